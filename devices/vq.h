@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Split virtqueues (virtio 1.2, 2.7), seen from the device. A device pops
+ * chains of checked buffers and pushes them back; it never sees a ring, a
+ * descriptor or a guest address. What the guest writes into its rings is copied
+ * once, then checked.
+ *
+ * A queue is used by one thread at a time: the caller holds the device's lock.
+ */
+#ifndef DEVICES_VQ_H
+#define DEVICES_VQ_H
+
+#include "vmm/mem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define VQ_MAX_SIZE 1024
+
+struct vring_desc;
+struct vring_avail;
+struct vring_used;
+
+struct vq {
+	const struct mem *mem; /* borrowed */
+	uint16_t max;          /* entries offered, a power of two */
+	/* the driver's choice; addresses become pointers in vq_enable() */
+	uint16_t size;
+	gpa_t desc_gpa, avail_gpa, used_gpa;
+	bool ready;
+	bool event_idx, indirect; /* negotiated */
+
+	struct vring_desc *desc; /* in guest RAM, as are the next two */
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t next_avail; /* the next avail entry to pop */
+	uint16_t next_used;  /* where the next push goes */
+	uint16_t signalled;  /* next_used at the last interrupt */
+	bool signalled_valid;
+	bool broken; /* the guest broke the rules; pops give -EPROTO */
+};
+
+/*
+ * A chain of buffers: readable ones first, iov[0..nout), then writable ones,
+ * iov[nout..nout + nin). The caller provides IOV and IOV_MAX before vq_pop();
+ * the buffers are in guest RAM and may change under the device at any time.
+ */
+struct vq_chain {
+	struct iovec *iov;
+	unsigned iov_max;
+	unsigned nout, nin;
+	uint32_t out_bytes, in_bytes; /* sums; a chain over 4 GiB is refused */
+	uint16_t head;
+};
+
+void vq_init(struct vq *vq, const struct mem *mem, uint16_t max);
+void vq_reset(struct vq *vq);
+
+/*
+ * The driver set QueueReady: checks size, alignment and that all three rings
+ * lie in RAM. 0 or -EINVAL (the caller marks the device as needing reset).
+ */
+int vq_enable(struct vq *vq, uint64_t features);
+
+/*
+ * Takes the next available chain. 1: CHAIN is filled. 0: nothing there.
+ * -EPROTO: the guest broke the rules (bad index, loop, buffer outside RAM, more
+ * than iov_max buffers, readable after writable, zero-length indirect table);
+ * the queue stays broken until reset.
+ */
+int vq_pop(struct vq *vq, struct vq_chain *chain);
+
+/* Puts the last popped chain back as if never popped. */
+void vq_unpop(struct vq *vq);
+
+/*
+ * Returns the chain with HEAD, of which the device wrote WRITTEN bytes. The
+ * guest sees it after vq_publish().
+ */
+void vq_push(struct vq *vq, uint16_t head, uint32_t written);
+
+/*
+ * Publishes all pushes so far. True: the driver wants an interrupt (2.7.7).
+ */
+bool vq_publish(struct vq *vq);
+
+/*
+ * Suppresses or asks for kicks. vq_enable_kicks() returns true when chains
+ * arrived meanwhile: the caller has to pop again (2.7.10).
+ */
+void vq_disable_kicks(struct vq *vq);
+bool vq_enable_kicks(struct vq *vq);
+
+/*
+ * Copies between a flat buffer and iovecs, from byte OFFSET of the iovecs on:
+ * no device assumes how a driver splits its buffers (2.6.4). The number of
+ * bytes copied, less than LEN where the iovecs end.
+ */
+size_t iov_read(const struct iovec *iov, unsigned niov, size_t offset,
+		void *buf, size_t len);
+size_t iov_write(const struct iovec *iov, unsigned niov, size_t offset,
+		 const void *buf, size_t len);
+/*
+ * Drops OFFSET bytes from the front and keeps at most LEN: fills RET (room for
+ * NIOV) and returns how many iovecs it took.
+ */
+unsigned iov_slice(const struct iovec *iov, unsigned niov, size_t offset,
+		   size_t len, struct iovec *ret);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a guest needs on a KVM host that interprets guest kernel code (a "PVM"
+ * host: no VT-x, no AMD-V). KVM's emulator does not know every instruction a
+ * kernel uses; those it gives up on are finished here. SYSCALL from user mode
+ * loses its privilege switch there; it is made good here too.
+ *
+ * Nothing in this file runs on a host with hardware virtualization.
+ */
+#ifndef VMM_ASSIST_H
+#define VMM_ASSIST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kvm;
+struct mem;
+struct vcpu;
+struct assist; /* one per VM, shared by its vCPUs */
+
+/*
+ * Asks KVM to report what its emulator cannot do, and writes of the SYSCALL
+ * target MSR. Has to be called right after the VM is created: later the same
+ * calls wait for a grace period. Harmless on hardware hosts: there it costs one
+ * exit per vCPU, when the kernel sets LSTAR. 0 or -errno (logged).
+ */
+int assist_prepare(const struct kvm *kvm);
+
+/*
+ * Finds out whether this host interprets: runs a few instructions that hardware
+ * executes and the emulator does not, on VCPU before the guest starts, at a
+ * free page SCRATCH_GPA, then restores registers and page. 1 needs assists,
+ * 0 hardware, -errno (logged).
+ */
+int assist_probe(struct vcpu *vcpu, const struct mem *mem,
+		 uint64_t scratch_gpa);
+
+/* NULL when out of memory. MEM is borrowed. */
+struct assist *assist_new(const struct mem *mem, unsigned ncpus);
+void assist_free(struct assist *assist);
+
+/*
+ * KVM_EXIT_INTERNAL_ERROR on VCPU: finishes the instruction, or the SYSCALL.
+ * 0: run on. -errno: it cannot be finished; logged with the instruction's
+ * name if known, bytes, RIP and what to do. On the vCPU's thread.
+ */
+int assist_emulation_failure(struct assist *assist, struct vcpu *vcpu);
+
+/*
+ * KVM_EXIT_X86_RDMSR / _WRMSR on VCPU (the filtered LSTAR and friends). ASSIST
+ * is NULL on hardware hosts: the access is passed through. 0 or -errno
+ * (logged).
+ */
+int assist_rdmsr(struct assist *assist, struct vcpu *vcpu);
+int assist_wrmsr(struct assist *assist, struct vcpu *vcpu);
+
+/*
+ * What the guest's command line should carry on such a host; static text, with
+ * a leading space.
+ */
+const char *assist_command_line(void);
+
+/* How often each kind of assist was needed, at level debug. Main thread. */
+void assist_log(const struct assist *assist);
+
+#endif
