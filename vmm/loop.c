@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The event loop: epoll, handlers, and a thread to run them on if wanted. */
+#include "vmm/loop.h"
+
+#include "vmm/util.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#define EVENTS_AT_ONCE    16
+#define LOOP_THREAD_STACK (128 * KIB)
+
+int loop_eventfd(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void loop_signal(int event_fd)
+{
+	const uint64_t one = 1;
+	ssize_t n;
+
+	/* EAGAIN: the counter is full, so the reader is woken anyway. */
+	do
+		n = write(event_fd, &one, sizeof(one));
+	while (n < 0 && errno == EINTR);
+}
+
+uint64_t loop_drain(int event_fd)
+{
+	uint64_t count;
+
+	return read(event_fd, &count, sizeof(count)) == sizeof(count) ? count
+								      : 0;
+}
+
+int loop_init(struct loop *loop)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+
+	*loop = (struct loop){.epoll_fd = -1, .wake_fd = -1};
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0)
+		return -errno;
+	loop->wake_fd = loop_eventfd();
+	if (loop->wake_fd < 0)
+		return loop->wake_fd;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) < 0)
+		return -errno;
+	return 0;
+}
+
+void loop_done(struct loop *loop)
+{
+	if (loop->has_thread) {
+		loop_stop(loop);
+		pthread_join(loop->thread, NULL);
+		loop->has_thread = false;
+	}
+	util_close(&loop->wake_fd);
+	util_close(&loop->epoll_fd);
+	loop->wake_fd = loop->epoll_fd = -1;
+}
+
+int loop_add(struct loop *loop, struct loop_source *source, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = source};
+
+	assert(!source->added);
+	source->added = true;
+	source->events = events;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0) {
+		source->added = false;
+		return -errno;
+	}
+	return 0;
+}
+
+int loop_modify(struct loop *loop, struct loop_source *source, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = source};
+
+	if (source->events == events)
+		return 0;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0)
+		return -errno;
+	source->events = events;
+	return 0;
+}
+
+void loop_del(struct loop *loop, struct loop_source *source)
+{
+	if (!source->added)
+		return;
+	/* Only fails for a descriptor that is not watched: none is left. */
+	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+	source->added = false;
+}
+
+int loop_run(struct loop *loop)
+{
+	struct epoll_event event[EVENTS_AT_ONCE];
+
+	while (!__atomic_load_n(&loop->stopping, __ATOMIC_ACQUIRE)) {
+		int n = epoll_wait(loop->epoll_fd, event, EVENTS_AT_ONCE, -1);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		for (int i = 0; i < n; i++) {
+			struct loop_source *source = event[i].data.ptr;
+
+			if (!source)
+				loop_drain(loop->wake_fd);
+			/* An earlier handler of this round may have left it. */
+			else if (source->added)
+				source->fn(source, event[i].events);
+		}
+	}
+	return 0;
+}
+
+void loop_stop(struct loop *loop)
+{
+	__atomic_store_n(&loop->stopping, true, __ATOMIC_RELEASE);
+	loop_signal(loop->wake_fd);
+}
+
+static void *loop_thread(void *arg)
+{
+	/* A failing epoll_wait() is a broken process: nothing to run on. */
+	(void)loop_run(arg);
+	return NULL;
+}
+
+int loop_start_thread(struct loop *loop, const char *name)
+{
+	pthread_attr_t attr;
+	sigset_t all, before;
+	int r;
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, LOOP_THREAD_STACK);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&loop->thread, &attr, loop_thread, loop);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	if (r)
+		return -r;
+	loop->has_thread = true;
+	pthread_setname_np(loop->thread, name);
+	return 0;
+}
