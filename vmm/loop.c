@@ -70,13 +70,15 @@ void loop_done(struct loop *loop)
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.ptr = source};
+	int r;
 
-	assert(!source->added);
-	source->added = true;
+	assert(!__atomic_load_n(&source->added, __ATOMIC_RELAXED));
+	__atomic_store_n(&source->added, true, __ATOMIC_RELAXED);
 	source->events = events;
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0) {
-		source->added = false;
-		return -errno;
+		r = -errno;
+		__atomic_store_n(&source->added, false, __ATOMIC_RELAXED);
+		return r;
 	}
 	return 0;
 }
@@ -95,11 +97,11 @@ int loop_modify(struct loop *loop, struct loop_source *source, uint32_t events)
 
 void loop_del(struct loop *loop, struct loop_source *source)
 {
-	if (!source->added)
+	if (!__atomic_load_n(&source->added, __ATOMIC_RELAXED))
 		return;
 	/* Only fails for a descriptor that is not watched: none is left. */
 	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
-	source->added = false;
+	__atomic_store_n(&source->added, false, __ATOMIC_RELAXED);
 }
 
 int loop_run(struct loop *loop)
@@ -117,7 +119,8 @@ int loop_run(struct loop *loop)
 			if (!source)
 				loop_drain(loop->wake_fd);
 			/* An earlier handler of this round may have left it. */
-			else if (source->added)
+			else if (__atomic_load_n(&source->added,
+						 __ATOMIC_RELAXED))
 				source->fn(source, event[i].events);
 		}
 	}
