@@ -36,9 +36,8 @@ struct vq {
 	struct vring_used *used;
 	uint16_t next_avail; /* the next avail entry to pop */
 	uint16_t next_used;  /* where the next push goes */
-	uint16_t signalled;  /* next_used at the last interrupt */
-	bool signalled_valid;
-	bool broken; /* the guest broke the rules; pops give -EPROTO */
+	uint16_t published;  /* next_used at the last vq_publish() */
+	bool broken;         /* the guest broke the rules; pops give -EPROTO */
 };
 
 /*
