@@ -96,8 +96,18 @@ void config_init(struct config *cfg); /* the defaults */
 void config_done(struct config *cfg);
 
 /*
- * Adds a device from the command line's "FILE,readonly,id=x" form. The type
- * names the known keys when one is unknown. 0, -EINVAL (logged), -ENOMEM.
+ * Sets what is not a device from text, replacing what was there; NAME is the
+ * option's without dashes and the JSON file's key alike: "memory". A flag's
+ * VALUE is "true" or "false". PREFIX begins the message: "--". 0, -ENOENT (no
+ * such name, not logged), -EINVAL (logged), -ENOMEM.
+ */
+int config_set(struct config *cfg, const char *prefix, const char *name,
+	       const char *value);
+
+/*
+ * Adds a device from the command line's "FILE,readonly,id=x" form; two commas
+ * stand for one in a value. The message names the known keys when one is
+ * unknown. 0, -EINVAL (logged), -ENOMEM.
  */
 int config_add_device(struct config *cfg, const struct config_type *type,
 		      const char *text);
@@ -110,9 +120,16 @@ int config_add_device(struct config *cfg, const struct config_type *type,
 int config_check(const struct config *cfg,
 		 const struct config_type *const *types);
 
-/* Reads a JSON file over CFG. 0, -EINVAL (logged, with line), -errno. */
+/*
+ * Reads a JSON file over CFG: its values replace, its devices are added. 0,
+ * -EINVAL (logged, with the line or the key), -errno (logged).
+ */
 int config_read_json(struct config *cfg, const char *path,
 		     const struct config_type *const *types);
+/* The same for a file's content; PATH is for messages. */
+int config_read_json_bytes(struct config *cfg, const char *path,
+			   const void *data, size_t bytes,
+			   const struct config_type *const *types);
 /* The JSON that config_read_json() reads back, on FD. 0 or -errno. */
 int config_write_json(const struct config *cfg, int fd,
 		      const struct config_type *const *types);
