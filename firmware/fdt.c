@@ -20,6 +20,7 @@
 #include <stdio.h>
 
 #define PHANDLE_IOAPIC 1
+#define PHANDLE_PM     2
 
 /* Second interrupt cell of the ce4100 IOAPIC binding: rising edge. */
 #define SENSE_EDGE_RISING 3
@@ -174,6 +175,25 @@ static void write_pvpanic(struct writer *w)
 	end(w);
 }
 
+/* Power-off for a kernel without ACPI; reset is the i8042's. */
+static void write_pm(struct writer *w)
+{
+	static const struct machine_range range = {MACHINE_PM_MMIO,
+						   MACHINE_PM_MMIO_BYTES};
+
+	begin_at(w, "syscon", range.base);
+	text(w, "compatible", "syscon");
+	reg(w, &range, 1);
+	cell(w, "phandle", PHANDLE_PM);
+	end(w);
+	begin(w, "poweroff");
+	text(w, "compatible", "syscon-poweroff");
+	cell(w, "regmap", PHANDLE_PM);
+	cell(w, "offset", MACHINE_PM_MMIO_POWEROFF);
+	cell(w, "value", MACHINE_S5);
+	end(w);
+}
+
 static void write_root(struct writer *w, const struct machine *machine)
 {
 	begin(w, "");
@@ -190,6 +210,7 @@ static void write_root(struct writer *w, const struct machine *machine)
 	for (unsigned i = 0; i < machine->nvirtio; i++)
 		write_virtio(w, &machine->virtio[i]);
 	write_pvpanic(w);
+	write_pm(w);
 	end(w);
 }
 

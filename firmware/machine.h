@@ -22,6 +22,7 @@
 #define MACHINE_DTB_MAX     UINT64_C(0x10000)
 #define MACHINE_SCRATCH     UINT64_C(0x40000) /* a page, free at start */
 #define MACHINE_EBDA        UINT64_C(0x9fc00) /* RAM ends; MP table here */
+#define MACHINE_EBDA_BYTES  UINT64_C(0x400)
 #define MACHINE_ACPI        UINT64_C(0xe0000) /* RSDP, then the tables */
 #define MACHINE_ACPI_MAX    UINT64_C(0x10000)
 
@@ -29,6 +30,7 @@
 #define MACHINE_VIRTIO_BASE   UINT64_C(0xd0000000)
 #define MACHINE_VIRTIO_STRIDE UINT64_C(0x1000)
 #define MACHINE_PVPANIC       UINT64_C(0xd1000000) /* one byte, MMIO */
+#define MACHINE_PM_MMIO       UINT64_C(0xd1001000) /* the next two registers */
 #define MACHINE_IOAPIC        UINT64_C(0xfec00000)
 #define MACHINE_LAPIC         UINT64_C(0xfee00000)
 #define MACHINE_TSS           UINT64_C(0xfffbd000) /* three pages for KVM */
@@ -44,6 +46,14 @@
 #define MACHINE_PM_RESET        (MACHINE_PORT_PM + 2) /* MACHINE_RESET_VALUE */
 #define MACHINE_RESET_VALUE     1
 #define MACHINE_S5              5 /* SLP_TYP for power-off */
+
+/*
+ * The same for kernels without ACPI, which find it by the device tree: 32-bit
+ * registers in MACHINE_PM_MMIO, reading zero. Any other value does nothing.
+ */
+#define MACHINE_PM_MMIO_BYTES    8
+#define MACHINE_PM_MMIO_POWEROFF 0 /* offset; write MACHINE_S5 */
+#define MACHINE_PM_MMIO_RESET    4 /* offset; write MACHINE_RESET_VALUE */
 
 struct machine_range {
 	uint64_t base, bytes;
