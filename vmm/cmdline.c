@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Assembles the kernel command line (admin-guide/kernel-parameters). */
+#include "vmm/cmdline.h"
+
+#include "firmware/machine.h"
+#include "vmm/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct text {
+	char *buf;
+	size_t bytes, used;
+};
+
+static void add(struct text *t, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Adds a word; `used` goes on counting past the end, as snprintf() does. */
+static void add(struct text *t, const char *format, ...)
+{
+	size_t room = t->used < t->bytes ? t->bytes - t->used : 0;
+	va_list ap;
+	int n;
+
+	if (t->used > 0) {
+		if (room > 1)
+			memcpy(t->buf + t->used, " ", 2);
+		t->used++;
+		room = room > 0 ? room - 1 : 0;
+	}
+	va_start(ap, format);
+	n = vsnprintf(room ? t->buf + t->used : NULL, room, format, ap);
+	va_end(ap);
+	t->used += n > 0 ? (size_t)n : 0;
+}
+
+static void add_console(struct text *t, enum config_console console)
+{
+	switch (console) {
+	case CONFIG_CONSOLE_SERIAL:
+		add(t, "console=ttyS0 8250.nr_uarts=1");
+		break;
+	case CONFIG_CONSOLE_VIRTIO:
+		add(t, "console=hvc0 8250.nr_uarts=0");
+		break;
+	case CONFIG_CONSOLE_AUTO:
+		/* Until the virtio console is up, errors go to the serial. */
+		add(t,
+		    "console=hvc0 earlycon=uart8250,io,0x%x "
+		    "8250.nr_uarts=0",
+		    MACHINE_PORT_SERIAL);
+		break;
+	case CONFIG_CONSOLE_NONE:
+		add(t, "console=null 8250.nr_uarts=0");
+		break;
+	}
+}
+
+/* True when WORD= or a bare WORD is among the user's parameters. */
+static bool mentions(const char *append, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = append; p && (p = strstr(p, word)); p += len) {
+		bool starts = p == append || p[-1] == ' ';
+
+		if (starts &&
+		    (p[len] == '=' || p[len] == ' ' || p[len] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+int cmdline_build(const struct machine *machine,
+		  const struct cmdline_facts *facts, char *buf, size_t bytes)
+{
+	struct text t = {.buf = buf, .bytes = bytes};
+
+	add_console(&t, facts->console);
+	/*
+	 * A panic ends the VM at once instead of hanging; the keyboard
+	 * controller is the reset every kernel knows. There is no PCI, and of
+	 * the i8042 only that reset line.
+	 */
+	add(&t, "quiet panic=-1 reboot=k pci=off i8042.noaux i8042.nokbd");
+	if (facts->assist)
+		add(&t, "%s", facts->assist + (facts->assist[0] == ' '));
+	if (facts->list_devices) {
+		for (unsigned i = 0; i < machine->nvirtio; i++)
+			add(&t, "virtio_mmio.device=%u@0x%llx:%u",
+			    machine->virtio[i].bytes,
+			    (unsigned long long)machine->virtio[i].base,
+			    machine->virtio[i].gsi);
+	}
+	if (facts->has_disk && !facts->has_initrd &&
+	    !mentions(facts->append, "root"))
+		add(&t, "root=/dev/vda %s", facts->disk_readonly ? "ro" : "rw");
+	if (facts->append)
+		add(&t, "%s", facts->append);
+	if (t.used >= bytes)
+		return log_ret(-E2BIG,
+			       "--append: the kernel command line is %zu bytes "
+			       "long, at most %zu fit",
+			       t.used, bytes - 1);
+	return (int)t.used;
+}
