@@ -14,6 +14,7 @@
 #include "vmm/bus.h"
 #include "vmm/irq.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,7 +28,9 @@ struct virtio_mmio {
 	struct irq irq;
 	uint8_t *page; /* borrowed: VIRTIO_MMIO_BYTES, what reads see */
 	int ack_fd;    /* swallows InterruptACK writes of 1; -1 when unused */
-	uint32_t features_sel, driver_features_sel, queue_sel, shm_sel;
+	/* Register writes, one at a time; taken before the device's lock. */
+	pthread_mutex_t lock;
+	uint32_t features_sel, driver_features_sel, queue_sel;
 	uint64_t driver_features;
 };
 
@@ -39,6 +42,7 @@ struct virtio_mmio {
  */
 int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
 		     uint64_t base, uint32_t gsi, uint8_t *page, bool mapped);
+/* Of a zeroed or half-made one, too. Before the device is freed. */
 void virtio_mmio_done(struct virtio_mmio *t);
 
 extern const struct bus_ops virtio_mmio_bus_ops; /* DEV: struct virtio_mmio */

@@ -79,6 +79,7 @@ struct virtio_dev {
 	uint64_t acked;    /* accepted by the driver */
 	uint8_t status;
 	bool running; /* DRIVER_OK, and neither reset nor broken since */
+	bool started; /* start() was called, stop() was not yet */
 	struct vq vq[VIRTIO_QUEUES_MAX];
 	struct virtio_queue_kick {
 		struct loop_source source; /* fd: eventfd, owned */
@@ -90,7 +91,11 @@ struct virtio_dev {
 	size_t config_bytes;
 	uint32_t config_generation;
 
-	/* The transport: raises VIRTIO_INTERRUPT_*, mirrors config. */
+	/*
+	 * The transport: raises VIRTIO_INTERRUPT_*. Unless it is for a queue
+	 * only, also mirrors status and config; 0 does nothing else. The lock
+	 * is held.
+	 */
 	void (*notify)(void *transport, uint32_t interrupt);
 	void *transport;
 };
