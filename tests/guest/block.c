@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The test guest's use of disks: what the kernel found out about one, and
+ * reads and writes that go past the page cache.
+ */
+#include "guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define CHUNK (64u << 10)
+
+static int disk_open(const char *name, int flags)
+{
+	char path[64];
+	int fd;
+
+	guest_mounts();
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd < 0)
+		guest_fail("%s", path);
+	return fd;
+}
+
+/* disk:vda:KEY:VALUE, KEY a file of /sys/block/vda. */
+static int do_disk(char **arg)
+{
+	char path[128], have[128];
+
+	guest_mounts();
+	snprintf(path, sizeof(path), "/sys/block/%s/%s", arg[0], arg[1]);
+	for (char *p = path; *p; p++) {
+		if (*p == '+')
+			*p = '/';
+	}
+	if (guest_read(path, have, sizeof(have)))
+		return guest_fail("disk: %s", path);
+	errno = 0;
+	if (strcmp(have, arg[2]) != 0)
+		return guest_fail("disk: %s is '%s', not '%s'", path, have,
+				  arg[2]);
+	return 0;
+}
+
+enum pass { PASS_WRITE, PASS_CHECK, PASS_ZERO };
+
+static int chunk_pass(int fd, enum pass pass, void *buf, uint64_t at,
+		      uint64_t seed)
+{
+	long wrong;
+
+	if (pass == PASS_WRITE) {
+		pattern_fill(buf, CHUNK, at, seed);
+		return pwrite(fd, buf, CHUNK, (off_t)at) == CHUNK
+			       ? 0
+			       : guest_fail("write at %lu", (unsigned long)at);
+	}
+	if (pread(fd, buf, CHUNK, (off_t)at) != CHUNK)
+		return guest_fail("read at %lu", (unsigned long)at);
+	errno = 0;
+	if (pass == PASS_ZERO) {
+		const char *p = buf;
+
+		wrong = *p || memcmp(p, p + 1, CHUNK - 1) ? 0 : -1;
+	} else {
+		wrong = pattern_check(buf, CHUNK, at, seed);
+	}
+	if (wrong >= 0)
+		return guest_fail("byte %lu is wrong",
+				  (unsigned long)at + (unsigned long)wrong);
+	return 0;
+}
+
+/* The range is in multiples of CHUNK. */
+static int range_pass(char **arg, enum pass pass)
+{
+	const uint64_t start = guest_number(arg[1]);
+	const uint64_t bytes = guest_number(arg[2]);
+	const uint64_t seed = arg[3] ? guest_number(arg[3]) : 0;
+	const int fd = disk_open(
+		arg[0], O_DIRECT | (pass == PASS_WRITE ? O_RDWR : O_RDONLY));
+	void *buf = aligned_alloc(CHUNK, CHUNK);
+	int r = 0;
+
+	if (fd < 0 || !buf)
+		return -1;
+	for (uint64_t at = start; !r && at < start + bytes; at += CHUNK)
+		r = chunk_pass(fd, pass, buf, at, seed);
+	if (!r && pass == PASS_WRITE && fsync(fd))
+		r = guest_fail("fsync");
+	free(buf);
+	close(fd);
+	return r;
+}
+
+static int do_write(char **arg)
+{
+	return range_pass(arg, PASS_WRITE);
+}
+
+static int do_check(char **arg)
+{
+	return range_pass(arg, PASS_CHECK);
+}
+
+static int do_iszero(char **arg)
+{
+	return range_pass(arg, PASS_ZERO);
+}
+
+static int range_ioctl(char **arg, unsigned long request, const char *what)
+{
+	uint64_t range[2] = {guest_number(arg[1]), guest_number(arg[2])};
+	const int fd = disk_open(arg[0], O_RDWR);
+	int r;
+
+	if (fd < 0)
+		return -1;
+	r = ioctl(fd, request, range) ? guest_fail("%s", what) : 0;
+	close(fd);
+	return r;
+}
+
+static int do_discard(char **arg)
+{
+	return range_ioctl(arg, BLKDISCARD, "discard");
+}
+
+static int do_zero(char **arg)
+{
+	return range_ioctl(arg, BLKZEROOUT, "zero");
+}
+
+/* A disk that has to refuse to be written. */
+static int do_refuse(char **arg)
+{
+	char path[64];
+	int fd;
+
+	guest_mounts();
+	snprintf(path, sizeof(path), "/dev/%s", arg[0]);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	errno = 0;
+	if (fd >= 0 && pwrite(fd, path, 1, 0) == 1 && fsync(fd) == 0)
+		return guest_fail("refuse: %s was written", path);
+	close(fd);
+	return 0;
+}
+
+/* Reads at OFFSET until it gives EIO, for 30 s at most. */
+static int do_eio(char **arg)
+{
+	const int fd = disk_open(arg[0], O_RDONLY | O_DIRECT);
+	const off_t at = (off_t)guest_number(arg[1]);
+	void *buf = aligned_alloc(4096, 4096);
+	const double end = guest_now() + 30;
+
+	if (fd < 0 || !buf)
+		return -1;
+	say("waiting for EIO");
+	do {
+		if (pread(fd, buf, 4096, at) < 0)
+			break;
+		errno = 0;
+		usleep(100000);
+	} while (guest_now() < end);
+	close(fd);
+	free(buf);
+	return errno == EIO ? 0 : guest_fail("eio: it did not come");
+}
+
+const struct action block_actions[] = {
+	{"disk", 3, do_disk, "NAME:FILE:VALUE, + in FILE is /"},
+	{"write", 4, do_write, "NAME:OFFSET:SIZE:SEED"},
+	{"check", 4, do_check, "NAME:OFFSET:SIZE:SEED"},
+	{"iszero", 3, do_iszero, "NAME:OFFSET:SIZE"},
+	{"discard", 3, do_discard, "NAME:OFFSET:SIZE"},
+	{"zero", 3, do_zero, "NAME:OFFSET:SIZE"},
+	{"refuse", 1, do_refuse, "NAME"},
+	{"eio", 2, do_eio, "NAME:OFFSET"},
+	{NULL, 0, NULL, NULL},
+};
