@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Event loop and stop: wake-ups, removal by a handler, the first report. */
+#include "vmm/loop.h"
+
+#include "vmm/stop.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+struct counter {
+	struct loop_source source;
+	struct loop *loop;
+	struct counter *other; /* removed by this one's handler, if set */
+	unsigned calls, until;
+};
+
+static void count(struct loop_source *source, uint32_t events)
+{
+	struct counter *c = (struct counter *)source;
+
+	assert_true(events & EPOLLIN);
+	c->calls++;
+	if (c->other)
+		loop_del(c->loop, &c->other->source);
+	if (c->calls == c->until)
+		loop_stop(c->loop);
+}
+
+static void counter_init(struct counter *c, struct loop *loop, unsigned until)
+{
+	*c = (struct counter){.loop = loop, .until = until};
+	c->source.fd = loop_eventfd();
+	c->source.fn = count;
+	assert_true(c->source.fd >= 0);
+	assert_int_equal(loop_add(loop, &c->source, EPOLLIN), 0);
+}
+
+static void test_runs_until_stopped(void **state)
+{
+	struct loop loop;
+	struct counter c;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	counter_init(&c, &loop, 3); /* level-triggered: never drained */
+	loop_signal(c.source.fd);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(c.calls, 3);
+	assert_int_equal(loop_drain(c.source.fd), 1);
+	assert_int_equal(loop_drain(c.source.fd), 0);
+	close(c.source.fd);
+	loop_done(&loop);
+}
+
+static void test_stop_before_run(void **state)
+{
+	struct loop loop;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	loop_stop(&loop);
+	assert_int_equal(loop_run(&loop), 0);
+	loop_done(&loop);
+}
+
+/* Both are ready in one round; whichever runs first removes the other. */
+static void test_removed_source_is_not_called(void **state)
+{
+	struct loop loop;
+	struct counter a, b;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	counter_init(&a, &loop, 1);
+	counter_init(&b, &loop, 1);
+	a.other = &b;
+	b.other = &a;
+	loop_signal(a.source.fd);
+	loop_signal(b.source.fd);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(a.calls + b.calls, 1);
+	close(a.source.fd);
+	close(b.source.fd);
+	loop_done(&loop);
+}
+
+static void test_thread(void **state)
+{
+	struct loop loop;
+	struct counter c;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	counter_init(&c, &loop, 1);
+	assert_int_equal(loop_start_thread(&loop, "test"), 0);
+	loop_signal(c.source.fd);
+	loop_done(&loop); /* joins */
+	close(c.source.fd);
+}
+
+static void test_first_stop_wins(void **state)
+{
+	struct loop loop;
+	struct stop stop;
+	int status = -1;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	stop_init(&stop, &loop);
+	assert_int_equal(stop_reason(&stop, &status), STOP_NONE);
+	assert_int_equal(status, -1);
+	stop_request(&stop, STOP_EXIT, 7);
+	stop_request(&stop, STOP_CRASH, 1);
+	assert_int_equal(loop_run(&loop), 0); /* the report woke it */
+	assert_int_equal(stop_reason(&stop, &status), STOP_EXIT);
+	assert_int_equal(status, 7);
+	loop_done(&loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_runs_until_stopped),
+		cmocka_unit_test(test_stop_before_run),
+		cmocka_unit_test(test_removed_source_is_not_called),
+		cmocka_unit_test(test_thread),
+		cmocka_unit_test(test_first_stop_wins),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
