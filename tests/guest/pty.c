@@ -74,6 +74,15 @@ static bool session_read(struct session *s, int ms)
 	return true;
 }
 
+static bool session_ended(const struct session *s)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t)s->child, &info,
+		      WEXITED | WNOHANG | WNOWAIT) != 0 ||
+	       info.si_pid != 0;
+}
+
 static int step_expect(struct session *s, const char *text)
 {
 	const double end = now() + STEP_SECONDS;
@@ -83,8 +92,7 @@ static int step_expect(struct session *s, const char *text)
 	       !(found = memmem(s->text + s->seen, s->bytes - s->seen, text,
 				strlen(text)))) {
 		if (now() > end || s->hung_up ||
-		    (!session_read(s, 200) &&
-		     waitpid(s->child, NULL, WNOHANG | WNOWAIT) < 0))
+		    (!session_read(s, 200) && session_ended(s)))
 			return -1;
 	}
 	s->seen = (size_t)(found - s->text) + strlen(text);
