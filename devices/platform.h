@@ -6,6 +6,7 @@
 #ifndef DEVICES_PLATFORM_H
 #define DEVICES_PLATFORM_H
 
+#include "devices/terminal.h"
 #include "vmm/bus.h"
 #include "vmm/irq.h"
 
@@ -14,39 +15,59 @@
 #include <stdint.h>
 
 struct stop;
-struct terminal;
 
-/* 16550A at MACHINE_PORT_SERIAL, 8 ports. */
-#define SERIAL_FIFO 64
+/*
+ * 16550A at MACHINE_PORT_SERIAL, 8 ports. Not there: the modem's lines outside
+ * loopback (always connected), baud rates, breaks, parity.
+ */
+#define SERIAL_FIFO 16
+struct serial_fifo {
+	uint8_t data[SERIAL_FIFO];
+	unsigned head, count;
+};
 struct serial {
 	pthread_mutex_t lock;
 	struct irq irq;            /* owned */
-	struct terminal *terminal; /* borrowed; NULL: output only to log_fd */
-	bool input;                /* this device gets the terminal's input */
+	struct terminal *terminal; /* borrowed; NULL: output vanishes */
+	struct terminal_writer writer;
+	bool input; /* this device gets the terminal's input */
 	uint8_t ier, lcr, mcr, scr, fcr, dll, dlm;
-	bool thri; /* transmitter-empty interrupt pending */
-	uint8_t fifo[SERIAL_FIFO];
-	unsigned head, count;
+	uint8_t msr_changes; /* MSR's low half */
+	bool thri;           /* transmitter-empty interrupt pending */
+	bool line;           /* the interrupt line, as last computed */
 	bool overrun;
+	unsigned polls;        /* LSR reads in a row that found nothing */
+	struct serial_fifo rx; /* for the guest */
+	struct serial_fifo tx; /* what the terminal did not take yet */
 };
+/* Before the loop runs, as serial_done() after. 0 or -errno (logged). */
 int serial_init(struct serial *s, int vm_fd, uint32_t gsi,
 		struct terminal *terminal, bool input);
 void serial_done(struct serial *s);
 extern const struct bus_ops serial_bus_ops;
 
-/* i8042 at 0x60..0x64: enough for detection to end fast, and reset (0xfe). */
+/*
+ * i8042 at 0x60..0x64, without keyboard and mouse: enough for detection to end
+ * fast, and reset (0xfe). Port 0x61 in between is KVM's PIT's, if there is one.
+ */
 struct i8042 {
 	struct stop *stop; /* borrowed */
-	uint8_t command, ram[32], output;
-	bool output_full, expect_data;
+	uint8_t command;   /* 0, or the one that waits for its data byte */
+	uint8_t ram[32];   /* [0]: the controller's configuration */
+	uint8_t output;
+	bool output_full, output_aux, expect_data;
 	pthread_mutex_t lock;
 };
 void i8042_init(struct i8042 *k, struct stop *stop);
 extern const struct bus_ops i8042_bus_ops;
 
-/* ACPI sleep control/status and reset registers at MACHINE_PORT_PM; DEV: stop.
+/*
+ * The sleep control, sleep status and reset registers at MACHINE_PORT_PM (ACPI
+ * 6.4 4.8.3.7, 4.8.3.6), and the same for kernels without ACPI at
+ * MACHINE_PM_MMIO. DEV: struct stop.
  */
 extern const struct bus_ops pm_bus_ops;
+extern const struct bus_ops pm_mmio_bus_ops;
 /* The exit port: a byte written is the exit status; DEV: struct stop. */
 extern const struct bus_ops exit_port_bus_ops;
 /* QEMU's pvpanic (MMIO, one byte): the guest says it panicked; DEV: stop. */
