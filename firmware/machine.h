@@ -38,6 +38,7 @@
 
 /* Ports. */
 #define MACHINE_PORT_SERIAL     0x3f8
+#define MACHINE_IRQ_SERIAL      4     /* the line of COM1 */
 #define MACHINE_PORT_I8042      0x60  /* and 0x64 */
 #define MACHINE_PORT_EXIT       0xf4  /* a byte written ends the VM with it */
 #define MACHINE_PORT_PM         0x600 /* ACPI reduced-hardware sleep control */

@@ -11,15 +11,12 @@
 #include "vmm/image-parts.h"
 #include "vmm/util.h"
 
-#include <asm/bootparam.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 /* The monitor writes tables, command line and device tree below. */
 #define LOAD_MIN MIB
-/* What kernels without a header of their own accept (initrd_addr_max). */
-#define INITRD_MAX_DEFAULT UINT64_C(0x7fffffff)
 #define PAGE               UINT64_C(4096)
 
 static unsigned long long in_mib(uint64_t bytes)
@@ -170,17 +167,6 @@ int image_load_bytes(struct image *image, const void *data, size_t bytes,
 	};
 
 	return load(image, &src, want, mem);
-}
-
-gpa_t image_initrd_max(const struct image *image)
-{
-	struct setup_header hdr = {0};
-
-	memcpy(&hdr, image->setup_header,
-	       min_u64(image->header_bytes, sizeof(hdr)));
-	if (hdr.initrd_addr_max)
-		return (gpa_t)hdr.initrd_addr_max + 1;
-	return INITRD_MAX_DEFAULT + 1;
 }
 
 /* The highest place for BYTES between ABOVE and MAX_ADDR, or 0. */

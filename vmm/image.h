@@ -39,12 +39,6 @@ int image_load(struct image *image, int fd, const char *path,
 	       enum config_entry want, const struct mem *mem);
 
 /*
- * Where the initrd has to end at the latest: MAX_ADDR of image_load_initrd().
- * From a bzImage's header, otherwise what every kernel can reach.
- */
-gpa_t image_initrd_max(const struct image *image);
-
-/*
  * Reads the initrd into RAM as high as the kernel can use it (below MAX_ADDR,
  * page aligned, above ABOVE). 0 or -errno, logged.
  */
