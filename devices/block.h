@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Disk images: asynchronous reads and writes of a raw file or block device
- * through libaio. Knows no guest.
+ * Disk images: reads and writes of a raw file or block device, without a thread
+ * per request. Knows no guest.
+ *
+ * With O_DIRECT requests are under way in the kernel through libaio. Through
+ * the page cache, where libaio would do the work inside io_submit() anyway,
+ * block_submit() copies what is cached at once and starts the disk's work on
+ * everything else before it waits for the first of it. All calls for one image
+ * come from one thread at a time.
  */
 #ifndef DEVICES_BLOCK_H
 #define DEVICES_BLOCK_H
 
+#include <libaio.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -28,21 +35,26 @@ struct block_request {
 	struct iovec *iov; /* BLOCK_READ, BLOCK_WRITE; borrowed until done */
 	unsigned niov;
 	bool unmap;
+	bool durable; /* BLOCK_WRITE: done only when on stable storage */
 	/* 0 or -errno; a short transfer is -EIO. Called by block_reap(). */
 	void (*done)(struct block_request *request, int result);
 	/* private to block.c */
-	uint64_t private_[12];
+	struct iocb aio;
+	struct block_request *next;
+	int result;
 };
 
 struct block_options {
 	bool readonly;
 	bool direct;    /* O_DIRECT */
+	bool raw;       /* really raw, even if it looks like another format */
 	unsigned depth; /* requests under way at most */
 };
 
 struct block_info {
-	uint64_t bytes;       /* a multiple of 512; a tail is cut off */
-	uint32_t block_bytes; /* preferred (and, if direct, needed) unit */
+	uint64_t bytes;          /* a multiple of 512; a tail is cut off */
+	uint32_t block_bytes;    /* logical block: smallest sensible unit */
+	uint32_t physical_bytes; /* smaller writes are read-modify-write */
 	bool readonly;
 	bool can_discard;
 	bool can_write_zeroes;
@@ -58,17 +70,18 @@ void block_close(struct block *block); /* NULL is fine; nothing under way */
 void block_info(const struct block *block, struct block_info *ret_info);
 
 /*
- * Queues requests; block_submit() hands all of them to the kernel at once. The
- * range must be within the image (the caller checked). A failed one is done
- * with its error at the next block_reap().
+ * Queues requests, at most options.depth until they are done; block_submit()
+ * starts all of them at once. The range must be within the image, a multiple of
+ * 512 (the caller checked). block_submit() returns true when some are done
+ * already: block_reap() is due now, the event descriptor will not tell.
  */
 void block_queue(struct block *block, struct block_request *request);
-void block_submit(struct block *block);
-/* Readable when block_reap() has something to do. Borrowed. */
+bool block_submit(struct block *block);
+/* Readable when more became done after block_submit(). Borrowed. */
 int block_event_fd(const struct block *block);
 /* Calls done() of every finished request; how many there were. */
 unsigned block_reap(struct block *block);
-/* Waits until nothing is under way; done() of each is called. */
+/* Waits until nothing is queued or under way; done() of each is called. */
 void block_drain(struct block *block);
 
 #endif

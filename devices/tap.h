@@ -3,7 +3,11 @@
 #ifndef DEVICES_TAP_H
 #define DEVICES_TAP_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/* What tap_open() asks for: struct virtio_net_hdr_v1 before each frame. */
+#define TAP_HEADER 12
 
 /*
  * Attaches to the existing tap NAME, with virtio-net headers (VNET_HDR) of 12
@@ -13,8 +17,16 @@
  */
 int tap_open(const char *name, uint16_t *ret_mtu);
 
-/* Offloads as VIRTIO_NET_F_GUEST_* bits accepted by the guest. 0 or -errno. */
+/*
+ * Which of VIRTIO_NET_F_GUEST_* (checksum and segmentation offloads towards the
+ * guest) this tap can do. Before anyone uses it.
+ */
+uint64_t tap_offloads(int fd);
+
+/*
+ * Gives the guest what it accepted, as VIRTIO_NET_F_GUEST_* bits; 0 for plain
+ * frames. 0 or -errno.
+ */
 int tap_set_offloads(int fd, uint64_t acked_features);
 
-/* Whether the host's tap can do UDP segmentation offload (USO). */
 #endif
