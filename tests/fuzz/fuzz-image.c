@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fuzzes the kernel loader: whatever the file says, it stays within RAM, and
+ * what it accepts has an entry inside of what it loaded. The first byte chooses
+ * the entry that is wanted.
+ */
+#include "vmm/image.h"
+#include "vmm/util.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RAM_BYTES (32 * MIB)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	/* From malloc(), so that a sanitizer guards both of its ends. */
+	autofree uint8_t *ram = malloc(RAM_BYTES);
+	const struct mem mem = {
+		.region = {{.base = 0, .bytes = RAM_BYTES, .host = ram}},
+		.nregions = 1,
+		.bytes = RAM_BYTES,
+	};
+	struct image image;
+
+	if (!ram || size < 1)
+		return 0;
+	if (image_load_bytes(&image, data + 1, size - 1, data[0] % 3, &mem) < 0)
+		return 0;
+	if (image.start < MIB || image.end > RAM_BYTES ||
+	    image.entry < image.start || image.entry >= image.end ||
+	    image.header_bytes > IMAGE_SETUP_HEADER_MAX || !image.kind)
+		abort();
+	return 0;
+}
