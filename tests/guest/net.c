@@ -4,6 +4,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
@@ -50,6 +52,36 @@ static int do_net(char **arg)
 		guest_fail("net: %s", arg[0]);
 	close(fd);
 	return r;
+}
+
+/* On the host: a tap that stays, with an address and an MTU, up. */
+static int do_tap(char **arg)
+{
+	const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	const int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", arg[0]);
+	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETPERSIST, 1))
+		return guest_fail("tap: %s", arg[0]);
+	ifr.ifr_mtu = atoi(arg[2]);
+	if (ioctl(udp, SIOCSIFMTU, &ifr))
+		return guest_fail("tap: MTU %s", arg[2]);
+	close(udp);
+	close(fd);
+	return do_net(arg);
+}
+
+static int do_untap(char **arg)
+{
+	const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	int r;
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", arg[0]);
+	r = fd < 0 || ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETPERSIST, 0);
+	close(fd);
+	return r ? guest_fail("untap: %s", arg[0]) : 0;
 }
 
 /* nic:eth0:FILE:VALUE, FILE of /sys/class/net; '-' in VALUE is ':'. */
@@ -241,6 +273,8 @@ static int do_serve(char **arg)
 
 const struct action net_actions[] = {
 	{"net", 2, do_net, "INTERFACE:ADDRESS"},
+	{"tap", 3, do_tap, "INTERFACE:ADDRESS:MTU, on the host"},
+	{"untap", 1, do_untap, "INTERFACE"},
 	{"nic", 3, do_nic, "INTERFACE:FILE:VALUE, - in VALUE is :"},
 	{"ping", 3, do_ping, "ADDRESS:COUNT:BYTES"},
 	{"send", 3, do_send, "ADDRESS:PORT:SIZE"},

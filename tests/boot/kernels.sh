@@ -1,0 +1,90 @@
+# shellcheck shell=bash disable=SC2034 # what lib.sh uses
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every form of kernel and root that the monitor loads.
+
+test_vmlinux()
+{
+	guest facts,exists:/proc/device-tree/compatible --entry linux
+	expect_ok
+	expect_out 'bulkhead-test: user space'
+	[ "$(fact cpus)" = 1 ] || fail "CPUs"
+}
+
+test_vmlinux_pvh()
+{
+	guest facts,cpus:2 --entry pvh --cpus 2
+	expect_ok
+}
+
+test_bzimage()
+{
+	boot --kernel "$BZIMAGE" --initrd "$GUEST/initrd" --append test=facts
+	expect_ok
+	expect_out 'ok facts'
+}
+
+test_vmlinux_gzip()
+{
+	gzip -1 <"$KERNEL" >vmlinux.gz
+	boot --kernel vmlinux.gz --initrd "$GUEST/initrd" --append test=facts
+	expect_ok
+	expect_out 'ok facts'
+}
+
+test_root_ext4()
+{
+	cp "$GUEST/root.ext4" disk
+	boot --kernel "$KERNEL" --disk disk --append 'test=facts,echo:hello'
+	expect_ok
+	expect_out hello
+}
+
+test_root_erofs()
+{
+	boot --kernel "$KERNEL" --disk "$GUEST/root.erofs,readonly" \
+		--append 'test=facts,echo:hello'
+	expect_ok
+	expect_out hello
+}
+
+test_initrd_large()
+{
+	local size=96M
+
+	! is_slow || size=3M
+	mkdir root
+	cp "$GUEST/guest" root/init
+	"$GUEST/guest" "makefile:root/big:$size" >/dev/null
+	(cd root && find . | cpio -o -H newc --quiet) >initrd
+	boot --kernel "$KERNEL" --initrd initrd --memory 512M \
+		--append "test=file:/big:$size"
+	expect_ok
+	expect_out 'ok file'
+}
+
+# Debian's stock cloud kernel finds the devices through ACPI alone: its MP
+# table and command line support for virtio-mmio are compiled out.
+test_debian_cloud()
+{
+	local lab m
+
+	is_slow && skip "Debian's kernel takes minutes where it is interpreted"
+	lab=$("$TOP/tests/lab/prepare") || skip "no kernel of Debian's here"
+	mkdir -p root/modules
+	cp "$GUEST/guest" root/init
+	for m in virtio virtio_ring virtio_mmio virtio_blk virtio_console \
+		failover net_failover virtio_net rng-core virtio-rng; do
+		grep -qx "$m.ko" "$lab/modules/order" || continue
+		cp "$lab/modules/$m.ko" root/modules/
+		echo "$m.ko" >>root/modules/order
+	done
+	(cd root && find . | cpio -o -H newc --quiet) >initrd
+	truncate -s 4M disk
+	boot --kernel "$lab/vmlinuz" --initrd initrd --memory 512M --cpus 2 \
+		--console serial --disk disk,id=stock --append \
+'test=facts,modules,exists:/sys/firmware/acpi/tables/APIC,cpus:2,'\
+'disk:vda:serial:stock,write:vda:0:1M:3,check:vda:0:1M:3,rng'
+	expect_ok
+	expect_out 'ok rng'
+}

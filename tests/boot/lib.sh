@@ -1,0 +1,196 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What the integration tests share. Run by tests/run as `lib.sh FILE FUNCTION`
+# in a scratch directory, with BULKHEAD, GUEST, KERNEL and TOP in the
+# environment. A test boots, then states what it expects; the first unmet
+# expectation ends it and shows what the last boot said.
+
+set -u
+status=''
+command=''
+# shellcheck disable=SC2034 # for the tests
+BZIMAGE=$(dirname "$KERNEL")/bzImage
+LIMIT=100 # seconds for one boot; a PVM host needs up to 12
+
+# ---- the end of a test
+
+fail()
+{
+	echo "FAILED: $*"
+	if [ -n "$command" ]; then
+		echo "command: $command"
+		echo "status: $status"
+	fi
+	for f in out err; do
+		[ ! -s "$f" ] || { echo "--- $f" && tail -c 3000 "$f"; }
+	done
+	stop_all
+	exit 1
+}
+
+skip()
+{
+	stop_all
+	echo "$*"
+	exit 77
+}
+
+# ---- what kind of host this is
+
+in_lab()
+{
+	[ -n "${BULKHEAD_LAB-}" ]
+}
+
+# Kernel code of guests is interpreted here: a boot takes seconds.
+is_slow()
+{
+	[ -e /sys/module/kvm_pvm ]
+}
+
+need_root()
+{
+	[ "$(id -u)" -eq 0 ] || skip "needs root"
+}
+
+# ---- boots
+
+# boot OPTION...: to its end, input from /dev/null; sets status, out, err.
+boot()
+{
+	command="bulkhead boot $*"
+	status=0
+	timeout -k 5 "$LIMIT" "$BULKHEAD" boot "$@" >out 2>err </dev/null ||
+		status=$?
+	[ "$status" -ne 124 ] || fail "no end within $LIMIT s"
+}
+
+# guest ACTIONS [OPTION]...: boots the test guest's initrd.
+guest()
+{
+	local actions=$1
+
+	shift
+	boot --kernel "$KERNEL" --initrd "$GUEST/initrd" \
+		--append "test=$actions" "$@"
+}
+
+# guest_start NAME ACTIONS [OPTION]...: the same in the background, output in
+# NAME.out and NAME.err.
+declare -A running=()
+guest_start()
+{
+	local name=$1 actions=$2
+
+	shift 2
+	command="bulkhead boot ... test=$actions $*"
+	timeout -k 5 "$LIMIT" "$BULKHEAD" boot --kernel "$KERNEL" \
+		--initrd "$GUEST/initrd" --append "test=$actions" "$@" \
+		>"$name.out" 2>"$name.err" </dev/null &
+	running[$name]=$!
+}
+
+# The monitor's own process id (that of timeout's child).
+guest_pid()
+{
+	local children=''
+
+	for _ in $(seq 50); do
+		read -r children _ 2>/dev/null \
+			<"/proc/${running[$1]}/task/${running[$1]}/children"
+		[ -n "$children" ] && break
+		sleep 0.02
+	done
+	echo "$children"
+}
+
+# guest_wait NAME: its end; sets status, out, err.
+guest_wait()
+{
+	status=0
+	wait "${running[$1]}" || status=$?
+	unset "running[$1]"
+	mv "$1.out" out
+	mv "$1.err" err
+	[ "$status" -ne 124 ] || fail "no end within $LIMIT s"
+}
+
+stop_all()
+{
+	local name
+
+	for name in "${!running[@]}"; do
+		kill -KILL "$(guest_pid "$name")" "${running[$name]}" \
+			2>/dev/null
+		tail -c 3000 "$name.out" "$name.err"
+	done
+	[ -z "${tap-}" ] || "$GUEST/guest" "untap:$tap" >/dev/null
+}
+
+# wait_for FILE TEXT
+wait_for()
+{
+	local i
+
+	for ((i = 0; i < LIMIT * 20; i++)); do
+		grep -qF "$2" "$1" 2>/dev/null && return
+		sleep 0.05
+	done
+	fail "'$2' did not come in $1"
+}
+
+# ---- expectations
+
+expect_status()
+{
+	[ "$status" -eq "$1" ] || fail "exit status is $status, not $1"
+}
+
+expect_out()
+{
+	grep -qF -- "$1" out || fail "output lacks '$1'"
+}
+
+expect_no_out()
+{
+	! grep -qF -- "$1" out || fail "output has '$1'"
+}
+
+expect_silence()
+{
+	[ ! -s err ] || fail "something is on standard error"
+}
+
+# One line on standard error, with all of the texts.
+expect_error()
+{
+	local text
+
+	[ "$(wc -l <err)" -eq 1 ] || fail "not one line on standard error"
+	for text in "$@"; do
+		grep -qiF -- "$text" err || fail "error lacks '$text'"
+	done
+}
+
+# All went well in the guest.
+expect_ok()
+{
+	expect_status 0
+	expect_silence
+	expect_no_out FAIL
+}
+
+# fact NAME: what the guest said of it.
+fact()
+{
+	sed -n "s/^fact $1 \([^[:space:]]*\).*/\1/p" out | tail -n 1
+}
+
+if [ $# -eq 2 ] && [ "${BASH_SOURCE[0]}" = "$0" ]; then
+	# shellcheck disable=SC1090 # the tests
+	. "$1"
+	"$2"
+	stop_all
+	exit 0
+fi

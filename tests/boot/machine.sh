@@ -1,0 +1,92 @@
+# shellcheck shell=bash disable=SC2034 # what lib.sh uses
+# SPDX-License-Identifier: Apache-2.0
+#
+# Memory and CPUs, from the smallest machine to the largest.
+
+test_memory_32m()
+{
+	guest memory:8M:32M,fill:2M --memory 32M
+	expect_ok
+}
+
+test_memory_64m()
+{
+	guest memory:36M:64M,fill:16M --memory 64M
+	expect_ok
+}
+
+# Beyond the hole below 4 GiB.
+test_memory_5g()
+{
+	guest memory:4800M:5120M,fill:8M --memory 5G
+	expect_ok
+	[ "$(fact high-pages)" -gt 0 ] ||
+		fail "no page above 4 GiB was in use"
+}
+
+test_cpus_2()
+{
+	guest cpus:2 --cpus 2 --memory 128M
+	expect_ok
+}
+
+test_cpus_8()
+{
+	is_slow && skip "takes too long where kernels are interpreted"
+	guest cpus:8 --cpus 8
+	expect_ok
+}
+
+test_cpus_32()
+{
+	is_slow && skip "takes too long where kernels are interpreted"
+	guest cpus:32 --cpus 32
+	expect_ok
+}
+
+# Entropy; and a machine without devices has none.
+test_rng()
+{
+	guest rng
+	expect_ok
+}
+
+# No --device, no console: the exit port is all there is.
+test_bare()
+{
+	guest exit:42 --console none --no-rng
+	expect_status 42
+	expect_silence
+	[ ! -s out ] || fail "a machine without a console said something"
+}
+
+# What the monitor takes for itself, beyond the guest's memory.
+test_monitor_memory()
+{
+	local kib
+
+	guest_start vm hang --memory 128M
+	wait_for vm.out hanging
+	# Mappings of 16 MiB and more are the guest's.
+	kib=$(awk '/^[0-9a-f]+-[0-9a-f]+ / { big = 0 }
+		$1 == "Size:" { big = $2 >= 16384 }
+		/^Private_(Clean|Dirty):/ && !big { sum += $2 }
+		END { print sum + 0 }' "/proc/$(guest_pid vm)/smaps")
+	kill -TERM "$(guest_pid vm)"
+	guest_wait vm
+	[ "$kib" -gt 0 ] || fail "cannot tell the monitor's memory"
+	[ "$kib" -lt 1024 ] || fail "the monitor has $kib KiB of its own"
+}
+
+test_two_at_once()
+{
+	cp "$GUEST/root.erofs" a
+	guest_start one read,echo:first --disk a,readonly
+	guest_start two read,echo:second --disk a,readonly
+	guest_wait one
+	expect_ok
+	expect_out first
+	guest_wait two
+	expect_ok
+	expect_out second
+}

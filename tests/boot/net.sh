@@ -1,0 +1,51 @@
+# shellcheck shell=bash disable=SC2034 # what lib.sh uses
+# SPDX-License-Identifier: Apache-2.0
+#
+# A network interface on a tap: its address and MTU, ping, a checked stream
+# both ways.
+
+tap_make()
+{
+	need_root
+	[ -e /dev/net/tun ] || skip "no /dev/net/tun"
+	tap=bht$$
+	"$GUEST/guest" "tap:$tap:10.99.1.1:$1" >host.out ||
+		skip "no tap can be made: $(cat host.out)"
+}
+
+test_tap()
+{
+	local size=128M
+
+	! is_slow || size=100M
+	tap_make 1500
+	"$GUEST/guest" "serve:5001:$size" >host.out &
+	guest "nic:eth0:address:02-00-00-00-be-ef,nic:eth0:mtu:1500,\
+net:eth0:10.99.1.2,ping:10.99.1.1:5:56,ping:10.99.1.1:3:1400,\
+send:10.99.1.1:5001:$size" --net "tap=$tap,mac=02:00:00:00:be:ef"
+	expect_ok
+	wait $! || fail "the host's end: $(cat host.out)"
+	echo "guest to host $(fact sent) MiB/s, back $(fact received) MiB/s"
+}
+
+test_mtu()
+{
+	tap_make 9000
+	guest 'nic:eth0:mtu:9000,net:eth0:10.99.1.2,ping:10.99.1.1:3:8972' \
+		--net "tap=$tap"
+	expect_ok
+}
+
+# A busy tap is refused, and the first user keeps it.
+test_tap_busy()
+{
+	tap_make 1500
+	guest_start vm hang --net "tap=$tap"
+	wait_for vm.out hanging
+	guest echo:no --net "tap=$tap"
+	expect_status 3
+	expect_error "$tap" use
+	kill -TERM "$(guest_pid vm)"
+	guest_wait vm
+	expect_status 143
+}
