@@ -8,7 +8,6 @@
 #include "vmm/util.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define RAM_BYTES (32 * MIB)
 
@@ -17,16 +16,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	/* From malloc(), so that a sanitizer guards both of its ends. */
-	autofree uint8_t *ram = malloc(RAM_BYTES);
-	const struct mem mem = {
-		.region = {{.base = 0, .bytes = RAM_BYTES, .host = ram}},
+	static uint8_t *ram;
+	struct mem mem = {
+		.region = {{
+			.base = 0,
+			.bytes = RAM_BYTES,
+		}},
 		.nregions = 1,
 		.bytes = RAM_BYTES,
 	};
 	struct image image;
 
+	if (!ram)
+		ram = malloc(RAM_BYTES);
 	if (!ram || size < 1)
 		return 0;
+	mem.region[0].host = ram;
 	if (image_load_bytes(&image, data + 1, size - 1, data[0] % 3, &mem) < 0)
 		return 0;
 	if (image.start < MIB || image.end > RAM_BYTES ||
