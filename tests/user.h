@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Plays the user at the other side of the guest's console: pipes, a
+ * pseudo-terminal or any two descriptors, a terminal on top of them, and a loop
+ * on a thread of its own. For tests of the terminal and of what uses it.
+ */
+#ifndef TESTS_USER_H
+#define TESTS_USER_H
+
+#include "devices/terminal.h"
+#include "vmm/loop.h"
+#include "vmm/stop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+struct user {
+	struct loop loop;
+	struct stop stop;
+	struct terminal t;
+	int in_fd, out_fd;  /* the monitor's; -1: closed */
+	int types, watches; /* the user's ends of them */
+};
+
+static inline void user_must(bool condition, const char *what)
+{
+	if (condition)
+		return;
+	fprintf(stderr, "user: %s: %s\n", what, strerror(errno));
+	abort();
+}
+
+static inline void user_sleep_ms(unsigned ms)
+{
+	const struct timespec t = {.tv_nsec = ms % 1000 * 1000000L,
+				   .tv_sec = ms / 1000};
+
+	nanosleep(&t, NULL);
+}
+
+/* Waits up to 10 s for COND. */
+#define user_wait(cond)                                                        \
+	({                                                                     \
+		for (unsigned left_ = 10000; !(cond) && left_; left_--)        \
+			user_sleep_ms(1);                                      \
+		(cond);                                                        \
+	})
+
+/* On the four descriptors, of which it becomes the owner. */
+static inline struct user *user_new(int in_fd, int types, int out_fd,
+				    int watches)
+{
+	struct user *u = calloc(1, sizeof(*u));
+
+	user_must(u != NULL, "calloc");
+	signal(SIGPIPE, SIG_IGN);
+	u->in_fd = in_fd;
+	u->out_fd = out_fd;
+	u->types = types;
+	u->watches = watches;
+	user_must(loop_init(&u->loop) == 0, "loop");
+	stop_init(&u->stop, &u->loop);
+	user_must(terminal_init_fds(&u->t, &u->loop, &u->stop, in_fd, out_fd) ==
+			  0,
+		  "terminal");
+	return u;
+}
+
+static inline struct user *user_with_pipes(void)
+{
+	int in[2], out[2];
+
+	user_must(pipe2(in, O_CLOEXEC) == 0, "pipe");
+	user_must(pipe2(out, O_CLOEXEC) == 0, "pipe");
+	return user_new(in[0], in[1], out[1], out[0]);
+}
+
+/* The monitor has the slave, the user the master. 100 columns, 30 rows. */
+static inline struct user *user_with_pty(void)
+{
+	const struct winsize size = {.ws_col = 100, .ws_row = 30};
+	int master, slave;
+
+	user_must(openpty(&master, &slave, NULL, NULL, &size) == 0, "openpty");
+	return user_new(slave, master, dup(slave), dup(master));
+}
+
+/* The VM starts. */
+static inline void user_run(struct user *u)
+{
+	user_must(terminal_start(&u->t) == 0, "terminal_start");
+	user_must(loop_start_thread(&u->loop, "user") == 0, "thread");
+}
+
+static inline void user_stop_loop(struct user *u)
+{
+	if (!u->loop.has_thread)
+		return;
+	loop_stop(&u->loop);
+	pthread_join(u->loop.thread, NULL);
+	u->loop.has_thread = false;
+}
+
+static inline void user_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static inline void user_free(struct user *u)
+{
+	user_stop_loop(u);
+	terminal_done(&u->t);
+	loop_done(&u->loop);
+	user_close(&u->in_fd);
+	user_close(&u->out_fd);
+	user_close(&u->types);
+	user_close(&u->watches);
+	free(u);
+}
+
+static inline void user_types(struct user *u, const void *data, size_t bytes)
+{
+	user_must(write(u->types, data, bytes) == (ssize_t)bytes, "write");
+}
+
+/* Reads until BYTES are there, the end, or 10 s without any. How many. */
+static inline size_t user_reads(struct user *u, void *buf, size_t bytes)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		struct pollfd pfd = {.fd = u->watches, .events = POLLIN};
+		ssize_t n = poll(&pfd, 1, 10000) == 1
+				    ? read(u->watches, (uint8_t *)buf + done,
+					   bytes - done)
+				    : 0;
+
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	return done;
+}
+
+/* True when the user sees exactly TEXT next. */
+static inline bool user_sees(struct user *u, const char *text)
+{
+	char buf[256] = {0};
+	size_t bytes = strlen(text);
+
+	return user_reads(u, buf, bytes) == bytes &&
+	       memcmp(buf, text, bytes) == 0;
+}
+
+/* True when nothing is to be seen for a while. */
+static inline bool user_sees_nothing(struct user *u)
+{
+	struct pollfd pfd = {.fd = u->watches, .events = POLLIN};
+
+	return poll(&pfd, 1, 50) == 0;
+}
+
+#endif
