@@ -79,13 +79,15 @@ int cmdline_build(const struct machine *machine,
 {
 	struct text t = {.buf = buf, .bytes = bytes};
 
+	/* First, or an early console prints what came before it. */
+	add(&t, "quiet");
 	add_console(&t, facts->console);
 	/*
 	 * A panic ends the VM at once instead of hanging; the keyboard
 	 * controller is the reset every kernel knows. There is no PCI, and of
 	 * the i8042 only that reset line.
 	 */
-	add(&t, "quiet panic=-1 reboot=k pci=off i8042.noaux i8042.nokbd");
+	add(&t, "panic=-1 reboot=k pci=off i8042.noaux i8042.nokbd");
 	if (facts->assist)
 		add(&t, "%s", facts->assist + (facts->assist[0] == ' '));
 	if (facts->list_devices) {
