@@ -52,9 +52,12 @@ static inline void user_sleep_ms(unsigned ms)
 /* Waits up to 10 s for COND. */
 #define user_wait(cond)                                                        \
 	({                                                                     \
-		for (unsigned left_ = 10000; !(cond) && left_; left_--)        \
+		bool is_ = (cond);                                             \
+		for (unsigned left_ = 10000; !is_ && left_; left_--) {         \
 			user_sleep_ms(1);                                      \
-		(cond);                                                        \
+			is_ = (cond);                                          \
+		}                                                              \
+		is_;                                                           \
 	})
 
 /* On the four descriptors, of which it becomes the owner. */
