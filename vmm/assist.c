@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The side of the assists that talks to KVM: fetches what a vCPU's exit is
+ * about, has it carried out (assist-table.c, assist-syscall.c), puts the result
+ * back. Registers travel in struct kvm_run (KVM_CAP_SYNC_REGS), so that most
+ * assists take no system call but KVM_RUN.
+ */
+#include "vmm/assist.h"
+
+#include "vmm/assist-exec.h"
+#include "vmm/assist-syscall.h"
+#include "vmm/kvm.h"
+#include "vmm/log.h"
+#include "vmm/mem.h"
+#include "vmm/util.h"
+#include "vmm/vcpu.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define MSR_STAR  0xc0000081u
+#define MSR_LSTAR 0xc0000082u
+#define MSR_FMASK 0xc0000084u
+
+#define SYNC_ALL (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
+
+struct assist_cpu {
+	struct syscall_cpu syscall;
+	uint8_t *area;   /* the vector state; owned */
+	uint64_t *count; /* per line of the table; owned */
+};
+
+struct assist {
+	const struct mem *mem;
+	unsigned ncpus;
+	size_t area_bytes;
+	struct assist_cpu cpu[];
+};
+
+/* ---- before the guest runs ---------------------------------------------- */
+
+static int enable(const struct kvm *kvm, uint32_t cap, uint64_t arg)
+{
+	struct kvm_enable_cap enable_cap = {.cap = cap, .args = {arg}};
+
+	if (ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &enable_cap) < 0)
+		return log_ret(-errno, "KVM_ENABLE_CAP %u: %s", cap,
+			       strerror(errno));
+	return 0;
+}
+
+int assist_prepare(const struct kvm *kvm)
+{
+	/* Eight MSRs from 0xc0000080; a zero bit is one that exits. */
+	uint8_t allowed = (uint8_t) ~(1u << (MSR_LSTAR & 7));
+	struct kvm_msr_filter filter = {
+		.ranges = {{.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+			    .base = MSR_LSTAR & ~7u,
+			    .nmsrs = 8,
+			    .bitmap = &allowed}},
+	};
+	int r;
+
+	if (!kvm->has_emulation_exit || !kvm->has_msr_filter)
+		return 0; /* an old KVM, hence on hardware */
+	r = enable(kvm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+	if (r == 0)
+		r = enable(kvm, KVM_CAP_X86_USER_SPACE_MSR,
+			   KVM_MSR_EXIT_REASON_FILTER);
+	if (r < 0)
+		return r;
+	if (ioctl(kvm->vm_fd, KVM_X86_SET_MSR_FILTER, &filter) < 0)
+		return log_ret(-errno, "KVM_X86_SET_MSR_FILTER: %s",
+			       strerror(errno));
+	return 0;
+}
+
+/* Runs until the OUT or the failure; then lets KVM finish the OUT. */
+static int probe_run(struct vcpu *vcpu)
+{
+	int reason = -EAGAIN;
+
+	for (int i = 0; i < 10 && (reason == -EAGAIN || reason == -EINTR); i++)
+		reason = vcpu_run_once(vcpu);
+	if (reason == KVM_EXIT_IO) {
+		vcpu->run->immediate_exit = 1;
+		(void)vcpu_run_once(vcpu);
+		vcpu->run->immediate_exit = 0;
+	}
+	return reason;
+}
+
+static int probe_reason(const struct vcpu *vcpu, int reason)
+{
+	if (reason == KVM_EXIT_IO)
+		return 0;
+	if (reason == KVM_EXIT_INTERNAL_ERROR &&
+	    vcpu->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
+		return 1;
+	return log_ret(reason < 0 ? reason : -EIO,
+		       "this host's KVM fails a first instruction (exit %d)",
+		       reason);
+}
+
+int assist_probe(struct vcpu *vcpu, const struct mem *mem, uint64_t scratch_gpa)
+{
+	/* FWAIT; OUT 0x80, AL: in any mode; the port is written only here. */
+	static const uint8_t code[] = {0x9b, 0xe6, 0x80};
+	uint8_t saved[sizeof(code)];
+	struct kvm_regs regs, probe;
+	struct kvm_sregs sregs;
+	int r = mem_read(mem, scratch_gpa, saved, sizeof(saved));
+
+	if (r < 0 || mem_write(mem, scratch_gpa, code, sizeof(code)) < 0)
+		return log_ret(-EFAULT, "no memory to probe the host with");
+	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ||
+	    ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+		return log_ret(-errno, "vCPU registers: %s", strerror(errno));
+	probe = regs;
+	probe.rip = scratch_gpa - sregs.cs.base;
+	probe.rflags = 2;
+	if (ioctl(vcpu->fd, KVM_SET_REGS, &probe) < 0)
+		return log_ret(-errno, "KVM_SET_REGS: %s", strerror(errno));
+	r = probe_reason(vcpu, probe_run(vcpu));
+	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0 ||
+	    ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
+		return log_ret(-errno, "vCPU registers: %s", strerror(errno));
+	(void)mem_write(mem, scratch_gpa, saved, sizeof(saved));
+	return r;
+}
+
+/* The largest vector state of this host; KVM_GET_XSAVE gives 4096 at least. */
+static size_t area_bytes(void)
+{
+	unsigned eax, ebx, ecx = 0, edx;
+
+	if (!__get_cpuid_count(13, 0, &eax, &ebx, &ecx, &edx))
+		ecx = 0;
+	return align_up(
+		ecx > sizeof(struct kvm_xsave) ? ecx : sizeof(struct kvm_xsave),
+		64);
+}
+
+struct assist *assist_new(const struct mem *mem, unsigned ncpus)
+{
+	struct assist *assist =
+		calloc(1, sizeof(*assist) + ncpus * sizeof(assist->cpu[0]));
+
+	if (assist == NULL)
+		return NULL;
+	assist->mem = mem;
+	assist->ncpus = ncpus;
+	assist->area_bytes = area_bytes();
+	for (unsigned i = 0; i < ncpus; i++) {
+		struct assist_cpu *cpu = &assist->cpu[i];
+
+		cpu->area = aligned_alloc(64, assist->area_bytes);
+		cpu->count = calloc(exec_count(), sizeof(cpu->count[0]));
+		if (cpu->area == NULL || cpu->count == NULL) {
+			assist_free(assist);
+			return NULL;
+		}
+	}
+	return assist;
+}
+
+void assist_free(struct assist *assist)
+{
+	if (assist == NULL)
+		return;
+	for (unsigned i = 0; i < assist->ncpus; i++) {
+		free(assist->cpu[i].area);
+		free(assist->cpu[i].count);
+	}
+	free(assist);
+}
+
+/* ---- a vCPU's state ------------------------------------------------------ */
+
+/*
+ * Registers, special registers and events into the run structure, where KVM
+ * leaves them by itself after the first time.
+ */
+static int load_state(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	if ((run->kvm_valid_regs & SYNC_ALL) == SYNC_ALL)
+		return 0;
+	if (ioctl(vcpu->fd, KVM_GET_REGS, &run->s.regs.regs) < 0 ||
+	    ioctl(vcpu->fd, KVM_GET_SREGS, &run->s.regs.sregs) < 0 ||
+	    ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &run->s.regs.events) < 0)
+		return log_ret(-errno, "vCPU %u: registers: %s", vcpu->id,
+			       strerror(errno));
+	run->kvm_valid_regs = SYNC_ALL;
+	return 0;
+}
+
+static int get_msr(void *arg, uint32_t index, uint64_t *ret_value)
+{
+	const struct vcpu *vcpu = arg;
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msr = {.head.nmsrs = 1, .entry.index = index};
+
+	if (ioctl(vcpu->fd, KVM_GET_MSRS, &msr) != 1)
+		return log_ret(-EIO, "vCPU %u: KVM_GET_MSRS 0x%x fails",
+			       vcpu->id, index);
+	*ret_value = msr.entry.data;
+	return 0;
+}
+
+/* 1: done; 0: KVM does not take this value; -errno (logged). */
+static int set_msr(const struct vcpu *vcpu, uint32_t index, uint64_t value)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msr = {.head.nmsrs = 1, .entry = {.index = index, .data = value}};
+	int r = ioctl(vcpu->fd, KVM_SET_MSRS, &msr);
+
+	return r < 0 ? log_ret(-errno, "vCPU %u: KVM_SET_MSRS 0x%x: %s",
+			       vcpu->id, index, strerror(errno))
+		     : r;
+}
+
+static int get_xcr0(void *arg, uint64_t *ret_xcr0)
+{
+	const struct vcpu *vcpu = arg;
+	struct kvm_xcrs xcrs;
+
+	if (ioctl(vcpu->fd, KVM_GET_XCRS, &xcrs) < 0 || xcrs.nr_xcrs == 0)
+		return log_ret(-EIO, "vCPU %u: KVM_GET_XCRS fails", vcpu->id);
+	*ret_xcr0 = xcrs.xcrs[0].value;
+	return 0;
+}
+
+static int get_fpu(void *arg, uint8_t *area)
+{
+	const struct vcpu *vcpu = arg;
+	/* The larger state of AMX needs the newer call. */
+	unsigned long call = vcpu->assist->area_bytes > sizeof(struct kvm_xsave)
+				     ? KVM_GET_XSAVE2
+				     : KVM_GET_XSAVE;
+
+	if (ioctl(vcpu->fd, call, area) < 0)
+		return log_ret(-errno, "vCPU %u: KVM_GET_XSAVE: %s", vcpu->id,
+			       strerror(errno));
+	return 0;
+}
+
+static int set_fpu(void *arg, const uint8_t *area)
+{
+	const struct vcpu *vcpu = arg;
+
+	if (ioctl(vcpu->fd, KVM_SET_XSAVE, area) < 0)
+		return log_ret(-errno, "vCPU %u: KVM_SET_XSAVE: %s", vcpu->id,
+			       strerror(errno));
+	return 0;
+}
+
+/* Has KVM forget what it knows of the guest's page tables. */
+static int flush_tlb(struct vcpu *vcpu)
+{
+	enum { CR4_TSD = 4 };
+	struct kvm_sregs sregs = vcpu->run->s.regs.sregs;
+
+	/* A change of CR4 does it, whatever the bit. */
+	sregs.cr4 ^= CR4_TSD;
+	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0 ||
+	    ioctl(vcpu->fd, KVM_SET_SREGS, &vcpu->run->s.regs.sregs) < 0)
+		return log_ret(-errno, "vCPU %u: KVM_SET_SREGS: %s", vcpu->id,
+			       strerror(errno));
+	return 0;
+}
+
+static int set_dr6_single_step(struct vcpu *vcpu)
+{
+	struct kvm_debugregs regs;
+
+	if (ioctl(vcpu->fd, KVM_GET_DEBUGREGS, &regs) < 0)
+		return log_ret(-errno, "vCPU %u: KVM_GET_DEBUGREGS: %s",
+			       vcpu->id, strerror(errno));
+	regs.dr6 |= 1u << 14; /* BS */
+	if (ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &regs) < 0)
+		return log_ret(-errno, "vCPU %u: KVM_SET_DEBUGREGS: %s",
+			       vcpu->id, strerror(errno));
+	return 0;
+}
+
+static int queue_fault(struct vcpu *vcpu, const struct fault *fault)
+{
+	struct kvm_run *run = vcpu->run;
+	struct kvm_vcpu_events *events = &run->s.regs.events;
+
+	events->exception.injected = 1;
+	events->exception.pending = 0;
+	events->exception.nr = fault->vector;
+	events->exception.has_error_code = fault->has_error_code;
+	events->exception.error_code = fault->error_code;
+	run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+	if (fault->vector == EXC_PF) {
+		run->s.regs.sregs.cr2 = fault->cr2;
+		run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+	}
+	return fault->vector == EXC_DB ? set_dr6_single_step(vcpu) : 0;
+}
+
+/* ---- one instruction ----------------------------------------------------- */
+
+static enum insn_mode mode_of(const struct kvm_sregs *sregs)
+{
+	if (sregs->cs.l)
+		return INSN_64;
+	return sregs->cs.db ? INSN_32 : INSN_16;
+}
+
+/* Decodes what KVM fetched, or what lies at RIP when that was not enough. */
+static int decode(struct exec *x, const struct kvm_run *run)
+{
+	enum insn_mode mode = mode_of(x->sregs);
+	uint64_t rip = x->regs->rip;
+	uint8_t bytes[INSN_MAX_BYTES];
+	size_t n = 0;
+
+	if (run->emulation_failure.ndata >= 3 &&
+	    (run->emulation_failure.flags &
+	     KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES)) {
+		n = min_u64(run->emulation_failure.insn_size, sizeof(bytes));
+		memcpy(bytes, run->emulation_failure.insn_bytes, n);
+		if (insn_decode(&x->insn, bytes, n, mode) == 0)
+			return 0;
+	}
+	if (mode != INSN_64)
+		rip = (rip + x->sregs->cs.base) & UINT32_MAX;
+	for (n = 0; n < sizeof(bytes); n++) {
+		if (mmu_read(&x->mmu, rip + n, &bytes[n], 1, MMU_FETCH,
+			     &x->fault) < 0)
+			break;
+	}
+	if (n == 0)
+		return -ENXIO;
+	return insn_decode(&x->insn, bytes, n, mode);
+}
+
+/* The one line of an instruction that cannot be finished. */
+static int refuse(const struct vcpu *vcpu, const struct exec *x,
+		  const struct exec_op *op, int r)
+{
+	static const char *const bits[] = {"16-bit", "32-bit", "64-bit"};
+	const struct insn *insn = &x->insn;
+	char hex[3 * INSN_MAX_BYTES + 1] = "";
+	const char *why = "this program does not know it either";
+
+	for (unsigned i = 0; i < insn->len; i++)
+		snprintf(hex + 3 * i, 4, "%02x ", insn->bytes[i]);
+	if (r == -ENXIO)
+		why = "it works on something that is not memory";
+	return log_ret(
+		-EOPNOTSUPP,
+		"vCPU %u: this host's KVM has no hardware virtualization and "
+		"cannot run the guest's %s (%sat RIP 0x%llx, %s, ring %u); %s: "
+		"run this guest on a host with VT-x or AMD-V, or tell its "
+		"kernel to do without, for example with clearcpuid=",
+		vcpu->id, op ? op->name : "unknown instruction",
+		insn->len ? hex : "", (unsigned long long)x->regs->rip,
+		bits[insn->mode], exec_cpl(x), why);
+}
+
+static const struct exec_host host_of_kvm = {
+	.get_xcr0 = get_xcr0,
+	.get_fpu = get_fpu,
+	.set_fpu = set_fpu,
+	.get_msr = get_msr,
+};
+
+/* Marks what an instruction that came to its end has changed. */
+static int finish(struct vcpu *vcpu, const struct exec *x)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+	if (x->sregs_changed)
+		run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+	/* The shadow of STI or MOV SS ends with the next instruction. */
+	if (run->s.regs.events.interrupt.shadow) {
+		run->s.regs.events.interrupt.shadow = 0;
+		run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+	}
+	return x->flush_tlb ? flush_tlb(vcpu) : 0;
+}
+
+static int instruction(struct assist *assist, struct vcpu *vcpu)
+{
+	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
+	struct kvm_sync_regs *s = &vcpu->run->s.regs;
+	struct exec x = {
+		.regs = &s->regs,
+		.sregs = &s->sregs,
+		.mmu = {assist->mem, &s->sregs, s->regs.rflags},
+		.host = &host_of_kvm,
+		.host_arg = vcpu,
+		.area = cpu->area,
+		.area_bytes = assist->area_bytes,
+	};
+	const struct exec_op *op = NULL;
+	int r = decode(&x, vcpu->run);
+
+	if (r == 0)
+		op = exec_find(&x.insn);
+	if (op == NULL)
+		return refuse(vcpu, &x, NULL, r);
+	cpu->count[exec_index(op)]++;
+	r = exec_run(&x, op);
+	if (r == -ENOSYS || r == -ENXIO)
+		return refuse(vcpu, &x, op, r);
+	if (r >= 0 && finish(vcpu, &x) < 0)
+		return -EIO;
+	if (r == EXEC_TRAP || r == -EFAULT)
+		return queue_fault(vcpu, &x.fault);
+	return r;
+}
+
+/* ---- SYSCALL ------------------------------------------------------------- */
+
+static int system_call(struct assist *assist, struct vcpu *vcpu)
+{
+	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
+	struct kvm_sync_regs *s = &vcpu->run->s.regs;
+	struct fault fault;
+	uint64_t star, fmask;
+	int r = get_msr(vcpu, MSR_STAR, &star);
+
+	if (r == 0)
+		r = get_msr(vcpu, MSR_FMASK, &fmask);
+	if (r < 0)
+		return r;
+	if (!syscall_enter(&cpu->syscall, &s->regs, &s->sregs, star, fmask,
+			   &fault))
+		return queue_fault(vcpu, &fault);
+	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+	return 0;
+}
+
+int assist_emulation_failure(struct assist *assist, struct vcpu *vcpu)
+{
+	int r = load_state(vcpu);
+
+	if (r < 0)
+		return r;
+	if (vcpu->run->s.regs.regs.rip == SYSCALL_TRAP_VA)
+		return system_call(assist, vcpu);
+	return instruction(assist, vcpu);
+}
+
+int assist_rdmsr(struct assist *assist, struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	uint64_t value = 0;
+	int r = 0;
+
+	if (assist && run->msr.index == MSR_LSTAR)
+		value = assist->cpu[vcpu->id].syscall.lstar;
+	else
+		r = get_msr(vcpu, run->msr.index, &value);
+	run->msr.data = value;
+	run->msr.error = 0;
+	return r;
+}
+
+int assist_wrmsr(struct assist *assist, struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	uint64_t value = run->msr.data;
+	int r;
+
+	if (assist && run->msr.index == MSR_LSTAR) {
+		struct kvm_sync_regs *s = &run->s.regs;
+		struct mmu mmu = {assist->mem, &s->sregs, 0};
+
+		r = load_state(vcpu);
+		if (r == 0)
+			r = syscall_set_lstar(&assist->cpu[vcpu->id].syscall,
+					      &mmu, value);
+		run->msr.error = r == -EINVAL;
+		if (r < 0)
+			return r == -EINVAL ? 0 : r;
+		value = SYSCALL_TRAP_VA;
+	}
+	r = set_msr(vcpu, run->msr.index, value);
+	run->msr.error = r == 0;
+	return r < 0 ? r : 0;
+}
+
+/* ---- words --------------------------------------------------------------- */
+
+const char *assist_command_line(void)
+{
+	return " nopti clearcpuid=smap,popcnt,cx16,invpcid";
+}
+
+void assist_log(const struct assist *assist)
+{
+	if (!log_enabled(LOG_DEBUG))
+		return;
+	for (unsigned i = 0; i < exec_count(); i++) {
+		uint64_t sum = 0;
+
+		for (unsigned cpu = 0; cpu < assist->ncpus; cpu++)
+			sum += assist->cpu[cpu].count[i];
+		if (sum > 0)
+			log_debug("assists: %s %llu", exec_name(i),
+				  (unsigned long long)sum);
+	}
+	for (unsigned cpu = 0; cpu < assist->ncpus; cpu++)
+		log_debug("assists: vCPU %u system calls %llu", cpu,
+			  (unsigned long long)assist->cpu[cpu].syscall.entered);
+}
