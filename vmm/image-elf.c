@@ -219,8 +219,8 @@ int image_elf_finish(const struct elf_plan *plan,
 		      has_pvh);
 	if (image->pvh && !has_pvh)
 		return image_bad(src, "has no PVH entry (ELF note Xen, type "
-				      "18): enter it by Linux's protocol, or "
-				      "build it with CONFIG_PVH");
+				      "18): use --entry linux, or a kernel "
+				      "with CONFIG_PVH");
 	if (image->pvh && !segment_at(plan, pvh_entry))
 		return image_bad(src,
 				 "has its PVH entry 0x%llx outside of what it "
