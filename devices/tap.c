@@ -47,7 +47,7 @@ static int check_name(const char *name)
 }
 
 /* Asked first, because TUNSETIFF would create what is missing. */
-static int check_interface(const char *name, uint16_t *ret_mtu)
+static int check_interface(const char *name, uint16_t *ret_mtu, bool *ret_up)
 {
 	autofd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq ifr;
@@ -66,10 +66,7 @@ static int check_interface(const char *name, uint16_t *ret_mtu)
 			"tuntap add mode tap %s' and 'ip link set %s up'",
 			name, name, name);
 	}
-	if (!(ifr.ifr_flags & IFF_UP))
-		log_warn("tap '%s' is down: no packet passes before 'ip link "
-			 "set %s up'",
-			 name, name);
+	*ret_up = ifr.ifr_flags & IFF_UP;
 	name_request(&ifr, name);
 	if (ioctl(fd, SIOCGIFMTU, &ifr) < 0)
 		return log_ret(-errno, "tap '%s': cannot tell its MTU: %s",
@@ -139,10 +136,11 @@ int tap_open(const char *name, uint16_t *ret_mtu)
 	autofd int fd = -1;
 	int header = TAP_HEADER, little = 1;
 	uint16_t mtu = 0;
+	bool up = false;
 	int r = check_name(name);
 
 	if (r == 0)
-		r = check_interface(name, &mtu);
+		r = check_interface(name, &mtu, &up);
 	if (r < 0)
 		return r;
 	fd = open_tun(name);
@@ -158,6 +156,10 @@ int tap_open(const char *name, uint16_t *ret_mtu)
 			"tap '%s': this host's taps cannot do virtio-net "
 			"headers: %s",
 			name, strerror(errno));
+	if (!up)
+		log_warn("tap '%s' is down: no packet passes before 'ip link "
+			 "set %s up'",
+			 name, name);
 	*ret_mtu = mtu;
 	return take_fd(&fd);
 }
