@@ -424,7 +424,7 @@ static void test_gzip_far_segments(void **state)
 
 static void make_gzip_bzimage(struct bzimage *bz, struct elf *elf)
 {
-	uint8_t gz[2 * ELF_BYTES];
+	uint8_t gz[2 * ELF_BYTES] = {0};
 	size_t bytes;
 
 	make_elf(elf);
