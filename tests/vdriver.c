@@ -193,8 +193,6 @@ void vdriver_config_write(struct vdriver *v, unsigned off, const void *buf,
 void vdriver_reset(struct vdriver *v)
 {
 	vdriver_write32(v, VIRTIO_MMIO_STATUS, 0);
-	memset(mem_at(&v->mem, FIRST_FREE, v->next_free - FIRST_FREE + 1), 0,
-	       v->next_free - FIRST_FREE);
 	v->next_free = FIRST_FREE;
 	v->features = 0;
 	memset(v->queue, 0, sizeof(v->queue));
@@ -300,6 +298,7 @@ void *vdriver_alloc(struct vdriver *v, size_t bytes)
 	void *host = mem_at(&v->mem, gpa, bytes + 64);
 
 	must(host != NULL, "more memory than there is");
+	memset(host, 0, bytes + 64);
 	/* A gap, so that writing one byte too many shows. */
 	v->next_free = align_up(gpa + bytes + 1, 64);
 	return host;
