@@ -176,4 +176,45 @@ static inline bool user_sees_nothing(struct user *u)
 	return poll(&pfd, 1, 50) == 0;
 }
 
+/*
+ * What the loop would do now, on this thread: for fuzzers, whose runs have to
+ * be the same each time. In place of user_run().
+ */
+static inline void user_poll(struct user *u)
+{
+	struct loop_source *source[] = {&u->t.wake, &u->t.input, &u->t.output};
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct pollfd pfd = {.fd = source[i]->fd,
+				     .events = i < 2 ? POLLIN : POLLOUT};
+
+		if (source[i]->added && poll(&pfd, 1, 0) == 1)
+			source[i]->fn(source[i], (uint32_t)pfd.revents);
+	}
+}
+
+/* Reads what is there, at most BYTES. How many. */
+static inline size_t user_reads_now(struct user *u, size_t bytes)
+{
+	struct pollfd pfd = {.fd = u->watches, .events = POLLIN};
+	uint8_t buf[4096];
+	ssize_t n = 0;
+
+	if (bytes > sizeof(buf))
+		bytes = sizeof(buf);
+	if (bytes > 0 && poll(&pfd, 1, 0) == 1)
+		n = read(u->watches, buf, bytes);
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* The user's pipe may be full: then nothing is typed. */
+static inline void user_types_now(struct user *u, const void *data,
+				  size_t bytes)
+{
+	struct pollfd pfd = {.fd = u->types, .events = POLLOUT};
+
+	if (poll(&pfd, 1, 0) == 1)
+		(void)!write(u->types, data, bytes);
+}
+
 #endif
