@@ -332,7 +332,9 @@ int config_add_device(struct config *cfg, const struct config_type *type,
 	r = config_new_device(cfg, type, &dev);
 	if (r < 0)
 		return r;
-	while (text && *text && r == 0) {
+	if (text[0] == '\0')
+		text = NULL;
+	while (text && r == 0) {
 		item[0] = '\0';
 		text = next_item(text, item);
 		if (item[0] == '\0')

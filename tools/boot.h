@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options of `bulkhead boot`: cmd-boot.c reads them, boot-help.c shows. */
+#ifndef TOOLS_BOOT_H
+#define TOOLS_BOOT_H
+
+#include <stdbool.h>
+
+enum boot_action {
+	BOOT_SET,    /* config_set(`target`, the argument or `value`) */
+	BOOT_DEVICE, /* a device of type `target`; no target: --device */
+	BOOT_CONFIG,
+	BOOT_NO_RNG,
+	BOOT_DUMP_CONFIG,
+	BOOT_LIST_DEVICES,
+	BOOT_LOG_LEVEL,
+	BOOT_JSON,
+	BOOT_HELP,
+};
+
+struct boot_option {
+	const char *name; /* long option; NULL ends the table */
+	const char *arg;  /* what the help calls its argument; NULL: none */
+	enum boot_action action;
+	const char *target, *value;
+	const char *group; /* heading, where a new one begins */
+	const char *help;  /* default in brackets */
+};
+
+const struct boot_option *boot_options(void);
+
+/* Both print on standard output and give the exit status. */
+int boot_help(void);
+int boot_list_devices(bool json);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program: finds the subcommand and runs it. */
+#include "tools/cmd.h"
+
+#include "vmm/suggest.h"
+#include "vmm/util.h"
+#include "vmm/vm.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+
+static const struct command commands[] = {
+	{"boot", cmd_boot, "boot a guest from a kernel image"},
+	{"check", cmd_check, "say what this host's KVM can do, and what to do"},
+	{"help", cmd_help, "explain a command: bulkhead help boot"},
+	{"version", cmd_version, "print the version"},
+	{NULL, NULL, NULL},
+};
+
+const struct command *command_list(void)
+{
+	return commands;
+}
+
+const struct command *command_find(const char *name)
+{
+	for (const struct command *c = commands; c->name; c++)
+		if (strcmp(c->name, name) == 0)
+			return c;
+	return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+	const char *names[ARRAY_LEN(commands)];
+	const char *near;
+
+	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
+		names[i] = commands[i].name;
+	near = suggest(name, names);
+	if (near)
+		return usage_error(NULL,
+				   "'%s': no such command; did you mean "
+				   "'%s'?",
+				   name, near);
+	return usage_error(NULL, "'%s': no such command", name);
+}
+
+/*
+ * A closed standard descriptor would be the number of the next file opened,
+ * and guest output would go into a disk image.
+ */
+static bool open_standard_fds(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return false;
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+
+	if (!open_standard_fds())
+		return VM_EXIT_HOST;
+	/* A reader that went away is a write error, not a death. */
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2)
+		return help_print(VM_EXIT_USAGE);
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		return help_print(VM_EXIT_OK);
+	if (strcmp(argv[1], "--version") == 0)
+		return cmd_version(1, argv + 1);
+	if (argv[1][0] == '-')
+		return usage_error(NULL, "'%s': options come after a command",
+				   argv[1]);
+	command = command_find(argv[1]);
+	if (!command)
+		return unknown_command(argv[1]);
+	return command->run(argc - 1, argv + 1);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The subcommands of `bulkhead`, one file each, and what they share. */
+#ifndef TOOLS_CMD_H
+#define TOOLS_CMD_H
+
+struct config_type;
+
+struct command {
+	const char *name; /* NULL ends the table */
+	/* argv[0] is the subcommand's name; the exit status */
+	int (*run)(int argc, char **argv);
+	const char *help; /* one line */
+};
+
+/* Every subcommand, in the order of the help. */
+const struct command *command_list(void);
+const struct command *command_find(const char *name);
+
+int cmd_boot(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+int cmd_version(int argc, char **argv);
+
+/* The short help of `bulkhead` itself; to standard error if STATUS is not 0. */
+int help_print(int status);
+
+/*
+ * One line about a wrong command line, on standard error, that ends in what to
+ * read. Gives the exit status of bad usage.
+ */
+int usage_error(const char *command, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/*
+ * What getopt_long() could not make sense of, after it answered RESULT ('?' or
+ * ':'). NAMES are the long options, for a suggestion; ends with NULL.
+ */
+int usage_getopt(const char *command, int result, char **argv,
+		 const char *const *names);
+
+/*
+ * The kernel to boot when none is named: $BULKHEAD_KERNEL, the newest in the
+ * cache, or the installed one. Allocated path, or NULL.
+ */
+char *kernel_default(void);
+
+#endif

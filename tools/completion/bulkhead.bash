@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion of bulkhead(1) for bash.
+
+_bulkhead_boot()
+{
+	local opts='--kernel --initrd --append --entry --config --memory --cpus
+		--hugetlb --prefault --name --disk --net --device --no-rng
+		--console --no-sandbox --assist --log-level --json
+		--dump-config --dump-dtb --list-devices --help'
+
+	case $prev in
+	--kernel | --initrd | --config | --disk | --dump-dtb)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		;;
+	--entry)
+		mapfile -t COMPREPLY < <(compgen -W 'auto linux pvh' -- "$cur")
+		;;
+	--console)
+		mapfile -t COMPREPLY < <(
+			compgen -W 'auto serial virtio none' -- "$cur")
+		;;
+	--assist)
+		mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur")
+		;;
+	--log-level)
+		mapfile -t COMPREPLY < <(
+			compgen -W 'error warn info debug' -- "$cur")
+		;;
+	--memory)
+		mapfile -t COMPREPLY < <(
+			compgen -W '128M 256M 512M 1G 2G 4G' -- "$cur")
+		;;
+	--net)
+		local taps
+		taps=$(grep -ls . /sys/class/net/*/tun_flags 2>/dev/null |
+			sed 's|/sys/class/net/\(.*\)/tun_flags|tap=\1|')
+		mapfile -t COMPREPLY < <(compgen -W "none $taps" -- "$cur")
+		;;
+	--device)
+		local types
+		types=$("$1" boot --list-devices 2>/dev/null |
+			sed -n 's/^  \([a-z]*\) .*/\1/p')
+		mapfile -t COMPREPLY < <(compgen -W "$types" -- "$cur")
+		;;
+	--append | --cpus | --name) ;;
+	*)
+		mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
+		;;
+	esac
+}
+
+_bulkhead()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]}
+	local prev=${COMP_WORDS[COMP_CWORD - 1]}
+
+	COMPREPLY=()
+	# --option=value arrives as three words.
+	if [ "$prev" = = ]; then
+		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	elif [ "$cur" = = ]; then
+		cur=
+	fi
+	if ((COMP_CWORD == 1)); then
+		mapfile -t COMPREPLY < <(compgen -W \
+			'boot check help version --help --version' -- "$cur")
+		return
+	fi
+	case ${COMP_WORDS[1]} in
+	boot) _bulkhead_boot "$1" ;;
+	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
+	help) mapfile -t COMPREPLY < <(compgen -W 'boot check version' -- "$cur") ;;
+	esac
+}
+
+complete -F _bulkhead bulkhead

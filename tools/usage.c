@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How every subcommand answers a wrong command line. */
+#include "tools/cmd.h"
+
+#include "vmm/log.h"
+#include "vmm/suggest.h"
+#include "vmm/vm.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int usage_error(const char *command, const char *format, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	if (command)
+		log_error("%s (see bulkhead %s --help)", text, command);
+	else
+		log_error("%s (see bulkhead --help)", text);
+	return VM_EXIT_USAGE;
+}
+
+int usage_getopt(const char *command, int result, char **argv,
+		 const char *const *names)
+{
+	const char *arg = argv[optind - 1];
+	char name[64];
+	const char *near;
+
+	if (result == ':')
+		return usage_error(command, "%s: needs a value", arg);
+	if (strncmp(arg, "--", 2) != 0)
+		return usage_error(command, "'-%c': unknown option", optopt);
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(arg + 2, "="),
+		 arg + 2);
+	/* getopt_long() tells a known option by its value in optopt. */
+	if (optopt)
+		return usage_error(command, "--%s: takes no value", name);
+	near = suggest(name, names);
+	if (near)
+		return usage_error(command,
+				   "'--%s': unknown option; did you mean "
+				   "--%s?",
+				   name, near);
+	return usage_error(command, "'--%s': unknown option", name);
+}
