@@ -18,6 +18,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,8 @@ struct assist {
 	const struct mem *mem;
 	unsigned ncpus;
 	size_t area_bytes;
+	pthread_mutex_t lock; /* of stub */
+	struct syscall_stub stub;
 	struct assist_cpu cpu[];
 };
 
@@ -153,6 +156,7 @@ struct assist *assist_new(const struct mem *mem, unsigned ncpus)
 
 	if (assist == NULL)
 		return NULL;
+	pthread_mutex_init(&assist->lock, NULL);
 	assist->mem = mem;
 	assist->ncpus = ncpus;
 	assist->area_bytes = area_bytes();
@@ -177,6 +181,7 @@ void assist_free(struct assist *assist)
 		free(assist->cpu[i].area);
 		free(assist->cpu[i].count);
 	}
+	pthread_mutex_destroy(&assist->lock);
 	free(assist);
 }
 
@@ -429,6 +434,23 @@ static int instruction(struct assist *assist, struct vcpu *vcpu)
 
 /* ---- SYSCALL ------------------------------------------------------------- */
 
+/* A CPU's first system call: the next ones need not come here. */
+static int go_fast(struct assist *assist, struct vcpu *vcpu)
+{
+	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
+	struct mmu mmu = {assist->mem, &vcpu->run->s.regs.sregs, FLAG_AC};
+	bool fast;
+	int r;
+
+	pthread_mutex_lock(&assist->lock);
+	fast = syscall_go_fast(&assist->stub, &cpu->syscall, &mmu);
+	pthread_mutex_unlock(&assist->lock);
+	if (!fast)
+		return 0;
+	r = set_msr(vcpu, MSR_LSTAR, SYSCALL_FAST_VA);
+	return r < 0 ? r : 0;
+}
+
 static int system_call(struct assist *assist, struct vcpu *vcpu)
 {
 	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
@@ -445,7 +467,7 @@ static int system_call(struct assist *assist, struct vcpu *vcpu)
 			   &fault))
 		return queue_fault(vcpu, &fault);
 	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
-	return 0;
+	return cpu->syscall.slow_entries == 1 ? go_fast(assist, vcpu) : 0;
 }
 
 int assist_emulation_failure(struct assist *assist, struct vcpu *vcpu)
@@ -454,7 +476,7 @@ int assist_emulation_failure(struct assist *assist, struct vcpu *vcpu)
 
 	if (r < 0)
 		return r;
-	if (vcpu->run->s.regs.regs.rip == SYSCALL_TRAP_VA)
+	if (vcpu->run->s.regs.regs.rip == SYSCALL_SLOW_VA)
 		return system_call(assist, vcpu);
 	return instruction(assist, vcpu);
 }
@@ -474,27 +496,38 @@ int assist_rdmsr(struct assist *assist, struct vcpu *vcpu)
 	return r;
 }
 
+/* What the CPU's LSTAR is to be instead. -EINVAL: #GP for the guest. */
+static int trap_lstar(struct assist *assist, struct vcpu *vcpu, uint64_t *value)
+{
+	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
+	struct mmu mmu = {assist->mem, &vcpu->run->s.regs.sregs, 0};
+	int r = load_state(vcpu);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&assist->lock);
+	r = syscall_set_lstar(&assist->stub, &cpu->syscall, &mmu, *value);
+	pthread_mutex_unlock(&assist->lock);
+	if (r == 0) {
+		cpu->syscall.slow_entries = 0;
+		*value = SYSCALL_SLOW_VA;
+	}
+	return r;
+}
+
 int assist_wrmsr(struct assist *assist, struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	uint64_t value = run->msr.data;
-	int r;
+	int r = 0;
 
-	if (assist && run->msr.index == MSR_LSTAR) {
-		struct kvm_sync_regs *s = &run->s.regs;
-		struct mmu mmu = {assist->mem, &s->sregs, 0};
-
-		r = load_state(vcpu);
-		if (r == 0)
-			r = syscall_set_lstar(&assist->cpu[vcpu->id].syscall,
-					      &mmu, value);
-		run->msr.error = r == -EINVAL;
-		if (r < 0)
-			return r == -EINVAL ? 0 : r;
-		value = SYSCALL_TRAP_VA;
-	}
-	r = set_msr(vcpu, run->msr.index, value);
-	run->msr.error = r == 0;
+	if (assist && run->msr.index == MSR_LSTAR)
+		r = trap_lstar(assist, vcpu, &value);
+	if (r == 0)
+		r = set_msr(vcpu, run->msr.index, value);
+	else if (r == -EINVAL)
+		r = 0;
+	run->msr.error = r == 0; /* 0 of 1 set */
 	return r < 0 ? r : 0;
 }
 
@@ -519,6 +552,11 @@ void assist_log(const struct assist *assist)
 				  (unsigned long long)sum);
 	}
 	for (unsigned cpu = 0; cpu < assist->ncpus; cpu++)
-		log_debug("assists: vCPU %u system calls %llu", cpu,
-			  (unsigned long long)assist->cpu[cpu].syscall.entered);
+		log_debug("assists: vCPU %u: system calls that exited %llu, "
+			  "the others %s",
+			  cpu,
+			  (unsigned long long)assist->cpu[cpu]
+				  .syscall.slow_entries,
+			  assist->cpu[cpu].syscall.fast ? "do not exit"
+							: "do too");
 }
