@@ -142,18 +142,9 @@ static size_t table_bytes(unsigned cpus)
 	       (IOAPIC_PINS - 1 + 2) * sizeof(struct interrupt);
 }
 
-int mptable_build(const struct machine *machine, uint64_t gpa, void *buf,
-		  size_t bytes)
+/* Closes a table whose W.entries entries stand behind it; the bytes used. */
+static int finish(uint8_t *buf, uint64_t gpa, const struct writer *w)
 {
-	static const struct bus isa = {ENTRY_BUS, 0, "ISA   "};
-	const size_t length = table_bytes(machine->cpus);
-	const struct ioapic ioapic = {
-		.type = ENTRY_IOAPIC,
-		.id = (uint8_t)machine->cpus,
-		.version = IOAPIC_VERSION,
-		.flags = 1, /* usable */
-		.address = htole32((uint32_t)MACHINE_IOAPIC),
-	};
 	struct floating floating = {
 		.signature = {'_', 'M', 'P', '_'},
 		.table = htole32((uint32_t)(gpa + sizeof(floating))),
@@ -162,28 +153,53 @@ int mptable_build(const struct machine *machine, uint64_t gpa, void *buf,
 	};
 	struct table table = {
 		.signature = {'P', 'C', 'M', 'P'},
-		.length = htole16((uint16_t)length),
 		.revision = 4,
 		.oem = {'B', 'U', 'L', 'K', 'H', 'E', 'A', 'D'},
 		.product = "MICROVM     ",
+		.entries = htole16(w->entries),
 		.lapic = htole32((uint32_t)MACHINE_LAPIC),
 	};
-	uint8_t *first = buf;
-	struct writer w = {0};
+	uint8_t *first = buf + sizeof(floating);
+	const size_t length = (size_t)(w->at - first);
 
-	if (sizeof(floating) + length > bytes)
-		return -ENOSPC;
-	first += sizeof(floating);
-	w.at = first + sizeof(table);
-	write_cpus(&w, machine->cpus);
-	put(&w, &isa, sizeof(isa));
-	put(&w, &ioapic, sizeof(ioapic));
-	write_interrupts(&w, ioapic.id);
-	table.entries = htole16(w.entries);
+	table.length = htole16((uint16_t)length);
 	memcpy(first, &table, sizeof(table));
 	table.checksum = checksum(first, length);
 	memcpy(first, &table, sizeof(table));
 	floating.checksum = checksum(&floating, sizeof(floating));
 	memcpy(buf, &floating, sizeof(floating));
 	return (int)(sizeof(floating) + length);
+}
+
+int mptable_build(const struct machine *machine, uint64_t gpa, void *buf,
+		  size_t bytes)
+{
+	static const struct bus isa = {ENTRY_BUS, 0, "ISA   "};
+	const struct ioapic ioapic = {
+		.type = ENTRY_IOAPIC,
+		.id = (uint8_t)machine->cpus,
+		.version = IOAPIC_VERSION,
+		.flags = 1, /* usable */
+		.address = htole32((uint32_t)MACHINE_IOAPIC),
+	};
+	struct writer w = {0};
+
+	if (sizeof(struct floating) + table_bytes(machine->cpus) > bytes)
+		return -ENOSPC;
+	w.at = (uint8_t *)buf + sizeof(struct floating) + sizeof(struct table);
+	write_cpus(&w, machine->cpus);
+	put(&w, &isa, sizeof(isa));
+	put(&w, &ioapic, sizeof(ioapic));
+	write_interrupts(&w, ioapic.id);
+	return finish(buf, gpa, &w);
+}
+
+int mptable_build_empty(uint64_t gpa, void *buf, size_t bytes)
+{
+	struct writer w = {0};
+
+	if (sizeof(struct floating) + sizeof(struct table) > bytes)
+		return -ENOSPC;
+	w.at = (uint8_t *)buf + sizeof(struct floating) + sizeof(struct table);
+	return finish(buf, gpa, &w);
 }

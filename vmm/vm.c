@@ -465,18 +465,31 @@ static int write_dtb(struct vm *vm)
 }
 
 /*
- * A kernel that takes the tree counts CPUs of an MP table a second time, so
- * that only a PVH kernel, which has no way to get the tree, finds one.
+ * The MP table is full for a kernel that cannot get the tree (PVH), or does not
+ * read it, as its user shows by listing the devices.
  */
+static int write_mptable(struct vm *vm)
+{
+	const char *append = vm->cfg->append;
+	bool full = vm->image.pvh ||
+		    (append && strstr(append, "virtio_mmio.device="));
+	void *ebda = mem_at(&vm->mem, MACHINE_EBDA, MACHINE_EBDA_BYTES);
+	int r = full ? mptable_build(&vm->machine, MACHINE_EBDA, ebda,
+				     MACHINE_EBDA_BYTES)
+		     : mptable_build_empty(MACHINE_EBDA, ebda,
+					   MACHINE_EBDA_BYTES);
+
+	/* Address 0 is where a kernel searches first. */
+	return r < 0 ? r : mem_write(&vm->mem, 0, ebda, MPTABLE_POINTER_BYTES);
+}
+
 static int write_tables(struct vm *vm)
 {
 	void *acpi = mem_at(&vm->mem, MACHINE_ACPI, MACHINE_ACPI_MAX);
-	void *ebda = mem_at(&vm->mem, MACHINE_EBDA, MACHINE_EBDA_BYTES);
 	int r = acpi_build(&vm->machine, MACHINE_ACPI, acpi, MACHINE_ACPI_MAX);
 
-	if (r > 0 && vm->image.pvh)
-		r = mptable_build(&vm->machine, MACHINE_EBDA, ebda,
-				  MACHINE_EBDA_BYTES);
+	if (r > 0)
+		r = write_mptable(vm);
 	vm->rsdp_gpa = MACHINE_ACPI;
 	return r < 0 ? log_ret(r, "firmware tables: %s", strerror(-r)) : 0;
 }
