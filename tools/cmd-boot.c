@@ -136,21 +136,26 @@ static int set(struct request *req, const struct boot_option *option,
 	return r == -ENOMEM ? VM_EXIT_HOST : r < 0 ? VM_EXIT_USAGE : 0;
 }
 
+static int set_level(struct request *req, const char *arg)
+{
+	if (log_parse_level(arg, &req->level) == 0)
+		return 0;
+	return usage_error("boot",
+			   "--log-level '%s': not one of error, warn, info, "
+			   "debug",
+			   arg);
+}
+
 /* One option of the first pass: how messages look, and --help. */
-static int apply_early(struct request *req, const struct boot_option *option,
-		       const char *arg)
+static void apply_early(struct request *req, const struct boot_option *option,
+			const char *arg)
 {
 	if (option->action == BOOT_JSON)
 		req->json = true;
 	else if (option->action == BOOT_HELP)
 		req->help = true;
-	else if (option->action == BOOT_LOG_LEVEL &&
-		 log_parse_level(arg, &req->level) < 0)
-		return usage_error("boot",
-				   "--log-level '%s': not one of error, warn, "
-				   "info, debug",
-				   arg);
-	return 0;
+	else if (option->action == BOOT_LOG_LEVEL)
+		(void)log_parse_level(arg, &req->level);
 }
 
 static int apply(struct request *req, const struct boot_option *option,
@@ -176,6 +181,8 @@ static int apply(struct request *req, const struct boot_option *option,
 	case BOOT_LIST_DEVICES:
 		req->list_devices = true;
 		return 0;
+	case BOOT_LOG_LEVEL:
+		return set_level(req, arg);
 	default:
 		return 0;
 	}
@@ -215,8 +222,10 @@ static int parse(struct request *req, int argc, char **argv, bool early)
 			return usage_getopt("boot", c, argv, names);
 		}
 		option += c - OPTION_FIRST;
-		status = early ? apply_early(req, option, optarg)
-			       : apply(req, option, optarg);
+		if (early)
+			apply_early(req, option, optarg);
+		else
+			status = apply(req, option, optarg);
 	}
 	if (status == 0 && !early && optind < argc)
 		return usage_error("boot",
@@ -268,13 +277,13 @@ static int run(const struct config *cfg)
 static int boot(struct request *req, int argc, char **argv)
 {
 	const struct config_type *const *types = virtio_config_types();
-	int status = parse(req, argc, argv, true);
+	int status;
 
-	if (status == 0 && req->help)
+	(void)parse(req, argc, argv, true);
+	if (req->help)
 		return boot_help();
 	log_setup(req->level, req->json);
-	if (status == 0)
-		status = parse(req, argc, argv, false);
+	status = parse(req, argc, argv, false);
 	if (status != 0)
 		return status;
 	if (req->list_devices)

@@ -152,6 +152,13 @@ static void check_capabilities(struct hostcheck *check, const struct kvm *kvm)
 /* A VM of one vCPU that never runs a guest: 1 interprets, 0 not, -errno. */
 static int probe(struct kvm *kvm, struct mem *mem, struct vcpu *vcpu)
 {
+	struct vcpu_start start = {
+		.mode = VCPU_LONG,
+		.entry = MACHINE_SCRATCH,
+		.info = MACHINE_BOOT_PARAMS,
+		.gdt = MACHINE_GDT,
+		.page_tables = MACHINE_PAGE_TABLES,
+	};
 	const struct mem_options options = {0};
 	uint64_t identity_map = MACHINE_IDENTITY_MAP;
 	int r = kvm_create_vm(kvm);
@@ -172,6 +179,10 @@ static int probe(struct kvm *kvm, struct mem *mem, struct vcpu *vcpu)
 	vcpu->mem = mem;
 	if (r == 0)
 		r = vcpu_init(vcpu, kvm, 0, 1);
+	if (r == 0)
+		r = regs_write_tables(mem, &start);
+	if (r == 0)
+		r = regs_set(vcpu, &start);
 	return r < 0 ? r : assist_probe(vcpu, mem, MACHINE_SCRATCH);
 }
 
