@@ -26,12 +26,6 @@
 	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) |              \
 	 BIT(VIRTIO_RING_F_INDIRECT_DESC))
 
-/* What a driver may set (2.1). */
-#define DRIVER_STATUS                                                          \
-	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |                \
-	 VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK |             \
-	 VIRTIO_CONFIG_S_FAILED)
-
 #define VIRTIO(name) extern const struct virtio_ops virtio_##name;
 #include "devices/virtio-table.inc"
 #undef VIRTIO
@@ -260,6 +254,7 @@ static void start(struct virtio_dev *d)
 	}
 }
 
+/* Takes the bits that are the driver's to set (2.1), and no others. */
 static void add_status(struct virtio_dev *d, uint8_t added)
 {
 	d->status |= added & (VIRTIO_CONFIG_S_ACKNOWLEDGE |
@@ -287,7 +282,7 @@ void virtio_set_status(struct virtio_dev *d, uint8_t status)
 	if (status == 0)
 		reset(d);
 	else
-		add_status(d, status & ~d->status & DRIVER_STATUS);
+		add_status(d, status & ~d->status);
 	tell(d, 0);
 	virtio_unlock(d);
 }

@@ -484,6 +484,11 @@ static void test_malformed_chain(void **state)
 	assert_int_equal(vdriver_acknowledge(f->v), VIRTIO_INTERRUPT_CONFIG);
 	assert_int_equal(f->p->kicks[1], 2);
 	/* At rest: no queue is served any more, none is answered. */
+	virtio_lock(f->d);
+	vq_push(&f->d->vq[1], 0, 0);
+	virtio_publish(f->d, 1);
+	virtio_unlock(f->d);
+	assert_int_equal(vdriver_get_used(f->v, 1, NULL), -1);
 	vdriver_avail(f->v, 0, 0);
 	virtio_queue_kick(f->d, 0);
 	virtio_queue_kick(f->d, 1);
