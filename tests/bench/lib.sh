@@ -1,0 +1,154 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What the measurements share: rounds, medians, the table's numbers as JSON.
+# The scripts that source it set `top`, `contestants`, `rounds` and `cmd`.
+# shellcheck disable=SC2154 # those
+
+# shellcheck disable=SC2034 # used by the scripts
+bench_start()
+{
+	if [ -z "${BULKHEAD-}" ]; then
+		for BULKHEAD in "$top/bulkhead" "$top/build/bulkhead"; do
+			[ -x "$BULKHEAD" ] && break
+		done
+	fi
+	[ -x "$BULKHEAD" ] || die "no monitor at $BULKHEAD: run make"
+	BULKHEAD=$(realpath "$BULKHEAD")
+	[ -w /dev/kvm ] || die "/dev/kvm cannot be used here"
+	GUEST=$("$top/tests/guest/build")
+	KERNEL=${BULKHEAD_TEST_KERNEL:-$("$top/firmware/kernel/build")}
+	scratch=$(mktemp -d "${TMPDIR:-/tmp}/bulkhead-bench.XXXXXX")
+	trap 'rm -rf "$scratch"' EXIT
+	scribble=()
+	# Memory that an earlier guest ran code from costs the lab's emulator
+	# dearly when it is written again; done here, that is not counted.
+	[ -z "${BULKHEAD_LAB-}" ] || scribble=(--scribble "$(awk '
+		/^MemAvailable:/ { print int($2 / 1024 * 0.85) }
+		' /proc/meminfo)")
+}
+
+progress()
+{
+	if [ -t 2 ]; then
+		printf '\r\033[K%s' "${1:+bench: $1}" >&2
+	elif [ -n "$1" ]; then
+		echo "bench: $1" >&2
+	fi
+}
+
+is_slow()
+{
+	[ -e /sys/module/kvm_pvm ]
+}
+
+default_rounds()
+{
+	if is_slow; then echo 3; else echo 7; fi
+}
+
+host_kind()
+{
+	if [ -n "${BULKHEAD_LAB-}" ]; then
+		echo "the lab (kvm-amd in QEMU TCG)"
+	elif is_slow; then
+		echo "this machine, KVM that interprets guest kernels (PVM)"
+	else
+		echo "this machine, hardware KVM"
+	fi
+}
+
+# rotate N WORD...: the words, from the Nth on, around
+rotate()
+{
+	local n=$1
+
+	shift
+	n=$((n % $#))
+	printf '%s\n' "${@:n + 1}" "${@:1:n}"
+}
+
+# measure NAME OPTION...: runs `cmd` and adds each figure to a file NAME.KEY
+measure()
+{
+	local name=$1 line word user='' system=''
+
+	shift
+	line=$("$GUEST/measure" --log "$scratch/log" "$@" -- "${cmd[@]}")
+	if [[ $line != *first_us* && $line != *run_us* ]]; then
+		tail -n 5 "$scratch/log" >&2
+		die "$name did not come to its mark: $line"
+	fi
+	for word in $line; do
+		echo "${word#*=}" >>"$scratch/$name.${word%%=*}"
+		case $word in
+		user_us=*) user=${word#*=} ;;
+		sys_us=*) system=${word#*=} ;;
+		esac
+	done
+	echo $((user + system)) >>"$scratch/$name.cpu_us"
+}
+
+# median NAME KEY: nothing when there is no figure
+median()
+{
+	[ -s "$scratch/$1.$2" ] || return 0
+	sort -n "$scratch/$1.$2" | awk '{ v[NR] = $1 } END {
+		print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
+	}'
+}
+
+# ms MICROSECONDS DIGITS
+ms()
+{
+	[ -z "$1" ] || awk -v us="$1" -v d="$2" \
+		'BEGIN { printf "%." d "f", us / 1000 }'
+}
+
+# The kernel's tracing directory, when it can count KVM's exits.
+tracing_open()
+{
+	local dir
+
+	for dir in /sys/kernel/tracing /sys/kernel/debug/tracing; do
+		[ -w "$dir/events/kvm/kvm_userspace_exit/enable" ] &&
+			echo "$dir" && return
+	done
+	return 1
+}
+
+# write_json FILE KEY...: {"host": ..., "NAME": {"KEY": median, ...}, ...}
+write_json()
+{
+	local file=$1 name key value comma
+
+	shift
+	[ -n "$file" ] || return 0
+	{
+		printf '{"host": "%s", "rounds": %d' "$(host_kind)" "$rounds"
+		for name in "${contestants[@]}"; do
+			printf ',\n "%s": {' "$name"
+			comma=''
+			for key in "$@"; do
+				value=$(median "$name" "$key")
+				[ -n "$value" ] || continue
+				printf '%s"%s": %s' "$comma" "$key" "$value"
+				comma=', '
+			done
+			printf '}'
+		done
+		printf '}\n'
+	} >"$file"
+}
+
+# merge_json FILE: FILE and FILE.lab become one
+merge_json()
+{
+	{
+		printf '{"native": %s,\n"lab": %s}\n' \
+			"$(cat "$1" 2>/dev/null || echo null)" \
+			"$(cat "$1.lab")"
+	} >"$1.new"
+	mv "$1.new" "$1"
+	rm -f "$1.lab"
+}
