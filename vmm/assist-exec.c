@@ -151,6 +151,13 @@ int exec_write(struct exec *x, uint64_t va, const void *buf, size_t len)
 					access_of(x, MMU_WRITE), &x->fault));
 }
 
+int exec_pointer(struct exec *x, uint64_t va, size_t len, void **ret_host)
+{
+	return stack_fault(x, mmu_pointer(&x->mmu, va, len,
+					  access_of(x, MMU_WRITE), ret_host,
+					  &x->fault));
+}
+
 int exec_rm(struct exec *x, unsigned bytes, uint64_t *ret_value)
 {
 	uint64_t value = 0;

@@ -98,6 +98,8 @@ void exec_set_reg(struct exec *x, unsigned n, unsigned bytes, uint64_t value);
 uint64_t exec_address(const struct exec *x);
 int exec_read(struct exec *x, uint64_t va, void *buf, size_t len);
 int exec_write(struct exec *x, uint64_t va, const void *buf, size_t len);
+/* Writable guest RAM itself, within a page. */
+int exec_pointer(struct exec *x, uint64_t va, size_t len, void **ret_host);
 
 /* The ModRM operand, register or memory, BYTES (1, 2, 4, 8) of it. */
 int exec_rm(struct exec *x, unsigned bytes, uint64_t *ret_value);

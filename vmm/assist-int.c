@@ -292,7 +292,6 @@ int exec_cmpxchg16b(struct exec *x)
 	uint64_t va = exec_address(x);
 	uint64_t found[2] = {x->regs->rax, x->regs->rdx};
 	uint64_t wanted[2] = {x->regs->rbx, x->regs->rcx};
-	unsigned access = MMU_WRITE | (exec_cpl(x) == 3 ? MMU_USER : 0);
 	void *host;
 	bool equal;
 	int r;
@@ -301,7 +300,7 @@ int exec_cmpxchg16b(struct exec *x)
 		return -ENOSYS; /* CMPXCHG8B, which KVM knows */
 	if (va & 15)
 		return exec_gp(x);
-	r = mmu_pointer(&x->mmu, va, 16, access, &host, &x->fault);
+	r = exec_pointer(x, va, 16, &host);
 	if (r < 0)
 		return r;
 	__asm__ volatile("lock cmpxchg16b %[mem]"
