@@ -18,10 +18,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 
-#define ESCAPE   0x01 /* Ctrl-A */
+#define ESCAPE 0x01 /* Ctrl-A */
+/* How long a driver that starts gets no input: see has_settled(). */
+#define TICK_NS        25000000
+#define SILENCE_NS     UINT64_C(50000000)
+#define HOLD_SILENT_NS UINT64_C(1000000000)
+#define HOLD_MAX_NS    UINT64_C(5000000000)
+
 #define FLUSH_NS UINT64_C(250000000)
 #define SHARED_MAX                                                             \
 	256 /* n_tty and pipes take this much when poll() says so              \
@@ -56,15 +62,9 @@ static void open_end(struct terminal_end *end, int fd, bool writes)
 		return;
 	end->fd = fd;
 	end->is_tty = isatty(fd);
-	if (S_ISSOCK(st.st_mode)) {
-		end->kind = TERMINAL_SOCKET;
-		return;
-	}
-	if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode)) {
-		end->kind = TERMINAL_FILE;
-		return;
-	}
-	end->kind = TERMINAL_SHARED;
+	end->kind = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)
+			    ? TERMINAL_FILE
+			    : TERMINAL_SHARED;
 	if (!S_ISFIFO(st.st_mode) && !end->is_tty)
 		return;
 	own = open_private(fd, writes);
@@ -93,8 +93,6 @@ static bool end_ready(const struct terminal_end *end, short events)
 /* As read(2) and write(2), but never waits. */
 static ssize_t end_read(const struct terminal_end *end, void *buf, size_t len)
 {
-	if (end->kind == TERMINAL_SOCKET)
-		return recv(end->fd, buf, len, MSG_DONTWAIT);
 	if (end->kind == TERMINAL_SHARED && !end_ready(end, POLLIN)) {
 		errno = EAGAIN;
 		return -1;
@@ -105,8 +103,6 @@ static ssize_t end_read(const struct terminal_end *end, void *buf, size_t len)
 static ssize_t end_write(const struct terminal_end *end, const void *buf,
 			 size_t len)
 {
-	if (end->kind == TERMINAL_SOCKET)
-		return send(end->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (end->kind == TERMINAL_SHARED) {
 		if (!end_ready(end, POLLOUT)) {
 			errno = EAGAIN;
@@ -170,6 +166,8 @@ size_t terminal_write(struct terminal *t, const void *data, size_t bytes)
 	size_t done = 0;
 
 	pthread_mutex_lock(&t->lock);
+	if (t->held)
+		t->wrote_ns = util_now_ns();
 	if (t->npending == 0)
 		done = push_out(t, data, bytes);
 	if (done < bytes && !t->output_dead) {
@@ -283,9 +281,20 @@ static size_t filter_escapes(struct terminal *t, uint8_t *data, size_t bytes)
 	return kept;
 }
 
-static size_t owner_room(const struct terminal *t)
+/* ... and listens: see terminal_hold_input(). */
+static bool has_owner(struct terminal *t)
 {
-	return t->owner ? t->input_room(t->owner) : 0;
+	bool held;
+
+	pthread_mutex_lock(&t->lock);
+	held = t->held;
+	pthread_mutex_unlock(&t->lock);
+	return t->owner && !held;
+}
+
+static size_t owner_room(struct terminal *t)
+{
+	return has_owner(t) ? t->input_room(t->owner) : 0;
 }
 
 /*
@@ -293,7 +302,7 @@ static size_t owner_room(const struct terminal *t)
  * key; from all else only what the owner has room for, so that the rest stays
  * with its sender.
  */
-static size_t read_room(const struct terminal *t)
+static size_t read_room(struct terminal *t)
 {
 	if (t->input_eof)
 		return 0;
@@ -304,9 +313,9 @@ static size_t read_room(const struct terminal *t)
 
 static void deliver(struct terminal *t)
 {
-	size_t taken = t->ninput;
+	size_t taken = t->owner ? 0 : t->ninput;
 
-	if (t->owner && t->ninput > 0)
+	if (t->ninput > 0 && has_owner(t))
 		taken = t->input_fn(t->owner, t->input_data, t->ninput);
 	t->ninput -= taken;
 	if (taken > 0 && t->ninput > 0)
@@ -393,6 +402,53 @@ void terminal_resume_input(struct terminal *t)
 {
 	if (__atomic_exchange_n(&t->input_waits, false, __ATOMIC_SEQ_CST))
 		loop_signal(t->wake.fd);
+}
+
+/*
+ * Linux's virtio_console fills its receive queue before it knows its own port,
+ * and throws away what arrives until then. Nothing tells when it is done, but a
+ * guest that reads has been silent for a moment after its first output.
+ */
+static bool has_settled(const struct terminal *t, uint64_t now)
+{
+	if (now - t->held_ns >= HOLD_MAX_NS)
+		return true;
+	if (t->wrote_ns)
+		return now - t->wrote_ns >= SILENCE_NS;
+	return now - t->held_ns >= HOLD_SILENT_NS;
+}
+
+static void settle_ready(struct loop_source *source, uint32_t events)
+{
+	struct terminal *t = container_of(source, struct terminal, settle);
+	bool settled;
+
+	(void)events;
+	loop_drain(source->fd); /* starts the timer's next interval */
+	pthread_mutex_lock(&t->lock);
+	settled = has_settled(t, util_now_ns());
+	if (settled) {
+		t->held = false;
+		loop_del(t->loop, &t->settle);
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (settled)
+		input_step(t);
+}
+
+void terminal_hold_input(struct terminal *t)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&t->lock);
+	t->held = true;
+	t->held_ns = util_now_ns();
+	t->wrote_ns = 0;
+	if (!t->settle.added)
+		r = loop_add(t->loop, &t->settle, EPOLLIN);
+	if (r < 0)
+		t->held = false; /* better early than never */
+	pthread_mutex_unlock(&t->lock);
 }
 
 /* ---- size ---- */
@@ -520,6 +576,24 @@ static void restore(struct terminal *t)
 
 /* ---- life ---- */
 
+/*
+ * Set once, as the sandbox has no way to set one later. An interval begins when
+ * the last one's end was read: a timer nobody watches costs nothing.
+ */
+static int open_timer(void)
+{
+	const struct itimerspec tick = {
+		.it_value.tv_nsec = TICK_NS,
+		.it_interval.tv_nsec = TICK_NS,
+	};
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	if (fd < 0 || timerfd_settime(fd, 0, &tick, NULL) == 0)
+		return fd < 0 ? -errno : fd;
+	close(fd);
+	return -errno;
+}
+
 int terminal_init_fds(struct terminal *t, struct loop *loop, struct stop *stop,
 		      int in_fd, int out_fd)
 {
@@ -536,7 +610,11 @@ int terminal_init_fds(struct terminal *t, struct loop *loop, struct stop *stop,
 	t->output = (struct loop_source){.fd = t->out.fd, .fn = output_ready};
 	t->wake = (struct loop_source){.fn = wake_ready};
 	t->wake.fd = loop_eventfd();
-	r = t->wake.fd < 0 ? t->wake.fd : loop_add(loop, &t->wake, EPOLLIN);
+	t->settle = (struct loop_source){.fn = settle_ready};
+	t->settle.fd = open_timer();
+	r = t->wake.fd < 0     ? t->wake.fd
+	    : t->settle.fd < 0 ? t->settle.fd
+			       : loop_add(loop, &t->wake, EPOLLIN);
 	if (r == 0)
 		return 0;
 	terminal_done(t);
@@ -576,8 +654,10 @@ void terminal_done(struct terminal *t)
 	loop_del(t->loop, &t->input);
 	loop_del(t->loop, &t->output);
 	loop_del(t->loop, &t->wake);
+	loop_del(t->loop, &t->settle);
 	util_close(&t->wake.fd);
-	t->wake.fd = -1;
+	util_close(&t->settle.fd);
+	t->wake.fd = t->settle.fd = -1;
 	close_end(&t->in);
 	close_end(&t->out);
 	t->loop = NULL;

@@ -29,7 +29,6 @@ struct terminal_end {
 	enum {
 		TERMINAL_NONE,    /* a closed descriptor */
 		TERMINAL_PRIVATE, /* a description of its own, O_NONBLOCK */
-		TERMINAL_SOCKET,  /* MSG_DONTWAIT */
 		TERMINAL_FILE,    /* never waits for long */
 		TERMINAL_SHARED,  /* only what poll() says will not wait */
 	} kind;
@@ -50,6 +49,7 @@ struct terminal {
 	struct loop_source input;
 	struct loop_source output; /* EPOLLOUT while output is pending */
 	struct loop_source wake;   /* the owner has room again; fd owned */
+	struct loop_source settle; /* while input is held; fd: timer, owned */
 
 	/* Input: the loop's thread only, but for input_waits. */
 	bool is_tty; /* of the input */
@@ -72,6 +72,9 @@ struct terminal {
 	size_t npending;
 	bool refused;     /* a writer waits for room_fn */
 	bool output_dead; /* nobody reads it any more */
+
+	bool held;                  /* input: see terminal_hold_input() */
+	uint64_t held_ns, wrote_ns; /* since when; last output since, or 0 */
 
 	bool raw;
 	struct termios saved;
@@ -102,6 +105,13 @@ void terminal_remove_writer(struct terminal *t, struct terminal_writer *writer);
 
 /* The owner has room for input again. Any thread, any lock held. */
 void terminal_resume_input(struct terminal *t);
+
+/*
+ * The owner's driver starts: it gets no input until it has sent output and then
+ * nothing for a moment, or for a second nothing at all (at most 5 s). Any
+ * thread, any lock held.
+ */
+void terminal_hold_input(struct terminal *t);
 
 /*
  * Writes output: returns how many bytes were taken; the rest has to wait for

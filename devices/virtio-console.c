@@ -260,6 +260,14 @@ static void console_close(struct virtio_dev *d)
 		d->terminal->owner = NULL;
 }
 
+static void console_start(struct virtio_dev *d)
+{
+	const struct console *c = d->state;
+
+	if (d->terminal->owner == c)
+		terminal_hold_input(d->terminal);
+}
+
 static void console_stop(struct virtio_dev *d)
 {
 	struct console *c = d->state;
@@ -290,6 +298,7 @@ const struct virtio_ops virtio_console = {
 	.state_size = sizeof(struct console),
 	.open = console_open,
 	.close = console_close,
+	.start = console_start,
 	.stop = console_stop,
 	.kick = console_kick,
 	.config_written = console_config_written,

@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -191,6 +190,14 @@ static inline void user_poll(struct user *u)
 		if (source[i]->added && poll(&pfd, 1, 0) == 1)
 			source[i]->fn(source[i], (uint32_t)pfd.revents);
 	}
+}
+
+/* The driver has been up for long enough to get input. With user_poll(). */
+static inline void user_settle(struct user *u)
+{
+	u->t.held = false;
+	loop_del(&u->loop, &u->t.settle);
+	terminal_resume_input(&u->t);
 }
 
 /* Reads what is there, at most BYTES. How many. */

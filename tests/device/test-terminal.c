@@ -8,6 +8,7 @@
 
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <setjmp.h>
@@ -508,6 +509,40 @@ static void test_input_waits_outside(void **state)
 	free(k);
 }
 
+static uint64_t ms_since(uint64_t start_ns)
+{
+	return (util_now_ns() - start_ns) / 1000000;
+}
+
+/* A driver that starts gets its input when it has said something, or late. */
+static void test_input_held(void **state)
+{
+	struct user *u = user_with_pipes();
+	struct taker *k = taker_new(&u->t, 100);
+	uint64_t start = util_now_ns();
+
+	(void)state;
+	terminal_hold_input(&u->t);
+	user_types(u, "abc", 3);
+	user_run(u);
+	while (ms_since(start) < 200) {
+		terminal_write(&u->t, ".", 1);
+		user_sleep_ms(5);
+	}
+	assert_int_equal(get(k, &k->taken), 0);
+	assert_int_equal(unread(u->in_fd), 3);
+	assert_true(user_wait(get(k, &k->taken) == 3));
+	assert_in_range(ms_since(start), 240, 900);
+
+	start = util_now_ns();
+	terminal_hold_input(&u->t);
+	user_types(u, "def", 3);
+	assert_true(user_wait(get(k, &k->taken) == 6));
+	assert_in_range(ms_since(start), 1000, 4000);
+	user_free(u);
+	free(k);
+}
+
 /* Ctrl-A means nothing where there is no keyboard. */
 static void test_pipe_has_no_escape(void **state)
 {
@@ -859,6 +894,7 @@ int main(void)
 		cmocka_unit_test(test_flush_ends),
 		cmocka_unit_test(test_two_writers),
 		cmocka_unit_test(test_input_waits_outside),
+		cmocka_unit_test(test_input_held),
 		cmocka_unit_test(test_pipe_has_no_escape),
 		cmocka_unit_test(test_input_ends),
 		cmocka_unit_test(test_input_from_a_file),

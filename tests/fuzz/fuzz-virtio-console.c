@@ -108,7 +108,7 @@ static void step(struct rig *r)
 	const unsigned op = take(&r->in, 1), q = op & 1;
 	static const char typed[] = "0123456789abcdef";
 
-	switch ((op >> 1) % 11) {
+	switch ((op >> 1) % 12) {
 	case 0 ... 1:
 		add_chain(r, q);
 		break;
@@ -136,6 +136,9 @@ static void step(struct rig *r)
 	case 9:
 		terminal_resized(&r->u->t);
 		break;
+	case 11:
+		user_settle(r->u);
+		break;
 	default:
 		turn(r);
 		break;
@@ -157,6 +160,7 @@ static void check_alive(struct rig *r)
 	uint32_t written = 0;
 
 	bring_up(r, UINT64_MAX);
+	user_settle(r->u);
 	read_everything(r);
 	out = vdriver_buf(r->v, "alive", 5);
 	check(vdriver_add(r->v, 1, &out, 1, NULL, 0) >= 0, "no descriptor");
