@@ -496,6 +496,19 @@ int assist_rdmsr(struct assist *assist, struct vcpu *vcpu)
 	return r;
 }
 
+/*
+ * A 32-bit SYSCALL is interpreted, wrongly: in ring 0 it goes to CSTAR's lower
+ * half, an address that the user program chooses what to put at. With EFER.SCE
+ * clear it raises #UD; 64-bit SYSCALL and SYSRET work regardless here.
+ */
+static void close_compat_syscall(struct vcpu *vcpu)
+{
+	enum { EFER_SCE = 1 };
+
+	vcpu->run->s.regs.sregs.efer &= ~(uint64_t)EFER_SCE;
+	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+}
+
 /* What the CPU's LSTAR is to be instead. -EINVAL: #GP for the guest. */
 static int trap_lstar(struct assist *assist, struct vcpu *vcpu, uint64_t *value)
 {
@@ -509,6 +522,7 @@ static int trap_lstar(struct assist *assist, struct vcpu *vcpu, uint64_t *value)
 	r = syscall_set_lstar(&assist->stub, &cpu->syscall, &mmu, *value);
 	pthread_mutex_unlock(&assist->lock);
 	if (r == 0) {
+		close_compat_syscall(vcpu);
 		cpu->syscall.slow_entries = 0;
 		*value = SYSCALL_SLOW_VA;
 	}
@@ -534,16 +548,19 @@ int assist_wrmsr(struct assist *assist, struct vcpu *vcpu)
 /* ---- words --------------------------------------------------------------- */
 
 /*
- * Needed: nopti, as with page-table isolation user mode does not see the pages
- * that assist-syscall.c plants. The rest saves exits: features by number (word
- * * 32 + bit, as in Linux's cpufeatures.h), as names cost a search of some
- * hundred strings each: SMAP, POPCNT, CX16, INVPCID, ERMS, FSRM. XSAVE must not
- * be among them: guest programs see AVX in CPUID whatever the kernel thinks,
- * and would lose their vector registers at context switches.
+ * nopti is needed: with page-table isolation user mode does not see the pages
+ * that assist-syscall.c plants. ia32_emulation=off (Linux 6.7) has 32-bit
+ * programs refused when they are started: see assist.h.
+ *
+ * The rest saves exits. Features go by number (word * 32 + bit, as in Linux's
+ * cpufeatures.h), as each name costs a search of some hundred strings: SMAP,
+ * POPCNT, CX16, INVPCID, ERMS, FSRM. XSAVE must not be among them: guest
+ * programs see AVX in CPUID whatever the kernel thinks, and would lose their
+ * vector registers at context switches. Nor SMEP.
  */
 const char *assist_command_line(void)
 {
-	return " nopti clearcpuid=308,151,141,298,297,580";
+	return " nopti ia32_emulation=off clearcpuid=308,151,141,298,297,580";
 }
 
 void assist_log(const struct assist *assist)
