@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <termios.h>
 #include <time.h>
 
 #define LINE_MAX_BYTES 1024
@@ -65,6 +66,16 @@ static size_t escape(char *out, size_t room, const char *text, bool json)
 	return n;
 }
 
+/* While the console has the terminal in raw mode a newline only goes down. */
+static const char *line_end(void)
+{
+	struct termios termios;
+
+	if (tcgetattr(STDERR_FILENO, &termios) < 0 || (termios.c_oflag & OPOST))
+		return "\n";
+	return "\r\n";
+}
+
 /* One write(2) a line, so that lines of several threads do not mix. */
 static void emit(enum log_level level, const char *message)
 {
@@ -81,11 +92,11 @@ static void emit(enum log_level level, const char *message)
 			     "{\"level\":\"%s\",\"time\":%lld.%06ld,\"msg\":\"%"
 			     "s\"}\n",
 			     level_names[level], (long long)now.tv_sec,
-			     now.tv_nsec / 1000, text);
+			     now.tv_nsec / 1000, text, line_end());
 	} else {
-		n = snprintf(line, sizeof(line), "bulkhead: %s%s%s\n",
+		n = snprintf(line, sizeof(line), "bulkhead: %s%s%s%s",
 			     level == LOG_ERROR ? "" : level_names[level],
-			     level == LOG_ERROR ? "" : ": ", text);
+			     level == LOG_ERROR ? "" : ": ", text, line_end());
 	}
 	/* Nothing is left to report a failure to. */
 	(void)util_write_all(STDERR_FILENO, line, (size_t)n);
