@@ -92,8 +92,8 @@ static int explain_open(const char *path, const struct block_options *options)
 			       path);
 	if (error == EBUSY)
 		return log_ret(-error,
-			       "disk '%s' is in use by this host, probably "
-			       "mounted; unmount it or add ',readonly'",
+			       "disk '%s' is in use: mounted on this host, or "
+			       "another VM's; end that, or add ',readonly'",
 			       path);
 	return log_ret(-error, "disk '%s' cannot be opened: %s", path,
 		       strerror(error));
