@@ -89,8 +89,8 @@ static void emit(enum log_level level, const char *message)
 
 		clock_gettime(CLOCK_REALTIME, &now);
 		n = snprintf(line, sizeof(line),
-			     "{\"level\":\"%s\",\"time\":%lld.%06ld,\"msg\":\"%"
-			     "s\"}\n",
+			     "{\"level\":\"%s\",\"time\":%lld.%06ld,"
+			     "\"msg\":\"%s\"}%s",
 			     level_names[level], (long long)now.tv_sec,
 			     now.tv_nsec / 1000, text, line_end());
 	} else {
