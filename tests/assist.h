@@ -31,6 +31,7 @@ struct guest {
 	uint8_t fpu[4096] __attribute__((aligned(64)));
 	uint8_t area[4096] __attribute__((aligned(64)));
 	unsigned fpu_loads, fpu_stores;
+	struct exec_layout layout;
 	struct exec exec;
 };
 
@@ -80,6 +81,12 @@ static inline void guest_init(struct guest *g, uint8_t *ram)
 	g->mem.region[0] = (struct mem_region){0, GUEST_BYTES, ram};
 	g->mem.nregions = 1;
 	g->mem.bytes = GUEST_BYTES;
+	exec_layout_init(&g->layout);
+	for (unsigned i = 0; i < EXEC_COMPONENTS; i++) {
+		if (!range_fits(g->layout.component[i].offset,
+				g->layout.component[i].bytes, sizeof(g->fpu)))
+			g->layout.component[i].bytes = 0;
+	}
 	g->xcr0 = 7;
 	g->regs.rflags = 2;
 	g->sregs.cr0 = CR0_DEFAULT;
@@ -110,8 +117,8 @@ static inline void guest_exec_init(struct guest *g)
 		.mmu = {&g->mem, &g->sregs, g->regs.rflags},
 		.host = &guest_host,
 		.host_arg = g,
+		.layout = &g->layout,
 		.area = g->area,
-		.area_bytes = sizeof(g->area),
 	};
 }
 

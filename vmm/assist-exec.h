@@ -16,11 +16,27 @@
 /* State that is not in kvm_regs and kvm_sregs. All return 0 or -errno. */
 struct exec_host {
 	int (*get_xcr0)(void *arg, uint64_t *ret_xcr0);
-	/* The vector state, XSAVE's standard form, exec->area_bytes of it. */
+	/* The vector state, XSAVE's standard form, layout->bytes of it. */
 	int (*get_fpu)(void *arg, uint8_t *area);
 	int (*set_fpu)(void *arg, const uint8_t *area);
 	int (*get_msr)(void *arg, uint32_t index, uint64_t *ret_value);
 };
+
+/*
+ * Where the components of the vector state lie, in XSAVE's standard form; 0 and
+ * 1 are not told. CPUID leaf 0xd, kept as CPUID is slow inside a VM.
+ */
+#define EXEC_COMPONENTS 32
+
+struct exec_layout {
+	size_t bytes; /* of the standard form with everything in it */
+	struct {
+		uint32_t bytes, offset;
+		bool aligned; /* to 64 bytes in the compacted form */
+	} component[EXEC_COMPONENTS];
+};
+
+void exec_layout_init(struct exec_layout *layout);
 
 struct exec {
 	struct kvm_regs *regs;
@@ -28,8 +44,8 @@ struct exec {
 	struct mmu mmu;
 	const struct exec_host *host;
 	void *host_arg;
+	const struct exec_layout *layout;
 	uint8_t *area; /* for get_fpu and set_fpu; 64-byte aligned */
-	size_t area_bytes;
 	struct insn insn;
 	struct fault fault; /* to deliver, on EXEC_TRAP and -EFAULT */
 	bool sregs_changed;

@@ -26,7 +26,6 @@
 #define LEGACY_BYTES 512
 #define HEADER_BYTES 64
 #define FIRST_OFFSET (LEGACY_BYTES + HEADER_BYTES)
-#define COMPONENTS   63
 
 struct header {
 	uint64_t xstate_bv, xcomp_bv, reserved[6];
@@ -57,23 +56,37 @@ static uint64_t get64(const uint8_t *from)
 	return value;
 }
 
-/* CPUID leaf 0xd: where component I lies. */
-struct component {
-	uint32_t bytes, offset;
-	bool aligned; /* to 64 bytes in the compacted form */
-};
-
-static bool component_get(const struct exec *x, unsigned i,
-			  struct component *ret)
+void exec_layout_init(struct exec_layout *layout)
 {
 	unsigned eax, ebx, ecx, edx;
 
-	if (!__get_cpuid_count(13, i, &eax, &ebx, &ecx, &edx) || eax == 0)
-		return false;
-	if (ebx < FIRST_OFFSET || !range_fits(ebx, eax, x->area_bytes))
-		return false;
-	*ret = (struct component){eax, ebx, ecx & 2};
-	return true;
+	memset(layout, 0, sizeof(*layout));
+	layout->bytes = sizeof(struct kvm_xsave); /* 4096, KVM's least */
+	if (!__get_cpuid_count(13, 0, &eax, &ebx, &ecx, &edx))
+		return;
+	if (ecx > layout->bytes)
+		layout->bytes = align_up(ecx, 64);
+	for (unsigned i = 2; i < EXEC_COMPONENTS; i++) {
+		__cpuid_count(13, i, eax, ebx, ecx, edx);
+		if (eax == 0 || ebx < FIRST_OFFSET ||
+		    !range_fits(ebx, eax, layout->bytes))
+			continue;
+		layout->component[i].bytes = eax;
+		layout->component[i].offset = ebx;
+		layout->component[i].aligned = ecx & 2;
+	}
+}
+
+/* Components that have no place here: none of a guest's that KVM supports. */
+static bool unknown(const struct exec *x, uint64_t mask)
+{
+	if (mask >> EXEC_COMPONENTS)
+		return true;
+	for (unsigned i = 2; i < EXEC_COMPONENTS; i++) {
+		if ((mask >> i & 1) && x->layout->component[i].bytes == 0)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -87,27 +100,25 @@ static int copy_components(struct xs *s, uint64_t layout, uint64_t mask,
 	struct exec *x = s->x;
 	uint64_t at = FIRST_OFFSET;
 
-	for (unsigned i = 2; i < COMPONENTS; i++) {
-		struct component c;
-		int r;
+	if (unknown(x, (layout & ~COMPACTED) | mask))
+		return -ENOSYS;
+	for (unsigned i = 2; i < EXEC_COMPONENTS; i++) {
+		uint32_t bytes = x->layout->component[i].bytes;
+		uint8_t *state = x->area + x->layout->component[i].offset;
+		int r = 0;
 
 		if (!((layout | mask) >> i & 1))
 			continue;
-		if (!component_get(x, i, &c))
-			return -ENOSYS;
 		if (layout == 0)
-			at = c.offset;
-		else if (c.aligned)
+			at = x->layout->component[i].offset;
+		else if (x->layout->component[i].aligned)
 			at = align_up(at, 64);
-		if (mask >> i & 1) {
-			uint8_t *state = x->area + c.offset;
-
-			r = save ? exec_write(x, s->va + at, state, c.bytes)
-				 : exec_read(x, s->va + at, state, c.bytes);
-			if (r < 0)
-				return r;
-		}
-		at += c.bytes;
+		if (mask >> i & 1)
+			r = save ? exec_write(x, s->va + at, state, bytes)
+				 : exec_read(x, s->va + at, state, bytes);
+		if (r < 0)
+			return r;
+		at += bytes;
 	}
 	return 0;
 }
@@ -247,14 +258,12 @@ static int init_components(struct exec *x, uint64_t mask)
 	}
 	if (mask & SSE)
 		memset(x->area + 160, 0, 256);
-	for (unsigned i = 2; i < COMPONENTS; i++) {
-		struct component c;
-
-		if (!(mask >> i & 1))
-			continue;
-		if (!component_get(x, i, &c))
-			return -ENOSYS;
-		memset(x->area + c.offset, 0, c.bytes);
+	if (unknown(x, mask))
+		return -ENOSYS;
+	for (unsigned i = 2; i < EXEC_COMPONENTS; i++) {
+		if (mask >> i & 1)
+			memset(x->area + x->layout->component[i].offset, 0,
+			       x->layout->component[i].bytes);
 	}
 	return 0;
 }

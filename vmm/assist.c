@@ -15,7 +15,6 @@
 #include "vmm/util.h"
 #include "vmm/vcpu.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -39,7 +38,7 @@ struct assist_cpu {
 struct assist {
 	const struct mem *mem;
 	unsigned ncpus;
-	size_t area_bytes;
+	struct exec_layout layout;
 	pthread_mutex_t lock; /* of stub */
 	struct syscall_stub stub;
 	struct assist_cpu cpu[];
@@ -137,18 +136,6 @@ int assist_probe(struct vcpu *vcpu, const struct mem *mem, uint64_t scratch_gpa)
 	return r;
 }
 
-/* The largest vector state of this host; KVM_GET_XSAVE gives 4096 at least. */
-static size_t area_bytes(void)
-{
-	unsigned eax, ebx, ecx = 0, edx;
-
-	if (!__get_cpuid_count(13, 0, &eax, &ebx, &ecx, &edx))
-		ecx = 0;
-	return align_up(
-		ecx > sizeof(struct kvm_xsave) ? ecx : sizeof(struct kvm_xsave),
-		64);
-}
-
 struct assist *assist_new(const struct mem *mem, unsigned ncpus)
 {
 	struct assist *assist =
@@ -159,11 +146,11 @@ struct assist *assist_new(const struct mem *mem, unsigned ncpus)
 	pthread_mutex_init(&assist->lock, NULL);
 	assist->mem = mem;
 	assist->ncpus = ncpus;
-	assist->area_bytes = area_bytes();
+	exec_layout_init(&assist->layout);
 	for (unsigned i = 0; i < ncpus; i++) {
 		struct assist_cpu *cpu = &assist->cpu[i];
 
-		cpu->area = aligned_alloc(64, assist->area_bytes);
+		cpu->area = aligned_alloc(64, assist->layout.bytes);
 		cpu->count = calloc(exec_count(), sizeof(cpu->count[0]));
 		if (cpu->area == NULL || cpu->count == NULL) {
 			assist_free(assist);
@@ -250,9 +237,10 @@ static int get_fpu(void *arg, uint8_t *area)
 {
 	const struct vcpu *vcpu = arg;
 	/* The larger state of AMX needs the newer call. */
-	unsigned long call = vcpu->assist->area_bytes > sizeof(struct kvm_xsave)
-				     ? KVM_GET_XSAVE2
-				     : KVM_GET_XSAVE;
+	unsigned long call =
+		vcpu->assist->layout.bytes > sizeof(struct kvm_xsave)
+			? KVM_GET_XSAVE2
+			: KVM_GET_XSAVE;
 
 	if (ioctl(vcpu->fd, call, area) < 0)
 		return log_ret(-errno, "vCPU %u: KVM_GET_XSAVE: %s", vcpu->id,
@@ -411,8 +399,8 @@ static int instruction(struct assist *assist, struct vcpu *vcpu)
 		.mmu = {assist->mem, &s->sregs, s->regs.rflags},
 		.host = &host_of_kvm,
 		.host_arg = vcpu,
+		.layout = &assist->layout,
 		.area = cpu->area,
-		.area_bytes = assist->area_bytes,
 	};
 	const struct exec_op *op = NULL;
 	int r = decode(&x, vcpu->run);
