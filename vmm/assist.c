@@ -9,7 +9,6 @@
 
 #include "vmm/assist-exec.h"
 #include "vmm/assist-syscall.h"
-#include "vmm/kvm.h"
 #include "vmm/log.h"
 #include "vmm/mem.h"
 #include "vmm/util.h"
@@ -43,98 +42,6 @@ struct assist {
 	struct syscall_stub stub;
 	struct assist_cpu cpu[];
 };
-
-/* ---- before the guest runs ---------------------------------------------- */
-
-static int enable(const struct kvm *kvm, uint32_t cap, uint64_t arg)
-{
-	struct kvm_enable_cap enable_cap = {.cap = cap, .args = {arg}};
-
-	if (ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &enable_cap) < 0)
-		return log_ret(-errno, "KVM_ENABLE_CAP %u: %s", cap,
-			       strerror(errno));
-	return 0;
-}
-
-int assist_prepare(const struct kvm *kvm)
-{
-	/* Eight MSRs from 0xc0000080; a zero bit is one that exits. */
-	uint8_t allowed = (uint8_t) ~(1u << (MSR_LSTAR & 7));
-	struct kvm_msr_filter filter = {
-		.ranges = {{.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
-			    .base = MSR_LSTAR & ~7u,
-			    .nmsrs = 8,
-			    .bitmap = &allowed}},
-	};
-	int r;
-
-	if (!kvm->has_emulation_exit || !kvm->has_msr_filter)
-		return 0; /* an old KVM, hence on hardware */
-	r = enable(kvm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
-	if (r == 0)
-		r = enable(kvm, KVM_CAP_X86_USER_SPACE_MSR,
-			   KVM_MSR_EXIT_REASON_FILTER);
-	if (r < 0)
-		return r;
-	if (ioctl(kvm->vm_fd, KVM_X86_SET_MSR_FILTER, &filter) < 0)
-		return log_ret(-errno, "KVM_X86_SET_MSR_FILTER: %s",
-			       strerror(errno));
-	return 0;
-}
-
-/* Runs until the OUT or the failure; then lets KVM finish the OUT. */
-static int probe_run(struct vcpu *vcpu)
-{
-	int reason = -EAGAIN;
-
-	for (int i = 0; i < 10 && (reason == -EAGAIN || reason == -EINTR); i++)
-		reason = vcpu_run_once(vcpu);
-	if (reason == KVM_EXIT_IO) {
-		vcpu->run->immediate_exit = 1;
-		(void)vcpu_run_once(vcpu);
-		vcpu->run->immediate_exit = 0;
-	}
-	return reason;
-}
-
-static int probe_reason(const struct vcpu *vcpu, int reason)
-{
-	if (reason == KVM_EXIT_IO)
-		return 0;
-	if (reason == KVM_EXIT_INTERNAL_ERROR &&
-	    vcpu->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
-		return 1;
-	return log_ret(reason < 0 ? reason : -EIO,
-		       "this host's KVM fails a first instruction (exit %d)",
-		       reason);
-}
-
-int assist_probe(struct vcpu *vcpu, const struct mem *mem, uint64_t scratch_gpa)
-{
-	/* FWAIT; OUT 0x80, AL: in any mode; the port is written only here. */
-	static const uint8_t code[] = {0x9b, 0xe6, 0x80};
-	uint8_t saved[sizeof(code)];
-	struct kvm_regs regs, probe;
-	struct kvm_sregs sregs;
-	int r = mem_read(mem, scratch_gpa, saved, sizeof(saved));
-
-	if (r < 0 || mem_write(mem, scratch_gpa, code, sizeof(code)) < 0)
-		return log_ret(-EFAULT, "no memory to probe the host with");
-	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ||
-	    ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
-		return log_ret(-errno, "vCPU registers: %s", strerror(errno));
-	probe = regs;
-	probe.rip = scratch_gpa - sregs.cs.base;
-	probe.rflags = 2;
-	if (ioctl(vcpu->fd, KVM_SET_REGS, &probe) < 0)
-		return log_ret(-errno, "KVM_SET_REGS: %s", strerror(errno));
-	r = probe_reason(vcpu, probe_run(vcpu));
-	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0 ||
-	    ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
-		return log_ret(-errno, "vCPU registers: %s", strerror(errno));
-	(void)mem_write(mem, scratch_gpa, saved, sizeof(saved));
-	return r;
-}
 
 struct assist *assist_new(const struct mem *mem, unsigned ncpus)
 {
@@ -193,33 +100,44 @@ static int load_state(struct vcpu *vcpu)
 	return 0;
 }
 
+/* KVM_GET_MSRS or KVM_SET_MSRS of one: how many were done, or -errno. */
+static int msr_call(const struct vcpu *vcpu, unsigned long call,
+		    struct kvm_msr_entry *entry)
+{
+	_Alignas(struct kvm_msrs)
+		uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(*entry)] = {0};
+	struct kvm_msrs *msrs = (struct kvm_msrs *)bytes;
+	int r;
+
+	msrs->nmsrs = 1;
+	msrs->entries[0] = *entry;
+	r = ioctl(vcpu->fd, call, msrs);
+	if (r < 0)
+		return log_ret(-errno, "vCPU %u: MSR 0x%x: %s", vcpu->id,
+			       entry->index, strerror(errno));
+	*entry = msrs->entries[0];
+	return r;
+}
+
 static int get_msr(void *arg, uint32_t index, uint64_t *ret_value)
 {
 	const struct vcpu *vcpu = arg;
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = {.head.nmsrs = 1, .entry.index = index};
+	struct kvm_msr_entry entry = {.index = index};
+	int r = msr_call(vcpu, KVM_GET_MSRS, &entry);
 
-	if (ioctl(vcpu->fd, KVM_GET_MSRS, &msr) != 1)
-		return log_ret(-EIO, "vCPU %u: KVM_GET_MSRS 0x%x fails",
+	if (r == 0)
+		return log_ret(-EIO, "vCPU %u: KVM does not tell MSR 0x%x",
 			       vcpu->id, index);
-	*ret_value = msr.entry.data;
-	return 0;
+	*ret_value = entry.data;
+	return r < 0 ? r : 0;
 }
 
 /* 1: done; 0: KVM does not take this value; -errno (logged). */
 static int set_msr(const struct vcpu *vcpu, uint32_t index, uint64_t value)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = {.head.nmsrs = 1, .entry = {.index = index, .data = value}};
-	int r = ioctl(vcpu->fd, KVM_SET_MSRS, &msr);
+	struct kvm_msr_entry entry = {.index = index, .data = value};
 
-	return r < 0 ? log_ret(-errno, "vCPU %u: KVM_SET_MSRS 0x%x: %s",
-			       vcpu->id, index, strerror(errno))
-		     : r;
+	return msr_call(vcpu, KVM_SET_MSRS, &entry);
 }
 
 static int get_xcr0(void *arg, uint64_t *ret_xcr0)
@@ -389,6 +307,26 @@ static int finish(struct vcpu *vcpu, const struct exec *x)
 	return x->flush_tlb ? flush_tlb(vcpu) : 0;
 }
 
+/*
+ * A guest program must not end the VM by what it executes: it gets the fault
+ * that fits best, where the guest's kernel would get the error.
+ */
+static int give_up(struct vcpu *vcpu, struct exec *x, const struct exec_op *op,
+		   int r)
+{
+	const unsigned fetch_by_user = 0x14; /* I/D and U/S of a #PF */
+
+	if (exec_cpl(x) != 3)
+		return refuse(vcpu, x, op, r);
+	if (op == NULL && r == -ENXIO) {
+		fault_set_code(&x->fault, EXC_PF, fetch_by_user);
+		x->fault.cr2 = x->regs->rip;
+	} else {
+		exec_ud(x);
+	}
+	return queue_fault(vcpu, &x->fault);
+}
+
 static int instruction(struct assist *assist, struct vcpu *vcpu)
 {
 	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
@@ -408,11 +346,11 @@ static int instruction(struct assist *assist, struct vcpu *vcpu)
 	if (r == 0)
 		op = exec_find(&x.insn);
 	if (op == NULL)
-		return refuse(vcpu, &x, NULL, r);
+		return give_up(vcpu, &x, NULL, r);
 	cpu->count[exec_index(op)]++;
 	r = exec_run(&x, op);
 	if (r == -ENOSYS || r == -ENXIO)
-		return refuse(vcpu, &x, op, r);
+		return give_up(vcpu, &x, op, r);
 	if (r >= 0 && finish(vcpu, &x) < 0)
 		return -EIO;
 	if (r == EXEC_TRAP || r == -EFAULT)
@@ -549,6 +487,27 @@ int assist_wrmsr(struct assist *assist, struct vcpu *vcpu)
 const char *assist_command_line(void)
 {
 	return " nopti ia32_emulation=off clearcpuid=308,151,141,298,297,580";
+}
+
+const char *assist_conflict(const char *append)
+{
+	/*
+	 * Page-table isolation hides the pages of system calls; without XSAVE
+	 * in the kernel programs lose the vector registers they find in CPUID.
+	 */
+	static const char *const words[] = {"pti=on", "pti=auto", "noxsave"};
+
+	for (size_t i = 0; append && i < ARRAY_LEN(words); i++) {
+		size_t len = strlen(words[i]);
+
+		for (const char *p = strstr(append, words[i]); p;
+		     p = strstr(p + 1, words[i])) {
+			if ((p == append || p[-1] == ' ') &&
+			    (p[len] == ' ' || p[len] == '\0'))
+				return words[i];
+		}
+	}
+	return NULL;
 }
 
 void assist_log(const struct assist *assist)

@@ -81,6 +81,12 @@ int assist_wrmsr(struct assist *assist, struct vcpu *vcpu);
  */
 const char *assist_command_line(void);
 
+/*
+ * The first of the user's own parameters that cannot be on such a host, as
+ * static text, or NULL. APPEND may be NULL.
+ */
+const char *assist_conflict(const char *append);
+
 /* How often each kind of assist was needed, at level debug. Main thread. */
 void assist_log(const struct assist *assist);
 

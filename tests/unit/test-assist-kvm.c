@@ -312,6 +312,16 @@ static void test_faults(void **state)
 	assert_int_equal(event[3], READ_ONLY);
 }
 
+static void test_conflict(void **state)
+{
+	(void)state;
+	assert_null(assist_conflict(NULL));
+	assert_null(assist_conflict("quiet nopti xpti=on pti=only noxsaves"));
+	assert_string_equal(assist_conflict("pti=on"), "pti=on");
+	assert_string_equal(assist_conflict("pti=only pti=auto"), "pti=auto");
+	assert_string_equal(assist_conflict("a noxsave b"), "noxsave");
+}
+
 static int setup(void **state)
 {
 	static struct machine_under_test m;
@@ -359,6 +369,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_same, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_faults, setup, teardown),
+		cmocka_unit_test(test_conflict),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
