@@ -6,7 +6,7 @@
 # shellcheck disable=SC2154 # those
 
 # shellcheck disable=SC2034 # used by the scripts
-bench_start()
+bench_names()
 {
 	if [ -z "${BULKHEAD-}" ]; then
 		for BULKHEAD in "$top/bulkhead" "$top/build/bulkhead"; do
@@ -15,9 +15,16 @@ bench_start()
 	fi
 	[ -x "$BULKHEAD" ] || die "no monitor at $BULKHEAD: run make"
 	BULKHEAD=$(realpath "$BULKHEAD")
-	[ -w /dev/kvm ] || die "/dev/kvm cannot be used here"
 	GUEST=$("$top/tests/guest/build")
 	KERNEL=${BULKHEAD_TEST_KERNEL:-$("$top/firmware/kernel/build")}
+	export BULKHEAD BULKHEAD_TEST_KERNEL=$KERNEL
+}
+
+# shellcheck disable=SC2034 # used by the scripts
+bench_start()
+{
+	bench_names
+	[ -w /dev/kvm ] || die "/dev/kvm cannot be used here"
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/bulkhead-bench.XXXXXX")
 	trap 'rm -rf "$scratch"' EXIT
 	scribble=()

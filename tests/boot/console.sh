@@ -86,6 +86,6 @@ test_sigint()
 # A start that fails must leave the terminal alone as well.
 test_terminal_after_error()
 {
-	terminal -- echo --disk /nonexistent
-	expect_status 3
+	terminal -- echo:no --disk /nonexistent
+	expect_status 2
 }

@@ -4,8 +4,6 @@
 # Bad input: one line that says what, which and why, status 2 or 3, and nothing
 # left behind. No guest starts here, so all of it is quick.
 
-LIMIT=20
-
 # refused STATUS TEXTS... -- OPTION...
 refused()
 {
@@ -81,8 +79,7 @@ test_kernel()
 	sleep 20 >fifo &
 	refused_either fifo -- --kernel fifo
 	kill $!
-	cp "$KERNEL" big
-	refused_either memory -- --kernel /bin/busybox --memory 32M
+	refused_either busybox -- --kernel /bin/busybox
 }
 
 # An ELF file whose headers lie. Offsets: ELF64 header, first program header.
@@ -129,12 +126,12 @@ test_memory()
 
 test_disk()
 {
-	refused 3 nosuch -- --kernel "$KERNEL" --disk nosuch
+	refused_either nosuch -- --kernel "$KERNEL" --disk nosuch
 	refused_either "$PWD" -- --kernel "$KERNEL" --disk "$PWD"
 	refused_either /dev/null -- --kernel "$KERNEL" --disk /dev/null
 	: >empty
 	refused_either empty -- --kernel "$KERNEL" --disk empty
-	refused_either path -- --kernel "$KERNEL" --disk readonly
+	refused_either blk missing -- --kernel "$KERNEL" --disk readonly
 }
 
 test_disk_locked()
@@ -142,8 +139,8 @@ test_disk_locked()
 	truncate -s 1M disk
 	guest_start vm hang --disk disk
 	wait_for vm.out hanging
-	refused 3 disk use -- --kernel "$KERNEL" --disk disk
-	refused 3 disk use -- --kernel "$KERNEL" --disk disk,readonly
+	refused_either disk use -- --kernel "$KERNEL" --disk disk
+	refused_either disk use -- --kernel "$KERNEL" --disk disk,readonly
 	kill -TERM "$(guest_pid vm)"
 	guest_wait vm
 	expect_status 143
@@ -152,7 +149,7 @@ test_disk_locked()
 test_tap()
 {
 	need_root
-	refused 3 nosuchtap tuntap -- --kernel "$KERNEL" --net tap=nosuchtap
+	refused_either nosuchtap tuntap -- --kernel "$KERNEL" --net tap=nosuchtap
 	refused_either lo -- --kernel "$KERNEL" --net tap=lo
 	refused_either tap -- --kernel "$KERNEL" \
 		--net tap=aninterfacenamethatistoolong

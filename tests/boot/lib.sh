@@ -131,9 +131,9 @@ stop_all()
 # wait_for FILE TEXT
 wait_for()
 {
-	local i
+	local end=$((SECONDS + LIMIT))
 
-	for ((i = 0; i < LIMIT * 20; i++)); do
+	while [ "$SECONDS" -lt "$end" ]; do
 		grep -qF "$2" "$1" 2>/dev/null && return
 		sleep 0.05
 	done
