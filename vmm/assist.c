@@ -382,7 +382,7 @@ static int system_call(struct assist *assist, struct vcpu *vcpu)
 	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
 	struct kvm_sync_regs *s = &vcpu->run->s.regs;
 	struct fault fault;
-	uint64_t star, fmask;
+	uint64_t star = 0, fmask = 0;
 	int r = get_msr(vcpu, MSR_STAR, &star);
 
 	if (r == 0)
