@@ -478,15 +478,20 @@ int assist_wrmsr(struct assist *assist, struct vcpu *vcpu)
  * that assist-syscall.c plants. ia32_emulation=off (Linux 6.7) has 32-bit
  * programs refused when they are started: see assist.h.
  *
- * The rest saves exits. Features go by number (word * 32 + bit, as in Linux's
- * cpufeatures.h), as each name costs a search of some hundred strings: SMAP,
- * POPCNT, CX16, INVPCID, ERMS, FSRM. XSAVE must not be among them: guest
- * programs see AVX in CPUID whatever the kernel thinks, and would lose their
- * vector registers at context switches. Nor SMEP.
+ * Features go by number (word * 32 + bit, as in Linux's cpufeatures.h), as each
+ * name costs a search of some hundred strings. Without SMAP, POPCNT, CX16,
+ * INVPCID, ERMS and FSRM the kernel executes less that exits or is slow.
+ * Without SSSE3, PCLMULQDQ, AES, SSE4.2, SHA_NI and AVX2 it does not choose
+ * vector code for hashes and ciphers, which the table does not cover.
+ *
+ * XSAVE must not be among them, nor AVX or AVX512F: guest programs see those in
+ * CPUID whatever the kernel thinks, and would lose their vector registers at
+ * context switches. Nor SMEP.
  */
 const char *assist_command_line(void)
 {
-	return " nopti ia32_emulation=off clearcpuid=308,151,141,298,297,580";
+	return " nopti ia32_emulation=off clearcpuid=308,151,141,298,297,580,"
+	       "137,129,153,148,317,293";
 }
 
 const char *assist_conflict(const char *append)
