@@ -16,6 +16,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -146,6 +147,7 @@ static int do_exit(char **arg)
 
 	if (getpid() != 1)
 		_exit((int)status);
+	tcdrain(STDOUT_FILENO); /* what was said is on its way */
 	if (ioperm(EXIT_PORT, 1, 1))
 		return guest_fail("ioperm");
 	outb((unsigned char)status, EXIT_PORT);
