@@ -52,9 +52,13 @@ static inline int guest_get_fpu(void *arg, uint8_t *area)
 
 static inline int guest_set_fpu(void *arg, const uint8_t *area)
 {
+	static const uint32_t initial = 0x1f80;
 	struct guest *g = arg;
 
 	memcpy(g->fpu, area, sizeof(g->fpu));
+	/* As KVM: MXCSR counts with x87, SSE or AVX only. */
+	if ((g->fpu[512] & 7) == 0)
+		memcpy(g->fpu + 24, &initial, sizeof(initial));
 	g->fpu_stores++;
 	return 0;
 }

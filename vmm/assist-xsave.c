@@ -324,6 +324,9 @@ static int restore(struct xs *s)
 	if (r < 0)
 		return r;
 	bv = (get64(x->area + LEGACY_BYTES) & ~s->rfbm) | mask;
+	/* KVM takes no MXCSR without a component it belongs to. */
+	if (get32(x->area + 24) != MXCSR_INIT)
+		bv |= s->rfbm & SSE;
 	memcpy(x->area + LEGACY_BYTES, &bv, sizeof(bv));
 	return x->host->set_fpu(x->host_arg, x->area);
 }
