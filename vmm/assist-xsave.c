@@ -326,7 +326,7 @@ static int restore(struct xs *s)
 	bv = (get64(x->area + LEGACY_BYTES) & ~s->rfbm) | mask;
 	/* KVM takes no MXCSR without a component it belongs to. */
 	if (get32(x->area + 24) != MXCSR_INIT)
-		bv |= s->rfbm & SSE;
+		bv |= SSE;
 	memcpy(x->area + LEGACY_BYTES, &bv, sizeof(bv));
 	return x->host->set_fpu(x->host_arg, x->area);
 }
