@@ -11,10 +11,10 @@
  * assist-syscall.c (what becomes of SYSCALL).
  *
  * What was found on such a host (Linux 6.18, AMD Zen 5), with a 6.12 guest:
- * - Works: signals under load, ptrace by single steps and by system calls, x87
- *   and vector registers of threads that share a CPU, INT3 and INT 4 in user
- *   mode, faults of user programs. A jump to the pages planted for SYSCALL
- *   ends in SIGSEGV.
+ * - Works, with one vCPU and with two: signals under load, ptrace by single
+ *   steps and by system calls, x87 and vector registers (AVX-512 included) of
+ *   threads that share CPUs, INT3 and INT 4 in user mode, faults of user
+ *   programs. A jump to the pages planted for SYSCALL ends in SIGSEGV.
  * - Programs see the host's CPUID. The kernel sees the host's features too,
  * less PCID, INVPCID and XSAVES, with KVM_SET_CPUID2's vendor and topology.
  * - 32-bit programs do not work: all their code is interpreted, their INT 0x80,
