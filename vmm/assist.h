@@ -16,17 +16,17 @@
  *   threads that share CPUs, INT3 and INT 4 in user mode, faults of user
  *   programs. A jump to the pages planted for SYSCALL ends in SIGSEGV.
  * - Programs see the host's CPUID. The kernel sees the host's features too,
- * less PCID, INVPCID and XSAVES, with KVM_SET_CPUID2's vendor and topology.
- * - 32-bit programs do not work: all their code is interpreted, their INT 0x80,
- *   SYSENTER, INT3, x87 and SSE raise #UD. Their SYSCALL would enter ring 0 at
- *   an address of their choice; it is made to raise #UD.
+ *   less PCID, INVPCID and XSAVES, but the vendor of KVM_SET_CPUID2.
+ * - 32-bit programs do not work: their code is interpreted; INT 0x80, SYSENTER
+ *   and INT3 raise #UD in it. Their SYSCALL would enter ring 0 at an address of
+ *   their choice; it is made to raise #UD.
  * - INT 0x80 in a 64-bit program raises #UD: SIGILL instead of a system call.
  * - LZCNT is interpreted as BSR without a word, hence wrong; Linux does not use
  *   it in the kernel.
  * - VMCALL and VMMCALL loop for ever in the emulator: CONFIG_PTP_1588_CLOCK_KVM
  *   has to be off, and KVM's paravirtual hypercalls must not be offered.
- * - The kernel's system call is 11 us of CPU time from SYSCALL to SYSRET; one
- *   that exits would be 31 us, one with an ioctl for each register set 160 us.
+ * - SYSCALL and SYSRET cost 11 us of CPU time; with an exit between them 31 us.
+ *   An exit from ring 0 costs 10 us, every further ioctl on the vCPU 5 us.
  */
 #ifndef VMM_ASSIST_H
 #define VMM_ASSIST_H
