@@ -17,7 +17,7 @@
 
 /* The monitor writes tables, command line and device tree below. */
 #define LOAD_MIN MIB
-#define PAGE               UINT64_C(4096)
+#define PAGE     UINT64_C(4096)
 
 static unsigned long long in_mib(uint64_t bytes)
 {

@@ -356,7 +356,7 @@ static int open_virtio(struct vm *vm, const struct config_device *device)
 
 static int build_virtio(struct vm *vm)
 {
-	static char console_type[] = "console";
+	char console_type[] = "console";
 	const struct config_device console = {.type = console_type};
 	int r = 0;
 
