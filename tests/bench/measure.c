@@ -25,7 +25,6 @@
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -192,35 +191,38 @@ static void write_zero(const char *path)
 	close(fd);
 }
 
-/* Waits for the first stop at KVM_RUN, of whichever thread. */
-static void wait_kvm_run(struct measure *m, uint64_t end_ns)
+static void alarm_rang(int signal)
 {
+	(void)signal;
+}
+
+/* Waits for the first stop at KVM_RUN, of whichever thread. */
+static void wait_kvm_run(struct measure *m)
+{
+	/* Without SA_RESTART: the alarm ends waitpid(). */
+	const struct sigaction action = {.sa_handler = alarm_rang};
 	int status;
 	pid_t pid;
 
-	while (now_ns() < end_ns) {
-		pid = waitpid(-1, &status, __WALL | WNOHANG);
-		if (pid == 0) {
-			sched_yield();
-			continue;
-		}
-		if (pid < 0)
-			return;
+	sigaction(SIGALRM, &action, NULL);
+	alarm((unsigned)m->limit_s);
+	while ((pid = waitpid(-1, &status, __WALL)) > 0) {
 		if (!WIFSTOPPED(status)) {
 			if (pid == m->child)
-				return;
+				break;
 			continue;
 		}
 		if (status >> 8 == (SIGTRAP | PTRACE_EVENT_SECCOMP << 8)) {
 			printf("run_us=%lu ",
 			       (unsigned long)((now_ns() - *m->start_ns) /
 					       1000));
-			return;
+			break;
 		}
 		/* Other stops: a new thread, or a signal to hand on. */
 		ptrace(PTRACE_CONT, pid, 0,
 		       status >> 16 ? 0 : WSTOPSIG(status));
 	}
+	alarm(0);
 }
 
 static void wait_marker(struct measure *m, uint64_t end_ns)
@@ -243,7 +245,8 @@ static void wait_marker(struct measure *m, uint64_t end_ns)
 static void finish(struct measure *m, uint64_t end_ns)
 {
 	struct rusage usage;
-	int status = 0;
+	int any, status = 0;
+	pid_t pid;
 	FILE *log;
 
 	if (m->kvm_run || m->smaps_mib || now_ns() >= end_ns)
@@ -255,9 +258,11 @@ static void finish(struct measure *m, uint64_t end_ns)
 	}
 	if (now_ns() >= end_ns)
 		kill(m->child, SIGKILL);
-	waitpid(m->child, &status, __WALL);
-	while (waitpid(-1, NULL, __WALL) > 0)
-		;
+	/* A traced program's threads come one by one, its own end last. */
+	while ((pid = waitpid(-1, &any, __WALL)) > 0) {
+		if (pid == m->child && !WIFSTOPPED(any))
+			status = any;
+	}
 	getrusage(RUSAGE_CHILDREN, &usage);
 	printf("status=%d user_us=%ld sys_us=%ld\n",
 	       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
@@ -315,7 +320,7 @@ int main(int argc, char **argv)
 	start(&m);
 	end_ns = now_ns() + m.limit_s * 1000000000;
 	if (m.kvm_run)
-		wait_kvm_run(&m, end_ns);
+		wait_kvm_run(&m);
 	else
 		wait_marker(&m, end_ns);
 	finish(&m, end_ns);
