@@ -9,6 +9,7 @@
 
 #include "vmm/assist-exec.h"
 #include "vmm/assist-syscall.h"
+#include "vmm/interp.h"
 #include "vmm/log.h"
 #include "vmm/mem.h"
 #include "vmm/util.h"
@@ -30,8 +31,12 @@
 
 struct assist_cpu {
 	struct syscall_cpu syscall;
-	uint8_t *area;   /* the vector state; owned */
-	uint64_t *count; /* per line of the table; owned */
+	uint8_t *area;         /* the vector state; owned */
+	uint64_t *count;       /* per line of the table; owned */
+	struct interp *interp; /* owned */
+	bool stepping;         /* KVM comes back after one instruction */
+	bool completing; /* KVM has an access to finish before anything else */
+	uint64_t interpreted, steps;
 };
 
 struct assist {
@@ -59,7 +64,9 @@ struct assist *assist_new(const struct mem *mem, unsigned ncpus)
 
 		cpu->area = aligned_alloc(64, assist->layout.bytes);
 		cpu->count = calloc(exec_count(), sizeof(cpu->count[0]));
-		if (cpu->area == NULL || cpu->count == NULL) {
+		cpu->interp = interp_new(mem);
+		if (cpu->area == NULL || cpu->count == NULL ||
+		    cpu->interp == NULL) {
 			assist_free(assist);
 			return NULL;
 		}
@@ -74,6 +81,7 @@ void assist_free(struct assist *assist)
 	for (unsigned i = 0; i < assist->ncpus; i++) {
 		free(assist->cpu[i].area);
 		free(assist->cpu[i].count);
+		interp_free(assist->cpu[i].interp);
 	}
 	pthread_mutex_destroy(&assist->lock);
 	free(assist);
@@ -396,6 +404,114 @@ static int system_call(struct assist *assist, struct vcpu *vcpu)
 	return cpu->syscall.slow_entries == 1 ? go_fast(assist, vcpu) : 0;
 }
 
+/* ---- kernel code --------------------------------------------------------- */
+
+/* About a millisecond: how long an interrupt may have to wait. */
+#define BUDGET UINT64_C(30000)
+
+static int set_stepping(struct vcpu *vcpu, struct assist_cpu *cpu, bool on)
+{
+	struct kvm_guest_debug debug = {
+		.control =
+			on ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP : 0};
+
+	if (cpu->stepping == on)
+		return 0;
+	if (ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, &debug) < 0)
+		return log_ret(-errno, "vCPU %u: KVM_SET_GUEST_DEBUG: %s",
+			       vcpu->id, strerror(errno));
+	cpu->stepping = on;
+	return 0;
+}
+
+/* True when KVM has an event to deliver, which comes before any code. */
+static bool event_due(const struct kvm_vcpu_events *e)
+{
+	return e->exception.injected || e->exception.pending ||
+	       e->interrupt.injected || e->nmi.injected || e->nmi.pending;
+}
+
+static bool interpretable(const struct kvm_sync_regs *s)
+{
+	const uint64_t cr0_pg = UINT64_C(1) << 31;
+
+	return s->sregs.cs.l && (s->sregs.cr0 & cr0_pg) &&
+	       !(s->regs.rflags & FLAG_TF) && !event_due(&s->events);
+}
+
+static bool at_halt(const struct assist *assist, const struct kvm_sync_regs *s)
+{
+	const struct mmu mmu = {assist->mem, &s->sregs, s->regs.rflags};
+	struct fault fault;
+	uint8_t opcode = 0;
+
+	return mmu_read(&mmu, s->regs.rip, &opcode, 1, MMU_FETCH, &fault) ==
+		       0 &&
+	       opcode == 0xf4;
+}
+
+/*
+ * Halts the vCPU from here: KVM, asked for HLT as a single step, comes back
+ * with the halt still to be done, and does it in some later instruction. Its
+ * wait ends when an interrupt is due, which it looks for first.
+ */
+static int halt(struct vcpu *vcpu)
+{
+	struct kvm_mp_state state = {.mp_state = KVM_MP_STATE_HALTED};
+	struct kvm_run *run = vcpu->run;
+
+	run->s.regs.regs.rip++;
+	run->s.regs.events.interrupt.shadow = 0;
+	run->kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_EVENTS;
+	if (ioctl(vcpu->fd, KVM_SET_MP_STATE, &state) < 0)
+		return log_ret(-errno, "vCPU %u: KVM_SET_MP_STATE: %s",
+			       vcpu->id, strerror(errno));
+	return 0;
+}
+
+int assist_before_run(struct assist *assist, struct vcpu *vcpu)
+{
+	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
+	struct kvm_run *run = vcpu->run;
+	struct kvm_sync_regs *s = &run->s.regs;
+	bool completing = cpu->completing;
+	uint64_t done;
+	int r = load_state(vcpu);
+
+	cpu->completing = false;
+	if (r < 0)
+		return r;
+	if ((s->sregs.ss.dpl & 3) == 3)
+		return set_stepping(vcpu, cpu, false);
+	if (completing)
+		return 0;
+	r = set_stepping(vcpu, cpu, true);
+	if (r < 0 || !interpretable(s))
+		return r;
+	done = interp_run(cpu->interp, &s->regs, &s->sregs, BUDGET);
+	if (done > 0) {
+		run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+		if (s->events.interrupt.shadow) {
+			s->events.interrupt.shadow = 0;
+			run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+		}
+	}
+	cpu->interpreted += done;
+	cpu->steps++;
+	if (at_halt(assist, s))
+		return halt(vcpu);
+	return 0;
+}
+
+void assist_after_exit(struct assist *assist, struct vcpu *vcpu)
+{
+	uint32_t reason = vcpu->run->exit_reason;
+
+	assist->cpu[vcpu->id].completing =
+		reason == KVM_EXIT_IO || reason == KVM_EXIT_MMIO ||
+		reason == KVM_EXIT_X86_RDMSR || reason == KVM_EXIT_X86_WRMSR;
+}
+
 int assist_emulation_failure(struct assist *assist, struct vcpu *vcpu)
 {
 	int r = load_state(vcpu);
@@ -528,6 +644,11 @@ void assist_log(const struct assist *assist)
 			log_debug("assists: %s %llu", exec_name(i),
 				  (unsigned long long)sum);
 	}
+	for (unsigned cpu = 0; cpu < assist->ncpus; cpu++)
+		log_debug("assists: vCPU %u: %llu instructions interpreted "
+			  "here, %llu left to KVM",
+			  cpu, (unsigned long long)assist->cpu[cpu].interpreted,
+			  (unsigned long long)assist->cpu[cpu].steps);
 	for (unsigned cpu = 0; cpu < assist->ncpus; cpu++)
 		log_debug("assists: vCPU %u: system calls that exited %llu, "
 			  "the others %s",

@@ -61,6 +61,15 @@ struct assist *assist_new(const struct mem *mem, unsigned ncpus);
 void assist_free(struct assist *assist);
 
 /*
+ * Before each KVM_RUN: runs the guest's kernel code here as far as that goes
+ * (interp.h), and has KVM come back after the one instruction it is left with.
+ * 0 or -errno (logged). On the vCPU's thread.
+ */
+int assist_before_run(struct assist *assist, struct vcpu *vcpu);
+/* After each exit: notes what KVM has to finish first. */
+void assist_after_exit(struct assist *assist, struct vcpu *vcpu);
+
+/*
  * KVM_EXIT_INTERNAL_ERROR on VCPU: finishes the instruction, or the SYSCALL.
  * 0: run on. -errno: it cannot be finished; logged with the instruction's
  * name if known, bytes, RIP and what to do. On the vCPU's thread.

@@ -129,6 +129,7 @@ static int handle_exit(struct vcpu *vcpu)
 		return assist_rdmsr(vcpu->assist, vcpu);
 	case KVM_EXIT_X86_WRMSR:
 		return assist_wrmsr(vcpu->assist, vcpu);
+	case KVM_EXIT_DEBUG: /* assist_before_run() asked for it */
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_HLT: /* not with an in-kernel APIC */
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
@@ -154,6 +155,11 @@ static void *vcpu_thread(void *arg)
 	int r = 0;
 
 	while (!atomic_load_explicit(&vcpu->leave, memory_order_acquire)) {
+		if (vcpu->assist) {
+			r = assist_before_run(vcpu->assist, vcpu);
+			if (r < 0)
+				break;
+		}
 		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
 			/* EAGAIN: a vCPU waits for its start-up IPI. */
 			if (errno == EINTR || errno == EAGAIN)
@@ -163,6 +169,8 @@ static void *vcpu_thread(void *arg)
 			break;
 		}
 		vcpu->exits++;
+		if (vcpu->assist)
+			assist_after_exit(vcpu->assist, vcpu);
 		r = handle_exit(vcpu);
 		if (r < 0)
 			break;

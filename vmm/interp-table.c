@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which handler an instruction has. What is not here is left to KVM.
+ */
+#include "vmm/interp-operands.h"
+
+/* The eight operations of the same six forms (SDM 2D A.2). */
+#define ALU(first)                                                             \
+	[(first) + 0 ...(first) +                                              \
+		1] = interp_op_alu_rm_r,                                       \
+		[(first) + 2 ...(first) + 3] = interp_op_alu_r_rm,             \
+		[(first) + 4 ...(first) + 5] = interp_op_alu_a_imm
+
+static interp_fn *const one_byte[256] = {
+	ALU(0x00),
+	ALU(0x08),
+	ALU(0x10),
+	ALU(0x18),
+	ALU(0x20),
+	ALU(0x28),
+	ALU(0x30),
+	ALU(0x38),
+	[0x50 ... 0x57] = interp_op_push,
+	[0x58 ... 0x5f] = interp_op_pop,
+	[0x63] = interp_op_movx,
+	[0x68] = interp_op_push,
+	[0x69] = interp_op_imul,
+	[0x6a] = interp_op_push,
+	[0x6b] = interp_op_imul,
+	[0x70 ... 0x7f] = interp_op_jcc,
+	[0x80 ... 0x81] = interp_op_alu_imm,
+	[0x83] = interp_op_alu_imm,
+	[0x84 ... 0x85] = interp_op_test,
+	[0x86 ... 0x87] = interp_op_xchg,
+	[0x88 ... 0x89] = interp_op_mov_store,
+	[0x8a ... 0x8b] = interp_op_mov_load,
+	[0x8d] = interp_op_lea,
+	[0x90 ... 0x97] = interp_op_xchg_a,
+	[0x98 ... 0x99] = interp_op_convert,
+	[0x9c] = interp_op_pushf,
+	[0x9d] = interp_op_popf,
+	[0xa4 ... 0xa5] = interp_op_movs,
+	[0xa8 ... 0xa9] = interp_op_test_a,
+	[0xaa ... 0xab] = interp_op_stos,
+	[0xb0 ... 0xbf] = interp_op_mov_imm,
+	[0xc0 ... 0xc1] = interp_op_shift,
+	[0xc2 ... 0xc3] = interp_op_ret,
+	[0xc6 ... 0xc7] = interp_op_mov_store,
+	[0xc9] = interp_op_leave,
+	[0xd0 ... 0xd3] = interp_op_shift,
+	[0xe8] = interp_op_call,
+	[0xe9] = interp_op_jmp,
+	[0xeb] = interp_op_jmp,
+	[0xf8 ... 0xfc] = interp_op_flag,
+};
+
+static interp_fn *const two_byte[256] = {
+	[0x01] = interp_op_clac_stac,
+	[0x0d] = interp_op_nop,
+	[0x18 ... 0x1f] = interp_op_nop,
+	[0x40 ... 0x4f] = interp_op_cmovcc,
+	[0x80 ... 0x8f] = interp_op_jcc,
+	[0x90 ... 0x9f] = interp_op_setcc,
+	[0xa3] = interp_op_bit,
+	[0xa4 ... 0xa5] = interp_op_shift_double,
+	[0xab] = interp_op_bit,
+	[0xac ... 0xad] = interp_op_shift_double,
+	[0xae] = interp_op_fence,
+	[0xaf] = interp_op_imul,
+	[0xb0 ... 0xb1] = interp_op_cmpxchg,
+	[0xb3] = interp_op_bit,
+	[0xb6 ... 0xb7] = interp_op_movx,
+	[0xb8] = interp_op_popcnt,
+	[0xba ... 0xbb] = interp_op_bit,
+	[0xbc ... 0xbd] = interp_op_bit_scan,
+	[0xbe ... 0xbf] = interp_op_movx,
+	[0xc0 ... 0xc1] = interp_op_xadd,
+	[0xc8 ... 0xcf] = interp_op_bswap,
+};
+
+/* Where ModRM's reg field chooses. */
+static interp_fn *group(const struct insn *insn)
+{
+	static interp_fn *const group3[8] = {
+		interp_op_test,    interp_op_test, interp_op_not_neg,
+		interp_op_not_neg, interp_op_mul,  interp_op_mul,
+		interp_op_div,     interp_op_idiv,
+	};
+	static interp_fn *const group5[8] = {
+		interp_op_inc_dec,  interp_op_inc_dec,
+		interp_op_indirect, NULL,
+		interp_op_indirect, NULL,
+		interp_op_push,     NULL,
+	};
+	unsigned reg = insn->reg & 7;
+
+	if (insn->opcode == 0xf6 || insn->opcode == 0xf7)
+		return group3[reg];
+	return insn->opcode == 0xff || reg < 2 ? group5[reg] : NULL;
+}
+
+interp_fn *interp_find(const struct insn *insn)
+{
+	if (insn->encoding != INSN_LEGACY)
+		return NULL;
+	/* A wrong LOCK is #UD; on a register none is right. */
+	if (insn->lock && insn->mod == 3)
+		return NULL;
+	if (insn->map == INSN_0F) {
+		if (insn->opcode == 0xba && (insn->reg & 7) < 4)
+			return NULL;
+		return two_byte[insn->opcode];
+	}
+	if (insn->map != INSN_ONE_BYTE)
+		return NULL;
+	if ((insn->opcode == 0xc6 || insn->opcode == 0xc7) && insn->reg & 7)
+		return NULL;
+	if (insn->opcode == 0xf6 || insn->opcode == 0xf7 ||
+	    insn->opcode == 0xfe || insn->opcode == 0xff)
+		return group(insn);
+	return one_byte[insn->opcode];
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Runs 64-bit kernel code of a guest in user space. A KVM host that interprets
+ * guest kernels does about a million instructions a second: it fetches, decodes
+ * and walks page tables anew for each. This interpreter remembers decoded
+ * instructions and translations, and does fifty times as many. It knows what
+ * kernels execute all the time - integer arithmetic, branches, strings, locked
+ * operations - and leaves everything else to KVM, one instruction at a time.
+ *
+ * Needs registers and guest RAM, no KVM.
+ */
+#ifndef VMM_INTERP_H
+#define VMM_INTERP_H
+
+#include <stdint.h>
+
+struct interp;
+struct kvm_regs;
+struct kvm_sregs;
+struct mem;
+
+/* One per vCPU, used on its thread only. MEM is borrowed. NULL: no memory. */
+struct interp *interp_new(const struct mem *mem);
+void interp_free(struct interp *in);
+
+/*
+ * Runs from REGS on, in ring 0 and 64-bit mode with paging as SREGS say, until
+ * an instruction is not known here, faults, or touches what is not RAM, or
+ * BUDGET instructions are done. REGS are then those before that instruction;
+ * nothing of it has happened. The number of instructions done.
+ *
+ * Translations are forgotten at each call: whatever KVM or another vCPU did
+ * meanwhile is seen.
+ */
+uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
+		    const struct kvm_sregs *sregs, uint64_t budget);
+
+#endif
