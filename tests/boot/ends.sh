@@ -11,6 +11,7 @@ test_poweroff()
 
 test_reboot()
 {
+	fast_host
 	guest reboot
 	expect_ok
 }
@@ -32,18 +33,21 @@ test_triple_fault()
 
 test_exit_port()
 {
+	fast_host
 	guest exit:7
 	expect_status 7
 }
 
 test_no_root()
 {
+	fast_host
 	boot --kernel "$KERNEL"
 	expect_status 1
 }
 
 test_sigterm()
 {
+	fast_host
 	guest_start vm hang
 	wait_for vm.out hanging
 	kill -TERM "$(guest_pid vm)"
@@ -54,7 +58,10 @@ test_sigterm()
 # A guest that runs user code all the time can be stopped as well.
 test_sigterm_busy()
 {
-	guest_start vm echo:busy,spin:100 --cpus 2
+	local cpus=2
+
+	! is_slow || cpus=1
+	guest_start vm echo:busy,spin:100 --cpus $cpus
 	wait_for vm.out busy
 	sleep 0.3
 	kill -TERM "$(guest_pid vm)"
@@ -64,6 +71,7 @@ test_sigterm_busy()
 
 test_sigkill()
 {
+	fast_host
 	guest_start vm hang
 	wait_for vm.out hanging
 	kill -KILL "$(guest_pid vm)"
