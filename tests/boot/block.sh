@@ -34,7 +34,6 @@ test_readonly()
 
 test_several()
 {
-	fast_host
 	truncate -s 1M a
 	truncate -s 2M b
 	truncate -s 3M c
@@ -47,7 +46,6 @@ test_several()
 
 test_direct()
 {
-	fast_host
 	# Scratch directories may be in memory, which has no direct I/O.
 	cd "$(mktemp -d "$GUEST.test.XXXXXX")" || skip "no directory on a disk"
 	trap 'rm -rf "$PWD"' EXIT
@@ -63,7 +61,6 @@ test_block_device()
 {
 	local loop
 
-	fast_host
 	need_root
 	truncate -s 8M file
 	loop=$(losetup -f --show file 2>/dev/null) || skip "no loop device"
@@ -77,7 +74,6 @@ test_block_device()
 # The image shrinks under a running guest: EIO there, and nothing else.
 test_shrinks()
 {
-	fast_host
 	"$GUEST/guest" "makefile:disk:8M" >/dev/null
 	guest_start vm eio:vda:6M,check:vda:0:1M:3 --disk disk
 	wait_for vm.out 'waiting for EIO'

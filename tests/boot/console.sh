@@ -37,13 +37,11 @@ piped()
 
 test_pipe_virtio()
 {
-	fast_host
 	piped --console virtio
 }
 
 test_pipe_serial()
 {
-	fast_host
 	piped --console serial
 }
 
@@ -67,21 +65,18 @@ test_terminal_serial()
 
 test_escape_key()
 {
-	fast_host
 	terminal 'expect=hanging' 'type=\x01x' -- hang
 	expect_status 0
 }
 
 test_sigterm()
 {
-	fast_host
 	terminal 'expect=hanging' raw signal=15 -- hang
 	expect_status 143
 }
 
 test_sigint()
 {
-	fast_host
 	# SIGINT typed goes to the guest; sent, it ends the monitor.
 	terminal 'expect=ready to read' 'type=\x03\r' 'expect=got [03]' \
 		'expect=hanging' signal=2 -- readhex,hang

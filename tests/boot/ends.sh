@@ -11,7 +11,6 @@ test_poweroff()
 
 test_reboot()
 {
-	fast_host
 	guest reboot
 	expect_ok
 }
@@ -33,21 +32,18 @@ test_triple_fault()
 
 test_exit_port()
 {
-	fast_host
 	guest exit:7
 	expect_status 7
 }
 
 test_no_root()
 {
-	fast_host
 	boot --kernel "$KERNEL"
 	expect_status 1
 }
 
 test_sigterm()
 {
-	fast_host
 	guest_start vm hang
 	wait_for vm.out hanging
 	kill -TERM "$(guest_pid vm)"
@@ -58,10 +54,7 @@ test_sigterm()
 # A guest that runs user code all the time can be stopped as well.
 test_sigterm_busy()
 {
-	local cpus=2
-
-	! is_slow || cpus=1
-	guest_start vm echo:busy,spin:100 --cpus $cpus
+	guest_start vm echo:busy,spin:100 --cpus 2
 	wait_for vm.out busy
 	sleep 0.3
 	kill -TERM "$(guest_pid vm)"
@@ -71,7 +64,6 @@ test_sigterm_busy()
 
 test_sigkill()
 {
-	fast_host
 	guest_start vm hang
 	wait_for vm.out hanging
 	kill -KILL "$(guest_pid vm)"

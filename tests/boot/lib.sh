@@ -51,14 +51,6 @@ is_slow()
 
 ! is_slow || LIMIT=240
 
-# Each boot takes many seconds on a slow host: what does not depend on the kind
-# of host is tested on fast ones only, such as the lab.
-fast_host()
-{
-	! is_slow || [ -n "${BULKHEAD_TEST_ALL-}" ] ||
-		skip "for fast hosts and the lab; BULKHEAD_TEST_ALL=1 to run it"
-}
-
 need_root()
 {
 	[ "$(id -u)" -eq 0 ] || skip "needs root"

@@ -11,7 +11,6 @@ test_memory_32m()
 
 test_memory_64m()
 {
-	fast_host
 	guest memory:36M:64M,fill:16M --memory 64M
 	expect_ok
 }
@@ -48,7 +47,6 @@ test_cpus_32()
 # Entropy; and a machine without devices has none.
 test_rng()
 {
-	fast_host
 	guest rng
 	expect_ok
 }
@@ -56,7 +54,6 @@ test_rng()
 # No --device, no console: the exit port is all there is.
 test_bare()
 {
-	fast_host
 	guest exit:42 --console none --no-rng
 	expect_status 42
 	expect_silence
@@ -88,7 +85,6 @@ test_monitor_memory()
 
 test_two_at_once()
 {
-	fast_host
 	cp "$GUEST/root.erofs" a
 	guest_start one spin:1,echo:first --disk a,readonly
 	guest_start two spin:1,echo:second --disk a,readonly

@@ -30,7 +30,6 @@ send:10.99.1.1:5001:$size" --net "tap=$tap,mac=02:00:00:00:be:ef"
 
 test_mtu()
 {
-	fast_host
 	tap_make 9000
 	guest 'nic:eth0:mtu:9000,net:eth0:10.99.1.2,ping:10.99.1.1:3:8972' \
 		--net "tap=$tap"
@@ -40,7 +39,6 @@ test_mtu()
 # A busy tap is refused, and the first user keeps it.
 test_tap_busy()
 {
-	fast_host
 	tap_make 1500
 	guest_start vm hang --net "tap=$tap"
 	wait_for vm.out hanging
