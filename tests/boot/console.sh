@@ -22,27 +22,37 @@ terminal()
 		--append "test=$actions" "$@" >out 2>err || status=$?
 }
 
-# A pipe is read until its end, and the end ends nothing.
+# piped DELAY [OPTION]...: a pipe is read until its end, and the end ends
+# nothing. DELAY: whether to type before or after the guest is ready.
 piped()
 {
+	local when=$1
+
+	shift
 	command="echo typed | bulkhead boot $*"
 	status=0
-	echo typed | timeout -k 5 "$LIMIT" "$BULKHEAD" boot \
+	: >out
+	{
+		[ "$when" = early ] || wait_for out 'ready to read'
+		echo typed
+	} | timeout -k 5 "$LIMIT" "$BULKHEAD" boot \
 		--kernel "$KERNEL" --initrd "$GUEST/initrd" \
-		--append test=read,echo:bye "$@" >out 2>err || status=$?
+		--append test=read,echo:bye "$@" >>out 2>err || status=$?
 	expect_ok
 	expect_out 'got [typed]'
 	expect_out bye
 }
 
+# What comes before the guest has opened its console waits for it.
 test_pipe_virtio()
 {
-	piped --console virtio
+	piped early --console virtio
 }
 
+# A UART's driver empties it when it starts, as on hardware.
 test_pipe_serial()
 {
-	piped --console serial
+	piped late --console serial
 }
 
 test_terminal_virtio()
