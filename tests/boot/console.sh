@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
+# shellcheck shell=bash disable=SC2034,SC2094,SC2154 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
 # The console, seen by a user: pipes, a terminal, its size, its escape key, and
