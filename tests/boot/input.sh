@@ -138,11 +138,7 @@ test_disk_locked()
 {
 	truncate -s 1M disk
 	guest_start vm hang --disk disk
-	# Locked before the guest starts.
-	while flock -n disk true; do
-		[ -n "$(guest_pid vm)" ] || fail "the monitor ended"
-		sleep 0.05
-	done
+	wait_for vm.out hanging
 	refused_either disk use -- --kernel "$KERNEL" --disk disk
 	refused_either disk use -- --kernel "$KERNEL" --disk disk,readonly
 	kill -TERM "$(guest_pid vm)"
