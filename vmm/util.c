@@ -4,8 +4,10 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <link.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <time.h>
 
 int util_read_at(int fd, void *buf, size_t len, uint64_t offset)
@@ -141,4 +143,29 @@ uint64_t util_now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int drop_segments(struct dl_phdr_info *info, size_t size, void *unused)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+	(void)size;
+	(void)unused;
+	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + h->p_vaddr;
+		uintptr_t end = start + h->p_memsz;
+
+		if (h->p_type != PT_LOAD || h->p_flags & PF_W)
+			continue;
+		start &= ~(page - 1);
+		/* A saving that fails costs nothing else. */
+		(void)madvise((void *)start, end - start, MADV_DONTNEED);
+	}
+	return 1; /* the program itself comes first: no other object */
+}
+
+void util_drop_code(void)
+{
+	dl_iterate_phdr(drop_segments, NULL);
 }

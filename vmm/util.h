@@ -55,6 +55,13 @@ static inline int take_fd(int *fd)
 		taken_;                                                        \
 	})
 
+/*
+ * Gives up the pages of the program's code and constants, most of which only
+ * starting needed; what is used further comes back from the page cache.
+ * (With them go a debugger's breakpoints: set them after this, or hbreak.)
+ */
+void util_drop_code(void);
+
 static inline uint64_t min_u64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;

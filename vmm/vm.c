@@ -651,6 +651,7 @@ int vm_run(struct vm *vm)
 		r = terminal_start(&vm->terminal);
 	if (r == 0 && vm->cfg->sandbox)
 		r = sandbox_enter();
+	util_drop_code();
 	log_debug("first KVM_RUN after %llu us",
 		  (unsigned long long)(util_now_ns() - vm->born_ns) / 1000);
 	for (unsigned i = 0; r == 0 && i < vm->nvcpus; i++)
