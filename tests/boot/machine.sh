@@ -66,7 +66,7 @@ test_monitor_memory()
 	local kib most=1024
 
 	# The interpreter, its cache, and what it needs of the C library.
-	! is_slow || most=1280
+	! is_slow || most=1400
 	guest_start vm hang --memory 128M
 	wait_for vm.out hanging
 	# Mappings of 16 MiB and more are the guest's.
