@@ -18,6 +18,7 @@
 #define FLAG_RF      (UINT64_C(1) << 16)
 #define CR4_SMAP     (UINT64_C(1) << 21)
 #define NO_CODE_PAGE UINT64_MAX
+#define NO_CODE      UINT8_MAX /* as a length: longer than any */
 
 struct interp *interp_new(const struct mem *mem)
 {
@@ -26,6 +27,8 @@ struct interp *interp_new(const struct mem *mem)
 	if (in) {
 		in->mmu.mem = mem;
 		in->generation = 1;
+		/* The others are not where RIP 0 is looked for. */
+		in->cache[0].len = NO_CODE;
 	}
 	return in;
 }
@@ -115,7 +118,7 @@ static bool decode(struct uop *u, uint64_t rip, const uint8_t *bytes,
 	struct insn insn;
 	interp_fn *run;
 
-	u->rip = 0;
+	u->len = NO_CODE;
 	if (insn_decode(&insn, bytes, n, INSN_64) < 0)
 		return false;
 	run = interp_find(&insn);
