@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Moves, stack, branches and strings (SDM volume 2), for the interpreter. A
- * handler changes nothing before everything it needs is certain; strings may
- * stop in between, as the processor's do.
+ * handler changes nothing before everything it needs is certain; strings come
+ * to an end in parts, as the processor's do when they are interrupted.
  */
 #include "vmm/interp-operands.h"
 
@@ -376,29 +376,44 @@ static void fill(uint8_t *p, unsigned size, uint64_t n, uint64_t value)
 		store(p, size, value);
 }
 
+/* RCX says how far it came (SDM REP); how long that took. */
+static int repeated(struct interp *in, const struct uop *u, uint64_t done)
+{
+	const unsigned elements_at_a_time = 16; /* as long as others take */
+
+	if (u->prefix != 0xf3 && u->prefix != 0xf2)
+		return 0;
+	in->r[RCX] -= done;
+	if (in->r[RCX] > 0)
+		in->next = in->rip;
+	done /= elements_at_a_time;
+	return done > INTERP_STOP ? (int)done : 0;
+}
+
+/* How many elements to do at most. */
+static uint64_t repetitions(const struct interp *in, const struct uop *u)
+{
+	return u->prefix == 0xf3 || u->prefix == 0xf2 ? in->r[RCX] : 1;
+}
+
 /* aa ab */
 int interp_op_stos(struct interp *in, const struct uop *u)
 {
 	unsigned size = size_of(u);
-	bool repeat = u->prefix == 0xf3 || u->prefix == 0xf2;
-	uint64_t count = repeat ? in->r[RCX] : 1;
+	uint64_t n = repetitions(in, u);
+	void *p;
 
 	if ((in->flags & DF) || u->address != 8)
 		return INTERP_STOP;
-	while (count > 0) {
-		uint64_t n = in_page(in->r[RDI], size, count);
-		void *p = n ? interp_pointer(in, in->r[RDI], size, true) : NULL;
-
-		/* What was done stays done: RCX says how far (SDM REP). */
-		if (!p)
-			return INTERP_STOP;
-		fill(p, size, n, in->r[RAX] & mask_of(size));
-		in->r[RDI] += n * size;
-		count -= n;
-		if (repeat)
-			in->r[RCX] = count;
-	}
-	return 0;
+	if (n == 0)
+		return 0;
+	n = in_page(in->r[RDI], size, n);
+	p = n ? interp_pointer(in, in->r[RDI], size, true) : NULL;
+	if (!p)
+		return INTERP_STOP;
+	fill(p, size, n, in->r[RAX] & mask_of(size));
+	in->r[RDI] += n * size;
+	return repeated(in, u, n);
 }
 
 static void copy(uint8_t *to, const uint8_t *from, unsigned size, uint64_t n)
@@ -418,30 +433,24 @@ static void copy(uint8_t *to, const uint8_t *from, unsigned size, uint64_t n)
 int interp_op_movs(struct interp *in, const struct uop *u)
 {
 	unsigned size = size_of(u);
-	bool repeat = u->prefix == 0xf3 || u->prefix == 0xf2;
-	uint64_t count = repeat ? in->r[RCX] : 1;
+	uint64_t n = repetitions(in, u);
+	const void *from;
+	void *to;
 
 	if ((in->flags & DF) || u->address != 8 || u->segment == INSN_FS ||
 	    u->segment == INSN_GS)
 		return INTERP_STOP;
-	while (count > 0) {
-		uint64_t n = in_page(in->r[RSI], size,
-				     in_page(in->r[RDI], size, count));
-		const void *from =
-			n ? interp_pointer(in, in->r[RSI], size, false) : NULL;
-		void *to = from ? interp_pointer(in, in->r[RDI], size, true)
-				: NULL;
-
-		if (!to)
-			return INTERP_STOP;
-		copy(to, from, size, n);
-		in->r[RSI] += n * size;
-		in->r[RDI] += n * size;
-		count -= n;
-		if (repeat)
-			in->r[RCX] = count;
-	}
-	return 0;
+	if (n == 0)
+		return 0;
+	n = in_page(in->r[RSI], size, in_page(in->r[RDI], size, n));
+	from = n ? interp_pointer(in, in->r[RSI], size, false) : NULL;
+	to = from ? interp_pointer(in, in->r[RDI], size, true) : NULL;
+	if (!to)
+		return INTERP_STOP;
+	copy(to, from, size, n);
+	in->r[RSI] += n * size;
+	in->r[RDI] += n * size;
+	return repeated(in, u, n);
 }
 
 int interp_op_nop(struct interp *in, const struct uop *u)

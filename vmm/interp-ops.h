@@ -18,7 +18,11 @@
 struct interp;
 struct uop;
 
-/* 0: done. INTERP_STOP: nothing happened, or a part that may be repeated. */
+/*
+ * 0: done. INTERP_STOP: nothing happened. More: done, and it took as long as
+ * that many others. A string instruction does at most a page at a time, and
+ * leaves NEXT at itself while there is more to do, as if interrupted.
+ */
 typedef int interp_fn(struct interp *in, const struct uop *u);
 #define INTERP_STOP 1
 

@@ -242,12 +242,17 @@ uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 	interp_flush(in);
 	while (done < budget) {
 		const struct uop *u = lookup(in);
+		int r;
 
 		if (!u)
 			break;
 		in->next = in->rip + u->len;
-		if (u->run(in, u) != 0)
-			break;
+		r = u->run(in, u);
+		if (r != 0) {
+			if (r == INTERP_STOP)
+				break;
+			budget -= min_u64(budget, (unsigned)r);
+		}
 		in->rip = in->next;
 		done++;
 	}

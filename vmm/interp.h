@@ -27,7 +27,9 @@ void interp_free(struct interp *in);
  * Runs from REGS on, in ring 0 and 64-bit mode with paging as SREGS say, until
  * an instruction is not known here, faults, or touches what is not RAM, or
  * BUDGET instructions are done. REGS are then those before that instruction;
- * nothing of it has happened. The number of instructions done.
+ * nothing of it has happened. The number of instructions done; of a repeated
+ * one each part done in one go counts, and long parts use up more of BUDGET,
+ * so that it bounds the time, too.
  *
  * Translations are forgotten at each call: whatever KVM or another vCPU did
  * meanwhile is seen.
