@@ -363,7 +363,7 @@ int interp_op_bit(struct interp *in, const struct uop *u)
 					      size;
 
 			place.p = interp_pointer(in, va, size, op != 0);
-			if (!place.p)
+			if (!place.p || (u->lock && splits_line(va, size)))
 				return INTERP_STOP;
 			place.value = load(place.p, size);
 		}

@@ -188,16 +188,32 @@ struct place {
 	uint64_t value;
 };
 
+/*
+ * A locked operation over two cache lines may stall the whole host, or raise
+ * SIGBUS here (split_lock_detect): left to KVM, which knows the host's rules.
+ */
+static inline bool splits_line(uint64_t va, unsigned size)
+{
+	const unsigned line = 64;
+
+	return va % line + size > line;
+}
+
 static inline bool get_place(struct interp *in, const struct uop *u,
 			     unsigned size, bool write, struct place *ret)
 {
+	uint64_t va;
+
 	ret->size = size;
 	ret->p = NULL;
 	if (u->mod == 3) {
 		ret->value = get_reg(in, u, u->rm, size);
 		return true;
 	}
-	ret->p = interp_pointer(in, address(in, u), size, write);
+	va = address(in, u);
+	if (write && u->lock && splits_line(va, size))
+		return false;
+	ret->p = interp_pointer(in, va, size, write);
 	if (!ret->p)
 		return false;
 	ret->value = load(ret->p, size);

@@ -141,7 +141,9 @@ static bool decode(struct uop *u, uint64_t rip, const uint8_t *bytes,
 		.scale = insn.scale,
 		.segment = (uint8_t)insn.segment,
 		.address = insn.address,
-		.lock = insn.lock,
+		/* XCHG on memory is locked without saying so. */
+		.lock = insn.lock || (insn.map == INSN_ONE_BYTE &&
+				      (insn.opcode & 0xfe) == 0x86),
 		.rex = insn.rex,
 	};
 	memcpy(u->bytes, bytes, u->len);
