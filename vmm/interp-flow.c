@@ -460,19 +460,22 @@ int interp_op_nop(struct interp *in, const struct uop *u)
 	return 0;
 }
 
-/* 0f ae: fences and cache line flushes; the vector state is KVM's */
+/* 0f ae: fences and CLFLUSH, CLFLUSHOPT; vector state and TPAUSE are KVM's */
 int interp_op_fence(struct interp *in, const struct uop *u)
 {
 	unsigned op = u->reg & 7;
 
-	(void)in;
 	if (u->prefix == 0xf3 || u->prefix == 0xf2)
 		return INTERP_STOP;
-	if (u->mod == 3 && op >= 5) {
+	if (u->mod == 3 && op >= 5 && u->prefix == 0) {
 		atomic_thread_fence(memory_order_seq_cst);
 		return 0;
 	}
-	return u->mod != 3 && op == 7 ? 0 : INTERP_STOP;
+	/* Faults as a load does; RAM is never out of a guest's caches. */
+	return u->mod != 3 && op == 7 &&
+			       interp_pointer(in, address(in, u), 1, false)
+		       ? 0
+		       : INTERP_STOP;
 }
 
 /* 0f 01 ca, cb: CLAC, STAC */

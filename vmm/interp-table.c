@@ -99,12 +99,60 @@ static interp_fn *group(const struct insn *insn)
 	return insn->opcode == 0xff || reg < 2 ? group5[reg] : NULL;
 }
 
+/* LOCK with anything else, or on a register, is #UD (SDM 2A LOCK). */
+static bool lockable(const struct insn *insn)
+{
+	unsigned op = insn->opcode, reg = insn->reg & 7;
+
+	if (!insn->has_modrm || insn->mod == 3)
+		return false;
+	if (insn->map == INSN_0F)
+		return op == 0xab || op == 0xb3 || op == 0xbb ||
+		       (op == 0xba && reg >= 5) || op == 0xb0 || op == 0xb1 ||
+		       op == 0xc0 || op == 0xc1;
+	switch (op) {
+	case 0x80:
+	case 0x81:
+	case 0x83:
+		return reg != 7; /* CMP */
+	case 0x86:
+	case 0x87:
+		return true;
+	case 0xf6:
+	case 0xf7:
+		return reg == 2 || reg == 3;
+	case 0xfe:
+	case 0xff:
+		return reg < 2;
+	default:
+		return op < 0x38 && (op & 7) < 2;
+	}
+}
+
+/* Forms that processors disagree on, or so rare that they are not worth it. */
+static bool odd(const struct insn *insn)
+{
+	unsigned op = insn->opcode;
+	bool map_0f = insn->map == INSN_0F;
+
+	/* The bit number counts before the address is cut to 32 bits. */
+	if (insn->address != 8 && map_0f &&
+	    (op == 0xa3 || op == 0xab || op == 0xb3 || op == 0xbb))
+		return true;
+	if (insn->operand != 2)
+		return false;
+	/* Near branches, MOVSXD, BSWAP. */
+	if (map_0f)
+		return (op & 0xf0) == 0x80 || (op & 0xf8) == 0xc8;
+	return op == 0x63 || (op & 0xf0) == 0x70 || op == 0xc2 || op == 0xc3 ||
+	       op == 0xe8 || op == 0xe9 || op == 0xeb ||
+	       (op == 0xff && (insn->reg & 7) >= 2);
+}
+
 interp_fn *interp_find(const struct insn *insn)
 {
-	if (insn->encoding != INSN_LEGACY)
-		return NULL;
-	/* A wrong LOCK is #UD; on a register none is right. */
-	if (insn->lock && insn->mod == 3)
+	if (insn->encoding != INSN_LEGACY || odd(insn) ||
+	    (insn->lock && !lockable(insn)))
 		return NULL;
 	if (insn->map == INSN_0F) {
 		if (insn->opcode == 0xba && (insn->reg & 7) < 4)

@@ -221,6 +221,416 @@ static void test_string_short(void **state)
 	free_guest(g);
 }
 
+/* ---- what is left to KVM ------------------------------------------------- */
+
+struct bytes {
+	uint8_t len, at[11];
+};
+
+/* Runs one instruction, which must not happen at all. */
+static void assert_stops(struct iguest *g, const struct bytes *b)
+{
+	static uint8_t ram[IG_PAGES * 4096];
+	struct kvm_regs before;
+	uint64_t done;
+
+	code_at(g, g->regs.rip, b->at, b->len);
+	before = g->regs;
+	memcpy(ram, g->ram + IG_RAM, sizeof(ram));
+	done = ig_run(g, 10);
+	if (done != 0)
+		print_message("%02x %02x %02x ... was done\n", b->at[0],
+			      b->at[1], b->at[2]);
+	assert_int_equal(done, 0);
+	assert_memory_equal(&before, &g->regs, sizeof(before));
+	assert_memory_equal(ram, g->ram + IG_RAM, sizeof(ram));
+}
+
+/* All that is wrong, or odd, or unknown; operands at RBX are fine. */
+static void test_unknown(void **state)
+{
+	static const struct bytes code[] = {
+		{1, {0xf4}},                   /* hlt */
+		{2, {0x0f, 0x0b}},             /* ud2 */
+		{1, {0xcc}},                   /* int3 */
+		{2, {0x0f, 0xa2}},             /* cpuid */
+		{3, {0x0f, 0x22, 0xd8}},       /* mov to cr3 */
+		{2, {0x48, 0xcf}},             /* iret */
+		{3, {0x0f, 0x01, 0xf8}},       /* swapgs */
+		{1, {0xec}},                   /* in */
+		{5, {0xc5, 0xf8, 0x58, 0xc1}}, /* vaddps */
+		{3, {0x0f, 0x10, 0x03}},       /* movups */
+		{2, {0xd0, 0xd0}},             /* rcl */
+		{2, {0xf0, 0x90}},             /* LOCK with what has none */
+		{3, {0xf0, 0x01, 0xc0}},
+		{3, {0xf0, 0x89, 0x03}},
+		{3, {0xf0, 0x8b, 0x03}},
+		{3, {0xf0, 0x03, 0x03}},
+		{3, {0xf0, 0x39, 0x03}},
+		{4, {0xf0, 0x83, 0x3b, 0x01}},
+		{3, {0xf0, 0xd1, 0x23}},
+		{3, {0xf0, 0xf7, 0x23}},
+		{3, {0xf0, 0xff, 0x33}},
+		{4, {0xf0, 0x0f, 0xa3, 0x03}},
+		{5, {0xf0, 0x0f, 0xba, 0x23, 0x01}},
+		{2, {0xf0, 0xab}},
+		{2, {0xf0, 0x50}},
+		{5, {0x66, 0x0f, 0xae, 0xf0}}, /* tpause */
+		{4, {0x66, 0x0f, 0xae, 0x33}}, /* clwb */
+		{4, {0x66, 0x0f, 0xae, 0xf8}}, /* pcommit */
+		{3, {0x0f, 0xae, 0x03}},       /* fxsave */
+		{4, {0xf3, 0x0f, 0xae, 0xc0}}, /* rdfsbase */
+		{3, {0x66, 0x75, 0x00}},       /* 16-bit branches */
+		{5, {0x66, 0xe9, 0, 0, 0}},
+		{2, {0x66, 0xc3}},
+		{3, {0x66, 0xff, 0xe3}},
+		{3, {0x66, 0x63, 0xc3}},       /* movsxd to 16 bits */
+		{3, {0x66, 0x0f, 0xc8}},       /* bswap of 16 bits */
+		{4, {0x67, 0x0f, 0xa3, 0x03}}, /* bt at a 32-bit address */
+		{2, {0x66, 0x50}},             /* 16-bit stack */
+		{2, {0x66, 0x58}},
+		{2, {0x66, 0x9c}},
+		{2, {0x66, 0x9d}},
+		{2, {0x66, 0xc9}},
+		{2, {0x8d, 0xc0}},       /* lea of a register */
+		{2, {0xc6, 0x4b}},       /* c6 /1 */
+		{3, {0x0f, 0xb8, 0xc0}}, /* popcnt without f3 */
+		{2, {0xf7, 0xf1}},       /* div by 0 */
+		{3, {0x48, 0xf7, 0xf9}}, /* idiv by 0 */
+		{2, {0x67, 0xaa}},       /* stos to edi */
+		{1, {0xfd}},             /* std */
+	};
+	struct iguest *g = new_guest();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(code); i++) {
+		g->regs.rbx = g->regs.rdi = g->regs.rbp = DATA;
+		assert_stops(g, &code[i]);
+	}
+	free_guest(g);
+}
+
+/* A locked operation over a cache line's end is KVM's, any other is not. */
+static void test_split_lock(void **state)
+{
+	static const struct bytes code[] = {
+		{4, {0xf0, 0x48, 0x01, 0x03}},       /* add %rax, (%rbx) */
+		{3, {0xf0, 0xff, 0x03}},             /* inc */
+		{3, {0xf0, 0xf7, 0x1b}},             /* neg */
+		{2, {0x87, 0x03}},                   /* xchg */
+		{4, {0xf0, 0x0f, 0xc1, 0x03}},       /* xadd */
+		{4, {0xf0, 0x0f, 0xb1, 0x03}},       /* cmpxchg */
+		{4, {0xf0, 0x0f, 0xab, 0x03}},       /* bts %eax, (%rbx) */
+		{5, {0xf0, 0x0f, 0xba, 0x33, 0x01}}, /* btr */
+	};
+	struct iguest *g = new_guest();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(code); i++) {
+		g->regs.rip = CODE;
+		g->regs.rax = 1;
+		g->regs.rbx = DATA + 62;
+		assert_stops(g, &code[i]);
+		g->regs.rbx = DATA + 51;
+		assert_int_equal(ig_run(g, 1), 1);
+	}
+	/* Unlocked: inc (%rbx) */
+	set_code(g, 0xff, 0x03);
+	g->regs.rbx = DATA + 62;
+	assert_int_equal(ig_run(g, 1), 1);
+	free_guest(g);
+}
+
+/* ---- faults -------------------------------------------------------------- */
+
+/* The operand is at RBX, on the stack, or at RSI or RDI. */
+enum { READS = 1, WRITES = 2, BYTE = 4, STACKED = 8 };
+
+static const struct {
+	struct bytes code;
+	int what;
+} access_code[] = {
+	{{2, {0x01, 0x03}}, WRITES},
+	{{2, {0x03, 0x03}}, READS},
+	{{2, {0x39, 0x03}}, READS},
+	{{3, {0x83, 0x03, 1}}, WRITES},
+	{{2, {0x85, 0x03}}, READS},
+	{{2, {0x87, 0x03}}, WRITES},
+	{{2, {0x88, 0x03}}, WRITES | BYTE},
+	{{2, {0x89, 0x03}}, WRITES},
+	{{2, {0x8b, 0x03}}, READS},
+	{{6, {0xc7, 0x03}}, WRITES},
+	{{2, {0xd1, 0x03}}, WRITES},
+	{{2, {0xd3, 0x23}}, WRITES},
+	{{6, {0xf7, 0x03}}, READS},
+	{{2, {0xf7, 0x13}}, WRITES},
+	{{2, {0xf7, 0x1b}}, WRITES},
+	{{2, {0xf7, 0x23}}, READS},
+	{{2, {0xf7, 0x33}}, READS},
+	{{2, {0xf7, 0x3b}}, READS},
+	{{2, {0xff, 0x03}}, WRITES},
+	{{2, {0xff, 0x0b}}, WRITES},
+	{{2, {0xff, 0x23}}, READS},
+	{{3, {0x48, 0x63, 0x03}}, READS},
+	{{6, {0x69, 0x03}}, READS},
+	{{3, {0x6b, 0x03, 3}}, READS},
+	{{3, {0x0f, 0x42, 0x03}}, READS},
+	{{3, {0x0f, 0x90, 0x03}}, WRITES | BYTE},
+	{{3, {0x0f, 0xa3, 0x03}}, READS},
+	{{3, {0x0f, 0xab, 0x03}}, WRITES},
+	{{4, {0x0f, 0xba, 0x3b, 1}}, WRITES},
+	{{4, {0x0f, 0xa4, 0x03, 1}}, WRITES},
+	{{3, {0x0f, 0xad, 0x03}}, WRITES},
+	{{3, {0x0f, 0xaf, 0x03}}, READS},
+	{{3, {0x0f, 0xb1, 0x03}}, WRITES},
+	{{3, {0x0f, 0xb6, 0x03}}, READS | BYTE},
+	{{3, {0x0f, 0xbf, 0x03}}, READS},
+	{{3, {0x0f, 0xbc, 0x03}}, READS},
+	{{4, {0xf3, 0x0f, 0xb8, 0x03}}, READS},
+	{{3, {0x0f, 0xc1, 0x03}}, WRITES},
+	{{3, {0x0f, 0xae, 0x3b}}, READS | BYTE},
+	{{1, {0x50}}, WRITES | STACKED},
+	{{1, {0x58}}, READS | STACKED},
+	{{1, {0x9c}}, WRITES | STACKED},
+	{{1, {0x9d}}, READS | STACKED},
+	{{1, {0xc3}}, READS | STACKED},
+	{{1, {0xc9}}, READS | STACKED},
+	{{5, {0xe8}}, WRITES | STACKED},
+	{{2, {0xff, 0xd0}}, WRITES | STACKED},
+	{{1, {0xaa}}, WRITES | BYTE},
+	{{2, {0xf3, 0xab}}, WRITES},
+	{{1, {0xa4}}, WRITES | BYTE},
+	{{1, {0xa5}}, WRITES},
+};
+
+static void set_operand(struct iguest *g, uint64_t va, bool push)
+{
+	g->regs.rip = CODE;
+	g->regs.rax = g->regs.rdx = 1;
+	g->regs.rcx = 9;
+	g->regs.rbx = g->regs.rsi = g->regs.rdi = g->regs.rbp = va;
+	g->regs.rsp = push ? va + 8 : va;
+}
+
+static void test_faults(void **state)
+{
+	struct iguest *g = new_guest();
+	uint64_t *pte = ig_pte(g, DATA + 4096), mapped = *pte;
+
+	(void)state;
+	memset(ig_at(g, DATA), 0x11, 0x3000);
+	for (size_t i = 0; i < ARRAY_LEN(access_code); i++) {
+		const struct bytes *code = &access_code[i].code;
+		int what = access_code[i].what;
+		bool push = (what & STACKED) && (what & WRITES);
+		/* No page; a device's; not RAM's; read only. */
+		const uint64_t bad[] = {0, 0xd0000003, IG_BYTES | 3,
+					(IG_RAM + 0x5000) | 1};
+
+		for (size_t n = 0; n < ARRAY_LEN(bad); n++) {
+			if (n == 3 && !(what & WRITES))
+				continue;
+			*pte = bad[n];
+			set_operand(g, DATA + 4096, push);
+			assert_stops(g, code);
+		}
+		*pte = mapped;
+		set_operand(g, DATA + 4095, push);
+		if (!(what & BYTE))
+			assert_stops(g, code);
+		set_operand(g, UINT64_C(1) << 60, push);
+		assert_stops(g, code);
+		set_operand(g, DATA + 4096, push);
+		g->sregs.cr3 = UINT64_C(1) << 40;
+		assert_stops(g, code);
+		g->sregs.cr3 = IG_TABLES;
+	}
+	free_guest(g);
+}
+
+/* A read-only page without WP; translations do not outlive a call. */
+static void test_rights(void **state)
+{
+	struct iguest *g = new_guest();
+
+	(void)state;
+	set_code(g, 0x89, 0x03); /* mov %eax, (%rbx) */
+	g->regs.rbx = DATA;
+	assert_int_equal(ig_run(g, 1), 1);
+	assert_int_equal(*ig_pte(g, DATA) & 0x60, 0x60);
+	*ig_pte(g, DATA) &= ~IG_WRITE;
+	g->regs.rip = CODE;
+	assert_int_equal(ig_run(g, 1), 0);
+	g->sregs.cr0 &= ~UINT64_C(0x10000); /* WP */
+	assert_int_equal(ig_run(g, 1), 1);
+	/* The next fetch finds NX, and then nothing. */
+	*ig_pte(g, CODE) |= UINT64_C(1) << 63;
+	g->regs.rip = CODE;
+	assert_int_equal(ig_run(g, 1), 0);
+	*ig_pte(g, CODE) = 0;
+	assert_int_equal(ig_run(g, 1), 0);
+	free_guest(g);
+}
+
+/* STAC and CLAC take effect within a call. */
+static void test_smap(void **state)
+{
+	struct iguest *g = new_guest();
+	uint64_t *tables = (uint64_t *)(g->ram + IG_TABLES);
+
+	(void)state;
+	tables[IG_VA >> 39 & 511] |= 4;
+	tables[512 + (IG_VA >> 30 & 511)] |= 4;
+	tables[1024 + (IG_VA >> 21 & 511)] |= 4;
+	*ig_pte(g, DATA) |= 4;
+	g->sregs.cr4 |= CR4_SMAP;
+	/* stac; mov (%rbx), %eax; clac; mov (%rbx), %eax */
+	set_code(g, 0x0f, 0x01, 0xcb, 0x8b, 0x03, 0x0f, 0x01, 0xca, 0x8b, 0x03);
+	g->regs.rbx = DATA;
+	assert_int_equal(ig_run(g, 10), 3);
+	assert_int_equal(g->regs.rip, CODE + 8);
+	assert_int_equal(g->regs.rflags & FLAG_AC, 0);
+	/* POPF that would do the same is KVM's. */
+	set_code(g, 0x9d);
+	*(uint64_t *)ig_at(g, STACK) = 2 | FLAG_AC;
+	assert_int_equal(ig_run(g, 10), 0);
+	g->sregs.cr4 = 0x20;
+	assert_int_equal(ig_run(g, 10), 1);
+	assert_int_equal(g->regs.rflags, 2 | FLAG_AC);
+	free_guest(g);
+}
+
+/* ---- code ---------------------------------------------------------------- */
+
+/* Patched by itself, by the guest's other CPUs, by remapping. */
+static void test_code_changes(void **state)
+{
+	struct iguest *g = new_guest();
+
+	(void)state;
+	/* movb $2, 1(%rip), which is the immediate after; mov $1, %al */
+	set_code(g, 0xc6, 0x05, 1, 0, 0, 0, 2, 0xb0, 1);
+	assert_int_equal(ig_run(g, 10), 2);
+	assert_int_equal(g->regs.rax, 2);
+	for (unsigned i = 0; i < 256; i++) {
+		*ig_at(g, CODE + 8) = (uint8_t)i;
+		g->regs.rip = CODE + 7;
+		assert_int_equal(ig_run(g, 1), 1);
+		assert_int_equal(g->regs.rax & 0xff, i);
+	}
+	/* Another instruction there, and then none. */
+	*ig_at(g, CODE + 7) = 0xb4; /* mov to %ah */
+	g->regs.rip = CODE + 7;
+	assert_int_equal(ig_run(g, 1), 1);
+	assert_int_equal(g->regs.rax, 0xffff);
+	*ig_at(g, CODE + 7) = STOP;
+	g->regs.rip = CODE + 7;
+	assert_int_equal(ig_run(g, 1), 0);
+	*ig_pte(g, CODE) = (IG_RAM + 0x8000) | 3;
+	g->ram[IG_RAM + 0x8007] = 0x90;
+	assert_int_equal(ig_run(g, 1), 1);
+	free_guest(g);
+}
+
+static void test_page_border(void **state)
+{
+	/* mov $0x1122334455667788, %r8 */
+	static const uint8_t code[] = {0x49, 0xb8, 0x88, 0x77, 0x66,
+				       0x55, 0x44, 0x33, 0x22, 0x11};
+	struct iguest *g = new_guest();
+	uint64_t next = *ig_pte(g, CODE + 4096);
+
+	(void)state;
+	for (uint64_t va = CODE + 4096 - 20; va <= CODE + 4096; va++) {
+		uint64_t here = CODE + 4096 - va;
+
+		memset(ig_at(g, CODE), STOP, 0x2000);
+		code_at(g, va, code, sizeof(code));
+		for (unsigned i = 0; i < 3; i++) {
+			bool whole = i != 1 || here >= sizeof(code);
+
+			*ig_pte(g, CODE + 4096) = i == 1 ? 0 : next;
+			g->regs.rip = va;
+			g->regs.r8 = i;
+			assert_int_equal(ig_run(g, 1), whole);
+			assert_int_equal(g->regs.r8,
+					 whole ? 0x1122334455667788 : i);
+			assert_int_equal(g->regs.rip, whole ? va + 10 : va);
+		}
+	}
+	free_guest(g);
+}
+
+/* ---- flags --------------------------------------------------------------- */
+
+static void test_interrupt_flag(void **state)
+{
+	struct iguest *g = new_guest();
+
+	(void)state;
+	set_code(g, 0xfb, 0x90, 0xfa);
+	assert_int_equal(ig_run(g, 2), 2);
+	assert_int_equal(g->regs.rflags, 2 | FLAG_IF);
+	assert_int_equal(ig_run(g, 2), 1);
+	assert_int_equal(g->regs.rflags, 2);
+	/* STI before MWAIT or SYSEXIT, or before what cannot be seen. */
+	set_code(g, 0xfb, 0x0f, 0x01, 0xc9);
+	assert_int_equal(ig_run(g, 2), 0);
+	*ig_at(g, CODE + 4095) = 0xfb;
+	*ig_pte(g, CODE + 4096) = 0;
+	g->regs.rip = CODE + 4095;
+	assert_int_equal(ig_run(g, 2), 0);
+	assert_int_equal(g->regs.rflags, 2);
+	free_guest(g);
+}
+
+static void test_popf(void **state)
+{
+	static const struct {
+		uint64_t before, popped, after; /* 0: KVM's */
+	} flags[] = {
+		{2, 0x8d7, 0x8d7},
+		{0x8d7, 2, 2},
+		{2, 2 | FLAG_IF, 2 | FLAG_IF},
+		{2 | FLAG_IF, 2, 2},
+		{2, 2 | FLAG_DF | FLAG_ID | FLAG_AC,
+		 2 | FLAG_DF | FLAG_ID | FLAG_AC},
+		{2 | FLAG_ID, 2, 2},
+		{2, UINT64_C(0xffffffff00000003), 3},
+		{2, 2 | FLAG_TF, 0},
+		{2, 0x3002, 0},   /* IOPL */
+		{2, 0x4002, 0},   /* NT */
+		{2, 0x80002, 0},  /* VIF */
+		{2, 0x100002, 0}, /* VIP */
+		{2 | FLAG_RF, 2, 0},
+		{2, 0, 0},                /* reserved */
+		{0x3002, 0x3003, 0x3003}, /* IOPL as it was */
+	};
+	struct iguest *g = new_guest();
+
+	(void)state;
+	set_code(g, 0x9d);
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+		uint64_t after = flags[i].after;
+
+		g->regs.rip = CODE;
+		g->regs.rsp = STACK;
+		g->regs.rflags = flags[i].before;
+		*(uint64_t *)ig_at(g, STACK) = flags[i].popped;
+		assert_int_equal(ig_run(g, 1), after != 0);
+		assert_int_equal(g->regs.rflags,
+				 after ? after : flags[i].before);
+		assert_int_equal(g->regs.rsp, after ? STACK + 8 : STACK);
+	}
+	/* RF and VM are not pushed; RF ends with an instruction. */
+	set_code(g, 0x9c);
+	g->regs.rflags = 0x30003 | FLAG_ID;
+	assert_int_equal(ig_run(g, 1), 1);
+	assert_int_equal(*(uint64_t *)ig_at(g, g->regs.rsp), 3 | FLAG_ID);
+	assert_int_equal(g->regs.rflags, 0x20003 | FLAG_ID);
+	free_guest(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -229,6 +639,15 @@ int main(void)
 		cmocka_unit_test(test_string_fault),
 		cmocka_unit_test(test_string_bound),
 		cmocka_unit_test(test_string_short),
+		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_split_lock),
+		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_smap),
+		cmocka_unit_test(test_code_changes),
+		cmocka_unit_test(test_page_border),
+		cmocka_unit_test(test_interrupt_flag),
+		cmocka_unit_test(test_popf),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
