@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,12 @@ struct assist {
 	const struct mem *mem;
 	unsigned ncpus;
 	struct exec_layout layout;
+	/*
+	 * A vCPU has entered user mode. From then on KVM runs kernels, too: it
+	 * follows the guest's page tables by what its emulator writes, and
+	 * would miss what is written here.
+	 */
+	atomic_bool user_seen;
 	pthread_mutex_t lock; /* of stub */
 	struct syscall_stub stub;
 	struct assist_cpu cpu[];
@@ -439,15 +446,38 @@ static bool interpretable(const struct kvm_sync_regs *s)
 	       !(s->regs.rflags & FLAG_TF) && !event_due(&s->events);
 }
 
-static bool at_halt(const struct assist *assist, const struct kvm_sync_regs *s)
+/* The instruction that KVM is left with. */
+enum last { LAST_OTHER, LAST_HALT, LAST_TO_USER };
+
+/*
+ * KVM does not stop after IRET and SYSRET, but goes on in user mode until the
+ * guest is back in its kernel.
+ */
+static enum last last_of(const struct assist *assist,
+			 const struct kvm_sync_regs *s)
 {
 	const struct mmu mmu = {assist->mem, &s->sregs, s->regs.rflags};
 	struct fault fault;
-	uint8_t opcode = 0;
+	uint8_t code[3] = {0};
+	uint64_t cs = 0;
 
-	return mmu_read(&mmu, s->regs.rip, &opcode, 1, MMU_FETCH, &fault) ==
-		       0 &&
-	       opcode == 0xf4;
+	for (unsigned i = 0; i < sizeof(code); i++) {
+		if (mmu_read(&mmu, s->regs.rip + i, &code[i], 1, MMU_FETCH,
+			     &fault) < 0)
+			break;
+	}
+	if (code[0] == 0xf4)
+		return LAST_HALT;
+	if ((code[0] & 0xf8) == 0x48) { /* REX.W */
+		if (code[1] == 0x0f && code[2] == 0x07)
+			return LAST_TO_USER;
+		if (code[1] == 0xcf &&
+		    mmu_read(&mmu, s->regs.rsp + 8, &cs, sizeof(cs), MMU_READ,
+			     &fault) == 0 &&
+		    (cs & 3) == 3)
+			return LAST_TO_USER;
+	}
+	return LAST_OTHER;
 }
 
 /*
@@ -482,6 +512,8 @@ int assist_before_run(struct assist *assist, struct vcpu *vcpu)
 	if (r < 0)
 		return r;
 	if ((s->sregs.ss.dpl & 3) == 3)
+		atomic_store(&assist->user_seen, true);
+	if (atomic_load(&assist->user_seen))
 		return set_stepping(vcpu, cpu, false);
 	if (completing)
 		return 0;
@@ -498,9 +530,15 @@ int assist_before_run(struct assist *assist, struct vcpu *vcpu)
 	}
 	cpu->interpreted += done;
 	cpu->steps++;
-	if (at_halt(assist, s))
+	switch (last_of(assist, s)) {
+	case LAST_HALT:
 		return halt(vcpu);
-	return 0;
+	case LAST_TO_USER:
+		atomic_store(&assist->user_seen, true);
+		return set_stepping(vcpu, cpu, false);
+	default:
+		return 0;
+	}
 }
 
 void assist_after_exit(struct assist *assist, struct vcpu *vcpu)
