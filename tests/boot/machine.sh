@@ -30,6 +30,19 @@ test_cpus_2()
 	expect_ok
 }
 
+# Copy-on-write, exec, signals: page tables change all the time.
+test_processes()
+{
+	guest processes:6,faults:20
+	expect_ok
+}
+
+test_processes_2()
+{
+	guest processes:6,faults:20 --cpus 2
+	expect_ok
+}
+
 test_cpus_8()
 {
 	is_slow && skip "takes too long where kernels are interpreted"

@@ -22,6 +22,7 @@ struct action {
 
 /* Each ends with a NULL name. */
 extern const struct action machine_actions[];
+extern const struct action process_actions[];
 extern const struct action block_actions[];
 extern const struct action net_actions[];
 extern const struct action bench_actions[];

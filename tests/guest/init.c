@@ -183,8 +183,9 @@ static const struct action end_actions[] = {
 };
 
 static const struct action *const all_actions[] = {
-	end_actions, machine_actions, block_actions,
-	net_actions, bench_actions,   NULL,
+	end_actions,   machine_actions, process_actions,
+	block_actions, net_actions,     bench_actions,
+	NULL,
 };
 
 static const struct action *action_find(const char *name)
