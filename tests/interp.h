@@ -78,7 +78,7 @@ static inline bool ig_init(struct iguest *g)
 	g->mem.region[0] = (struct mem_region){0, IG_BYTES, g->ram};
 	g->mem.nregions = 1;
 	g->mem.bytes = IG_BYTES;
-	g->in = interp_new(&g->mem);
+	g->in = interp_new(&g->mem, NULL);
 	ig_map(g);
 	return g->in != NULL;
 }

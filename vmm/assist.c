@@ -12,13 +12,13 @@
 #include "vmm/interp.h"
 #include "vmm/log.h"
 #include "vmm/mem.h"
+#include "vmm/shadow.h"
 #include "vmm/util.h"
 #include "vmm/vcpu.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +37,8 @@ struct assist_cpu {
 	struct interp *interp; /* owned */
 	bool stepping;         /* KVM comes back after one instruction */
 	bool completing; /* KVM has an access to finish before anything else */
+	/* What KVM is writing to a page table, UINT64_MAX: nothing. */
+	uint64_t held, held_bytes, held_old;
 	uint64_t interpreted, steps;
 };
 
@@ -44,12 +46,7 @@ struct assist {
 	const struct mem *mem;
 	unsigned ncpus;
 	struct exec_layout layout;
-	/*
-	 * A vCPU has entered user mode. From then on KVM runs kernels, too: it
-	 * follows the guest's page tables by what its emulator writes, and
-	 * would miss what is written here.
-	 */
-	atomic_bool user_seen;
+	struct shadow shadow; /* page tables of user mode */
 	pthread_mutex_t lock; /* of stub */
 	struct syscall_stub stub;
 	struct assist_cpu cpu[];
@@ -66,12 +63,17 @@ struct assist *assist_new(const struct mem *mem, unsigned ncpus)
 	assist->mem = mem;
 	assist->ncpus = ncpus;
 	exec_layout_init(&assist->layout);
+	if (shadow_init(&assist->shadow, mem) < 0) {
+		assist_free(assist);
+		return NULL;
+	}
 	for (unsigned i = 0; i < ncpus; i++) {
 		struct assist_cpu *cpu = &assist->cpu[i];
 
 		cpu->area = aligned_alloc(64, assist->layout.bytes);
 		cpu->count = calloc(exec_count(), sizeof(cpu->count[0]));
-		cpu->interp = interp_new(mem);
+		cpu->interp = interp_new(mem, &assist->shadow);
+		cpu->held = UINT64_MAX;
 		if (cpu->area == NULL || cpu->count == NULL ||
 		    cpu->interp == NULL) {
 			assist_free(assist);
@@ -90,6 +92,7 @@ void assist_free(struct assist *assist)
 		free(assist->cpu[i].count);
 		interp_free(assist->cpu[i].interp);
 	}
+	shadow_done(&assist->shadow);
 	pthread_mutex_destroy(&assist->lock);
 	free(assist);
 }
@@ -447,7 +450,7 @@ static bool interpretable(const struct kvm_sync_regs *s)
 }
 
 /* The instruction that KVM is left with. */
-enum last { LAST_OTHER, LAST_HALT, LAST_TO_USER };
+enum last { LAST_OTHER, LAST_STRING, LAST_HALT, LAST_TO_USER };
 
 /*
  * KVM does not stop after IRET and SYSRET, but goes on in user mode until the
@@ -468,6 +471,8 @@ static enum last last_of(const struct assist *assist,
 	}
 	if (code[0] == 0xf4)
 		return LAST_HALT;
+	if (code[0] == 0xf3 || code[0] == 0xf2)
+		return LAST_STRING;
 	if ((code[0] & 0xf8) == 0x48) { /* REX.W */
 		if (code[1] == 0x0f && code[2] == 0x07)
 			return LAST_TO_USER;
@@ -499,23 +504,31 @@ static int halt(struct vcpu *vcpu)
 	return 0;
 }
 
+static unsigned levels(const struct kvm_sync_regs *s)
+{
+	const uint64_t cr4_la57 = UINT64_C(1) << 12;
+
+	return s->sregs.cr4 & cr4_la57 ? 5 : 4;
+}
+
 int assist_before_run(struct assist *assist, struct vcpu *vcpu)
 {
 	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
 	struct kvm_run *run = vcpu->run;
 	struct kvm_sync_regs *s = &run->s.regs;
 	bool completing = cpu->completing;
+	enum last last;
 	uint64_t done;
 	int r = load_state(vcpu);
 
 	cpu->completing = false;
 	if (r < 0)
 		return r;
-	if ((s->sregs.ss.dpl & 3) == 3)
-		atomic_store(&assist->user_seen, true);
-	if (atomic_load(&assist->user_seen))
-		return set_stepping(vcpu, cpu, false);
-	if (completing)
+	if (cpu->held != UINT64_MAX)
+		shadow_written(&assist->shadow, cpu->held, cpu->held_bytes,
+			       cpu->held_old);
+	cpu->held = UINT64_MAX;
+	if (completing || (s->sregs.ss.dpl & 3) == 3)
 		return 0;
 	r = set_stepping(vcpu, cpu, true);
 	if (r < 0 || !interpretable(s))
@@ -530,15 +543,25 @@ int assist_before_run(struct assist *assist, struct vcpu *vcpu)
 	}
 	cpu->interpreted += done;
 	cpu->steps++;
-	switch (last_of(assist, s)) {
+	last = last_of(assist, s);
+	switch (last) {
 	case LAST_HALT:
 		return halt(vcpu);
 	case LAST_TO_USER:
-		atomic_store(&assist->user_seen, true);
-		return set_stepping(vcpu, cpu, false);
-	default:
+		shadow_enter(&assist->shadow, s->sregs.cr3, levels(s));
 		return 0;
+	case LAST_STRING:
+	case LAST_OTHER:
+		break;
 	}
+	cpu->held = interp_held(cpu->interp);
+	if (cpu->held == UINT64_MAX)
+		return 0;
+	/* A string may go on to the end of the page, and into the next. */
+	cpu->held_bytes = last == LAST_STRING ? 2 * 4096 : 8;
+	cpu->held &= ~UINT64_C(7);
+	cpu->held_old = shadow_entry(&assist->shadow, cpu->held);
+	return 0;
 }
 
 void assist_after_exit(struct assist *assist, struct vcpu *vcpu)

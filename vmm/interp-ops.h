@@ -49,7 +49,10 @@ struct interp {
 	uint64_t rip, next, flags;
 	uint64_t fs, gs; /* bases */
 	struct mmu mmu;
-	struct fault fault; /* KVM raises it again: not looked at */
+	struct shadow *shadow; /* borrowed, or NULL */
+	unsigned epoch;        /* of shadow, that tlb goes by */
+	uint64_t held;         /* see interp_held() */
+	struct fault fault;    /* KVM raises it again: not looked at */
 	bool smap;
 	uint64_t generation; /* 1..4095, in the tags of valid entries */
 	uint64_t code_page;  /* with generation, as a tag */

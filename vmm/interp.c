@@ -7,6 +7,7 @@
 #include "vmm/interp.h"
 
 #include "vmm/interp-ops.h"
+#include "vmm/shadow.h"
 #include "vmm/util.h"
 
 #include <linux/kvm.h>
@@ -20,12 +21,13 @@
 #define NO_CODE_PAGE UINT64_MAX
 #define NO_CODE      UINT8_MAX /* as a length: longer than any */
 
-struct interp *interp_new(const struct mem *mem)
+struct interp *interp_new(const struct mem *mem, struct shadow *shadow)
 {
 	struct interp *in = calloc(1, sizeof(*in));
 
 	if (in) {
 		in->mmu.mem = mem;
+		in->shadow = shadow;
 		in->generation = 1;
 		/* The others are not where RIP 0 is looked for. */
 		in->cache[0].len = NO_CODE;
@@ -52,14 +54,22 @@ void *interp_pointer_slow(struct interp *in, uint64_t va, unsigned size,
 {
 	struct interp_tlb *e = &in->tlb[write][va >> 12 & (INTERP_TLB - 1)];
 	uint64_t page = va & ~(PAGE - 1);
+	gpa_t gpa;
 	void *host;
 
 	if ((va & (PAGE - 1)) + size > PAGE)
 		return NULL;
 	in->mmu.rflags = in->flags;
-	if (mmu_pointer(&in->mmu, page, PAGE, write ? MMU_WRITE : MMU_READ,
-			&host, &in->fault) < 0)
+	if (mmu_translate(&in->mmu, page, write ? MMU_WRITE : MMU_READ, &gpa,
+			  &in->fault) < 0)
 		return NULL;
+	host = mem_at(in->mmu.mem, gpa, PAGE);
+	if (!host)
+		return NULL;
+	if (write && in->shadow && shadow_holds(in->shadow, gpa)) {
+		in->held = gpa + (va & (PAGE - 1));
+		return NULL;
+	}
 	e->tag = page | in->generation;
 	e->host = host;
 	return e->host + (va & (PAGE - 1));
@@ -231,6 +241,18 @@ static void store(const struct interp *in, struct kvm_regs *g)
 	};
 }
 
+static unsigned epoch(const struct interp *in)
+{
+	return in->shadow ? atomic_load_explicit(&in->shadow->epoch,
+						 memory_order_acquire)
+			  : 0;
+}
+
+uint64_t interp_held(const struct interp *in)
+{
+	return in->held;
+}
+
 uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 		    const struct kvm_sregs *sregs, uint64_t budget)
 {
@@ -241,11 +263,19 @@ uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 	in->fs = sregs->fs.base;
 	in->gs = sregs->gs.base;
 	in->smap = sregs->cr4 & CR4_SMAP;
+	in->held = UINT64_MAX;
+	in->epoch = epoch(in);
 	interp_flush(in);
 	while (done < budget) {
 		const struct uop *u = lookup(in);
 		int r;
 
+		/* Another vCPU's page has become a table: see again which. */
+		if (in->epoch != epoch(in)) {
+			in->epoch = epoch(in);
+			interp_flush(in);
+			continue;
+		}
 		if (!u)
 			break;
 		in->next = in->rip + u->len;

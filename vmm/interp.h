@@ -18,9 +18,13 @@ struct interp;
 struct kvm_regs;
 struct kvm_sregs;
 struct mem;
+struct shadow;
 
-/* One per vCPU, used on its thread only. MEM is borrowed. NULL: no memory. */
-struct interp *interp_new(const struct mem *mem);
+/*
+ * One per vCPU, used on its thread only. MEM and SHADOW are borrowed; writes to
+ * what SHADOW holds are left to KVM (NULL: none are). NULL: no memory.
+ */
+struct interp *interp_new(const struct mem *mem, struct shadow *shadow);
 void interp_free(struct interp *in);
 
 /*
@@ -36,5 +40,11 @@ void interp_free(struct interp *in);
  */
 uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 		    const struct kvm_sregs *sregs, uint64_t budget);
+
+/*
+ * Where the last interp_run() stopped before a write to what SHADOW holds, or
+ * UINT64_MAX.
+ */
+uint64_t interp_held(const struct interp *in);
 
 #endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which frames of guest RAM are page tables of user mode. An interpreting KVM
+ * runs user mode by shadows of them, which it keeps current by what its own
+ * emulator writes: the interpreter (interp.h) has to leave those writes to it.
+ *
+ * A table is known from the moment user mode may run by it until it is empty
+ * and unlinked, as the shadow of an empty table is empty, too. Kernel mode's
+ * half of the address space is never shadowed and not followed.
+ *
+ * Shared by a VM's vCPUs. Needs guest RAM, no KVM.
+ */
+#ifndef VMM_SHADOW_H
+#define VMM_SHADOW_H
+
+#include "vmm/mem.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct shadow {
+	const struct mem *mem;  /* borrowed */
+	_Atomic uint8_t *level; /* owned; a byte a frame, 0: no table */
+	atomic_uint epoch;      /* changes when a frame becomes a table */
+};
+
+int shadow_init(struct shadow *shadow, const struct mem *mem); /* -ENOMEM */
+void shadow_done(struct shadow *shadow);
+
+/* User mode is about to run with CR3, in 4- or 5-level paging. */
+void shadow_enter(struct shadow *shadow, uint64_t cr3, unsigned levels);
+
+/* True when a write to GPA has to be KVM's. */
+bool shadow_holds(struct shadow *shadow, gpa_t gpa);
+
+/*
+ * KVM has written to the table at GPA: BYTES from there on, where OLD was the
+ * first entry before. Follows what was linked and unlinked.
+ */
+void shadow_written(struct shadow *shadow, gpa_t gpa, uint64_t bytes,
+		    uint64_t old);
+
+/* The entry at GPA, 0 where there is no RAM. */
+uint64_t shadow_entry(const struct shadow *shadow, gpa_t gpa);
+
+#endif
