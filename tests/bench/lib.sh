@@ -31,7 +31,7 @@ bench_start()
 	# Memory that an earlier guest ran code from costs the lab's emulator
 	# dearly when it is written again; done here, that is not counted.
 	[ -z "${BULKHEAD_LAB-}" ] || scribble=(--scribble "$(awk '
-		/^MemAvailable:/ { print int($2 / 1024 * 0.85) }
+		/^MemAvailable:/ { print int($2 / 1024 * 0.7) }
 		' /proc/meminfo)")
 }
 
@@ -81,7 +81,8 @@ measure()
 	local name=$1 line word user='' system=''
 
 	shift
-	line=$("$GUEST/measure" --log "$scratch/log" "$@" -- "${cmd[@]}")
+	line=$("$GUEST/measure" --log "$scratch/log" "$@" -- "${cmd[@]}") ||
+		die "$name cannot be measured (status $?, out of memory?)"
 	if [[ $line != *first_us* && $line != *run_us* ]]; then
 		tail -n 5 "$scratch/log" >&2
 		die "$name did not come to its mark: $line"
