@@ -193,13 +193,3 @@ int mptable_build(const struct machine *machine, uint64_t gpa, void *buf,
 	write_interrupts(&w, ioapic.id);
 	return finish(buf, gpa, &w);
 }
-
-int mptable_build_empty(uint64_t gpa, void *buf, size_t bytes)
-{
-	struct writer w = {0};
-
-	if (sizeof(struct floating) + sizeof(struct table) > bytes)
-		return -ENOSPC;
-	w.at = (uint8_t *)buf + sizeof(struct floating) + sizeof(struct table);
-	return finish(buf, gpa, &w);
-}

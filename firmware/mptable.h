@@ -18,15 +18,4 @@ struct machine;
 int mptable_build(const struct machine *machine, uint64_t gpa, void *buf,
 		  size_t bytes);
 
-/*
- * The same without a single entry. A kernel built without ACPI searches the
- * first KiB, the EBDA and 64 KiB of BIOS for a table even when it takes
- * everything from the device tree, and counts CPUs twice when it finds them in
- * both: an empty table, pointed to from address 0, ends the search.
- */
-int mptable_build_empty(uint64_t gpa, void *buf, size_t bytes);
-
-/* The floating pointer's size; it may be copied to any place searched. */
-#define MPTABLE_POINTER_BYTES 16
-
 #endif

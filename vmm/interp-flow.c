@@ -478,9 +478,23 @@ int interp_op_fence(struct interp *in, const struct uop *u)
 		       : INTERP_STOP;
 }
 
-/* 0f 01 ca, cb: CLAC, STAC */
-int interp_op_clac_stac(struct interp *in, const struct uop *u)
+/*
+ * 0f 01 /7: INVLPG. Of kernel addresses nobody has a translation but this
+ * interpreter; KVM's shadows are of user mode's.
+ */
+static int invlpg(struct interp *in, const struct uop *u)
 {
+	if (address(in, u) >> 63 == 0)
+		return INTERP_STOP;
+	interp_flush(in);
+	return 0;
+}
+
+/* 0f 01: INVLPG; ca, cb: CLAC, STAC */
+int interp_op_group7(struct interp *in, const struct uop *u)
+{
+	if (u->mod != 3 && (u->reg & 7) == 7 && u->address == 8 && !u->prefix)
+		return invlpg(in, u);
 	if (u->mod != 3 || (u->reg & 7) != 1 ||
 	    ((u->rm & 7) != 2 && (u->rm & 7) != 3) || u->prefix)
 		return INTERP_STOP;

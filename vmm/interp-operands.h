@@ -348,6 +348,6 @@ interp_fn interp_op_stos;
 interp_fn interp_op_movs;
 interp_fn interp_op_nop;
 interp_fn interp_op_fence;
-interp_fn interp_op_clac_stac;
+interp_fn interp_op_group7;
 
 #endif

@@ -55,7 +55,7 @@ static interp_fn *const one_byte[256] = {
 };
 
 static interp_fn *const two_byte[256] = {
-	[0x01] = interp_op_clac_stac,
+	[0x01] = interp_op_group7,
 	[0x0d] = interp_op_nop,
 	[0x18 ... 0x1f] = interp_op_nop,
 	[0x40 ... 0x4f] = interp_op_cmovcc,

@@ -465,22 +465,20 @@ static int write_dtb(struct vm *vm)
 }
 
 /*
- * The MP table is full for a kernel that cannot get the tree (PVH), or does not
- * read it, as its user shows by listing the devices.
+ * Only for a kernel that cannot get the tree (PVH), or does not read it, as its
+ * user shows by listing the devices: one that reads both counts CPUs twice, or
+ * warns of it.
  */
 static int write_mptable(struct vm *vm)
 {
 	const char *append = vm->cfg->append;
-	bool full = vm->image.pvh ||
-		    (append && strstr(append, "virtio_mmio.device="));
 	void *ebda = mem_at(&vm->mem, MACHINE_EBDA, MACHINE_EBDA_BYTES);
-	int r = full ? mptable_build(&vm->machine, MACHINE_EBDA, ebda,
-				     MACHINE_EBDA_BYTES)
-		     : mptable_build_empty(MACHINE_EBDA, ebda,
-					   MACHINE_EBDA_BYTES);
 
-	/* Address 0 is where a kernel searches first. */
-	return r < 0 ? r : mem_write(&vm->mem, 0, ebda, MPTABLE_POINTER_BYTES);
+	if (!vm->image.pvh &&
+	    !(append && strstr(append, "virtio_mmio.device=")))
+		return 0;
+	return mptable_build(&vm->machine, MACHINE_EBDA, ebda,
+			     MACHINE_EBDA_BYTES);
 }
 
 static int write_tables(struct vm *vm)

@@ -139,26 +139,11 @@ static void test_space(void **state)
 	assert_int_equal(mptable_build(&m, MACHINE_EBDA, buf, 0), -ENOSPC);
 }
 
-/* What ends a kernel's search, and adds nothing to what it knows. */
-static void test_empty(void **state)
-{
-	uint8_t buf[EBDA_BYTES];
-	struct found found = {0};
-	int used = mptable_build_empty(MACHINE_EBDA, buf, sizeof(buf));
-
-	(void)state;
-	assert_int_equal(used, 16 + 44);
-	walk(buf, MACHINE_EBDA, (size_t)used, &found);
-	assert_int_equal(found.cpus + found.ioapics + found.buses, 0);
-	assert_int_equal(mptable_build_empty(MACHINE_EBDA, buf, 59), -ENOSPC);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_space),
-		cmocka_unit_test(test_empty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
