@@ -145,6 +145,18 @@ uint64_t util_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/*
+ * A fault maps what the page cache has up to 64 KiB around it, but never beyond
+ * its mapping: advice that differs from chunk to chunk makes small ones.
+ */
+static void split(uintptr_t start, uintptr_t end)
+{
+	const uintptr_t chunk = 8 * KIB;
+
+	for (; end - start > chunk && start < end; start += 2 * chunk)
+		(void)madvise((void *)start, chunk, MADV_RANDOM);
+}
+
 static int drop_segments(struct dl_phdr_info *info, size_t size, void *unused)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
@@ -161,6 +173,7 @@ static int drop_segments(struct dl_phdr_info *info, size_t size, void *unused)
 		start &= ~(page - 1);
 		/* A saving that fails costs nothing else. */
 		(void)madvise((void *)start, end - start, MADV_DONTNEED);
+		split(start, end);
 	}
 	return 1; /* the program itself comes first: no other object */
 }
