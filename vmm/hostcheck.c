@@ -217,8 +217,8 @@ static void check_kind(struct hostcheck *check)
 		check->kind = HOSTCHECK_INTERPRETING;
 		add(check, topic, HOSTCHECK_LOSS,
 		    "works as it is; for speed use a host with VT-x or AMD-V",
-		    "are interpreted by KVM (no hardware virtualization): "
-		    "about 1000 times slower than native");
+		    "are interpreted (no hardware virtualization): about 50 "
+		    "times slower than native; programs run natively");
 	} else {
 		check->kind = HOSTCHECK_INTERPRETING;
 		add(check, topic, HOSTCHECK_BAD,

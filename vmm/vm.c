@@ -431,8 +431,15 @@ static int write_command_line(struct vm *vm)
 		.assist = vm->assist ? assist_command_line() : NULL,
 		.append = vm->cfg->append,
 	};
+	const char *word = vm->assist ? assist_conflict(vm->cfg->append) : NULL;
 	int n;
 
+	if (word)
+		return log_ret(-EINVAL,
+			       "--append: '%s' does not work on this host, "
+			       "which has no hardware virtualization: leave it "
+			       "out",
+			       word);
 	for (unsigned i = 0; i < vm->cfg->ndevices && !facts.has_disk; i++) {
 		const struct config_device *device = &vm->cfg->device[i];
 
