@@ -71,7 +71,6 @@ test_debian_cloud()
 {
 	local lab m
 
-	is_slow && skip "Debian's kernel takes minutes where it is interpreted"
 	lab=$("$TOP/tests/lab/prepare") || skip "no kernel of Debian's here"
 	mkdir -p root/modules
 	cp "$GUEST/guest" root/init

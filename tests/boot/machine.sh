@@ -45,14 +45,12 @@ test_processes_2()
 
 test_cpus_8()
 {
-	is_slow && skip "takes too long where kernels are interpreted"
 	guest cpus:8 --cpus 8
 	expect_ok
 }
 
 test_cpus_32()
 {
-	is_slow && skip "takes too long where kernels are interpreted"
 	guest cpus:32 --cpus 32
 	expect_ok
 }
