@@ -301,6 +301,7 @@ static void test_native(void **state)
 	do {                                                                   \
 		static uint8_t own_[8192] __attribute__((aligned(64)));        \
 		uint32_t lo_ = (uint32_t)(mask), hi_ = (mask) >> 32;           \
+		uint32_t a_ = UINT32_MAX, d_ = UINT32_MAX;                     \
 		memset(own_, 0, sizeof(own_));                                 \
 		__asm__ volatile(                                              \
 			"xsave64 (%[own])\n\t"                                 \
@@ -313,10 +314,9 @@ static void test_native(void **state)
 			"movl $-1, %%edx\n\t"                                  \
 			"xsave64 (%[o])\n\t"                                   \
 			"xrstor64 (%[own])\n\t"                                \
-			:                                                      \
+			: "+a"(a_), "+d"(d_)                                   \
 			: [own] "r"(own_), [st] "r"(state), [ar] "r"(area),    \
-			  [o] "r"(out), [lo] "r"(lo_), [hi] "r"(hi_), "a"(-1), \
-			  "d"(-1)                                              \
+			  [o] "r"(out), [lo] "r"(lo_), [hi] "r"(hi_)           \
 			: "memory");                                           \
 	} while (0)
 
@@ -389,30 +389,59 @@ static void load_fpu(struct guest *g, uint8_t *state)
 
 static const uint64_t masks[] = {UINT64_MAX, 7, 3, 1, 2, 4, 6, 0xe0, 5, 0};
 
-static void check_save(struct world *w, struct vectors *v, bool compact,
-		       uint64_t in_use, uint64_t mask)
+/*
+ * Which components are in use is the processor's to track (SDM 1, 13.6), and
+ * a task switch between the instructions of NATIVE_X may change it.  So a
+ * comparison that fails is made again with the same values: a mistake of ours
+ * fails each time, a task switch comes between seldom.
+ */
+#define TRIES 8
+
+struct vector_case {
+	bool compact; /* XSAVEC rather than XSAVE */
+	uint64_t in_use;
+	uint64_t mask;
+};
+
+static bool same_save(struct world *w, struct vectors *v,
+		      const struct vector_case *c)
 {
 	static const uint8_t xsave[] = {0x48, 0x0f, 0xae, 0x26};
 	static const uint8_t xsavec[] = {0x48, 0x0f, 0xc7, 0x26};
 	struct guest *g = w->g;
+	const uint8_t *soft = w->ram + GUEST_DATA;
 
-	random_state(w, v->state, in_use);
+	random_state(w, v->state, c->in_use);
 	load_fpu(g, v->state);
 	memset(v->area, 0xa5, sizeof(v->area));
 	memset(v->area + 512, 0, 64);
 	memcpy(w->ram + GUEST_DATA, v->area, 8192);
-	if (compact)
-		NATIVE_X("xsavec64", v->state, v->area, mask, v->out);
+	if (c->compact)
+		NATIVE_X("xsavec64", v->state, v->area, c->mask, v->out);
 	else
-		NATIVE_X("xsave64", v->state, v->area, mask, v->out);
-	g->regs.rax = mask;
-	g->regs.rdx = mask >> 32;
+		NATIVE_X("xsave64", v->state, v->area, c->mask, v->out);
+	g->regs.rax = c->mask;
+	g->regs.rdx = c->mask >> 32;
 	g->regs.rsi = GUEST_VA;
-	assert_int_equal(guest_run(g, compact ? xsavec : xsave, 4), 0);
+	assert_int_equal(guest_run(g, c->compact ? xsavec : xsave, 4), 0);
 	/* Bytes 464 to 511 belong to software. */
-	assert_memory_equal(w->ram + GUEST_DATA, v->area, 416);
-	assert_memory_equal(w->ram + GUEST_DATA + 464, v->area + 464,
-			    4096 - 464);
+	return memcmp(soft, v->area, 416) == 0 &&
+	       memcmp(soft + 464, v->area + 464, 4096 - 464) == 0;
+}
+
+static void check_save(struct world *w, struct vectors *v,
+		       const struct vector_case *c)
+{
+	uint64_t seed = w->seed;
+	bool same = false;
+
+	for (unsigned i = 0; i < TRIES && !same; i++) {
+		w->seed = seed;
+		same = same_save(w, v, c);
+	}
+	if (!same) /* again, to say which byte */
+		assert_memory_equal(w->ram + GUEST_DATA, v->area, 4096);
+	assert_true(same);
 }
 
 static void test_xsave(void **state)
@@ -429,53 +458,71 @@ static void test_xsave(void **state)
 		if (in_use & 0xe0) /* AVX-512's go together with AVX */
 			in_use |= 6;
 		for (size_t m = 0; m < ARRAY_LEN(masks); m++) {
-			check_save(w, v, false, in_use, masks[m]);
-			check_save(w, v, true, in_use, masks[m]);
+			struct vector_case c = {false, in_use, masks[m]};
+
+			check_save(w, v, &c);
+			c.compact = true;
+			check_save(w, v, &c);
 		}
 	}
 	free(v);
 }
 
-static void test_xrstor(void **state)
+static bool same_restore(struct world *w, struct vectors *v,
+			 const struct vector_case *c, bool odd_mxcsr)
 {
 	static const uint8_t xrstor[] = {0x48, 0x0f, 0xae, 0x2e};
-	struct world *w = *state;
 	struct guest *g = w->g;
+	uint64_t all = UINT64_MAX;
+
+	/* An area as XSAVE or XSAVEC leaves it... */
+	random_state(w, v->state, next_random(w) & c->in_use);
+	v->state[24] = odd_mxcsr ? 0xa0 : 0x80;
+	memset(v->area, 0, sizeof(v->area));
+	if (c->compact)
+		NATIVE_X("xsavec64", v->state, v->area, all, v->out);
+	else
+		NATIVE_X("xsave64", v->state, v->area, all, v->out);
+	memcpy(w->ram + GUEST_DATA, v->area, 8192);
+	/* ... restored in part over another state. */
+	random_state(w, v->state, next_random(w) & c->in_use);
+	load_fpu(g, v->state);
+	memset(v->out, 0, sizeof(v->out));
+	NATIVE_X("xrstor64", v->state, v->area, c->mask, v->out);
+	g->regs.rax = c->mask;
+	g->regs.rdx = c->mask >> 32;
+	g->regs.rsi = GUEST_VA;
+	assert_int_equal(guest_run(g, xrstor, 4), 0);
+	memcpy(v->state, g->fpu, 4096);
+	load_fpu(g, v->state);
+	/* Whether SSE is in use for MXCSR's sake differs by maker. */
+	if (odd_mxcsr)
+		g->fpu[512] = v->out[512] = (uint8_t)(v->out[512] | 2);
+	return memcmp(g->fpu, v->out, 416) == 0 &&
+	       memcmp(g->fpu + 512, v->out + 512, 4096 - 512) == 0;
+}
+
+static void test_xrstor(void **state)
+{
+	struct world *w = *state;
 	struct vectors *v = aligned_alloc(64, sizeof(*v));
 	uint64_t xcr0 = has_xsave() ? host_xcr0() : 0;
 
 	assert_non_null(v);
-	g->xcr0 = xcr0;
+	w->g->xcr0 = xcr0;
 	for (unsigned n = 0; xcr0 != 0 && n < 400; n++) {
-		uint64_t mask = masks[n % ARRAY_LEN(masks)];
-		uint64_t all = UINT64_MAX;
-		bool odd_mxcsr = n % 3 == 0;
+		struct vector_case c = {n & 1, xcr0 & 7,
+					masks[n % ARRAY_LEN(masks)]};
+		uint64_t seed = w->seed;
+		bool same = false;
 
-		/* An area as XSAVE or XSAVEC leaves it... */
-		random_state(w, v->state, next_random(w) & xcr0 & 7);
-		v->state[24] = odd_mxcsr ? 0xa0 : 0x80;
-		memset(v->area, 0, sizeof(v->area));
-		if (n & 1)
-			NATIVE_X("xsavec64", v->state, v->area, all, v->out);
-		else
-			NATIVE_X("xsave64", v->state, v->area, all, v->out);
-		memcpy(w->ram + GUEST_DATA, v->area, 8192);
-		/* ... restored in part over another state. */
-		random_state(w, v->state, next_random(w) & xcr0 & 7);
-		load_fpu(g, v->state);
-		memset(v->out, 0, sizeof(v->out));
-		NATIVE_X("xrstor64", v->state, v->area, mask, v->out);
-		g->regs.rax = mask;
-		g->regs.rdx = mask >> 32;
-		g->regs.rsi = GUEST_VA;
-		assert_int_equal(guest_run(g, xrstor, 4), 0);
-		memcpy(v->state, g->fpu, 4096);
-		load_fpu(g, v->state);
-		assert_memory_equal(g->fpu, v->out, 416);
-		/* Whether SSE is in use for MXCSR's sake differs by maker. */
-		if (odd_mxcsr)
-			g->fpu[512] = v->out[512] = (uint8_t)(v->out[512] | 2);
-		assert_memory_equal(g->fpu + 512, v->out + 512, 4096 - 512);
+		for (unsigned i = 0; i < TRIES && !same; i++) {
+			w->seed = seed;
+			same = same_restore(w, v, &c, n % 3 == 0);
+		}
+		if (!same) /* to say which byte */
+			assert_memory_equal(w->g->fpu, v->out, 4096);
+		assert_true(same);
 	}
 	free(v);
 }
