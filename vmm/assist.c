@@ -37,8 +37,9 @@ struct assist_cpu {
 	struct interp *interp; /* owned */
 	bool stepping;         /* KVM comes back after one instruction */
 	bool completing; /* KVM has an access to finish before anything else */
-	/* What KVM is writing to a page table, UINT64_MAX: nothing. */
-	uint64_t held, held_bytes, held_old;
+	/* What KVM is writing to a page table; gpa UINT64_MAX: nothing. */
+	struct interp_write held;
+	uint64_t held_old;
 	uint64_t interpreted, steps;
 };
 
@@ -73,7 +74,7 @@ struct assist *assist_new(const struct mem *mem, unsigned ncpus)
 		cpu->area = aligned_alloc(64, assist->layout.bytes);
 		cpu->count = calloc(exec_count(), sizeof(cpu->count[0]));
 		cpu->interp = interp_new(mem, &assist->shadow);
-		cpu->held = UINT64_MAX;
+		cpu->held.gpa = UINT64_MAX;
 		if (cpu->area == NULL || cpu->count == NULL ||
 		    cpu->interp == NULL) {
 			assist_free(assist);
@@ -441,16 +442,22 @@ static bool event_due(const struct kvm_vcpu_events *e)
 	       e->interrupt.injected || e->nmi.injected || e->nmi.pending;
 }
 
-static bool interpretable(const struct kvm_sync_regs *s)
+/* 64-bit ring 0, the only code that is looked at here. */
+static bool in_kernel(const struct kvm_sync_regs *s)
 {
 	const uint64_t cr0_pg = UINT64_C(1) << 31;
 
 	return s->sregs.cs.l && (s->sregs.cr0 & cr0_pg) &&
-	       !(s->regs.rflags & FLAG_TF) && !event_due(&s->events);
+	       (s->sregs.ss.dpl & 3) == 0;
+}
+
+static bool interpretable(const struct kvm_sync_regs *s)
+{
+	return !(s->regs.rflags & FLAG_TF) && !event_due(&s->events);
 }
 
 /* The instruction that KVM is left with. */
-enum last { LAST_OTHER, LAST_STRING, LAST_HALT, LAST_TO_USER };
+enum last { LAST_OTHER, LAST_HALT, LAST_TO_USER };
 
 /*
  * KVM does not stop after IRET and SYSRET, but goes on in user mode until the
@@ -461,8 +468,9 @@ static enum last last_of(const struct assist *assist,
 {
 	const struct mmu mmu = {assist->mem, &s->sregs, s->regs.rflags};
 	struct fault fault;
-	uint8_t code[3] = {0};
-	uint64_t cs = 0;
+	uint8_t code[4] = {0};
+	unsigned operand = 4, at = 0;
+	uint16_t cs = 0;
 
 	for (unsigned i = 0; i < sizeof(code); i++) {
 		if (mmu_read(&mmu, s->regs.rip + i, &code[i], 1, MMU_FETCH,
@@ -471,17 +479,25 @@ static enum last last_of(const struct assist *assist,
 	}
 	if (code[0] == 0xf4)
 		return LAST_HALT;
-	if (code[0] == 0xf3 || code[0] == 0xf2)
-		return LAST_STRING;
-	if ((code[0] & 0xf8) == 0x48) { /* REX.W */
-		if (code[1] == 0x0f && code[2] == 0x07)
-			return LAST_TO_USER;
-		if (code[1] == 0xcf &&
-		    mmu_read(&mmu, s->regs.rsp + 8, &cs, sizeof(cs), MMU_READ,
-			     &fault) == 0 &&
-		    (cs & 3) == 3)
-			return LAST_TO_USER;
+	if (code[at] == 0x66) {
+		operand = 2;
+		at++;
 	}
+	if ((code[at] & 0xf0) == 0x40) { /* REX */
+		if (code[at] & 8)
+			operand = 8;
+		at++;
+	}
+	if (code[at] == 0x0f) /* SYSRET, SYSEXIT */
+		return code[at + 1] == 0x07 || code[at + 1] == 0x35
+			       ? LAST_TO_USER
+			       : LAST_OTHER;
+	/* IRET and far RET: CS comes after RIP. */
+	if ((code[at] == 0xcf || (code[at] & 0xfe) == 0xca) &&
+	    mmu_read(&mmu, s->regs.rsp + operand, &cs, sizeof(cs), MMU_READ,
+		     &fault) == 0 &&
+	    (cs & 3) == 3)
+		return LAST_TO_USER;
 	return LAST_OTHER;
 }
 
@@ -497,43 +513,57 @@ static int halt(struct vcpu *vcpu)
 
 	run->s.regs.regs.rip++;
 	run->s.regs.events.interrupt.shadow = 0;
-	run->kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_EVENTS;
+	run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+	run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
 	if (ioctl(vcpu->fd, KVM_SET_MP_STATE, &state) < 0)
 		return log_ret(-errno, "vCPU %u: KVM_SET_MP_STATE: %s",
 			       vcpu->id, strerror(errno));
 	return 0;
 }
 
-static unsigned levels(const struct kvm_sync_regs *s)
+static void enter_user(struct assist *assist, const struct kvm_sregs *sregs)
 {
 	const uint64_t cr4_la57 = UINT64_C(1) << 12;
+	const uint64_t efer_lma = UINT64_C(1) << 10;
 
-	return s->sregs.cr4 & cr4_la57 ? 5 : 4;
+	if (sregs->efer & efer_lma)
+		shadow_enter(&assist->shadow, sregs->cr3,
+			     sregs->cr4 & cr4_la57 ? 5 : 4);
 }
 
-int assist_before_run(struct assist *assist, struct vcpu *vcpu)
+/* KVM did, or did not yet, what it was last left with to do. */
+static void end_held(struct assist *assist, struct assist_cpu *cpu)
+{
+	if (cpu->held.gpa != UINT64_MAX)
+		shadow_written(&assist->shadow, cpu->held.gpa, cpu->held.bytes,
+			       cpu->held_old);
+	cpu->held.gpa = UINT64_MAX;
+}
+
+static void begin_held(struct assist *assist, struct assist_cpu *cpu)
+{
+	struct interp_write *held = &cpu->held;
+
+	*held = *interp_held(cpu->interp);
+	if (held->gpa == UINT64_MAX)
+		return;
+	held->bytes += held->gpa & 7;
+	held->gpa &= ~UINT64_C(7);
+	cpu->held_old = shadow_entry(&assist->shadow, held->gpa);
+	if (held->known)
+		shadow_writing(&assist->shadow, held->gpa, held->value);
+}
+
+/* Kernel code, as far as it goes; how KVM is to go on. 0 or -errno. */
+static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 {
 	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
 	struct kvm_run *run = vcpu->run;
 	struct kvm_sync_regs *s = &run->s.regs;
-	bool completing = cpu->completing;
-	enum last last;
-	uint64_t done;
-	int r = load_state(vcpu);
+	bool may_run = interpretable(s);
+	uint64_t done = interp_run(cpu->interp, &s->regs, &s->sregs,
+				   may_run ? BUDGET : 0);
 
-	cpu->completing = false;
-	if (r < 0)
-		return r;
-	if (cpu->held != UINT64_MAX)
-		shadow_written(&assist->shadow, cpu->held, cpu->held_bytes,
-			       cpu->held_old);
-	cpu->held = UINT64_MAX;
-	if (completing || (s->sregs.ss.dpl & 3) == 3)
-		return 0;
-	r = set_stepping(vcpu, cpu, true);
-	if (r < 0 || !interpretable(s))
-		return r;
-	done = interp_run(cpu->interp, &s->regs, &s->sregs, BUDGET);
 	if (done > 0) {
 		run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
 		if (s->events.interrupt.shadow) {
@@ -543,25 +573,40 @@ int assist_before_run(struct assist *assist, struct vcpu *vcpu)
 	}
 	cpu->interpreted += done;
 	cpu->steps++;
-	last = last_of(assist, s);
-	switch (last) {
+	switch (last_of(assist, s)) {
 	case LAST_HALT:
-		return halt(vcpu);
+		return may_run ? halt(vcpu) : 0;
 	case LAST_TO_USER:
-		shadow_enter(&assist->shadow, s->sregs.cr3, levels(s));
-		return 0;
-	case LAST_STRING:
+		enter_user(assist, &s->sregs);
+		break;
 	case LAST_OTHER:
 		break;
 	}
-	cpu->held = interp_held(cpu->interp);
-	if (cpu->held == UINT64_MAX)
-		return 0;
-	/* A string may go on to the end of the page, and into the next. */
-	cpu->held_bytes = last == LAST_STRING ? 2 * 4096 : 8;
-	cpu->held &= ~UINT64_C(7);
-	cpu->held_old = shadow_entry(&assist->shadow, cpu->held);
+	begin_held(assist, cpu);
 	return 0;
+}
+
+int assist_before_run(struct assist *assist, struct vcpu *vcpu)
+{
+	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
+	struct kvm_sync_regs *s = &vcpu->run->s.regs;
+	bool completing = cpu->completing;
+	int r = load_state(vcpu);
+
+	cpu->completing = false;
+	if (r < 0)
+		return r;
+	end_held(assist, cpu);
+	if (completing)
+		return 0;
+	if ((s->sregs.ss.dpl & 3) == 3) {
+		enter_user(assist, &s->sregs);
+		return 0;
+	}
+	r = set_stepping(vcpu, cpu, true);
+	if (r < 0 || !in_kernel(s))
+		return r;
+	return run_kernel(assist, vcpu);
 }
 
 void assist_after_exit(struct assist *assist, struct vcpu *vcpu)

@@ -409,7 +409,7 @@ int interp_op_stos(struct interp *in, const struct uop *u)
 		return 0;
 	n = in_page(in->r[RDI], size, n);
 	p = n ? interp_pointer(in, in->r[RDI], size, true) : NULL;
-	if (!p)
+	if (!p || in->dry)
 		return INTERP_STOP;
 	fill(p, size, n, in->r[RAX] & mask_of(size));
 	in->r[RDI] += n * size;
@@ -445,12 +445,17 @@ int interp_op_movs(struct interp *in, const struct uop *u)
 	n = in_page(in->r[RSI], size, in_page(in->r[RDI], size, n));
 	from = n ? interp_pointer(in, in->r[RSI], size, false) : NULL;
 	to = from ? interp_pointer(in, in->r[RDI], size, true) : NULL;
-	if (!to)
+	if (!to || in->dry)
 		return INTERP_STOP;
 	copy(to, from, size, n);
 	in->r[RSI] += n * size;
 	in->r[RDI] += n * size;
 	return repeated(in, u, n);
+}
+
+bool interp_is_string(const struct uop *u)
+{
+	return u->run == interp_op_stos || u->run == interp_op_movs;
 }
 
 int interp_op_nop(struct interp *in, const struct uop *u)

@@ -8,6 +8,8 @@
 
 #include "vmm/assist-mmu.h"
 #include "vmm/insn.h"
+#include "vmm/interp.h"
+#include "vmm/shadow.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -50,16 +52,22 @@ struct interp {
 	uint64_t fs, gs; /* bases */
 	struct mmu mmu;
 	struct shadow *shadow; /* borrowed, or NULL */
-	unsigned epoch;        /* of shadow, that tlb goes by */
-	uint64_t held;         /* see interp_held() */
-	struct fault fault;    /* KVM raises it again: not looked at */
+	struct shadow_writer writer;
+	unsigned epoch;           /* of shadow, that tlb goes by */
+	struct interp_write held; /* see interp_held() */
+	struct fault fault;       /* KVM raises it again: not looked at */
 	bool smap;
+	bool dry;            /* what is written goes to held.value or nowhere */
+	bool writes;         /* it would have gone to RAM */
 	uint64_t generation; /* 1..4095, in the tags of valid entries */
 	uint64_t code_page;  /* with generation, as a tag */
 	const uint8_t *code;
 	struct interp_tlb tlb[2][INTERP_TLB]; /* for reads, for writes */
 	struct uop cache[INTERP_CACHE];
 };
+
+/* interp-flow.c: true when U is one that KVM may do many times in a step. */
+bool interp_is_string(const struct uop *u);
 
 /* interp-table.c: what runs INSN, or NULL. */
 interp_fn *interp_find(const struct insn *insn);

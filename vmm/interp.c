@@ -31,6 +31,8 @@ struct interp *interp_new(const struct mem *mem, struct shadow *shadow)
 		in->generation = 1;
 		/* The others are not where RIP 0 is looked for. */
 		in->cache[0].len = NO_CODE;
+		if (shadow)
+			shadow_join(shadow, &in->writer);
 	}
 	return in;
 }
@@ -47,6 +49,20 @@ void interp_flush(struct interp *in)
 		return;
 	memset(in->tlb, 0, sizeof(in->tlb));
 	in->generation = 1;
+}
+
+/* A write of SIZE bytes at GPA, where HOST is, that has to be KVM's. */
+static void *hold(struct interp *in, gpa_t gpa, const uint8_t *host,
+		  unsigned size)
+{
+	unsigned off = gpa & 7;
+
+	in->held = (struct interp_write){.gpa = gpa, .bytes = size};
+	if (!in->dry || off + size > 8)
+		return NULL;
+	in->held.known = true;
+	memcpy(&in->held.value, host - off, 8);
+	return (uint8_t *)&in->held.value + off;
 }
 
 void *interp_pointer_slow(struct interp *in, uint64_t va, unsigned size,
@@ -66,8 +82,11 @@ void *interp_pointer_slow(struct interp *in, uint64_t va, unsigned size,
 	host = mem_at(in->mmu.mem, gpa, PAGE);
 	if (!host)
 		return NULL;
-	if (write && in->shadow && shadow_holds(in->shadow, gpa)) {
-		in->held = gpa + (va & (PAGE - 1));
+	if (write && in->shadow && shadow_holds(in->shadow, gpa))
+		return hold(in, gpa + (va & (PAGE - 1)),
+			    (uint8_t *)host + (va & (PAGE - 1)), size);
+	if (write && in->dry) {
+		in->writes = true;
 		return NULL;
 	}
 	e->tag = page | in->generation;
@@ -248,32 +267,56 @@ static unsigned epoch(const struct interp *in)
 			  : 0;
 }
 
-uint64_t interp_held(const struct interp *in)
+const struct interp_write *interp_held(const struct interp *in)
 {
-	return in->held;
+	return &in->held;
 }
 
-uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
-		    const struct kvm_sregs *sregs, uint64_t budget)
+/*
+ * Finds out what the instruction that KVM is left with will write to a page
+ * table: runs it with no effect but on IN's copy of the registers.
+ */
+static void look_ahead(struct interp *in)
+{
+	const unsigned repeated = 1024 * 8; /* what KVM does in one step */
+	const struct uop *u;
+
+	in->held = (struct interp_write){.gpa = UINT64_MAX};
+	in->writes = false;
+	/* Or pages already known would be written to. */
+	interp_flush(in);
+	u = lookup(in);
+	if (!u)
+		return;
+	in->next = in->rip + u->len;
+	in->dry = true;
+	if (u->run(in, u) == INTERP_STOP)
+		in->held.known = false;
+	in->dry = false;
+	if (interp_is_string(u))
+		in->held.bytes = repeated;
+}
+
+/* Up to BUDGET instructions. *RET_STOPPED: there is one to be left to KVM. */
+static uint64_t run(struct interp *in, uint64_t budget, bool *ret_stopped)
 {
 	uint64_t done = 0;
 
-	load(in, regs);
-	in->mmu.sregs = sregs;
-	in->fs = sregs->fs.base;
-	in->gs = sregs->gs.base;
-	in->smap = sregs->cr4 & CR4_SMAP;
-	in->held = UINT64_MAX;
-	in->epoch = epoch(in);
-	interp_flush(in);
-	while (done < budget) {
-		const struct uop *u = lookup(in);
+	*ret_stopped = true;
+	for (;;) {
+		const struct uop *u;
 		int r;
 
+		if (done >= budget) {
+			*ret_stopped = false;
+			break;
+		}
+		u = lookup(in);
 		/* Another vCPU's page has become a table: see again which. */
 		if (in->epoch != epoch(in)) {
 			in->epoch = epoch(in);
 			interp_flush(in);
+			shadow_seen(&in->writer, in->epoch);
 			continue;
 		}
 		if (!u)
@@ -290,6 +333,53 @@ uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 	}
 	if (done > 0)
 		in->flags &= ~FLAG_RF;
+	return done;
+}
+
+/*
+ * run(), and what follows from its end for page tables. When it is the budget
+ * that ends it, KVM gets an instruction that writes nothing: between this look
+ * at it and KVM's step, what it writes to could become a table.
+ */
+static uint64_t run_held(struct interp *in, struct kvm_regs *regs,
+			 uint64_t budget)
+{
+	unsigned further = budget > 0 ? 64 : 0;
+	bool stopped;
+	uint64_t done;
+
+	in->held = (struct interp_write){.gpa = UINT64_MAX};
+	in->epoch = shadow_begin(in->shadow, &in->writer);
+	done = run(in, budget, &stopped);
+	store(in, regs);
+	while (!stopped || in->held.gpa != UINT64_MAX) {
+		look_ahead(in);
+		load(in, regs);
+		if (stopped || !in->writes || further-- == 0)
+			break;
+		interp_flush(in);
+		done += run(in, 1, &stopped);
+		store(in, regs);
+	}
+	shadow_end(&in->writer);
+	return done;
+}
+
+uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
+		    const struct kvm_sregs *sregs, uint64_t budget)
+{
+	bool stopped;
+	uint64_t done;
+
+	load(in, regs);
+	in->mmu.sregs = sregs;
+	in->fs = sregs->fs.base;
+	in->gs = sregs->gs.base;
+	in->smap = sregs->cr4 & CR4_SMAP;
+	interp_flush(in);
+	if (in->shadow)
+		return run_held(in, regs, budget);
+	done = run(in, budget, &stopped);
 	store(in, regs);
 	return done;
 }

@@ -12,6 +12,7 @@
 #ifndef VMM_INTERP_H
 #define VMM_INTERP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct interp;
@@ -21,8 +22,9 @@ struct mem;
 struct shadow;
 
 /*
- * One per vCPU, used on its thread only. MEM and SHADOW are borrowed; writes to
- * what SHADOW holds are left to KVM (NULL: none are). NULL: no memory.
+ * One per vCPU, used on its thread only, made before any of them runs. MEM and
+ * SHADOW are borrowed; writes to what SHADOW holds are left to KVM (NULL: none
+ * are). NULL: no memory.
  */
 struct interp *interp_new(const struct mem *mem, struct shadow *shadow);
 void interp_free(struct interp *in);
@@ -33,7 +35,8 @@ void interp_free(struct interp *in);
  * BUDGET instructions are done. REGS are then those before that instruction;
  * nothing of it has happened. The number of instructions done; of a repeated
  * one each part done in one go counts, and long parts use up more of BUDGET,
- * so that it bounds the time, too.
+ * so that it bounds the time, too. At the end of BUDGET, unless it is 0, some
+ * more may be done: up to one that writes nothing.
  *
  * Translations are forgotten at each call: whatever KVM or another vCPU did
  * meanwhile is seen.
@@ -41,10 +44,18 @@ void interp_free(struct interp *in);
 uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 		    const struct kvm_sregs *sregs, uint64_t budget);
 
+/* A write to what SHADOW holds. */
+struct interp_write {
+	uint64_t gpa;   /* UINT64_MAX: there is none */
+	uint64_t bytes; /* at most, in KVM's next step */
+	bool known;     /* what the 8 bytes around GPA will be: */
+	uint64_t value;
+};
+
 /*
- * Where the last interp_run() stopped before a write to what SHADOW holds, or
- * UINT64_MAX.
+ * What the instruction before which the last interp_run() stopped is about to
+ * write, for whichever reason it stopped.
  */
-uint64_t interp_held(const struct interp *in);
+const struct interp_write *interp_held(const struct interp *in);
 
 #endif

@@ -6,6 +6,8 @@
  */
 #include "tests/interp.h"
 
+#include "vmm/shadow.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -631,6 +633,115 @@ static void test_popf(void **state)
 	free_guest(g);
 }
 
+/* ---- page tables of user mode -------------------------------------------- */
+
+#define FRAME(n) (IG_RAM + (n)*4096u)
+#define PAGE(n)  (IG_VA + (n)*4096u)
+#define ENTRY    0x28
+
+/* Pages 8 to 11 are the four levels of an address space that has run. */
+static struct iguest *new_shadowed(struct shadow *shadow)
+{
+	struct iguest *g = new_guest();
+
+	assert_int_equal(shadow_init(shadow, &g->mem), 0);
+	interp_free(g->in);
+	g->in = interp_new(&g->mem, shadow);
+	assert_non_null(g->in);
+	for (unsigned n = 8; n < 11; n++)
+		*(uint64_t *)ig_at(g, PAGE(n)) = FRAME(n + 1) | 7;
+	*(uint64_t *)ig_at(g, PAGE(10) + ENTRY) = UINT64_C(0x1122334455667700);
+	shadow_enter(shadow, FRAME(8), 4);
+	g->regs.rdi = PAGE(10) + ENTRY;
+	g->regs.rsi = DATA;
+	g->regs.rax = FRAME(12) | 7;
+	return g;
+}
+
+static void free_shadowed(struct iguest *g, struct shadow *shadow)
+{
+	free_guest(g);
+	shadow_done(shadow);
+}
+
+/* What is at RIP is about to be written, and nothing of it has happened. */
+static void expect_held(struct iguest *g, uint64_t bytes, uint64_t value)
+{
+	const struct interp_write *held = interp_held(g->in);
+
+	assert_int_equal(held->gpa, FRAME(10) + ENTRY);
+	assert_int_equal(held->bytes, bytes);
+	assert_int_equal(held->known, value != 0);
+	if (value)
+		assert_int_equal(held->value, value);
+	assert_int_equal(*(uint64_t *)ig_at(g, PAGE(10) + ENTRY),
+			 UINT64_C(0x1122334455667700));
+}
+
+static void test_held(void **state)
+{
+	const uint64_t link = FRAME(12) | 7;
+	const struct {
+		uint8_t code[4];
+		uint64_t bytes, value;
+	} writes[] = {
+		{{0x48, 0x89, 0x07}, 8, link}, /* MOV */
+		{{0x48, 0x87, 0x07}, 8, link}, /* XCHG */
+		{{0xc6, 0x07, 0x99}, 1, UINT64_C(0x1122334455667799)},
+		{{0xff, 0x47, 0x00}, 4, UINT64_C(0x1122334455667701)},
+		{{0xf0, 0xff, 0x0f}, 4, UINT64_C(0x11223344556676ff)},
+		{{0xf3, 0x48, 0xab}, 8192, 0}, /* STOS */
+		{{0x90}, 0, 0},
+	};
+	struct shadow shadow;
+	struct iguest *g = new_shadowed(&shadow);
+
+	(void)state;
+	g->regs.rcx = 4;
+	for (size_t i = 0; i < ARRAY_LEN(writes); i++) {
+		struct kvm_regs before;
+
+		code_at(g, CODE, writes[i].code, sizeof(writes[i].code));
+		g->regs.rip = CODE;
+		before = g->regs;
+		if (writes[i].bytes == 0) {
+			ig_run(g, 1);
+			assert_true(interp_held(g->in)->gpa == UINT64_MAX);
+			continue;
+		}
+		/* Found when it is come to, and when the budget is none. */
+		for (unsigned budget = 0; budget < 2; budget++) {
+			assert_int_equal(ig_run(g, budget), 0);
+			assert_memory_equal(&g->regs, &before, sizeof(before));
+			expect_held(g, writes[i].bytes, writes[i].value);
+		}
+	}
+	free_shadowed(g, &shadow);
+}
+
+/* The instruction after the budget is KVM's, and a write to a table then. */
+static void test_held_after_budget(void **state)
+{
+	struct shadow shadow;
+	struct iguest *g = new_shadowed(&shadow);
+
+	(void)state;
+	set_code(g, 0x90, 0x48, 0x89, 0x07);
+	assert_int_equal(ig_run(g, 1), 1);
+	assert_int_equal(g->regs.rip, CODE + 1);
+	expect_held(g, 8, FRAME(12) | 7);
+	/* No other write is left to KVM: the page could become a table. */
+	set_code(g, 0x90, 0x48, 0x89, 0x06, 0xaa, 0x90);
+	g->regs.rdi = DATA + 64;
+	assert_int_equal(ig_run(g, 1), 3);
+	assert_int_equal(g->regs.rip, CODE + 5);
+	assert_int_equal(*(uint64_t *)ig_at(g, DATA), FRAME(12) | 7);
+	assert_int_equal(*ig_at(g, DATA + 64), 7);
+	assert_int_equal(g->regs.rdi, DATA + 65);
+	assert_true(interp_held(g->in)->gpa == UINT64_MAX);
+	free_shadowed(g, &shadow);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -648,6 +759,8 @@ int main(void)
 		cmocka_unit_test(test_page_border),
 		cmocka_unit_test(test_interrupt_flag),
 		cmocka_unit_test(test_popf),
+		cmocka_unit_test(test_held),
+		cmocka_unit_test(test_held_after_budget),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,8 @@
 
 #include "vmm/util.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -17,10 +19,13 @@
 #define PMD_GPA  UINT64_C(0x102000)
 #define PTE_GPA  UINT64_C(0x103000)
 #define DATA_GPA UINT64_C(0x200000)
+#define MORE_GPA UINT64_C(0x104000)
 
 struct guest {
 	struct mem mem;
 	struct shadow shadow;
+	struct shadow_writer writer;
+	atomic_bool entered;
 };
 
 static void put(struct guest *g, gpa_t table, unsigned index, uint64_t value)
@@ -131,6 +136,79 @@ static void test_end_of_address_space(void **state)
 	shadow_enter(&g->shadow, TOP_GPA, 4);
 	kvm_put(g, TOP_GPA, 0, 0);
 	assert_false(shadow_holds(&g->shadow, TOP_GPA));
+	/* Whatever a device puts there next, it is no table. */
+	put(g, TOP_GPA, 1, MORE_GPA | TABLE);
+	assert_false(shadow_holds(&g->shadow, TOP_GPA));
+}
+
+/* Another vCPU may see and use the link before this one is out of KVM. */
+static void test_known_before_linked(void **state)
+{
+	struct guest *g = *state;
+
+	put(g, MORE_GPA, 3, DATA_GPA | TABLE);
+	shadow_writing(&g->shadow, PMD_GPA + 48, MORE_GPA | TABLE);
+	assert_false(shadow_holds(&g->shadow, MORE_GPA)); /* no table's entry */
+	shadow_enter(&g->shadow, TOP_GPA, 4);
+	shadow_writing(&g->shadow, PTE_GPA + 48, MORE_GPA | TABLE);
+	shadow_writing(&g->shadow, TOP_GPA + 2400, MORE_GPA | TABLE);
+	shadow_writing(&g->shadow, PMD_GPA + 48, MORE_GPA | TABLE | LARGE);
+	assert_false(shadow_holds(&g->shadow, MORE_GPA));
+	shadow_writing(&g->shadow, PMD_GPA + 48, MORE_GPA | TABLE);
+	assert_true(shadow_holds(&g->shadow, MORE_GPA));
+	assert_false(shadow_holds(&g->shadow, DATA_GPA));
+}
+
+/* Moved with what is in it, as mremap() does. */
+static void test_linked_again(void **state)
+{
+	struct guest *g = *state;
+
+	shadow_enter(&g->shadow, TOP_GPA, 4);
+	kvm_put(g, PMD_GPA, 5, 0);
+	assert_true(shadow_holds(&g->shadow, PTE_GPA));
+	kvm_put(g, PMD_GPA, 6, PTE_GPA | TABLE);
+	kvm_put(g, PTE_GPA, 7, 0);
+	assert_true(shadow_holds(&g->shadow, PTE_GPA));
+	kvm_put(g, PMD_GPA, 6, 0);
+	assert_false(shadow_holds(&g->shadow, PTE_GPA));
+}
+
+static void *enter(void *arg)
+{
+	struct guest *g = arg;
+
+	shadow_enter(&g->shadow, TOP_GPA, 4);
+	atomic_store(&g->entered, true);
+	return NULL;
+}
+
+/* An interpreter within an instruction, by what it knew before. */
+static void test_writer_has_to_see(void **state)
+{
+	struct guest *g = *state;
+	pthread_t thread;
+	unsigned epoch;
+
+	shadow_join(&g->shadow, &g->writer);
+	epoch = shadow_begin(&g->shadow, &g->writer);
+	assert_false(shadow_holds(&g->shadow, PMD_GPA));
+	assert_int_equal(pthread_create(&thread, NULL, enter, g), 0);
+	while (g->shadow.epoch == epoch)
+		sched_yield();
+	put(g, PMD_GPA, 6, MORE_GPA | TABLE);
+	for (int i = 0; i < 1000; i++) {
+		assert_false(g->entered);
+		sched_yield();
+	}
+	/* MORE_GPA is found after this, which needs another round. */
+	shadow_seen(&g->writer, g->shadow.epoch);
+	while (!shadow_holds(&g->shadow, MORE_GPA))
+		sched_yield();
+	shadow_end(&g->writer);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(g->entered);
+	assert_true(shadow_holds(&g->shadow, PTE_GPA));
 }
 
 static void test_hostile_links(void **state)
@@ -158,6 +236,9 @@ int main(void)
 		CASE(test_linking),
 		CASE(test_unlinking),
 		CASE(test_end_of_address_space),
+		CASE(test_known_before_linked),
+		CASE(test_linked_again),
+		CASE(test_writer_has_to_see),
 		CASE(test_hostile_links),
 	};
 
