@@ -37,6 +37,7 @@ struct assist_cpu {
 	struct interp *interp; /* owned */
 	bool stepping;         /* KVM comes back after one instruction */
 	bool completing; /* KVM has an access to finish before anything else */
+	bool halted;     /* and nothing that KVM did since is known */
 	/* What KVM is writing to a page table; gpa UINT64_MAX: nothing. */
 	struct interp_write held;
 	uint64_t held_old;
@@ -224,6 +225,17 @@ static int set_dr6_single_step(struct vcpu *vcpu)
 	return 0;
 }
 
+/*
+ * Has KVM take over what was changed of the events. NMIs that became pending
+ * since they were read stay: these are not ours to change.
+ */
+static void changed_events(struct kvm_run *run)
+{
+	run->s.regs.events.flags &=
+		~(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SMM);
+	run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+}
+
 static int queue_fault(struct vcpu *vcpu, const struct fault *fault)
 {
 	struct kvm_run *run = vcpu->run;
@@ -234,7 +246,7 @@ static int queue_fault(struct vcpu *vcpu, const struct fault *fault)
 	events->exception.nr = fault->vector;
 	events->exception.has_error_code = fault->has_error_code;
 	events->exception.error_code = fault->error_code;
-	run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+	changed_events(run);
 	if (fault->vector == EXC_PF) {
 		run->s.regs.sregs.cr2 = fault->cr2;
 		run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
@@ -255,6 +267,7 @@ static enum insn_mode mode_of(const struct kvm_sregs *sregs)
 static int decode(struct exec *x, const struct kvm_run *run)
 {
 	enum insn_mode mode = mode_of(x->sregs);
+	unsigned access = MMU_FETCH | (exec_cpl(x) == 3 ? MMU_USER : 0);
 	uint64_t rip = x->regs->rip;
 	uint8_t bytes[INSN_MAX_BYTES];
 	size_t n = 0;
@@ -270,7 +283,7 @@ static int decode(struct exec *x, const struct kvm_run *run)
 	if (mode != INSN_64)
 		rip = (rip + x->sregs->cs.base) & UINT32_MAX;
 	for (n = 0; n < sizeof(bytes); n++) {
-		if (mmu_read(&x->mmu, rip + n, &bytes[n], 1, MMU_FETCH,
+		if (mmu_read(&x->mmu, rip + n, &bytes[n], 1, access,
 			     &x->fault) < 0)
 			break;
 	}
@@ -321,7 +334,7 @@ static int finish(struct vcpu *vcpu, const struct exec *x)
 	/* The shadow of STI or MOV SS ends with the next instruction. */
 	if (run->s.regs.events.interrupt.shadow) {
 		run->s.regs.events.interrupt.shadow = 0;
-		run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+		changed_events(run);
 	}
 	return x->flush_tlb ? flush_tlb(vcpu) : 0;
 }
@@ -514,11 +527,22 @@ static int halt(struct vcpu *vcpu)
 	run->s.regs.regs.rip++;
 	run->s.regs.events.interrupt.shadow = 0;
 	run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
-	run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+	changed_events(run);
 	if (ioctl(vcpu->fd, KVM_SET_MP_STATE, &state) < 0)
 		return log_ret(-errno, "vCPU %u: KVM_SET_MP_STATE: %s",
 			       vcpu->id, strerror(errno));
 	return 0;
+}
+
+/* KVM_RUN was interrupted: 1 when the halt goes on, 0, or -errno (logged). */
+static int still_halted(const struct vcpu *vcpu)
+{
+	struct kvm_mp_state state;
+
+	if (ioctl(vcpu->fd, KVM_GET_MP_STATE, &state) < 0)
+		return log_ret(-errno, "vCPU %u: KVM_GET_MP_STATE: %s",
+			       vcpu->id, strerror(errno));
+	return state.mp_state == KVM_MP_STATE_HALTED;
 }
 
 static void enter_user(struct assist *assist, const struct kvm_sregs *sregs)
@@ -568,13 +592,14 @@ static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 		run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
 		if (s->events.interrupt.shadow) {
 			s->events.interrupt.shadow = 0;
-			run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+			changed_events(run);
 		}
 	}
 	cpu->interpreted += done;
 	cpu->steps++;
 	switch (last_of(assist, s)) {
 	case LAST_HALT:
+		cpu->halted = may_run;
 		return may_run ? halt(vcpu) : 0;
 	case LAST_TO_USER:
 		enter_user(assist, &s->sregs);
@@ -597,6 +622,12 @@ int assist_before_run(struct assist *assist, struct vcpu *vcpu)
 	if (r < 0)
 		return r;
 	end_held(assist, cpu);
+	if (cpu->halted) {
+		r = still_halted(vcpu);
+		if (r != 0)
+			return r < 0 ? r : 0;
+		cpu->halted = false;
+	}
 	if (completing)
 		return 0;
 	if ((s->sregs.ss.dpl & 3) == 3) {
@@ -613,6 +644,7 @@ void assist_after_exit(struct assist *assist, struct vcpu *vcpu)
 {
 	uint32_t reason = vcpu->run->exit_reason;
 
+	assist->cpu[vcpu->id].halted = false;
 	assist->cpu[vcpu->id].completing =
 		reason == KVM_EXIT_IO || reason == KVM_EXIT_MMIO ||
 		reason == KVM_EXIT_X86_RDMSR || reason == KVM_EXIT_X86_WRMSR;
