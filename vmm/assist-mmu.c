@@ -90,6 +90,15 @@ static bool allowed(const struct mmu *mmu, const struct rights *rights,
 		 (mmu->sregs->efer & EFER_NXE));
 }
 
+/*
+ * Bits of the address that a large page's entry has to leave clear (SDM 3A
+ * table 4-16 to 4-18); bit 12 is PAT.
+ */
+static uint64_t reserved_of_large(unsigned shift)
+{
+	return ((UINT64_C(1) << shift) - 1) & ~UINT64_C(0x1fff);
+}
+
 /* Sets accessed and dirty bits; false when the guest changed the entry. */
 static bool mark_entry(uint64_t *slot, uint64_t entry, uint64_t bits)
 {
@@ -120,7 +129,8 @@ static int walk(const struct mmu *mmu, uint64_t va, unsigned access,
 			return page_fault(mmu, va, access, 0, fault);
 		leaf = level == 1 || (level <= 3 && (entry & PTE_PS));
 		if ((level > 3 && (entry & PTE_PS)) ||
-		    ((entry & PTE_NX) && !(mmu->sregs->efer & EFER_NXE)))
+		    ((entry & PTE_NX) && !(mmu->sregs->efer & EFER_NXE)) ||
+		    (leaf && level > 1 && (entry & reserved_of_large(shift))))
 			return page_fault(mmu, va, access,
 					  PF_PRESENT | PF_RESERVED, fault);
 		rights.write &= (entry & PTE_W) != 0;

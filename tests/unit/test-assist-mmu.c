@@ -134,6 +134,16 @@ static void test_walk(void **state)
 				       &gpa, &fault),
 			 0);
 	assert_int_equal(gpa, 0x1234567);
+	/* Address bits within a large page are reserved, but for PAT. */
+	tables[512] = 0x3000 | PS | P | W;
+	assert_int_equal(mmu_translate(&mmu, GUEST_VA, MMU_READ, &gpa, &fault),
+			 -EFAULT);
+	assert_int_equal(fault.error_code, 9);
+	tables[512] = 0x1000 | PS | P | W;
+	assert_int_equal(mmu_translate(&mmu, GUEST_VA + 0x1234567, MMU_READ,
+				       &gpa, &fault),
+			 0);
+	assert_int_equal(gpa, 0x1234567);
 	/* Not canonical; five levels make it so. */
 	assert_int_equal(
 		mmu_translate(&mmu, UINT64_C(1) << 50, MMU_READ, &gpa, &fault),
