@@ -181,6 +181,13 @@ static unsigned imm_len(const struct insn *insn)
 	}
 }
 
+/* Those of ES, CS, SS and DS are nothing in 64-bit mode (SDM 1 3.4.2.1). */
+static void override(struct insn *insn, enum insn_segment segment)
+{
+	if (insn->mode != INSN_64)
+		insn->segment = segment;
+}
+
 /*
  * Legacy prefixes, in any order and number. Of F2 and F3 the last counts, and
  * either goes before 66 in selecting an instruction (SDM 2A 2.1.2).
@@ -195,16 +202,16 @@ static int decode_prefixes(struct insn *insn, struct cursor *c,
 	while ((r = next_byte(c, ret_byte)) == 0) {
 		switch (*ret_byte) {
 		case 0x26:
-			insn->segment = INSN_ES;
+			override(insn, INSN_ES);
 			continue;
 		case 0x2e:
-			insn->segment = INSN_CS;
+			override(insn, INSN_CS);
 			continue;
 		case 0x36:
-			insn->segment = INSN_SS;
+			override(insn, INSN_SS);
 			continue;
 		case 0x3e:
-			insn->segment = INSN_DS;
+			override(insn, INSN_DS);
 			continue;
 		case 0x64:
 			insn->segment = INSN_FS;

@@ -237,6 +237,8 @@ static void test_extensions(void **state)
 					0x6c, 0xa1, 0x10};
 	/* shlx %r8, (%r9), %r10 */
 	static const uint8_t vex[] = {0xc4, 0x42, 0xb9, 0xf7, 0x11};
+	/* mov %ds:%gs:(%eax), %ecx, as nobody writes it */
+	static const uint8_t ignored[] = {0x65, 0x3e, 0x8b, 0x08};
 	struct insn insn;
 
 	(void)state;
@@ -248,6 +250,14 @@ static void test_extensions(void **state)
 	assert_int_equal(insn.scale, 2);
 	assert_int_equal(insn.disp, 0x10);
 	assert_true(insn.w);
+
+	/* The other segments are none in 64-bit mode: GS it stays. */
+	assert_int_equal(insn_decode(&insn, ignored, sizeof(ignored), INSN_64),
+			 0);
+	assert_int_equal(insn.segment, INSN_GS);
+	assert_int_equal(insn_decode(&insn, ignored, sizeof(ignored), INSN_32),
+			 0);
+	assert_int_equal(insn.segment, INSN_DS);
 
 	assert_int_equal(insn_decode(&insn, vex, sizeof(vex), INSN_64), 0);
 	assert_int_equal(insn.encoding, INSN_VEX);
