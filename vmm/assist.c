@@ -742,10 +742,46 @@ int assist_wrmsr(struct assist *assist, struct vcpu *vcpu)
  * CPUID whatever the kernel thinks, and would lose their vector registers at
  * context switches. Nor SMEP.
  */
+#define CLEARED "308,151,141,298,297,580,137,129,153,148,317,293"
+
 const char *assist_command_line(void)
 {
-	return " nopti ia32_emulation=off clearcpuid=308,151,141,298,297,580,"
-	       "137,129,153,148,317,293";
+	return " nopti ia32_emulation=off clearcpuid=" CLEARED;
+}
+
+/* The value of the last WORD (with its '='), or NULL. */
+static const char *last_value(const char *append, const char *word)
+{
+	const char *found = NULL;
+
+	for (const char *p = strstr(append, word); p; p = strstr(p + 1, word)) {
+		if (p == append || p[-1] == ' ')
+			found = p + strlen(word);
+	}
+	return found;
+}
+
+int assist_merge(const char *append, char **ret_append)
+{
+	const size_t linux_max = 127; /* cpu_parse_early_param() */
+	const char *value = append ? last_value(append, "clearcpuid=") : NULL;
+
+	*ret_append = NULL;
+	if (value == NULL)
+		return 0;
+	if (strlen(CLEARED ",") + strcspn(value, " ") > linux_max)
+		return log_ret(
+			-E2BIG,
+			"--append: 'clearcpuid=' is too long: this host, "
+			"which has no hardware virtualization, needs %zu "
+			"of the %zu characters that Linux reads of it",
+			strlen(CLEARED ","), linux_max);
+	if (asprintf(ret_append, "%.*s" CLEARED ",%s", (int)(value - append),
+		     append, value) < 0) {
+		*ret_append = NULL;
+		return log_ret(-ENOMEM, "out of memory");
+	}
+	return 0;
 }
 
 const char *assist_conflict(const char *append)

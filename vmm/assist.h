@@ -23,8 +23,11 @@
  * - INT 0x80 in a 64-bit program raises #UD: SIGILL instead of a system call.
  * - LZCNT is interpreted as BSR without a word, hence wrong; Linux does not use
  *   it in the kernel.
- * - VMCALL and VMMCALL loop for ever in the emulator: CONFIG_PTP_1588_CLOCK_KVM
- *   has to be off, and KVM's paravirtual hypercalls must not be offered.
+ * - VMCALL and VMMCALL do not work: the emulator writes the host's own one in
+ *   their place and has it done again, for ever, or raises #PF where the text is
+ *   read-only. CONFIG_PTP_1588_CLOCK_KVM has to be off, and KVM's paravirtual
+ *   hypercalls must not be offered: that for IPIs crashes guests.
+ * - Breakpoints and watchpoints of the debug registers do nothing in the kernel.
  * - SYSCALL and SYSRET cost 11 us of CPU time; with an exit between them 31 us.
  *   An exit from ring 0 costs 10 us, every further ioctl on the vCPU 5 us.
  */
@@ -89,6 +92,13 @@ int assist_wrmsr(struct assist *assist, struct vcpu *vcpu);
  * a leading space.
  */
 const char *assist_command_line(void);
+
+/*
+ * Of several clearcpuid= Linux takes the last only: the user's APPEND with the
+ * one of assist_command_line() in the user's last. *RET_APPEND is for free(), or
+ * NULL when there is nothing to merge. 0, -E2BIG or -ENOMEM (logged).
+ */
+int assist_merge(const char *append, char **ret_append);
 
 /*
  * The first of the user's own parameters that cannot be on such a host, as

@@ -432,6 +432,7 @@ static int write_command_line(struct vm *vm)
 		.append = vm->cfg->append,
 	};
 	const char *word = vm->assist ? assist_conflict(vm->cfg->append) : NULL;
+	char *merged = NULL;
 	int n;
 
 	if (word)
@@ -446,8 +447,14 @@ static int write_command_line(struct vm *vm)
 		facts.has_disk = strcmp(device->type, "blk") == 0;
 		facts.disk_readonly = config_flag(device, "readonly");
 	}
+	n = vm->assist ? assist_merge(vm->cfg->append, &merged) : 0;
+	if (n < 0)
+		return n;
+	if (merged)
+		facts.append = merged;
 	n = cmdline_build(&vm->machine, &facts, vm->command_line,
 			  sizeof(vm->command_line));
+	free(merged);
 	if (n < 0)
 		return n;
 	log_debug("command line: %s", vm->command_line);

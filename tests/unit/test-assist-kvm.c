@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -322,6 +323,41 @@ static void test_conflict(void **state)
 	assert_string_equal(assist_conflict("a noxsave b"), "noxsave");
 }
 
+static void expect_merged(const char *append, const char *before,
+			  const char *after)
+{
+	const char *own = strstr(assist_command_line(), "clearcpuid=");
+	char wanted[400];
+	char *merged = NULL;
+
+	assert_non_null(own);
+	own = strchr(own, '=') + 1;
+	snprintf(wanted, sizeof(wanted), "%s%s%s", before, own, after);
+	assert_int_equal(assist_merge(append, &merged), 0);
+	assert_non_null(merged);
+	assert_string_equal(merged, wanted);
+	free(merged);
+}
+
+static void test_merge(void **state)
+{
+	char *merged = NULL;
+	char list[160] = "clearcpuid=";
+
+	(void)state;
+	assert_int_equal(assist_merge(NULL, &merged), 0);
+	assert_null(merged);
+	assert_int_equal(assist_merge("quiet xclearcpuid=1", &merged), 0);
+	assert_null(merged);
+	expect_merged("clearcpuid=smap", "clearcpuid=", ",smap");
+	expect_merged("a clearcpuid=1,fsrm b", "a clearcpuid=", ",1,fsrm b");
+	expect_merged("clearcpuid=1 clearcpuid=2 c",
+		      "clearcpuid=1 clearcpuid=", ",2 c");
+	memset(list + strlen(list), '1', 100);
+	assert_int_equal(assist_merge(list, &merged), -E2BIG);
+	assert_null(merged);
+}
+
 static int setup(void **state)
 {
 	static struct machine_under_test m;
@@ -370,6 +406,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_same, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_faults, setup, teardown),
 		cmocka_unit_test(test_conflict),
+		cmocka_unit_test(test_merge),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
