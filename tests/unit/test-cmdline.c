@@ -55,6 +55,20 @@ static void test_consoles(void **state)
 	lacks(line, "ttyS0");
 }
 
+static void test_one_cpu(void **state)
+{
+	struct machine m = {.cpus = 1};
+	struct cmdline_facts facts = {0};
+	char line[512];
+
+	(void)state;
+	assert_true(cmdline_build(&m, &facts, line, sizeof(line)) > 0);
+	has(line, "noreplace-smp");
+	m.cpus = 2;
+	assert_true(cmdline_build(&m, &facts, line, sizeof(line)) > 0);
+	lacks(line, "noreplace-smp");
+}
+
 static void test_root(void **state)
 {
 	struct cmdline_facts facts = {.has_disk = true};
@@ -120,6 +134,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_consoles),
+		cmocka_unit_test(test_one_cpu),
 		cmocka_unit_test(test_root),
 		cmocka_unit_test(test_order_and_devices),
 		cmocka_unit_test(test_limit),
