@@ -61,6 +61,12 @@ static int map_region(struct mem_region *region, const struct mem_options *opt)
 				strerror(errno));
 		/* A host without huge pages still works, only slower. */
 		(void)madvise(region->host, region->bytes, MADV_HUGEPAGE);
+		/*
+		 * Of the lowest 2 MiB a guest uses a few pages: tables of
+		 * ours, a trampoline. A huge page would be zeroed for them.
+		 */
+		if (region->base == 0)
+			(void)madvise(region->host, HUGE_PAGE, MADV_NOHUGEPAGE);
 	}
 	/* The guest's memory is not part of the monitor's core dump. */
 	(void)madvise(region->host, region->bytes, MADV_DONTDUMP);

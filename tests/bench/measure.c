@@ -162,23 +162,39 @@ static bool collect(struct measure *m, int ms)
 	return true;
 }
 
+/* A mapping of the program's: where it ends and what of it is private. */
+struct mapping {
+	unsigned long end, private_kib;
+	bool guest;
+};
+
+/*
+ * The guest's memory may be several mappings, one after the other: what ends
+ * where a large one starts belongs to it.
+ */
 static void report_smaps(const struct measure *m)
 {
-	unsigned long kib, sum = 0;
-	bool guest = false;
+	unsigned long kib, start, end, sum = 0;
+	struct mapping last = {0};
 	char line[256];
 	FILE *f;
 
 	snprintf(line, sizeof(line), "/proc/%d/smaps", (int)m->child);
 	f = fopen(line, "re");
 	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Size: %lu", &kib) == 1)
-			guest = kib >= m->smaps_mib << 10;
-		else if (!guest &&
-			 (sscanf(line, "Private_Clean: %lu", &kib) == 1 ||
-			  sscanf(line, "Private_Dirty: %lu", &kib) == 1))
-			sum += kib;
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
+			bool guest = end - start >= m->smaps_mib << 20;
+
+			if (!last.guest && !(guest && last.end == start))
+				sum += last.private_kib;
+			last = (struct mapping){.end = end, .guest = guest};
+		} else if (sscanf(line, "Private_Clean: %lu", &kib) == 1 ||
+			   sscanf(line, "Private_Dirty: %lu", &kib) == 1) {
+			last.private_kib += kib;
+		}
 	}
+	if (!last.guest)
+		sum += last.private_kib;
 	if (f)
 		fclose(f);
 	printf("private_kib=%lu ", sum);
