@@ -2,12 +2,16 @@
 /*
  * The interpreter on any code, registers, page tables and RAM: no access
  * outside the guest's RAM, an end within the budget, and the same result
- * whether it runs in one go, with its caches, or an instruction at a time.
+ * whether it runs in one go, with its caches, or an instruction at a time. And
+ * with page tables of user mode anywhere: no write to them, and no effect of
+ * finding out what would be written.
  *
  * Input: 8 control bytes, 16 registers and 16 page table entries of 8 bytes,
  * then the code and what follows it in memory.
  */
 #include "tests/interp.h"
+
+#include "vmm/shadow.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -83,9 +87,64 @@ static void twice(struct iguest *g, struct iguest *slow)
 	      0);
 }
 
+/* What KVM would write to a page table, where that is known. */
+static void write_held(struct iguest *g, struct shadow *shadow)
+{
+	struct interp_write held = *interp_held(g->in);
+	uint64_t old;
+
+	if (held.gpa == UINT64_MAX)
+		return;
+	check(mem_at(&g->mem, held.gpa, 1) != NULL);
+	held.bytes += held.gpa & 7;
+	held.gpa &= ~UINT64_C(7);
+	old = shadow_entry(shadow, held.gpa);
+	if (held.known) {
+		shadow_writing(shadow, held.gpa, held.value);
+		check(mem_write(&g->mem, held.gpa, &held.value, 8) == 0);
+	}
+	shadow_written(shadow, held.gpa, held.bytes, old);
+}
+
+/* COPY: room for one of the RAM. */
+static void with_tables(struct iguest *g, struct shadow *shadow, uint8_t *copy,
+			const struct head *head)
+{
+	struct kvm_regs before;
+
+	memset(shadow->level, 0, IG_BYTES / 4096);
+	shadow_enter(shadow, IG_RAM + (head->control[4] & 15) * 4096u,
+		     head->control[4] & 0x10 ? 5 : 4);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t done = ig_run(g, head->control[5]);
+
+		/* Up to 64 more, as one repeated. */
+		check(done <= head->control[5] + 64u);
+		before = g->regs;
+		memcpy(copy, g->ram + IG_RAM, IG_PAGES * 4096);
+		check(ig_run(g, 0) == 0);
+		check(memcmp(&before, &g->regs, sizeof(before)) == 0);
+		if (!(head->control[0] & 1))
+			check(memcmp(copy, g->ram + IG_RAM, IG_PAGES * 4096) ==
+			      0);
+		write_held(g, shadow);
+	}
+}
+
+static void init_with_tables(struct iguest *g, struct shadow *shadow)
+{
+	check(ig_init(g));
+	interp_free(g->in);
+	check(shadow_init(shadow, &g->mem) == 0);
+	g->in = interp_new(&g->mem, shadow);
+	check(g->in != NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-	static struct iguest guest[2]; /* kept: large to make anew */
+	static struct iguest guest[2], tables; /* kept: large to make anew */
+	static struct shadow shadow;
+	static uint8_t copy[IG_PAGES * 4096];
 	struct head head = {0};
 	size_t n = min_u64(bytes, sizeof(head));
 
@@ -93,8 +152,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		if (!guest[i].in)
 			check(ig_init(&guest[i]));
 	}
+	if (!tables.in)
+		init_with_tables(&tables, &shadow);
 	if (n > 0)
 		memcpy(&head, data, n);
+	if (head.control[0] & 0x10) {
+		set_up(&tables, &head, data + n, bytes - n);
+		with_tables(&tables, &shadow, copy, &head);
+		return 0;
+	}
 	for (unsigned i = 0; i < ARRAY_LEN(guest); i++)
 		set_up(&guest[i], &head, data + n, bytes - n);
 	if (head.control[0] & 1)
