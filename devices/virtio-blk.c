@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -32,6 +33,11 @@
 #define BLK_BATCH_BYTES (512 * KIB)
 /* After so many requests others get at the lock. */
 #define BLK_ROUND 1024
+
+/* See adapt(): how many kicks show that waiting is of use, and of none. */
+#define BLK_TRIES       2
+#define BLK_BACKOFF     64
+#define BLK_BACKOFF_MAX 4096
 
 /* So much in one request takes block.c a moment at worst. */
 #define BLK_MAX_DISCARD_SECTORS (UINT32_C(1) << 22)
@@ -61,6 +67,9 @@ struct blk {
 	struct blk_request *free;
 	bool stopping;
 	bool durable; /* the driver does not flush: 5.2.6.2 */
+	/* Of the thread's scheduling: see adapt(). */
+	bool patient;
+	unsigned kicks_left, backoff;
 	char serial[VIRTIO_BLK_ID_BYTES];
 };
 
@@ -286,32 +295,67 @@ static unsigned do_batch(struct blk *k)
 
 /*
  * Until the queue is empty and kicks are on, or nothing is free: then
- * completions go on here.
+ * completions go on here. How many requests the first batch had.
  */
-static void work(struct blk *k)
+static unsigned work(struct blk *k)
 {
 	struct virtio_dev *d = k->d;
 	struct vq *vq = &d->vq[0];
-	unsigned done = 0, n;
+	unsigned done = 0, first = 0, n;
 
 	do {
 		vq_disable_kicks(vq);
 		while (d->running && (n = do_batch(k)) > 0) {
+			first = first ? first : n;
 			done += n;
 			if (done < BLK_ROUND)
 				continue;
 			loop_signal(d->kick[0].source.fd);
-			return;
+			return first;
 		}
 		if (!d->running || !k->free)
-			return;
+			return first;
 	} while (vq_enable_kicks(vq));
+	return first;
+}
+
+/*
+ * Where a vCPU and this thread share a CPU, the kick of a first request makes
+ * the host run this thread before the driver can add its second: a switch, an
+ * interrupt and a kick for each request of a deep queue. A thread of
+ * SCHED_BATCH does not take the CPU from the vCPU when it wakes. It gets it
+ * when the guest has nothing more to add and halts; meanwhile requests are
+ * added without kicks (2.7.10). But a guest that goes on computing makes it
+ * wait for a time slice: so patience ends when it gains no second request, and
+ * is tried again ever more seldom. On a CPU of its own neither makes a
+ * difference.
+ */
+static void adapt(struct blk *k, unsigned found)
+{
+	const struct sched_param param = {0};
+
+	if (k->patient && found > 1) {
+		k->kicks_left = BLK_TRIES;
+		k->backoff = BLK_BACKOFF;
+		return;
+	}
+	if (k->kicks_left > 0 && --k->kicks_left > 0)
+		return;
+	k->patient = !k->patient;
+	k->kicks_left = k->patient ? BLK_TRIES : k->backoff;
+	if (!k->patient)
+		k->backoff = (unsigned)min_u64(k->backoff * 2, BLK_BACKOFF_MAX);
+	/* Refused, it costs time and nothing else. */
+	(void)sched_setscheduler(0, k->patient ? SCHED_BATCH : SCHED_OTHER,
+				 &param);
 }
 
 static void blk_kick(struct virtio_dev *d, unsigned q)
 {
+	struct blk *k = d->state;
+
 	(void)q;
-	work(d->state);
+	adapt(k, work(k));
 }
 
 static void blk_event(struct loop_source *source, uint32_t events)
@@ -402,6 +446,7 @@ static int blk_open(struct virtio_dev *d, const struct config_device *cfg)
 	int r;
 
 	k->d = d;
+	k->backoff = BLK_BACKOFF;
 	if (id && strlen(id) > sizeof(k->serial))
 		return log_ret(-EINVAL,
 			       "disk '%s': id '%s' is longer than %zu bytes",

@@ -66,6 +66,7 @@ static const uint32_t allowed[] = {
 	SYS_nanosleep,
 	SYS_restart_syscall,
 	SYS_sched_yield,
+	SYS_sched_setscheduler,
 	/* memory, within the limits of argument_rules */
 	SYS_brk,
 	SYS_munmap,
