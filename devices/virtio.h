@@ -35,6 +35,8 @@ struct virtio_ops {
 	uint64_t features;  /* besides VERSION_1, EVENT_IDX, INDIRECT_DESC */
 	size_t state_size;  /* of the private state, zeroed at birth */
 	bool own_thread;    /* kicks and fds run on a thread of their own */
+	/* Beyond what every VM may call: see vmm/sandbox.h. May be NULL. */
+	const uint32_t *syscalls;
 
 	/*
 	 * Opens files and taps, adjusts d->features, fills d->config and

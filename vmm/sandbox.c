@@ -9,6 +9,7 @@
 #include "vmm/log.h"
 #include "vmm/util.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
@@ -18,17 +19,22 @@
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define MORE_MAX 256 /* calls in all lists of devices together */
+
 /*
  * What the event loops, the devices, the vCPUs and the C library use while a
- * guest runs. No open, no socket, no exec, no fork, no ptrace.
+ * guest runs. No open, no socket, no exec, no fork, no ptrace: a device that
+ * needs one of those says so in its virtio_ops.
  */
 static const uint32_t allowed[] = {
 	/* vCPUs and devices */
@@ -154,6 +160,12 @@ static const struct sock_filter argument_rules[] = {
 	/* Restoring or naming a thread opens /proc: refused, not fatal. */
 	SKIP_UNLESS(SYS_openat, 1),
 	RETURN(SECCOMP_RET_ERRNO | EACCES),
+	/* Unix sockets if a device asks for them; others never. */
+	SKIP_UNLESS(SYS_socket, 4),
+	LOAD_ARG(0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 1, 0),
+	RETURN(SECCOMP_RET_TRAP),
+	LOAD(nr),
 };
 
 static unsigned allow_each(struct sock_filter *code, unsigned n,
@@ -166,24 +178,65 @@ static unsigned allow_each(struct sock_filter *code, unsigned n,
 	return n;
 }
 
-static int install_filter(void)
+/* What the devices need, once each list: two disks have the same one. */
+static unsigned allow_more(struct sock_filter *code, unsigned n,
+			   const uint32_t *const *lists, unsigned nlists)
 {
-	struct sock_filter code[ARRAY_LEN(head) + ARRAY_LEN(argument_rules) +
-				2 * ARRAY_LEN(ioctls) + 2 * ARRAY_LEN(allowed) +
-				2];
-	struct sock_fprog program = {.filter = code};
+	unsigned left = MORE_MAX;
+
+	for (unsigned i = 0; i < nlists; i++) {
+		unsigned count = 0, before = 0;
+
+		while (before < i && lists[before] != lists[i])
+			before++;
+		if (!lists[i] || before < i)
+			continue;
+		while (lists[i][count] != SANDBOX_END)
+			count++;
+		assert(count <= left);
+		left -= count;
+		n = allow_each(code, n, lists[i], count);
+	}
+	return n;
+}
+
+/* FIRST precedes the rules about arguments, LISTS come after them. */
+static unsigned build_filter(struct sock_filter *code, const uint32_t *first,
+			     const uint32_t *const *lists, unsigned nlists)
+{
 	unsigned n = ARRAY_LEN(head);
 
 	memcpy(code, head, sizeof(head));
 	n = allow_each(code, n, ioctls, ARRAY_LEN(ioctls));
 	code[n++] = (struct sock_filter)RETURN(SECCOMP_RET_TRAP);
 	n = allow_each(code, n, allowed, ARRAY_LEN(allowed));
+	n = allow_more(code, n, &first, 1);
 	memcpy(&code[n], argument_rules, sizeof(argument_rules));
 	n += ARRAY_LEN(argument_rules);
+	n = allow_more(code, n, lists, nlists);
 	code[n++] = (struct sock_filter)RETURN(SECCOMP_RET_TRAP);
-	program.len = (unsigned short)n;
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-		    SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
+	return n;
+}
+
+#define FILTER_MAX                                                             \
+	(ARRAY_LEN(head) + ARRAY_LEN(argument_rules) + 2 * ARRAY_LEN(ioctls) + \
+	 2 * ARRAY_LEN(allowed) + 4 * MORE_MAX + 2)
+
+static int install_filter(const uint32_t *first, const uint32_t *const *lists,
+			  unsigned nlists, bool all_threads)
+{
+	struct sock_filter code[FILTER_MAX];
+	struct sock_fprog program = {.filter = code};
+	long r;
+
+	program.len = (unsigned short)build_filter(code, first, lists, nlists);
+	errno = 0;
+	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		    all_threads ? SECCOMP_FILTER_FLAG_TSYNC : 0, &program);
+	/* A thread that confined itself; vm.c has no others that did not. */
+	if (r > 0)
+		r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+	if (r != 0)
 		return log_ret(errno ? -errno : -EBUSY,
 			       "sandbox: seccomp: %s: --no-sandbox runs "
 			       "without it",
@@ -191,22 +244,37 @@ static int install_filter(void)
 	return 0;
 }
 
-static int drop_capabilities(void)
+static int keep_capabilities(uint64_t keep)
 {
 	struct __user_cap_header_struct header = {
 		.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[2] = {0};
+	struct __user_cap_data_struct data[2] = {0};
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-	    syscall(SYS_capset, &header, none) < 0)
+	    syscall(SYS_capget, &header, data) < 0)
+		return log_ret(-errno, "sandbox: capabilities: %s",
+			       strerror(errno));
+	for (unsigned i = 0; i < 2; i++) {
+		data[i].permitted &= (uint32_t)(keep >> 32 * i);
+		data[i].effective = data[i].permitted;
+		data[i].inheritable = 0;
+	}
+	if (syscall(SYS_capset, &header, data) < 0)
 		return log_ret(-errno, "sandbox: drop capabilities: %s",
 			       strerror(errno));
 	return 0;
 }
 
-int sandbox_enter(void)
+int sandbox_enter(const uint32_t *const *lists, unsigned nlists)
 {
-	int r = drop_capabilities();
+	int r = keep_capabilities(0);
 
-	return r < 0 ? r : install_filter();
+	return r < 0 ? r : install_filter(NULL, lists, nlists, true);
+}
+
+int sandbox_enter_thread(const uint32_t *list, uint64_t capabilities)
+{
+	int r = keep_capabilities(capabilities);
+
+	return r < 0 ? r : install_filter(list, NULL, 0, false);
 }

@@ -661,6 +661,15 @@ static void report(struct vm *vm)
 		assist_log(vm->assist);
 }
 
+static int enter_sandbox(struct vm *vm)
+{
+	const uint32_t *lists[MACHINE_VIRTIO_MAX];
+
+	for (unsigned i = 0; i < vm->nvirtio; i++)
+		lists[i] = vm->virtio[i]->ops->syscalls;
+	return sandbox_enter(lists, vm->nvirtio);
+}
+
 int vm_run(struct vm *vm)
 {
 	int status = VM_EXIT_HOST;
@@ -669,7 +678,7 @@ int vm_run(struct vm *vm)
 	if (vm->has_terminal)
 		r = terminal_start(&vm->terminal);
 	if (r == 0 && vm->cfg->sandbox)
-		r = sandbox_enter();
+		r = enter_sandbox(vm);
 	util_drop_code();
 	log_debug("first KVM_RUN after %llu us",
 		  (unsigned long long)(util_now_ns() - vm->born_ns) / 1000);

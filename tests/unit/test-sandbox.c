@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,8 +20,8 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-/* Runs FN in a sandboxed child: its wait status. */
-static int sandboxed(void (*fn)(void))
+/* Runs FN in a child whose sandbox has LIST besides: its wait status. */
+static int sandboxed(void (*fn)(void), const uint32_t *list)
 {
 	pid_t child = fork();
 	int status;
@@ -28,7 +29,7 @@ static int sandboxed(void (*fn)(void))
 	assert_true(child >= 0);
 	if (child == 0) {
 		signal(SIGSYS, SIG_DFL); /* cmocka catches it */
-		if (sandbox_enter() < 0)
+		if (sandbox_enter(&list, 1) < 0)
 			_exit(99);
 		fn();
 		_exit(0);
@@ -60,6 +61,12 @@ static void do_socket(void)
 	(void)socket(AF_INET, SOCK_STREAM, 0);
 }
 
+static void do_unix_socket(void)
+{
+	if (socket(AF_UNIX, SOCK_STREAM, 0) < 0)
+		_exit(1);
+}
+
 static void do_fork(void)
 {
 	(void)fork();
@@ -83,7 +90,7 @@ static void do_type_into_terminal(void)
 
 static void test_allowed(void **state)
 {
-	int status = sandboxed(do_allowed);
+	int status = sandboxed(do_allowed, NULL);
 
 	(void)state;
 	assert_true(WIFEXITED(status));
@@ -92,17 +99,33 @@ static void test_allowed(void **state)
 
 static void test_forbidden(void **state)
 {
-	void (*const forbidden[])(void) = {do_socket, do_fork, do_exec,
-					   do_executable_memory,
-					   do_type_into_terminal};
+	void (*const forbidden[])(void) = {
+		do_socket, do_unix_socket,       do_fork,
+		do_exec,   do_executable_memory, do_type_into_terminal};
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(forbidden) / sizeof(*forbidden); i++) {
-		int status = sandboxed(forbidden[i]);
+		int status = sandboxed(forbidden[i], NULL);
 
 		assert_true(WIFSIGNALED(status));
 		assert_int_equal(WTERMSIG(status), SIGSYS);
 	}
+}
+
+/* What a device may do besides; sockets of the network never. */
+static void test_lists(void **state)
+{
+	static const uint32_t list[] = {SYS_socket, SYS_shutdown, SANDBOX_END};
+	int status = sandboxed(do_unix_socket, list);
+
+	(void)state;
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	status = sandboxed(do_socket, list);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSYS);
+	status = sandboxed(do_fork, list);
+	assert_true(WIFSIGNALED(status));
 }
 
 int main(void)
@@ -110,6 +133,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_forbidden),
+		cmocka_unit_test(test_lists),
 	};
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
