@@ -13,6 +13,8 @@
 static const struct command commands[] = {
 	{"boot", cmd_boot, "boot a guest from a kernel image"},
 	{"check", cmd_check, "say what this host's KVM can do, and what to do"},
+	{"images", cmd_images, "list the images that were unpacked"},
+	{"rmi", cmd_rmi, "remove images"},
 	{"help", cmd_help, "explain a command: bulkhead help boot"},
 	{"version", cmd_version, "print the version"},
 	{NULL, NULL, NULL},

@@ -19,6 +19,8 @@ const struct command *command_find(const char *name);
 int cmd_boot(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_help(int argc, char **argv);
+int cmd_images(int argc, char **argv);
+int cmd_rmi(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 /* The short help of `bulkhead` itself; to standard error if STATUS is not 0. */

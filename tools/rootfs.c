@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the user names as a root file system: a directory as it is, or an image,
+ * which is looked up in the store and unpacked when it is not there.
+ */
+#include "tools/rootfs.h"
+
+#include "tools/rootfs-parts.h"
+
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+
+/* Without O_NONBLOCK a FIFO would wait for a writer. */
+#define OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+/* Where a tar archive says what it is. */
+#define TAR_MAGIC_AT 257
+
+/* What the user asked for, taken apart. */
+struct request {
+	const char *what;
+	char *path;       /* of the file or directory */
+	const char *name; /* after the colon, in WHAT; or NULL */
+	int fd;           /* of it */
+	struct stat st;
+	const struct rootfs_options *options;
+	uint64_t max_bytes, max_files;
+};
+
+void rootfs_close(struct rootfs *rootfs)
+{
+	free(rootfs->path);
+	free(rootfs->name);
+	free(rootfs->digest);
+	config_done(&rootfs->config);
+	util_close(&rootfs->hold);
+	*rootfs = (struct rootfs){.hold = -1};
+}
+
+static int no_memory(const char *what)
+{
+	return log_ret(-ENOMEM, "'%s': no memory", what);
+}
+
+/* A copy without what a terminal could take for a command. */
+static char *printable(const char *text)
+{
+	char *copy = strdup(text);
+
+	for (char *p = copy; p && *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+	return copy;
+}
+
+/* ---- images */
+
+/*
+ * Fills in RET from a stored image and what META knows of it, both of which are
+ * emptied. FALLBACK: what it is called when it has no name.
+ */
+static int finish(const struct store *store, struct stored *image,
+		  struct meta *meta, const char *fallback, struct rootfs *ret)
+{
+	struct rootfs rootfs = {
+		.owner_xattr = store->owner_xattr,
+		.hold = image->hold,
+		.config = meta->config,
+	};
+
+	memset(&meta->config, 0, sizeof(meta->config));
+	image->hold = -1;
+	rootfs.name = printable(meta->name ? meta->name : fallback);
+	if (asprintf(&rootfs.path, "%s/%s/tree", store->path, image->id) < 0)
+		rootfs.path = NULL;
+	if (asprintf(&rootfs.digest, "sha256:%s", image->id) < 0)
+		rootfs.digest = NULL;
+	if (!rootfs.path || !rootfs.digest || !rootfs.name) {
+		rootfs_close(&rootfs);
+		return no_memory(fallback);
+	}
+	*ret = rootfs;
+	return 0;
+}
+
+/* An image that is in the store: all that is known is there. */
+static int finish_stored(const struct store *store, struct stored *image,
+			 const char *fallback, struct rootfs *ret)
+{
+	struct meta meta = {0};
+	int r = stored_read(store, image, &meta.config, &meta.name);
+
+	if (r == 0)
+		r = finish(store, image, &meta, fallback, ret);
+	meta_done(&meta);
+	stored_close(image);
+	return r;
+}
+
+/* The limits, and no more than the disk has: some is left for the others. */
+static int make_budget(const struct request *rq, const struct store *store,
+		       struct budget *ret)
+{
+	struct statvfs fs;
+	uint64_t left;
+
+	if (fstatvfs(store->dir, &fs) < 0)
+		return log_ret(-errno, "image store '%s': %s", store->path,
+			       strerror(errno));
+	left = (uint64_t)fs.f_bavail * fs.f_frsize;
+	left -= min_u64(left / 20, GIB);
+	*ret = (struct budget){
+		.bytes = min_u64(rq->max_bytes, left),
+		.files = rq->max_files,
+		.disk = left < rq->max_bytes,
+	};
+	ret->max_bytes = ret->bytes;
+	return 0;
+}
+
+static int fill(const struct request *rq, const struct source *src,
+		struct store *store, const struct meta *meta,
+		struct stored *image)
+{
+	struct unpacked unpacked = {0};
+	struct budget budget;
+	uint64_t start = util_now_ns();
+	autofd int tree = -1;
+	int r = make_budget(rq, store, &budget);
+
+	if (r < 0)
+		return r;
+	if (mkdirat(image->dir, "tree", 0700) == 0)
+		tree = openat(image->dir, "tree",
+			      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (tree < 0)
+		return log_ret(-errno, "image store '%s': %s", store->path,
+			       strerror(errno));
+	log_info("image '%s': unpacking %u layers", src->path, meta->nlayers);
+	r = unpack(src, meta, tree, store->owner_xattr, &budget, &unpacked);
+	if (r == 0)
+		r = store_commit(store, image, meta, &unpacked);
+	if (r == 0)
+		log_info("image '%s': %" PRIu64 " MiB, %" PRIu64
+			 " files in %" PRIu64 " ms",
+			 src->path, unpacked.bytes / MIB, unpacked.files,
+			 (util_now_ns() - start) / 1000000);
+	return r;
+}
+
+/* An image from outside, which is in the store now or later. */
+static int open_source(const struct request *rq, const struct source *src,
+		       struct store *store, const char *key, struct rootfs *ret)
+{
+	struct stored image;
+	struct meta meta;
+	bool new;
+	int r = meta_read(src, rq->name, &meta);
+
+	if (r < 0)
+		return r;
+	r = store_enter(store, meta.digest, &image, &new);
+	if (r < 0) {
+		meta_done(&meta);
+		return r;
+	}
+	if (new) {
+		r = fill(rq, src, store, &meta, &image);
+		if (r < 0)
+			store_abort(store, &image);
+	}
+	if (r == 0 && meta.name)
+		r = store_name(store, &image, meta.name);
+	if (r == 0 && key)
+		store_remember(store, &image, key);
+	if (r == 0)
+		r = finish(store, &image, &meta, rq->what, ret);
+	stored_close(&image);
+	meta_done(&meta);
+	return r;
+}
+
+/* ---- archives */
+
+/*
+ * What an archive is known by without reading it all. A file that was changed
+ * just now may change again within the same tick of the clock: no key.
+ */
+static bool archive_key(const struct request *rq, char ret_key[SHA256_HEX])
+{
+	const struct stat *st = &rq->st;
+	autofree char *text = NULL;
+	int len;
+
+	if (time(NULL) - st->st_ctim.tv_sec < 2)
+		return false;
+	len = asprintf(&text, "%ju:%ju:%ju:%jd.%09ld:%jd.%09ld:%s",
+		       (uintmax_t)st->st_dev, (uintmax_t)st->st_ino,
+		       (uintmax_t)st->st_size, (intmax_t)st->st_mtim.tv_sec,
+		       st->st_mtim.tv_nsec, (intmax_t)st->st_ctim.tv_sec,
+		       st->st_ctim.tv_nsec, rq->name ? rq->name : "");
+	if (len < 0) {
+		text = NULL;
+		return false;
+	}
+	sha256_hex(text, (size_t)len, ret_key);
+	return true;
+}
+
+/* A gzip'd archive has no places to read from: a copy without name has. */
+static int inflate_archive(const struct request *rq, const struct store *store,
+			   int *ret_fd)
+{
+	const struct blob blob = {
+		.fd = rq->fd,
+		.bytes = (uint64_t)rq->st.st_size,
+	};
+	autofree char *buf = malloc(TREE_BUF_BYTES);
+	autofd int out =
+		openat(store->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	struct stream *stream;
+	struct budget budget;
+	ssize_t n;
+	int r = make_budget(rq, store, &budget);
+
+	if (r < 0)
+		return r;
+	if (out < 0)
+		return log_ret(-errno, "image store '%s': temporary file: %s",
+			       store->path, strerror(errno));
+	stream = buf ? stream_open(rq->path, &blob, &budget) : NULL;
+	if (!stream)
+		return no_memory(rq->path);
+	while ((n = stream_read(stream, buf, TREE_BUF_BYTES)) > 0) {
+		r = util_write_all(out, buf, (size_t)n);
+		if (r < 0) {
+			n = log_ret(r, "image store '%s': temporary file: %s",
+				    store->path, strerror(-r));
+			break;
+		}
+	}
+	stream_close(stream);
+	if (n < 0)
+		return (int)n;
+	*ret_fd = take_fd(&out);
+	return 0;
+}
+
+static int open_image(struct request *rq, struct store *store, bool gzip,
+		      struct rootfs *ret)
+{
+	char key[SHA256_HEX];
+	const bool has_key = gzip && archive_key(rq, key);
+	struct stored image;
+	struct source src;
+	int fd = -1, r;
+
+	if (has_key && store_recall(store, key, &image) == 0)
+		return finish_stored(store, &image, rq->what, ret);
+	if (gzip) {
+		r = inflate_archive(rq, store, &fd);
+		if (r < 0)
+			return r;
+	} else {
+		fd = take_fd(&rq->fd);
+	}
+	r = source_open(&src, rq->path, fd);
+	if (r == 0)
+		r = open_source(rq, &src, store, has_key ? key : NULL, ret);
+	source_close(&src);
+	return r;
+}
+
+/* ---- what is there */
+
+/* Of the path's start that exists, the rest after a colon is a name. */
+static int split(struct request *rq)
+{
+	const char *colon = rq->what;
+
+	rq->path = strdup(rq->what);
+	if (!rq->path)
+		return -ENOMEM;
+	rq->fd = open(rq->path, OPEN_FLAGS);
+	while (rq->fd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+		colon = strchr(colon, ':');
+		if (!colon)
+			return -ENOENT;
+		memcpy(rq->path, rq->what, strlen(rq->what) + 1);
+		rq->path[colon++ - rq->what] = '\0';
+		rq->name = colon;
+		rq->fd = open(rq->path, OPEN_FLAGS);
+	}
+	return rq->fd < 0 || fstat(rq->fd, &rq->st) < 0 ? -errno : 0;
+}
+
+static int open_directory(const struct request *rq, struct rootfs *ret)
+{
+	struct rootfs rootfs = {.hold = -1};
+
+	if (rq->name)
+		return log_ret(-EINVAL,
+			       "'%s': '%s' is no OCI layout, there is no '%s' "
+			       "in it",
+			       rq->what, rq->path, rq->name);
+	rootfs.path = realpath(rq->path, NULL);
+	rootfs.name = printable(rq->what);
+	if (!rootfs.path || !rootfs.name || !config_empty(&rootfs.config)) {
+		rootfs_close(&rootfs);
+		return no_memory(rq->what);
+	}
+	*ret = rootfs;
+	return 0;
+}
+
+/* By name or digest. */
+static int open_stored(const struct request *rq, struct rootfs *ret)
+{
+	struct stored image;
+	struct store store;
+	int r = -ENOENT;
+
+	/* What looks like a path is meant as one. */
+	if (rq->what[0] != '/' && rq->what[0] != '.') {
+		r = store_open(&store, rq->options->store, false);
+		if (r == 0) {
+			r = store_find(&store, rq->what, &image);
+			if (r == 0)
+				r = finish_stored(&store, &image, rq->what,
+						  ret);
+			store_close(&store);
+		}
+	}
+	if (r == -ENOENT)
+		return log_ret(r,
+			       "'%s': neither a directory, an OCI layout or an "
+			       "archive, nor an image in the store (see "
+			       "bulkhead images)",
+			       rq->what);
+	return r;
+}
+
+/* What kind of archive it is: -EINVAL, logged, when it is none. */
+static int look_at(const struct request *rq, bool *ret_gzip)
+{
+	static const uint8_t gzip[2] = {0x1f, 0x8b};
+	uint8_t head[TAR_MAGIC_AT + 5] = {0};
+	const size_t len = min_u64((uint64_t)rq->st.st_size, sizeof(head));
+
+	if (!S_ISREG(rq->st.st_mode))
+		return log_ret(-EINVAL, "'%s': neither a directory nor a file",
+			       rq->path);
+	*ret_gzip = util_read_at(rq->fd, head, len, 0) == 0 &&
+		    memcmp(head, gzip, sizeof(gzip)) == 0;
+	if (!*ret_gzip && memcmp(head + TAR_MAGIC_AT, "ustar", 5) != 0)
+		return log_ret(-EINVAL,
+			       "'%s': not an image: neither a tar archive nor "
+			       "a gzip'd one",
+			       rq->path);
+	return 0;
+}
+
+static int open_file(struct request *rq, struct rootfs *ret)
+{
+	const bool is_dir = S_ISDIR(rq->st.st_mode);
+	bool gzip = false;
+	struct store store;
+	int r;
+
+	if (is_dir && faccessat(rq->fd, "oci-layout", F_OK, 0) < 0)
+		return open_directory(rq, ret);
+	r = is_dir ? 0 : look_at(rq, &gzip);
+	if (r == 0)
+		r = store_open(&store, rq->options->store, true);
+	if (r < 0)
+		return r;
+	r = open_image(rq, &store, gzip, ret);
+	store_close(&store);
+	return r;
+}
+
+int rootfs_open(const char *what, const struct rootfs_options *options,
+		struct rootfs *ret)
+{
+	struct request rq = {
+		.what = what,
+		.fd = -1,
+		.options = options,
+		.max_bytes = options->max_bytes ? options->max_bytes
+						: ROOTFS_MAX_BYTES,
+		.max_files = options->max_files ? options->max_files
+						: ROOTFS_MAX_FILES,
+	};
+	int r = split(&rq);
+
+	if (r == 0)
+		r = open_file(&rq, ret);
+	else if (r == -ENOENT || r == -ENOTDIR)
+		r = open_stored(&rq, ret);
+	else
+		log_error("'%s': %s", what, strerror(-r));
+	free(rq.path);
+	util_close(&rq.fd);
+	return r;
+}
