@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <asm/kvm_para.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,8 @@ struct assist_cpu {
 	bool stepping;         /* KVM comes back after one instruction */
 	bool completing; /* KVM has an access to finish before anything else */
 	bool halted;     /* and nothing that KVM did since is known */
+	uint64_t
+		features_rip; /* of a CPUID that hide_features() is for, or 0 */
 	/* What KVM is writing to a page table; gpa UINT64_MAX: nothing. */
 	struct interp_write held;
 	uint64_t held_old;
@@ -470,7 +473,7 @@ static bool interpretable(const struct kvm_sync_regs *s)
 }
 
 /* The instruction that KVM is left with. */
-enum last { LAST_OTHER, LAST_HALT, LAST_TO_USER };
+enum last { LAST_OTHER, LAST_HALT, LAST_TO_USER, LAST_FEATURES };
 
 /*
  * KVM does not stop after IRET and SYSRET, but goes on in user mode until the
@@ -492,6 +495,9 @@ static enum last last_of(const struct assist *assist,
 	}
 	if (code[0] == 0xf4)
 		return LAST_HALT;
+	if (code[0] == 0x0f && code[1] == 0xa2 &&
+	    (uint32_t)s->regs.rax == KVM_CPUID_FEATURES)
+		return LAST_FEATURES;
 	if (code[at] == 0x66) {
 		operand = 2;
 		at++;
@@ -578,6 +584,30 @@ static void begin_held(struct assist *assist, struct assist_cpu *cpu)
 		shadow_writing(&assist->shadow, held->gpa, held->value);
 }
 
+/*
+ * KVM's paravirtual features that a guest uses by hypercalls are not for a
+ * guest that is interpreted: KVM's emulator rewrites each hypercall instruction
+ * to the host's own in place, which ends in a page fault on text that is
+ * read-only and in the same again where it is not; and a TLB flush left to KVM
+ * would not be noticed here. On other hosts they stay, so this is not in
+ * cpuid.c: when it fills its table the host's kind is not known yet.
+ */
+static void hide_features(struct assist_cpu *cpu, struct kvm_run *run)
+{
+	const uint64_t by_hypercall = 1u << KVM_FEATURE_PV_UNHALT |
+				      1u << KVM_FEATURE_PV_TLB_FLUSH |
+				      1u << KVM_FEATURE_PV_SEND_IPI |
+				      1u << KVM_FEATURE_PV_SCHED_YIELD;
+	struct kvm_regs *regs = &run->s.regs.regs;
+
+	/* Not if an interrupt came first: then CPUID is still to be done. */
+	if (regs->rip == cpu->features_rip + 2) {
+		regs->rax &= ~by_hypercall;
+		run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+	}
+	cpu->features_rip = 0;
+}
+
 /* Kernel code, as far as it goes; how KVM is to go on. 0 or -errno. */
 static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 {
@@ -604,6 +634,9 @@ static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 	case LAST_TO_USER:
 		enter_user(assist, &s->sregs);
 		break;
+	case LAST_FEATURES:
+		cpu->features_rip = s->regs.rip;
+		break;
 	case LAST_OTHER:
 		break;
 	}
@@ -622,6 +655,8 @@ int assist_before_run(struct assist *assist, struct vcpu *vcpu)
 	if (r < 0)
 		return r;
 	end_held(assist, cpu);
+	if (cpu->features_rip)
+		hide_features(cpu, vcpu->run);
 	if (cpu->halted) {
 		r = still_halted(vcpu);
 		if (r != 0)

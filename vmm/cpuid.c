@@ -10,7 +10,6 @@
 #include "vmm/util.h"
 #include "vmm/vcpu.h"
 
-#include <asm/kvm_para.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
@@ -94,16 +93,6 @@ static void complete(struct kvm_cpuid_entry2 *e, const struct topology *t)
 	case 0xb:
 	case 0x1f:
 		leaf_topology(e, t);
-		break;
-	case KVM_CPUID_FEATURES:
-		/*
-		 * Nothing that leaves a TLB flush or an IPI to KVM while a vCPU
-		 * is out of it: the interpreter (interp.h) would not notice.
-		 */
-		e->eax &= ~(1u << KVM_FEATURE_PV_UNHALT |
-			    1u << KVM_FEATURE_PV_TLB_FLUSH |
-			    1u << KVM_FEATURE_PV_SEND_IPI |
-			    1u << KVM_FEATURE_PV_SCHED_YIELD);
 		break;
 	case 0x80000001: /* no AMD performance counter extensions */
 		e->ecx &= ~(1u << 23 | 1u << 24 | 1u << 28);
