@@ -15,6 +15,8 @@ static const struct command commands[] = {
 	{"check", cmd_check, "say what this host's KVM can do, and what to do"},
 	{"images", cmd_images, "list the images that were unpacked"},
 	{"rmi", cmd_rmi, "remove images"},
+	{"logs", cmd_logs, "print what an instance's command wrote"},
+	{"ps", cmd_ps, "list instances"},
 	{"help", cmd_help, "explain a command: bulkhead help boot"},
 	{"version", cmd_version, "print the version"},
 	{NULL, NULL, NULL},

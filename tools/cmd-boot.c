@@ -257,9 +257,7 @@ static int find_kernel(struct config *cfg)
 		cfg->kernel = kernel_default();
 	if (cfg->kernel)
 		return 0;
-	log_error("no guest kernel: give --kernel FILE, or build the project's "
-		  "with '" BULKHEAD_DATADIR "/kernel/build' (in the source "
-		  "tree: ./bootstrap kernel)");
+	log_error(KERNEL_MISSING);
 	return VM_EXIT_USAGE;
 }
 

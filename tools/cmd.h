@@ -16,9 +16,17 @@ struct command {
 const struct command *command_list(void);
 const struct command *command_find(const char *name);
 
+int cmd_bench(int argc, char **argv);
 int cmd_boot(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
 int cmd_help(int argc, char **argv);
+int cmd_kill(int argc, char **argv);
+int cmd_logs(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_rm(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
 int cmd_images(int argc, char **argv);
 int cmd_rmi(int argc, char **argv);
 int cmd_version(int argc, char **argv);
@@ -45,5 +53,9 @@ int usage_getopt(const char *command, int result, char **argv,
  * cache, or the installed one. Allocated path, or NULL.
  */
 char *kernel_default(void);
+#define KERNEL_MISSING                                                         \
+	"no guest kernel: give --kernel FILE, or build the project's with '"   \
+	BULKHEAD_DATADIR "/kernel/build' (in the source tree: ./bootstrap "    \
+	"kernel)"
 
 #endif
