@@ -12,11 +12,11 @@
 
 static const struct command commands[] = {
 	{"boot", cmd_boot, "boot a guest from a kernel image"},
-	{"check", cmd_check, "say what this host's KVM can do, and what to do"},
+	{"ps", cmd_ps, "list instances"},
+	{"logs", cmd_logs, "print what an instance's command wrote"},
 	{"images", cmd_images, "list the images that were unpacked"},
 	{"rmi", cmd_rmi, "remove images"},
-	{"logs", cmd_logs, "print what an instance's command wrote"},
-	{"ps", cmd_ps, "list instances"},
+	{"check", cmd_check, "say what this host's KVM can do, and what to do"},
 	{"help", cmd_help, "explain a command: bulkhead help boot"},
 	{"version", cmd_version, "print the version"},
 	{NULL, NULL, NULL},

@@ -21,14 +21,14 @@ int cmd_boot(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_exec(int argc, char **argv);
 int cmd_help(int argc, char **argv);
+int cmd_images(int argc, char **argv);
 int cmd_kill(int argc, char **argv);
 int cmd_logs(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
+int cmd_rmi(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
-int cmd_images(int argc, char **argv);
-int cmd_rmi(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 /* The short help of `bulkhead` itself; to standard error if STATUS is not 0. */

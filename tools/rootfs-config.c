@@ -74,14 +74,14 @@ bool config_empty(struct rootfs_config *config)
 	for (unsigned i = 0; i < ARRAY_LEN(lists); i++) {
 		*lists[i] = calloc(1, sizeof(char *));
 		if (!*lists[i]) {
-			config_done(config);
+			rootfs_config_done(config);
 			return false;
 		}
 	}
 	return true;
 }
 
-void config_done(struct rootfs_config *config)
+void rootfs_config_done(struct rootfs_config *config)
 {
 	free_list(config->entrypoint);
 	free_list(config->cmd);
@@ -288,7 +288,7 @@ int config_parse(const char *path, const char *text, size_t len,
 		return log_ret(-ENOMEM, "image '%s': no memory", path);
 	r = parse(path, root, &config, ret_layers, ret_nlayers);
 	if (r < 0) {
-		config_done(&config);
+		rootfs_config_done(&config);
 		return r;
 	}
 	*ret = config;

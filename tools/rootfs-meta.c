@@ -542,6 +542,6 @@ void meta_done(struct meta *meta)
 	free(meta->layers);
 	free(meta->config_text);
 	free(meta->name);
-	config_done(&meta->config);
+	rootfs_config_done(&meta->config);
 	memset(meta, 0, sizeof(*meta));
 }

@@ -122,7 +122,7 @@ int config_parse(const char *path, const char *text, size_t len,
 		 unsigned *ret_nlayers);
 /* Empty lists. False: no memory. */
 bool config_empty(struct rootfs_config *config);
-void config_done(struct rootfs_config *config);
+void rootfs_config_done(struct rootfs_config *config);
 
 /* True for "sha256:" and 64 lower-case hexadecimal digits. */
 bool digest_valid(const char *text);

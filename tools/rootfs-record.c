@@ -142,7 +142,7 @@ int stored_read(const struct store *store, const struct stored *image,
 		return r;
 	*ret_name = name ? strdup(name) : NULL;
 	if (name && !*ret_name) {
-		config_done(ret_config);
+		rootfs_config_done(ret_config);
 		return log_ret(-ENOMEM, "image '%s': no memory", name);
 	}
 	return 0;

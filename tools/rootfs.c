@@ -41,7 +41,7 @@ void rootfs_close(struct rootfs *rootfs)
 	free(rootfs->path);
 	free(rootfs->name);
 	free(rootfs->digest);
-	config_done(&rootfs->config);
+	rootfs_config_done(&rootfs->config);
 	util_close(&rootfs->hold);
 	*rootfs = (struct rootfs){.hold = -1};
 }
