@@ -195,6 +195,31 @@ void virtio_free(struct virtio_dev *d)
 	free(d);
 }
 
+struct thread_start {
+	struct virtio_dev *dev;
+	int (*confine)(const struct virtio_ops *ops);
+};
+
+static int begin_thread(void *arg)
+{
+	const struct thread_start *start = arg;
+	struct virtio_dev *d = start->dev;
+	int r = d->ops->thread ? d->ops->thread(d) : 0;
+
+	if (r == 0 && start->confine)
+		r = start->confine(d->ops);
+	return r;
+}
+
+int virtio_start_thread(struct virtio_dev *d,
+			int (*confine)(const struct virtio_ops *ops))
+{
+	struct thread_start start = {.dev = d, .confine = confine};
+
+	return loop_start_thread_with(&d->own_loop, d->name, begin_thread,
+				      &start);
+}
+
 static void tell(struct virtio_dev *d, uint32_t interrupt)
 {
 	if (d->notify)
@@ -236,7 +261,7 @@ static bool features_fit(struct virtio_dev *d)
 static void start(struct virtio_dev *d)
 {
 	if (d->ops->own_thread && !d->own_loop.has_thread) {
-		int r = loop_start_thread(&d->own_loop, d->name);
+		int r = virtio_start_thread(d, NULL);
 
 		if (r < 0) {
 			virtio_broken(d, "cannot start its thread: %s",

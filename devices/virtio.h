@@ -37,12 +37,22 @@ struct virtio_ops {
 	bool own_thread;    /* kicks and fds run on a thread of their own */
 	/* Beyond what every VM may call: see vmm/sandbox.h. May be NULL. */
 	const uint32_t *syscalls;
+	/*
+	 * With own_thread: what of these capabilities (bits by CAP_*) the
+	 * monitor has, that thread keeps, and it alone may make the `syscalls`.
+	 */
+	uint64_t capabilities;
 
 	/*
 	 * Opens files and taps, adjusts d->features, fills d->config and
 	 * d->config_bytes. Before the guest starts. 0 or -errno (logged).
 	 */
 	int (*open)(struct virtio_dev *d, const struct config_device *cfg);
+	/*
+	 * On a thread of its own, before all else, without the lock. 0 or
+	 * -errno (logged). May be NULL.
+	 */
+	int (*thread)(struct virtio_dev *d);
 	/* Frees what open() took; accepts a half-open device. */
 	void (*close)(struct virtio_dev *d);
 	/* DRIVER_OK: d->acked is final, queues are ready. May be NULL. */
@@ -121,6 +131,12 @@ int virtio_new(const struct virtio_ops *ops, const struct config_device *cfg,
 	       unsigned index, const struct mem *mem, struct loop *loop,
 	       struct terminal *terminal, struct virtio_dev **ret_dev);
 void virtio_free(struct virtio_dev *d);
+/*
+ * Starts the thread of a device with own_thread now, not with DRIVER_OK; there
+ * CONFINE is called, after the device's own thread(). 0 or -errno (logged).
+ */
+int virtio_start_thread(struct virtio_dev *d,
+			int (*confine)(const struct virtio_ops *ops));
 
 /* ---- for transports: each takes the device's lock itself ---- */
 

@@ -49,6 +49,8 @@ static const struct boot_option options[] = {
 	 "add a disk; the first is /dev/vda"},
 	{"net", "tap=NAME[,KEY...]", BOOT_DEVICE, "net", NULL, NULL,
 	 "add a network interface; \"none\" adds none"},
+	{"share", "DIR,tag=TAG[,KEY...]", BOOT_DEVICE, "fs", NULL, NULL,
+	 "share a directory: mount -t virtiofs TAG /mnt"},
 	{"device", "TYPE[,KEY...]", BOOT_DEVICE, NULL, NULL, NULL,
 	 "add a device of any type, see --list-devices"},
 	{"no-rng", NULL, BOOT_NO_RNG, NULL, NULL, NULL,

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -133,15 +134,33 @@ void loop_stop(struct loop *loop)
 	loop_signal(loop->wake_fd);
 }
 
+/* On the starter's stack until the new thread says that it began. */
+struct thread_start {
+	struct loop *loop;
+	int (*first)(void *arg);
+	void *arg;
+	int result;
+	sem_t began;
+};
+
 static void *loop_thread(void *arg)
 {
+	struct thread_start *start = arg;
+	struct loop *loop = start->loop;
+	const int r = start->first ? start->first(start->arg) : 0;
+
+	start->result = r;
+	sem_post(&start->began);
 	/* A failing epoll_wait() is a broken process: nothing to run on. */
-	(void)loop_run(arg);
+	if (r == 0)
+		(void)loop_run(loop);
 	return NULL;
 }
 
-int loop_start_thread(struct loop *loop, const char *name)
+int loop_start_thread_with(struct loop *loop, const char *name,
+			   int (*first)(void *arg), void *arg)
 {
+	struct thread_start start = {.loop = loop, .first = first, .arg = arg};
 	pthread_attr_t attr;
 	sigset_t all, before;
 	int r;
@@ -151,12 +170,25 @@ int loop_start_thread(struct loop *loop, const char *name)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, LOOP_THREAD_STACK);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&loop->thread, &attr, loop_thread, loop);
+	sem_init(&start.began, 0, 0);
+	r = pthread_create(&loop->thread, &attr, loop_thread, &start);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
-	if (r)
-		return -r;
-	loop->has_thread = true;
-	pthread_setname_np(loop->thread, name);
-	return 0;
+	if (r == 0) {
+		pthread_setname_np(loop->thread, name);
+		while (sem_wait(&start.began) < 0)
+			; /* a signal */
+		r = -start.result;
+		if (r == 0)
+			loop->has_thread = true;
+		else
+			pthread_join(loop->thread, NULL);
+	}
+	sem_destroy(&start.began);
+	return -r;
+}
+
+int loop_start_thread(struct loop *loop, const char *name)
+{
+	return loop_start_thread_with(loop, name, NULL, NULL);
 }

@@ -49,6 +49,12 @@ void loop_stop(struct loop *loop);
 
 /* Runs the loop on a thread of its own called NAME (15 characters). */
 int loop_start_thread(struct loop *loop, const char *name);
+/*
+ * The same, but that thread calls FIRST before anything else; when that fails,
+ * so does this, and there is no thread. 0 or -errno.
+ */
+int loop_start_thread_with(struct loop *loop, const char *name,
+			   int (*first)(void *arg), void *arg);
 
 /* An eventfd, EFD_CLOEXEC | EFD_NONBLOCK. The fd or -errno. */
 int loop_eventfd(void);

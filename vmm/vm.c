@@ -661,12 +661,26 @@ static void report(struct vm *vm)
 		assist_log(vm->assist);
 }
 
+static int confine_thread(const struct virtio_ops *ops)
+{
+	return sandbox_enter_thread(ops->syscalls, ops->capabilities);
+}
+
+/* A device with privileges has a thread that keeps them, alone. */
 static int enter_sandbox(struct vm *vm)
 {
 	const uint32_t *lists[MACHINE_VIRTIO_MAX];
 
-	for (unsigned i = 0; i < vm->nvirtio; i++)
-		lists[i] = vm->virtio[i]->ops->syscalls;
+	for (unsigned i = 0; i < vm->nvirtio; i++) {
+		const struct virtio_ops *ops = vm->virtio[i]->ops;
+		int r = 0;
+
+		lists[i] = ops->capabilities ? NULL : ops->syscalls;
+		if (ops->capabilities)
+			r = virtio_start_thread(vm->virtio[i], confine_thread);
+		if (r < 0)
+			return r;
+	}
 	return sandbox_enter(lists, vm->nvirtio);
 }
 

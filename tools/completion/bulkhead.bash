@@ -4,7 +4,7 @@
 _bulkhead_boot()
 {
 	local opts='--kernel --initrd --append --entry --config --memory --cpus
-		--hugetlb --prefault --name --disk --net --device --no-rng
+		--hugetlb --prefault --name --disk --net --share --device --no-rng
 		--console --no-sandbox --assist --log-level --json
 		--dump-config --dump-dtb --list-devices --help'
 
@@ -42,6 +42,10 @@ _bulkhead_boot()
 		types=$("$1" boot --list-devices 2>/dev/null |
 			sed -n 's/^  \([a-z]*\) .*/\1/p')
 		mapfile -t COMPREPLY < <(compgen -W "$types" -- "$cur")
+		;;
+	--share)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		;;
 	--append | --cpus | --name) ;;
 	*)

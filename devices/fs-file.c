@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Open files and directories of a shared tree. Data goes between the file and
+ * the guest's memory in one system call.
+ */
+#include "devices/fs-parts.h"
+
+#include "vmm/util.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define FIRST_HANDLES 32
+
+/* One request keeps the others waiting no longer than copying this takes. */
+#define COPY_MAX (16 * MIB)
+
+/* ---- handles; number 0 is none */
+
+static int handles_grow(struct fs *fs)
+{
+	const uint32_t count = fs->nhandles ? 2 * fs->nhandles : FIRST_HANDLES;
+	struct fs_handle *handle;
+
+	handle = reallocarray(fs->handle, count, sizeof(*handle));
+	if (!handle)
+		return -ENOMEM;
+	handle[0] = (struct fs_handle){.fd = -1};
+	for (uint32_t i = count - 1; i >= fs->nhandles && i > 0; i--) {
+		handle[i] = (struct fs_handle){.fd = -1,
+					       .next_free = fs->free_handle};
+		fs->free_handle = i;
+	}
+	fs->handle = handle;
+	fs->nhandles = count;
+	return 0;
+}
+
+int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
+		  uint64_t *ret_handle)
+{
+	int r = fs->open_handles >= fs->max_handles ? -ENFILE : 0;
+	uint32_t i;
+
+	if (r == 0 && !fs->free_handle)
+		r = handles_grow(fs);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	i = fs->free_handle;
+	fs->free_handle = fs->handle[i].next_free;
+	fs->handle[i] =
+		(struct fs_handle){.inode = inode, .fd = fd, .is_dir = is_dir};
+	fs->open_handles++;
+	inode->handles++;
+	*ret_handle = i;
+	return 0;
+}
+
+struct fs_handle *fs_handle(struct fs *fs, uint64_t id,
+			    const struct fs_inode *inode, bool is_dir)
+{
+	struct fs_handle *handle;
+
+	if (id == 0 || id >= fs->nhandles)
+		return NULL;
+	handle = &fs->handle[id];
+	return inode && handle->inode == inode && handle->is_dir == is_dir
+		       ? handle
+		       : NULL;
+}
+
+void fs_release(struct fs *fs, struct fs_handle *handle)
+{
+	const uint32_t i = (uint32_t)(handle - fs->handle);
+	struct fs_inode *inode = handle->inode;
+
+	if (fs->dirbuf.owner == i)
+		fs->dirbuf.owner = 0;
+	close(handle->fd);
+	*handle = (struct fs_handle){.fd = -1, .next_free = fs->free_handle};
+	fs->free_handle = i;
+	fs->open_handles--;
+	inode->handles--;
+	fs_inode_drop(fs, inode);
+}
+
+void fs_handle_free_all(struct fs *fs)
+{
+	for (uint32_t i = 1; i < fs->nhandles; i++) {
+		if (fs->handle[i].inode)
+			fs_release(fs, &fs->handle[i]);
+	}
+}
+
+/* ---- opening */
+
+int fs_file_flags(int flags)
+{
+	/*
+	 * The guest's kernel creates and appends by itself, and its direct I/O
+	 * is direct as far as the host's page cache. Nothing here may wait, or
+	 * make a terminal the monitor's.
+	 */
+	return (flags & (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC)) | O_NONBLOCK |
+	       O_NOCTTY;
+}
+
+/* Opens again what the inode's O_PATH descriptor is of. */
+static int reopen(struct fs *fs, struct fs_inode *inode, int flags)
+{
+	const int path_fd = fs_inode_fd(fs, inode);
+	char path[FS_PATH_MAX];
+	int fd;
+
+	if (path_fd < 0)
+		return path_fd;
+	fs_path(path, path_fd, NULL);
+	do
+		fd = open(path, flags | O_CLOEXEC);
+	while (fd < 0 && (errno == EMFILE || errno == ENFILE) &&
+	       fs_inode_make_room(fs) && inode->fd >= 0);
+	return fd < 0 ? -errno : fd;
+}
+
+int fs_open_file(struct fs *fs, struct fs_inode *inode, int flags,
+		 uint64_t *ret_handle)
+{
+	int fd;
+
+	/* To open a device or a pipe may do something, or wait. */
+	if (inode->type != S_IFREG)
+		return inode->type == S_IFDIR ? -EISDIR : -ENXIO;
+	fd = reopen(fs, inode, fs_file_flags(flags));
+	return fd < 0 ? fd : fs_handle_new(fs, inode, fd, false, ret_handle);
+}
+
+int fs_open_dir(struct fs *fs, struct fs_inode *inode, uint64_t *ret_handle)
+{
+	int fd;
+
+	if (inode->type != S_IFDIR)
+		return -ENOTDIR;
+	fd = reopen(fs, inode, O_RDONLY | O_DIRECTORY);
+	return fd < 0 ? fd : fs_handle_new(fs, inode, fd, true, ret_handle);
+}
+
+/* ---- data */
+
+ssize_t fs_read(struct fs_handle *handle, const struct iovec *iov,
+		unsigned niov, uint64_t offset)
+{
+	const ssize_t n = preadv(handle->fd, iov, (int)niov, (off_t)offset);
+
+	return n < 0 ? -errno : n;
+}
+
+ssize_t fs_write(struct fs_handle *handle, const struct iovec *iov,
+		 unsigned niov, uint64_t offset, bool append)
+{
+	const ssize_t n = pwritev2(handle->fd, iov, (int)niov, (off_t)offset,
+				   append ? RWF_APPEND : 0);
+
+	return n < 0 ? -errno : n;
+}
+
+int fs_fsync(struct fs_handle *handle, bool data_only)
+{
+	return (data_only ? fdatasync : fsync)(handle->fd) < 0 ? -errno : 0;
+}
+
+int fs_fallocate(struct fs_handle *handle, int mode, uint64_t offset,
+		 uint64_t bytes)
+{
+	if (offset > INT64_MAX || bytes > INT64_MAX)
+		return -EFBIG;
+	return fallocate(handle->fd, mode, (off_t)offset, (off_t)bytes) < 0
+		       ? -errno
+		       : 0;
+}
+
+int64_t fs_lseek(struct fs_handle *handle, uint64_t offset, int whence)
+{
+	off_t at;
+
+	/* The guest's kernel does all the others. */
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return -EINVAL;
+	at = lseek(handle->fd, (off_t)offset, whence);
+	return at < 0 ? -errno : at;
+}
+
+ssize_t fs_copy(const struct fs_range *from, const struct fs_range *to,
+		uint64_t bytes)
+{
+	off_t in = (off_t)from->offset, out = (off_t)to->offset;
+	const ssize_t n = copy_file_range(from->handle->fd, &in, to->handle->fd,
+					  &out, min_u64(bytes, COPY_MAX), 0);
+
+	return n < 0 ? -errno : n;
+}
+
+/* ---- directories */
+
+static struct dirent64 *current(const struct fs_dirbuf *buf)
+{
+	return (struct dirent64 *)(buf->data + buf->at);
+}
+
+/* Reads on from where the descriptor is. */
+static int fill(struct fs_dirbuf *buf, const struct fs_handle *handle)
+{
+	ssize_t n;
+
+	if (!buf->data)
+		buf->data = malloc(FS_DIR_BYTES);
+	if (!buf->data)
+		return -ENOMEM;
+	n = getdents64(handle->fd, buf->data, FS_DIR_BYTES);
+	buf->at = 0;
+	buf->bytes = n > 0 ? (size_t)n : 0;
+	return n < 0 ? -errno : 0;
+}
+
+/* Makes the entry at OFFSET the current one, if there is one. */
+static int seek(struct fs *fs, const struct fs_handle *handle, uint64_t offset)
+{
+	struct fs_dirbuf *buf = &fs->dirbuf;
+	const uint32_t id = (uint32_t)(handle - fs->handle);
+	bool follows = buf->owner == id && buf->offset == offset;
+
+	if (follows && buf->at < buf->bytes)
+		return 0;
+	if (!follows && buf->owner == id && buf->at < buf->bytes &&
+	    (uint64_t)current(buf)->d_off == offset) {
+		buf->at += current(buf)->d_reclen;
+		follows = true;
+	}
+	if (!follows || buf->at >= buf->bytes) {
+		int r;
+
+		buf->owner = 0;
+		if (!follows && lseek(handle->fd, (off_t)offset, SEEK_SET) < 0)
+			return -errno;
+		r = fill(buf, handle);
+		if (r < 0)
+			return r;
+		buf->owner = id;
+	}
+	buf->offset = offset;
+	return 0;
+}
+
+int fs_readdir(struct fs *fs, struct fs_handle *handle, uint64_t offset,
+	       struct fs_dirent *ret_entry)
+{
+	const struct dirent64 *entry;
+	const int r = seek(fs, handle, offset);
+
+	if (r < 0 || fs->dirbuf.at >= fs->dirbuf.bytes)
+		return r;
+	entry = current(&fs->dirbuf);
+	*ret_entry = (struct fs_dirent){
+		.name = entry->d_name,
+		.name_bytes = strlen(entry->d_name),
+		.number = entry->d_ino ^ (uint64_t)handle->inode->device << 48,
+		.next = (uint64_t)entry->d_off,
+		.type = entry->d_type,
+	};
+	/* It may be any special file (FS_STAT_XATTR). */
+	if (fs->xattr && entry->d_type == DT_REG)
+		ret_entry->type = DT_UNKNOWN;
+	return 1;
+}

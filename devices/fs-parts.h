@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the shared tree (fs*.c) know of each other; nobody else
+ * includes this.
+ */
+#ifndef DEVICES_FS_PARTS_H
+#define DEVICES_FS_PARTS_H
+
+#include "devices/fs.h"
+
+#include <sys/queue.h>
+
+#define FS_NAME_MAX  255
+#define FS_DEVICES   256                /* file systems in one tree */
+#define FS_DIR_BYTES (32u << 10)        /* read ahead of one directory */
+#define FS_PATH_MAX  (32 + FS_NAME_MAX) /* of fs_path() */
+
+/* What makes a file the same one: numbers are reused, births are not. */
+struct fs_key {
+	uint64_t dev, ino, mount;
+	int64_t born_ns;
+};
+
+struct fs_inode {
+	struct fs_key key;
+	uint64_t id;
+	uint64_t lookups;      /* the guest's references */
+	struct fs_inode *next; /* with the same hash */
+	/*
+	 * Where it was last seen. NULL: nowhere (the root; removed), and the
+	 * descriptor is all there is.
+	 */
+	struct fs_inode *parent;
+	char *name;                 /* owned */
+	struct fs_inode *down;      /* scratch of fs_inode_fd() */
+	TAILQ_ENTRY(fs_inode) used; /* with a descriptor and a parent */
+	uint64_t stamp;             /* of fs_unchanged() */
+	uint32_t children, handles; /* inodes below, open files of it */
+	int fd;                     /* O_PATH, or -1 */
+	uint16_t type;              /* S_IFMT bits on the host */
+	uint8_t device;             /* index in fs->device */
+};
+
+struct fs_handle {
+	struct fs_inode *inode; /* NULL: free */
+	int fd;
+	bool is_dir;
+	uint32_t next_free;
+};
+
+/* The part of a directory that was read last, whosever it is. */
+struct fs_dirbuf {
+	uint32_t owner; /* number of the handle; 0: nothing */
+	char *data;     /* owned, FS_DIR_BYTES */
+	size_t bytes, at;
+	uint64_t offset; /* of the entry at `at` */
+};
+
+TAILQ_HEAD(fs_used, fs_inode);
+
+struct fs {
+	bool readonly, xattr;
+	bool has_births; /* birth times do not change in this tree */
+	uid_t uid;       /* the monitor's */
+	gid_t gid;
+	unsigned max_paths, max_handles, max_inodes;
+
+	struct fs_inode root;
+	struct fs_inode **slot; /* owned; number of an inode -> inode */
+	uint32_t nslots, free_slot, ninodes;
+	uint32_t generation;
+	struct fs_inode **hash; /* owned, nhash lists, a power of two */
+	uint32_t nhash;
+	struct fs_used used; /* least recently used first */
+	unsigned npaths;     /* descriptors of inodes, the pinned included */
+	unsigned npinned;    /* of those, without a name */
+	uint64_t device[FS_DEVICES];
+	unsigned ndevices;
+
+	struct fs_handle *handle; /* owned */
+	uint32_t nhandles, free_handle, open_handles;
+	struct fs_dirbuf dirbuf;
+};
+
+/* fs.c */
+int fs_statx(int fd, const char *name, struct statx *ret_stx);
+/* openat2(), beneath DIR_FD and through no link; makes room when need be. */
+int fs_openat(struct fs *fs, int dir_fd, const char *name, int flags,
+	      uint32_t mode);
+#define FS_FD_PREFIX "/proc/self/fd/"
+/* A path to FD, or to NAME in it, for calls that take no descriptor. */
+const char *fs_path(char buf[FS_PATH_MAX], int fd, const char *name);
+/* From here on everything made belongs to WHO, until fs_be_self(). */
+int fs_be(const struct fs *fs, const struct fs_who *who);
+void fs_be_self(const struct fs *fs, const struct fs_who *who);
+
+/* fs-inode.c */
+int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx);
+/* Its O_PATH descriptor, borrowed until the next call, or -errno. */
+int fs_inode_fd(struct fs *fs, struct fs_inode *inode);
+/* Its attributes, for which no descriptor is opened. */
+int fs_inode_stat(struct fs *fs, struct fs_inode *inode, struct statx *ret_stx);
+/* Closes descriptors that can be opened again: true when it did. */
+bool fs_inode_make_room(struct fs *fs);
+/* What is at DIR's NAME now, with one more reference; the place is noted. */
+int fs_inode_get(struct fs *fs, struct fs_inode *dir, const char *name,
+		 const struct statx *stx, struct fs_inode **ret_inode);
+/* The same for a file without a name, whose O_PATH descriptor is taken. */
+int fs_inode_get_pinned(struct fs *fs, int fd, const struct statx *stx,
+			struct fs_inode **ret_inode);
+/* The known inode that STX describes, or NULL. */
+struct fs_inode *fs_inode_find(struct fs *fs, const struct statx *stx);
+bool fs_inode_is_at(const struct fs_inode *inode, const struct fs_place *at);
+/* It has moved, or (fs_inode_unname) is to be reached by descriptor only. */
+void fs_inode_move(struct fs *fs, struct fs_inode *inode,
+		   const struct fs_place *to);
+void fs_inode_unname(struct fs *fs, struct fs_inode *inode);
+/* Frees it if nobody needs it any more. */
+void fs_inode_drop(struct fs *fs, struct fs_inode *inode);
+void fs_inode_free_all(struct fs *fs);
+
+/* fs-owner.c: FS_STAT_XATTR; does nothing without ownership=xattr */
+/* Replaces in STX, of the file PATH, what the guest has set otherwise. */
+void fs_owner_show(const struct fs *fs, const char *path, struct statx *stx);
+/* Who and what a new file in the directory at DIR_FD is to be. */
+struct fs_owner {
+	uint32_t uid, gid, mode;
+	dev_t rdev;
+};
+int fs_owner_store(const char *path, const struct fs_owner *owner);
+int fs_owner_of_new(const struct fs *fs, int dir_fd, const struct fs_who *who,
+		    uint32_t mode, struct fs_owner *ret_owner);
+int fs_owner_change(const char *path, const struct statx *stx,
+		    const struct fs_change *change);
+/* The mode of a file on the host whose guest wants MODE. */
+uint32_t fs_owner_host_mode(uint32_t mode);
+
+/* fs-file.c */
+/* open(2)'s flags for a file the guest opens with FLAGS. */
+int fs_file_flags(int flags);
+/* Takes FD, also when it fails. */
+int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
+		  uint64_t *ret_handle);
+void fs_handle_free_all(struct fs *fs);
+
+#endif

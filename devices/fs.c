@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The shared tree: opening it, the few system calls that all of fs*.c go
+ * through, and under whose name they are made.
+ */
+#include "devices/fs-parts.h"
+
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <linux/securebits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Descriptors that are not this share's: the rest of the monitor's. */
+#define FDS_RESERVED 256
+
+/* More would be memory rather than speed. */
+#define PATHS_MAX   8192
+#define HANDLES_MAX 65536
+#define INODES_MAX  (1u << 20)
+
+int fs_statx(int fd, const char *name, struct statx *ret_stx)
+{
+	const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT |
+			  (*name ? 0 : AT_EMPTY_PATH);
+
+	return statx(fd, name, flags,
+		     STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID,
+		     ret_stx) < 0
+		       ? -errno
+		       : 0;
+}
+
+int fs_openat(struct fs *fs, int dir_fd, const char *name, int flags,
+	      uint32_t mode)
+{
+	const struct open_how how = {
+		.flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
+		.mode = mode,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |
+			   RESOLVE_NO_SYMLINKS,
+	};
+	long fd;
+
+	do
+		fd = syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
+	while (fd < 0 && (errno == EMFILE || errno == ENFILE) &&
+	       fs_inode_make_room(fs));
+	return fd < 0 ? -errno : (int)fd;
+}
+
+const char *fs_path(char buf[FS_PATH_MAX], int fd, const char *name)
+{
+	snprintf(buf, FS_PATH_MAX, FS_FD_PREFIX "%d%s%s", fd, name ? "/" : "",
+		 name ? name : "");
+	return buf;
+}
+
+/*
+ * The thread's own, and only for files: the C library's setfsuid() is the same
+ * call. It never says that it failed, so the second one asks.
+ */
+static bool set_fs_ids(uint32_t uid, uint32_t gid)
+{
+	(void)syscall(SYS_setfsgid, gid);
+	(void)syscall(SYS_setfsuid, uid);
+	return (uint32_t)syscall(SYS_setfsgid, -1) == gid &&
+	       (uint32_t)syscall(SYS_setfsuid, -1) == uid;
+}
+
+int fs_be(const struct fs *fs, const struct fs_who *who)
+{
+	if (fs->xattr || (who->uid == fs->uid && who->gid == fs->gid))
+		return 0;
+	if (set_fs_ids(who->uid, who->gid))
+		return 0;
+	(void)set_fs_ids(fs->uid, fs->gid);
+	return -EPERM;
+}
+
+void fs_be_self(const struct fs *fs, const struct fs_who *who)
+{
+	if (!fs->xattr && (who->uid != fs->uid || who->gid != fs->gid))
+		(void)set_fs_ids(fs->uid, fs->gid);
+}
+
+static bool have_capability(unsigned capability)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+
+	return syscall(SYS_capget, &header, data) == 0 &&
+	       data[capability / 32].effective >> capability % 32 & 1;
+}
+
+static bool can_be_others(void)
+{
+	static const unsigned needed[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE,
+					  CAP_FOWNER, CAP_FSETID,
+					  CAP_SETUID, CAP_SETGID};
+
+	for (unsigned i = 0; i < ARRAY_LEN(needed); i++) {
+		if (!have_capability(needed[i]))
+			return false;
+	}
+	return geteuid() == 0;
+}
+
+int fs_thread_init(struct fs *fs)
+{
+	if (unshare(CLONE_FS) < 0)
+		return -errno;
+	/* The guest's kernel has applied its process's. */
+	umask(0);
+	/*
+	 * Or a thread that is another user for a moment loses, for that
+	 * moment, what lets it into directories: the guest's kernel has checked
+	 * permissions already, and with groups that are not known here.
+	 */
+	if (!fs->xattr && have_capability(CAP_SETPCAP) &&
+	    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+/* As many descriptors as the host allows; this share's part of them. */
+static void choose_limits(struct fs *fs, const struct fs_options *options)
+{
+	struct rlimit limit = {.rlim_cur = 1024, .rlim_max = 1024};
+	uint64_t fds;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	    limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	fds = limit.rlim_cur > 2 * FDS_RESERVED ? limit.rlim_cur - FDS_RESERVED
+						: FDS_RESERVED;
+	fs->max_paths = (unsigned)min_u64(fds / 8, PATHS_MAX);
+	fs->max_handles = (unsigned)min_u64(fds / 4, HANDLES_MAX);
+	fs->max_inodes = INODES_MAX;
+	if (options->max_paths)
+		fs->max_paths = options->max_paths;
+	if (options->max_handles)
+		fs->max_handles = options->max_handles;
+	if (options->max_inodes)
+		fs->max_inodes = options->max_inodes;
+}
+
+static int open_root(struct fs *fs, const char *what,
+		     const struct fs_options *options)
+{
+	const char *path = options->path;
+	autofd int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char name[FS_PATH_MAX];
+	struct statfs stat;
+	struct statx stx;
+	int r;
+
+	if (fd < 0)
+		return log_ret(-errno, "%s: '%s': %s", what, path,
+			       strerror(errno));
+	r = fs_statx(fd, "", &stx);
+	if (r == 0 && fstatfs(fd, &stat) < 0)
+		r = -errno;
+	if (r < 0)
+		return log_ret(r, "%s: '%s': %s", what, path, strerror(-r));
+	if (access(fs_path(name, fd, NULL), F_OK) < 0)
+		return log_ret(-errno, "%s: sharing files needs /proc: %s",
+			       what, strerror(errno));
+	/* Where a first write makes a copy, which is born then. */
+	fs->has_births = stat.f_type != OVERLAYFS_SUPER_MAGIC;
+	return fs_inode_init(fs, take_fd(&fd), &stx);
+}
+
+int fs_open(const char *what, const struct fs_options *options,
+	    struct fs **ret_fs)
+{
+	struct fs *fs = calloc(1, sizeof(*fs));
+	const bool others = can_be_others();
+	int r;
+
+	if (!fs)
+		return log_ret(-ENOMEM, "%s: out of memory", what);
+	fs->root.fd = -1;
+	fs->readonly = options->readonly;
+	fs->uid = geteuid();
+	fs->gid = getegid();
+	fs->xattr = options->ownership == FS_OWNER_XATTR ||
+		    (options->ownership == FS_OWNER_AUTO && !others);
+	choose_limits(fs, options);
+	r = open_root(fs, what, options);
+	if (r < 0) {
+		fs_close(fs);
+		return r;
+	}
+	if (!fs->xattr && !others && !fs->readonly)
+		log_warn("%s: ownership=host without root's privileges: files "
+			 "will belong to user %u, whoever makes them",
+			 what, (unsigned)fs->uid);
+	*ret_fs = fs;
+	return 0;
+}
+
+void fs_reset(struct fs *fs)
+{
+	fs_handle_free_all(fs);
+	fs_inode_free_all(fs);
+}
+
+void fs_close(struct fs *fs)
+{
+	if (!fs)
+		return;
+	fs_reset(fs);
+	util_close(&fs->root.fd);
+	free(fs->handle);
+	free(fs->slot);
+	free(fs->hash);
+	free(fs->dirbuf.data);
+	free(fs);
+}
+
+bool fs_readonly(const struct fs *fs)
+{
+	return fs->readonly;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A tree of the host's files for a guest that is not trusted: nothing outside
+ * of it can be named, whatever the guest asks. Knows neither FUSE nor virtio.
+ *
+ * Names are single components, looked up below an open directory without ever
+ * following a symbolic link. What the guest knows is an inode here, found again
+ * by device, number, mount and time of birth. Its O_PATH descriptor is opened
+ * when needed and closed when others are needed more; opened again by the name
+ * it was last seen under, and refused (ESTALE) when something else is there.
+ * So the descriptors are bounded, whatever the size of the tree.
+ *
+ * Every function returns 0 (or a count) or -errno, for the guest; only
+ * fs_open() logs. One thread at a time.
+ */
+#ifndef DEVICES_FS_H
+#define DEVICES_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/uio.h>
+#include <time.h>
+
+struct fs;
+struct fs_inode;
+struct fs_handle;
+
+/* Never shown to the guest: owner, mode and device as it set them. */
+#define FS_STAT_XATTR "user.bulkhead.stat"
+/*
+ * The xattr's content: "uid:gid:mode:rdev", decimal, decimal, octal with the
+ * type bits, decimal as makedev(3) gives it; no terminating zero. A special
+ * file is an empty regular one whose mode says what it is. A symbolic link
+ * cannot have such an xattr; it belongs to root.
+ */
+#define FS_STAT_MAX 64
+
+enum fs_ownership {
+	FS_OWNER_AUTO,  /* HOST with root's privileges, else XATTR */
+	FS_OWNER_HOST,  /* the host's own owners and modes */
+	FS_OWNER_XATTR, /* FS_STAT_XATTR; no privilege needed */
+};
+
+struct fs_options {
+	const char *path;
+	bool readonly;
+	enum fs_ownership ownership;
+	unsigned max_paths, max_handles, max_inodes; /* 0: as many as is wise */
+};
+
+/* On whose behalf something is made. */
+struct fs_who {
+	uint32_t uid, gid;
+};
+
+/* An inode that gained a reference, and what it looks like now. */
+struct fs_entry {
+	struct fs_inode *inode;
+	struct statx stx;
+};
+
+/* 0 or -errno (logged with WHAT, "fs0", and the path). */
+int fs_open(const char *what, const struct fs_options *options,
+	    struct fs **ret_fs);
+void fs_close(struct fs *fs); /* NULL is fine */
+/*
+ * Makes the calling thread one that may use FS: no umask, and with root's
+ * privileges the right to create files for others. Others are not affected.
+ */
+int fs_thread_init(struct fs *fs);
+bool fs_readonly(const struct fs *fs);
+/* Forgets every inode but the root, and every handle. */
+void fs_reset(struct fs *fs);
+
+/* ---- inodes */
+
+#define FS_ROOT 1
+
+/* By its number, which no other will have; NULL when there is none. */
+struct fs_inode *fs_inode(struct fs *fs, uint64_t id);
+uint64_t fs_inode_id(const struct fs_inode *inode);
+/* Inode number for the guest: unique within the tree, mounts included. */
+uint64_t fs_inode_number(const struct fs_inode *inode);
+/* Gives COUNT references back. */
+void fs_forget(struct fs *fs, struct fs_inode *inode, uint64_t count);
+/*
+ * Whether the file is as it was when this was last asked for: then what the
+ * guest has cached of it is right.
+ */
+bool fs_unchanged(struct fs_inode *inode, const struct statx *stx);
+
+/* ---- attributes; HANDLE may be NULL everywhere */
+
+int fs_getattr(struct fs *fs, struct fs_inode *inode, struct fs_handle *handle,
+	       struct statx *ret_stx);
+
+struct fs_change {
+	bool mode, uid, gid, size, times;
+	bool kill_suid; /* with `size`: as a writer without privilege */
+	uint32_t mode_value, uid_value, gid_value;
+	uint64_t size_value;
+	struct timespec time[2]; /* as for utimensat(2) */
+};
+int fs_setattr(struct fs *fs, struct fs_inode *inode, struct fs_handle *handle,
+	       const struct fs_change *change);
+/* Removes set-user-ID and set-group-ID as a write by anyone does. */
+int fs_kill_suid(struct fs *fs, struct fs_inode *inode,
+		 struct fs_handle *handle);
+
+int fs_readlink(struct fs *fs, struct fs_inode *inode, char *buf, size_t bytes);
+int fs_statfs(struct fs *fs, struct fs_inode *inode, struct statfs *ret_stat);
+int fs_syncfs(struct fs *fs);
+
+int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *name,
+		const void *value, size_t bytes, int flags);
+/* BYTES 0: how many there are. */
+int fs_getxattr(struct fs *fs, struct fs_inode *inode, const char *name,
+		void *buf, size_t bytes);
+/* BYTES: room for any list there can be (XATTR_LIST_MAX). */
+int fs_listxattr(struct fs *fs, struct fs_inode *inode, char *buf,
+		 size_t bytes);
+int fs_removexattr(struct fs *fs, struct fs_inode *inode, const char *name);
+
+/* ---- names */
+
+int fs_lookup(struct fs *fs, struct fs_inode *dir, const char *name,
+	      struct fs_entry *ret_entry);
+int fs_mkdir(struct fs *fs, struct fs_inode *dir, const char *name,
+	     uint32_t mode, const struct fs_who *who,
+	     struct fs_entry *ret_entry);
+int fs_symlink(struct fs *fs, struct fs_inode *dir, const char *name,
+	       const char *target, const struct fs_who *who,
+	       struct fs_entry *ret_entry);
+int fs_link(struct fs *fs, struct fs_inode *inode, struct fs_inode *dir,
+	    const char *name, struct fs_entry *ret_entry);
+int fs_unlink(struct fs *fs, struct fs_inode *dir, const char *name,
+	      bool is_dir);
+struct fs_place {
+	struct fs_inode *dir;
+	const char *name;
+};
+/* FLAGS as for renameat2(2). */
+int fs_rename(struct fs *fs, const struct fs_place *from,
+	      const struct fs_place *to, unsigned flags);
+
+struct fs_node {
+	uint32_t mode; /* with the type */
+	dev_t rdev;
+};
+int fs_mknod(struct fs *fs, const struct fs_place *at,
+	     const struct fs_node *node, const struct fs_who *who,
+	     struct fs_entry *ret_entry);
+
+/* ---- handles: open files and directories */
+
+/* Checked: that of INODE, and of a directory as IS_DIR says, or NULL. */
+struct fs_handle *fs_handle(struct fs *fs, uint64_t id,
+			    const struct fs_inode *inode, bool is_dir);
+
+/* FLAGS as for open(2); those that make no sense here are left out. */
+int fs_open_file(struct fs *fs, struct fs_inode *inode, int flags,
+		 uint64_t *ret_handle);
+int fs_open_dir(struct fs *fs, struct fs_inode *inode, uint64_t *ret_handle);
+/* Without O_EXCL in FLAGS a file that is there is opened. */
+int fs_create(struct fs *fs, const struct fs_place *at, int flags,
+	      uint32_t mode, const struct fs_who *who,
+	      struct fs_entry *ret_entry, uint64_t *ret_handle);
+/* A file in DIR without a name (O_TMPFILE). */
+int fs_tmpfile(struct fs *fs, struct fs_inode *dir, int flags, uint32_t mode,
+	       const struct fs_who *who, struct fs_entry *ret_entry,
+	       uint64_t *ret_handle);
+void fs_release(struct fs *fs, struct fs_handle *handle);
+
+ssize_t fs_read(struct fs_handle *handle, const struct iovec *iov,
+		unsigned niov, uint64_t offset);
+/* APPEND: at the end, wherever that is by now. */
+ssize_t fs_write(struct fs_handle *handle, const struct iovec *iov,
+		 unsigned niov, uint64_t offset, bool append);
+int fs_fsync(struct fs_handle *handle, bool data_only);
+int fs_fallocate(struct fs_handle *handle, int mode, uint64_t offset,
+		 uint64_t bytes);
+int64_t fs_lseek(struct fs_handle *handle, uint64_t offset, int whence);
+struct fs_range {
+	struct fs_handle *handle;
+	uint64_t offset;
+};
+ssize_t fs_copy(const struct fs_range *from, const struct fs_range *to,
+		uint64_t bytes);
+
+/* One entry of a directory; NAME is valid until the next call. */
+struct fs_dirent {
+	const char *name;
+	size_t name_bytes;
+	uint64_t number;
+	uint64_t next; /* offset of the entry after this one */
+	uint8_t type;  /* DT_* */
+};
+/* The entry at OFFSET, 0 for the first: 1, 0 at the end, or -errno. */
+int fs_readdir(struct fs *fs, struct fs_handle *handle, uint64_t offset,
+	       struct fs_dirent *ret_entry);
+
+#endif

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * FUSE operations on open files and directories. Data is read and written in
+ * guest memory directly: the host's kernel copies it once, and nothing here
+ * looks at it.
+ */
+#include "devices/fuse-parts.h"
+
+#include "vmm/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+/* The request's open file, or NULL. */
+static struct fs_handle *file(const struct fuse_request *r, uint64_t fh)
+{
+	return fs_handle(r->fs, fh, r->inode, false);
+}
+
+static struct fs_handle *directory(const struct fuse_request *r, uint64_t fh)
+{
+	return fs_handle(r->fs, fh, r->inode, true);
+}
+
+/* ---- opening ---- */
+
+/* With write-back the guest's kernel reads around what it writes. */
+static int host_flags(const struct fuse *f, uint32_t flags)
+{
+	if (f->writeback && (flags & O_ACCMODE) == O_WRONLY)
+		flags = (flags & ~(uint32_t)O_ACCMODE) | O_RDWR;
+	return (int)flags;
+}
+
+/* What the guest has cached is right if the file is as it was. */
+static uint32_t answer_flags(struct fuse_request *r, struct fs_inode *inode,
+			     uint64_t fh)
+{
+	struct statx stx;
+
+	switch (r->f->cache) {
+	case FUSE_CACHE_ALWAYS:
+		return FOPEN_KEEP_CACHE;
+	case FUSE_CACHE_NEVER:
+		return FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+	default:
+		return fs_getattr(r->fs, inode,
+				  fs_handle(r->fs, fh, inode, false),
+				  &stx) == 0 &&
+				       fs_unchanged(inode, &stx)
+			       ? FOPEN_KEEP_CACHE
+			       : 0;
+	}
+}
+
+int64_t fuse_open(struct fuse_request *r)
+{
+	const struct fuse_open_in *arg = r->arg;
+	struct fuse_open_out *out = fuse_answer(r, sizeof(*out));
+	int e = 0;
+
+	if (((arg->flags & O_ACCMODE) != O_RDONLY || arg->flags & O_TRUNC) &&
+	    fs_readonly(r->fs))
+		return -EROFS;
+	if (arg->flags & O_TRUNC && arg->open_flags & FUSE_OPEN_KILL_SUIDGID)
+		e = fs_kill_suid(r->fs, r->inode, NULL);
+	if (e == 0)
+		e = fs_open_file(r->fs, r->inode, host_flags(r->f, arg->flags),
+				 &out->fh);
+	if (e < 0)
+		return e;
+	out->open_flags = answer_flags(r, r->inode, out->fh);
+	return sizeof(*out);
+}
+
+int64_t fuse_opendir(struct fuse_request *r)
+{
+	struct fuse_open_out *out = fuse_answer(r, sizeof(*out));
+	const int e = fs_open_dir(r->fs, r->inode, &out->fh);
+
+	if (e < 0)
+		return e;
+	if (r->f->cache == FUSE_CACHE_ALWAYS)
+		out->open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR;
+	return sizeof(*out);
+}
+
+struct created {
+	struct fuse_entry_out entry;
+	struct fuse_open_out open;
+};
+
+static int64_t answer_created(struct fuse_request *r, int e,
+			      const struct fs_entry *entry, uint64_t fh)
+{
+	struct created *out = fuse_answer(r, sizeof(*out));
+
+	if (e < 0)
+		return e;
+	fuse_entry(r->f, entry, &out->entry);
+	out->open.fh = fh;
+	out->open.open_flags = answer_flags(r, entry->inode, fh);
+	return sizeof(*out);
+}
+
+int64_t fuse_create(struct fuse_request *r)
+{
+	const struct fuse_create_in *arg = r->arg;
+	const struct fs_place at = {r->inode, fuse_text(r)};
+	const struct fs_who who = fuse_who(r);
+	struct fs_entry entry;
+	uint64_t fh = 0;
+	int e;
+
+	if (!at.name)
+		return -EINVAL;
+	e = fs_create(r->fs, &at, host_flags(r->f, arg->flags), arg->mode, &who,
+		      &entry, &fh);
+	return answer_created(r, e, &entry, fh);
+}
+
+int64_t fuse_tmpfile(struct fuse_request *r)
+{
+	const struct fuse_create_in *arg = r->arg;
+	const struct fs_who who = fuse_who(r);
+	struct fs_entry entry;
+	uint64_t fh = 0;
+	const int e = fs_tmpfile(r->fs, r->inode, host_flags(r->f, arg->flags),
+				 arg->mode, &who, &entry, &fh);
+
+	return answer_created(r, e, &entry, fh);
+}
+
+static int64_t release(struct fuse_request *r, struct fs_handle *handle)
+{
+	if (!handle)
+		return -EBADF;
+	fs_release(r->fs, handle);
+	return 0;
+}
+
+int64_t fuse_release(struct fuse_request *r)
+{
+	const struct fuse_release_in *arg = r->arg;
+
+	return release(r, file(r, arg->fh));
+}
+
+int64_t fuse_releasedir(struct fuse_request *r)
+{
+	const struct fuse_release_in *arg = r->arg;
+
+	return release(r, directory(r, arg->fh));
+}
+
+/* ---- data ---- */
+
+int64_t fuse_read(struct fuse_request *r)
+{
+	const struct fuse_read_in *arg = r->arg;
+	const struct vq_chain *chain = r->chain;
+	struct fs_handle *handle = file(r, arg->fh);
+	const size_t room = chain->in_bytes - sizeof(struct fuse_out_header);
+	unsigned niov;
+
+	if (!handle)
+		return -EBADF;
+	niov = iov_slice(chain->iov + chain->nout, chain->nin,
+			 sizeof(struct fuse_out_header),
+			 min_u64(arg->size, room), r->f->iov);
+	return fs_read(handle, r->f->iov, niov, arg->offset);
+}
+
+int64_t fuse_write(struct fuse_request *r)
+{
+	const struct fuse_write_in *arg = r->arg;
+	const struct vq_chain *chain = r->chain;
+	struct fs_handle *handle = file(r, arg->fh);
+	const size_t before = sizeof(r->in) + sizeof(*arg);
+	const bool delayed = arg->write_flags & FUSE_WRITE_CACHE;
+	struct fuse_write_out out = {0};
+	unsigned niov;
+	ssize_t n;
+	int e = 0;
+
+	if (!handle)
+		return -EBADF;
+	if (arg->write_flags & FUSE_WRITE_KILL_SUIDGID)
+		e = fs_kill_suid(r->fs, r->inode, handle);
+	if (e < 0)
+		return e;
+	niov = iov_slice(chain->iov, chain->nout, before,
+			 min_u64(arg->size, r->in.len - before), r->f->iov);
+	n = fs_write(handle, r->f->iov, niov, arg->offset,
+		     arg->flags & O_APPEND && !delayed && !r->f->writeback);
+	if (n < 0)
+		return n;
+	out.size = (uint32_t)n;
+	if (r->out_room < sizeof(out))
+		return -EIO;
+	iov_write(chain->iov + chain->nout, chain->nin,
+		  sizeof(struct fuse_out_header), &out, sizeof(out));
+	return sizeof(out);
+}
+
+static int64_t sync_handle(struct fs_handle *handle, uint32_t flags)
+{
+	return handle ? fs_fsync(handle, flags & FUSE_FSYNC_FDATASYNC) : -EBADF;
+}
+
+int64_t fuse_fsync(struct fuse_request *r)
+{
+	const struct fuse_fsync_in *arg = r->arg;
+
+	return sync_handle(file(r, arg->fh), arg->fsync_flags);
+}
+
+int64_t fuse_fsyncdir(struct fuse_request *r)
+{
+	const struct fuse_fsync_in *arg = r->arg;
+
+	return sync_handle(directory(r, arg->fh), arg->fsync_flags);
+}
+
+int64_t fuse_fallocate(struct fuse_request *r)
+{
+	const struct fuse_fallocate_in *arg = r->arg;
+	struct fs_handle *handle = file(r, arg->fh);
+
+	return handle ? fs_fallocate(handle, (int)arg->mode, arg->offset,
+				     arg->length)
+		      : -EBADF;
+}
+
+int64_t fuse_lseek(struct fuse_request *r)
+{
+	const struct fuse_lseek_in *arg = r->arg;
+	struct fs_handle *handle = file(r, arg->fh);
+	struct fuse_lseek_out *out;
+	int64_t at;
+
+	if (!handle)
+		return -EBADF;
+	at = fs_lseek(handle, arg->offset, (int)arg->whence);
+	if (at < 0)
+		return at;
+	out = fuse_answer(r, sizeof(*out));
+	out->offset = (uint64_t)at;
+	return sizeof(*out);
+}
+
+int64_t fuse_copy_file_range(struct fuse_request *r)
+{
+	const struct fuse_copy_file_range_in *arg = r->arg;
+	const struct fs_inode *to_inode = fs_inode(r->fs, arg->nodeid_out);
+	const struct fs_range from = {file(r, arg->fh_in), arg->off_in};
+	const struct fs_range to = {
+		fs_handle(r->fs, arg->fh_out, to_inode, false), arg->off_out};
+	struct fuse_write_out *out;
+	ssize_t n;
+
+	if (!from.handle || !to.handle)
+		return -EBADF;
+	n = fs_copy(&from, &to, arg->len);
+	if (n < 0)
+		return n;
+	out = fuse_answer(r, sizeof(*out));
+	out->size = (uint32_t)n;
+	return sizeof(*out);
+}
+
+/* ---- directories ---- */
+
+static void put_dirent(void *at, const struct fs_dirent *entry, uint8_t type)
+{
+	const struct fuse_dirent head = {
+		.ino = entry->number,
+		.off = entry->next,
+		.namelen = (uint32_t)entry->name_bytes,
+		.type = type,
+	};
+
+	memcpy(at, &head, FUSE_NAME_OFFSET);
+	memcpy((char *)at + FUSE_NAME_OFFSET, entry->name, entry->name_bytes);
+}
+
+static bool is_dots(const struct fs_dirent *entry)
+{
+	return strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0;
+}
+
+/*
+ * An entry with its attributes counts as a lookup. One that just went, or that
+ * there is no room for in the tables, is named all the same.
+ */
+static void put_direntplus(struct fuse_request *r, void *at,
+			   struct fs_dirent *entry)
+{
+	struct fuse_entry_out out = {0};
+	struct fs_entry found;
+
+	if (!is_dots(entry) &&
+	    fs_lookup(r->fs, r->inode, entry->name, &found) == 0) {
+		fuse_entry(r->f, &found, &out);
+		entry->type = (uint8_t)(found.stx.stx_mode >> 12);
+	}
+	memcpy(at, &out, sizeof(out));
+	put_dirent((char *)at + sizeof(out), entry, entry->type);
+}
+
+static int64_t read_entries(struct fuse_request *r, bool plus)
+{
+	const struct fuse_read_in *arg = r->arg;
+	struct fs_handle *handle = directory(r, arg->fh);
+	const size_t head =
+		plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET;
+	const size_t room = min_u64(arg->size, r->out_room);
+	uint64_t offset = arg->offset;
+	struct fs_dirent entry;
+	size_t bytes = 0;
+	int n;
+
+	if (!handle)
+		return -EBADF;
+	while ((n = fs_readdir(r->fs, handle, offset, &entry)) > 0) {
+		const size_t size = FUSE_REC_ALIGN(head + entry.name_bytes);
+		char *at = (char *)r->out + bytes;
+
+		if (size > room - bytes)
+			break;
+		memset(at, 0, size);
+		if (plus)
+			put_direntplus(r, at, &entry);
+		else
+			put_dirent(at, &entry, entry.type);
+		bytes += size;
+		offset = entry.next;
+	}
+	/* An error comes after what was read before it. */
+	if (n < 0 && bytes == 0)
+		return n;
+	return (int64_t)bytes;
+}
+
+int64_t fuse_readdir(struct fuse_request *r)
+{
+	return read_entries(r, false);
+}
+
+int64_t fuse_readdirplus(struct fuse_request *r)
+{
+	return read_entries(r, true);
+}

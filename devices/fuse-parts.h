@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the FUSE protocol (fuse*.c) know of each other; nobody else
+ * includes this.
+ */
+#ifndef DEVICES_FUSE_PARTS_H
+#define DEVICES_FUSE_PARTS_H
+
+#include "devices/fs.h"
+#include "devices/fuse.h"
+
+#include <linux/fuse.h>
+#include <linux/limits.h>
+
+/* The longest arguments besides data: an xattr with its value. */
+#define FUSE_IN_MAX  (XATTR_SIZE_MAX + 4096)
+#define FUSE_OUT_MAX XATTR_SIZE_MAX
+
+struct fuse {
+	struct fs *fs; /* borrowed */
+	enum fuse_cache cache;
+	bool initialized;
+	bool writeback;
+	uint64_t valid_s; /* what the guest reads is valid so long */
+	void *in, *out;   /* owned, one allocation */
+	struct iovec iov[FUSE_IOV];
+};
+
+/* A request; all of it is this side's copy, but for the data of a write. */
+struct fuse_request {
+	struct fuse *f;
+	struct fs *fs;
+	const struct vq_chain *chain;
+	struct fuse_in_header in;
+	struct fs_inode *inode; /* of in.nodeid */
+	const void *arg;        /* the operation's fuse_*_in */
+	const char *rest;       /* what follows it; a zero follows that */
+	size_t rest_bytes;
+	void *out;       /* FUSE_OUT_MAX bytes for the answer */
+	size_t out_room; /* what of them the guest has room for */
+};
+
+enum {
+	FUSE_OP_NODE = 1,   /* needs an inode the guest knows */
+	FUSE_OP_WRITES = 2, /* not on a read-only share */
+	FUSE_OP_QUIET = 4,  /* is not answered */
+	FUSE_OP_DATA = 8,   /* data in guest memory follows the arguments, or
+			       is the answer: not copied here */
+};
+
+struct fuse_op {
+	/* Bytes of the answer in `out`, or -errno. */
+	int64_t (*run)(struct fuse_request *r);
+	uint16_t arg_bytes;
+	uint8_t flags;
+};
+
+/* By opcode; those without run() are not offered. */
+const struct fuse_op *fuse_op_find(uint32_t opcode);
+
+/* fuse.c, for the operations */
+
+/* Zeroed, at the start of `out`. */
+void *fuse_answer(struct fuse_request *r, size_t bytes);
+/* The next zero-terminated text of `rest`, or NULL. */
+const char *fuse_text(struct fuse_request *r);
+void fuse_attr(const struct fs_entry *entry, struct fuse_attr *ret_attr);
+void fuse_entry(const struct fuse *f, const struct fs_entry *entry,
+		struct fuse_entry_out *ret_out);
+struct fs_who fuse_who(const struct fuse_request *r);
+
+/* fuse-file.c */
+int64_t fuse_open(struct fuse_request *r);
+int64_t fuse_opendir(struct fuse_request *r);
+int64_t fuse_create(struct fuse_request *r);
+int64_t fuse_tmpfile(struct fuse_request *r);
+int64_t fuse_release(struct fuse_request *r);
+int64_t fuse_releasedir(struct fuse_request *r);
+int64_t fuse_read(struct fuse_request *r);
+int64_t fuse_write(struct fuse_request *r);
+int64_t fuse_fsync(struct fuse_request *r);
+int64_t fuse_fsyncdir(struct fuse_request *r);
+int64_t fuse_fallocate(struct fuse_request *r);
+int64_t fuse_lseek(struct fuse_request *r);
+int64_t fuse_copy_file_range(struct fuse_request *r);
+int64_t fuse_readdir(struct fuse_request *r);
+int64_t fuse_readdirplus(struct fuse_request *r);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A FUSE session: takes a request apart, checks what all have in common, has it
+ * carried out and writes the answer's header.
+ */
+#include "devices/fuse-parts.h"
+
+#include "vmm/util.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#define MINOR_LEAST   31 /* the first with virtio-fs (Linux 5.4) */
+#define MAX_READAHEAD (1u << 20)
+#define BACKGROUND    64 /* requests of read-ahead and write-back at once */
+#define ALWAYS_S      86400
+
+/* Newer than Debian 12's header: shared mappings of files with direct I/O. */
+#define INIT_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36)
+
+struct fuse *fuse_new(struct fs *fs, enum fuse_cache cache)
+{
+	struct fuse *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->fs = fs;
+	f->cache = cache;
+	f->valid_s = cache == FUSE_CACHE_NEVER    ? 0
+		     : cache == FUSE_CACHE_ALWAYS ? ALWAYS_S
+						  : 1;
+	/* Most of it is never touched; one byte is for a zero. */
+	f->out = malloc(FUSE_OUT_MAX + FUSE_IN_MAX + 1);
+	if (!f->out) {
+		free(f);
+		return NULL;
+	}
+	f->in = (char *)f->out + FUSE_OUT_MAX;
+	return f;
+}
+
+void fuse_free(struct fuse *f)
+{
+	if (!f)
+		return;
+	free(f->out);
+	free(f);
+}
+
+void fuse_reset(struct fuse *f)
+{
+	f->initialized = false;
+	fs_reset(f->fs);
+}
+
+/* ---- for the operations ---- */
+
+void *fuse_answer(struct fuse_request *r, size_t bytes)
+{
+	return memset(r->out, 0, bytes);
+}
+
+const char *fuse_text(struct fuse_request *r)
+{
+	const char *text = r->rest;
+	const char *end = memchr(text, '\0', r->rest_bytes);
+
+	if (!end)
+		return NULL;
+	r->rest = end + 1;
+	r->rest_bytes -= (size_t)(r->rest - text);
+	return text;
+}
+
+struct fs_who fuse_who(const struct fuse_request *r)
+{
+	return (struct fs_who){.uid = r->in.uid, .gid = r->in.gid};
+}
+
+/* As the guest's kernel encodes a dev_t of 32 bits. */
+static uint32_t encode_rdev(uint32_t major, uint32_t minor)
+{
+	return (minor & 0xff) | (major & 0xfff) << 8 | (minor & 0xfff00) << 12;
+}
+
+void fuse_attr(const struct fs_entry *entry, struct fuse_attr *ret_attr)
+{
+	const struct statx *stx = &entry->stx;
+
+	*ret_attr = (struct fuse_attr){
+		.ino = fs_inode_number(entry->inode),
+		.size = stx->stx_size,
+		.blocks = stx->stx_blocks,
+		.atime = (uint64_t)stx->stx_atime.tv_sec,
+		.mtime = (uint64_t)stx->stx_mtime.tv_sec,
+		.ctime = (uint64_t)stx->stx_ctime.tv_sec,
+		.atimensec = stx->stx_atime.tv_nsec,
+		.mtimensec = stx->stx_mtime.tv_nsec,
+		.ctimensec = stx->stx_ctime.tv_nsec,
+		.mode = stx->stx_mode,
+		.nlink = stx->stx_nlink,
+		.uid = stx->stx_uid,
+		.gid = stx->stx_gid,
+		.rdev = encode_rdev(stx->stx_rdev_major, stx->stx_rdev_minor),
+		.blksize = stx->stx_blksize,
+	};
+}
+
+void fuse_entry(const struct fuse *f, const struct fs_entry *entry,
+		struct fuse_entry_out *ret_out)
+{
+	*ret_out = (struct fuse_entry_out){
+		.nodeid = fs_inode_id(entry->inode),
+		.entry_valid = f->valid_s,
+		.attr_valid = f->valid_s,
+	};
+	fuse_attr(entry, &ret_out->attr);
+}
+
+/* ---- requests ---- */
+
+static uint64_t wanted_flags(const struct fuse *f)
+{
+	uint64_t flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO |
+			 FUSE_ATOMIC_O_TRUNC | FUSE_PARALLEL_DIROPS |
+			 FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |
+			 FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 |
+			 FUSE_INIT_EXT;
+
+	if (f->cache == FUSE_CACHE_NEVER)
+		return flags | INIT_DIRECT_IO_ALLOW_MMAP;
+	flags |= FUSE_CACHE_SYMLINKS;
+	if (f->cache == FUSE_CACHE_AUTO)
+		flags |= FUSE_AUTO_INVAL_DATA;
+	else if (!fs_readonly(f->fs))
+		flags |= FUSE_WRITEBACK_CACHE;
+	return flags;
+}
+
+/* A mount: what an earlier one knew is no more. */
+static int64_t init(struct fuse_request *r)
+{
+	const struct fuse_init_in *arg = r->arg;
+	struct fuse_init_out *out = fuse_answer(r, sizeof(*out));
+	uint64_t flags = arg->flags;
+
+	out->major = FUSE_KERNEL_VERSION;
+	out->minor = FUSE_KERNEL_MINOR_VERSION;
+	/* A newer one asks again, with ours. */
+	if (arg->major > FUSE_KERNEL_VERSION)
+		return sizeof(*out);
+	if (arg->major < FUSE_KERNEL_VERSION || arg->minor < MINOR_LEAST)
+		return -EPROTO;
+	if (flags & FUSE_INIT_EXT && r->rest_bytes >= sizeof(arg->flags2))
+		flags |= (uint64_t)arg->flags2 << 32;
+	flags &= wanted_flags(r->f);
+	fuse_reset(r->f);
+	r->f->initialized = true;
+	r->f->writeback = flags & FUSE_WRITEBACK_CACHE;
+	out->flags = (uint32_t)flags;
+	out->flags2 = (uint32_t)(flags >> 32);
+	out->max_readahead =
+		(uint32_t)min_u64(arg->max_readahead, MAX_READAHEAD);
+	out->max_background = BACKGROUND;
+	out->congestion_threshold = BACKGROUND * 3 / 4;
+	out->max_write = FUSE_DATA_PAGES * 4096;
+	out->max_pages = FUSE_DATA_PAGES;
+	out->time_gran = 1;
+	return sizeof(*out);
+}
+
+static int64_t destroy(struct fuse_request *r)
+{
+	fuse_reset(r->f);
+	return 0;
+}
+
+static const struct fuse_op session_ops[] = {
+	[FUSE_INIT] = {init, offsetof(struct fuse_init_in, flags2), 0},
+	[FUSE_DESTROY] = {destroy, 0, 0},
+};
+
+static const struct fuse_op *find_op(uint32_t opcode)
+{
+	if (opcode < ARRAY_LEN(session_ops) && session_ops[opcode].run)
+		return &session_ops[opcode];
+	return fuse_op_find(opcode);
+}
+
+/* The request's arguments, copied once; checked from here on. */
+static int take_arguments(struct fuse_request *r, const struct fuse_op *op)
+{
+	const struct vq_chain *chain = r->chain;
+	const size_t bytes = r->in.len - sizeof(r->in);
+	size_t want = bytes;
+
+	if (op->flags & FUSE_OP_DATA && want > op->arg_bytes)
+		want = op->arg_bytes;
+	if (bytes < op->arg_bytes)
+		return -EINVAL;
+	if (want > FUSE_IN_MAX)
+		return -E2BIG;
+	r->arg = r->f->in;
+	iov_read(chain->iov, chain->nout, sizeof(r->in), r->f->in, want);
+	((char *)r->f->in)[want] = '\0';
+	r->rest = (const char *)r->f->in + op->arg_bytes;
+	r->rest_bytes = want - op->arg_bytes;
+	return 0;
+}
+
+static int64_t run(struct fuse_request *r, const struct fuse_op *op)
+{
+	int e;
+
+	if (!op || (op->flags & FUSE_OP_NODE && !r->f->initialized))
+		return -ENOSYS;
+	e = take_arguments(r, op);
+	if (e < 0)
+		return e;
+	r->inode = fs_inode(r->fs, r->in.nodeid);
+	if (op->flags & FUSE_OP_NODE && !r->inode)
+		return -ESTALE;
+	if (op->flags & FUSE_OP_WRITES && fs_readonly(r->fs))
+		return -EROFS;
+	return op->run(r);
+}
+
+int64_t fuse_handle(struct fuse *f, const struct vq_chain *chain)
+{
+	struct fuse_request r = {.f = f, .fs = f->fs, .chain = chain};
+	struct fuse_out_header header = {.len = sizeof(header)};
+	const struct iovec *in = chain->iov + chain->nout;
+	const struct fuse_op *op;
+	int64_t result;
+
+	if (iov_read(chain->iov, chain->nout, 0, &r.in, sizeof(r.in)) <
+		    sizeof(r.in) ||
+	    r.in.len < sizeof(r.in) || r.in.len > chain->out_bytes)
+		return -EPROTO;
+	op = find_op(r.in.opcode);
+	if (op && op->flags & FUSE_OP_QUIET) {
+		(void)run(&r, op);
+		return 0;
+	}
+	if (chain->in_bytes < sizeof(header))
+		return -EPROTO;
+	r.out = f->out;
+	r.out_room = min_u64(chain->in_bytes - sizeof(header), FUSE_OUT_MAX);
+	result = run(&r, op);
+	/* An answer that does not fit the room there is for it is none. */
+	if (result > 0 && !(op->flags & FUSE_OP_DATA)) {
+		if ((uint64_t)result > r.out_room)
+			result = -EIO;
+		else
+			iov_write(in, chain->nin, sizeof(header), f->out,
+				  (size_t)result);
+	}
+	header.unique = r.in.unique;
+	if (result < 0)
+		header.error = (int32_t)result;
+	else
+		header.len += (uint32_t)result;
+	iov_write(in, chain->nin, 0, &header, sizeof(header));
+	return header.len;
+}
