@@ -50,6 +50,7 @@ enum agent_type {
 	AGENT_RESIZE = 10,   /* H    agent_size */
 	AGENT_SIGNAL = 11,   /* H    agent_signal */
 	AGENT_EXIT_ACK = 12, /* H    empty; EXIT has arrived */
+	AGENT_CLOSED = 13,   /* H    agent_stream: nobody takes its output */
 
 	AGENT_DONE = 32,         /*   G empty */
 	AGENT_FAILED = 33,       /*   G agent_failed: the request's end */
@@ -207,6 +208,11 @@ struct agent_failed {
 
 struct agent_started {
 	__le32 pid; /* as the container sees it */
+};
+
+/* 1: standard output, 2: standard error. The process gets SIGPIPE there. */
+struct agent_stream {
+	__le32 stream;
 };
 
 struct agent_credit {

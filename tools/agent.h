@@ -171,7 +171,8 @@ struct agent_status {
 /*
  * Relays until the process has ended, all its output is written and its end is
  * acknowledged (the VM then powers off if it was the main one). Never waits for
- * input that nobody takes. Output nobody can take any more (EPIPE) vanishes.
+ * input that nobody takes. Where output cannot be written any more (EPIPE) the
+ * process in the guest gets SIGPIPE, too.
  */
 int agent_relay(struct agent *agent, const struct agent_relay *relay,
 		struct agent_status *ret_status);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the agent does to the machine it is PID 1 of. */
+#include "firmware/init/net.h"
+#include "firmware/init/server.h"
+
+#include "vmm/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+/* A clock that is nearly right does not jump. */
+#define CLOCK_SLACK_NS 100000000
+
+static int set_clock(const struct agent_time *wire, struct init_failure *f)
+{
+	const uint32_t ns = le32toh(wire->nanoseconds);
+	struct timespec now, then;
+	int64_t seconds, apart;
+
+	then.tv_sec = (time_t)le64toh(wire->seconds);
+	then.tv_nsec = (long)ns;
+	/* The kernel takes 64-bit nanoseconds: up to the year 2262. */
+	if (ns >= 1000000000 || le64toh(wire->seconds) > INT64_MAX / 1000000000)
+		return init_fail(f, INIT_STATUS_SETUP, EINVAL, "set the clock");
+	clock_gettime(CLOCK_REALTIME, &now);
+	seconds = then.tv_sec - now.tv_sec;
+	apart = seconds * 1000000000 + then.tv_nsec - now.tv_nsec;
+	if (seconds >= -1 && seconds <= 1 && apart > -CLOCK_SLACK_NS &&
+	    apart < CLOCK_SLACK_NS)
+		return 0;
+	if (clock_settime(CLOCK_REALTIME, &then) < 0)
+		return init_fail(f, INIT_STATUS_SETUP, errno, "set the clock");
+	return 0;
+}
+
+static void send_signal(pid_t pid, int number)
+{
+	kill(pid, number); /* it may just have ended */
+}
+
+const struct server_actions server_actions = {
+	.configure = net_configure,
+	.start = process_start,
+	.set_clock = set_clock,
+	.kill = send_signal,
+};

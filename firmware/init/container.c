@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What Docker's default specification gives a container, made by hand: mounts,
+ * devices, files of /etc, masked and read-only paths. Everything is mounted in
+ * the mount namespace of the container, and goes with it.
+ *
+ * The kernel's first root cannot be left by pivot_root(2); the container's root
+ * is moved over it instead, where no `..` leads back.
+ */
+#include "firmware/init/container.h"
+
+#include "firmware/init/mount.h"
+#include "vmm/util.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define DEPTH_MAX 64 /* of a mount's target, by components */
+
+static int fail(struct init_failure *f, int error, const char *what,
+		const char *path)
+{
+	return init_fail(f, INIT_STATUS_SETUP, error, "%s '%s'", what, path);
+}
+
+/* Attaches a mount in the agent's own root, which the container covers. */
+static int stage(int mount, const char *path, struct init_failure *f)
+{
+	autofd int fd = -1;
+	int r;
+
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return fail(f, errno, "make directory", path);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(f, errno, "open", path);
+	r = mount_attach(mount, fd);
+	return r < 0 ? fail(f, -r, "mount on", path) : 0;
+}
+
+/* ---- the root */
+
+/* Upper layer in memory, whose root looks like the lower one's. */
+static int make_upper(int lower, struct init_failure *f)
+{
+	autofd int upper = mount_make("tmpfs", "upper", "mode=755", f);
+	struct stat st;
+
+	if (upper < 0 || stage(upper, "/upper", f))
+		return -1;
+	if (fstat(lower, &st) < 0 || mkdirat(upper, "data", 0755) < 0 ||
+	    mkdirat(upper, "work", 0755) < 0 ||
+	    fchownat(upper, "data", st.st_uid, st.st_gid, 0) < 0 ||
+	    fchmodat(upper, "data", st.st_mode & 07777, 0) < 0)
+		return fail(f, errno, "prepare", "/upper");
+	return 0;
+}
+
+static int make_root(const struct init_config *c, struct init_failure *f)
+{
+	autofd int share = mount_make("virtiofs", c->root_tag, NULL, f);
+	autofd int root = -1;
+
+	if (share < 0)
+		return -1;
+	if (!(c->root_flags & AGENT_ROOT_OVERLAY)) {
+		root = take_fd(&share);
+	} else {
+		if (stage(share, "/lower", f) || make_upper(share, f))
+			return -1;
+		root = mount_make("overlay", "overlay",
+				  "lowerdir=/lower,upperdir=/upper/data,"
+				  "workdir=/upper/work,redirect_dir=on",
+				  f);
+		if (root < 0)
+			return -1;
+	}
+	if (stage(root, "/newroot", f))
+		return -1;
+	return take_fd(&root);
+}
+
+/* ---- what every container has */
+
+static const struct {
+	const char *type, *target, *options;
+	bool writable; /* if privileged */
+} filesystems[] = {
+	{"proc", "/proc", "nosuid,nodev,noexec", false},
+	{"tmpfs", "/dev", "nosuid,strictatime,mode=755,size=64m", false},
+	{"devpts", "/dev/pts",
+	 "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5", false},
+	{"mqueue", "/dev/mqueue", "nosuid,nodev,noexec", false},
+	{"sysfs", "/sys", "nosuid,nodev,noexec", true},
+	{"cgroup2", "/sys/fs/cgroup", "nosuid,nodev,noexec", true},
+};
+
+static int mount_on(int root, const char *type, const char *target,
+		    const char *options, uint64_t attributes,
+		    struct init_failure *f)
+{
+	autofd int mount = mount_make(type, type, options, f);
+	autofd int at = -1;
+	int r;
+
+	if (mount < 0)
+		return -1;
+	at = root_make(root, target, true);
+	if (at < 0)
+		return fail(f, -at, "make directory", target);
+	r = attributes ? mount_set(mount, attributes) : 0;
+	if (r == 0)
+		r = mount_attach(mount, at);
+	return r < 0 ? fail(f, -r, "mount on", target) : 0;
+}
+
+static int mount_filesystems(int root, const struct init_config *c,
+			     struct init_failure *f)
+{
+	const bool privileged = c->flags & AGENT_CONFIG_PRIVILEGED;
+	char options[80];
+
+	for (unsigned i = 0; i < ARRAY_LEN(filesystems); i++) {
+		const bool readonly = filesystems[i].writable && !privileged;
+
+		if (mount_on(root, filesystems[i].type, filesystems[i].target,
+			     filesystems[i].options,
+			     readonly ? MOUNT_ATTR_RDONLY : 0, f))
+			return -1;
+	}
+	snprintf(options, sizeof(options),
+		 "nosuid,nodev,noexec,mode=1777,size=%llu",
+		 (unsigned long long)c->shm_bytes);
+	return mount_on(root, "tmpfs", "/dev/shm", options, 0, f);
+}
+
+static int make_devices(int root, struct init_failure *f)
+{
+	static const struct {
+		const char *name;
+		unsigned major, minor;
+	} nodes[] = {
+		{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+		{"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
+	};
+	static const struct {
+		const char *name, *to;
+	} links[] = {
+		{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"},
+		{"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
+		{"ptmx", "pts/ptmx"},
+	};
+	autofd int dev = root_open(root, "/dev", O_PATH | O_DIRECTORY);
+
+	if (dev < 0)
+		return fail(f, -dev, "open", "/dev");
+	for (unsigned i = 0; i < ARRAY_LEN(nodes); i++) {
+		if (mknodat(dev, nodes[i].name, S_IFCHR | 0666,
+			    makedev(nodes[i].major, nodes[i].minor)) < 0)
+			return fail(f, errno, "make /dev", nodes[i].name);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(links); i++) {
+		if (symlinkat(links[i].to, dev, links[i].name) < 0)
+			return fail(f, errno, "make /dev", links[i].name);
+	}
+	return 0;
+}
+
+/* ---- files of /etc */
+
+static void print_hosts(FILE *file, const struct init_config *c)
+{
+	char text[INET6_ADDRSTRLEN];
+	bool named = false;
+
+	fputs("127.0.0.1\tlocalhost\n"
+	      "::1\tlocalhost ip6-localhost ip6-loopback\n"
+	      "fe00::0\tip6-localnet\n"
+	      "ff00::0\tip6-mcastprefix\n"
+	      "ff02::1\tip6-allnodes\n"
+	      "ff02::2\tip6-allrouters\n",
+	      file);
+	for (size_t i = 0; i < c->hosts.n; i++)
+		fprintf(file, "%s\n", c->hosts.list[i]);
+	for (size_t i = 0; c->hostname && i < c->naddresses; i++) {
+		const struct agent_address *a = &c->addresses[i].wire;
+
+		if (c->addresses[i].gateway ||
+		    !inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->address,
+			       text, sizeof(text)))
+			continue;
+		fprintf(file, "%s\t%s\n", text, c->hostname);
+		named = true;
+	}
+	if (c->hostname && !named)
+		fprintf(file, "127.0.1.1\t%s\n", c->hostname);
+}
+
+static void print_resolv(FILE *file, const struct init_config *c)
+{
+	for (size_t i = 0; i < c->dns.n; i++)
+		fprintf(file, "nameserver %s\n", c->dns.list[i]);
+	for (size_t i = 0; i < c->search.n; i++)
+		fprintf(file, "%s%s", i ? " " : "search ", c->search.list[i]);
+	if (c->search.n)
+		fputc('\n', file);
+}
+
+static void print_hostname(FILE *file, const struct init_config *c)
+{
+	fprintf(file, "%s\n", c->hostname);
+}
+
+/*
+ * Where a file of ours goes. In the overlay, whose changes vanish, what is in
+ * the way (a link to nowhere) makes room. Negative: it cannot be there.
+ */
+static int etc_target(int root, const struct init_config *c, const char *path)
+{
+	int at = root_make(root, path, false);
+	autofd int etc = -1;
+
+	if (at >= 0 || !(c->root_flags & AGENT_ROOT_OVERLAY))
+		return at;
+	etc = root_open(root, "/etc", O_PATH | O_DIRECTORY);
+	if (etc < 0 || unlinkat(etc, strrchr(path, '/') + 1, 0) < 0)
+		return at;
+	return root_make(root, path, false);
+}
+
+static int bind_etc(int root, int files, const struct init_config *c,
+		    const char *path,
+		    void (*print)(FILE *file, const struct init_config *c),
+		    struct init_failure *f)
+{
+	const char *name = strrchr(path, '/') + 1;
+	autofd int at = etc_target(root, c, path);
+	autofd int copy = -1;
+	autofd int fd = -1;
+	FILE *file;
+	int r;
+
+	/* Somebody else's directory, read-only or odd: it stays as it is. */
+	if (at < 0)
+		return 0;
+	fd = openat(files, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	file = fd < 0 ? NULL : fdopen(fd, "w");
+	if (!file)
+		return fail(f, errno, "write", path);
+	take_fd(&fd);
+	print(file, c);
+	if (fclose(file) != 0)
+		return fail(f, errno, "write", path);
+	fd = openat(files, name, O_PATH | O_CLOEXEC);
+	copy = mount_copy(fd, false);
+	if (copy < 0)
+		return fail(f, -copy, "copy", path);
+	r = mount_attach(copy, at);
+	return r < 0 ? fail(f, -r, "mount on", path) : 0;
+}
+
+static int bind_etc_files(int root, const struct init_config *c,
+			  struct init_failure *f)
+{
+	autofd int files = mount_make("tmpfs", "etc", "mode=755", f);
+
+	if (files < 0 || stage(files, "/files", f))
+		return -1;
+	if (bind_etc(root, files, c, "/etc/hosts", print_hosts, f))
+		return -1;
+	if (c->hostname &&
+	    bind_etc(root, files, c, "/etc/hostname", print_hostname, f))
+		return -1;
+	if ((c->dns.n || c->search.n) &&
+	    bind_etc(root, files, c, "/etc/resolv.conf", print_resolv, f))
+		return -1;
+	return 0;
+}
+
+/* ---- the user's mounts */
+
+/* What is to be attached; the whole share stays staged beside it. */
+static int open_share(const struct init_mount *m, unsigned number,
+		      struct init_failure *f)
+{
+	autofd int share = mount_make("virtiofs", m->tag, NULL, f);
+	autofd int sub = -1;
+	char path[32];
+	int copy;
+
+	if (share < 0 || !m->subpath[0])
+		return take_fd(&share);
+	snprintf(path, sizeof(path), "/volume%u", number);
+	if (stage(share, path, f))
+		return -1;
+	sub = root_open(share, m->subpath, O_PATH);
+	copy = sub < 0 ? sub : mount_copy(sub, true);
+	return copy < 0 ? fail(f, -copy, "open in the share", m->subpath)
+			: copy;
+}
+
+static int open_tmpfs(const struct init_mount *m, struct init_failure *f)
+{
+	char options[1024];
+
+	if (snprintf(options, sizeof(options), "nosuid,nodev,noexec,%s",
+		     m->options) >= (int)sizeof(options))
+		return fail(f, E2BIG, "options of tmpfs on", m->target);
+	return mount_make("tmpfs", "tmpfs", options, f);
+}
+
+static int mount_one(int root, const struct init_mount *m, unsigned number,
+		     struct init_failure *f)
+{
+	autofd int mount = m->kind == AGENT_MOUNT_SHARE
+				   ? open_share(m, number, f)
+				   : open_tmpfs(m, f);
+	const uint64_t attributes =
+		(m->flags & AGENT_MOUNT_READONLY ? MOUNT_ATTR_RDONLY : 0) |
+		(m->flags & AGENT_MOUNT_NOEXEC ? MOUNT_ATTR_NOEXEC : 0);
+	autofd int at = -1;
+	struct stat st;
+	int r;
+
+	if (mount < 0)
+		return -1;
+	if (fstat(mount, &st) < 0)
+		return fail(f, errno, "look at volume for", m->target);
+	at = root_make(root, m->target, S_ISDIR(st.st_mode));
+	if (at < 0)
+		return fail(f, -at, "make mount point", m->target);
+	r = attributes ? mount_set(mount, attributes) : 0;
+	if (r == 0)
+		r = mount_attach(mount, at);
+	return r < 0 ? fail(f, -r, "mount on", m->target) : 0;
+}
+
+static unsigned depth_of(const char *path)
+{
+	unsigned depth = 0;
+
+	for (; *path; path++)
+		depth += path[0] == '/' && path[1] != '/' && path[1] != 0;
+	return depth < DEPTH_MAX ? depth : DEPTH_MAX;
+}
+
+/* Outer ones first, whatever the order on the command line. */
+static int mount_volumes(int root, const struct init_config *c,
+			 struct init_failure *f)
+{
+	for (unsigned depth = 0; c->nmounts && depth <= DEPTH_MAX; depth++) {
+		for (unsigned i = 0; i < c->nmounts; i++) {
+			if (depth_of(c->mounts[i].target) == depth &&
+			    mount_one(root, &c->mounts[i], i, f))
+				return -1;
+		}
+	}
+	return 0;
+}
+
+/* ---- what is closed again */
+
+/* TEXT is "name=value", its name with dots or with slashes. */
+static int set_sysctl(int root, const char *text, struct init_failure *f)
+{
+	static const char base[] = "/proc/sys/";
+	const size_t n = strcspn(text, "=");
+	const char *value = text + n + 1;
+	autofd int fd = -1;
+	char path[256];
+
+	if (n + sizeof(base) > sizeof(path))
+		return fail(f, ENAMETOOLONG, "sysctl", text);
+	memcpy(path, base, sizeof(base));
+	memcpy(path + sizeof(base) - 1, text, n);
+	path[sizeof(base) - 1 + n] = 0;
+	if (!memchr(text, '/', n)) {
+		for (char *p = path; *p; p++)
+			*p = *p == '.' ? '/' : *p;
+	}
+	fd = root_open(root, path, O_WRONLY);
+	if (fd < 0)
+		return fail(f, -fd, "sysctl", text);
+	if (write(fd, value, strlen(value)) < 0)
+		return fail(f, errno, "sysctl", text);
+	return 0;
+}
+
+static int set_sysctls(int root, const struct init_config *c,
+		       struct init_failure *f)
+{
+	for (size_t i = 0; i < c->sysctls.n; i++) {
+		if (set_sysctl(root, c->sysctls.list[i], f))
+			return -1;
+	}
+	return 0;
+}
+
+static const char *const masked[] = {
+	"/proc/acpi",        "/proc/asound",  "/proc/interrupts",
+	"/proc/kcore",       "/proc/keys",    "/proc/latency_stats",
+	"/proc/sched_debug", "/proc/scsi",    "/proc/timer_list",
+	"/proc/timer_stats", "/sys/firmware", "/sys/devices/virtual/powercap",
+};
+
+static const char *const readonly[] = {
+	"/proc/bus",           "/proc/fs", "/proc/irq", "/proc/sys",
+	"/proc/sysrq-trigger",
+};
+
+/* 0 also where there is no such path. */
+static int mask(int root, const char *path, struct init_failure *f)
+{
+	autofd int at = root_open(root, path, O_PATH);
+	autofd int cover = -1;
+	struct stat st;
+	int r;
+
+	if (at < 0)
+		return 0;
+	if (fstat(at, &st) < 0)
+		return fail(f, errno, "mask", path);
+	if (S_ISDIR(st.st_mode)) {
+		cover = mount_make("tmpfs", "tmpfs", "ro,size=4k", f);
+		if (cover < 0)
+			return -1;
+	} else {
+		autofd int null = root_open(root, "/dev/null", O_PATH);
+
+		cover = null < 0 ? null : mount_copy(null, false);
+	}
+	r = cover < 0 ? cover : mount_attach(cover, at);
+	return r < 0 ? fail(f, -r, "mask", path) : 0;
+}
+
+static int protect(int root, const char *path, struct init_failure *f)
+{
+	autofd int at = root_open(root, path, O_PATH);
+	autofd int copy = at < 0 ? -1 : mount_copy(at, true);
+	int r;
+
+	if (at < 0)
+		return 0;
+	r = copy < 0 ? copy : mount_set(copy, MOUNT_ATTR_RDONLY);
+	if (r == 0)
+		r = mount_attach(copy, at);
+	return r < 0 ? fail(f, -r, "make read-only", path) : 0;
+}
+
+static int restrict_paths(int root, const struct init_config *c,
+			  struct init_failure *f)
+{
+	if (c->flags & AGENT_CONFIG_PRIVILEGED)
+		return 0;
+	for (unsigned i = 0; i < ARRAY_LEN(masked); i++) {
+		if (mask(root, masked[i], f))
+			return -1;
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(readonly); i++) {
+		if (protect(root, readonly[i], f))
+			return -1;
+	}
+	return 0;
+}
+
+static int move_to(int root, struct init_failure *f)
+{
+	if (fchdir(root) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 ||
+	    chroot(".") < 0 || chdir("/") < 0)
+		return fail(f, errno, "enter", "/newroot");
+	return 0;
+}
+
+int container_enter(const struct init_config *c, struct init_failure *f)
+{
+	autofd int root = -1;
+	int r;
+
+	if (!c->root_tag)
+		return init_fail(f, INIT_STATUS_SETUP, 0, "no root is given");
+	if (c->hostname && sethostname(c->hostname, strlen(c->hostname)) < 0)
+		return fail(f, errno, "set hostname", c->hostname);
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return fail(f, errno, "make private", "/");
+	umask(0);
+	root = make_root(c, f);
+	if (root < 0 || mount_filesystems(root, c, f) ||
+	    make_devices(root, f) || bind_etc_files(root, c, f) ||
+	    mount_volumes(root, c, f) || set_sysctls(root, c, f) ||
+	    restrict_paths(root, c, f))
+		return -1;
+	umask(022);
+	if (c->root_flags & AGENT_ROOT_READONLY) {
+		r = mount_set(root, MOUNT_ATTR_RDONLY);
+		if (r < 0)
+			return fail(f, -r, "make read-only", "/");
+	}
+	return move_to(root, f);
+}
+
+int container_console(int tty)
+{
+	autofd int at = open("/dev/console",
+			     O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	autofd int copy = -1;
+
+	if (at < 0)
+		return -errno;
+	copy = mount_copy(tty, false);
+	return copy < 0 ? copy : mount_attach(copy, at);
+}

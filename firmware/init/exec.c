@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * In the new process, from fork to exec: its place, its standard input and
+ * output, its limits, its user, its program. Whatever goes wrong is reported
+ * to the agent, and then nothing of it stays.
+ */
+#include "firmware/init/container.h"
+#include "firmware/init/mount.h"
+#include "firmware/init/process.h"
+#include "firmware/init/users.h"
+
+#include "vmm/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define DEFAULT_PATH                                                           \
+	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define DEFAULT_FILES 1048576 /* as Docker's service has it */
+
+static int fail(struct init_failure *f, int error, const char *what)
+{
+	return init_fail(f, INIT_STATUS_SETUP, error, "%s", what);
+}
+
+/* ---- reporting */
+
+/* FDS are sent along unless the first one is negative. */
+static int report(int fd, const struct process_report *r, const int fds[2])
+{
+	union {
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {(void *)(uintptr_t)r, sizeof(*r)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (fds[0] >= 0) {
+		struct cmsghdr *c;
+
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(2 * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, 2 * sizeof(int));
+	}
+	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+static void report_failure(int fd, const struct init_failure *f)
+{
+	const struct process_report r = {.kind = PROCESS_FAILED, .failure = *f};
+
+	report(fd, &r, (const int[]){-1, -1});
+}
+
+/* ---- standard input and output */
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	for (int n = 1; n <= SIGRTMAX; n++)
+		signal(n, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* A terminal of the container's own; its user may open it by name. */
+static int open_terminal(const struct init_start *s, int fds[2],
+			 struct init_failure *f)
+{
+	const struct winsize size = {
+		.ws_row = le16toh(s->size.rows),
+		.ws_col = le16toh(s->size.columns),
+	};
+	int unlock = 0;
+
+	fds[0] = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (fds[0] < 0 || ioctl(fds[0], TIOCSPTLCK, &unlock) < 0)
+		return fail(f, errno, "open a terminal");
+	fds[1] = ioctl(fds[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (fds[1] < 0)
+		return fail(f, errno, "open a terminal");
+	if (size.ws_row && size.ws_col)
+		ioctl(fds[1], TIOCSWINSZ, &size);
+	return 0;
+}
+
+static int take_stdio(const struct process_side *side, int slave,
+		      struct init_failure *f)
+{
+	int from[3] = {side->in, side->out, side->err};
+
+	if (setsid() < 0)
+		return fail(f, errno, "start a session");
+	if (slave >= 0) {
+		for (int i = 0; i < 3; i++)
+			from[i] = slave;
+		if (ioctl(slave, TIOCSCTTY, 0) < 0)
+			return fail(f, errno, "take the terminal");
+	}
+	if (from[0] < 0)
+		from[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (from[0] < 0)
+		return fail(f, errno, "open '/dev/null'");
+	for (int i = 0; i < 3; i++) {
+		if (dup2(from[i], i) < 0)
+			return fail(f, errno, "standard input and output");
+	}
+	/* Nothing of the agent's gets into the container. */
+	if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		return fail(f, errno, "close_range");
+	return 0;
+}
+
+/* ---- limits and privileges */
+
+static int set_limits(const struct init_start *s, struct init_failure *f)
+{
+	const struct rlimit files = {DEFAULT_FILES, DEFAULT_FILES};
+	const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+
+	setrlimit(RLIMIT_NOFILE, &files);
+	setrlimit(RLIMIT_NPROC, &all);
+	for (size_t i = 0; i < s->nrlimits; i++) {
+		if (setrlimit(s->rlimits[i].resource, &s->rlimits[i].limit) < 0)
+			return init_fail(f, INIT_STATUS_SETUP, errno,
+					 "limit %d", s->rlimits[i].resource);
+	}
+	return 0;
+}
+
+/* What a program of user 0 gets back at exec is bounded here. */
+static int bound_caps(uint64_t mask, struct init_failure *f)
+{
+	for (unsigned cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0;
+	     cap++) {
+		if (cap < 64 && mask >> cap & 1)
+			continue;
+		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+			return fail(f, errno, "drop a capability");
+	}
+	return 0;
+}
+
+/* Permitted and effective ones to MASK of what is left, inheritable: none. */
+static int set_caps(uint64_t mask, struct init_failure *f)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return fail(f, errno, "read capabilities");
+	for (int i = 0; i < 2; i++) {
+		data[i].permitted &= (uint32_t)(mask >> (32 * i));
+		data[i].effective = data[i].permitted;
+		data[i].inheritable = 0;
+	}
+	if (syscall(SYS_capset, &header, data) < 0)
+		return fail(f, errno, "set capabilities");
+	return 0;
+}
+
+static int become(const struct init_start *s, const struct init_user *user,
+		  struct init_failure *f)
+{
+	if (bound_caps(s->caps, f))
+		return -1;
+	if (setgroups(user->ngroups, user->groups) < 0 ||
+	    setresgid(user->gid, user->gid, user->gid) < 0 ||
+	    setresuid(user->uid, user->uid, user->uid) < 0)
+		return init_fail(f, INIT_STATUS_SETUP, errno,
+				 "become user %u, group %u", user->uid,
+				 user->gid);
+	return set_caps(s->caps, f);
+}
+
+/* Makes a missing one, as Docker does for the main process. */
+static int enter_directory(const struct process_side *side,
+			   struct init_failure *f)
+{
+	const char *cwd = side->start->cwd ? side->start->cwd : "/";
+
+	if (side->start->flags & AGENT_START_MAIN && !side->box->plain) {
+		autofd int root = open("/", O_PATH | O_CLOEXEC);
+		int fd = root_make(root, cwd, true);
+
+		if (fd >= 0)
+			close(fd);
+	}
+	if (chdir(cwd) < 0)
+		return init_fail(f,
+				 errno == ENOENT ? INIT_STATUS_NOT_FOUND
+						 : INIT_STATUS_NOT_RUN,
+				 errno, "change to directory '%s'", cwd);
+	return 0;
+}
+
+/* ---- the environment */
+
+static const char *env_get(const char *const *env, const char *name)
+{
+	const size_t n = strlen(name);
+
+	for (; env && *env; env++) {
+		if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
+			return *env + n + 1;
+	}
+	return NULL;
+}
+
+/* Allocated; never freed, as exec follows. NULL without memory. */
+static const char **make_env(const struct init_start *s,
+			     const struct init_config *c, const char *home)
+{
+	const char **env = calloc(s->env.n + 5, sizeof(*env));
+	const char *value[] = {
+		DEFAULT_PATH,
+		c ? c->hostname : NULL,
+		s->flags & AGENT_START_TTY ? "xterm" : NULL,
+		home,
+	};
+	static const char *const name[] = {"PATH", "HOSTNAME", "TERM", "HOME"};
+	size_t n = 0;
+
+	if (!env)
+		return NULL;
+	for (unsigned i = 0; i < ARRAY_LEN(value); i++) {
+		char *text;
+
+		if (!value[i] || env_get(s->env.list, name[i]))
+			continue;
+		if (asprintf(&text, "%s=%s", name[i], value[i]) < 0)
+			return NULL;
+		env[n++] = text;
+	}
+	for (size_t i = 0; i < s->env.n; i++)
+		env[n++] = s->env.list[i];
+	return env;
+}
+
+/* ---- the program */
+
+/* What became of an execve() of PATH, as `docker run` says it. */
+static int fail_exec(const char *path, int error, struct init_failure *f)
+{
+	if (error == ENOENT && access(path, F_OK) == 0)
+		return init_fail(f, INIT_STATUS_NOT_FOUND, error,
+				 "\"%s\": its interpreter", path);
+	if (error == ENOENT || error == ENOTDIR)
+		return init_fail(f, INIT_STATUS_NOT_FOUND, error, "\"%s\"",
+				 path);
+	return init_fail(f, INIT_STATUS_NOT_RUN, error, "\"%s\"", path);
+}
+
+static int exec_path(const char *path, const struct init_start *s,
+		     const char **env, struct init_failure *f)
+{
+	execve(path, (char *const *)(uintptr_t)s->args.list,
+	       (char *const *)(uintptr_t)env);
+	return fail_exec(path, errno, f);
+}
+
+/*
+ * Tries the files of that name along PATH, as execvp(3) does: one that may not
+ * be run is passed over, and only told of when there is no other. -1, or 0:
+ * there is none.
+ */
+static int search_program(const char *path, const struct init_start *s,
+			  const char **env, struct init_failure *f)
+{
+	const char *name = s->args.list[0];
+	int found = 0;
+
+	while (path && name[0]) {
+		const size_t n = strcspn(path, ":");
+		char file[PATH_MAX];
+		struct stat st;
+		const int bytes =
+			snprintf(file, sizeof(file), "%.*s/%s", n ? (int)n : 1,
+				 n ? path : ".", name);
+
+		path = path[n] ? path + n + 1 : NULL;
+		if (bytes >= PATH_MAX || stat(file, &st) < 0 ||
+		    !S_ISREG(st.st_mode))
+			continue;
+		found = exec_path(file, s, env, f);
+		if (f->error != EACCES)
+			break;
+	}
+	return found;
+}
+
+/* Returns only when there is no program to become: -1. */
+static int exec_program(const struct init_start *s, const char **env,
+			struct init_failure *f)
+{
+	const char *name = s->args.list[0];
+
+	if (strchr(name, '/'))
+		return exec_path(name, s, env, f);
+	if (search_program(env_get(env, "PATH"), s, env, f))
+		return -1;
+	return init_fail(f, INIT_STATUS_NOT_FOUND, 0,
+			 "\"%s\": executable file not found in $PATH", name);
+}
+
+/* ---- a PID 1 for programs that are none (AGENT_START_INIT) */
+
+/* Waits for CHILD and whatever is left to it; passes signals on. */
+static void __attribute__((noreturn)) reap_for(pid_t child)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	for (;;) {
+		int n = sigwaitinfo(&all, NULL);
+		int status;
+		pid_t pid;
+
+		if (n > 0 && n != SIGCHLD)
+			kill(child, n);
+		while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+			if (pid != child)
+				continue;
+			_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+						  : WEXITSTATUS(status));
+		}
+	}
+}
+
+/* The caller goes on as the child; the process itself stays to reap. */
+static int leave_reaper(const struct process_side *side, struct init_failure *f)
+{
+	sigset_t all, none;
+	pid_t pid;
+
+	sigfillset(&all);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	pid = fork();
+	if (pid < 0)
+		return fail(f, errno, "start a process");
+	if (pid > 0) {
+		syscall(SYS_close_range, 0U, ~0U, 0U);
+		reap_for(pid);
+	}
+	/* Ctrl-C is for the program's group. SIGTTOU is blocked. */
+	if (setpgid(0, 0) == 0 && side->start->flags & AGENT_START_TTY)
+		tcsetpgrp(0, getpid());
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	return 0;
+}
+
+/* ---- all of it */
+
+static int enter(const struct process_side *side, struct init_failure *f)
+{
+	const struct container *box = side->box;
+
+	if (box->plain)
+		return 0;
+	if (side->start->flags & AGENT_START_MAIN)
+		return container_enter(box->config, f);
+	if (setns(box->main_fd, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
+					CLONE_NEWCGROUP) < 0)
+		return fail(f, errno, "enter the container");
+	return 0;
+}
+
+static int set_up_terminal(const struct process_side *side,
+			   const struct init_user *user, int tty[2],
+			   struct init_failure *f)
+{
+	int r;
+
+	if (!(side->start->flags & AGENT_START_TTY))
+		return 0;
+	if (open_terminal(side->start, tty, f))
+		return -1;
+	if (side->box->plain)
+		return 0;
+	if (fchown(tty[1], user->uid, (gid_t)-1) < 0)
+		return fail(f, errno, "give the terminal to its user");
+	r = side->start->flags & AGENT_START_MAIN ? container_console(tty[1])
+						  : 0;
+	return r < 0 ? fail(f, -r, "make '/dev/console'") : 0;
+}
+
+static int run(const struct process_side *side, struct init_failure *f)
+{
+	const struct init_start *s = side->start;
+	struct process_report ready = {.kind = PROCESS_READY};
+	struct init_user user = {.home = "/"};
+	int tty[2] = {-1, -1};
+	const char **env;
+
+	reset_signals();
+	if (enter(side, f))
+		return -1;
+	if (!side->box->plain &&
+	    users_resolve("/etc/passwd", "/etc/group", s->user, s->groups.list,
+			  &user, f))
+		return -1;
+	if (set_up_terminal(side, &user, tty, f) || enter_directory(side, f) ||
+	    take_stdio(side, tty[1], f))
+		return -1;
+	env = make_env(s, side->box->config, user.home);
+	if (!env)
+		return fail(f, ENOMEM, "environment");
+	ready.inside = s->flags & AGENT_START_INIT ? 2 : getpid();
+	if (report(side->report_fd, &ready, tty) < 0)
+		return fail(f, errno, "report");
+	if (set_limits(s, f) || (!side->box->plain && become(s, &user, f)))
+		return -1;
+	if (s->flags & AGENT_START_INIT && leave_reaper(side, f))
+		return -1;
+	if (s->flags & AGENT_START_NO_NEW_PRIVS &&
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return fail(f, errno, "no_new_privs");
+	return exec_program(s, env, f);
+}
+
+void process_child(const struct process_side *side)
+{
+	struct init_failure f = {0};
+
+	run(side, &f);
+	report_failure(side->report_fd, &f);
+	_exit(f.status);
+}

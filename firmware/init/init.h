@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all of bulkhead-init shares: how it says that something went wrong. */
+#ifndef FIRMWARE_INIT_INIT_H
+#define FIRMWARE_INIT_INIT_H
+
+#include "firmware/agent.h"
+
+/* Of `docker run`: our own trouble; the command cannot be run; no such one. */
+#define INIT_STATUS_SETUP     125
+#define INIT_STATUS_NOT_RUN   126
+#define INIT_STATUS_NOT_FOUND 127
+
+/* Why a request failed; becomes an AGENT_FAILED. */
+struct init_failure {
+	int status;
+	int error; /* errno, or 0 */
+	char text[AGENT_TEXT_MAX];
+};
+
+/*
+ * Fills in the failure, with ERROR's text behind the message if it is not 0.
+ * Always -1: `return init_fail(f, INIT_STATUS_SETUP, errno, "mount '%s'", p)`.
+ */
+int init_fail(struct init_failure *f, int status, int error, const char *format,
+	      ...) __attribute__((format(printf, 4, 5)));
+
+/* One line on the guest's console. */
+void init_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

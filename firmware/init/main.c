@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bulkhead-init: PID 1 of a container's VM. Sets up the little it needs itself,
+ * serves the host as the agent of docs/AGENT, and powers the machine off.
+ */
+#include "firmware/init/server.h"
+
+#include "vmm/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vm_sockets.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define BACKLOG         32
+#define CONNECT_SECONDS 5
+
+/* The kernel opens none when the machine has no console. */
+static void open_stdio(void)
+{
+	int fd;
+
+	mkdir("/dev", 0755);
+	mknod("/dev/null", S_IFCHR | 0666, makedev(1, 3));
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int vsock_address(int *ret_fd, struct sockaddr_vm *ret, unsigned cid)
+{
+	*ret = (struct sockaddr_vm){
+		.svm_family = AF_VSOCK,
+		.svm_cid = cid,
+		.svm_port = AGENT_PORT,
+	};
+	*ret_fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return *ret_fd < 0 ? -errno : 0;
+}
+
+static int listen_for_host(void)
+{
+	struct sockaddr_vm address;
+	autofd int fd = -1;
+	int r = vsock_address(&fd, &address, VMADDR_CID_ANY);
+
+	if (r < 0)
+		return r;
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(fd, BACKLOG) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
+
+/* Whoever started the machine may wait for this; nobody has to. */
+static int report_to_host(void)
+{
+	const struct timeval limit = {.tv_sec = CONNECT_SECONDS};
+	struct sockaddr_vm address;
+	autofd int fd = -1;
+	int r = vsock_address(&fd, &address, VMADDR_CID_HOST);
+
+	if (r < 0)
+		return r;
+	setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit,
+		   sizeof(limit));
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
+
+static int serve(void)
+{
+	struct server server;
+	int fd = listen_for_host();
+	int r;
+
+	if (fd < 0) {
+		init_say("vsock: %s", strerror(-fd));
+		return fd;
+	}
+	r = server_init(&server, &server_actions, fd);
+	if (r < 0) {
+		init_say("signalfd: %s", strerror(-r));
+		return r;
+	}
+	fd = report_to_host();
+	if (fd >= 0)
+		server_add(&server, fd);
+	r = server_run(&server);
+	if (r < 0)
+		init_say("poll: %s", strerror(-r));
+	/* The container's mounts are still there, and synced. */
+	sync();
+	server_done(&server);
+	return r;
+}
+
+int main(void)
+{
+	if (getpid() != 1) {
+		fputs("bulkhead-init is PID 1 of a VM that bulkhead runs\n",
+		      stderr);
+		return 2;
+	}
+	open_stdio();
+	umask(022);
+	mkdir("/proc", 0555);
+	if (mount("proc", "/proc", "proc", 0, NULL) < 0)
+		init_say("mount /proc: %s", strerror(errno));
+	serve();
+	reboot(RB_POWER_OFF);
+	for (;;)
+		pause();
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Items to structures, by two tables. An item that is not known is refused:
+ * nobody should believe that something was done which was not.
+ */
+#include "firmware/init/request.h"
+
+#include "firmware/agent-wire.h"
+#include "vmm/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STRINGS_MAX 4
+
+struct rule {
+	uint16_t key;
+	uint16_t fixed; /* bytes of the structure in front */
+	uint8_t strings;
+	bool many;
+	/* 0, -EINVAL or -ENOMEM */
+	int (*take)(void *target, const void *fixed, const char *const *text);
+};
+
+/*
+ * ARRAY of N elements with one more at its end, zeroed; NULL without memory,
+ * and ARRAY is as it was. Grows at powers of two.
+ */
+static void *grow(void *array, size_t n, size_t size)
+{
+	if ((n & (n - 1)) == 0)
+		array = reallocarray(array, n ? 2 * n : 1, size);
+	if (array)
+		memset((char *)array + n * size, 0, size);
+	return array;
+}
+
+static int strings_add(struct init_strings *s, const char *text)
+{
+	/* The NULL at the end is an element, too. */
+	const char **list = grow(s->list, s->n + 1, sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	list[s->n++] = text;
+	s->list = list;
+	return 0;
+}
+
+static uint32_t get_flags(const void *fixed)
+{
+	struct agent_flags flags;
+
+	memcpy(&flags, fixed, sizeof(flags));
+	return le32toh(flags.flags);
+}
+
+/* ---- CONFIGURE */
+
+static int take_config_flags(void *target, const void *fixed,
+			     const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)text;
+	c->flags = get_flags(fixed);
+	return c->flags & ~(uint32_t)AGENT_CONFIG_FLAGS ? -EINVAL : 0;
+}
+
+static int take_hostname(void *target, const void *fixed,
+			 const char *const *text)
+{
+	struct init_config *c = target;
+	const size_t n = strlen(text[0]);
+
+	(void)fixed;
+	c->hostname = text[0];
+	/* It becomes a line of /etc/hosts. */
+	return n == 0 || n > 64 || strpbrk(text[0], " \t\r\n#/") ? -EINVAL : 0;
+}
+
+static int take_root(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+
+	c->root_flags = get_flags(fixed);
+	c->root_tag = text[0];
+	return c->root_flags & ~(uint32_t)AGENT_ROOT_FLAGS || !text[0][0]
+		       ? -EINVAL
+		       : 0;
+}
+
+static int take_mount(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct agent_mount_item item;
+	struct init_mount *m = grow(c->mounts, c->nmounts, sizeof(*m));
+
+	if (!m)
+		return -ENOMEM;
+	c->mounts = m;
+	m += c->nmounts++;
+	memcpy(&item, fixed, sizeof(item));
+	m->kind = le32toh(item.kind);
+	m->flags = le32toh(item.flags);
+	m->tag = text[0];
+	m->subpath = text[1];
+	m->target = text[2];
+	m->options = text[3];
+	if (m->flags & ~(uint32_t)AGENT_MOUNT_FLAGS || m->target[0] != '/')
+		return -EINVAL;
+	if (m->kind == AGENT_MOUNT_SHARE)
+		return m->tag[0] && !m->options[0] ? 0 : -EINVAL;
+	return m->kind == AGENT_MOUNT_TMPFS && !m->tag[0] && !m->subpath[0]
+		       ? 0
+		       : -EINVAL;
+}
+
+static int take_link(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct agent_link_item item;
+	struct init_link *l = grow(c->links, c->nlinks, sizeof(*l));
+	const size_t n = strlen(text[0]);
+
+	if (!l)
+		return -ENOMEM;
+	c->links = l;
+	l += c->nlinks++;
+	memcpy(&item, fixed, sizeof(item));
+	l->mtu = le32toh(item.mtu);
+	l->name = text[0];
+	return n == 0 || n > 15 || l->mtu > 65535 ? -EINVAL : 0;
+}
+
+static int add_address(struct init_config *c, const void *fixed, bool gateway)
+{
+	static const uint8_t zero[16];
+	struct init_address *a = grow(c->addresses, c->naddresses, sizeof(*a));
+	const struct agent_address *w;
+
+	if (!a)
+		return -ENOMEM;
+	c->addresses = a;
+	a += c->naddresses++;
+	memcpy(&a->wire, fixed, sizeof(a->wire));
+	a->gateway = gateway;
+	if (c->nlinks == 0)
+		return -EINVAL;
+	a->link = (unsigned)c->nlinks - 1;
+	w = &a->wire;
+	if ((w->family != 4 && w->family != 6) || w->reserved[0] ||
+	    w->reserved[1])
+		return -EINVAL;
+	if (w->family == 4 && memcmp(w->address + 4, zero, 12) != 0)
+		return -EINVAL;
+	return w->prefix > (w->family == 4 ? 32 : 128) ||
+			       (gateway && w->prefix != 0)
+		       ? -EINVAL
+		       : 0;
+}
+
+static int take_address(void *target, const void *fixed,
+			const char *const *text)
+{
+	(void)text;
+	return add_address(target, fixed, false);
+}
+
+static int take_gateway(void *target, const void *fixed,
+			const char *const *text)
+{
+	(void)text;
+	return add_address(target, fixed, true);
+}
+
+/* A line of a file cannot hold the next one. */
+static int add_line(struct init_strings *s, const char *text)
+{
+	return strpbrk(text, "\r\n") ? -EINVAL : strings_add(s, text);
+}
+
+static int take_dns(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)fixed;
+	return add_line(&c->dns, text[0]);
+}
+
+static int take_search(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)fixed;
+	return add_line(&c->search, text[0]);
+}
+
+static int take_host(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)fixed;
+	return add_line(&c->hosts, text[0]);
+}
+
+static int take_sysctl(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	const char *equal = strchr(text[0], '=');
+
+	(void)fixed;
+	/* It becomes a path below /proc/sys. */
+	if (!equal || equal == text[0] || text[0][0] == '/' ||
+	    strstr(text[0], ".."))
+		return -EINVAL;
+	return strings_add(&c->sysctls, text[0]);
+}
+
+static int take_time(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)text;
+	memcpy(&c->time, fixed, sizeof(c->time));
+	c->has_time = true;
+	return 0; /* the clock's own setting checks it */
+}
+
+static int take_shm(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct agent_bytes bytes;
+
+	(void)text;
+	memcpy(&bytes, fixed, sizeof(bytes));
+	c->shm_bytes = le64toh(bytes.bytes);
+	return 0;
+}
+
+static const struct rule config_rules[] = {
+	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,
+	 take_config_flags},
+	{AGENT_ITEM_HOSTNAME, 0, 1, false, take_hostname},
+	{AGENT_ITEM_ROOT, sizeof(struct agent_flags), 1, false, take_root},
+	{AGENT_ITEM_MOUNT, sizeof(struct agent_mount_item), 4, true,
+	 take_mount},
+	{AGENT_ITEM_LINK, sizeof(struct agent_link_item), 1, true, take_link},
+	{AGENT_ITEM_ADDRESS, sizeof(struct agent_address), 0, true,
+	 take_address},
+	{AGENT_ITEM_GATEWAY, sizeof(struct agent_address), 0, true,
+	 take_gateway},
+	{AGENT_ITEM_DNS, 0, 1, true, take_dns},
+	{AGENT_ITEM_SEARCH, 0, 1, true, take_search},
+	{AGENT_ITEM_HOST, 0, 1, true, take_host},
+	{AGENT_ITEM_SYSCTL, 0, 1, true, take_sysctl},
+	{AGENT_ITEM_TIME, sizeof(struct agent_time), 0, false, take_time},
+	{AGENT_ITEM_SHM, sizeof(struct agent_bytes), 0, false, take_shm},
+	{0},
+};
+
+/* ---- START */
+
+static int take_start_flags(void *target, const void *fixed,
+			    const char *const *text)
+{
+	struct init_start *s = target;
+
+	(void)text;
+	s->flags = get_flags(fixed);
+	return s->flags & ~(uint32_t)AGENT_START_FLAGS ? -EINVAL : 0;
+}
+
+static int take_arg(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+
+	(void)fixed;
+	return strings_add(&s->args, text[0]);
+}
+
+static int take_env(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+
+	(void)fixed;
+	return strings_add(&s->env, text[0]);
+}
+
+static int take_group(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+
+	(void)fixed;
+	return strings_add(&s->groups, text[0]);
+}
+
+static int take_cwd(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+
+	(void)fixed;
+	s->cwd = text[0];
+	return text[0][0] == '/' ? 0 : -EINVAL;
+}
+
+static int take_user(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+
+	(void)fixed;
+	s->user = text[0];
+	return 0;
+}
+
+static int take_caps(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+	struct agent_caps caps;
+
+	(void)text;
+	memcpy(&caps, fixed, sizeof(caps));
+	s->caps = le64toh(caps.mask);
+	return 0;
+}
+
+static int take_rlimit(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+	struct agent_rlimit wire;
+	struct init_rlimit *l = grow(s->rlimits, s->nrlimits, sizeof(*l));
+
+	(void)text;
+	if (!l)
+		return -ENOMEM;
+	s->rlimits = l;
+	l += s->nrlimits++;
+	memcpy(&wire, fixed, sizeof(wire));
+	if (le32toh(wire.resource) >= RLIM_NLIMITS || wire.reserved != 0)
+		return -EINVAL;
+	l->resource = (int)le32toh(wire.resource);
+	l->limit.rlim_cur = le64toh(wire.soft);
+	l->limit.rlim_max = le64toh(wire.hard);
+	return 0;
+}
+
+static int take_size(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+
+	(void)text;
+	memcpy(&s->size, fixed, sizeof(s->size));
+	return 0;
+}
+
+static const struct rule start_rules[] = {
+	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,
+	 take_start_flags},
+	{AGENT_ITEM_ARG, 0, 1, true, take_arg},
+	{AGENT_ITEM_ENV, 0, 1, true, take_env},
+	{AGENT_ITEM_CWD, 0, 1, false, take_cwd},
+	{AGENT_ITEM_USER, 0, 1, false, take_user},
+	{AGENT_ITEM_GROUP, 0, 1, true, take_group},
+	{AGENT_ITEM_CAPS, sizeof(struct agent_caps), 0, false, take_caps},
+	{AGENT_ITEM_RLIMIT, sizeof(struct agent_rlimit), 0, true, take_rlimit},
+	{AGENT_ITEM_SIZE, sizeof(struct agent_size), 0, false, take_size},
+	{0},
+};
+
+/* ---- both */
+
+static const struct rule *rule_find(const struct rule *rules, uint16_t key)
+{
+	for (; rules->take; rules++) {
+		if (rules->key == key)
+			return rules;
+	}
+	return NULL;
+}
+
+static int parse(const struct rule *rules, void *target, const uint8_t *pos,
+		 size_t left, struct init_failure *f)
+{
+	struct agent_item_view item;
+	uint64_t seen = 0;
+	int r;
+
+	while ((r = agent_item_next(&pos, &left, &item)) > 0) {
+		const struct rule *rule = rule_find(rules, item.key);
+		const char *text[STRINGS_MAX];
+
+		if (!rule)
+			return init_fail(f, INIT_STATUS_SETUP, ENOTSUP,
+					 "item %u of the request", item.key);
+		if ((seen & UINT64_C(1) << rule->key && !rule->many) ||
+		    agent_item_strings(&item, rule->fixed, rule->strings, text))
+			return init_fail(f, INIT_STATUS_SETUP, EBADMSG,
+					 "item %u of the request", item.key);
+		seen |= UINT64_C(1) << rule->key;
+		r = rule->take(target, item.data, text);
+		if (r < 0)
+			return init_fail(f, INIT_STATUS_SETUP, -r,
+					 "item %u of the request", item.key);
+	}
+	if (r < 0)
+		return init_fail(f, INIT_STATUS_SETUP, EBADMSG, "request");
+	return 0;
+}
+
+int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		      struct init_failure *f)
+{
+	struct init_config c = {.bytes = bytes, .shm_bytes = 64 * MIB};
+
+	if (parse(config_rules, &c, bytes, n, f)) {
+		init_config_done(&c);
+		return -1;
+	}
+	*ret = c;
+	return 0;
+}
+
+int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
+		     struct init_failure *f)
+{
+	struct init_start s = {.bytes = bytes, .caps = AGENT_CAPS_DEFAULT};
+	int r = parse(start_rules, &s, bytes, n, f);
+
+	if (r == 0 && s.args.n == 0)
+		r = init_fail(f, INIT_STATUS_SETUP, 0, "no command given");
+	if (r) {
+		init_start_done(&s);
+		return -1;
+	}
+	*ret = s;
+	return 0;
+}
+
+void init_config_done(struct init_config *c)
+{
+	free(c->mounts);
+	free(c->links);
+	free(c->addresses);
+	free(c->dns.list);
+	free(c->search.list);
+	free(c->hosts.list);
+	free(c->sysctls.list);
+	free(c->bytes);
+	*c = (struct init_config){0};
+}
+
+void init_start_done(struct init_start *s)
+{
+	free(s->args.list);
+	free(s->env.list);
+	free(s->groups.list);
+	free(s->rlimits);
+	free(s->bytes);
+	*s = (struct init_start){0};
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The requests CONFIGURE and START, taken apart and checked. Strings are
+ * borrowed from the request's bytes, which the structures own.
+ */
+#ifndef FIRMWARE_INIT_REQUEST_H
+#define FIRMWARE_INIT_REQUEST_H
+
+#include "firmware/init/init.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+/* A list of strings that ends with NULL. */
+struct init_strings {
+	const char **list; /* owned; NULL when empty */
+	size_t n;
+};
+
+struct init_mount {
+	enum agent_mount_kind kind;
+	uint32_t flags;                               /* AGENT_MOUNT_* */
+	const char *tag, *subpath, *target, *options; /* never NULL */
+};
+
+struct init_address {
+	struct agent_address wire; /* checked */
+	bool gateway;
+	unsigned link; /* index into the links */
+};
+
+struct init_link {
+	uint32_t mtu;
+	const char *name;
+};
+
+struct init_config {
+	uint8_t *bytes;                  /* owned: what the strings are in */
+	uint32_t flags;                  /* AGENT_CONFIG_* */
+	const char *hostname, *root_tag; /* NULL: not given */
+	uint32_t root_flags;             /* AGENT_ROOT_* */
+	struct init_mount *mounts;       /* owned, as the next two */
+	size_t nmounts;
+	struct init_link *links;
+	size_t nlinks;
+	struct init_address *addresses;
+	size_t naddresses;
+	struct init_strings dns, search, hosts, sysctls;
+	bool has_time;
+	struct agent_time time;
+	uint64_t shm_bytes;
+};
+
+struct init_rlimit {
+	int resource;
+	struct rlimit limit;
+};
+
+struct init_start {
+	uint8_t *bytes; /* owned: what the strings are in */
+	uint32_t flags; /* AGENT_START_* */
+	struct init_strings args, env, groups;
+	const char *cwd, *user; /* NULL: not given */
+	uint64_t caps;
+	struct init_rlimit *rlimits; /* owned */
+	size_t nrlimits;
+	struct agent_size size;
+};
+
+/*
+ * BYTES is taken over, also on failure. 0, or -1 with the failure filled in:
+ * the request was not one.
+ */
+int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		      struct init_failure *f);
+int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
+		     struct init_failure *f);
+
+/* Accept zeroed structures. */
+void init_config_done(struct init_config *config);
+void init_start_done(struct init_start *start);
+
+#endif

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's loop: who waits for what, who has ended, and the machine's end.
+ */
+#include "firmware/init/server.h"
+
+#include "firmware/init/session.h"
+#include "vmm/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vm_sockets.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* For EXITs to arrive when the machine is to end anyway. */
+#define LAST_WORDS_MS 2000
+/* For SIGKILL to be obeyed. */
+#define KILL_MS 5000
+
+static uint64_t now_ms(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+int server_init(struct server *server, const struct server_actions *actions,
+		int listen_fd)
+{
+	sigset_t set;
+
+	*server = (struct server){
+		.actions = actions,
+		.listen_fd = listen_fd,
+		.box = {.main_fd = -1, .mounts_fd = -1},
+	};
+	server->box.config = &server->config;
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	server->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return server->signal_fd < 0 ? -errno : 0;
+}
+
+void server_done(struct server *server)
+{
+	while (server->sessions) {
+		struct session *s = server->sessions;
+
+		server->sessions = s->next;
+		session_free(s);
+	}
+	process_main_ended(&server->box);
+	util_close(&server->box.mounts_fd);
+	util_close(&server->listen_fd);
+	util_close(&server->signal_fd);
+	init_config_done(&server->config);
+}
+
+int server_add(struct server *server, int fd)
+{
+	struct session *s;
+
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+	    !(s = session_new(server, fd))) {
+		close(fd);
+		return -ENOMEM;
+	}
+	s->next = server->sessions;
+	server->sessions = s;
+	server->nsessions++;
+	return 0;
+}
+
+/* ---- what /proc knows */
+
+/* The number behind NAME in a file of lines "NAME number"; 0: none. */
+static uint64_t proc_number(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "re");
+	const size_t n = strlen(name);
+	unsigned long long value = 0;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (strncmp(line, name, n) == 0 &&
+		    sscanf(line + n, " %llu", &value) == 1)
+			break;
+	}
+	if (file)
+		fclose(file);
+	return value;
+}
+
+void server_facts(struct server *server, struct agent_info *ret)
+{
+	uint32_t processes = 0;
+
+	for (const struct session *s = server->sessions; s; s = s->next)
+		processes += s->has_child && !s->exited;
+	*ret = (struct agent_info){
+		.memory_total = htole64(
+			proc_number("/proc/meminfo", "MemTotal:") * KIB),
+		.memory_available = htole64(
+			proc_number("/proc/meminfo", "MemAvailable:") * KIB),
+		.oom_kills = htole64(proc_number("/proc/vmstat", "oom_kill ")),
+		.uptime_ms = htole64(now_ms(CLOCK_BOOTTIME)),
+		.processes = htole32(processes),
+		.running = htole32(server->box.main_pid != 0),
+	};
+}
+
+/* ---- ends */
+
+static void ended(struct server *server, pid_t pid, int status)
+{
+	bool oom = false;
+
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+		const uint64_t kills = proc_number("/proc/vmstat", "oom_kill ");
+
+		oom = kills > server->oom_kills;
+		server->oom_kills = kills;
+	}
+	for (struct session *s = server->sessions; s; s = s->next) {
+		if (s->has_child && !s->exited && s->child.pid == pid)
+			session_exited(s, status, oom);
+	}
+	if (pid == server->box.main_pid)
+		process_main_ended(&server->box);
+}
+
+static void reap(struct server *server)
+{
+	struct signalfd_siginfo info;
+	int status;
+	pid_t pid;
+
+	if (read(server->signal_fd, &info, sizeof(info)) < 0)
+		return;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		ended(server, pid, status);
+}
+
+void server_end(struct server *server, int signal, uint32_t grace_ms)
+{
+	const uint64_t now = now_ms(CLOCK_MONOTONIC);
+
+	server->ending = true;
+	server->kill_ms = now + grace_ms;
+	server->end_ms = now + grace_ms + KILL_MS;
+	if (server->box.main_pid)
+		server->actions->kill(server->box.main_pid,
+				      signal ? signal : SIGTERM);
+}
+
+/* Does what time says; true: the machine is to end now. */
+static bool check_end(struct server *server)
+{
+	const uint64_t now = now_ms(CLOCK_MONOTONIC);
+	bool speaking = false, main_speaks = false;
+
+	if (server->ending && server->kill_ms && now >= server->kill_ms) {
+		server->kill_ms = 0;
+		if (server->box.main_pid)
+			server->actions->kill(server->box.main_pid, SIGKILL);
+	}
+	if (server->box.main_pid)
+		return server->ending && now >= server->end_ms;
+	if (!server->main_started)
+		return server->ending;
+	for (const struct session *s = server->sessions; s; s = s->next) {
+		main_speaks |= s->is_main;
+		speaking |= s->is_main || s->has_child;
+	}
+	if (!speaking)
+		return true;
+	/* The main one may take its time, unless somebody ended the machine. */
+	if (!server->ending && !main_speaks) {
+		server->ending = true;
+		server->kill_ms = 0;
+		server->end_ms = now + LAST_WORDS_MS;
+	}
+	if (server->ending && server->end_ms > now + LAST_WORDS_MS)
+		server->end_ms = now + LAST_WORDS_MS;
+	return server->ending && now >= server->end_ms;
+}
+
+/* ---- the loop */
+
+/* Only the host: what runs in the container could connect as well. */
+static bool is_host(int fd)
+{
+	struct sockaddr_vm peer;
+	socklen_t n = sizeof(peer);
+
+	if (getpeername(fd, (struct sockaddr *)&peer, &n) < 0)
+		return false;
+	return peer.svm_family != AF_VSOCK || peer.svm_cid == VMADDR_CID_HOST;
+}
+
+static void accept_one(struct server *server)
+{
+	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (!is_host(fd)) {
+		init_say("refused a connection that is not the host's");
+		close(fd);
+		return;
+	}
+	server_add(server, fd);
+}
+
+/* Pumps who has something to do; frees who is over. */
+static void pump_all(struct server *server, const struct pollfd *pfd)
+{
+	struct session **at = &server->sessions;
+
+	for (; *at; pfd += SESSION_SOURCES) {
+		struct session *s = *at;
+		bool due = s->exited;
+
+		for (unsigned i = 0; i < SESSION_SOURCES; i++)
+			due |= pfd[i].revents != 0;
+		if (!due || session_pump(s, pfd)) {
+			at = &s->next;
+			continue;
+		}
+		*at = s->next;
+		session_free(s);
+		server->nsessions--;
+	}
+}
+
+static int patience(const struct server *server, int timeout_ms)
+{
+	const uint64_t now = now_ms(CLOCK_MONOTONIC);
+	uint64_t until;
+	int left;
+
+	if (!server->ending)
+		return timeout_ms;
+	until = server->kill_ms ? server->kill_ms : server->end_ms;
+	left = until > now ? (int)min_u64(until - now + 1, 60000) : 0;
+	return timeout_ms < 0 || left < timeout_ms ? left : timeout_ms;
+}
+
+int server_step(struct server *server, int timeout_ms)
+{
+	struct pollfd pfd[2 + AGENT_SESSIONS_MAX * SESSION_SOURCES];
+	bool at_once = false;
+	nfds_t n = 2;
+
+	pfd[0] = (struct pollfd){.fd = server->signal_fd, .events = POLLIN};
+	pfd[1] = (struct pollfd){.fd = server->listen_fd, .events = POLLIN};
+	if (server->nsessions >= AGENT_SESSIONS_MAX)
+		pfd[1].fd = -1;
+	for (const struct session *s = server->sessions; s; s = s->next) {
+		at_once |= session_poll(s, pfd + n);
+		n += SESSION_SOURCES;
+	}
+	if (poll(pfd, n, at_once ? 0 : patience(server, timeout_ms)) < 0 &&
+	    errno != EINTR)
+		return -errno;
+	if (pfd[0].revents)
+		reap(server);
+	pump_all(server, pfd + 2);
+	if (pfd[1].revents & POLLIN)
+		accept_one(server);
+	return !check_end(server);
+}
+
+int server_run(struct server *server)
+{
+	int r;
+
+	do {
+		r = server_step(server, -1);
+	} while (r > 0);
+	return r;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent: one thread that serves all sessions and reaps all processes. What
+ * it does to the machine is behind struct server_actions, so that tests and
+ * fuzzers run the rest as it is.
+ */
+#ifndef FIRMWARE_INIT_SERVER_H
+#define FIRMWARE_INIT_SERVER_H
+
+#include "firmware/init/process.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct session;
+
+struct server_actions {
+	/* 0, or -1 with the failure filled in. */
+	int (*configure)(const struct init_config *config,
+			 struct init_failure *f);
+	int (*start)(struct container *box, const struct init_start *start,
+		     struct init_child *ret, struct init_failure *f);
+	int (*set_clock)(const struct agent_time *time, struct init_failure *f);
+	void (*kill)(pid_t pid, int signal);
+};
+
+/* What the program does. */
+extern const struct server_actions server_actions;
+
+struct server {
+	const struct server_actions *actions;
+	int listen_fd; /* owned; -1: no more sessions come */
+	int signal_fd; /* owned: SIGCHLD */
+	struct session *sessions;
+	unsigned nsessions;
+	struct container box;
+	struct init_config config;
+	bool configured;
+	bool main_started; /* there is no second one */
+	bool ending;       /* the machine goes once the main process is gone */
+	uint64_t kill_ms;  /* while ending: when patience ends; 0: no more */
+	uint64_t end_ms;   /* while ending: when the machine goes anyway */
+	uint64_t oom_kills;
+};
+
+/*
+ * LISTEN_FD, or -1, is taken over. SIGCHLD is blocked, SIGPIPE ignored, from
+ * here on. 0 or -errno.
+ */
+int server_init(struct server *server, const struct server_actions *actions,
+		int listen_fd);
+void server_done(struct server *server);
+
+/* A session on a connection, which is taken over. 0 or -errno. */
+int server_add(struct server *server, int fd);
+
+/* Until the machine is to end. 0 or -errno. */
+int server_run(struct server *server);
+
+/*
+ * Waits for something and does it: 1, 0 when the machine is to end, -errno.
+ * TIMEOUT_MS -1: as long as it takes.
+ */
+int server_step(struct server *server, int timeout_ms);
+
+/* ---- for session.c */
+
+/* The main process gets SIGNAL, then SIGKILL; then the machine ends. */
+void server_end(struct server *server, int signal, uint32_t grace_ms);
+
+/* Facts of /proc; zero where there are none. */
+void server_facts(struct server *server, struct agent_info *ret);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One session: the frames of a connection, and the process it may have. Nothing
+ * here waits, and nothing is kept beyond one frame each way and one window of
+ * standard input.
+ */
+#ifndef FIRMWARE_INIT_SESSION_H
+#define FIRMWARE_INIT_SESSION_H
+
+#include "firmware/agent-wire.h"
+#include "firmware/init/process.h"
+#include "firmware/init/server.h"
+
+#include <poll.h>
+#include <stdbool.h>
+
+enum session_state {
+	SESSION_HELLO,   /* nothing has been said */
+	SESSION_REQUEST, /* requests are answered */
+	SESSION_PROCESS, /* a process was started */
+	SESSION_ENDING,  /* EXIT was sent */
+};
+
+/* What session_poll() fills in, in this order. */
+enum session_source {
+	SESSION_PEER,
+	SESSION_IN,
+	SESSION_OUT,
+	SESSION_ERR,
+	SESSION_SOURCES,
+};
+
+struct session {
+	struct session *next;
+	struct server *server; /* borrowed */
+	int fd;                /* -1: the host is gone */
+	enum session_state state;
+	struct agent_reader reader;
+	uint8_t *out; /* owned: what waits to be sent */
+	size_t out_start, out_end;
+	uint8_t *request; /* owned: the items so far */
+	size_t nrequest;
+
+	struct init_child child;
+	bool is_main, has_child, exited, oom;
+	int wait_status;
+	size_t drain[2]; /* what is still read after the end, at most */
+	uint8_t *input;  /* owned: standard input not yet taken */
+	size_t in_start, in_end;
+	size_t window;    /* what the host may still send */
+	size_t taken;     /* what it has not been told of */
+	bool input_eof;   /* the host sent it */
+	bool tell_closed; /* STDIN_CLOSED is to be sent */
+};
+
+/* FD is taken over. NULL without memory. */
+struct session *session_new(struct server *server, int fd);
+void session_free(struct session *s);
+
+/* What it waits for; true: it need not wait. */
+bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES]);
+
+/* Does what can be done. False: the session is over. */
+bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES]);
+
+/* Its process has ended. */
+void session_exited(struct session *s, int wait_status, bool oom);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A reader of passwd(5) and group(5) that cannot be held up: regular files
+ * only, lines of bounded length. libc's own would want shared libraries.
+ */
+#include "firmware/init/users.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LINE_BYTES 8192
+#define FIELDS_MAX 7
+
+/* NULL when there is no such file, which is an empty one. */
+static FILE *open_regular(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	FILE *file;
+
+	if (fd < 0)
+		return NULL;
+	file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? fdopen(fd, "r")
+							  : NULL;
+	if (!file)
+		close(fd);
+	return file;
+}
+
+/* One line in fields; longer ones are skipped whole. False at the end. */
+static bool next_line(FILE *file, char *line, char *field[FIELDS_MAX])
+{
+	bool whole = true;
+
+	while (fgets(line, LINE_BYTES, file)) {
+		const size_t n = strcspn(line, "\n");
+		const bool ends = line[n] == '\n' || feof(file);
+		char *save = line;
+		const bool skip = !whole || !ends;
+
+		whole = ends;
+		if (skip)
+			continue;
+		line[n] = 0;
+		for (unsigned i = 0; i < FIELDS_MAX; i++)
+			field[i] = save ? strsep(&save, ":") : NULL;
+		return true;
+	}
+	return false;
+}
+
+/* A whole number that is an id. */
+static bool parse_id(const char *text, uint32_t *ret)
+{
+	char *end;
+	unsigned long value;
+
+	if (!text || text[0] < '0' || text[0] > '9')
+		return false;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	/* All ones means "leave it" to the kernel. */
+	if (*end || errno || value >= UINT_MAX)
+		return false;
+	*ret = (uint32_t)value;
+	return true;
+}
+
+/* True when the name in a file is WANTED, or its number is. */
+static bool matches(const char *wanted, const char *name, uint32_t id)
+{
+	uint32_t number;
+
+	return (name && strcmp(wanted, name) == 0) ||
+	       (parse_id(wanted, &number) && number == id);
+}
+
+static bool is_member(char *members, const char *name)
+{
+	char *member;
+
+	while (members && (member = strsep(&members, ","))) {
+		if (strcmp(member, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void add_group(struct init_user *user, gid_t gid)
+{
+	for (size_t i = 0; i < user->ngroups; i++) {
+		if (user->groups[i] == gid)
+			return;
+	}
+	if (user->ngroups < USERS_GROUPS_MAX)
+		user->groups[user->ngroups++] = gid;
+}
+
+/* Sets uid, gid, home; copies the name when there is one. */
+static int find_user(const char *path, const char *wanted,
+		     struct init_user *ret, char *name, size_t name_bytes,
+		     struct init_failure *f)
+{
+	FILE *file = open_regular(path);
+	char line[LINE_BYTES];
+	char *field[FIELDS_MAX];
+	bool found = false;
+
+	while (file && !found && next_line(file, line, field)) {
+		uint32_t uid, gid;
+
+		if (!parse_id(field[2], &uid) || !parse_id(field[3], &gid) ||
+		    !matches(wanted, field[0], uid))
+			continue;
+		found = true;
+		ret->uid = uid;
+		ret->gid = gid;
+		snprintf(name, name_bytes, "%s", field[0]);
+		if (field[5] && field[5][0] == '/')
+			snprintf(ret->home, sizeof(ret->home), "%s", field[5]);
+	}
+	if (file)
+		fclose(file);
+	if (found || parse_id(wanted, &ret->uid))
+		return 0;
+	return init_fail(f, INIT_STATUS_SETUP, 0,
+			 "unable to find user %s: no matching entries in "
+			 "passwd file",
+			 wanted);
+}
+
+static int find_group(const char *path, const char *wanted, gid_t *ret,
+		      struct init_failure *f)
+{
+	FILE *file = open_regular(path);
+	char line[LINE_BYTES];
+	char *field[FIELDS_MAX];
+	bool found = false;
+
+	while (file && !found && next_line(file, line, field)) {
+		uint32_t gid;
+
+		if (parse_id(field[2], &gid) &&
+		    matches(wanted, field[0], gid)) {
+			found = true;
+			*ret = gid;
+		}
+	}
+	if (file)
+		fclose(file);
+	if (found || parse_id(wanted, ret))
+		return 0;
+	return init_fail(f, INIT_STATUS_SETUP, 0,
+			 "unable to find group %s: no matching entries in "
+			 "group file",
+			 wanted);
+}
+
+/* The groups that name the user as a member. */
+static void add_memberships(const char *path, const char *name,
+			    struct init_user *ret)
+{
+	FILE *file = open_regular(path);
+	char line[LINE_BYTES];
+	char *field[FIELDS_MAX];
+
+	while (file && next_line(file, line, field)) {
+		uint32_t gid;
+
+		if (parse_id(field[2], &gid) && is_member(field[3], name))
+			add_group(ret, gid);
+	}
+	if (file)
+		fclose(file);
+}
+
+int users_resolve(const char *passwd_path, const char *group_path,
+		  const char *spec, const char *const *more,
+		  struct init_user *ret, struct init_failure *f)
+{
+	struct init_user user = {.home = "/"};
+	char wanted[256], name[256] = "";
+	char *group;
+
+	if (snprintf(wanted, sizeof(wanted), "%s", spec ? spec : "") >=
+	    (int)sizeof(wanted))
+		return init_fail(f, INIT_STATUS_SETUP, ENAMETOOLONG, "user");
+	group = strchr(wanted, ':');
+	if (group)
+		*group++ = 0;
+	if (find_user(passwd_path, wanted[0] ? wanted : "0", &user, name,
+		      sizeof(name), f))
+		return -1;
+	if (group && group[0]) {
+		if (find_group(group_path, group, &user.gid, f))
+			return -1;
+	} else if (name[0]) {
+		add_memberships(group_path, name, &user);
+	}
+	add_group(&user, user.gid);
+	for (; more && *more; more++) {
+		gid_t gid;
+
+		if (find_group(group_path, *more, &gid, f))
+			return -1;
+		add_group(&user, gid);
+	}
+	*ret = user;
+	return 0;
+}

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Standard input and output of a process in the guest, its terminal and its
+ * signals, until it ends. Nothing is kept but the frame at hand: who does not
+ * read holds up the other side, as a pipe would.
+ */
+#include "tools/agent.h"
+
+#include "tools/agent-parts.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define ACK_MS 5000
+/* Of standard input at a time; signals need not wait for more. */
+#define INPUT_BYTES 16384
+
+struct relay {
+	struct agent *agent;
+	const struct agent_relay *spec;
+	int signal_fd; /* owned */
+	int out[2];    /* borrowed: standard output and error; -1: vanishes */
+	bool plain_file[2];
+	bool input;      /* there may be more */
+	uint64_t closed; /* streams the guest is to be told of, as bits */
+	struct {
+		unsigned stream;
+		const uint8_t *data; /* borrowed from the reader */
+		size_t left;
+	} pending;
+	bool raw;
+	struct termios saved;
+	sigset_t saved_mask;
+	struct sigaction saved_pipe;
+};
+
+enum {
+	RELAY_AGENT,
+	RELAY_IN,
+	RELAY_OUT,
+	RELAY_SIGNAL,
+	RELAY_GONE,
+	RELAY_SOURCES
+};
+
+/* ---- the host's side of a terminal, and signals */
+
+static void put_size(struct relay *relay)
+{
+	struct agent_size wire;
+	struct winsize size;
+
+	if (!relay->spec->tty || ioctl(relay->spec->in_fd, TIOCGWINSZ, &size))
+		return;
+	wire.rows = htole16(size.ws_row);
+	wire.columns = htole16(size.ws_col);
+	agent_put(relay->agent, AGENT_RESIZE, &wire, sizeof(wire));
+}
+
+static int catch_signals(struct relay *relay)
+{
+	static const int forwarded[] = {SIGHUP,  SIGINT,  SIGQUIT,
+					SIGTERM, SIGUSR1, SIGUSR2};
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+	sigset_t set;
+
+	sigemptyset(&set);
+	if (relay->spec->tty)
+		sigaddset(&set, SIGWINCH);
+	for (unsigned i = 0;
+	     relay->spec->forward_signals && i < ARRAY_LEN(forwarded); i++)
+		sigaddset(&set, forwarded[i]);
+	relay->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (relay->signal_fd < 0)
+		return log_ret(-errno, "signalfd: %s", strerror(errno));
+	sigprocmask(SIG_BLOCK, &set, &relay->saved_mask);
+	sigaction(SIGPIPE, &ignore, &relay->saved_pipe);
+	return 0;
+}
+
+static void take_signal(struct relay *relay)
+{
+	struct signalfd_siginfo info;
+	struct agent_signal wire;
+
+	if (read(relay->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGWINCH) {
+		put_size(relay);
+		return;
+	}
+	wire.signal = htole32(info.ssi_signo);
+	agent_put(relay->agent, AGENT_SIGNAL, &wire, sizeof(wire));
+}
+
+static void set_raw(struct relay *relay)
+{
+	struct termios raw;
+
+	if (!relay->spec->tty ||
+	    tcgetattr(relay->spec->in_fd, &relay->saved) < 0)
+		return;
+	raw = relay->saved;
+	cfmakeraw(&raw);
+	relay->raw = tcsetattr(relay->spec->in_fd, TCSANOW, &raw) == 0;
+}
+
+static int relay_begin(struct relay *relay, struct agent *agent,
+		       const struct agent_relay *spec)
+{
+	int r;
+
+	*relay = (struct relay){
+		.agent = agent,
+		.spec = spec,
+		.signal_fd = -1,
+		.out = {spec->out_fd, spec->err_fd},
+		.input = agent->input && spec->in_fd >= 0,
+	};
+	for (unsigned i = 0; i < 2; i++) {
+		struct stat st;
+
+		relay->plain_file[i] =
+			fstat(relay->out[i], &st) == 0 && S_ISREG(st.st_mode);
+	}
+	r = catch_signals(relay);
+	if (r < 0)
+		return r;
+	set_raw(relay);
+	put_size(relay);
+	/* It waits for input that nobody can give. */
+	if (agent->input && !relay->input)
+		agent_put(agent, AGENT_STDIN_EOF, NULL, 0);
+	return 0;
+}
+
+static void relay_end(struct relay *relay)
+{
+	if (relay->raw)
+		tcsetattr(relay->spec->in_fd, TCSADRAIN, &relay->saved);
+	if (relay->signal_fd < 0)
+		return;
+	sigaction(SIGPIPE, &relay->saved_pipe, NULL);
+	util_close(&relay->signal_fd);
+	sigprocmask(SIG_SETMASK, &relay->saved_mask, NULL);
+}
+
+/* ---- data */
+
+static void take_input(struct relay *relay)
+{
+	struct agent *agent = relay->agent;
+	uint8_t data[INPUT_BYTES];
+	ssize_t n = read(relay->spec->in_fd, data,
+			 (size_t)min_u64(sizeof(data), agent->window));
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n > 0) {
+		agent->window -= (size_t)n;
+		agent_put(agent, AGENT_STDIN, data, (size_t)n);
+		return;
+	}
+	relay->input = false;
+	agent_put(agent, AGENT_STDIN_EOF, NULL, 0);
+}
+
+/* As much as is taken without waiting: poll() said that a little is. */
+static void write_output(struct relay *relay)
+{
+	const unsigned stream = relay->pending.stream;
+	size_t n = relay->pending.left;
+	ssize_t done;
+
+	if (!relay->plain_file[stream])
+		n = (size_t)min_u64(n, PIPE_BUF);
+	done = write(relay->out[stream], relay->pending.data, n);
+	if (done < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (done < 0) {
+		if (errno != EPIPE)
+			log_error("standard %s: %s",
+				  stream ? "error" : "output", strerror(errno));
+		relay->out[stream] = -1;
+		relay->closed |= UINT64_C(1) << stream;
+		relay->pending.left = 0;
+		return;
+	}
+	relay->pending.data += done;
+	relay->pending.left -= (size_t)done;
+}
+
+static int take_output(struct relay *relay, unsigned stream,
+		       const struct agent_message *m)
+{
+	int r = 0;
+
+	if (m->bytes == 0)
+		return agent_violation("output of no bytes");
+	if (relay->spec->output)
+		r = relay->spec->output(relay->spec->arg, (int)stream + 1,
+					m->payload, m->bytes);
+	relay->pending.stream = stream;
+	relay->pending.data = m->payload;
+	relay->pending.left = relay->out[stream] < 0 ? 0 : m->bytes;
+	return r < 0 ? r : 0;
+}
+
+static int take_credit(struct relay *relay, const struct agent_message *m)
+{
+	struct agent *agent = relay->agent;
+	struct agent_credit wire;
+
+	if (agent_message_copy(m, &wire, sizeof(wire)) ||
+	    le32toh(wire.bytes) > AGENT_STDIN_WINDOW - agent->window)
+		return agent_violation("more credit than there is");
+	agent->window += le32toh(wire.bytes);
+	return 0;
+}
+
+/* 1: it is over. */
+static int take_exit(struct relay *relay, const struct agent_message *m,
+		     struct agent_status *ret)
+{
+	struct agent *agent = relay->agent;
+	struct agent_exit wire;
+	uint32_t status, signal;
+	int r;
+
+	if (agent_message_copy(m, &wire, sizeof(wire)))
+		return agent_violation("an end that is none");
+	status = le32toh(wire.status);
+	signal = le32toh(wire.signal);
+	if (status > 255 || signal > 64 || (status && signal))
+		return agent_violation("an exit status that cannot be");
+	*ret = (struct agent_status){
+		.status = (int)(signal ? 128 + signal : status),
+		.signal = (int)signal,
+		.oom = le32toh(wire.oom) != 0,
+	};
+	agent->started = false;
+	r = agent_flush_all(agent, ACK_MS);
+	if (r == 0)
+		agent_put(agent, AGENT_EXIT_ACK, NULL, 0);
+	/* The status counts, whether or not the guest hears of it. */
+	if (r == 0)
+		agent_flush_all(agent, ACK_MS);
+	return 1;
+}
+
+/* 0, 1 when the process is over, or -errno (logged). */
+static int take_frame(struct relay *relay, const struct agent_message *m,
+		      struct agent_status *ret)
+{
+	switch (m->type) {
+	case AGENT_STDOUT:
+		return take_output(relay, 0, m);
+	case AGENT_STDERR:
+		return take_output(relay, 1, m);
+	case AGENT_STDIN_MORE:
+		return take_credit(relay, m);
+	case AGENT_STDIN_CLOSED:
+		if (m->bytes != 0)
+			return agent_violation("a frame that cannot be");
+		relay->input = false;
+		return 0;
+	case AGENT_EXIT:
+		return take_exit(relay, m, ret);
+	default:
+		return agent_violation("a frame out of place");
+	}
+}
+
+/* Frames, until one of them has to be written out first. */
+static int take_frames(struct relay *relay, bool readable,
+		       struct agent_status *ret)
+{
+	struct agent *agent = relay->agent;
+
+	while (relay->pending.left == 0) {
+		struct agent_message m;
+		ssize_t n;
+		int r = agent_reader_next(&agent->reader, &m);
+
+		if (r < 0)
+			return agent_violation("a frame that cannot be");
+		if (r > 0) {
+			r = take_frame(relay, &m, ret);
+			if (r != 0)
+				return r;
+			continue;
+		}
+		if (!readable)
+			return 0;
+		readable = false;
+		n = agent_reader_fill(&agent->reader, agent->fd);
+		if (n == -EAGAIN)
+			return 0;
+		if (n <= 0)
+			return log_ret(-ECONNRESET,
+				       "the guest ended before its command");
+	}
+	return 0;
+}
+
+/* ---- the loop */
+
+static void fill_poll(const struct relay *relay, struct pollfd *pfd)
+{
+	const struct agent *agent = relay->agent;
+	const bool idle = agent->out_end == 0;
+
+	for (unsigned i = 0; i < RELAY_SOURCES; i++)
+		pfd[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+	pfd[RELAY_AGENT].events = (short)((relay->pending.left ? 0 : POLLIN) |
+					  (idle ? 0 : POLLOUT));
+	if (pfd[RELAY_AGENT].events)
+		pfd[RELAY_AGENT].fd = agent->fd;
+	if (idle && relay->input && agent->window > 0)
+		pfd[RELAY_IN].fd = relay->spec->in_fd;
+	if (relay->pending.left) {
+		pfd[RELAY_OUT].fd = relay->out[relay->pending.stream];
+		pfd[RELAY_OUT].events = POLLOUT;
+	}
+	if (idle)
+		pfd[RELAY_SIGNAL].fd = relay->signal_fd;
+	if (!relay->pending.left)
+		pfd[RELAY_GONE].fd = relay->spec->gone_fd;
+}
+
+/* Something short for the guest; only while nothing waits to be sent. */
+static void put_next(struct relay *relay, const struct pollfd *pfd)
+{
+	if (relay->closed) {
+		const unsigned stream = relay->closed & 1 ? 0 : 1;
+		const struct agent_stream wire = {htole32(stream + 1)};
+
+		relay->closed &= ~(UINT64_C(1) << stream);
+		agent_put(relay->agent, AGENT_CLOSED, &wire, sizeof(wire));
+	} else if (pfd[RELAY_SIGNAL].revents) {
+		take_signal(relay);
+	} else if (pfd[RELAY_IN].revents) {
+		take_input(relay);
+	}
+}
+
+/* 0, 1 when the process is over, or -errno (logged). */
+static int relay_step(struct relay *relay, struct agent_status *ret)
+{
+	struct agent *agent = relay->agent;
+	struct pollfd pfd[RELAY_SOURCES];
+	int r;
+
+	r = agent_flush(agent);
+	if (r < 0)
+		return r;
+	fill_poll(relay, pfd);
+	if (poll(pfd, RELAY_SOURCES,
+		 relay->closed && !agent->out_end ? 0 : -1) < 0)
+		return errno == EINTR
+			       ? 0
+			       : log_ret(-errno, "poll: %s", strerror(errno));
+	if (agent->out_end == 0)
+		put_next(relay, pfd);
+	if (pfd[RELAY_OUT].revents)
+		write_output(relay);
+	r = take_frames(relay, pfd[RELAY_AGENT].revents & ~POLLOUT, ret);
+	if (r == 0 && pfd[RELAY_GONE].revents && !pfd[RELAY_AGENT].revents)
+		return -ECONNRESET;
+	return r;
+}
+
+int agent_relay(struct agent *agent, const struct agent_relay *spec,
+		struct agent_status *ret_status)
+{
+	struct relay relay;
+	int r;
+
+	if (!agent->started)
+		return log_ret(-EINVAL, "the session has no process");
+	r = relay_begin(&relay, agent, spec);
+	while (r == 0)
+		r = relay_step(&relay, ret_status);
+	relay_end(&relay);
+	return r < 0 ? r : 0;
+}
