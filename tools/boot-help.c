@@ -84,6 +84,7 @@ static void print_key(const struct config_key *key)
 	       key->required ? " (required)" : "");
 }
 
+	       key->list ? ", may be given again" : "",
 static void print_types(void)
 {
 	const struct config_type *const *types = virtio_config_types();

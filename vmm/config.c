@@ -227,6 +227,24 @@ static const char *param(const struct config_device *dev, const char *key)
 	return NULL;
 }
 
+/* One more value of a list. */
+static int append_value(struct config_device *dev, const char *key,
+			const char *value)
+{
+	for (unsigned i = 0; i < dev->nparams; i++) {
+		struct config_param *p = &dev->param[i];
+		char *joined;
+
+		if (strcmp(p->key, key) != 0)
+			continue;
+		if (asprintf(&joined, "%s,%s", p->value, value) < 0)
+			return -ENOMEM;
+		free(p->value);
+		p->value = joined;
+	}
+	return 0;
+}
+
 int config_device_add_param(struct config_device *dev,
 			    const struct config_type *type, const char *key,
 			    const char *value)
@@ -237,6 +255,8 @@ int config_device_add_param(struct config_device *dev,
 
 	if (!k)
 		return unknown_key(type, key);
+	if (param(dev, key) && k->list)
+		return append_value(dev, key, value);
 	if (param(dev, key))
 		return log_ret(-EINVAL, "%s: key '%s' is given twice",
 			       type->name, key);
@@ -442,7 +462,7 @@ static int check_device(const struct config_device *dev,
 		if (k->required && !param(dev, k->name))
 			return log_ret(-EINVAL, "%s: key '%s' (%s) is missing",
 				       type->name, k->name, k->help);
-	return 0;
+	return type->check ? type->check(dev) : 0;
 }
 
 static int check_name(const char *name)

@@ -32,17 +32,25 @@ struct config_key {
 	const char *name;
 	enum config_kind kind;
 	bool required;
-	bool bare;         /* the first comma-separated item may omit "name=" */
+	bool bare; /* the first comma-separated item may omit "name=" */
+	bool list; /* may be given again: the values, with commas between */
 	uint64_t min, max; /* CONFIG_NUMBER and CONFIG_SIZE; max 0: no limit */
 	const char *choices; /* CONFIG_CHOICE */
 	const char *help;    /* one phrase, lower case, no full stop */
 };
+
+struct config_device;
 
 /* What a device type takes; keys end with a NULL name. */
 struct config_type {
 	const char *name; /* "blk" */
 	const char *help; /* one phrase */
 	const struct config_key *keys;
+	/*
+	 * Checks what concerns several keys, or more than a key's kind, without
+	 * touching the host; NULL: there is nothing. 0 or -EINVAL, logged.
+	 */
+	int (*check)(const struct config_device *dev);
 };
 
 struct config_param {

@@ -23,7 +23,8 @@ static const struct config_key keys[] = {
 	{.name = "mac", .kind = CONFIG_MAC},
 	{0},
 };
-static const struct config_type disk = {"disk", "a disk", keys};
+static const struct config_type disk = {
+	.name = "disk", .help = "a disk", .keys = keys};
 static const struct config_type *const types[] = {&disk, NULL};
 
 /* The configuration as JSON, allocated; NULL when it has none. */

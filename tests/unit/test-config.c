@@ -26,12 +26,27 @@ static const struct config_key disk_keys[] = {
 	{.name = "depth", .kind = CONFIG_NUMBER, .min = 1, .max = 64},
 	{.name = "part", .kind = CONFIG_SIZE, .min = 512},
 	{.name = "mac", .kind = CONFIG_MAC},
+	{.name = "tag", .kind = CONFIG_TEXT, .list = true},
 	{0},
 };
 static const struct config_key no_keys[] = {{0}};
-static const struct config_type disk = {"disk", "a disk", disk_keys};
-static const struct config_type plain = {"plain", "no keys", no_keys};
-static const struct config_type keyless = {"keyless", "none", NULL};
+static int check_disk(const struct config_device *dev)
+{
+	if (config_flag(dev, "readonly") && config_text(dev, "part"))
+		return log_ret(-EINVAL, "disk: readonly excludes part");
+	return 0;
+}
+
+static const struct config_type disk = {
+	.name = "disk",
+	.help = "a disk",
+	.keys = disk_keys,
+	.check = check_disk,
+};
+static const struct config_type plain = {
+	.name = "plain", .help = "no keys", .keys = no_keys};
+static const struct config_type keyless = {
+	.name = "keyless", .help = "none", .keys = NULL};
 static const struct config_type *const types[] = {&disk, &plain, &keyless,
 						  NULL};
 
@@ -200,14 +215,14 @@ static void test_device(void **state)
 
 	assert_int_equal(
 		config_add_device(cfg, &disk,
-				  "a,,b.img,readonly,part=1M,depth=0x8,"
+				  "a,,b.img,readonly=no,part=1M,depth=0x8,"
 				  "mac=02:00:00:00:00:09,cache=some"),
 		0);
 	assert_int_equal(cfg->ndevices, 1);
 	assert_string_equal(d->type, "disk");
 	assert_string_equal(config_text(d, "path"), "a,b.img");
 	assert_null(config_text(d, "id"));
-	assert_true(config_flag(d, "readonly"));
+	assert_false(config_flag(d, "readonly"));
 	assert_false(config_flag(d, "id"));
 	assert_true(config_number(d, "part", 7) == MIB);
 	assert_true(config_number(d, "depth", 7) == 8);
@@ -232,6 +247,11 @@ static void test_device_forms(void **state)
 	assert_true(config_flag(&cfg->device[2], "readonly"));
 	assert_int_equal(config_add_device(cfg, &plain, ""), 0);
 	assert_int_equal(config_add_device(cfg, &keyless, ""), 0);
+	assert_int_equal(
+		config_add_device(cfg, &disk, "x,tag=a,id=i,tag=b,,c,tag=d"),
+		0);
+	assert_string_equal(config_text(&cfg->device[5], "tag"), "a,b,c,d");
+	assert_int_equal(cfg->device[5].nparams, 3);
 	assert_int_equal(config_check(cfg, types), 0);
 }
 
@@ -266,7 +286,7 @@ static void test_device_bad(void **state)
 
 	add_fails(cfg, &disk, "x,readnly",
 		  "disk: unknown key 'readnly': did you mean 'readonly'? known "
-		  "are: path, readonly, id, cache, depth, part, mac");
+		  "are: path, readonly, id, cache, depth, part, mac, tag");
 	add_fails(cfg, &disk, "pat=x", "did you mean 'path'?");
 	add_fails(cfg, &disk, "x,zzzzzz=1", "unknown key 'zzzzzz': known are:");
 	add_fails(cfg, &disk, "x,", "an item is empty");
@@ -285,6 +305,7 @@ static void test_device_bad(void **state)
 	add_fails(cfg, &disk, "x,part=big", "not a size");
 	add_fails(cfg, &disk, "x,mac=03:00:00:00:00:01", "station");
 	add_fails(cfg, &disk, "readonly", "key 'path'");
+	add_fails(cfg, &disk, "x,readonly,part=1K", "readonly excludes part");
 	add_fails(cfg, &plain, "x", "unknown key 'x': known are: none");
 	add_fails(cfg, &keyless, "x=1", "unknown key 'x'");
 }
@@ -300,7 +321,8 @@ static void test_device_count(void **state)
 
 static void test_unknown_type(void **state)
 {
-	static const struct config_type other = {"other", "", no_keys};
+	static const struct config_type other = {
+		.name = "other", .help = "", .keys = no_keys};
 	struct config *cfg = *state;
 
 	assert_int_equal(config_add_device(cfg, &other, ""), 0);
