@@ -10,6 +10,7 @@
 
 #include "vmm/config.h"
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -17,6 +18,8 @@
 
 /* Before each frame, both ways: struct virtio_net_hdr_v1. */
 #define NET_HEADER 12
+/* The longest frame either way: segmented later, two VLAN tags. */
+#define NET_FRAME_MAX (65536 + 14 + 8)
 
 struct net_backend;
 
@@ -28,62 +31,78 @@ struct net_backend_ops {
 	ssize_t (*receive)(struct net_backend *b, const struct iovec *iov,
 			   unsigned niov);
 	/*
-	 * Takes one frame with its header, all or nothing. 0, -EAGAIN: not now,
-	 * -EINVAL or -EMSGSIZE: no frame at all, other -errno: dropped.
+	 * Takes one frame with its header, at most NET_FRAME_MAX without, all
+	 * or nothing. 0; -EAGAIN: not now; -EINVAL, -EMSGSIZE: bad frame; other
+	 * -errno: lost.
 	 */
 	int (*send)(struct net_backend *b, const struct iovec *iov,
 		    unsigned niov);
 	/*
-	 * Of EPOLLIN and EPOLLOUT: frames wait in the backend's own memory to
-	 * be received, or to go out once the descriptor can be written: then
-	 * flush(). NULL: it keeps none.
+	 * What waits in the backend's own memory. EPOLLIN: a frame, receive()
+	 * gives it. EPOLLOUT: the rest of one, for flush() when the descriptor
+	 * can be written. Both are NULL where nothing ever does.
 	 */
 	uint32_t (*waiting)(const struct net_backend *b);
 	void (*flush)(struct net_backend *b);
-	/* What the guest accepted (VIRTIO_NET_F_GUEST_*). 0 or -errno. */
+	/* What the guest accepted, VIRTIO_NET_F_GUEST_*. 0 or -errno. */
 	int (*set_offloads)(struct net_backend *b, uint64_t acked);
-	/* Accepts a backend that was opened half. */
+	/* Closes fd, frees state. */
 	void (*close)(struct net_backend *b);
 };
 
 struct net_backend {
 	const struct net_backend_ops *ops; /* NULL: not open */
-	int fd;            /* owned, for the event loop; -1: not open */
-	char name[40];     /* "tap 'tap0'", for messages */
-	uint16_t mtu;      /* the longest packet either side sends */
-	uint64_t features; /* VIRTIO_NET_F_* this backend makes possible */
-	void *state;       /* owned by the backend */
+	int fd;                            /* owned; for the event loop */
+	char name[32];                     /* "tap 'tap0'", for messages */
+	uint16_t mtu;      /* of the host's side, and the guest's unless told */
+	uint64_t features; /* VIRTIO_NET_F_* that this backend makes possible */
+	void *state;       /* the backend's own */
 };
 
 /*
- * Opens the backend CFG asks for; NAME ("net0") is for messages. B is zeroed
- * but for fd, which is -1. Before the guest starts: starts programs and opens
- * files. 0 or -errno, logged.
+ * Opens the backend CFG asks for. DEVICE ("net0") is for messages. Before the
+ * guest starts: opens files, starts programs. 0 or -errno, logged; B is then
+ * not open.
  */
 int net_backend_open(struct net_backend *b, const struct config_device *cfg,
-		     const char *name);
+		     const char *device);
+/* Accepts a zeroed one. */
+void net_backend_close(struct net_backend *b);
+
+/* What the keys of a network cannot say each alone. 0 or -EINVAL, logged. */
+int net_check(const struct config_device *cfg);
+
+/* ---- the network `user` */
 
 /*
- * The addresses of a guest on a network `user`: fixed, the same for each guest,
- * as nobody else is on that network. passt's DHCP gives the same.
+ * The guest's addresses: the same in every VM, as each is alone on its network.
+ * passt's DHCP gives them, too.
  */
 struct net_user_facts {
 	const char *address; /* the guest's, IPv4 */
 	unsigned prefix_bits;
 	const char *gateway;
 	const char *dns; /* answers as the host's resolver does; UDP only */
-	uint16_t mtu;
+	uint16_t mtu;    /* unless the configuration says another */
 };
 const struct net_user_facts *net_user_facts(void);
 
-/*
- * One published port: "[ADDRESS:]HOSTPORT[-LAST]:GUESTPORT[-LAST][/tcp|/udp]".
- * The text of key `publish` is one of them or several with commas between. 0 or
- * -EINVAL, logged.
- */
-int net_check_publish(const char *text);
+/* Ports of the host that lead to as many of the guest. */
+struct net_publish {
+	char address[INET_ADDRSTRLEN]; /* of the host; "": all of them */
+	uint16_t host, host_last;
+	uint16_t guest;
+	bool udp;
+};
 
-/* Where passt is, found in PATH: a path to be freed, or NULL. */
+/*
+ * "[ADDRESS:]HOST[-LAST]:GUEST[-LAST][/tcp|/udp]", ended by NUL or a comma:
+ * key `publish` has one, or several with commas between. How many characters it
+ * took, or -EINVAL (logged).
+ */
+int net_parse_publish(const char *text, struct net_publish *ret);
+
+/* Where passt is, found in PATH: to be freed. NULL: nowhere. */
 char *net_find_passt(void);
 
 #endif

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A host's tap interface. Knows no guest. */
+/* A host's tap interface, as a network's backend (devices/net.h) and alone. */
 #ifndef DEVICES_TAP_H
 #define DEVICES_TAP_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What tap_open() asks for: struct virtio_net_hdr_v1 before each frame. */
-#define TAP_HEADER 12
+struct config_device;
+struct net_backend;
 
 /*
  * Attaches to the existing tap NAME, with virtio-net headers (VNET_HDR) of 12
@@ -28,5 +28,9 @@ uint64_t tap_offloads(int fd);
  * frames. 0 or -errno.
  */
 int tap_set_offloads(int fd, uint64_t acked_features);
+
+/* The tap that CFG names. 0 or -errno, logged. DEVICE is for messages. */
+int tap_backend_open(struct net_backend *b, const struct config_device *cfg,
+		     const char *device);
 
 #endif

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The network device (virtio 1.2, 5.1) on a host's tap. The tap speaks the
- * guest's header (VNET_HDR), so frames go between guest memory and tap in one
- * system call each, uncopied and unlooked at: the kernel checks the headers.
- * There is no control queue, and no other backend.
+ * The network device (virtio 1.2, 5.1): frames between the guest's queues and
+ * whatever devices/net.h found on the host. There is no control queue.
  */
-#include "devices/tap.h"
+#include "devices/net.h"
 #include "devices/virtio.h"
 #include "vmm/util.h"
 
@@ -28,12 +26,8 @@
 #define NET_IOV   256 /* buffers of one chain */
 #define NET_BATCH 64  /* frames until other devices have their turn */
 
-/* The longest frame a tap gives or takes: segmented later, two VLAN tags. */
-#define NET_FRAME_MAX (65536 + ETH_HLEN + 8)
-
 /* Newer than Debian 12's kernel headers. */
 #ifndef VIRTIO_NET_F_HOST_USO
-#define VIRTIO_NET_F_HOST_USO   56
 #define VIRTIO_NET_F_GUEST_USO4 54
 #define VIRTIO_NET_F_GUEST_USO6 55
 #endif
@@ -52,19 +46,18 @@ struct net_buffer {
 
 struct net {
 	struct virtio_dev *d;
-	int tap; /* owned */
-	char name[32];
+	struct net_backend backend;
 	struct loop_source source;
 	uint16_t mtu;
-	bool gone;       /* the tap was deleted */
+	bool gone;       /* the backend is, for good */
 	bool starved;    /* frames wait for the guest's buffers */
-	bool tx_blocked; /* the tap's queue is full */
+	bool tx_blocked; /* the backend takes no more now */
 	bool mergeable;
 	size_t rx_need; /* room for any frame, header included */
 
 	/*
 	 * Receive buffers taken off the queue ahead of the frames, so that one
-	 * readv() can fill as many as it needs: buffer[first..first + count)
+	 * receive() can fill as many as it needs: buffer[first..first + count)
 	 * with iov[iov_first..iov_end).
 	 */
 	struct net_buffer buffer[NET_QUEUE];
@@ -88,9 +81,18 @@ struct net {
 static const struct config_key net_keys[] = {
 	{.name = "tap",
 	 .kind = CONFIG_TEXT,
-	 .required = true,
 	 .bare = true,
 	 .help = "name of an existing tap interface"},
+	{.name = "user",
+	 .kind = CONFIG_FLAG,
+	 .help = "no tap: the host's own connections, through passt"},
+	{.name = "publish",
+	 .kind = CONFIG_TEXT,
+	 .list = true,
+	 .help = "[ADDRESS:]PORT:GUESTPORT[/udp], user only"},
+	{.name = "loopback",
+	 .kind = CONFIG_FLAG,
+	 .help = "the gateway is this host's 127.0.0.1, user only"},
 	{.name = "mac",
 	 .kind = CONFIG_MAC,
 	 .help = "the guest's address; a random one otherwise"},
@@ -98,32 +100,41 @@ static const struct config_key net_keys[] = {
 	 .kind = CONFIG_NUMBER,
 	 .min = ETH_MIN_MTU,
 	 .max = ETH_MAX_MTU,
-	 .help = "MTU for the guest; the tap's otherwise"},
+	 .help = "MTU for the guest; the tap's, or 65520, otherwise"},
 	{0},
 };
 
-/* What of the tap is worth waking up for. Fails only for a tap that is gone. */
+static uint32_t waiting(const struct net *n)
+{
+	const struct net_backend *b = &n->backend;
+
+	return b->ops->waiting ? b->ops->waiting(b) : 0;
+}
+
+/* What of the backend is worth waking up for. */
 static void watch(struct net *n)
 {
-	uint32_t events = 0;
+	/* The rest of a frame goes out even when the device rests. */
+	uint32_t events = waiting(n) & EPOLLOUT;
 
 	if (n->d->running && !n->starved)
 		events |= EPOLLIN;
 	if (n->d->running && n->tx_blocked)
 		events |= EPOLLOUT;
+	/* Fails only for a backend that is gone. */
 	if (!n->gone)
 		(void)loop_modify(n->d->loop, &n->source, events);
 }
 
 /* On the loop's thread only. */
-static void tap_gone(struct net *n)
+static void backend_gone(struct net *n)
 {
 	struct virtio_net_config *config = (void *)n->d->config;
 
 	if (n->gone)
 		return;
-	log_error("%s: tap '%s' was deleted; the guest's link is down",
-		  n->d->name, n->name);
+	log_error("%s: %s is gone; the guest's link is down", n->d->name,
+		  n->backend.name);
 	n->gone = true;
 	loop_del(n->d->loop, &n->source);
 	config->status = 0;
@@ -172,7 +183,7 @@ static void take_buffers(struct net *n)
 		if (r <= 0)
 			return;
 		/* 5.1.6.3.1: any buffer can hold the header at least. */
-		if (chain.nout > 0 || chain.in_bytes < TAP_HEADER) {
+		if (chain.nout > 0 || chain.in_bytes < NET_HEADER) {
 			virtio_broken(d, "receive buffer without room");
 			return;
 		}
@@ -206,23 +217,23 @@ static void give_frame(struct net *n, size_t bytes)
 		bytes -= written;
 		used++;
 	}
-	/* The tap leaves this field alone (5.1.6.4). */
+	/* Backends leave this field alone (5.1.6.4). */
 	used = htole16(used);
 	iov_write(header, header_niov,
 		  offsetof(struct virtio_net_hdr_v1, num_buffers), &used,
 		  sizeof(used));
 }
 
-enum received { GOT_FRAME, TAP_EMPTY, NO_BUFFERS };
+enum received { GOT_FRAME, NO_FRAME, NO_BUFFERS };
 
-static enum received read_failed(struct net *n)
+static enum received receive_failed(struct net *n, ssize_t error)
 {
-	if (errno == EBADFD)
-		tap_gone(n);
-	else if (errno != EAGAIN && errno != EINTR)
-		log_guest(&n->d->limit, "%s: reading tap '%s': %s", n->d->name,
-			  n->name, strerror(errno));
-	return TAP_EMPTY;
+	if (error == -ENOTCONN)
+		backend_gone(n);
+	else if (error != -EAGAIN && error != -EINTR)
+		log_guest(&n->d->limit, "%s: reading from %s: %s", n->d->name,
+			  n->backend.name, strerror((int)-error));
+	return NO_FRAME;
 }
 
 static enum received give_held(struct net *n)
@@ -247,15 +258,19 @@ static enum received give_held(struct net *n)
 /* There is room for some frames, but maybe not for the next. */
 static enum received hold_frame(struct net *n)
 {
-	const size_t bytes = TAP_HEADER + NET_FRAME_MAX;
+	struct iovec to = {
+		.iov_base = &n->overflow,
+		.iov_len = sizeof(n->overflow),
+	};
 	ssize_t got;
 
 	if (!n->held)
-		n->held = malloc(bytes);
-	got = read(n->tap, n->held ? n->held : &n->overflow,
-		   n->held ? bytes : 1);
+		n->held = malloc(NET_HEADER + NET_FRAME_MAX);
+	if (n->held)
+		to = (struct iovec){n->held, NET_HEADER + NET_FRAME_MAX};
+	got = n->backend.ops->receive(&n->backend, &to, 1);
 	if (got < 0)
-		return read_failed(n);
+		return receive_failed(n, got);
 	if (!n->held) {
 		n->rx_dropped++;
 		return GOT_FRAME;
@@ -270,7 +285,7 @@ static enum received receive(struct net *n)
 
 	take_buffers(n);
 	if (!n->d->running)
-		return TAP_EMPTY;
+		return NO_FRAME;
 	if (n->held_bytes > 0)
 		return give_held(n);
 	if (n->count == 0)
@@ -280,11 +295,11 @@ static enum received receive(struct net *n)
 	/* One byte more than there is: a frame that was cut short shows. */
 	n->iov[n->iov_end] =
 		(struct iovec){.iov_base = &n->overflow, .iov_len = 1};
-	got = readv(n->tap, n->iov + n->iov_first,
-		    (int)(n->iov_end - n->iov_first + 1));
+	got = n->backend.ops->receive(&n->backend, n->iov + n->iov_first,
+				      n->iov_end - n->iov_first + 1);
 	if (got < 0)
-		return read_failed(n);
-	if (got < TAP_HEADER || (size_t)got > n->room)
+		return receive_failed(n, got);
+	if (got < NET_HEADER || (size_t)got > n->room)
 		n->rx_dropped++;
 	else
 		give_frame(n, (size_t)got);
@@ -300,7 +315,7 @@ static void receive_all(struct net *n)
 		return;
 	vq_disable_kicks(vq);
 	n->starved = false;
-	for (unsigned i = 0; i < NET_BATCH && r != TAP_EMPTY; i++) {
+	for (unsigned i = 0; i < NET_BATCH && r != NO_FRAME; i++) {
 		r = receive(n);
 		if (r != NO_BUFFERS || vq_enable_kicks(vq))
 			continue;
@@ -309,8 +324,8 @@ static void receive_all(struct net *n)
 	}
 	virtio_publish(n->d, NET_RX);
 	watch(n);
-	/* The tap does not know of the frame it no longer has. */
-	if (n->held_bytes > 0 && !n->starved)
+	/* The descriptor does not tell of frames that were read from it. */
+	if ((n->held_bytes > 0 || waiting(n) & EPOLLIN) && !n->starved)
 		loop_signal(n->d->kick[NET_RX].source.fd);
 }
 
@@ -321,27 +336,25 @@ static bool transmit(struct net *n)
 {
 	struct virtio_dev *d = n->d;
 	struct vq_chain chain = {.iov = n->tx_iov, .iov_max = NET_IOV};
-	ssize_t sent = -1;
-	const int r = vq_pop(&d->vq[NET_TX], &chain);
+	int r = vq_pop(&d->vq[NET_TX], &chain);
 
 	if (r < 0)
 		virtio_broken(d, "malformed packet");
 	if (r <= 0)
 		return false;
-	errno = EMSGSIZE;
-	/* The header may change under the tap, which copies it first. */
-	if (chain.out_bytes <= TAP_HEADER + NET_FRAME_MAX)
-		sent = writev(n->tap, chain.iov, (int)chain.nout);
-	if (sent < 0 && errno == EAGAIN && !n->gone) {
+	r = -EMSGSIZE;
+	if (chain.out_bytes <= NET_HEADER + NET_FRAME_MAX)
+		r = n->backend.ops->send(&n->backend, chain.iov, chain.nout);
+	if (r == -EAGAIN && !n->gone) {
 		vq_unpop(&d->vq[NET_TX]);
 		n->tx_blocked = true;
 		return false;
 	}
-	if (sent < 0) {
+	if (r < 0) {
 		n->tx_dropped++;
-		if (errno == EINVAL || errno == EMSGSIZE)
+		if (r == -EINVAL || r == -EMSGSIZE)
 			log_guest(&d->limit, "%s: bad packet of %u bytes: %s",
-				  d->name, chain.out_bytes, strerror(errno));
+				  d->name, chain.out_bytes, strerror(-r));
 	}
 	vq_push(&d->vq[NET_TX], chain.head, 0);
 	return true;
@@ -382,7 +395,9 @@ static void net_event(struct loop_source *source, uint32_t events)
 
 	virtio_lock(n->d);
 	if (events & (EPOLLERR | EPOLLHUP))
-		tap_gone(n);
+		backend_gone(n);
+	if (!n->gone && (events & EPOLLOUT) && n->backend.ops->flush)
+		n->backend.ops->flush(&n->backend);
 	if (n->d->running && (events & EPOLLOUT)) {
 		n->tx_blocked = false;
 		transmit_all(n);
@@ -416,37 +431,27 @@ static int choose_mac(struct virtio_dev *d, const struct config_device *cfg,
 
 static int net_open(struct virtio_dev *d, const struct config_device *cfg)
 {
-	const char *name = config_text(cfg, "tap");
 	struct virtio_net_config config = {
 		.status = htole16(VIRTIO_NET_S_LINK_UP),
 	};
 	struct net *n = d->state;
-	uint16_t tap_mtu;
+	uint16_t mtu;
 	int r;
 
 	n->d = d;
-	n->tap = -1;
-	snprintf(n->name, sizeof(n->name), "%s", name);
 	r = choose_mac(d, cfg, config.mac);
+	if (r == 0)
+		r = net_backend_open(&n->backend, cfg, d->name);
 	if (r < 0)
 		return r;
-	n->tap = tap_open(name, &tap_mtu);
-	if (n->tap < 0)
-		return n->tap;
-	config.mtu = htole16((uint16_t)config_number(cfg, "mtu", tap_mtu));
-	if (le16toh(config.mtu) > tap_mtu)
-		log_warn("%s: mtu %u is more than the %u of tap '%s'; 'ip link "
-			 "set %s mtu %u' raises that",
-			 d->name, le16toh(config.mtu), tap_mtu, name, name,
-			 le16toh(config.mtu));
-	n->mtu = tap_mtu > le16toh(config.mtu) ? tap_mtu : le16toh(config.mtu);
-	d->features |= tap_offloads(n->tap);
-	if (d->features & BIT(VIRTIO_NET_F_GUEST_USO4))
-		d->features |= BIT(VIRTIO_NET_F_HOST_USO);
+	mtu = (uint16_t)config_number(cfg, "mtu", n->backend.mtu);
+	config.mtu = htole16(mtu);
+	n->mtu = mtu > n->backend.mtu ? mtu : n->backend.mtu;
+	d->features |= n->backend.features;
 	d->config_bytes = offsetof(struct virtio_net_config, mtu) + 2;
 	memcpy(d->config, &config, d->config_bytes);
 
-	n->source.fd = n->tap;
+	n->source.fd = n->backend.fd;
 	n->source.fn = net_event;
 	r = loop_add(d->loop, &n->source, 0);
 	if (r < 0)
@@ -461,7 +466,7 @@ static void net_close(struct virtio_dev *d)
 	if (!n->d)
 		return;
 	loop_del(d->loop, &n->source);
-	util_close(&n->tap);
+	net_backend_close(&n->backend);
 	free(n->held);
 	if (n->rx_dropped || n->tx_dropped)
 		log_info("%s: %llu frames to and %llu from the guest were "
@@ -475,13 +480,13 @@ static void net_start(struct virtio_dev *d)
 	struct net *n = d->state;
 
 	n->mergeable = virtio_acked(d, VIRTIO_NET_F_MRG_RXBUF);
-	n->rx_need = TAP_HEADER;
+	n->rx_need = NET_HEADER;
 	n->rx_need += d->acked & NET_GUEST_GSO ? NET_FRAME_MAX
 					       : n->mtu + ETH_HLEN + 8u;
 	n->tx_blocked = false;
 	n->starved = true; /* until the first kick of the receive queue */
-	if (!n->gone && tap_set_offloads(n->tap, d->acked) < 0)
-		virtio_broken(d, "tap '%s' refuses these offloads", n->name);
+	if (!n->gone && n->backend.ops->set_offloads(&n->backend, d->acked) < 0)
+		virtio_broken(d, "%s refuses these offloads", n->backend.name);
 }
 
 static void net_stop(struct virtio_dev *d)
@@ -497,16 +502,14 @@ static void net_stop(struct virtio_dev *d)
 
 const struct virtio_ops virtio_net = {
 	.type = {.name = "net",
-		 .help = "a network interface on a tap of this host",
-		 .keys = net_keys},
+		 .help = "a network interface, on a tap or through passt",
+		 .keys = net_keys,
+		 .check = net_check},
 	.id = VIRTIO_ID_NET,
 	.nqueues = 2,
 	.queue_max = NET_QUEUE,
-	.features = BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) |
-		    BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) |
-		    BIT(VIRTIO_NET_F_HOST_UFO) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
-		    BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU) |
-		    BIT(VIRTIO_NET_F_STATUS),
+	.features = BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_MAC) |
+		    BIT(VIRTIO_NET_F_MTU) | BIT(VIRTIO_NET_F_STATUS),
 	.state_size = sizeof(struct net),
 	.open = net_open,
 	.close = net_close,

@@ -47,7 +47,7 @@ static const struct boot_option options[] = {
 	 "the VM's name in messages [bulkhead]"},
 	{"disk", "FILE[,KEY...]", BOOT_DEVICE, "blk", NULL, "Devices",
 	 "add a disk; the first is /dev/vda"},
-	{"net", "tap=NAME[,KEY...]", BOOT_DEVICE, "net", NULL, NULL,
+	{"net", "tap=NAME|user[,KEY...]", BOOT_DEVICE, "net", NULL, NULL,
 	 "add a network interface; \"none\" adds none"},
 	{"share", "DIR,tag=TAG[,KEY...]", BOOT_DEVICE, "fs", NULL, NULL,
 	 "share a directory: mount -t virtiofs TAG /mnt"},

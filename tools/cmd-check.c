@@ -2,8 +2,10 @@
 /* `bulkhead check`: is this host fit, and what to do if not. */
 #include "tools/cmd.h"
 
+#include "devices/net.h"
 #include "vmm/hostcheck.h"
 #include "vmm/log.h"
+#include "vmm/util.h"
 #include "vmm/vm.h"
 
 #include <getopt.h>
@@ -39,6 +41,26 @@ static const char usage[] =
 	"Examples:\n"
 	"  bulkhead check\n"
 	"  bulkhead check --json | jq -r .kind\n";
+
+/* Not hostcheck's: it knows no devices. */
+static void check_passt(struct hostcheck *check)
+{
+	autofree char *path = net_find_passt();
+	struct hostcheck_line *line = &check->line[check->nlines];
+
+	if (check->nlines == HOSTCHECK_LINES_MAX)
+		return;
+	*line = (struct hostcheck_line){
+		.topic = "passt",
+		.state = path ? HOSTCHECK_OK : HOSTCHECK_LOSS,
+		.advice = path ? NULL
+			       : "install passt (Debian: apt install "
+				 "passt)",
+	};
+	snprintf(line->found, sizeof(line->found), "%s",
+		 path ? path : "not in PATH: --net user does not work");
+	check->nlines++;
+}
 
 static void print_text(const struct hostcheck *check)
 {
@@ -112,6 +134,7 @@ int cmd_check(int argc, char **argv)
 				   argv[optind]);
 	log_setup(LOG_WARN, json);
 	hostcheck_run(&check);
+	check_passt(&check);
 	if (!json)
 		print_text(&check);
 	else if (print_json(&check) < 0)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <net/route.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <stdio.h>
@@ -52,6 +53,22 @@ static int do_net(char **arg)
 		guest_fail("net: %s", arg[0]);
 	close(fd);
 	return r;
+}
+
+/* GATEWAY: for all other networks. */
+static int do_route(char **arg)
+{
+	const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const struct sockaddr_in gateway = inet(arg[0], 0), any = inet(NULL, 0);
+	struct rtentry route = {.rt_flags = RTF_UP | RTF_GATEWAY};
+	int r;
+
+	memcpy(&route.rt_gateway, &gateway, sizeof(gateway));
+	memcpy(&route.rt_dst, &any, sizeof(any));
+	memcpy(&route.rt_genmask, &any, sizeof(any));
+	r = ioctl(fd, SIOCADDRT, &route);
+	close(fd);
+	return r ? guest_fail("route: %s", arg[0]) : 0;
 }
 
 /* On the host: a tap that stays, with an address and an MTU, up. */
@@ -223,8 +240,10 @@ static int stream_accept(int port)
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) == 0 &&
-	    listen(fd, 1) == 0)
+	    listen(fd, 1) == 0) {
+		say("listening at %d", port);
 		peer = accept(fd, NULL, NULL);
+	}
 	close(fd);
 	return peer;
 }
@@ -271,13 +290,68 @@ static int do_serve(char **arg)
 	return r;
 }
 
+#define DATAGRAM 65000
+
+/* ADDRESS:PORT:BYTES: a datagram there, and the same one back. */
+static int do_ask(char **arg)
+{
+	static char out[DATAGRAM], in[DATAGRAM + 1];
+	const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const struct sockaddr_in to = inet(arg[0], atoi(arg[1]));
+	const size_t bytes = guest_number(arg[2]);
+	const struct timeval tv = {.tv_sec = 1};
+	ssize_t n = -1;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	pattern_fill(out, sizeof(out), 0, 6);
+	if (bytes > DATAGRAM ||
+	    connect(fd, (const struct sockaddr *)&to, sizeof(to)))
+		return guest_fail("ask: %s", arg[0]);
+	/* The first may find the other end not up yet. */
+	for (int i = 0; i < 10 && n != (ssize_t)bytes; i++) {
+		if (send(fd, out, bytes, 0) < 0)
+			usleep(100000);
+		n = recv(fd, in, sizeof(in), 0);
+	}
+	close(fd);
+	if (n != (ssize_t)bytes)
+		return guest_fail("ask: no answer from %s", arg[0]);
+	errno = 0;
+	return memcmp(in, out, bytes) ? guest_fail("ask: wrong answer") : 0;
+}
+
+/* PORT: the other end of do_ask(), for one datagram. */
+static int do_answer(char **arg)
+{
+	static char buf[DATAGRAM];
+	const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const struct sockaddr_in at = inet(NULL, atoi(arg[0]));
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
+	ssize_t n = -1;
+
+	if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) == 0) {
+		say("listening at %s", arg[0]);
+		n = recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from,
+			     &len);
+	}
+	if (n >= 0)
+		n = sendto(fd, buf, (size_t)n, 0, (struct sockaddr *)&from,
+			   len);
+	close(fd);
+	return n < 0 ? guest_fail("answer: port %s", arg[0]) : 0;
+}
+
 const struct action net_actions[] = {
 	{"net", 2, do_net, "INTERFACE:ADDRESS"},
+	{"route", 1, do_route, "GATEWAY"},
 	{"tap", 3, do_tap, "INTERFACE:ADDRESS:MTU, on the host"},
 	{"untap", 1, do_untap, "INTERFACE"},
 	{"nic", 3, do_nic, "INTERFACE:FILE:VALUE, - in VALUE is :"},
 	{"ping", 3, do_ping, "ADDRESS:COUNT:BYTES"},
 	{"send", 3, do_send, "ADDRESS:PORT:SIZE"},
 	{"serve", 2, do_serve, "PORT:SIZE"},
+	{"ask", 3, do_ask, "ADDRESS:PORT:BYTES"},
+	{"answer", 1, do_answer, "PORT"},
 	{NULL, 0, NULL, NULL},
 };

@@ -35,7 +35,7 @@ _bulkhead_boot()
 		local taps
 		taps=$(grep -ls . /sys/class/net/*/tun_flags 2>/dev/null |
 			sed 's|/sys/class/net/\(.*\)/tun_flags|tap=\1|')
-		mapfile -t COMPREPLY < <(compgen -W "none $taps" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "none user $taps" -- "$cur")
 		;;
 	--device)
 		local types

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A network through passt, which turns a guest's connections into sockets of
+ * its own: any user may do that. Here are its start and the framing on the
+ * socket between the two (as QEMU's stream sockets have it: four bytes of
+ * length, the first one the highest, and the frame).
+ */
+#include "devices/passt.h"
+
+#include "devices/net.h"
+#include "devices/vq.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define PROGRAM   "passt"
+#define PREFIX    4     /* bytes of length before each frame */
+#define CHILD_FD  3     /* the socket, as passt sees it ... */
+#define CHILD_ARG "3"   /* ... and is told */
+#define READY_MS  10000 /* for opening all ports */
+#define IOV_PARTS 257   /* a chain's, and the length */
+
+/* Frames for the guest: room for the longest behind the rest of another. */
+#define IN_BYTES (2 * (PREFIX + NET_FRAME_MAX))
+
+/* Untouched pages of it cost nothing. */
+struct passt {
+	uint8_t in[IN_BYTES];
+	size_t in_start, in_end;
+	/* What the socket did not take of the last frame. */
+	uint8_t out[PREFIX + NET_FRAME_MAX];
+	size_t out_start, out_end;
+};
+
+/* ---- starting ---- */
+
+char *net_find_passt(void)
+{
+	const char *path = getenv("PATH");
+
+	if (!path)
+		path = "/usr/local/bin:/usr/bin:/bin";
+	for (size_t len; *path; path += len + (path[len] == ':')) {
+		char *file;
+
+		len = strcspn(path, ":");
+		if (asprintf(&file, "%.*s/" PROGRAM, (int)len, path) < 0)
+			return NULL;
+		if (len > 0 && access(file, X_OK) == 0)
+			return file;
+		free(file);
+	}
+	return NULL;
+}
+
+#define ARGUMENTS_MAX (32 + 2 * PASST_PUBLISH_MAX)
+
+struct arguments {
+	const char *v[ARGUMENTS_MAX + 1];
+	unsigned n;
+	char mtu[8], prefix[4];
+	char ports[PASST_PUBLISH_MAX][48];
+};
+
+/* Up to NULL. */
+static void add(struct arguments *a, const char *const *words)
+{
+	while (*words && a->n < ARGUMENTS_MAX)
+		a->v[a->n++] = *words++;
+}
+#define ADD(a, ...) add(a, (const char *const[]){__VA_ARGS__, NULL})
+
+/* Without these passt would publish none of TCP, but of UDP what TCP has. */
+static int add_ports(struct arguments *a, const char *text)
+{
+	bool tcp = false, udp = false;
+
+	for (unsigned i = 0; text && i < PASST_PUBLISH_MAX; i++) {
+		struct net_publish p;
+		int taken = net_parse_publish(text, &p);
+
+		if (taken < 0)
+			return taken;
+		snprintf(a->ports[i], sizeof(a->ports[i]), "%s%s%u-%u:%u-%u",
+			 p.address, p.address[0] ? "/" : "", p.host,
+			 p.host_last, p.guest,
+			 p.guest + (p.host_last - p.host));
+		ADD(a, p.udp ? "-u" : "-t", a->ports[i]);
+		tcp |= !p.udp;
+		udp |= p.udp;
+		text += taken;
+		text = *text ? text + 1 : NULL;
+	}
+	if (!tcp)
+		ADD(a, "-t", "none");
+	if (!udp)
+		ADD(a, "-u", "none");
+	return 0;
+}
+
+static int make_arguments(struct arguments *a, const struct config_device *cfg,
+			  uint16_t mtu)
+{
+	const struct net_user_facts *facts = net_user_facts();
+
+	a->n = 0;
+	snprintf(a->mtu, sizeof(a->mtu), "%u", mtu);
+	snprintf(a->prefix, sizeof(a->prefix), "%u", facts->prefix_bits);
+	ADD(a, PROGRAM, "--quiet", "--fd", CHILD_ARG, "--ipv4-only");
+	ADD(a, "--address", facts->address, "--netmask", a->prefix);
+	ADD(a, "--gateway", facts->gateway, "--dns-forward", facts->dns);
+	/* Else the guest would see the host's own. */
+	ADD(a, "--mac-addr", "02:00:00:00:02:02", "--mtu", a->mtu);
+	/* The host's loopback has services that trust whoever can reach it. */
+	if (!config_flag(cfg, "loopback"))
+		ADD(a, "--no-map-gw");
+	return add_ports(a, config_text(cfg, "publish"));
+}
+
+/*
+ * Standard input and output are not passt's, its errors go to ERROR_FD. It
+ * inherits neither blocked signals nor any descriptor but SOCKET_FD. 0 or
+ * -errno.
+ */
+static int spawn(const char *path, const struct arguments *a, int socket_fd,
+		 int error_fd, pid_t *ret_pid)
+{
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attributes;
+	sigset_t none, pipe;
+	int r;
+
+	sigemptyset(&none);
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	posix_spawn_file_actions_init(&files);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK |
+						      POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setsigdefault(&attributes, &pipe);
+	r = posix_spawn_file_actions_adddup2(&files, error_fd, STDERR_FILENO);
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(&files, socket_fd,
+						     CHILD_FD);
+	if (r == 0)
+		r = posix_spawn_file_actions_addopen(&files, STDIN_FILENO,
+						     "/dev/null", O_RDWR, 0);
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(&files, STDIN_FILENO,
+						     STDOUT_FILENO);
+	if (r == 0)
+		r = posix_spawn(ret_pid, path, &files, &attributes,
+				(char *const *)a->v, environ);
+	posix_spawn_file_actions_destroy(&files);
+	posix_spawnattr_destroy(&attributes);
+	return -r;
+}
+
+/* The last line of what passt said: why it did not start. */
+static void read_error(int fd, char *text, size_t bytes)
+{
+	ssize_t n = read(fd, text, bytes - 1);
+	char *line;
+
+	text[n > 0 ? n : 0] = '\0';
+	while (n > 0 && text[n - 1] == '\n')
+		text[--n] = '\0';
+	line = strrchr(text, '\n');
+	if (line)
+		memmove(text, line + 1, strlen(line));
+}
+
+/*
+ * passt leaves a process in the background once its ports are open; that is
+ * when the one started here exits.
+ */
+static int wait_ready(pid_t pid, int error_fd, const char *device)
+{
+	autofd int pidfd = pidfd_open(pid, 0);
+	struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
+	char error[512];
+	int status = 0, r;
+
+	do
+		r = pidfd < 0 ? 1 : poll(&pfd, 1, READY_MS);
+	while (r < 0 && errno == EINTR);
+	if (r <= 0)
+		kill(pid, SIGKILL);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (r <= 0)
+		return log_ret(-ETIMEDOUT, "%s: " PROGRAM " did not get ready",
+			       device);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	read_error(error_fd, error, sizeof(error));
+	return log_ret(-ECONNREFUSED, "%s: " PROGRAM " failed: %s", device,
+		       error[0] ? error : "it did not say why");
+}
+
+static int start(const struct arguments *a, const char *device, int *ret_fd)
+{
+	autofree char *path = net_find_passt();
+	autofd int ours = -1, theirs = -1, error_in = -1, error_out = -1;
+	int sockets[2], error[2];
+	pid_t pid;
+	int r;
+
+	if (!path)
+		return log_ret(-ENOENT,
+			       "%s: the network 'user' needs " PROGRAM
+			       ", which is not in PATH; install it (Debian: "
+			       "apt install passt)",
+			       device);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
+		return log_ret(-errno, "%s: socket: %s", device,
+			       strerror(errno));
+	ours = sockets[0];
+	theirs = sockets[1];
+	if (pipe2(error, O_CLOEXEC | O_NONBLOCK) < 0)
+		return log_ret(-errno, "%s: pipe: %s", device, strerror(errno));
+	error_in = error[0];
+	error_out = error[1];
+	r = spawn(path, a, theirs, error_out, &pid);
+	if (r < 0)
+		return log_ret(r, "%s: '%s': %s", device, path, strerror(-r));
+	r = wait_ready(pid, error_in, device);
+	if (r < 0)
+		return r;
+	if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
+		return log_ret(-errno, "%s: socket: %s", device,
+			       strerror(errno));
+	*ret_fd = take_fd(&ours);
+	return 0;
+}
+
+/* ---- frames to the guest ---- */
+
+/* The frame that comes next: 1, 0: not whole yet, -ENOTCONN: it is nonsense. */
+static int next_frame(const struct passt *p, size_t *ret_bytes)
+{
+	const size_t have = p->in_end - p->in_start;
+	uint32_t bytes;
+
+	if (have < PREFIX)
+		return 0;
+	memcpy(&bytes, p->in + p->in_start, PREFIX);
+	bytes = be32toh(bytes);
+	/* Where the next one begins would not be known, either. */
+	if (bytes < ETH_HLEN || bytes > NET_FRAME_MAX)
+		return -ENOTCONN;
+	*ret_bytes = bytes;
+	return have >= PREFIX + bytes;
+}
+
+/* As much as comes in one call. 0 or -errno. */
+static int read_more(struct net_backend *b)
+{
+	struct passt *p = b->state;
+	ssize_t n;
+
+	if (p->in_start > IN_BYTES - PREFIX - NET_FRAME_MAX ||
+	    p->in_start == p->in_end) {
+		memmove(p->in, p->in + p->in_start, p->in_end - p->in_start);
+		p->in_end -= p->in_start;
+		p->in_start = 0;
+	}
+	n = read(b->fd, p->in + p->in_end, IN_BYTES - p->in_end);
+	if (n > 0) {
+		p->in_end += (size_t)n;
+		return 0;
+	}
+	if (n == 0 || errno == ECONNRESET)
+		return -ENOTCONN;
+	return -errno;
+}
+
+static ssize_t passt_receive(struct net_backend *b, const struct iovec *iov,
+			     unsigned niov)
+{
+	static const uint8_t header[NET_HEADER];
+	struct passt *p = b->state;
+	size_t bytes = 0, copied;
+	int r;
+
+	while ((r = next_frame(p, &bytes)) == 0 && (r = read_more(b)) == 0)
+		;
+	if (r < 0)
+		return r;
+	copied = iov_write(iov, niov, 0, header, NET_HEADER);
+	if (copied == NET_HEADER)
+		copied += iov_write(iov, niov, NET_HEADER,
+				    p->in + p->in_start + PREFIX, bytes);
+	p->in_start += PREFIX + bytes;
+	return (ssize_t)copied;
+}
+
+/* ---- frames from the guest ---- */
+
+/* Errors besides EAGAIN show as the descriptor's end, too. */
+static void passt_flush(struct net_backend *b)
+{
+	struct passt *p = b->state;
+
+	while (p->out_start < p->out_end) {
+		ssize_t n = write(b->fd, p->out + p->out_start,
+				  p->out_end - p->out_start);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		p->out_start = n < 0 ? p->out_end : p->out_start + (size_t)n;
+	}
+}
+
+static int passt_send(struct net_backend *b, const struct iovec *iov,
+		      unsigned niov)
+{
+	struct passt *p = b->state;
+	struct iovec part[IOV_PARTS];
+	size_t bytes = 0;
+	uint32_t length;
+	unsigned n;
+	ssize_t sent;
+
+	passt_flush(b);
+	if (p->out_start < p->out_end)
+		return -EAGAIN;
+	if (niov >= IOV_PARTS)
+		return -EMSGSIZE;
+	n = 1 + iov_slice(iov, niov, NET_HEADER, NET_FRAME_MAX, part + 1);
+	for (unsigned i = 1; i < n; i++)
+		bytes += part[i].iov_len;
+	if (bytes < ETH_HLEN)
+		return -EINVAL;
+	if (bytes > PASST_MTU_MAX + ETH_HLEN)
+		return -EMSGSIZE;
+	length = htobe32((uint32_t)bytes);
+	part[0] = (struct iovec){&length, PREFIX};
+	bytes += PREFIX;
+	do
+		sent = writev(b->fd, part, (int)n);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return -errno;
+	p->out_start = 0;
+	p->out_end =
+		iov_read(part, n, (size_t)sent, p->out, bytes - (size_t)sent);
+	return 0;
+}
+
+/* ---- the backend ---- */
+
+static uint32_t passt_waiting(const struct net_backend *b)
+{
+	const struct passt *p = b->state;
+	uint32_t events = 0;
+	size_t bytes;
+
+	if (next_frame(p, &bytes) != 0)
+		events |= EPOLLIN;
+	if (p->out_start < p->out_end)
+		events |= EPOLLOUT;
+	return events;
+}
+
+/* There are none. */
+static int passt_set_offloads(struct net_backend *b, uint64_t acked)
+{
+	(void)b;
+	(void)acked;
+	return 0;
+}
+
+static void passt_close(struct net_backend *b)
+{
+	util_close(&b->fd);
+	free(b->state);
+}
+
+static const struct net_backend_ops passt_ops = {
+	.receive = passt_receive,
+	.send = passt_send,
+	.waiting = passt_waiting,
+	.flush = passt_flush,
+	.set_offloads = passt_set_offloads,
+	.close = passt_close,
+};
+
+int passt_open(struct net_backend *b, const struct config_device *cfg,
+	       const char *device)
+{
+	struct arguments arguments = {.n = 0};
+	autofree struct passt *p = calloc(1, sizeof(*p));
+	uint16_t mtu = (uint16_t)config_number(cfg, "mtu", PASST_MTU_MAX);
+	int r = make_arguments(&arguments, cfg, mtu);
+
+	if (!p)
+		return log_ret(-ENOMEM, "%s: out of memory", device);
+	if (r == 0)
+		r = start(&arguments, device, &b->fd);
+	if (r < 0)
+		return r;
+	b->ops = &passt_ops;
+	b->mtu = mtu;
+	snprintf(b->name, sizeof(b->name), PROGRAM);
+	b->state = take_ptr(p);
+	return 0;
+}

@@ -1,0 +1,177 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# The network `user`, with the real passt, on a host that has one interface
+# (192.0.2.1), a default route and a resolver on its loopback: all of them in
+# namespaces of the test's own.
+
+NETWORK=net:eth0:10.0.2.15,route:10.0.2.2
+
+# on_host FUNCTION: runs it there.
+on_host()
+{
+	local options=(-nm)
+
+	command -v passt >/dev/null || skip "passt is not installed"
+	[ "$(id -u)" -eq 0 ] || options+=(--map-root-user)
+	unshare "${options[@]}" true 2>/dev/null || skip "no namespaces"
+	unshare "${options[@]}" "$BASH" "$TOP/tests/boot/lib.sh" \
+		"${BASH_SOURCE[0]}" "$1"
+	exit $?
+}
+
+make_host()
+{
+	{
+		ip link set lo up &&
+			ip link add bht0 type veth peer name bht1 &&
+			ip link set bht1 up && ip link set bht0 up &&
+			ip address add 192.0.2.1/24 dev bht0 &&
+			ip route add default via 192.0.2.2 dev bht0 &&
+			ip route add unreachable 10.0.2.0/24
+	} >ip.out 2>&1 || skip "no network can be made: $(tail -n 1 ip.out)"
+	echo nameserver 127.0.0.1 >resolv.conf
+	busybox mount -o bind resolv.conf /etc/resolv.conf ||
+		skip "/etc/resolv.conf cannot be replaced"
+}
+
+# passts TEXT: processes of passt that have TEXT on their command line.
+passts()
+{
+	local dir
+
+	for dir in /proc/[0-9]*; do
+		tr '\0' ' ' <"$dir/cmdline" 2>/dev/null |
+			grep -q "^passt .* $1 " && echo "${dir#/proc/}"
+	done
+}
+
+no_passts()
+{
+	local _
+
+	for _ in $(seq 50); do
+		[ -n "$(passts "$1")" ] || return 0
+		sleep 0.1
+	done
+	fail "passt still runs"
+}
+
+outbound()
+{
+	local size=32M
+
+	! is_slow || size=8M
+	make_host
+	"$GUEST/guest" "serve:5001:$size" >tcp.out &
+	"$GUEST/guest" answer:5002 >udp.out &
+	"$GUEST/guest" answer:53 >dns.out &
+	guest "nic:eth0:mtu:65520,$NETWORK,send:192.0.2.1:5001:$size,\
+ask:192.0.2.1:5002:60000,ask:10.0.2.3:53:100" --net user
+	expect_ok
+	wait || fail "the host's ends: $(cat tcp.out udp.out dns.out)"
+	echo "guest to host $(fact sent) MiB/s, back $(fact received) MiB/s"
+	no_passts 10.0.2.15
+}
+
+test_outbound()
+{
+	on_host outbound
+}
+
+published()
+{
+	make_host
+	guest_start vm "$NETWORK,serve:80:1M,answer:81,serve:82:1M" \
+		--net user,publish=8080:80,publish=8081:81/udp,publish=127.0.0.1:8090-8092:80-82
+	wait_for vm.out 'listening at 80'
+	"$GUEST/guest" send:192.0.2.1:8080:1M >host.out ||
+		fail "port 80: $(cat host.out)"
+	wait_for vm.out 'listening at 81'
+	"$GUEST/guest" ask:192.0.2.1:8081:60000 >host.out ||
+		fail "port 81: $(cat host.out)"
+	wait_for vm.out 'listening at 82'
+	"$GUEST/guest" send:127.0.0.1:8092:1M >host.out ||
+		fail "port 82: $(cat host.out)"
+	guest_wait vm
+	expect_ok
+}
+
+test_published()
+{
+	on_host published
+}
+
+# The host's loopback is out of reach unless it is asked for.
+loopback()
+{
+	make_host
+	"$GUEST/guest" answer:5002 >host.out &
+	guest "$NETWORK,ask:10.0.2.2:5002:1000" --net user
+	expect_out 'FAIL ask'
+	guest "$NETWORK,ask:10.0.2.2:5002:1000" --net user,loopback,mtu=1500
+	expect_ok
+	wait || fail "the host's end: $(cat host.out)"
+}
+
+test_loopback()
+{
+	on_host loopback
+}
+
+# However the monitor ends, passt ends with it; and the other way round the
+# guest goes on.
+ends()
+{
+	local passt
+
+	make_host
+	guest_start vm hang --net user,publish=8093:80
+	wait_for vm.out hanging
+	[ -n "$(passts 8093-8093:80-80)" ] || fail "no passt"
+	kill -KILL "$(guest_pid vm)"
+	guest_wait vm
+	no_passts 8093-8093:80-80
+
+	guest_start vm hang --net user,publish=8093:80
+	wait_for vm.out hanging
+	passt=$(passts 8093-8093:80-80)
+	# shellcheck disable=SC2086 # may be several
+	kill -KILL $passt
+	wait_for vm.err 'link is down'
+	kill -TERM "$(guest_pid vm)"
+	guest_wait vm
+	expect_status 143
+}
+
+test_ends()
+{
+	on_host ends
+}
+
+# What passt says of a port that is taken, in one line.
+refused()
+{
+	make_host
+	"$GUEST/guest" serve:8094:1M >host.out &
+	wait_for host.out listening
+	boot --kernel "$KERNEL" --net user,publish=8094:80
+	expect_status 2
+	expect_error passt 8094
+	kill $!
+	no_passts 8094-8094:80-80
+	boot --kernel "$KERNEL" --net user,publish=8094
+	expect_status 2
+	expect_error publish 8094
+	command="bulkhead boot --net user, without passt"
+	status=0
+	env PATH=/nonexistent "$BULKHEAD" boot --kernel "$KERNEL" --net user \
+		>out 2>err || status=$?
+	expect_status 2
+	expect_error passt install
+}
+
+test_refused()
+{
+	on_host refused
+}
