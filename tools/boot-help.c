@@ -82,12 +82,12 @@ static void print_key(const struct config_key *key)
 
 	if (n >= HELP_COLUMN)
 		n = printf("\n") - 1;
-	printf("%*s%s%s%s\n", HELP_COLUMN - n, "", key->help ? key->help : "",
+	printf("%*s%s%s%s%s\n", HELP_COLUMN - n, "", key->help ? key->help : "",
 	       key->bare ? ", the key may be left out" : "",
+	       key->list ? ", may be given again" : "",
 	       key->required ? " (required)" : "");
 }
 
-	       key->list ? ", may be given again" : "",
 static void print_types(void)
 {
 	const struct config_type *const *types = virtio_config_types();
