@@ -12,10 +12,16 @@
 
 static const struct command commands[] = {
 	{"boot", cmd_boot, "boot a guest from a kernel image"},
+	{"run", cmd_run, "run a command in a virtual machine of its own"},
+	{"exec", cmd_exec, "run one more in an instance that runs"},
 	{"ps", cmd_ps, "list instances"},
 	{"logs", cmd_logs, "print what an instance's command wrote"},
+	{"stop", cmd_stop, "ask an instance's command to end"},
+	{"kill", cmd_kill, "send a signal to an instance's command"},
+	{"rm", cmd_rm, "forget an instance that has ended"},
 	{"images", cmd_images, "list the images that were unpacked"},
 	{"rmi", cmd_rmi, "remove images"},
+	{"bench", cmd_bench, "measure start-up beside ordinary containers"},
 	{"check", cmd_check, "say what this host's KVM can do, and what to do"},
 	{"help", cmd_help, "explain a command: bulkhead help boot"},
 	{"version", cmd_version, "print the version"},

@@ -54,8 +54,9 @@ int usage_getopt(const char *command, int result, char **argv,
  */
 char *kernel_default(void);
 #define KERNEL_MISSING                                                         \
-	"no guest kernel: give --kernel FILE, or build the project's with '"   \
-	BULKHEAD_DATADIR "/kernel/build' (in the source tree: ./bootstrap "    \
+	"no guest kernel: give --kernel FILE, or build the project's with "    \
+	"'" BULKHEAD_DATADIR                                                   \
+	"/kernel/build' (in the source tree: ./bootstrap "                     \
 	"kernel)"
 
 #endif

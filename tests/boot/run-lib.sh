@@ -1,0 +1,108 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# What the tests of containers share: a root, runs, and looking for leftovers.
+
+export BULKHEAD_RUNTIME_DIR=$PWD/instances BULKHEAD_KERNEL=$KERNEL
+
+# make_root: a directory `root` with busybox in it.
+make_root()
+{
+	local busybox applet
+
+	busybox=$(command -v busybox) || skip "no busybox"
+	! ldd "$busybox" >/dev/null 2>&1 || skip "busybox is not static"
+	mkdir -p root/bin root/etc root/tmp root/root
+	chmod 1777 root/tmp
+	cp -L "$busybox" root/bin/busybox
+	for applet in $("$busybox" --list); do
+		[ "$applet" = busybox ] || ln -sf busybox "root/bin/$applet"
+	done
+	echo root:x:0:0:root:/root:/bin/sh >root/etc/passwd
+	echo user:x:1000:1000:user:/home:/bin/sh >>root/etc/passwd
+	printf 'root:x:0:\nuser:x:1000:\nmore:x:1001:user\n' >root/etc/group
+}
+
+# bulkhead ARGUMENT...: to its end; sets status, out, err.
+bulkhead()
+{
+	command="bulkhead $*"
+	status=0
+	timeout -k 5 "$LIMIT" "$BULKHEAD" "$@" >out 2>err </dev/null ||
+		status=$?
+	[ "$status" -ne 124 ] || fail "no end within $LIMIT s"
+}
+
+# run ARGUMENT...: in the foreground, without a network.
+run()
+{
+	bulkhead run --network none "$@"
+}
+
+# run_start NAME ARGUMENT...: in the background, with NAME.out and NAME.err.
+run_start()
+{
+	local name=$1
+
+	shift
+	command="bulkhead run --name $name $*"
+	timeout -k 5 "$LIMIT" "$BULKHEAD" run --network none --name "$name" \
+		"$@" >"$name.out" 2>"$name.err" </dev/null &
+	running[$name]=$!
+}
+
+# field NAME FIELD: from `ps --json`.
+field()
+{
+	"$BULKHEAD" ps -a --json | python3 -c '
+import json, sys
+for i in json.load(sys.stdin):
+	if i["name"] == sys.argv[1]:
+		print(i.get(sys.argv[2], ""))' "$1" "$2"
+}
+
+# Of an instance that runs: its monitor's process.
+monitor_pid()
+{
+	field "$1" pid
+}
+
+wait_gone()
+{
+	local end=$((SECONDS + 10))
+
+	while [ -d "/proc/$1" ]; do
+		[ "$SECONDS" -lt "$end" ] || fail "process $1 does not end"
+		sleep 0.02
+	done
+}
+
+# Processes of this test's: all have its directory in the environment.
+our_processes()
+{
+	local exe
+
+	for exe in /proc/[0-9]*/exe; do
+		[ "$exe" -ef "$BULKHEAD" ] &&
+			grep -qzxF "BULKHEAD_RUNTIME_DIR=$BULKHEAD_RUNTIME_DIR" \
+				"${exe%exe}environ" 2>/dev/null &&
+			echo "${exe//[!0-9]/}"
+	done
+	return 0
+}
+
+# No process, no directory, nothing mounted below here.
+expect_nothing_left()
+{
+	local left
+
+	for _ in $(seq 50); do
+		left=$(our_processes)
+		[ -n "$left" ] || break
+		sleep 0.02
+	done
+	[ -z "$left" ] || fail "left behind: process $left"
+	[ ! -e "$BULKHEAD_RUNTIME_DIR" ] ||
+		fail "left behind: $(find "$BULKHEAD_RUNTIME_DIR")"
+	! grep -qF " $PWD/" /proc/mounts || fail "left behind: a mount"
+}

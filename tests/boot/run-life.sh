@@ -1,0 +1,218 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Instances: in the background, seen and ended by other commands, and every way
+# in which one can end without having been asked. Nothing may be left.
+
+. "$TOP/tests/boot/run-lib.sh"
+
+# start NAME ARGUMENT...: in the background, `run -d`.
+start()
+{
+	local name=$1
+
+	shift
+	run -d --name "$name" "$@"
+	expect_status 0
+	[ "$(cat out)" = "$name" ] || fail "its name is not printed"
+}
+
+test_detach()
+{
+	make_root
+	start one root sh -c 'echo first; echo second >&2; sleep 1000'
+	bulkhead ps
+	expect_out one
+	expect_out Up
+	bulkhead exec one sh -c 'echo in; hostname; exit 5'
+	expect_status 5
+	expect_out in
+	expect_out one
+	bulkhead logs one
+	[ "$(cat out)" = first ] || fail "standard output in the log"
+	[ "$(cat err)" = second ] || fail "standard error in the log"
+	bulkhead rm one
+	expect_status 1
+	bulkhead stop -t 0 one
+	expect_status 0
+	bulkhead ps
+	expect_no_out one
+	bulkhead ps -a
+	expect_out 'Exited (137)'
+	bulkhead logs -n 1 one
+	expect_status 0
+	bulkhead rm one
+	expect_status 0
+	expect_nothing_left
+}
+
+test_detach_fails()
+{
+	make_root
+	run -d --rm root /bin/nothing
+	expect_status 127
+	expect_error /bin/nothing
+	[ ! -s out ] || fail "a name was printed"
+	run -d --rm --kernel /nonexistent root true
+	expect_status 125
+	expect_nothing_left
+}
+
+test_exec_fails()
+{
+	make_root
+	start one --rm root sleep 1000
+	bulkhead exec one /bin/nothing
+	expect_status 127
+	bulkhead exec one /etc
+	expect_status 126
+	bulkhead exec two true
+	expect_status 125
+	expect_error two
+	bulkhead exec -u user -w /tmp -e X=y one sh -c 'id -u; pwd; echo $X'
+	printf '1000\n/tmp\ny\n' | diff - out || fail "exec's options"
+	bulkhead kill one
+	expect_status 0
+	expect_nothing_left
+}
+
+# TERM reaches the command, which may take its time.
+test_stop()
+{
+	make_root
+	start one root sh -c 'trap "echo bye; exit 9" TERM; echo ready
+		while :; do sleep 0.1; done'
+	for _ in $(seq 100); do
+		bulkhead logs one
+		grep -q ready out && break
+		sleep 0.1
+	done
+	bulkhead stop one
+	expect_status 0
+	[ "$(field one exit_status)" = 9 ] || fail "status of the command"
+	bulkhead logs one
+	expect_out bye
+	bulkhead rm one
+	expect_nothing_left
+}
+
+test_logs_follow()
+{
+	make_root
+	start one root sh -c 'for i in 1 2 3 4 5; do echo $i; sleep 0.2; done'
+	bulkhead logs -f -t one
+	expect_status 0
+	[ "$(wc -l <out)" -eq 5 ] || fail "lines"
+	grep -qE '^20[0-9-]*T[0-9:.]*Z 5$' out || fail "times"
+	bulkhead rm one
+}
+
+test_name_taken()
+{
+	make_root
+	start one --rm root sleep 1000
+	run --rm --name one root true
+	expect_status 125
+	expect_error one
+	bulkhead rm -f one
+	expect_status 0
+	expect_nothing_left
+}
+
+# A signal to `run` is the command's.
+test_signal()
+{
+	make_root
+	run_start one --rm root sh -c 'trap "exit 12" INT; echo ready
+		while :; do sleep 0.1; done'
+	wait_for one.out ready
+	kill -INT "$(guest_pid one)"
+	guest_wait one
+	expect_status 12
+	expect_nothing_left
+}
+
+# Before there is a command a signal ends the start.
+test_signal_early()
+{
+	make_root
+	run_start one --rm root sleep 1000
+	sleep 0.2
+	kill -INT "$(guest_pid one)"
+	guest_wait one
+	[ "$status" -eq 130 ] || fail "status $status"
+	expect_nothing_left
+}
+
+test_monitor_killed()
+{
+	make_root
+	run_start one --rm root sh -c 'echo ready; sleep 1000'
+	wait_for one.out ready
+	kill -KILL "$(monitor_pid one)"
+	guest_wait one
+	expect_status 137
+	expect_nothing_left
+}
+
+# Nobody is left to clean up: the next command does.
+test_run_killed()
+{
+	local pid
+
+	make_root
+	run_start one --rm root sh -c 'echo ready; sleep 1000'
+	wait_for one.out ready
+	pid=$(monitor_pid one)
+	kill -KILL "$(guest_pid one)"
+	guest_wait one
+	expect_status 137
+	wait_gone "$pid"
+	bulkhead ps -a
+	expect_no_out one
+	expect_nothing_left
+}
+
+test_supervisor_killed()
+{
+	local pid
+
+	make_root
+	start one root sleep 1000
+	pid=$(monitor_pid one)
+	kill -KILL "$(sed -n 's/^PPid:\t//p' "/proc/$pid/status")"
+	wait_gone "$pid"
+	bulkhead ps -a
+	expect_out Killed
+	bulkhead rm one
+	expect_status 0
+	expect_nothing_left
+}
+
+test_panic()
+{
+	make_root
+	run --rm --privileged --memory 128m root \
+		sh -c 'echo 2 >/proc/sys/vm/panic_on_oom; tail /dev/zero'
+	expect_status 125
+	grep -q crashed err || fail "no word of a crash"
+	expect_nothing_left
+}
+
+# The instance's directory is on a file system without room.
+test_disk_full()
+{
+	need_root
+	make_root
+	mkdir small
+	mount -t tmpfs -o size=64k none small || skip "no tmpfs"
+	export BULKHEAD_RUNTIME_DIR=$PWD/small/instances
+	run --rm root head -c 1000000 /dev/zero
+	[ "$status" -eq 0 ] || { umount small; fail "status $status"; }
+	[ "$(stat -c %s out)" -eq 1000000 ] || { umount small; fail "output"; }
+	head -c 64k /dev/zero >small/fill 2>/dev/null
+	run --rm root true
+	umount small
+	expect_status 125
+	grep -q 'No space' err || fail "the reason"
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine of a container: the struct config of its VM, and what the agent
+ * in it has to set up. The root is a share, usually below a file system in the
+ * guest's memory, so that nothing of a run is left on the host.
+ */
+#include "tools/run.h"
+
+#include "devices/virtio.h"
+#include "firmware/init/program.h"
+#include "tools/cmd.h"
+#include "tools/initrd.h"
+#include "vmm/util.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MEMORY_DEFAULT (512 * MIB)
+
+/* ---- helpers */
+
+int run_add_device(struct config *cfg, const char *type, const char *text)
+{
+	const struct virtio_ops *ops = virtio_find(type);
+
+	if (!ops)
+		return log_ret(-ENOSYS, "this build has no device type '%s'",
+			       type);
+	return config_add_device(cfg, &ops->type, text);
+}
+
+const char *run_keep(struct run_machine *machine, const char *text)
+{
+	int r = text_list_add(&machine->strings, text);
+
+	return r < 0 ? NULL : machine->strings.item[machine->strings.count - 1];
+}
+
+char *run_escape(const char *text)
+{
+	char *escaped = malloc(2 * strlen(text) + 1);
+	char *to = escaped;
+
+	if (!escaped)
+		return NULL;
+	for (; *text; text++) {
+		if (*text == ',')
+			*to++ = ',';
+		*to++ = *text;
+	}
+	*to = '\0';
+	return escaped;
+}
+
+int run_add_share(struct run_machine *machine, const char *path,
+		  const char *tag, const char *more)
+{
+	autofree char *escaped = run_escape(path);
+	autofree char *text = NULL;
+
+	if (!escaped ||
+	    asprintf(&text, "%s,tag=%s%s", escaped, tag, more) < 0) {
+		text = NULL;
+		return log_ret(-ENOMEM, "out of memory");
+	}
+	return run_add_device(&machine->cfg, "fs", text);
+}
+
+/* ---- the root */
+
+/*
+ * An image's tree never changes, so the guest may believe what it has seen for
+ * as long as it likes. A plain directory is somebody's.
+ */
+static int make_root(struct run_machine *machine, const struct run_options *opt,
+		     const struct rootfs *root)
+{
+	bool write = opt->rootfs_write;
+	char more[64];
+
+	if (write && root->digest)
+		return log_ret(-EINVAL,
+			       "--rootfs-write: '%s' is an image, which all "
+			       "its containers share: use a volume, or a "
+			       "directory as root",
+			       opt->root);
+	if (write && opt->readonly)
+		return log_ret(-EINVAL,
+			       "--rootfs-write and --read-only exclude each "
+			       "other");
+	snprintf(more, sizeof(more), "%s%s%s", write ? "" : ",readonly",
+		 root->digest ? ",cache=always" : "",
+		 root->owner_xattr ? ",ownership=xattr" : "");
+	machine->agent.root_tag = "rootfs";
+	machine->agent.root_overlay = !write;
+	machine->agent.root_readonly = opt->readonly;
+	return run_add_share(machine, root->path, "rootfs", more);
+}
+
+/* ---- the rest of the guest */
+
+static int make_shm(struct run_machine *machine, const struct run_options *opt)
+{
+	if (!opt->shm_size ||
+	    util_parse_size(opt->shm_size, &machine->agent.shm_bytes) == 0)
+		return 0;
+	return log_ret(-EINVAL,
+		       "--shm-size '%s': not a size: use a number with K, M "
+		       "or G",
+		       opt->shm_size);
+}
+
+/* Copies of ITEMS with the list's end the agent wants. */
+static int keep_list(struct text_list *list, const struct option_list *items)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < items->count; i++)
+		r = text_list_add(list, items->item[i]);
+	return r;
+}
+
+static int make_sysctls(struct run_machine *machine,
+			const struct run_options *opt)
+{
+	for (unsigned i = 0; i < opt->sysctls.count; i++)
+		if (!strchr(opt->sysctls.item[i], '='))
+			return log_ret(-EINVAL,
+				       "--sysctl '%s': expected NAME=VALUE",
+				       opt->sysctls.item[i]);
+	return keep_list(&machine->sysctls, &opt->sysctls);
+}
+
+/* Docker's NAME:ADDRESS as a line of /etc/hosts. */
+static int make_hosts(struct run_machine *machine,
+		      const struct run_options *opt)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < opt->hosts.count; i++) {
+		const char *text = opt->hosts.item[i];
+		const char *address = strchr(text, ':');
+		autofree char *line = NULL;
+
+		if (!address || address == text || !address[1])
+			return log_ret(-EINVAL,
+				       "--add-host '%s': expected "
+				       "NAME:ADDRESS",
+				       text);
+		if (asprintf(&line, "%s %.*s", address + 1,
+			     (int)(address - text), text) < 0) {
+			line = NULL;
+			return log_ret(-ENOMEM, "out of memory");
+		}
+		r = text_list_add(&machine->hosts, line);
+	}
+	return r;
+}
+
+static int make_guest(struct run_machine *machine,
+		      const struct run_options *opt,
+		      const struct instance *instance)
+{
+	struct agent_config *agent = &machine->agent;
+	int r = make_shm(machine, opt);
+
+	if (r == 0)
+		r = make_sysctls(machine, opt);
+	if (r == 0)
+		r = make_hosts(machine, opt);
+	if (r == 0)
+		r = keep_list(&machine->search, &opt->search);
+	agent->hostname = opt->hostname ? opt->hostname : instance->name;
+	agent->host_bound = true;
+	agent->privileged = opt->privileged;
+	agent->mounts = machine->mounts;
+	agent->sysctls = text_list_items(&machine->sysctls);
+	agent->hosts = text_list_items(&machine->hosts);
+	agent->search = text_list_items(&machine->search);
+	return r;
+}
+
+/* ---- the VM */
+
+static int set(struct config *cfg, const char *name, const char *value)
+{
+	return value ? config_set(cfg, "--", name, value) : 0;
+}
+
+static int make_size(struct config *cfg, const struct run_options *opt)
+{
+	int r;
+
+	cfg->memory_bytes = MEMORY_DEFAULT;
+	r = set(cfg, "memory", opt->memory);
+	if (r == 0 && opt->cpus && strchr(opt->cpus, '.'))
+		return log_ret(-EINVAL,
+			       "--cpus '%s': a virtual machine has whole CPUs",
+			       opt->cpus);
+	return r < 0 ? r : set(cfg, "cpus", opt->cpus);
+}
+
+static int make_kernel(struct run_machine *machine,
+		       const struct run_options *opt)
+{
+	struct config *cfg = &machine->cfg;
+	size_t bytes;
+	const void *init = init_program(&bytes);
+	char path[40];
+	int r = set(cfg, "kernel", opt->kernel);
+
+	if (r == 0)
+		r = set(cfg, "append", opt->append);
+	if (r < 0)
+		return r;
+	if (!cfg->kernel)
+		cfg->kernel = kernel_default();
+	if (!cfg->kernel)
+		return log_ret(-ENOENT, KERNEL_MISSING);
+	machine->initrd_fd = initrd_make(init, bytes);
+	if (machine->initrd_fd < 0)
+		return machine->initrd_fd;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", machine->initrd_fd);
+	return config_set(cfg, "", "initrd", path);
+}
+
+static int make_vsock(struct run_machine *machine,
+		      const struct instance *instance)
+{
+	autofree char *path = run_escape(instance->socket);
+
+	return path ? run_add_device(&machine->cfg, "vsock", path)
+		    : log_ret(-ENOMEM, "out of memory");
+}
+
+int run_machine_make(struct run_machine *machine, const struct run_options *opt,
+		     const struct rootfs *root, const struct instance *instance)
+{
+	struct config *cfg = &machine->cfg;
+	int r;
+
+	config_init(cfg);
+	/* Its output is the kernel's and the agent's words, if any. */
+	cfg->console = CONFIG_CONSOLE_VIRTIO;
+	r = set(cfg, "name", instance->name);
+	if (r == 0)
+		r = make_size(cfg, opt);
+	if (r == 0)
+		r = make_kernel(machine, opt);
+	if (r == 0)
+		r = make_vsock(machine, instance);
+	if (r == 0)
+		r = run_add_device(cfg, "rng", "");
+	if (r == 0)
+		r = make_root(machine, opt, root);
+	if (r == 0)
+		r = run_mounts_make(machine, opt);
+	if (r == 0)
+		r = make_guest(machine, opt, instance);
+	if (r == 0)
+		r = run_network_make(machine, opt);
+	return r < 0 ? r : config_check(cfg, virtio_config_types());
+}
+
+void run_machine_done(struct run_machine *machine)
+{
+	config_done(&machine->cfg);
+	util_close(&machine->initrd_fd);
+	text_list_done(&machine->strings);
+	text_list_done(&machine->sysctls);
+	text_list_done(&machine->hosts);
+	text_list_done(&machine->search);
+	text_list_done(&machine->dns);
+	free(machine->ports);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `bulkhead run`, in parts: the options (run-options.c), the command they and
+ * the image make (run-process.c), the machine for it (run-machine.c,
+ * run-network.c), and its life (supervise.c). cmd-run.c puts them together.
+ */
+#ifndef TOOLS_RUN_H
+#define TOOLS_RUN_H
+
+#include "tools/agent.h"
+#include "tools/instance.h"
+#include "tools/options.h"
+#include "tools/rootfs.h"
+#include "tools/text-list.h"
+#include "vmm/config.h"
+#include "vmm/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Docker's: it could not even be started, and why. */
+#define RUN_EXIT_FAILED 125
+
+#define RUN_VOLUMES_MAX 10
+#define RUN_MOUNTS_MAX  32
+#define RUN_RLIMITS_MAX 16
+
+/* What the user said; texts are borrowed from argv. */
+struct run_options {
+	bool interactive, tty, detach, remove, readonly, rootfs_write;
+	bool privileged, init, forward_signals;
+	const char *name, *hostname, *workdir, *user, *entrypoint;
+	const char *memory, *cpus, *network, *shm_size;
+	const char *stop_signal, *kernel, *append, *log_level;
+	struct option_list env, env_files, volumes, tmpfs, publish;
+	struct option_list cap_add, cap_drop, groups, ulimits, security;
+	struct option_list dns, search, hosts, sysctls;
+	const char *root;  /* the image or directory */
+	char *const *args; /* what follows it; ends with NULL */
+};
+
+/* 0, OPTIONS_ERROR or OPTIONS_HELP. */
+int run_options_parse(struct run_options *opt, int argc, char **argv);
+void run_options_done(struct run_options *opt);
+
+/* ---- the process */
+
+struct run_process {
+	struct agent_process process; /* points into what follows */
+	struct text_list argv, env, groups;
+	char *cwd, *user;
+	struct agent_rlimit_value rlimits[RUN_RLIMITS_MAX];
+	int stop_signal;
+};
+
+/* Zeroed before. 0 or -errno, logged. */
+int run_process_make(struct run_process *run, const struct run_options *opt,
+		     const struct rootfs_config *image);
+void run_process_done(struct run_process *run);
+
+/* ---- the machine */
+
+struct run_machine {
+	struct config cfg;         /* of the VM */
+	struct agent_config agent; /* of the guest; points into what follows */
+	int initrd_fd;             /* owned: the file cfg.initrd names */
+	struct agent_mount mounts[RUN_MOUNTS_MAX];
+	struct text_list strings; /* what mounts and link point to */
+	struct agent_link link;
+	const char *addresses[2], *gateways[2];
+	struct text_list dns, search, hosts, sysctls;
+	char *ports; /* for `ps`; NULL: none */
+};
+
+/*
+ * Zeroed before, but for initrd_fd, which is -1. Needs the instance's paths. 0
+ * or -errno, logged.
+ */
+int run_machine_make(struct run_machine *machine, const struct run_options *opt,
+		     const struct rootfs *root,
+		     const struct instance *instance);
+void run_machine_done(struct run_machine *machine);
+
+/* Parts of it: devices, and what the guest does with them. */
+int run_mounts_make(struct run_machine *machine, const struct run_options *opt);
+int run_network_make(struct run_machine *machine,
+		     const struct run_options *opt);
+
+/* Adds a device to the configuration. 0 or -errno, logged. */
+int run_add_device(struct config *cfg, const char *type, const char *text);
+/* Shares the directory PATH under TAG; MORE: ",readonly". */
+int run_add_share(struct run_machine *machine, const char *path,
+		  const char *tag, const char *more);
+/* Keeps a copy of TEXT as long as the machine. NULL: no memory, logged. */
+const char *run_keep(struct run_machine *machine, const char *text);
+/* TEXT with its commas doubled, as a device's value. Allocated or NULL. */
+char *run_escape(const char *text);
+
+/* ---- its life */
+
+struct run {
+	const struct run_options *opt;
+	struct rootfs root;
+	struct instance instance;
+	struct instance_state state;
+	struct run_process process;
+	struct run_machine machine;
+};
+
+/*
+ * Starts the machine, has the command run in it, waits for its end and leaves
+ * of the instance what is to stay. READY_FD, unless -1 (-d): gets an int, 0 or
+ * the exit status, once the command has started or could not. The exit status.
+ */
+int supervise(struct run *run, int ready_fd);
+
+#endif
