@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh,SC2016
 # SPDX-License-Identifier: Apache-2.0
 #
 # Instances: in the background, seen and ended by other commands, and every way

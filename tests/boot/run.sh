@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
+# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh,SC2016
 # SPDX-License-Identifier: Apache-2.0
 #
 # `bulkhead run` in the foreground: the command, what it sees, and its status.

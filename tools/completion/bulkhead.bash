@@ -54,6 +54,73 @@ _bulkhead_boot()
 	esac
 }
 
+# The commands of containers. With a name for an argument: which instances.
+_bulkhead_container()
+{
+	local opts=--help names=''
+
+	case ${COMP_WORDS[1]} in
+	run)
+		opts='--interactive --tty --detach --sig-proxy --entrypoint
+			--env --env-file --workdir --user --group-add --cap-add
+			--cap-drop --privileged --security-opt --ulimit --init
+			--stop-signal --name --rm --hostname --read-only
+			--rootfs-write --volume --tmpfs --shm-size --sysctl
+			--network --net --publish --dns --dns-search --add-host
+			--memory --cpus --kernel --append --log-level --help'
+		;;
+	exec)
+		opts='--interactive --tty --detach --env --env-file --workdir
+			--user --privileged --help'
+		names=-q
+		;;
+	ps)
+		opts='--all --quiet --no-trunc --json --help'
+		;;
+	logs)
+		opts='--follow --tail --timestamps --help'
+		names=-aq
+		;;
+	stop)
+		opts='--time --signal --help'
+		names=-q
+		;;
+	kill)
+		opts='--signal --help'
+		names=-q
+		;;
+	rm)
+		opts='--force --help'
+		names=-aq
+		;;
+	bench)
+		opts='--runs --json --help'
+		;;
+	images) opts='--quiet --json --help' ;;
+	esac
+	case $prev in
+	--network | --net)
+		mapfile -t COMPREPLY < <(
+			compgen -W 'none user tap=' -- "$cur")
+		;;
+	--log-level)
+		mapfile -t COMPREPLY < <(
+			compgen -W 'error warn info debug' -- "$cur")
+		;;
+	*)
+		if [[ $cur == -* ]]; then
+			mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
+		elif [ -n "$names" ]; then
+			mapfile -t COMPREPLY < <(compgen -W \
+				"$("$1" ps $names 2>/dev/null)" -- "$cur")
+		else
+			compopt -o filenames
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		fi
+		;;
+	esac
+}
+
 _bulkhead()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]}
@@ -68,13 +135,21 @@ _bulkhead()
 	fi
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'boot check help version --help --version' -- "$cur")
+			'run exec ps logs stop kill rm images rmi bench boot
+			check help version --help --version' -- "$cur")
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
+	run | exec | ps | logs | stop | kill | rm | images | rmi | bench)
+		_bulkhead_container "$1"
+		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
-	help) mapfile -t COMPREPLY < <(compgen -W 'boot check version' -- "$cur") ;;
+	help)
+		mapfile -t COMPREPLY < <(compgen -W \
+			'run exec ps logs stop kill rm images rmi bench boot
+			check version' -- "$cur")
+		;;
 	esac
 }
 
