@@ -108,7 +108,8 @@ int boot_help(void)
 			printf("\n%s:\n", o->group);
 		print_option(o);
 	}
-	fputs("\nDevice types (--disk is blk, --net is net) and their keys:\n",
+	fputs("\nDevice types (--disk is blk, --net is net, --vsock is vsock) "
+	      "and their keys:\n",
 	      stdout);
 	print_types();
 	fputs(notes, stdout);

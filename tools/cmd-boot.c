@@ -51,6 +51,8 @@ static const struct boot_option options[] = {
 	 "add a network interface; \"none\" adds none"},
 	{"share", "DIR,tag=TAG[,KEY...]", BOOT_DEVICE, "fs", NULL, NULL,
 	 "share a directory: mount -t virtiofs TAG /mnt"},
+	{"vsock", "PATH[,cid=N]", BOOT_DEVICE, "vsock", NULL, NULL,
+	 "sockets between guest and host, by Unix sockets"},
 	{"device", "TYPE[,KEY...]", BOOT_DEVICE, NULL, NULL, NULL,
 	 "add a device of any type, see --list-devices"},
 	{"no-rng", NULL, BOOT_NO_RNG, NULL, NULL, NULL,
@@ -101,7 +103,7 @@ static int unknown_type(const char *name)
 			   name, list);
 }
 
-/* --disk, --net and --device; 0 or an exit status. */
+/* --disk, --net, --vsock and --device; 0 or an exit status. */
 static int add_device(struct request *req, const struct boot_option *option,
 		      const char *arg)
 {

@@ -184,7 +184,8 @@ static const struct action end_actions[] = {
 
 static const struct action *const all_actions[] = {
 	end_actions,   machine_actions, process_actions,
-	block_actions, net_actions,     bench_actions,
+	block_actions, net_actions,     vsock_actions,
+	bench_actions,
 	NULL,
 };
 

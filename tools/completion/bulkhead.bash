@@ -4,12 +4,12 @@
 _bulkhead_boot()
 {
 	local opts='--kernel --initrd --append --entry --config --memory --cpus
-		--hugetlb --prefault --name --disk --net --share --device --no-rng
-		--console --no-sandbox --assist --log-level --json
+		--hugetlb --prefault --name --disk --net --share --vsock --device
+		--no-rng --console --no-sandbox --assist --log-level --json
 		--dump-config --dump-dtb --list-devices --help'
 
 	case $prev in
-	--kernel | --initrd | --config | --disk | --dump-dtb)
+	--kernel | --initrd | --config | --disk | --vsock | --dump-dtb)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
