@@ -106,6 +106,17 @@ void tar_file(struct bytes *tar, const char *path, const char *content)
 					    .mode = 0644});
 }
 
+void tar_member(struct bytes *tar, const char *path,
+		const struct bytes *content)
+{
+	add_header(
+		tar,
+		&(struct archive_file){.type = '0', .path = path, .mode = 0644},
+		content->len);
+	bytes_add(tar, content->data, content->len);
+	pad(tar);
+}
+
 void tar_dir(struct bytes *tar, const char *path)
 {
 	tar_add(tar, &(struct archive_file){

@@ -34,6 +34,8 @@ struct archive_file {
 void tar_add(struct bytes *tar, const struct archive_file *file);
 /* The same, in short. */
 void tar_file(struct bytes *tar, const char *path, const char *content);
+void tar_member(struct bytes *tar, const char *path,
+		const struct bytes *content);
 void tar_dir(struct bytes *tar, const char *path);
 void tar_symlink(struct bytes *tar, const char *path, const char *target);
 void tar_hardlink(struct bytes *tar, const char *path, const char *target);

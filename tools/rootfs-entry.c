@@ -209,31 +209,47 @@ static int open_in_root(const struct tree *t, const char *path)
 			 RESOLVE_IN_ROOT | RESOLVE_NO_XDEV);
 }
 
+/* One step down, through whatever link NAME is; PATH is up to it. */
+static int step(struct tree *t, int dir, const char *name, const char *path)
+{
+	int fd = openat(dir, name,
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r;
+
+	if (fd >= 0)
+		return fd;
+	/* Anything but a directory is for the kernel to resolve. */
+	if (errno != ENOENT) {
+		fd = open_in_root(t, path);
+		if (fd >= 0 || fd != -ENOENT)
+			return fd < 0 ? failed(t, path, -fd) : fd;
+	}
+	r = make_missing(t, dir, name, path);
+	if (r < 0)
+		return r;
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? failed(t, path, errno) : fd;
+}
+
 /* The same, with the directories made that are missing. */
 static int open_making(struct tree *t, const char *path)
 {
 	char part[PATH_MAX];
 	size_t len = 0;
-	autofd int dir = open_in_root(t, "");
+	int dir = open_in_root(t, "");
 
 	while (dir >= 0 && path[len]) {
 		const char *name = path + len + (len > 0);
-		int next, r;
+		int next;
 
 		len = (size_t)(name - path) + strcspn(name, "/");
 		memcpy(part, path, len);
 		part[len] = '\0';
-		next = open_in_root(t, part);
-		if (next == -ENOENT) {
-			r = make_missing(t, dir, part + (name - path), path);
-			if (r < 0)
-				return r;
-			next = open_in_root(t, part);
-		}
-		util_close(&dir);
+		next = step(t, dir, part + (name - path), part);
+		close(dir);
 		dir = next;
 	}
-	return dir < 0 ? failed(t, path, -dir) : take_fd(&dir);
+	return dir;
 }
 
 /*
