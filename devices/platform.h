@@ -38,6 +38,9 @@ struct serial {
 	bool overrun;
 	unsigned polls;        /* LSR reads in a row that found nothing */
 	struct serial_fifo rx; /* for the guest */
+	bool rx_seen;          /* the guest knows of what is in it */
+	/* Input that the guest was about to throw away, unknowingly. */
+	struct serial_fifo ahead;
 	struct serial_fifo tx; /* what the terminal did not take yet */
 };
 /* Before the loop runs, as serial_done() after. 0 or -errno (logged). */

@@ -50,6 +50,33 @@ static unsigned depth(const struct serial *s)
 	return s->fcr & UART_FCR_ENABLE_FIFO ? SERIAL_FIFO : 1;
 }
 
+/* By interrupt, or by polling. In loopback it hears only itself. */
+static bool listens(const struct serial *s)
+{
+	return !(s->mcr & UART_MCR_LOOP) &&
+	       ((s->ier & UART_IER_RDI) || s->polls >= POLLING);
+}
+
+/*
+ * A driver that starts does not listen steadily: Linux's autoconfig() sets all
+ * of IER for a moment, and startup() empties the FIFO later. What came in
+ * between, and the guest was never told of, is kept for when it listens again.
+ */
+static void keep_unseen(struct serial *s)
+{
+	if (s->rx.count == 0)
+		s->rx_seen = false;
+	if (listens(s)) {
+		if (s->rx.count == 0 && s->ahead.count > 0) {
+			s->rx = s->ahead;
+			fifo_clear(&s->ahead);
+		}
+	} else if (s->rx.count > 0 && !s->rx_seen) {
+		s->ahead = s->rx;
+		fifo_clear(&s->rx);
+	}
+}
+
 /* ---- interrupts ---- */
 
 static unsigned trigger_level(const struct serial *s)
@@ -108,10 +135,12 @@ static void receive(struct serial *s, uint8_t c)
 
 static void transmit(struct serial *s, uint8_t c)
 {
-	if (s->mcr & UART_MCR_LOOP)
+	if (s->mcr & UART_MCR_LOOP) {
 		receive(s, c);
-	else
+		s->rx_seen = true;
+	} else {
 		to_terminal(s, c);
+	}
 	s->thri = s->tx.count == 0;
 }
 
@@ -141,9 +170,7 @@ static void terminal_has_room(void *owner)
  */
 static unsigned input_space(const struct serial *s)
 {
-	if (s->mcr & UART_MCR_LOOP)
-		return 0;
-	if (!(s->ier & UART_IER_RDI) && s->polls < POLLING)
+	if (!listens(s) || s->ahead.count > 0)
 		return 0;
 	return s->rx.count < depth(s) ? depth(s) - s->rx.count : 0;
 }
@@ -195,6 +222,8 @@ static uint8_t read_iir(struct serial *s)
 	/* Reading it is what acknowledges this one. */
 	if (id == UART_IIR_THRI)
 		s->thri = false;
+	else if (id == UART_IIR_RDI || id == UART_IIR_RX_TIMEOUT)
+		s->rx_seen = true;
 	return id | (s->fcr & UART_FCR_ENABLE_FIFO ? 0xc0 : 0);
 }
 
@@ -204,10 +233,12 @@ static uint8_t read_lsr(struct serial *s)
 
 	if (s->tx.count == 0)
 		lsr |= UART_LSR_THRE | UART_LSR_TEMT;
-	if (s->rx.count > 0)
+	if (s->rx.count > 0) {
 		lsr |= UART_LSR_DR;
-	else if (s->tx.count == 0 && s->polls < POLLING)
+		s->rx_seen = true;
+	} else if (s->tx.count == 0 && s->polls < POLLING) {
 		s->polls++;
+	}
 	if (s->overrun)
 		lsr |= UART_LSR_OE;
 	s->overrun = false;
@@ -340,6 +371,7 @@ static void serial_read(void *dev, uint64_t off, void *buf, unsigned len)
 		byte[i] = read_register(s, reg);
 		if (reg != UART_LSR && reg != UART_RX)
 			s->polls = 0;
+		keep_unseen(s);
 	}
 	update_line(s);
 	resume = wants_input(s, before);
@@ -358,8 +390,10 @@ static void serial_write(void *dev, uint64_t off, const void *buf, unsigned len)
 	pthread_mutex_lock(&s->lock);
 	before = input_space(s);
 	s->polls = 0;
-	for (unsigned i = 0; i < len; i++)
+	for (unsigned i = 0; i < len; i++) {
 		write_register(s, (unsigned)(off + i) & 7, byte[i]);
+		keep_unseen(s);
+	}
 	update_line(s);
 	resume = wants_input(s, before);
 	pthread_mutex_unlock(&s->lock);

@@ -385,6 +385,67 @@ static void test_typed_ahead(void **state)
 	}
 }
 
+/*
+ * Typed while Linux's autoconfig() tries IER, which looks like a guest that
+ * listens, before startup() empties the FIFO.
+ */
+static void test_typed_while_probed(void **state)
+{
+	struct rig *r = *state;
+	struct serial *s = &r->s;
+
+	user_types(r->u, "early", 5);
+	out(s, UART_IER, 0);
+	out(s, UART_IER, 0x0f);
+	assert_true(user_wait(unread(r) < 5));
+	user_sleep_ms(20);
+	assert_int_equal(in(s, UART_IER), 0x0f);
+	out(s, UART_IER, 0);
+	assert_int_equal(in(s, UART_IIR) & 0x0f, UART_IIR_NO_INT);
+	out(s, UART_FCR, UART_FCR_ENABLE_FIFO);
+	/* The FIFO's size, found in loopback, is not the input's business. */
+	out(s, UART_MCR, UART_MCR_LOOP);
+	assert_false(data_ready(s));
+	out(s, UART_TX, 'x');
+	assert_true(data_ready(s));
+	assert_int_equal(in(s, UART_RX), 'x');
+	out(s, UART_TX, 'y');
+	out(s, UART_MCR, UART_MCR_OUT2);
+	out(s, UART_FCR,
+	    UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR | UART_FCR_CLEAR_XMIT);
+	out(s, UART_FCR, 0);
+	assert_false(data_ready(s));
+	assert_int_equal(in(s, UART_RX), 0);
+	(void)edges(s);
+	out(s, UART_IER, UART_IER_RDI | UART_IER_RLSI);
+	assert_int_equal(edges(s), 1);
+	out(s, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_TRIGGER_8);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_true(user_wait(data_ready(s)));
+		assert_int_equal(in(s, UART_RX), "early"[i]);
+	}
+}
+
+/* What the guest knows of is its own to throw away. */
+static void test_seen_input(void **state)
+{
+	struct rig *r = *state;
+	struct serial *s = &r->s;
+
+	out(s, UART_FCR, UART_FCR_ENABLE_FIFO);
+	out(s, UART_IER, UART_IER_RDI);
+	user_types(r->u, "old", 3);
+	assert_true(user_wait(data_ready(s)));
+	out(s, UART_IER, 0);
+	assert_int_equal(in(s, UART_RX), 'o');
+	out(s, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR);
+	assert_false(data_ready(s));
+	out(s, UART_IER, UART_IER_RDI);
+	user_types(r->u, "new", 3);
+	assert_true(user_wait(data_ready(s)));
+	assert_int_equal(in(s, UART_RX), 'n');
+}
+
 /* A guest without interrupts gets its input too. */
 static void test_polled_input(void **state)
 {
@@ -466,6 +527,8 @@ int main(void)
 		WITH_USER(test_input),
 		WITH_USER(test_much_input),
 		WITH_USER(test_typed_ahead),
+		WITH_USER(test_typed_while_probed),
+		WITH_USER(test_seen_input),
 		WITH_USER(test_polled_input),
 		ALONE(test_wide_access),
 		WITH_USER(test_threads),

@@ -45,6 +45,7 @@ static void check_invariants(struct rig *r)
 	struct serial *s = &r->s;
 
 	check(s->rx.count <= SERIAL_FIFO && s->tx.count <= SERIAL_FIFO &&
+		      s->ahead.count <= SERIAL_FIFO &&
 		      s->rx.head < SERIAL_FIFO && s->tx.head < SERIAL_FIFO,
 	      "a FIFO out of bounds");
 	check(r->u->t.npending <= TERMINAL_PENDING_MAX, "too much pending");

@@ -157,6 +157,7 @@ static int do_exit(char **arg)
 static int do_poweroff(char **arg)
 {
 	(void)arg;
+	tcdrain(STDOUT_FILENO);
 	sync();
 	return reboot(RB_POWER_OFF);
 }
@@ -164,6 +165,7 @@ static int do_poweroff(char **arg)
 static int do_reboot(char **arg)
 {
 	(void)arg;
+	tcdrain(STDOUT_FILENO);
 	sync();
 	return reboot(RB_AUTOBOOT);
 }
