@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh,SC2004
+# shellcheck shell=bash disable=SC2034,SC2154,SC2004 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
 # What the tests of containers share: a root, runs, and looking for leftovers.

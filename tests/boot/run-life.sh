@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh,SC2016
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
 # Instances: in the background, seen and ended by other commands, and every way
@@ -192,7 +192,7 @@ test_supervisor_killed()
 test_panic()
 {
 	make_root
-	run --rm --privileged --memory 128m root \
+	run --rm --privileged --memory 64m root \
 		sh -c 'echo 2 >/proc/sys/vm/panic_on_oom; tail /dev/zero'
 	expect_status 125
 	grep -q crashed err || fail "no word of a crash"
