@@ -58,13 +58,14 @@ static const struct config_key fs_keys[] = {
 
 /* fs*.c's, once the device's thread is prepared. */
 static const uint32_t fs_syscalls[] = {
-	SYS_openat,          SYS_openat2,    SYS_statx,       SYS_fstatfs,
-	SYS_readlinkat,      SYS_getdents64, SYS_mkdirat,     SYS_mknodat,
-	SYS_symlinkat,       SYS_linkat,     SYS_unlinkat,    SYS_renameat2,
-	SYS_fchownat,        SYS_fchmodat,   SYS_utimensat,   SYS_truncate,
-	SYS_ftruncate,       SYS_setxattr,   SYS_lsetxattr,   SYS_getxattr,
-	SYS_lgetxattr,       SYS_listxattr,  SYS_removexattr, SYS_syncfs,
-	SYS_copy_file_range, SYS_setfsuid,   SYS_setfsgid,    UINT32_MAX,
+	SYS_openat,     SYS_openat2,         SYS_statx,     SYS_fstatfs,
+	SYS_readlinkat, SYS_getdents64,      SYS_mkdirat,   SYS_mknodat,
+	SYS_symlinkat,  SYS_linkat,          SYS_unlinkat,  SYS_renameat,
+	SYS_renameat2,  SYS_fchownat,        SYS_fchmodat,  SYS_utimensat,
+	SYS_truncate,   SYS_ftruncate,       SYS_setxattr,  SYS_lsetxattr,
+	SYS_getxattr,   SYS_lgetxattr,       SYS_listxattr, SYS_removexattr,
+	SYS_syncfs,     SYS_copy_file_range, SYS_setfsuid,  SYS_setfsgid,
+	UINT32_MAX,
 };
 
 /*

@@ -1,0 +1,155 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Shared directories: as a root file system, as POSIX has it, with every way of
+# caching and of keeping owners, and with nothing of the host's beside them.
+
+# As many operations as a host's guests do in a few seconds.
+FSX=2000
+! is_slow || FSX=150
+
+# share CACHE OWNERSHIP: a fresh directory, and the actions on it.
+share()
+{
+	mkdir share
+	guest "mount:t:/mnt,posix:/mnt,fsx:/mnt/fsx:$FSX:$RANDOM,"\
+'tree:/mnt/tree:4:15' --share "share,tag=t,cache=$1,ownership=$2"
+	expect_ok
+}
+
+test_auto_host()
+{
+	need_root
+	share auto host
+	# What the guest's user made, and what no guest may make here.
+	[ "$(stat -c '%u:%g %a' share/users/open/f)" = '1000:2000 600' ] ||
+		fail "owner or mode of a user's file"
+	[ -z "$(find share \( -type b -o -type c \) ! -name white)" ] ||
+		fail "a device on the host"
+}
+
+test_auto_xattr()
+{
+	share auto xattr
+	[ -z "$(find share ! -type f ! -type d ! -type l)" ] ||
+		fail "a special file on the host"
+	[ -z "$(find share ! -type l -perm /7022)" ] || fail "a mode on the host"
+	[ -z "$(find share ! -uid "$(id -u)")" ] || fail "an owner on the host"
+}
+
+test_always()
+{
+	share always xattr
+}
+
+test_never()
+{
+	share never auto
+}
+
+# An ordinary user's monitor, which has no privilege to begin with.
+test_user()
+{
+	need_root
+	mkdir share
+	chown 65534:65534 share
+	chmod 711 . ..
+	cp "$BULKHEAD" "$KERNEL" "$GUEST/initrd" .
+	mknod -m 666 kvm c 10 232
+	command='bulkhead as an ordinary user'
+	status=0
+	# That /dev/kvm is root's here is not what this is about.
+	timeout -k 5 "$LIMIT" unshare -m sh -c 'mount --bind kvm /dev/kvm &&
+		exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"' \
+		sh ./bulkhead boot --kernel vmlinux --initrd initrd \
+		--share share,tag=t --append 'test=mount:t:/mnt,posix:/mnt' \
+		>out 2>err </dev/null || status=$?
+	rm -f kvm
+	expect_ok
+	[ -z "$(find share -perm /7000)" ] || fail "a mode on the host"
+}
+
+fill_root()
+{
+	mkdir -p root/{bin,sbin,dev,proc,sys,tmp,mnt,etc}
+	cp "$GUEST/guest" root/sbin/test-guest
+	cp "$GUEST/first" root/sbin/init
+}
+
+test_root()
+{
+	fill_root
+	boot --kernel "$KERNEL" --share root,tag=myroot \
+		--append 'root=myroot rootfstype=virtiofs rw
+			test=facts,put:/etc/new:text,text:/etc/new:text'
+	expect_ok
+	[ "$(cat root/etc/new)" = text ] || fail "what the guest wrote"
+}
+
+test_readonly()
+{
+	fill_root
+	echo -n inside >root/etc/file
+	boot --kernel "$KERNEL" --share root,tag=r,readonly \
+		--append 'root=r rootfstype=virtiofs rw
+			test=facts,readonly:/etc:file,text:/etc/file:inside'
+	expect_ok
+}
+
+# A link is the guest's to follow: it ends in the guest's own tree.
+test_contained()
+{
+	mkdir -p share/sub
+	echo -n outside >secret
+	echo -n inside >share/inside
+	ln -s ../secret share/up
+	ln -s "$PWD/secret" share/absolute
+	ln -s ../../../../../../../../../../etc/passwd share/passwd
+	ln -s ../inside share/sub/link
+	guest 'mount:t:/mnt,errno:2:/mnt/up,errno:2:/mnt/absolute,'\
+'errno:2:/mnt/passwd,errno:2:/mnt/../secret,text:/mnt/sub/link:inside' \
+		--share share,tag=t
+	expect_ok
+}
+
+# File systems mounted within the directory are part of it.
+test_mounts()
+{
+	need_root
+	mkdir -p share/sub
+	mount -t tmpfs tmpfs share/sub 2>/dev/null || skip "no mounts here"
+	echo -n inner >share/sub/file
+	guest 'mount:t:/mnt,text:/mnt/sub/file:inner,put:/mnt/sub/new:text' \
+		--share share,tag=t
+	status_of_new=$(cat share/sub/new)
+	umount share/sub
+	expect_ok
+	[ "$status_of_new" = text ] || fail "what was written to the mount"
+}
+
+# Several shares, one of them mounted a second time.
+test_several()
+{
+	mkdir a b
+	echo -n 1 >a/file
+	echo -n 2 >b/file
+	guest 'mount:a:/a,mount:b:/b,text:/a/file:1,text:/b/file:2,umount:/a,'\
+'mount:a:/a,text:/a/file:1' --share a,tag=a --share b,tag=b
+	expect_ok
+}
+
+test_bad()
+{
+	guest facts --share /nonexistent,tag=t
+	expect_status 2
+	expect_error /nonexistent 'No such file'
+	touch file
+	guest facts --share file,tag=t
+	expect_status 2
+	expect_error "'file'" 'Not a directory'
+	mkdir share
+	guest facts --share \
+		share,tag=1234567890123456789012345678901234567
+	expect_status 2
+	expect_error tag '36'
+}
