@@ -45,48 +45,6 @@ static int stage(int mount, const char *path, struct init_failure *f)
 	return r < 0 ? fail(f, -r, "mount on", path) : 0;
 }
 
-/* ---- the root */
-
-/* Upper layer in memory, whose root looks like the lower one's. */
-static int make_upper(int lower, struct init_failure *f)
-{
-	autofd int upper = mount_make("tmpfs", "upper", "mode=755", f);
-	struct stat st;
-
-	if (upper < 0 || stage(upper, "/upper", f))
-		return -1;
-	if (fstat(lower, &st) < 0 || mkdirat(upper, "data", 0755) < 0 ||
-	    mkdirat(upper, "work", 0755) < 0 ||
-	    fchownat(upper, "data", st.st_uid, st.st_gid, 0) < 0 ||
-	    fchmodat(upper, "data", st.st_mode & 07777, 0) < 0)
-		return fail(f, errno, "prepare", "/upper");
-	return 0;
-}
-
-static int make_root(const struct init_config *c, struct init_failure *f)
-{
-	autofd int share = mount_make("virtiofs", c->root_tag, NULL, f);
-	autofd int root = -1;
-
-	if (share < 0)
-		return -1;
-	if (!(c->root_flags & AGENT_ROOT_OVERLAY)) {
-		root = take_fd(&share);
-	} else {
-		if (stage(share, "/lower", f) || make_upper(share, f))
-			return -1;
-		root = mount_make("overlay", "overlay",
-				  "lowerdir=/lower,upperdir=/upper/data,"
-				  "workdir=/upper/work,redirect_dir=on",
-				  f);
-		if (root < 0)
-			return -1;
-	}
-	if (stage(root, "/newroot", f))
-		return -1;
-	return take_fd(&root);
-}
-
 /* ---- what every container has */
 
 static const struct {
@@ -218,52 +176,56 @@ static void print_hostname(FILE *file, const struct init_config *c)
 	fprintf(file, "%s\n", c->hostname);
 }
 
-/*
- * Where a file of ours goes. In the overlay, whose changes vanish, what is in
- * the way (a link to nowhere) makes room. Negative: it cannot be there.
- */
-static int etc_target(int root, const struct init_config *c, const char *path)
-{
-	int at = root_make(root, path, false);
-	autofd int etc = -1;
+static const struct etc_file {
+	const char *path;
+	void (*print)(FILE *file, const struct init_config *c);
+} etc_files[] = {
+	{"/etc/hosts", print_hosts},
+	{"/etc/hostname", print_hostname},
+	{"/etc/resolv.conf", print_resolv},
+};
 
-	if (at >= 0 || !(c->root_flags & AGENT_ROOT_OVERLAY))
-		return at;
-	etc = root_open(root, "/etc", O_PATH | O_DIRECTORY);
-	if (etc < 0 || unlinkat(etc, strrchr(path, '/') + 1, 0) < 0)
-		return at;
-	return root_make(root, path, false);
+/* Where nothing is given, the image's own file stays. */
+static bool etc_wanted(const struct etc_file *e, const struct init_config *c)
+{
+	if (e->print == print_hostname)
+		return c->hostname;
+	return e->print == print_hosts || c->dns.n || c->search.n;
 }
 
-static int bind_etc(int root, int files, const struct init_config *c,
-		    const char *path,
-		    void (*print)(FILE *file, const struct init_config *c),
-		    struct init_failure *f)
+/* Writes the file of that name into DIR. */
+static int write_etc(int dir, const struct etc_file *e,
+		     const struct init_config *c, struct init_failure *f)
 {
-	const char *name = strrchr(path, '/') + 1;
-	autofd int at = etc_target(root, c, path);
+	int fd = openat(dir, strrchr(e->path, '/') + 1,
+			O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+
+	if (!file)
+		return fail(f, errno, "write", e->path);
+	e->print(file, c);
+	if (fclose(file) != 0)
+		return fail(f, errno, "write", e->path);
+	return 0;
+}
+
+/* Somebody else's directory, read-only or odd, stays as it is. */
+static int bind_etc(int root, int files, const struct etc_file *e,
+		    const struct init_config *c, struct init_failure *f)
+{
+	autofd int at = root_make(root, e->path, false);
+	autofd int file = -1;
 	autofd int copy = -1;
-	autofd int fd = -1;
-	FILE *file;
 	int r;
 
-	/* Somebody else's directory, read-only or odd: it stays as it is. */
 	if (at < 0)
 		return 0;
-	fd = openat(files, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	file = fd < 0 ? NULL : fdopen(fd, "w");
-	if (!file)
-		return fail(f, errno, "write", path);
-	take_fd(&fd);
-	print(file, c);
-	if (fclose(file) != 0)
-		return fail(f, errno, "write", path);
-	fd = openat(files, name, O_PATH | O_CLOEXEC);
-	copy = mount_copy(fd, false);
-	if (copy < 0)
-		return fail(f, -copy, "copy", path);
-	r = mount_attach(copy, at);
-	return r < 0 ? fail(f, -r, "mount on", path) : 0;
+	if (write_etc(files, e, c, f))
+		return -1;
+	file = openat(files, strrchr(e->path, '/') + 1, O_PATH | O_CLOEXEC);
+	copy = mount_copy(file, false);
+	r = copy < 0 ? copy : mount_attach(copy, at);
+	return r < 0 ? fail(f, -r, "mount on", e->path) : 0;
 }
 
 static int bind_etc_files(int root, const struct init_config *c,
@@ -273,15 +235,93 @@ static int bind_etc_files(int root, const struct init_config *c,
 
 	if (files < 0 || stage(files, "/files", f))
 		return -1;
-	if (bind_etc(root, files, c, "/etc/hosts", print_hosts, f))
-		return -1;
-	if (c->hostname &&
-	    bind_etc(root, files, c, "/etc/hostname", print_hostname, f))
-		return -1;
-	if ((c->dns.n || c->search.n) &&
-	    bind_etc(root, files, c, "/etc/resolv.conf", print_resolv, f))
-		return -1;
+	for (unsigned i = 0; i < ARRAY_LEN(etc_files); i++) {
+		if (etc_wanted(&etc_files[i], c) &&
+		    bind_etc(root, files, &etc_files[i], c, f))
+			return -1;
+	}
 	return 0;
+}
+
+/* ---- the root */
+
+/* A directory of the upper layer that looks like the lower one's. */
+static int copy_directory(int lower, int upper, const char *name,
+			  const char *lower_name, struct init_failure *f)
+{
+	struct stat st = {.st_mode = 0755};
+
+	if (fstatat(lower, lower_name, &st,
+		    AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 &&
+	    errno != ENOENT)
+		return fail(f, errno, "look at", lower_name);
+	if (mkdirat(upper, name, 0755) < 0 ||
+	    fchownat(upper, name, st.st_uid, st.st_gid, 0) < 0 ||
+	    fchmodat(upper, name, st.st_mode & 07777, 0) < 0)
+		return fail(f, errno, "make directory", name);
+	return 0;
+}
+
+/* Our files are in the upper layer from the start: nothing is copied up. */
+static int write_upper_etc(int lower, int upper, const struct init_config *c,
+			   struct init_failure *f)
+{
+	autofd int etc = -1;
+
+	if (copy_directory(lower, upper, "data/etc", "etc", f))
+		return -1;
+	etc = openat(upper, "data/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (etc < 0)
+		return fail(f, errno, "open", "data/etc");
+	for (unsigned i = 0; i < ARRAY_LEN(etc_files); i++) {
+		if (etc_wanted(&etc_files[i], c) &&
+		    write_etc(etc, &etc_files[i], c, f))
+			return -1;
+	}
+	return 0;
+}
+
+static int make_overlay(int lower, const struct init_config *c, bool own_etc,
+			struct init_failure *f)
+{
+	autofd int upper = mount_make("tmpfs", "upper", "mode=755", f);
+
+	if (upper < 0 || stage(lower, "/lower", f) ||
+	    stage(upper, "/upper", f) ||
+	    copy_directory(lower, upper, "data", "", f))
+		return -1;
+	if (mkdirat(upper, "work", 0755) < 0)
+		return fail(f, errno, "make directory", "work");
+	if (own_etc && write_upper_etc(lower, upper, c, f))
+		return -1;
+	return mount_make("overlay", "overlay",
+			  "lowerdir=/lower,upperdir=/upper/data,"
+			  "workdir=/upper/work,redirect_dir=on",
+			  f);
+}
+
+/* The mounted root, with our files of /etc; -1. */
+static int make_root(const struct init_config *c, struct init_failure *f)
+{
+	const bool overlay = c->root_flags & AGENT_ROOT_OVERLAY;
+	autofd int share = mount_make("virtiofs", c->root_tag, NULL, f);
+	autofd int root = -1;
+	bool own_etc;
+	struct stat st;
+
+	if (share < 0)
+		return -1;
+	/* An /etc that is a link is for the kernel to follow, in the root. */
+	own_etc =
+		overlay && (fstatat(share, "etc", &st, AT_SYMLINK_NOFOLLOW) < 0
+				    ? errno == ENOENT
+				    : S_ISDIR(st.st_mode));
+	root = overlay ? make_overlay(share, c, own_etc, f) : take_fd(&share);
+	if (root < 0 || stage(root, "/newroot", f))
+		return -1;
+	if (!own_etc && bind_etc_files(root, c, f))
+		return -1;
+	return take_fd(&root);
 }
 
 /* ---- the user's mounts */
@@ -492,9 +532,8 @@ int container_enter(const struct init_config *c, struct init_failure *f)
 	umask(0);
 	root = make_root(c, f);
 	if (root < 0 || mount_filesystems(root, c, f) ||
-	    make_devices(root, f) || bind_etc_files(root, c, f) ||
-	    mount_volumes(root, c, f) || set_sysctls(root, c, f) ||
-	    restrict_paths(root, c, f))
+	    make_devices(root, f) || mount_volumes(root, c, f) ||
+	    set_sysctls(root, c, f) || restrict_paths(root, c, f))
 		return -1;
 	umask(022);
 	if (c->root_flags & AGENT_ROOT_READONLY) {

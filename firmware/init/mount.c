@@ -171,8 +171,12 @@ static int make_one(int root, char *path, bool directory)
 int root_make(int root, const char *path, bool directory)
 {
 	char prefix[PATH_MAX];
+	int all = root_open(root, path, O_PATH);
 	size_t n = 0;
 
+	/* Most often there is nothing to make. */
+	if (all != -ENOENT)
+		return all;
 	if (snprintf(prefix, sizeof(prefix), "/%s", path) >= PATH_MAX)
 		return -ENAMETOOLONG;
 	for (;;) {
