@@ -136,7 +136,7 @@ static uint32_t give_packet(struct vsock *v, struct vsock_conn *c,
 		.dst_port = c->guest_port,
 		.type = VIRTIO_VSOCK_TYPE_STREAM,
 		.op = VIRTIO_VSOCK_OP_RW,
-		.buf_alloc = VSOCK_BUFFER,
+		.buf_alloc = c->buffer,
 		.fwd_cnt = c->forwarded,
 	};
 

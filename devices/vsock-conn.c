@@ -91,6 +91,8 @@ struct vsock_conn *vsock_conn_new(struct vsock_conns *conns, int fd,
 	c->source.fd = fd;
 	c->state = VSOCK_GREETING;
 	c->from_guest = from_guest;
+	c->buffer = conns->count < VSOCK_CONNS_BUFFER ? VSOCK_BUFFER
+						      : VSOCK_BUFFER_LESS;
 	LIST_INSERT_HEAD(&conns->live, c, list);
 	conns->count++;
 	conns->from_guest += from_guest;
@@ -292,7 +294,7 @@ static void was_forwarded(struct vsock_conn *c, uint32_t bytes)
 {
 	c->forwarded += bytes;
 	/* Well before the guest has to wait. */
-	if (c->forwarded - c->told >= VSOCK_BUFFER / 2)
+	if (c->forwarded - c->told >= c->buffer / 2)
 		vsock_conn_owe(c, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
 }
 
@@ -311,11 +313,11 @@ static ssize_t send_now(int fd, struct iovec *iov, unsigned niov)
 static int hold(struct vsock_conn *c, const struct iovec *iov, unsigned niov,
 		size_t offset, uint32_t bytes)
 {
-	const uint32_t at = (c->held_at + c->held_bytes) % VSOCK_BUFFER;
-	const uint32_t first = (uint32_t)min_u64(bytes, VSOCK_BUFFER - at);
+	const uint32_t at = (c->held_at + c->held_bytes) % c->buffer;
+	const uint32_t first = (uint32_t)min_u64(bytes, c->buffer - at);
 
 	if (!c->held)
-		c->held = malloc(VSOCK_BUFFER);
+		c->held = malloc(c->buffer);
 	if (!c->held)
 		return -ENOMEM;
 	iov_read(iov, niov, offset, c->held + at, first);
@@ -329,7 +331,7 @@ int vsock_conn_send(struct vsock_conn *c, const struct iovec *iov,
 {
 	ssize_t n = 0;
 
-	if (bytes > VSOCK_BUFFER - (c->received - c->forwarded) ||
+	if (bytes > c->buffer - (c->received - c->forwarded) ||
 	    (c->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND))
 		return -EPROTO;
 	c->received += bytes;
@@ -357,7 +359,7 @@ void vsock_conn_flush(struct vsock_conn *c)
 		return;
 	while (c->held_bytes > 0 && n > 0) {
 		const uint32_t first = (uint32_t)min_u64(
-			c->held_bytes, VSOCK_BUFFER - c->held_at);
+			c->held_bytes, c->buffer - c->held_at);
 		struct iovec iov[2] = {
 			{c->held + c->held_at, first},
 			{c->held, c->held_bytes - first},
@@ -365,7 +367,7 @@ void vsock_conn_flush(struct vsock_conn *c)
 
 		n = send_now(c->source.fd, iov, 2);
 		if (n > 0) {
-			c->held_at = (c->held_at + (uint32_t)n) % VSOCK_BUFFER;
+			c->held_at = (c->held_at + (uint32_t)n) % c->buffer;
 			c->held_bytes -= (uint32_t)n;
 			was_forwarded(c, (uint32_t)n);
 		}

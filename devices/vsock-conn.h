@@ -5,7 +5,8 @@
  * packets' names, but no queue they travel in.
  *
  * The guest's data goes to the host's socket at once. What that does not take
- * is held, and no more than VSOCK_BUFFER: as much as the guest may send ahead.
+ * is held, and no more than the connection's `buffer`: as much as the guest may
+ * send ahead.
  * The host's data stays in the socket until there is a buffer of the guest's.
  *
  * All functions are called with the device's lock held.
@@ -26,7 +27,13 @@
 #define VSOCK_CONNS_MAX 1024
 /* The guest's own, so that it cannot keep the host from reaching it. */
 #define VSOCK_CONNS_FROM_GUEST_MAX 896
-#define VSOCK_BUFFER               65536u /* a power of two */
+/*
+ * What a guest may send ahead, powers of two: enough to keep a stream moving,
+ * for the first connections; less for further ones, 88 MiB in the worst case.
+ */
+#define VSOCK_BUFFER       (256u << 10)
+#define VSOCK_BUFFER_LESS  (64u << 10)
+#define VSOCK_CONNS_BUFFER 128 /* so many have VSOCK_BUFFER */
 #define VSOCK_SHUTDOWN_BOTH                                                    \
 	(VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND)
 
@@ -58,10 +65,11 @@ struct vsock_conn {
 	uint8_t host_shut, guest_shut;
 
 	/* Guest to host (5.10.6.3). All counters are free-running. */
+	uint32_t buffer;    /* bytes the guest may send ahead: our buf_alloc */
 	uint32_t received;  /* bytes the guest sent */
 	uint32_t forwarded; /* of those, what the host's socket took */
 	uint32_t told;      /* of those, what the guest knows of */
-	uint8_t *held; /* the rest: a ring of VSOCK_BUFFER, or NULL; owned */
+	uint8_t *held;      /* the rest: a ring of `buffer`, or NULL; owned */
 	uint32_t held_at, held_bytes;
 
 	/* Host to guest. */

@@ -798,7 +798,9 @@ static void test_limits(void **state)
 
 	for (unsigned i = 0; i < ARRAY_LEN(fd); i++) {
 		guest(f, VIRTIO_VSOCK_OP_REQUEST, 10000 + i, HOST_PORT);
-		expect(f, VIRTIO_VSOCK_OP_RESPONSE);
+		assert_int_equal(expect(f, VIRTIO_VSOCK_OP_RESPONSE).buf_alloc,
+				 i < VSOCK_CONNS_BUFFER ? VSOCK_BUFFER
+							: VSOCK_BUFFER_LESS);
 		fd[i] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		assert_true(fd[i] >= 0);
 	}
@@ -853,7 +855,8 @@ static void test_malformed(void **state)
 	expect_broken(f);
 
 	h.len = UINT32_MAX;
-	out = vdriver_buf(f->v, &h, HEADER + 10);
+	out = vdriver_buf(f->v, NULL, HEADER + 10);
+	memcpy(out.iov_base, &h, HEADER);
 	vdriver_add(f->v, TX, &out, 1, NULL, 0);
 	vdriver_kick(f->v, TX);
 	expect_broken(f);
