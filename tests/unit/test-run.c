@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What `bulkhead run` makes of its options and an image's say: the command, the
+ * shares, the network; and the initial RAM disk.
+ */
+#include "tools/initrd.h"
+#include "tools/run.h"
+#include "vmm/util.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static char *none[] = {NULL};
+static const struct rootfs_config silent = {
+	.entrypoint = none,
+	.cmd = none,
+	.env = none,
+	.ports = none,
+	.volumes = none,
+};
+
+struct ctx {
+	struct run_options opt;
+	struct run_process process;
+	struct run_machine machine;
+};
+
+static int setup(void **state)
+{
+	struct ctx *ctx = calloc(1, sizeof(*ctx));
+
+	log_setup(LOG_ERROR, false);
+	ctx->machine.initrd_fd = -1;
+	config_init(&ctx->machine.cfg);
+	*state = ctx;
+	return 0;
+}
+
+static void clear(struct ctx *ctx)
+{
+	run_options_done(&ctx->opt);
+	run_process_done(&ctx->process);
+	run_machine_done(&ctx->machine);
+	memset(ctx, 0, sizeof(*ctx));
+	ctx->machine.initrd_fd = -1;
+	config_init(&ctx->machine.cfg);
+}
+
+static int teardown(void **state)
+{
+	clear(*state);
+	free(*state);
+	return 0;
+}
+
+/* "-e A=1 root cmd" as a command line. */
+static int parse(struct ctx *ctx, const char *line)
+{
+	static char copy[512];
+	static char *argv[64];
+	char *rest = NULL;
+	int n = 0;
+
+	snprintf(copy, sizeof(copy), "run %s", line);
+	for (char *word = strtok_r(copy, " ", &rest); word;
+	     word = strtok_r(NULL, " ", &rest))
+		argv[n++] = word;
+	argv[n] = NULL;
+	return run_options_parse(&ctx->opt, n, argv);
+}
+
+/* What becomes of the command: its arguments with spaces between. */
+static void expect_argv(struct ctx *ctx, const char *line,
+			const struct rootfs_config *image, const char *expected)
+{
+	char *joined;
+
+	assert_int_equal(parse(ctx, line), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, image), 0);
+	joined = text_list_join(&ctx->process.argv, " ");
+	assert_string_equal(joined, expected);
+	free(joined);
+	clear(ctx);
+}
+
+static void test_argv(void **state)
+{
+	char entry[] = "/entry", first[] = "first", cmd[] = "cmd";
+	char *entrypoint[] = {entry, first, NULL}, *cmds[] = {cmd, NULL};
+	struct rootfs_config image = silent;
+	struct ctx *ctx = *state;
+
+	image.cmd = cmds;
+	expect_argv(ctx, "root", &image, "cmd");
+	expect_argv(ctx, "root x y", &image, "x y");
+	expect_argv(ctx, "root -- x -y", &image, "x -y");
+	expect_argv(ctx, "root x -- y", &image, "x -- y");
+	image.entrypoint = entrypoint;
+	expect_argv(ctx, "root", &image, "/entry first cmd");
+	expect_argv(ctx, "root x", &image, "/entry first x");
+	expect_argv(ctx, "--entrypoint e root", &image, "e");
+	expect_argv(ctx, "--entrypoint e root x", &image, "e x");
+	expect_argv(ctx, "--entrypoint= root x", &image, "x");
+	assert_int_equal(parse(ctx, "root"), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
+			 -EINVAL);
+}
+
+static void test_env(void **state)
+{
+	char a[] = "A=image", b[] = "B=image", *env[] = {a, b, NULL};
+	struct rootfs_config image = silent;
+	struct ctx *ctx = *state;
+	char *joined;
+
+	image.env = env;
+	setenv("TEST_RUN_HERE", "here", 1);
+	unsetenv("TEST_RUN_NOT");
+	assert_int_equal(parse(ctx, "-e A=1 -e TEST_RUN_HERE -e "
+				    "TEST_RUN_NOT -e AB=2 -e A=3 root x"),
+			 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
+	joined = text_list_join(&ctx->process.env, " ");
+	assert_string_equal(joined, "A=3 B=image TEST_RUN_HERE=here AB=2");
+	free(joined);
+	clear(ctx);
+	assert_int_equal(parse(ctx, "-e =x root x"), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image),
+			 -EINVAL);
+}
+
+static void expect_caps(struct ctx *ctx, const char *line, uint64_t caps)
+{
+	assert_int_equal(parse(ctx, line), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
+			 0);
+	assert_true(ctx->process.process.caps == caps);
+	clear(ctx);
+}
+
+static void test_caps(void **state)
+{
+	const uint64_t usual = 0xa80425fb;
+	struct ctx *ctx = *state;
+
+	expect_caps(ctx, "r x", usual);
+	expect_caps(ctx, "--cap-drop CHOWN r x", usual & ~UINT64_C(1));
+	expect_caps(ctx, "--cap-add net_admin r x", usual | 1 << 12);
+	expect_caps(ctx, "--cap-add CAP_CHOWN --cap-drop all r x", 1);
+	expect_caps(ctx, "--cap-add ALL --cap-drop CHOWN r x",
+		    (UINT64_C(1) << 41) - 2);
+	expect_caps(ctx, "--privileged r x", (UINT64_C(1) << 41) - 1);
+	assert_int_equal(parse(ctx, "--cap-drop NO r x"), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
+			 -EINVAL);
+}
+
+static void test_process(void **state)
+{
+	struct rootfs_config image = silent;
+	char workdir[] = "/image", user[] = "u", stop[] = "SIGQUIT";
+	struct ctx *ctx = *state;
+	const struct agent_process *p = &ctx->process.process;
+
+	image.workdir = workdir;
+	image.user = user;
+	image.stop_signal = stop;
+	assert_int_equal(parse(ctx, "-itd --ulimit nofile=1:2 --ulimit core=-1 "
+				    "--security-opt no-new-privileges r x"),
+			 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
+	assert_true(p->tty && p->input && p->main && p->no_new_privs);
+	assert_string_equal(p->cwd, "/image");
+	assert_string_equal(p->user, "u");
+	assert_int_equal(ctx->process.stop_signal, SIGQUIT);
+	assert_int_equal(p->nrlimits, 2);
+	assert_int_equal(p->rlimits[0].resource, RLIMIT_NOFILE);
+	assert_int_equal(p->rlimits[0].limit.rlim_max, 2);
+	assert_true(p->rlimits[1].limit.rlim_cur == RLIM_INFINITY);
+	clear(ctx);
+	assert_int_equal(parse(ctx, "-w /w -u 5:6 --stop-signal 9 r x"), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
+	assert_string_equal(p->cwd, "/w");
+	assert_string_equal(p->user, "5:6");
+	assert_int_equal(ctx->process.stop_signal, 9);
+}
+
+static void test_process_refused(void **state)
+{
+	static const char *const lines[] = {
+		"-w relative r x",
+		"--ulimit nofile r x",
+		"--ulimit nothing=1 r x",
+		"--ulimit nofile=2:1 r x",
+		"--ulimit nofile=x r x",
+		"--stop-signal NO r x",
+		"--security-opt seccomp=unconfined r x",
+		"--env-file /nonexistent r x",
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(ctx, lines[i]), 0);
+		assert_true(run_process_make(&ctx->process, &ctx->opt,
+					     &silent) < 0);
+		clear(ctx);
+	}
+}
+
+static void test_options_refused(void **state)
+{
+	static const char *const lines[] = {
+		"", "--nothing r", "-m", "--rm=maybe r", "--network", "-x r",
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(ctx, lines[i]), OPTIONS_ERROR);
+		clear(ctx);
+	}
+	assert_int_equal(parse(ctx, "--rm=false -it r --rm -x"), 0);
+	assert_false(ctx->opt.remove);
+	assert_true(ctx->opt.tty && ctx->opt.interactive);
+	assert_string_equal(ctx->opt.args[0], "--rm");
+}
+
+static void test_mounts(void **state)
+{
+	struct ctx *ctx = *state;
+	struct agent_config *agent = &ctx->machine.agent;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx, "-v /tmp:/a/b:ro,z -v /:/c --tmpfs "
+				    "/t:size=1m,mode=700,exec --tmpfs /u r x"),
+			 0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(agent->nmounts, 4);
+	assert_int_equal(ctx->machine.cfg.ndevices, 2);
+	assert_string_equal(ctx->machine.mounts[0].target, "/a/b");
+	assert_string_equal(ctx->machine.mounts[0].tag,
+			    config_text(share, "tag"));
+	assert_true(config_flag(share, "readonly"));
+	assert_true(ctx->machine.mounts[0].readonly);
+	assert_false(config_flag(share + 1, "readonly"));
+	assert_null(ctx->machine.mounts[2].tag);
+	assert_string_equal(ctx->machine.mounts[2].options, "size=1m,mode=700");
+	assert_false(ctx->machine.mounts[2].noexec);
+	assert_null(ctx->machine.mounts[3].options);
+	assert_true(ctx->machine.mounts[3].noexec);
+}
+
+static void test_mounts_refused(void **state)
+{
+	static const char *const lines[] = {
+		"-v name:/x r x",         "-v /tmp r x",
+		"-v /tmp:relative r x",   "-v /tmp:/ r x",
+		"-v /nonexistent:/x r x", "-v /dev/null:/x r x",
+		"-v /tmp:/x:rx r x",      "--tmpfs relative r x",
+		"--tmpfs /x:suid r x",
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(ctx, lines[i]), 0);
+		assert_true(run_mounts_make(&ctx->machine, &ctx->opt) < 0);
+		clear(ctx);
+	}
+}
+
+static void test_network(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct agent_link *link = &ctx->machine.link;
+	const struct config_device *net = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx, "--network none r x"), 0);
+	assert_int_equal(run_network_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(ctx->machine.cfg.ndevices, 0);
+	assert_int_equal(ctx->machine.agent.nlinks, 0);
+	clear(ctx);
+	assert_int_equal(parse(ctx, "--net tap=t0,address=10.0.0.2/24,gateway="
+				    "10.0.0.1,mac=02:00:00:00:00:01 --dns "
+				    "1.2.3.4 r x"),
+			 0);
+	assert_int_equal(run_network_make(&ctx->machine, &ctx->opt), 0);
+	assert_string_equal(config_text(net, "tap"), "t0");
+	assert_string_equal(config_text(net, "mac"), "02:00:00:00:00:01");
+	assert_string_equal(link->addresses[0], "10.0.0.2/24");
+	assert_null(link->addresses[1]);
+	assert_string_equal(link->gateways[0], "10.0.0.1");
+	assert_string_equal(ctx->machine.agent.dns[0], "1.2.3.4");
+	clear(ctx);
+	assert_int_equal(parse(ctx, "-p 8080:80 -p 127.0.0.1:53:53/udp r x"),
+			 0);
+	assert_int_equal(run_network_make(&ctx->machine, &ctx->opt), 0);
+	assert_string_equal(ctx->machine.ports,
+			    "*:8080->80/tcp, 127.0.0.1:53->53/udp");
+	assert_non_null(link->addresses[0]);
+	assert_non_null(ctx->machine.agent.dns[0]);
+}
+
+static void test_network_refused(void **state)
+{
+	static const char *const lines[] = {
+		"--network host r x",
+		"--network none -p 1:2 r x",
+		"--network tap=t,ip=1 r x",
+		"--network tap=t -p 1:2 r x",
+		"-p x r x",
+		"-p 1:2,3:4 r x",
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(ctx, lines[i]), 0);
+		assert_true(run_network_make(&ctx->machine, &ctx->opt) < 0);
+		clear(ctx);
+	}
+}
+
+/* Names and contents at multiples of 4, and the mark of the end. */
+static void test_initrd(void **state)
+{
+	char data[512] = {0};
+	int fd = initrd_make("hello", 5);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, data, sizeof(data), 0),
+			 (110 + 6) + (5 + 3) + (110 + 11 + 3));
+	assert_memory_equal(data, "070701", 6);
+	assert_memory_equal(data + 6 + 8, "000081ED", 2);
+	assert_memory_equal(data + 6 + 6 * 8, "00000005", 8);
+	assert_string_equal(data + 110, "init");
+	assert_memory_equal(data + 116, "hello\0\0\0", 8);
+	assert_memory_equal(data + 124, "070701", 6);
+	assert_string_equal(data + 124 + 110, "TRAILER!!!");
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_argv, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_env, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_caps, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_process, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_process_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_options_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_mounts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mounts_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_network, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_network_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_initrd, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
