@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a host may send to bulkhead-init: the input is a session's bytes behind
+ * a proper HELLO. Nothing is done with the machine; a process that is started
+ * is a pair of pipes. It ends when all was sent.
+ */
+#include "firmware/init/session.h"
+#include "vmm/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define FAKE_PID  0x3fffffff
+#define STEPS_MAX 4096
+#define INPUT_MAX (1 << 20)
+
+static int fake_configure(const struct init_config *config,
+			  struct init_failure *f)
+{
+	for (size_t i = 0; i < config->nmounts; i++) {
+		if (strlen(config->mounts[i].target) == 0)
+			abort();
+	}
+	if (config->naddresses > 7)
+		return init_fail(f, INIT_STATUS_SETUP, ENOSPC, "addresses");
+	return 0;
+}
+
+/* Standard input and output of nothing: a loop of one pipe. */
+static int fake_start(struct container *box, const struct init_start *start,
+		      struct init_child *ret, struct init_failure *f)
+{
+	int fd[2];
+
+	for (size_t i = 0; i < start->args.n; i++) {
+		if (strlen(start->args.list[i]) >= AGENT_REQUEST_MAX)
+			abort();
+	}
+	if (start->args.list[start->args.n])
+		abort();
+	if (strcmp(start->args.list[0], "fail") == 0)
+		return init_fail(f, INIT_STATUS_NOT_FOUND, ENOENT, "%s",
+				 start->args.list[0]);
+	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) < 0)
+		abort();
+	*ret = INIT_CHILD_NONE;
+	ret->pid = FAKE_PID;
+	ret->in_fd = fd[1];
+	ret->out_fd = fd[0];
+	if (start->flags & AGENT_START_MAIN)
+		box->main_pid = FAKE_PID;
+	return 0;
+}
+
+static int fake_clock(const struct agent_time *time, struct init_failure *f)
+{
+	(void)time;
+	(void)f;
+	return 0;
+}
+
+static void fake_kill(pid_t pid, int number)
+{
+	if (pid != FAKE_PID || number < 1 || number > 64)
+		abort();
+}
+
+static const struct server_actions fake_actions = {
+	.configure = fake_configure,
+	.start = fake_start,
+	.set_clock = fake_clock,
+	.kill = fake_kill,
+};
+
+static void send_hello(int fd)
+{
+	struct {
+		struct agent_frame frame;
+		struct agent_hello hello;
+	} hello = {
+		agent_frame_make(AGENT_HELLO, sizeof(struct agent_hello)),
+		{.magic = {'B', 'H', 'A', '1'}, .major = AGENT_MAJOR},
+	};
+
+	if (send(fd, &hello, sizeof(hello), MSG_NOSIGNAL) != sizeof(hello))
+		abort();
+}
+
+/* What the agent sends must be frames. */
+static void check_answers(struct agent_reader *reader, int fd)
+{
+	struct agent_message m;
+	int r;
+
+	do {
+		while ((r = agent_reader_next(reader, &m)) > 0) {
+			if (m.type < AGENT_DONE && m.type != AGENT_HELLO &&
+			    m.type != AGENT_INFO)
+				abort();
+		}
+		if (r < 0)
+			abort();
+	} while (agent_reader_fill(reader, fd) > 0);
+}
+
+static void run(struct server *server, int host, const uint8_t *data,
+		size_t size)
+{
+	struct agent_reader reader;
+	size_t sent = 0;
+
+	if (agent_reader_init(&reader) < 0)
+		abort();
+	for (unsigned i = 0; i < STEPS_MAX; i++) {
+		ssize_t n = sent < size ? send(host, data + sent, size - sent,
+					       MSG_DONTWAIT | MSG_NOSIGNAL)
+					: 0;
+
+		sent += n > 0 ? (size_t)n : 0;
+		if (server_step(server, 0) != 1)
+			break;
+		check_answers(&reader, host);
+		if (sent == size && i % 3 == 2) {
+			for (struct session *s = server->sessions; s;
+			     s = s->next) {
+				if (s->has_child && !s->exited)
+					session_exited(s, (int)size & 0x7f,
+						       false);
+			}
+			server->box.main_pid = 0;
+			shutdown(host, SHUT_WR);
+		}
+		if (!server->sessions)
+			break;
+	}
+	agent_reader_done(&reader);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct server server;
+	int fd[2];
+
+	if (size > INPUT_MAX)
+		return 0;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0 ||
+	    fcntl(fd[0], F_SETFL, O_NONBLOCK) < 0 ||
+	    server_init(&server, &fake_actions, -1) < 0 ||
+	    server_add(&server, fd[1]) < 0)
+		abort();
+	send_hello(fd[0]);
+	run(&server, fd[0], data, size);
+	close(fd[0]);
+	server_done(&server);
+	return 0;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a guest's agent may send to the host: the input is its side of a
+ * session, from the first byte. The host configures, starts a process with a
+ * terminal or without, and relays until the end.
+ */
+#include "tools/agent.h"
+
+#include "firmware/agent-wire.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* More would fill the socket: the other side reads nothing. */
+#define INPUT_MAX 65536
+/* More than the window, less than the socket takes. */
+#define STDIN_BYTES 100000
+
+struct sums {
+	size_t bytes;
+};
+
+static int count(void *arg, int stream, const void *data, size_t bytes)
+{
+	struct sums *sums = arg;
+	const uint8_t *p = data;
+
+	if ((stream != 1 && stream != 2) || bytes == 0 ||
+	    bytes > AGENT_PAYLOAD_MAX)
+		abort();
+	/* Reads all of it, for ASan. */
+	for (size_t i = 0; i < bytes; i++)
+		sums->bytes += p[i];
+	return 0;
+}
+
+static void use(struct agent *agent, bool input)
+{
+	static const char *const argv[] = {"command", NULL};
+	static const char *const dns[] = {"10.0.2.3", NULL};
+	const struct agent_config config = {
+		.hostname = "box", .root_tag = "rootfs", .dns = dns};
+	const struct agent_process process = {
+		.main = true, .input = input, .argv = argv};
+	struct sums sums = {0};
+	struct agent_relay relay = {
+		.in_fd = -1,
+		.out_fd = -1,
+		.err_fd = -1,
+		.output = count,
+		.arg = &sums,
+		.gone_fd = -1,
+	};
+	struct agent_failure failure;
+	struct agent_status status = {.status = -1};
+	struct agent_facts facts;
+
+	if (agent_get_facts(agent, &facts) < 0 ||
+	    agent_configure(agent, &config) < 0)
+		return;
+	if (agent_start(agent, &process, &failure, NULL) < 0)
+		return;
+	if (input) {
+		relay.in_fd = memfd_create("input", MFD_CLOEXEC);
+		if (ftruncate(relay.in_fd, STDIN_BYTES) < 0)
+			abort();
+	}
+	if (agent_relay(agent, &relay, &status) == 0 &&
+	    (status.status < 0 || status.status > 255))
+		abort();
+	if (input)
+		close(relay.in_fd);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct agent *agent;
+	int fd[2];
+
+	if (size > INPUT_MAX)
+		return 0;
+	log_setup(LOG_ERROR, false);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
+		abort();
+	if (send(fd[1], data, size, MSG_DONTWAIT) != (ssize_t)size)
+		abort();
+	shutdown(fd[1], SHUT_WR);
+	if (agent_open(fd[0], 1000, &agent) == 0) {
+		use(agent, size & 1);
+		agent_free(agent);
+	}
+	close(fd[1]);
+	return 0;
+}
