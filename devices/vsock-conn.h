@@ -93,7 +93,8 @@ struct vsock_conns {
 	unsigned count, from_guest; /* live ones */
 	struct vsock_conn_list live, free;
 	struct vsock_conn_list by_port[64];
-	TAILQ_HEAD(, vsock_conn) turns; /* who has something for the guest */
+	TAILQ_HEAD(vsock_turns, vsock_conn)
+	turns; /* who has something for the guest */
 };
 
 /* EVENT gets the events of all connections. */
