@@ -191,9 +191,9 @@ static unsigned allow_more(struct sock_filter *code, unsigned n,
 			before++;
 		if (!lists[i] || before < i)
 			continue;
-		while (lists[i][count] != SANDBOX_END)
+		while (count < left && lists[i][count] != SANDBOX_END)
 			count++;
-		assert(count <= left);
+		assert(lists[i][count] == SANDBOX_END);
 		left -= count;
 		n = allow_each(code, n, lists[i], count);
 	}
