@@ -60,6 +60,7 @@ TAILQ_HEAD(fs_used, fs_inode);
 
 struct fs {
 	bool readonly, xattr;
+	bool as_others;  /* files are made for whom the guest says */
 	bool has_births; /* birth times do not change in this tree */
 	uid_t uid;       /* the monitor's */
 	gid_t gid;

@@ -82,7 +82,7 @@ static bool set_fs_ids(uint32_t uid, uint32_t gid)
 
 int fs_be(const struct fs *fs, const struct fs_who *who)
 {
-	if (fs->xattr || (who->uid == fs->uid && who->gid == fs->gid))
+	if (!fs->as_others || (who->uid == fs->uid && who->gid == fs->gid))
 		return 0;
 	if (set_fs_ids(who->uid, who->gid))
 		return 0;
@@ -92,7 +92,7 @@ int fs_be(const struct fs *fs, const struct fs_who *who)
 
 void fs_be_self(const struct fs *fs, const struct fs_who *who)
 {
-	if (!fs->xattr && (who->uid != fs->uid || who->gid != fs->gid))
+	if (fs->as_others && (who->uid != fs->uid || who->gid != fs->gid))
 		(void)set_fs_ids(fs->uid, fs->gid);
 }
 
@@ -130,7 +130,7 @@ int fs_thread_init(struct fs *fs)
 	 * moment, what lets it into directories: the guest's kernel has checked
 	 * permissions already, and with groups that are not known here.
 	 */
-	if (!fs->xattr && have_capability(CAP_SETPCAP) &&
+	if (fs->as_others && have_capability(CAP_SETPCAP) &&
 	    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
 		return -errno;
 	return 0;
@@ -201,6 +201,7 @@ int fs_open(const char *what, const struct fs_options *options,
 	fs->gid = getegid();
 	fs->xattr = options->ownership == FS_OWNER_XATTR ||
 		    (options->ownership == FS_OWNER_AUTO && !others);
+	fs->as_others = others && !fs->xattr;
 	choose_limits(fs, options);
 	r = open_root(fs, what, options);
 	if (r < 0) {
