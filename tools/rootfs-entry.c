@@ -134,6 +134,17 @@ static int set_xattrs(const struct tree *t, int fd, const char *path,
 	return 0;
 }
 
+static int chown_failed(const struct tree *t, const char *path,
+			const struct tar_entry *e)
+{
+	if (errno != EINVAL)
+		return failed(t, path, errno);
+	return log_ret(-EINVAL,
+		       "%s: '%.200s': belongs to %u:%u, which this user "
+		       "namespace does not have",
+		       t->name, path, e->uid, e->gid);
+}
+
 /*
  * Owner, then mode, then capabilities: each takes away what would follow it.
  * In an unprivileged store files are readable by their owner only and never
@@ -149,7 +160,7 @@ static int set_attributes(const struct tree *t, int fd, const char *path,
 	if (t->owner_xattr)
 		mode = S_ISDIR(type) ? 0700 : 0600;
 	else if (fchown(fd, e->uid, e->gid) < 0)
-		return failed(t, path, errno);
+		return chown_failed(t, path, e);
 	if (fchmod(fd, mode) < 0)
 		return failed(t, path, errno);
 	if (t->owner_xattr)
@@ -420,7 +431,7 @@ static int make_symlink(struct tree *t, const char *path, const char *name,
 		return failed(t, path, errno);
 	if (!t->owner_xattr && fchownat(t->parent_fd, name, e->uid, e->gid,
 					AT_SYMLINK_NOFOLLOW) < 0)
-		return failed(t, path, errno);
+		return chown_failed(t, path, e);
 	(void)utimensat(t->parent_fd, name, times, AT_SYMLINK_NOFOLLOW);
 	return 0;
 }

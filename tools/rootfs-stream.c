@@ -72,9 +72,11 @@ static int refill(struct stream *s)
 					     : strerror(-r));
 	s->left.offset += len;
 	s->left.bytes -= len;
-	sha256_update(&s->blob_hash, s->in, len);
 	s->z.next_in = s->in;
 	s->z.avail_in = (uInt)len;
+	/* What is not inflated need not be hashed twice. */
+	if (!s->started || s->gzip)
+		sha256_update(&s->blob_hash, s->in, len);
 	return 1;
 }
 
@@ -218,7 +220,10 @@ int stream_finish(struct stream *s, char ret_blob[IMAGE_DIGEST_MAX],
 	while (n > 0);
 	if (n < 0)
 		return (int)n;
-	write_digest(&s->blob_hash, ret_blob);
 	write_digest(&s->plain_hash, ret_plain);
+	if (s->gzip)
+		write_digest(&s->blob_hash, ret_blob);
+	else
+		memcpy(ret_blob, ret_plain, IMAGE_DIGEST_MAX);
 	return 0;
 }

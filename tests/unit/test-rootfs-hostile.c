@@ -6,6 +6,9 @@
  */
 #include "tests/images.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 
 /* ---- hostile names and links */
@@ -323,6 +326,60 @@ static void a_gzip_d_archive_is_bounded(void **state)
 	bytes_free(&packed);
 }
 
+/* On a disk that is smaller than the image, within a second. */
+static int on_small_disk(struct ctx *ctx)
+{
+	char path[128];
+
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", ctx->store, "tmpfs", 0, "size=1m,mode=0700") < 0)
+		return 77;
+	if (open_image(ctx) != -ENOSPC)
+		return 1;
+	snprintf(path, sizeof(path), "%s/images", ctx->store);
+	return count_entries(path) == 1 ? 0 : 2;
+}
+
+static void a_full_disk_is_said(void **state)
+{
+	struct ctx *ctx = *state;
+	struct bytes tar = {0},
+		     zeros = {.data = calloc(1, 4 * MIB), .len = 4 * MIB};
+	int status;
+	pid_t pid;
+
+	assert_non_null(zeros.data);
+	for (unsigned i = 0; i < 2; i++) {
+		struct stat st;
+
+		/* What the disk has is known; files cost more than that. */
+		ctx->layout.nlayers = 0;
+		if (i == 0)
+			tar_member(&tar, "zeros", &zeros);
+		for (unsigned n = 0; i == 1 && n < 900; n++) {
+			char name[16];
+
+			snprintf(name, sizeof(name), "f%u", n);
+			tar_file(&tar, name, "content");
+		}
+		layout_layer(&ctx->layout, &tar, 1);
+		layout_finish(&ctx->layout, NULL, NULL);
+		if (stat(ctx->store, &st) < 0)
+			assert_int_equal(mkdir(ctx->store, 0700), 0);
+		pid = fork();
+		if (pid == 0)
+			_exit(on_small_disk(ctx));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		if (WEXITSTATUS(status) == 77)
+			skip();
+		assert_int_equal(WEXITSTATUS(status), 0);
+	}
+	bytes_free(&zeros);
+	check_outside(ctx);
+}
+
 /* Deeper than any path: made through links, removed all the same. */
 static void deep_trees_can_be_removed(void **state)
 {
@@ -550,6 +607,7 @@ int main(void)
 		TEST(bombs_are_bounded),
 		TEST(a_bomb_of_files_is_bounded),
 		TEST(a_gzip_d_archive_is_bounded),
+		TEST(a_full_disk_is_said),
 		TEST(deep_trees_can_be_removed),
 		TEST(digests_are_compared),
 		TEST(other_compressions_are_named),
