@@ -21,7 +21,7 @@
 
 extern char **environ;
 
-int bench_spawn(char *const *argv)
+int bench_spawn(char *const *argv, int err_fd)
 {
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
@@ -32,7 +32,11 @@ int bench_spawn(char *const *argv)
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
-	posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
+	if (err_fd >= 0)
+		posix_spawn_file_actions_adddup2(&files, err_fd, 2);
+	else
+		posix_spawn_file_actions_addopen(&files, 2, "/dev/null",
+						 O_WRONLY, 0);
 	posix_spawnattr_init(&attr);
 	/* This program ignores it; others may count on it. */
 	sigemptyset(&usual);
@@ -237,7 +241,8 @@ static bool import(const char *tree, const char *image)
 	    0)
 		return false;
 	return bench_spawn((char *[]){sh, c, script, name, (char *)tree,
-				      (char *)image, NULL}) == 0;
+				      (char *)image, NULL},
+			   -1) == 0;
 }
 
 static int make_docker(struct bench_peer *peer, const char *tree,
@@ -250,7 +255,7 @@ static int make_docker(struct bench_peer *peer, const char *tree,
 
 	if (!is_installed("docker"))
 		return leave_out(peer, "not installed");
-	if (bench_spawn((char *[]){docker, info, NULL}) != 0)
+	if (bench_spawn((char *[]){docker, info, NULL}, -1) != 0)
 		return leave_out(peer, "its daemon does not answer");
 	snprintf(image, sizeof(image), "bulkhead-bench:%d", (int)getpid());
 	if (!import(tree, image))
@@ -305,7 +310,7 @@ void bench_peers_done(struct bench_peer peers[BENCH_PEERS])
 			remove_bundle(peer->bundle);
 		if (peer->image)
 			(void)bench_spawn(
-				(char *[]){docker, rmi, peer->image, NULL});
+				(char *[]){docker, rmi, peer->image, NULL}, -1);
 		for (char **arg = peer->argv; arg && *arg; arg++)
 			free(*arg);
 		free(peer->argv);

@@ -29,7 +29,10 @@ int bench_peers_make(struct bench_peer peers[BENCH_PEERS], const char *root,
 		     const char *tree, char *const *command);
 void bench_peers_done(struct bench_peer peers[BENCH_PEERS]);
 
-/* Starts ARGV, its output to nowhere, and waits: its status, 255 if none. */
-int bench_spawn(char *const *argv);
+/*
+ * Starts ARGV, its output to nowhere and its messages to ERR_FD (-1: nowhere,
+ * too), and waits: its status, 255 if none.
+ */
+int bench_spawn(char *const *argv, int err_fd);
 
 #endif

@@ -17,6 +17,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 
 #define RUNS_DEFAULT 20
@@ -56,21 +57,41 @@ static const struct option_table table = {
 
 /* ---- measuring */
 
-static int run_once(struct bench_peer *peer, bool counts)
+/* The first line of its messages, as the reason it takes no part. */
+static int leave_out(struct bench_peer *peer, int status, int err_fd)
+{
+	char line[160];
+	ssize_t n = pread(err_fd, line, sizeof(line) - 1, 0);
+
+	line[n > 0 ? n : 0] = '\0';
+	line[strcspn(line, "\r\n")] = '\0';
+	for (char *p = line; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	free(peer->why_not);
+	if (asprintf(&peer->why_not, "ended with status %d%s%s", status,
+		     line[0] ? ": " : "", line) < 0)
+		peer->why_not = NULL;
+	return peer->why_not ? 0 : log_ret(-ENOMEM, "out of memory");
+}
+
+/* The first run fills the page cache, and shows whether it works at all. */
+static int warm_up(struct bench_peer *peer)
+{
+	autofd int err_fd = memfd_create("bench-messages", MFD_CLOEXEC);
+	int status = bench_spawn(peer->argv, err_fd);
+
+	return status == 0 ? 0 : leave_out(peer, status, err_fd);
+}
+
+static int run_once(struct bench_peer *peer)
 {
 	const uint64_t start_ns = util_now_ns();
-	const int status = bench_spawn(peer->argv);
-	const double ms = (double)(util_now_ns() - start_ns) / 1e6;
+	const int status = bench_spawn(peer->argv, -1);
 
-	if (status != 0) {
-		free(peer->why_not);
-		if (asprintf(&peer->why_not, "ended with status %d", status) <
-		    0)
-			peer->why_not = NULL;
-		return peer->why_not ? 0 : log_ret(-ENOMEM, "out of memory");
-	}
-	if (counts)
-		peer->ms[peer->count++] = ms;
+	if (status != 0)
+		return leave_out(peer, status, -1);
+	peer->ms[peer->count++] = (double)(util_now_ns() - start_ns) / 1e6;
 	return 0;
 }
 
@@ -81,12 +102,14 @@ static int measure(struct bench_peer peers[BENCH_PEERS], uint64_t runs)
 		if (!peers[i].ms)
 			return log_ret(-ENOMEM, "out of memory");
 	}
-	/* Run 0 fills the page cache for everybody. */
 	for (uint64_t n = 0; n <= runs; n++) {
 		for (unsigned i = 0; i < BENCH_PEERS; i++) {
-			int r = peers[i].why_not ? 0
-						 : run_once(&peers[i], n > 0);
+			int r = 0;
 
+			if (!peers[i].why_not && n == 0)
+				r = warm_up(&peers[i]);
+			else if (!peers[i].why_not)
+				r = run_once(&peers[i]);
 			if (r < 0)
 				return r;
 		}
