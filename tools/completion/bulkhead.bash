@@ -97,6 +97,10 @@ _bulkhead_container()
 		opts='--runs --json --help'
 		;;
 	images) opts='--quiet --json --help' ;;
+	rmi)
+		opts=--help
+		names=images
+		;;
 	esac
 	case $prev in
 	--network | --net)
@@ -110,6 +114,12 @@ _bulkhead_container()
 	*)
 		if [[ $cur == -* ]]; then
 			mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
+		elif [ "$names" = images ]; then
+			mapfile -t COMPREPLY < <(compgen -W "$(
+				"$1" images 2>/dev/null |
+					sed -n '2,$s/ .*//p'
+			)" -- "$cur")
+			__ltrim_colon_completions "$cur" 2>/dev/null
 		elif [ -n "$names" ]; then
 			mapfile -t COMPREPLY < <(compgen -W \
 				"$("$1" ps $names 2>/dev/null)" -- "$cur")

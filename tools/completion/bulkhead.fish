@@ -17,6 +17,9 @@ complete -c bulkhead -n __fish_use_subcommand -a check -d 'say what this host ca
 complete -c bulkhead -n __fish_use_subcommand -a help -d 'explain a command'
 complete -c bulkhead -n __fish_use_subcommand -a version -d 'print the version'
 complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec ps logs stop kill rm images rmi bench boot check version'
+complete -c bulkhead -n '__fish_seen_subcommand_from images' -l json -d 'print JSON'
+complete -c bulkhead -n '__fish_seen_subcommand_from images' -l quiet -s q -d 'identifiers only'
+complete -c bulkhead -n '__fish_seen_subcommand_from rmi' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 complete -c bulkhead -n '__fish_seen_subcommand_from check' -l json -d 'print JSON'
 
 function __bulkhead_boot
