@@ -38,7 +38,14 @@ struct supervisor {
 	int ready_fd;  /* borrowed; -1: nobody waits, or was told already */
 	sigset_t mask_before;
 	bool killed; /* the monitor, by us */
+	uint64_t born_ns;
 };
+
+static void log_time(const struct supervisor *s, const char *what)
+{
+	log_debug("%s after %llu us", what,
+		  (unsigned long long)(util_now_ns() - s->born_ns) / 1000);
+}
 
 /* ---- what others see */
 
@@ -263,6 +270,7 @@ static int relay(struct supervisor *s)
 	r = agent_relay(s->agent, &relay, &status);
 	if (r < 0)
 		return give_up(s, r);
+	log_time(s, "command ended");
 	if (status.oom)
 		log_warn("'%s': the guest ran out of memory: raise --memory",
 			 s->run->instance.name);
@@ -270,6 +278,7 @@ static int relay(struct supervisor *s)
 	if (monitor_wait(&s->monitor, END_TIMEOUT_MS) < 0)
 		log_warn("'%s': the guest does not power off: ended",
 			 s->run->instance.name);
+	log_time(s, "monitor ended");
 	return status.status;
 }
 
@@ -285,14 +294,18 @@ static int live(struct supervisor *s)
 	if (r < 0)
 		return RUN_EXIT_FAILED;
 	save(s);
+	log_time(s, "monitor started");
 	r = meet_agent(s);
+	log_time(s, "agent there");
 	if (r == 0)
 		r = agent_configure(s->agent, &s->run->machine.agent);
 	if (r < 0)
 		return give_up(s, r);
+	log_time(s, "guest set up");
 	status = start_command(s);
 	if (status != 0)
 		return status;
+	log_time(s, "command started");
 	tell_ready(s, 0);
 	return relay(s);
 }
@@ -322,6 +335,7 @@ int supervise(struct run *run, int ready_fd)
 		.signal_fd = -1,
 		.gone_fd = -1,
 		.ready_fd = ready_fd,
+		.born_ns = util_now_ns(),
 	};
 	int status;
 
