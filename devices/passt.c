@@ -26,12 +26,13 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#define PROGRAM   "passt"
-#define PREFIX    4     /* bytes of length before each frame */
-#define CHILD_FD  3     /* the socket, as passt sees it ... */
-#define CHILD_ARG "3"   /* ... and is told */
-#define READY_MS  10000 /* for opening all ports */
-#define IOV_PARTS 257   /* a chain's, and the length */
+#define PROGRAM      "passt"
+#define PREFIX       4     /* bytes of length before each frame */
+#define CHILD_FD     3     /* the socket, as passt sees it ... */
+#define CHILD_ARG    "3"   /* ... and is told */
+#define READY_MS     10000 /* for opening all ports */
+#define IOV_PARTS    257   /* a chain's, and the length */
+#define SOCKET_BYTES (1 << 20)
 
 /* Frames for the guest: room for the longest behind the rest of another. */
 #define IN_BYTES (2 * (PREFIX + NET_FRAME_MAX))
@@ -212,6 +213,18 @@ static int wait_ready(pid_t pid, int error_fd, const char *device)
 		       error[0] ? error : "it did not say why");
 }
 
+/*
+ * passt drops what the socket does not take at once, and TCP finds out late.
+ * The host's limit (net.core.wmem_max) may leave it at less.
+ */
+static void widen(int socket_fd)
+{
+	const int bytes = SOCKET_BYTES;
+
+	(void)setsockopt(socket_fd, SOL_SOCKET, SO_SNDBUF, &bytes,
+			 sizeof(bytes));
+}
+
 static int start(const struct arguments *a, const char *device, int *ret_fd)
 {
 	autofree char *path = net_find_passt();
@@ -231,6 +244,8 @@ static int start(const struct arguments *a, const char *device, int *ret_fd)
 			       strerror(errno));
 	ours = sockets[0];
 	theirs = sockets[1];
+	widen(ours);
+	widen(theirs);
 	if (pipe2(error, O_CLOEXEC | O_NONBLOCK) < 0)
 		return log_ret(-errno, "%s: pipe: %s", device, strerror(errno));
 	error_in = error[0];
