@@ -15,6 +15,9 @@ on_host()
 	command -v passt >/dev/null || skip "passt is not installed"
 	[ "$(id -u)" -eq 0 ] || options+=(--map-root-user)
 	unshare "${options[@]}" true 2>/dev/null || skip "no namespaces"
+	# Which no process can make that was started in a chroot.
+	unshare "${options[@]}" unshare -U true 2>/dev/null ||
+		skip "no user namespaces, which passt needs"
 	unshare "${options[@]}" "$BASH" "$TOP/tests/boot/lib.sh" \
 		"${BASH_SOURCE[0]}" "$1"
 	exit $?
