@@ -84,6 +84,19 @@ static void add(struct arguments *a, const char *const *words)
 }
 #define ADD(a, ...) add(a, (const char *const[]){__VA_ARGS__, NULL})
 
+static void write_ports(char *text, size_t bytes, const struct net_publish *p)
+{
+	const char *slash = p->address[0] ? "/" : "";
+	const int more = p->host_last - p->host;
+
+	if (more)
+		snprintf(text, bytes, "%s%s%u-%u:%u-%u", p->address, slash,
+			 p->host, p->host_last, p->guest, p->guest + more);
+	else
+		snprintf(text, bytes, "%s%s%u:%u", p->address, slash, p->host,
+			 p->guest);
+}
+
 /* Without these passt would publish none of TCP, but of UDP what TCP has. */
 static int add_ports(struct arguments *a, const char *text)
 {
@@ -95,10 +108,7 @@ static int add_ports(struct arguments *a, const char *text)
 
 		if (taken < 0)
 			return taken;
-		snprintf(a->ports[i], sizeof(a->ports[i]), "%s%s%u-%u:%u-%u",
-			 p.address, p.address[0] ? "/" : "", p.host,
-			 p.host_last, p.guest,
-			 p.guest + (p.host_last - p.host));
+		write_ports(a->ports[i], sizeof(a->ports[i]), &p);
 		ADD(a, p.udp ? "-u" : "-t", a->ports[i]);
 		tcp |= !p.udp;
 		udp |= p.udp;

@@ -131,14 +131,14 @@ ends()
 	make_host
 	guest_start vm hang --net user,publish=8093:80
 	wait_for vm.out hanging
-	[ -n "$(passts 8093-8093:80-80)" ] || fail "no passt"
+	[ -n "$(passts 8093:80)" ] || fail "no passt"
 	kill -KILL "$(guest_pid vm)"
 	guest_wait vm
-	no_passts 8093-8093:80-80
+	no_passts 8093:80
 
 	guest_start vm hang --net user,publish=8093:80
 	wait_for vm.out hanging
-	passt=$(passts 8093-8093:80-80)
+	passt=$(passts 8093:80)
 	# shellcheck disable=SC2086 # may be several
 	kill -KILL $passt
 	wait_for vm.err 'link is down'
@@ -162,7 +162,7 @@ refused()
 	expect_status 2
 	expect_error passt 8094
 	kill $!
-	no_passts 8094-8094:80-80
+	no_passts 8094:80
 	boot --kernel "$KERNEL" --net user,publish=8094
 	expect_status 2
 	expect_error publish 8094

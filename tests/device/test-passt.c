@@ -270,10 +270,11 @@ static void test_arguments(void **state)
 		"\n--dns-forward\n10.0.2.3\n",
 		"\n--mtu\n9000\n",
 		"\n--no-map-gw\n",
-		"\n-t\n8080-8080:80-80\n",
+		"\n-t\n127.0.0.1/8080:80\n",
 		"\n-u\nnone\n",
 	};
-	struct vdriver *v = up(*state, "user,mtu=9000,publish=8080:80");
+	struct vdriver *v =
+		up(*state, "user,mtu=9000,publish=127.0.0.1:8080:80");
 	uint8_t *buffer = post(v, HEADER + NET_FRAME_MAX);
 	struct virtio_net_config config;
 	size_t bytes;
@@ -292,7 +293,8 @@ static void test_arguments(void **state)
 
 static void test_loopback(void **state)
 {
-	struct vdriver *v = up(*state, "user,loopback,publish=53:53/udp");
+	struct vdriver *v =
+		up(*state, "user,loopback,publish=53-63:153-163/udp");
 	uint8_t *buffer = post(v, HEADER + NET_FRAME_MAX);
 	size_t bytes;
 
@@ -302,7 +304,7 @@ static void test_loopback(void **state)
 	buffer[HEADER + bytes] = '\0';
 	buffer += HEADER + ETH_HLEN;
 	assert_null(strstr((char *)buffer, "map-gw"));
-	assert_non_null(strstr((char *)buffer, "\n-u\n53-53:53-53\n"));
+	assert_non_null(strstr((char *)buffer, "\n-u\n53-63:153-163\n"));
 	assert_non_null(strstr((char *)buffer, "\n-t\nnone\n"));
 }
 
