@@ -70,9 +70,35 @@ struct fs_handle *fs_handle(struct fs *fs, uint64_t id,
 	if (id == 0 || id >= fs->nhandles)
 		return NULL;
 	handle = &fs->handle[id];
-	return inode && handle->inode == inode && handle->is_dir == is_dir
+	return inode && handle->inode == inode && handle->is_dir == is_dir &&
+			       !handle->implicit
 		       ? handle
 		       : NULL;
+}
+
+int fs_handle_implicit(struct fs *fs, struct fs_inode *inode, bool is_dir,
+		       struct fs_handle **ret_handle)
+{
+	uint32_t *place = &fs->implicit[(uint32_t)inode->id % FS_IMPLICIT];
+	struct fs_handle *handle = *place ? &fs->handle[*place] : NULL;
+	uint64_t id;
+	int r;
+
+	if (handle && handle->inode == inode && handle->is_dir == is_dir) {
+		*ret_handle = handle;
+		return 0;
+	}
+	*place = 0;
+	if (handle)
+		fs_release(fs, handle);
+	r = is_dir ? fs_open_dir(fs, inode, &id)
+		   : fs_open_file(fs, inode, O_RDONLY, &id);
+	if (r < 0)
+		return r;
+	*place = (uint32_t)id;
+	*ret_handle = &fs->handle[id];
+	(*ret_handle)->implicit = true;
+	return 0;
 }
 
 void fs_release(struct fs *fs, struct fs_handle *handle)
@@ -96,6 +122,7 @@ void fs_handle_free_all(struct fs *fs)
 		if (fs->handle[i].inode)
 			fs_release(fs, &fs->handle[i]);
 	}
+	memset(fs->implicit, 0, sizeof(fs->implicit));
 }
 
 /* ---- opening */

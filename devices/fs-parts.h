@@ -11,8 +11,9 @@
 #include <sys/queue.h>
 
 #define FS_NAME_MAX  255
-#define FS_DEVICES   256                /* file systems in one tree */
-#define FS_DIR_BYTES (32u << 10)        /* read ahead of one directory */
+#define FS_DEVICES   256         /* file systems in one tree */
+#define FS_DIR_BYTES (32u << 10) /* read ahead of one directory */
+#define FS_IMPLICIT  64          /* open files of a guest that opens none */
 #define FS_PATH_MAX  (32 + FS_NAME_MAX) /* of fs_path() */
 
 /* What makes a file the same one: numbers are reused, births are not. */
@@ -45,6 +46,7 @@ struct fs_handle {
 	struct fs_inode *inode; /* NULL: free */
 	int fd;
 	bool is_dir;
+	bool implicit; /* the guest has no number of it */
 	uint32_t next_free;
 };
 
@@ -81,6 +83,7 @@ struct fs {
 	struct fs_handle *handle; /* owned */
 	uint32_t nhandles, free_handle, open_handles;
 	struct fs_dirbuf dirbuf;
+	uint32_t implicit[FS_IMPLICIT]; /* numbers of handles, by inode; or 0 */
 };
 
 /* fs.c */

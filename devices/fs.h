@@ -160,6 +160,13 @@ int fs_mknod(struct fs *fs, const struct fs_place *at,
 struct fs_handle *fs_handle(struct fs *fs, uint64_t id,
 			    const struct fs_inode *inode, bool is_dir);
 
+/*
+ * The same without a number, for reading, by a guest that does not open files:
+ * some are kept open here, the others opened again. 0 or -errno.
+ */
+int fs_handle_implicit(struct fs *fs, struct fs_inode *inode, bool is_dir,
+		       struct fs_handle **ret_handle);
+
 /* FLAGS as for open(2); those that make no sense here are left out. */
 int fs_open_file(struct fs *fs, struct fs_inode *inode, int flags,
 		 uint64_t *ret_handle);

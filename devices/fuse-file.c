@@ -12,15 +12,26 @@
 #include <fcntl.h>
 #include <string.h>
 
-/* The request's open file, or NULL. */
-static struct fs_handle *file(const struct fuse_request *r, uint64_t fh)
+/* What the request has open: 0 or -errno. */
+static int opened(const struct fuse_request *r, uint64_t fh, bool is_dir,
+		  struct fs_handle **ret_handle)
 {
-	return fs_handle(r->fs, fh, r->inode, false);
+	if (r->f->stateless)
+		return fs_handle_implicit(r->fs, r->inode, is_dir, ret_handle);
+	*ret_handle = fs_handle(r->fs, fh, r->inode, is_dir);
+	return *ret_handle ? 0 : -EBADF;
 }
 
-static struct fs_handle *directory(const struct fuse_request *r, uint64_t fh)
+static int file(const struct fuse_request *r, uint64_t fh,
+		struct fs_handle **ret_handle)
 {
-	return fs_handle(r->fs, fh, r->inode, true);
+	return opened(r, fh, false, ret_handle);
+}
+
+static int directory(const struct fuse_request *r, uint64_t fh,
+		     struct fs_handle **ret_handle)
+{
+	return opened(r, fh, true, ret_handle);
 }
 
 /* ---- opening ---- */
@@ -60,6 +71,8 @@ int64_t fuse_open(struct fuse_request *r)
 	struct fuse_open_out *out = fuse_answer(r, sizeof(*out));
 	int e = 0;
 
+	if (r->f->stateless)
+		return -ENOSYS;
 	if (((arg->flags & O_ACCMODE) != O_RDONLY || arg->flags & O_TRUNC) &&
 	    fs_readonly(r->fs))
 		return -EROFS;
@@ -77,7 +90,8 @@ int64_t fuse_open(struct fuse_request *r)
 int64_t fuse_opendir(struct fuse_request *r)
 {
 	struct fuse_open_out *out = fuse_answer(r, sizeof(*out));
-	const int e = fs_open_dir(r->fs, r->inode, &out->fh);
+	const int e = r->f->stateless ? -ENOSYS
+				      : fs_open_dir(r->fs, r->inode, &out->fh);
 
 	if (e < 0)
 		return e;
@@ -132,8 +146,11 @@ int64_t fuse_tmpfile(struct fuse_request *r)
 	return answer_created(r, e, &entry, fh);
 }
 
-static int64_t release(struct fuse_request *r, struct fs_handle *handle)
+static int64_t release(struct fuse_request *r, bool is_dir)
 {
+	const struct fuse_release_in *arg = r->arg;
+	struct fs_handle *handle = fs_handle(r->fs, arg->fh, r->inode, is_dir);
+
 	if (!handle)
 		return -EBADF;
 	fs_release(r->fs, handle);
@@ -142,16 +159,12 @@ static int64_t release(struct fuse_request *r, struct fs_handle *handle)
 
 int64_t fuse_release(struct fuse_request *r)
 {
-	const struct fuse_release_in *arg = r->arg;
-
-	return release(r, file(r, arg->fh));
+	return release(r, false);
 }
 
 int64_t fuse_releasedir(struct fuse_request *r)
 {
-	const struct fuse_release_in *arg = r->arg;
-
-	return release(r, directory(r, arg->fh));
+	return release(r, true);
 }
 
 /* ---- data ---- */
@@ -160,12 +173,13 @@ int64_t fuse_read(struct fuse_request *r)
 {
 	const struct fuse_read_in *arg = r->arg;
 	const struct vq_chain *chain = r->chain;
-	struct fs_handle *handle = file(r, arg->fh);
 	const size_t room = chain->in_bytes - sizeof(struct fuse_out_header);
+	struct fs_handle *handle;
+	const int e = file(r, arg->fh, &handle);
 	unsigned niov;
 
-	if (!handle)
-		return -EBADF;
+	if (e < 0)
+		return e;
 	niov = iov_slice(chain->iov + chain->nout, chain->nin,
 			 sizeof(struct fuse_out_header),
 			 min_u64(arg->size, room), r->f->iov);
@@ -176,17 +190,15 @@ int64_t fuse_write(struct fuse_request *r)
 {
 	const struct fuse_write_in *arg = r->arg;
 	const struct vq_chain *chain = r->chain;
-	struct fs_handle *handle = file(r, arg->fh);
 	const size_t before = sizeof(r->in) + sizeof(*arg);
 	const bool delayed = arg->write_flags & FUSE_WRITE_CACHE;
 	struct fuse_write_out out = {0};
+	struct fs_handle *handle;
+	int e = file(r, arg->fh, &handle);
 	unsigned niov;
 	ssize_t n;
-	int e = 0;
 
-	if (!handle)
-		return -EBADF;
-	if (arg->write_flags & FUSE_WRITE_KILL_SUIDGID)
+	if (e == 0 && arg->write_flags & FUSE_WRITE_KILL_SUIDGID)
 		e = fs_kill_suid(r->fs, r->inode, handle);
 	if (e < 0)
 		return e;
@@ -204,44 +216,47 @@ int64_t fuse_write(struct fuse_request *r)
 	return sizeof(out);
 }
 
-static int64_t sync_handle(struct fs_handle *handle, uint32_t flags)
+static int64_t sync_opened(struct fuse_request *r, bool is_dir)
 {
-	return handle ? fs_fsync(handle, flags & FUSE_FSYNC_FDATASYNC) : -EBADF;
+	const struct fuse_fsync_in *arg = r->arg;
+	struct fs_handle *handle;
+	const int e = opened(r, arg->fh, is_dir, &handle);
+
+	return e < 0 ? e
+		     : fs_fsync(handle,
+				arg->fsync_flags & FUSE_FSYNC_FDATASYNC);
 }
 
 int64_t fuse_fsync(struct fuse_request *r)
 {
-	const struct fuse_fsync_in *arg = r->arg;
-
-	return sync_handle(file(r, arg->fh), arg->fsync_flags);
+	return sync_opened(r, false);
 }
 
 int64_t fuse_fsyncdir(struct fuse_request *r)
 {
-	const struct fuse_fsync_in *arg = r->arg;
-
-	return sync_handle(directory(r, arg->fh), arg->fsync_flags);
+	return sync_opened(r, true);
 }
 
 int64_t fuse_fallocate(struct fuse_request *r)
 {
 	const struct fuse_fallocate_in *arg = r->arg;
-	struct fs_handle *handle = file(r, arg->fh);
+	struct fs_handle *handle;
+	const int e = file(r, arg->fh, &handle);
 
-	return handle ? fs_fallocate(handle, (int)arg->mode, arg->offset,
-				     arg->length)
-		      : -EBADF;
+	return e < 0 ? e
+		     : fs_fallocate(handle, (int)arg->mode, arg->offset,
+				    arg->length);
 }
 
 int64_t fuse_lseek(struct fuse_request *r)
 {
 	const struct fuse_lseek_in *arg = r->arg;
-	struct fs_handle *handle = file(r, arg->fh);
 	struct fuse_lseek_out *out;
-	int64_t at;
+	struct fs_handle *handle;
+	int64_t at = file(r, arg->fh, &handle);
 
-	if (!handle)
-		return -EBADF;
+	if (at < 0)
+		return at;
 	at = fs_lseek(handle, arg->offset, (int)arg->whence);
 	if (at < 0)
 		return at;
@@ -254,7 +269,8 @@ int64_t fuse_copy_file_range(struct fuse_request *r)
 {
 	const struct fuse_copy_file_range_in *arg = r->arg;
 	const struct fs_inode *to_inode = fs_inode(r->fs, arg->nodeid_out);
-	const struct fs_range from = {file(r, arg->fh_in), arg->off_in};
+	const struct fs_range from = {
+		fs_handle(r->fs, arg->fh_in, r->inode, false), arg->off_in};
 	const struct fs_range to = {
 		fs_handle(r->fs, arg->fh_out, to_inode, false), arg->off_out};
 	struct fuse_write_out *out;
@@ -312,17 +328,17 @@ static void put_direntplus(struct fuse_request *r, void *at,
 static int64_t read_entries(struct fuse_request *r, bool plus)
 {
 	const struct fuse_read_in *arg = r->arg;
-	struct fs_handle *handle = directory(r, arg->fh);
 	const size_t head =
 		plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET;
 	const size_t room = min_u64(arg->size, r->out_room);
 	uint64_t offset = arg->offset;
+	struct fs_handle *handle;
 	struct fs_dirent entry;
 	size_t bytes = 0;
-	int n;
+	int n = directory(r, arg->fh, &handle);
 
-	if (!handle)
-		return -EBADF;
+	if (n < 0)
+		return n;
 	while ((n = fs_readdir(r->fs, handle, offset, &entry)) > 0) {
 		const size_t size = FUSE_REC_ALIGN(head + entry.name_bytes);
 		char *at = (char *)r->out + bytes;

@@ -21,6 +21,7 @@ struct fuse {
 	enum fuse_cache cache;
 	bool initialized;
 	bool writeback;
+	bool stateless;   /* the guest opens nothing, it just reads */
 	uint64_t valid_s; /* what the guest reads is valid so long */
 	void *in, *out;   /* owned, one allocation */
 	struct iovec iov[FUSE_IOV];

@@ -144,6 +144,7 @@ static int64_t init(struct fuse_request *r)
 {
 	const struct fuse_init_in *arg = r->arg;
 	struct fuse_init_out *out = fuse_answer(r, sizeof(*out));
+	const uint32_t no_open = FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
 	uint64_t flags = arg->flags;
 
 	out->major = FUSE_KERNEL_VERSION;
@@ -155,6 +156,10 @@ static int64_t init(struct fuse_request *r)
 		return -EPROTO;
 	if (flags & FUSE_INIT_EXT && r->rest_bytes >= sizeof(arg->flags2))
 		flags |= (uint64_t)arg->flags2 << 32;
+	/* What never changes can be read without being opened. */
+	r->f->stateless = (arg->flags & no_open) == no_open &&
+			  r->f->cache == FUSE_CACHE_ALWAYS &&
+			  fs_readonly(r->fs);
 	flags &= wanted_flags(r->f);
 	fuse_reset(r->f);
 	r->f->initialized = true;

@@ -96,6 +96,22 @@ test_readonly()
 	expect_ok
 }
 
+# What never changes is read without being opened.
+test_image()
+{
+	fill_root
+	echo -n inside >root/etc/file
+	mkdir root/many
+	(cd root/many && seq 200 | xargs touch)
+	boot --kernel "$KERNEL" --share root,tag=r,readonly,cache=always \
+		--append 'root=r rootfstype=virtiofs ro
+			test=facts,text:/etc/file:inside,errno:2:/etc/none,'\
+'fswalk:/many,text:/etc/file:inside'
+	expect_ok
+	expect_out '201 entries'
+	expect_out '200 entries'
+}
+
 # A link is the guest's to follow: it ends in the guest's own tree.
 test_contained()
 {

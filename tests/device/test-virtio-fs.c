@@ -585,6 +585,46 @@ static void test_readonly(void **state)
 	(void)open_node(r, file, O_RDONLY | O_CREAT | O_APPEND);
 }
 
+/* What never changes is read without being opened. */
+static void test_stateless(void **state)
+{
+	struct rig *r = *state;
+	const struct fuse_open_in open = {.flags = O_RDONLY};
+	const struct fuse_release_in release = {.fh = 1};
+	struct fuse_read_in in = {.size = 100};
+	uint64_t file, other;
+
+	host_file(r, "other", "more text");
+	new_device(r, ",readonly,cache=always");
+	file = look(r, FUSE_ROOT_ID, "file");
+	other = look(r, FUSE_ROOT_ID, "other");
+	assert_int_equal(ASK(FUSE_OPEN, file, open), -ENOSYS);
+	assert_int_equal(ASK(FUSE_OPENDIR, FUSE_ROOT_ID, open), -ENOSYS);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(ASK(FUSE_READ, file, in), 9);
+		assert_memory_equal(r->answer, "some text", 9);
+		/* The handle there is inside is not the guest's. */
+		assert_int_equal(ASK(FUSE_RELEASE, file, release), -EBADF);
+		assert_int_equal(ASK(FUSE_READ, other, in), 9);
+		assert_memory_equal(r->answer, "more text", 9);
+		assert_true(ASK(FUSE_READDIRPLUS, FUSE_ROOT_ID, in) >= 0);
+	}
+	assert_int_equal(ASK(FUSE_READ, FUSE_ROOT_ID, in), -EISDIR);
+	assert_int_equal(ASK(FUSE_READDIR, file, in), -ENOTDIR);
+	/* More files than are kept open. */
+	for (unsigned i = 0; i < 200; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "f%u", i);
+		host_file(r, name, name);
+		file = look(r, FUSE_ROOT_ID, name);
+		assert_int_equal(ASK(FUSE_READ, file, in), strlen(name));
+		assert_memory_equal(r->answer, name, strlen(name));
+	}
+	/* An O_PATH one each, and those 64. */
+	assert_true(open_descriptors() < 300);
+}
+
 /* Everything the guest had open is closed when it resets the device. */
 static void test_reset(void **state)
 {
@@ -646,7 +686,8 @@ int main(void)
 		TEST(test_create),    TEST(test_readdir),
 		TEST(test_forget),    TEST(test_unknown),
 		TEST(test_xattr),     TEST(test_readonly),
-		TEST(test_reset),     TEST(test_malformed),
+		TEST(test_stateless), TEST(test_reset),
+		TEST(test_malformed),
 	};
 
 	log_setup(LOG_ERROR, false);

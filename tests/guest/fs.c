@@ -771,6 +771,21 @@ static int do_mount(char **arg)
 	return 0;
 }
 
+/* mount9p:TAG:DIR:CACHE, to compare with */
+static int do_mount9p(char **arg)
+{
+	char options[64];
+
+	guest_mounts();
+	snprintf(options, sizeof(options),
+		 "trans=virtio,version=9p2000.L,msize=524288,cache=%s", arg[2]);
+	if (mkdir(arg[1], 0755) && errno != EEXIST)
+		return guest_fail("mount9p: %s", arg[1]);
+	if (mount(arg[0], arg[1], "9p", 0, options))
+		return guest_fail("mount9p: %s", arg[0]);
+	return 0;
+}
+
 static int do_umount(char **arg)
 {
 	return umount(arg[0]) ? guest_fail("umount: %s", arg[0]) : 0;
@@ -820,6 +835,7 @@ static int do_readonly(char **arg)
 
 const struct action fs_actions[] = {
 	{"mount", 2, do_mount, "TAG:DIR[:ro]"},
+	{"mount9p", 3, do_mount9p, "TAG:DIR:CACHE"},
 	{"umount", 1, do_umount, "DIR"},
 	{"posix", 1, do_posix, "DIR[:TEST]"},
 	{"text", 2, do_text, "FILE:TEXT"},

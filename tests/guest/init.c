@@ -186,8 +186,9 @@ static const struct action end_actions[] = {
 
 static const struct action *const all_actions[] = {
 	end_actions,   machine_actions, process_actions,
-	block_actions, fs_actions,      net_actions,
-	vsock_actions, bench_actions,   NULL,
+	block_actions, fs_actions,      fsbench_actions,
+	net_actions,   vsock_actions,   bench_actions,
+	NULL,
 };
 
 static const struct action *action_find(const char *name)
