@@ -87,7 +87,7 @@ static void add(struct arguments *a, const char *const *words)
 static void write_ports(char *text, size_t bytes, const struct net_publish *p)
 {
 	const char *slash = p->address[0] ? "/" : "";
-	const int more = p->host_last - p->host;
+	const unsigned more = (unsigned)(p->host_last - p->host);
 
 	if (more)
 		snprintf(text, bytes, "%s%s%u-%u:%u-%u", p->address, slash,
