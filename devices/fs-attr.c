@@ -29,8 +29,11 @@ int fs_getattr(struct fs *fs, struct fs_inode *inode, struct fs_handle *handle,
 	char path[FS_PATH_MAX];
 	int fd, r;
 
-	if (!handle && inode->fd < 0)
-		return fs_inode_stat(fs, inode, ret_stx);
+	if (!handle && inode->fd < 0) {
+		r = fs_inode_stat(fs, inode, ret_stx);
+		if (r != -ESTALE || inode->handles == 0)
+			return r;
+	}
 	fd = handle ? handle->fd : fs_inode_fd(fs, inode);
 	if (fd < 0)
 		return fd;

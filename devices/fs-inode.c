@@ -259,7 +259,8 @@ static int open_inode(struct fs *fs, struct fs_inode *inode)
 	return r;
 }
 
-int fs_inode_fd(struct fs *fs, struct fs_inode *inode)
+/* By its name, from the nearest parent on that has a descriptor. */
+static int open_by_name(struct fs *fs, struct fs_inode *inode)
 {
 	struct fs_inode *i = inode;
 
@@ -284,6 +285,36 @@ int fs_inode_fd(struct fs *fs, struct fs_inode *inode)
 		if (r < 0)
 			return r;
 	}
+}
+
+/*
+ * The host moved or removed what the guest has open: from now on it has a
+ * descriptor and no name, as if the guest had removed it.
+ */
+static int open_by_handle(struct fs *fs, struct fs_inode *inode)
+{
+	char path[FS_PATH_MAX];
+	uint32_t i = 1;
+	int fd;
+
+	while (i < fs->nhandles && fs->handle[i].inode != inode)
+		i++;
+	if (i >= fs->nhandles || fs->npinned >= fs->max_paths / 2)
+		return -ESTALE;
+	fd = open(fs_path(path, fs->handle[i].fd, NULL), O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	fs_inode_unname(fs, inode);
+	set_fd(fs, inode, fd);
+	return fd;
+}
+
+int fs_inode_fd(struct fs *fs, struct fs_inode *inode)
+{
+	const int r = open_by_name(fs, inode);
+
+	return r == -ESTALE && inode->handles > 0 ? open_by_handle(fs, inode)
+						  : r;
 }
 
 int fs_inode_stat(struct fs *fs, struct fs_inode *inode, struct statx *ret_stx)

@@ -112,6 +112,21 @@ test_image()
 	expect_out '200 entries'
 }
 
+# A container's root: changes are on top of it, in the guest's memory.
+test_overlay()
+{
+	mkdir -p share/etc share/old
+	echo -n below >share/etc/file
+	echo -n gone >share/old/file
+	guest 'mount:t:/lower,overlay:/lower:/mnt,text:/mnt/etc/file:below,'\
+'change:/mnt/etc/file:above,text:/mnt/etc/file:above,tree:/mnt/tree:2:10,'\
+'text:/lower/etc/file:below,put:/mnt/old/new:text' \
+		--share share,tag=t,readonly,cache=always
+	expect_ok
+	[ "$(cat share/etc/file)" = below ] || fail "the share was changed"
+	[ "$(find share | wc -l)" -eq 5 ] || fail "the share was added to"
+}
+
 # A link is the guest's to follow: it ends in the guest's own tree.
 test_contained()
 {

@@ -276,6 +276,34 @@ static void test_deep(void **state)
 	assert_int_equal(contents(r, file, buf), 0);
 }
 
+/* What the guest has open it keeps, wherever the host puts it. */
+static void test_moved_while_open(void **state)
+{
+	const struct fs_change change = {.mode = true, .mode_value = 0600};
+	struct rig *r = *state;
+	struct fs_inode *inode;
+	struct statx stx;
+	char away[PATH_MAX];
+	struct fs_entry e;
+	uint64_t id;
+
+	assert_int_equal(fs_create(r->fs, &(struct fs_place){root(r), "f"},
+				   O_RDWR, 0644, ME, &e, &id),
+			 0);
+	inode = e.inode;
+	snprintf(away, sizeof(away), "%s/f", r->outside);
+	assert_int_equal(rename(path(r, "f"), away), 0);
+	assert_int_equal(fs_getattr(r->fs, inode, NULL, &stx), 0);
+	assert_int_equal(fs_setattr(r->fs, inode, NULL, &change), 0);
+	assert_int_equal(unlink(away), 0);
+	assert_int_equal(fs_getattr(r->fs, inode, NULL, &stx), 0);
+	assert_int_equal(stx.stx_nlink, 0);
+	assert_int_equal(stx.stx_mode, S_IFREG | 0600);
+	fs_release(r->fs, fs_handle(r->fs, id, inode, false));
+	fs_forget(r->fs, inode, 1);
+	assert_int_equal(looking(r, root(r), "f"), -ENOENT);
+}
+
 /* Moved by the host into its own former child: no circle, no end of it. */
 static void test_circle(void **state)
 {
@@ -567,6 +595,7 @@ int main(void)
 		TEST(test_swapped_for_link),
 		TEST(test_few_descriptors),
 		TEST(test_deep),
+		TEST(test_moved_while_open),
 		TEST(test_circle),
 		TEST(test_replaced),
 		TEST(test_limits),

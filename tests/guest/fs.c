@@ -771,6 +771,35 @@ static int do_mount(char **arg)
 	return 0;
 }
 
+/* overlay:LOWER:DIR: what is changed below DIR stays in memory */
+static int do_overlay(char **arg)
+{
+	char options[PATH_MAX];
+
+	if (mkdir("/ram", 0755) || mount("ram", "/ram", "tmpfs", 0, NULL) ||
+	    mkdir("/ram/upper", 0755) || mkdir("/ram/work", 0755) ||
+	    (mkdir(arg[1], 0755) && errno != EEXIST))
+		return guest_fail("overlay: directories");
+	snprintf(options, sizeof(options),
+		 "lowerdir=%s,upperdir=/ram/upper,workdir=/ram/work", arg[0]);
+	if (mount("overlay", arg[1], "overlay", 0, options))
+		return guest_fail("overlay: %s", options);
+	return 0;
+}
+
+/* change:FILE:TEXT: puts TEXT in the place of what is there */
+static int do_change(char **arg)
+{
+	const int fd = open(arg[0], O_RDWR | O_CLOEXEC);
+	const size_t bytes = strlen(arg[1]);
+
+	if (fd < 0 || ftruncate(fd, 0) ||
+	    write(fd, arg[1], bytes) != (ssize_t)bytes)
+		return guest_fail("change: %s", arg[0]);
+	close(fd);
+	return chmod(arg[0], 0640) ? guest_fail("change: mode") : 0;
+}
+
 /* mount9p:TAG:DIR:CACHE, to compare with */
 static int do_mount9p(char **arg)
 {
@@ -835,6 +864,8 @@ static int do_readonly(char **arg)
 
 const struct action fs_actions[] = {
 	{"mount", 2, do_mount, "TAG:DIR[:ro]"},
+	{"overlay", 2, do_overlay, "LOWER:DIR"},
+	{"change", 2, do_change, "FILE:TEXT"},
 	{"mount9p", 3, do_mount9p, "TAG:DIR:CACHE"},
 	{"umount", 1, do_umount, "DIR"},
 	{"posix", 1, do_posix, "DIR[:TEST]"},
