@@ -16,6 +16,7 @@
 #include "tools/rootfs.h"
 #include "tools/sha256.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -139,9 +140,13 @@ struct unpacked {
 	uint64_t bytes, files;
 };
 
+/* The signals that end unpack(), though the store has them blocked. */
+sigset_t unpack_signals(void);
+
 /*
  * Unpacks the layers into the empty directory TREE, in a process of its own
- * that can write nowhere else. 0 or -errno, logged.
+ * that can write nowhere else. 0 or -errno, logged; -EINTR: a signal is
+ * pending.
  */
 int unpack(const struct source *src, const struct meta *meta, int tree,
 	   bool owner_xattr, const struct budget *budget, struct unpacked *ret);
@@ -212,13 +217,16 @@ struct stored {
 	char id[SHA256_HEX];
 	int dir;
 	int hold;
+	sigset_t mask; /* of a new one: to be restored at its end */
 };
 void stored_close(struct stored *image);
 
 /*
  * Finds and holds an image by its digest, or enters a new one: *RET_NEW says
  * that RET->dir is to be filled, and nobody else sees it before store_commit(),
- * which takes over what is in META. store_abort() undoes. 0 or -errno, logged.
+ * which takes over what is in META. store_abort() undoes. Until either is done
+ * unpack_signals() are blocked, so that they leave nothing half done. 0 or
+ * -errno, logged; after a failed commit, too, abort.
  */
 int store_enter(struct store *store, const char *digest, struct stored *ret,
 		bool *ret_new);

@@ -347,17 +347,24 @@ static int enter_locked(struct store *store, const char *id, struct stored *ret,
 int store_enter(struct store *store, const char *digest, struct stored *ret,
 		bool *ret_new)
 {
+	const sigset_t signals = unpack_signals();
+
 	for (;;) {
 		autofd int wait = -1;
+		sigset_t mask;
 		int r;
 
 		store_sweep(store);
 		r = store_lock(store);
 		if (r < 0)
 			return r;
+		sigprocmask(SIG_BLOCK, &signals, &mask);
 		r = enter_locked(store, digest + strlen("sha256:"), ret,
 				 ret_new, &wait);
 		store_unlock(store);
+		ret->mask = mask;
+		if (r < 0 || !*ret_new)
+			sigprocmask(SIG_SETMASK, &mask, NULL);
 		if (r != -EEXIST)
 			return r;
 		log_info("image %.19s is being unpacked by another process",
@@ -388,6 +395,8 @@ int store_commit(struct store *store, struct stored *image,
 	else
 		r = lock_fd(image->hold, LOCK_SH);
 	store_unlock(store);
+	if (r == 0)
+		sigprocmask(SIG_SETMASK, &image->mask, NULL);
 	return r;
 }
 
@@ -404,4 +413,5 @@ void store_abort(struct store *store, struct stored *image)
 			(void)tree_remove(store->dir, trash);
 	}
 	stored_close(image);
+	sigprocmask(SIG_SETMASK, &image->mask, NULL);
 }

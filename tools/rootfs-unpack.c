@@ -14,10 +14,12 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -201,6 +203,18 @@ static int unpack_layers(const struct source *src, const struct meta *meta,
 
 /* ---- the process */
 
+sigset_t unpack_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGTERM);
+	return set;
+}
+
 struct result {
 	int code;
 	struct unpacked unpacked;
@@ -222,25 +236,47 @@ static struct result run(const struct source *src, const struct meta *meta,
 	return result;
 }
 
-static int await(const struct source *src, pid_t pid, int fd,
-		 struct result *ret)
+/* The result, or -EINTR when a signal came first, which stays pending. */
+static int read_result(int fd, struct result *ret)
 {
+	sigset_t signals = unpack_signals();
+	autofd int sigfd = signalfd(-1, &signals, SFD_CLOEXEC);
+	struct pollfd fds[2] = {
+		{.fd = fd, .events = POLLIN},
+		{.fd = sigfd, .events = POLLIN},
+	};
 	ssize_t n;
-	int status;
 
+	while (poll(fds, 2, -1) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (!fds[0].revents)
+		return -EINTR;
 	do
 		n = read(fd, ret, sizeof(*ret));
 	while (n < 0 && errno == EINTR);
+	return n == sizeof(*ret) ? 0 : -ECANCELED;
+}
+
+static int await(const struct source *src, pid_t pid, int fd,
+		 struct result *ret)
+{
+	int status;
+	int r = read_result(fd, ret);
+
+	if (r < 0)
+		(void)kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	if (n == sizeof(*ret))
-		return 0;
-	return log_ret(-ECANCELED,
-		       "image '%s': the process that unpacks it ended before "
-		       "it was done (%s %d)",
-		       src->path, WIFSIGNALED(status) ? "signal" : "status",
-		       WIFSIGNALED(status) ? WTERMSIG(status)
-					   : WEXITSTATUS(status));
+	if (r == -ECANCELED)
+		log_error("image '%s': the process that unpacks it ended "
+			  "before it was done (%s %d)",
+			  src->path, WIFSIGNALED(status) ? "signal" : "status",
+			  WIFSIGNALED(status) ? WTERMSIG(status)
+					      : WEXITSTATUS(status));
+	else if (r < 0)
+		log_error("image '%s': unpacking: %s", src->path, strerror(-r));
+	return r;
 }
 
 int unpack(const struct source *src, const struct meta *meta, int tree_fd,

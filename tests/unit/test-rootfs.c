@@ -418,9 +418,21 @@ static void swept(const struct ctx *ctx)
 	fail_msg("something is left in %s", path);
 }
 
-static void killed_unpackers_leave_nothing(void **state)
+static void check_no_parts(const char *path)
 {
-	struct ctx *ctx = *state;
+	const struct dirent *entry;
+	DIR *dir = opendir(path);
+
+	while (dir && (entry = readdir(dir)))
+		if (strstr(entry->d_name, ".part") ||
+		    strstr(entry->d_name, "trash"))
+			fail_msg("%s is left over", entry->d_name);
+	if (dir)
+		closedir(dir);
+}
+
+static void many_files(struct ctx *ctx)
+{
 	struct bytes tar = {0};
 
 	for (unsigned i = 0; i < 3000; i++) {
@@ -431,6 +443,44 @@ static void killed_unpackers_leave_nothing(void **state)
 	}
 	layout_layer(&ctx->layout, &tar, 1);
 	layout_finish(&ctx->layout, NULL, NULL);
+}
+
+/* SIGTERM and its like wait until all is undone. */
+static void signals_leave_nothing(void **state)
+{
+	struct ctx *ctx = *state;
+	char images[128];
+	bool early = false;
+
+	many_files(ctx);
+	snprintf(images, sizeof(images), "%s/images", ctx->store);
+	for (unsigned i = 0; i < 10; i++) {
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0)
+			_exit(open_image(ctx) == 0 ? 0 : 1);
+		usleep(i * 5000);
+		assert_int_equal(kill(pid, SIGTERM), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (WIFSIGNALED(status))
+			assert_int_equal(WTERMSIG(status), SIGTERM);
+		else
+			assert_int_equal(status, 0);
+		early |= WIFSIGNALED(status);
+		/* .lock, and the image if it was done by then */
+		assert_in_range(count_entries(images), 0, 2);
+		check_no_parts(images);
+	}
+	assert_true(early);
+	check_outside(ctx);
+}
+
+static void killed_unpackers_leave_nothing(void **state)
+{
+	struct ctx *ctx = *state;
+
+	many_files(ctx);
 	for (unsigned i = 0; i < 10; i++) {
 		pid_t pid = fork();
 		int status;
@@ -572,6 +622,7 @@ int main(void)
 		TEST(links_in_the_tree_are_followed),
 		TEST(later_entries_replace_earlier),
 		TEST(one_unpacks_and_all_use),
+		TEST(signals_leave_nothing),
 		TEST(killed_unpackers_leave_nothing),
 		TEST(work_of_others_is_not_swept),
 		TEST(a_store_of_others_is_refused),
