@@ -109,6 +109,8 @@ int fs_setattr(struct fs *fs, struct fs_inode *inode, struct fs_handle *handle,
 
 	if (fd < 0)
 		return fd;
+	if (fs_is_sealed(fs, inode))
+		return -EPERM;
 	fs_path(path, fd, NULL);
 	if (change->mode || change->uid || change->gid)
 		r = fs->xattr ? change_xattr(fs, inode, fd, path, change)
@@ -187,6 +189,8 @@ static int xattr_path(struct fs *fs, struct fs_inode *inode, const char *name,
 
 	if (fd < 0)
 		return fd;
+	if (fs_is_sealed(fs, inode))
+		return -EOPNOTSUPP;
 	if (name && has_prefix(name, HIDDEN_PREFIX))
 		return hidden;
 	if (name && has_prefix(name, SYSTEM_PREFIX))

@@ -173,6 +173,8 @@ int fs_open_dir(struct fs *fs, struct fs_inode *inode, uint64_t *ret_handle)
 
 	if (inode->type != S_IFDIR)
 		return -ENOTDIR;
+	if (fs_is_sealed(fs, inode))
+		return -EACCES;
 	fd = reopen(fs, inode, O_RDONLY | O_DIRECTORY);
 	return fd < 0 ? fd : fs_handle_new(fs, inode, fd, true, ret_handle);
 }

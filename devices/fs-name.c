@@ -26,7 +26,15 @@ static int place_fd(struct fs *fs, struct fs_inode *dir, const char *name)
 		return -EINVAL;
 	if (dir->type != S_IFDIR)
 		return -ENOTDIR;
+	if (fs_is_sealed(fs, dir) && strcmp(name, fs->only) != 0)
+		return -ENOENT;
 	return fs_inode_fd(fs, dir);
+}
+
+/* The same for what makes, moves or removes NAME. */
+static int change_fd(struct fs *fs, struct fs_inode *dir, const char *name)
+{
+	return fs_is_sealed(fs, dir) ? -EPERM : place_fd(fs, dir, name);
 }
 
 int fs_lookup(struct fs *fs, struct fs_inode *dir, const char *name,
@@ -72,7 +80,7 @@ int fs_mkdir(struct fs *fs, struct fs_inode *dir, const char *name,
 	     uint32_t mode, const struct fs_who *who,
 	     struct fs_entry *ret_entry)
 {
-	const int fd = place_fd(fs, dir, name);
+	const int fd = change_fd(fs, dir, name);
 	struct fs_owner owner = {0};
 	int r = 0;
 
@@ -117,7 +125,7 @@ int fs_mknod(struct fs *fs, const struct fs_place *at,
 	     const struct fs_node *node, const struct fs_who *who,
 	     struct fs_entry *ret_entry)
 {
-	const int fd = place_fd(fs, at->dir, at->name);
+	const int fd = change_fd(fs, at->dir, at->name);
 	uint32_t mode = node->mode;
 	struct fs_owner owner = {0};
 	int r = check_node(fs, node);
@@ -144,7 +152,7 @@ int fs_symlink(struct fs *fs, struct fs_inode *dir, const char *name,
 	       const char *target, const struct fs_who *who,
 	       struct fs_entry *ret_entry)
 {
-	const int fd = place_fd(fs, dir, name);
+	const int fd = change_fd(fs, dir, name);
 	int r;
 
 	if (fd < 0)
@@ -163,7 +171,7 @@ int fs_link(struct fs *fs, struct fs_inode *inode, struct fs_inode *dir,
 	char path[FS_PATH_MAX];
 	int from, to;
 
-	to = place_fd(fs, dir, name);
+	to = change_fd(fs, dir, name);
 	if (to < 0)
 		return to;
 	from = fs_inode_fd(fs, inode);
@@ -226,7 +234,7 @@ int fs_create(struct fs *fs, const struct fs_place *at, int flags,
 	      uint32_t mode, const struct fs_who *who,
 	      struct fs_entry *ret_entry, uint64_t *ret_handle)
 {
-	const int dir_fd = place_fd(fs, at->dir, at->name);
+	const int dir_fd = change_fd(fs, at->dir, at->name);
 	char path[FS_PATH_MAX];
 	struct fs_entry entry;
 	int fd, r;
@@ -267,7 +275,8 @@ int fs_tmpfile(struct fs *fs, struct fs_inode *dir, int flags, uint32_t mode,
 	       const struct fs_who *who, struct fs_entry *ret_entry,
 	       uint64_t *ret_handle)
 {
-	const int dir_fd = fs_inode_fd(fs, dir);
+	const int dir_fd =
+		fs_is_sealed(fs, dir) ? -EPERM : fs_inode_fd(fs, dir);
 	char path[FS_PATH_MAX];
 	struct fs_entry entry;
 	autofd int fd = -1;
@@ -326,7 +335,7 @@ int fs_unlink(struct fs *fs, struct fs_inode *dir, const char *name,
 	      bool is_dir)
 {
 	const struct fs_place at = {dir, name};
-	int fd = place_fd(fs, dir, name);
+	int fd = change_fd(fs, dir, name);
 	struct fs_inode *inode;
 
 	if (fd < 0)
@@ -365,11 +374,11 @@ int fs_rename(struct fs *fs, const struct fs_place *from,
 	if (flags &
 	    ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
 		return -EINVAL;
-	from_fd = place_fd(fs, from->dir, from->name);
+	from_fd = change_fd(fs, from->dir, from->name);
 	if (from_fd < 0)
 		return from_fd;
 	moved = known(fs, from_fd, from);
-	to_fd = place_fd(fs, to->dir, to->name);
+	to_fd = change_fd(fs, to->dir, to->name);
 	if (to_fd < 0)
 		return to_fd;
 	other = hold(fs, to_fd, to);

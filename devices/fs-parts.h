@@ -62,6 +62,7 @@ TAILQ_HEAD(fs_used, fs_inode);
 
 struct fs {
 	bool readonly, xattr;
+	char *only;      /* owned; the root's one name, or NULL */
 	bool as_others;  /* files are made for whom the guest says */
 	bool has_births; /* birth times do not change in this tree */
 	uid_t uid;       /* the monitor's */
@@ -85,6 +86,13 @@ struct fs {
 	struct fs_dirbuf dirbuf;
 	uint32_t implicit[FS_IMPLICIT]; /* numbers of handles, by inode; or 0 */
 };
+
+/* INODE is the directory of the one file shared: it only leads there. */
+static inline bool fs_is_sealed(const struct fs *fs,
+				const struct fs_inode *inode)
+{
+	return fs->only && inode == &fs->root;
+}
 
 /* fs.c */
 int fs_statx(int fd, const char *name, struct statx *ret_stx);

@@ -197,6 +197,13 @@ int fs_open(const char *what, const struct fs_options *options,
 		return log_ret(-ENOMEM, "%s: out of memory", what);
 	fs->root.fd = -1;
 	fs->readonly = options->readonly;
+	if (options->only) {
+		fs->only = strdup(options->only);
+		if (!fs->only) {
+			fs_close(fs);
+			return log_ret(-ENOMEM, "%s: out of memory", what);
+		}
+	}
 	fs->uid = geteuid();
 	fs->gid = getegid();
 	fs->xattr = options->ownership == FS_OWNER_XATTR ||
@@ -232,6 +239,7 @@ void fs_close(struct fs *fs)
 	free(fs->slot);
 	free(fs->hash);
 	free(fs->dirbuf.data);
+	free(fs->only);
 	free(fs);
 }
 

@@ -46,6 +46,11 @@ enum fs_ownership {
 
 struct fs_options {
 	const char *path;
+	/*
+	 * The one file of PATH there is for the guest, which then can change
+	 * nothing of PATH itself; NULL: all of it.
+	 */
+	const char *only;
 	bool readonly;
 	enum fs_ownership ownership;
 	unsigned max_paths, max_handles, max_inodes; /* 0: as many as is wise */

@@ -44,6 +44,9 @@ static const struct config_key fs_keys[] = {
 	 .kind = CONFIG_TEXT,
 	 .required = true,
 	 .help = "what the guest mounts, up to 36 bytes"},
+	{.name = "only",
+	 .kind = CONFIG_TEXT,
+	 .help = "share this one file of the directory"},
 	{.name = "readonly", .kind = CONFIG_FLAG, .help = "refuse all changes"},
 	{.name = "cache",
 	 .kind = CONFIG_CHOICE,
@@ -147,6 +150,7 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	struct share *share = d->state;
 	const struct fs_options options = {
 		.path = config_text(cfg, "dir"),
+		.only = config_text(cfg, "only"),
 		.readonly = config_flag(cfg, "readonly"),
 		.ownership = choice(cfg, "ownership", ownerships),
 	};

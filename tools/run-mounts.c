@@ -49,10 +49,15 @@ static int volume_options(const char *text, char *list, bool *ret_readonly)
 	return 0;
 }
 
-/* A real path of the host's; named volumes are Docker's own. */
-static int find_source(const char *text, const char *source, char **ret_path)
+/*
+ * A real path of the host's; named volumes are Docker's own. Of a file the
+ * directory, and its name in there.
+ */
+static int find_source(const char *text, const char *source, char **ret_path,
+		       char **ret_only)
 {
 	struct stat st;
+	char *slash;
 
 	if (!strchr(source, '/') && strcmp(source, ".") != 0 &&
 	    strcmp(source, "..") != 0)
@@ -65,19 +70,39 @@ static int find_source(const char *text, const char *source, char **ret_path)
 	if (!*ret_path || stat(*ret_path, &st) < 0)
 		return log_ret(-errno, "--volume '%s': '%s': %s", text, source,
 			       strerror(errno));
-	if (!S_ISDIR(st.st_mode))
-		return log_ret(-ENOTDIR,
-			       "--volume '%s': '%s' is not a directory: only "
-			       "whole directories can be shared",
+	if (S_ISDIR(st.st_mode))
+		return 0;
+	if (!S_ISREG(st.st_mode))
+		return log_ret(-EINVAL,
+			       "--volume '%s': '%s' is neither a directory nor "
+			       "a regular file",
 			       text, source);
-	return 0;
+	slash = strrchr(*ret_path, '/');
+	*ret_only = strdup(slash + 1);
+	slash[slash == *ret_path] = '\0';
+	return *ret_only ? 0 : log_ret(-ENOMEM, "out of memory");
+}
+
+/* The share's keys behind its tag. Allocated, or NULL (logged). */
+static char *share_keys(const struct agent_mount *mount, const char *only)
+{
+	autofree char *escaped = only ? run_escape(only) : NULL;
+	char *keys;
+
+	if ((only && !escaped) ||
+	    asprintf(&keys, "%s%s%s", mount->readonly ? ",readonly" : "",
+		     only ? ",only=" : "", only ? escaped : "") < 0) {
+		log_error("out of memory");
+		return NULL;
+	}
+	return keys;
 }
 
 static int add_volume(struct run_machine *machine, const char *text,
 		      unsigned index)
 {
 	autofree char *copy = strdup(text);
-	autofree char *source = NULL;
+	autofree char *source = NULL, *only = NULL, *keys = NULL;
 	struct agent_mount *mount = new_mount(machine);
 	char *target, *list, tag[16];
 	int r;
@@ -96,16 +121,17 @@ static int add_volume(struct run_machine *machine, const char *text,
 	if (r == 0 && list)
 		r = volume_options(text, list, &mount->readonly);
 	if (r == 0)
-		r = find_source(text, copy, &source);
+		r = find_source(text, copy, &source, &only);
 	if (r < 0)
 		return r;
 	snprintf(tag, sizeof(tag), "vol%u", index);
 	mount->tag = run_keep(machine, tag);
 	mount->target = run_keep(machine, target);
-	if (!mount->tag || !mount->target)
+	mount->subpath = only ? run_keep(machine, only) : NULL;
+	keys = share_keys(mount, only);
+	if (!mount->tag || !mount->target || (only && !mount->subpath) || !keys)
 		return -ENOMEM;
-	return run_add_share(machine, source, tag,
-			     mount->readonly ? ",readonly" : "");
+	return run_add_share(machine, source, tag, keys);
 }
 
 /*

@@ -58,7 +58,7 @@ static const struct option_entry entries[] = {
 	{"rootfs-write", 0, NULL, OPTION_FLAG, AT(rootfs_write), NULL,
 	 "changes go to the directory [they end with the run]"},
 	{"volume", 'v', "SRC:DST[:ro]", OPTION_LIST, AT(volumes), NULL,
-	 "show the host's directory SRC as DST"},
+	 "show the host's directory or file SRC as DST"},
 	{"tmpfs", 0, "DIR[:OPTIONS]", OPTION_LIST, AT(tmpfs), NULL,
 	 "an empty directory in memory: size=64m,mode=1777"},
 	{"shm-size", 0, "SIZE", OPTION_TEXT, AT(shm_size), NULL,

@@ -198,6 +198,24 @@ test_volume()
 	[ ! -e data/x ] || fail "read-only was written to"
 }
 
+test_volume_file()
+{
+	make_root
+	mkdir data
+	echo there >data/file
+	echo secret >data/other
+	run --rm -v ./data/file:/etc/deep/file -v ./data/file:/etc/group:ro \
+		root sh -c 'cat /etc/deep/file /etc/group &&
+			echo back >/etc/deep/file && cat /etc/group
+			! echo x >/etc/group; ! rm /etc/deep/file
+			mount; ls -la /etc/deep'
+	expect_status 0
+	[ "$(head -n 3 out | tr '\n' ' ')" = 'there there back ' ] ||
+		fail "what the files hold"
+	[ "$(cat data/file)" = back ] || fail "the host does not see it"
+	expect_no_out other
+}
+
 test_machine()
 {
 	make_root

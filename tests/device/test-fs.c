@@ -586,6 +586,43 @@ static void test_bad_roots(void **state)
 	}
 }
 
+/* One file of a directory: it can be changed, the directory can not. */
+static void test_only(void **state)
+{
+	const struct fs_options options = {.only = "one"};
+	struct rig *r = *state;
+	struct fs_change mode = {.mode = true, .mode_value = 0777};
+	struct fs_place one, other;
+	struct fs_inode *inode;
+	struct fs_entry e;
+	char buf[64];
+	uint64_t id;
+
+	host_file(path(r, "one"), "1");
+	host_file(path(r, "two"), "2");
+	assert_int_equal(open_fs(r, &options), 0);
+	inode = look(r, root(r), "one");
+	assert_int_equal(contents(r, inode, buf), 1);
+	assert_int_equal(fs_setattr(r->fs, inode, NULL, &mode), 0);
+	assert_int_equal(looking(r, root(r), "two"), -ENOENT);
+	assert_int_equal(fs_open_dir(r->fs, root(r), &id), -EACCES);
+	assert_int_equal(fs_setattr(r->fs, root(r), NULL, &mode), -EPERM);
+	assert_true(fs_setxattr(r->fs, root(r), "user.x", "y", 1, 0) < 0);
+	one = (struct fs_place){root(r), "one"};
+	other = (struct fs_place){root(r), "new"};
+	assert_int_equal(fs_mkdir(r->fs, root(r), "new", 0755, ME, &e), -EPERM);
+	assert_int_equal(fs_symlink(r->fs, root(r), "new", "x", ME, &e),
+			 -EPERM);
+	assert_int_equal(fs_link(r->fs, inode, root(r), "new", &e), -EPERM);
+	assert_int_equal(fs_create(r->fs, &other, O_RDWR, 0644, ME, &e, &id),
+			 -EPERM);
+	assert_int_equal(fs_tmpfile(r->fs, root(r), O_RDWR, 0644, ME, &e, &id),
+			 -EPERM);
+	assert_int_equal(fs_unlink(r->fs, root(r), "one", false), -EPERM);
+	assert_int_equal(fs_rename(r->fs, &one, &other, 0), -EPERM);
+	assert_int_equal(access(path(r, "one"), F_OK), 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -606,6 +643,7 @@ int main(void)
 		TEST(test_readdir),
 		TEST(test_unchanged),
 		TEST(test_bad_roots),
+		TEST(test_only),
 	};
 
 	log_setup(LOG_ERROR, false);

@@ -257,6 +257,21 @@ static void test_mounts(void **state)
 	assert_true(ctx->machine.mounts[3].noexec);
 }
 
+/* Of a file only that is shared, and mounted. */
+static void test_mount_file(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx, "-v /etc/passwd:/p:ro r x"), 0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_string_equal(config_text(share, "dir"), "/etc");
+	assert_string_equal(config_text(share, "only"), "passwd");
+	assert_true(config_flag(share, "readonly"));
+	assert_string_equal(ctx->machine.mounts[0].subpath, "passwd");
+	assert_string_equal(ctx->machine.mounts[0].target, "/p");
+}
+
 static void test_mounts_refused(void **state)
 {
 	static const char *const lines[] = {
@@ -358,6 +373,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_options_refused, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_mounts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mount_file, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_mounts_refused, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_network, setup, teardown),
