@@ -390,6 +390,9 @@ int agent_relay(struct agent *agent, const struct agent_relay *spec,
 	if (!agent->started)
 		return log_ret(-EINVAL, "the session has no process");
 	r = relay_begin(&relay, agent, spec);
+	/* What came together with STARTED is here, and poll() knows it not. */
+	if (r == 0)
+		r = take_frames(&relay, false, ret_status);
 	while (r == 0)
 		r = relay_step(&relay, ret_status);
 	relay_end(&relay);

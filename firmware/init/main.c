@@ -22,13 +22,14 @@
 #define BACKLOG         32
 #define CONNECT_SECONDS 5
 
-/* The kernel opens none when the machine has no console. */
+/* Devices; the kernel opens none of them without a console. */
 static void open_stdio(void)
 {
 	int fd;
 
 	mkdir("/dev", 0755);
 	mknod("/dev/null", S_IFCHR | 0666, makedev(1, 3));
+	mknod("/dev/kmsg", S_IFCHR | 0600, makedev(1, 11));
 	do {
 		fd = open("/dev/null", O_RDWR);
 	} while (fd >= 0 && fd <= STDERR_FILENO);

@@ -15,6 +15,8 @@
 #include <sys/syscall.h>
 
 #define OPTIONS_MAX 4096
+/* To nowhere, one after the other; those to somewhere are the kernel's. */
+#define LINKS_MAX 4
 
 static const struct {
 	const char *name;
@@ -149,8 +151,36 @@ int root_open(int root, const char *path, int flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+static int make_path(int root, const char *path, bool directory,
+		     unsigned links);
+
+/* PATH, which exists, is a link to what does not: makes that. 0 or -errno. */
+static int make_link_target(int root, int parent, const char *path,
+			    bool directory, unsigned links)
+{
+	const char *name = strrchr(path, '/') + 1;
+	char link[PATH_MAX], target[PATH_MAX];
+	ssize_t n = readlinkat(parent, name, link, sizeof(link) - 1);
+	int r;
+
+	if (n < 0)
+		return errno == EINVAL ? -EEXIST : -errno;
+	if (links == 0)
+		return -ELOOP;
+	link[n] = 0;
+	r = snprintf(target, sizeof(target), "%.*s%s",
+		     link[0] == '/' ? 0 : (int)(name - path), path, link);
+	if (r >= PATH_MAX)
+		return -ENAMETOOLONG;
+	r = make_path(root, target, directory, links - 1);
+	if (r < 0)
+		return r;
+	close(r);
+	return 0;
+}
+
 /* Makes the last component of PATH, whose directory exists. 0 or -errno. */
-static int make_one(int root, char *path, bool directory)
+static int make_one(int root, char *path, bool directory, unsigned links)
 {
 	char *slash = strrchr(path, '/');
 	autofd int parent = -1;
@@ -165,10 +195,12 @@ static int make_one(int root, char *path, bool directory)
 		r = mkdirat(parent, slash + 1, 0755);
 	else
 		r = mknodat(parent, slash + 1, S_IFREG | 0644, 0);
+	if (r < 0 && errno == EEXIST)
+		return make_link_target(root, parent, path, directory, links);
 	return r < 0 ? -errno : 0;
 }
 
-int root_make(int root, const char *path, bool directory)
+static int make_path(int root, const char *path, bool directory, unsigned links)
 {
 	char prefix[PATH_MAX];
 	int all = root_open(root, path, O_PATH);
@@ -191,7 +223,7 @@ int root_make(int root, const char *path, bool directory)
 		prefix[n] = 0;
 		fd = root_open(root, prefix, O_PATH);
 		if (fd == -ENOENT) {
-			r = make_one(root, prefix, directory || !last);
+			r = make_one(root, prefix, directory || !last, links);
 			if (r < 0)
 				return r;
 			fd = root_open(root, prefix, O_PATH);
@@ -201,4 +233,9 @@ int root_make(int root, const char *path, bool directory)
 		close(fd);
 		prefix[n] = saved;
 	}
+}
+
+int root_make(int root, const char *path, bool directory)
+{
+	return make_path(root, path, directory, LINKS_MAX);
 }

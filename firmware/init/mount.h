@@ -32,8 +32,8 @@ int mount_set(int mount, uint64_t attributes);
 int root_open(int root, const char *path, int flags);
 
 /*
- * Opens PATH (O_PATH), after making what is missing of it: directories, and at
- * the end one or an empty file. -errno.
+ * Opens PATH (O_PATH), after making what is missing of it, also where its links
+ * lead to: directories, and at the end one or an empty file. -errno.
  */
 int root_make(int root, const char *path, bool directory);
 

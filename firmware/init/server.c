@@ -42,7 +42,11 @@ int server_init(struct server *server, const struct server_actions *actions,
 		.actions = actions,
 		.listen_fd = listen_fd,
 		.box = {.main_fd = -1, .mounts_fd = -1},
+		.kmsg_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC),
 	};
+	/* What was before does not concern us. */
+	if (server->kmsg_fd >= 0)
+		lseek(server->kmsg_fd, 0, SEEK_END);
 	server->box.config = &server->config;
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
@@ -64,6 +68,7 @@ void server_done(struct server *server)
 	util_close(&server->box.mounts_fd);
 	util_close(&server->listen_fd);
 	util_close(&server->signal_fd);
+	util_close(&server->kmsg_fd);
 	init_config_done(&server->config);
 }
 
@@ -103,10 +108,49 @@ static uint64_t proc_number(const char *path, const char *name)
 	return value;
 }
 
+/*
+ * Who was killed for lack of memory since the last look: only the kernel's log
+ * names them ("Out of memory: Killed process 12 (sh) ..."), a record a read.
+ */
+static void find_victims(struct server *server)
+{
+	static const char killed[] = "Killed process ";
+	char record[1024];
+	ssize_t n;
+
+	if (server->kmsg_fd < 0)
+		return;
+	do {
+		const char *text;
+
+		n = read(server->kmsg_fd, record, sizeof(record) - 1);
+		if (n <= 0)
+			continue;
+		record[n] = 0;
+		text = strstr(record, killed);
+		if (!text || !strstr(record, "ut of memory"))
+			continue;
+		server->victim[server->oom_kills++ % SERVER_VICTIMS] =
+			(pid_t)strtol(text + sizeof(killed) - 1, NULL, 10);
+		/* EPIPE: records were lost, the next ones are there. */
+	} while (n > 0 || (n < 0 && (errno == EPIPE || errno == EINTR)));
+}
+
+static bool is_victim(struct server *server, pid_t pid)
+{
+	find_victims(server);
+	for (unsigned i = 0; i < SERVER_VICTIMS; i++) {
+		if (server->victim[i] == pid)
+			return true;
+	}
+	return false;
+}
+
 void server_facts(struct server *server, struct agent_info *ret)
 {
 	uint32_t processes = 0;
 
+	find_victims(server);
 	for (const struct session *s = server->sessions; s; s = s->next)
 		processes += s->has_child && !s->exited;
 	*ret = (struct agent_info){
@@ -114,7 +158,7 @@ void server_facts(struct server *server, struct agent_info *ret)
 			proc_number("/proc/meminfo", "MemTotal:") * KIB),
 		.memory_available = htole64(
 			proc_number("/proc/meminfo", "MemAvailable:") * KIB),
-		.oom_kills = htole64(proc_number("/proc/vmstat", "oom_kill ")),
+		.oom_kills = htole64(server->oom_kills),
 		.uptime_ms = htole64(now_ms(CLOCK_BOOTTIME)),
 		.processes = htole32(processes),
 		.running = htole32(server->box.main_pid != 0),
@@ -125,14 +169,9 @@ void server_facts(struct server *server, struct agent_info *ret)
 
 static void ended(struct server *server, pid_t pid, int status)
 {
-	bool oom = false;
+	const bool oom = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+			 is_victim(server, pid);
 
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
-		const uint64_t kills = proc_number("/proc/vmstat", "oom_kill ");
-
-		oom = kills > server->oom_kills;
-		server->oom_kills = kills;
-	}
 	for (struct session *s = server->sessions; s; s = s->next) {
 		if (s->has_child && !s->exited && s->child.pid == pid)
 			session_exited(s, status, oom);

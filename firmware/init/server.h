@@ -15,6 +15,8 @@
 
 struct session;
 
+#define SERVER_VICTIMS 16
+
 struct server_actions {
 	/* 0, or -1 with the failure filled in. */
 	int (*configure)(const struct init_config *config,
@@ -41,7 +43,9 @@ struct server {
 	bool ending;       /* the machine goes once the main process is gone */
 	uint64_t kill_ms;  /* while ending: when patience ends; 0: no more */
 	uint64_t end_ms;   /* while ending: when the machine goes anyway */
-	uint64_t oom_kills;
+	int kmsg_fd;       /* owned: the kernel's log; -1 */
+	pid_t victim[SERVER_VICTIMS]; /* who was killed for memory, a ring */
+	uint64_t oom_kills;           /* how many so far */
 };
 
 /*

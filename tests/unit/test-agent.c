@@ -563,8 +563,9 @@ static void test_lying_host(void **state)
 
 #define LIE_MAX 128
 
-/* Sends BYTES behind a proper HELLO, as an agent. */
-static struct agent *liar(const void *bytes, size_t n)
+/* Sends BYTES behind a proper HELLO, as an agent, and that is all if it ENDS.
+ */
+static struct agent *liar(const void *bytes, size_t n, bool ends)
 {
 	struct {
 		struct agent_frame frame;
@@ -581,9 +582,9 @@ static struct agent *liar(const void *bytes, size_t n)
 	assert_int_equal(write(fd[1], &hello, sizeof(hello)), sizeof(hello));
 	assert_int_equal(write(fd[1], bytes, n), n);
 	assert_int_equal(agent_open(fd[0], 1000, &agent), 0);
-	shutdown(fd[1], SHUT_WR);
 	/* Kept open, so that the host can send. */
-	fcntl(fd[1], F_SETFD, FD_CLOEXEC);
+	if (ends)
+		shutdown(fd[1], SHUT_WR);
 	return agent;
 }
 
@@ -611,7 +612,7 @@ static int relay_lie(uint16_t type, const void *payload, size_t n)
 	at += sizeof(frame);
 	if (n > 0)
 		memcpy(lie + at, payload, n);
-	agent = liar(lie, at + n);
+	agent = liar(lie, at + n, true);
 	assert_int_equal(agent_start(agent, &process, &failure, NULL), 0);
 	relay.gone_fd = -1;
 	r = agent_relay(agent, &relay, &status);
@@ -635,6 +636,48 @@ static void test_lying_agent(void **state)
 	assert_int_equal(relay_lie(AGENT_STDOUT, NULL, 0), -EPROTO);
 	assert_int_equal(relay_lie(AGENT_HELLO, NULL, 0), -EPROTO);
 	assert_int_equal(relay_lie(AGENT_STDOUT, "x", 1), -ECONNRESET);
+}
+
+/* All of a process's life in one piece: nothing more will come to wake us. */
+static void test_all_at_once(void **state)
+{
+	static const struct agent_exit end = {.status = 0};
+	struct {
+		struct agent_frame frame;
+		char text[4];
+		struct agent_frame exit;
+		struct agent_exit end;
+	} wire = {
+		agent_frame_make(AGENT_STDOUT, 4),
+		"out",
+		agent_frame_make(AGENT_EXIT, sizeof(end)),
+		end,
+	};
+	struct {
+		struct agent_frame started;
+		struct agent_started pid;
+	} start = {
+		agent_frame_make(AGENT_STARTED, sizeof(start.pid)),
+		{.pid = htole32(1)},
+	};
+	uint8_t bytes[sizeof(start) + sizeof(wire)];
+	const char *const argv[] = {"x", NULL};
+	const struct agent_process process = {.argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_status status;
+	struct agent *agent;
+	struct capture c;
+
+	(void)state;
+	memcpy(bytes, &start, sizeof(start));
+	memcpy(bytes + sizeof(start), &wire, sizeof(wire));
+	agent = liar(bytes, sizeof(bytes), false);
+	alarm(20);
+	status = run_in(agent, &process, &relay, &c);
+	alarm(0);
+	agent_free(agent);
+	assert_int_equal(status.status, 0);
+	assert_int_equal(c.total[0], 4);
 }
 
 static int read_failure(const void *payload, size_t n,
@@ -734,6 +777,7 @@ int main(void)
 		WITH_AGENT(test_host_gone),
 		WITH_AGENT(test_lying_host),
 		cmocka_unit_test(test_lying_agent),
+		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_lying_failure),
 		cmocka_unit_test(test_wrong_version),
 		cmocka_unit_test(test_names),

@@ -1,0 +1,208 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# What bulkhead-init makes of a guest: the container's file systems, users and
+# limits, roots that were not made by friends, many sessions, no memory.
+
+. "$TOP/tests/boot/run-lib.sh"
+
+# expect_lines LINE...: the whole output.
+expect_lines()
+{
+	printf '%s\n' "$@" | cmp -s - out || fail "output is not: $*"
+}
+
+# All of it in one run: boots take their time on slow hosts.
+test_surroundings()
+{
+	make_root
+	run --rm --hostname box root sh -c '
+		echo pid $$ host $(hostname) umask $(umask)
+		echo root $(ls /)
+		echo dev $(ls /dev)
+		for d in / /dev /dev/shm /tmp; do
+			touch $d/x && echo write $d
+		done
+		for d in /sys /proc/sys/kernel /sys/fs/cgroup; do
+			touch $d/x 2>/dev/null && echo FAIL write $d
+		done
+		echo x 2>/dev/null >/proc/sys/kernel/hostname &&
+			echo FAIL sysctl
+		echo h 2>/dev/null >/proc/sysrq-trigger && echo FAIL sysrq
+		echo masked $(cat /proc/keys /proc/timer_list | wc -c)
+		echo firmware $(ls /sys/firmware)
+		echo null $(echo x >/dev/null; wc -c </dev/null)
+		echo zero $(head -c 3 /dev/zero | wc -c)
+		echo random $(head -c 3 /dev/urandom | wc -c)
+		echo stdin $(echo 1 | cat /dev/stdin)
+		echo fds $(ls /proc/self/fd | wc -w)
+		echo name $(grep -c "box$" /etc/hosts) $(cat /etc/hostname)
+		echo group $(cat /proc/self/cgroup)
+		echo mounts $(cut -d" " -f2 /proc/mounts | head -n 9)'
+	expect_ok
+	expect_lines 'pid 1 host box umask 0022' \
+		'root bin dev etc proc root sys tmp' \
+		'dev fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero' \
+		'write /' 'write /dev' 'write /dev/shm' 'write /tmp' \
+		'masked 0' 'firmware' 'null 0' 'zero 3' 'random 3' 'stdin 1' \
+		'fds 4' 'name 1 box' 'group 0::/' \
+		'mounts / /proc /dev /dev/pts /dev/mqueue /sys /sys/fs/cgroup /dev/shm /proc/interrupts'
+	expect_nothing_left
+}
+
+test_privileged()
+{
+	make_root
+	run --rm --privileged root sh -c '
+		echo x >/proc/sys/kernel/hostname && mkdir /sys/fs/cgroup/x &&
+		[ $(cat /proc/timer_list | wc -c) -gt 0 ] &&
+		mkdir /m && mount -t tmpfs m /m && echo fine'
+	expect_ok
+	expect_lines fine
+}
+
+test_users()
+{
+	make_root
+	rm root/etc/group
+	mkfifo root/etc/group
+	run --rm -u user -w /made/for/it --ulimit nofile=100:200 \
+		--security-opt no-new-privileges root sh -c '
+		echo $HOME $PWD $(ulimit -n) $(ulimit -Hn)
+		echo $(grep -E "Uid|Gid|Groups|NoNew" /proc/self/status)
+		touch /x 2>/dev/null || echo cannot write'
+	expect_ok
+	expect_lines '/home /made/for/it 100 200' \
+		'Uid: 1000 1000 1000 1000 Gid: 1000 1000 1000 1000 Groups: 1000 NoNewPrivs: 1' \
+		'cannot write'
+	run --rm -u nobody root id
+	expect_status 125
+	expect_error nobody passwd
+}
+
+# Links of the root are followed inside of it, and nothing is made outside.
+test_hostile_links()
+{
+	make_root
+	mkdir root/etc2 data outside
+	echo data >data/file
+	mv root/etc/* root/etc2
+	rmdir root/etc
+	ln -s /etc2 root/etc
+	ln -s "../../../../../../..$PWD/outside" root/mnt
+	ln -s "$PWD/outside" root/opt
+	ln -s /run/nothing/resolv.conf root/etc2/resolv.conf
+	ln -s loop root/loop
+	run --rm --dns 10.9.8.7 --hostname box -v "$PWD/data:/mnt" \
+		-v "$PWD/data:/opt/deep/mount" root \
+		sh -c 'cat /mnt/file /opt/deep/mount/file /etc/hostname
+			cat /etc/resolv.conf'
+	expect_ok
+	expect_lines data data box 'nameserver 10.9.8.7'
+	[ -z "$(ls -A outside)" ] || fail "something was made outside"
+	run --rm -v "$PWD/data:/loop/x" root true
+	expect_status 125
+	expect_error /loop/x
+	expect_nothing_left
+}
+
+test_mounts()
+{
+	make_root
+	mkdir -p outer inner
+	echo outer >outer/name
+	echo inner >inner/name
+	run --rm -v "$PWD/inner:/v/in:ro" -v "$PWD/outer:/v" \
+		--tmpfs /run/t:size=64k,mode=700 --shm-size 128K \
+		--sysctl net.ipv4.ip_forward=1 root sh -c '
+		cat /v/name /v/in/name
+		touch /v/in/x 2>/dev/null || echo read-only
+		touch /v/x
+		stat -c %a /run/t
+		df -k /run/t /dev/shm | sed 1d | awk "{ print \$2 }"
+		cat /proc/sys/net/ipv4/ip_forward'
+	expect_ok
+	expect_lines outer inner read-only 700 64 128 1
+	[ -e outer/x ] || fail "the volume was not written"
+	run --rm --sysctl no.such.thing=1 root true
+	expect_status 125
+	expect_error no.such.thing
+	run --rm --tmpfs /run:nonsense root true
+	expect_status 125
+	expect_error nonsense
+	expect_nothing_left
+}
+
+# More than one frame's worth of arguments, and the clock.
+test_large_request()
+{
+	make_root
+	run --rm root sh -c 'echo ${#0} ${#1}; date +%s' \
+		"$(head -c 100000 /dev/zero | tr '\0' x)" \
+		"$(head -c 120000 /dev/zero | tr '\0' y)"
+	expect_ok
+	[ "$(head -n 1 out)" = '100000 120000' ] || fail "arguments"
+	local now late
+
+	now=$(date +%s)
+	late=$((now - $(tail -n 1 out)))
+	[ "$late" -ge -1 ] && [ "$late" -le 20 ] || fail "the clock is $late s off"
+}
+
+test_init_reaps()
+{
+	make_root
+	run --rm --init root sh -c '
+		sh -c "sleep 0.2 & sleep 0.2 & true"; sleep 1
+		ps | grep -c "\[sleep\]"; echo $$; exit 5'
+	expect_status 5
+	expect_silence
+	expect_lines 0 2
+}
+
+# In a group of its own: a whole machine takes minutes to run out on slow hosts.
+test_no_memory()
+{
+	make_root
+	run --rm --privileged root sh -c '
+		cd /sys/fs/cgroup && echo +memory >cgroup.subtree_control &&
+		mkdir small && echo 16M >small/memory.max &&
+		echo 0 >small/cgroup.procs &&
+		exec awk "BEGIN { while (1) a[i++] = i }"'
+	expect_status 137
+	expect_error memory
+}
+
+# Sessions beside each other, each with its own process, terminal and end.
+test_many_sessions()
+{
+	local i
+
+	make_root
+	run_start many --rm root sh -c 'echo up; exec sleep 1000'
+	wait_for many.out up
+	for i in 1 2 3 4 5 6 7 8; do
+		(
+			head -c $((i * 50000)) /dev/zero |
+				"$BULKHEAD" exec -i many \
+					sh -c "wc -c; exit $i" >exec.$i
+			echo $? >>exec.$i
+		) &
+	done
+	wait $(jobs -p | grep -vxF "${running[many]}")
+	for i in 1 2 3 4 5 6 7 8; do
+		[ "$(tr '\n' ' ' <exec.$i)" = "$((i * 50000)) $i " ] ||
+			fail "session $i: $(cat exec.$i)"
+	done
+	bulkhead exec many sh -c 'yes | head -n 100000' </dev/null
+	[ "$(wc -l <out)" -eq 100000 ] || fail "output of exec"
+	bulkhead exec -u user -w /tmp many sh -c 'echo $(id -u) $PWD; ps | wc -l'
+	expect_out '1000 /tmp'
+	bulkhead exec many nothing
+	expect_status 127
+	bulkhead stop -t 0 many
+	expect_status 0
+	guest_wait many
+	expect_status 137
+	expect_nothing_left
+}
