@@ -108,7 +108,7 @@ static int relay(const struct request *req, struct agent *agent)
 				: status.status;
 }
 
-/* A session's end ends its process, so someone stays behind. */
+/* A terminal whose session ends is hung up, so someone stays behind. */
 static int relay_behind(const struct request *req, struct agent *agent)
 {
 	pid_t pid = fork();
@@ -147,7 +147,9 @@ static int start(const struct request *req, const struct instance_state *state,
 		return log_ret(failure.status, "%s", failure.text);
 	if (r < 0)
 		return RUN_EXIT_FAILED;
-	return req->detach ? relay_behind(req, agent) : relay(req, agent);
+	if (!req->detach)
+		return relay(req, agent);
+	return req->tty ? relay_behind(req, agent) : VM_EXIT_OK;
 }
 
 static int run(struct request *req, const struct instance *instance)

@@ -88,11 +88,11 @@ static int send_signal(const struct instance *instance, int signal)
 	return r;
 }
 
-/* With or without the guest's help. */
+/* With the guest's help, if it ANSWERS, or without. */
 static int kill_now(const struct instance *instance,
-		    const struct instance_state *state)
+		    const struct instance_state *state, bool answers)
 {
-	if (send_signal(instance, SIGKILL) == 0 &&
+	if (answers && send_signal(instance, SIGKILL) == 0 &&
 	    instance_wait(instance, END_TIMEOUT_MS) == 0)
 		return 0;
 	instance_kill_monitor(state);
@@ -109,12 +109,14 @@ static int stop_one(const struct request *req, const struct instance *instance,
 	int signal = req->signal ? req->signal : state->stop_signal;
 	int timeout_ms = (int)(req->time_s * 1000);
 
+	bool answers;
+
 	if (!instance_is_alive(instance))
 		return 0;
-	if (send_signal(instance, signal) == 0 &&
-	    instance_wait(instance, timeout_ms) == 0)
+	answers = send_signal(instance, signal) == 0;
+	if (answers && instance_wait(instance, timeout_ms) == 0)
 		return 0;
-	return kill_now(instance, state);
+	return kill_now(instance, state, answers);
 }
 
 static int kill_one(const struct request *req, const struct instance *instance,
@@ -124,7 +126,7 @@ static int kill_one(const struct request *req, const struct instance *instance,
 
 	if (!instance_is_alive(instance))
 		return log_ret(-ESRCH, "'%s' does not run", instance->name);
-	return signal == SIGKILL ? kill_now(instance, state)
+	return signal == SIGKILL ? kill_now(instance, state, true)
 				 : send_signal(instance, signal);
 }
 
@@ -134,7 +136,7 @@ static int rm_one(const struct request *req, const struct instance *instance,
 	int r;
 
 	if (req->force && instance_is_alive(instance)) {
-		r = kill_now(instance, state);
+		r = kill_now(instance, state, true);
 		if (r < 0)
 			return r;
 	}

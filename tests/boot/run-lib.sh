@@ -91,6 +91,17 @@ our_processes()
 	return 0
 }
 
+# Whatever way a test ends.
+end_all()
+{
+	local pid
+
+	for pid in $(our_processes); do
+		kill -KILL "$pid" 2>/dev/null
+	done
+}
+trap end_all EXIT
+
 # No process, no directory, nothing mounted below here.
 expect_nothing_left()
 {

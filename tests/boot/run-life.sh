@@ -132,6 +132,43 @@ test_signal()
 	expect_nothing_left
 }
 
+# Without waiting; as with Docker it goes on when nobody listens.
+test_exec_detached()
+{
+	make_root
+	start one --rm root sleep 1000
+	bulkhead exec -d one sh -c 'sleep 1; echo finished >/tmp/done; sleep 777'
+	expect_status 0
+	for _ in $(seq 50); do
+		bulkhead exec one cat /tmp/done
+		[ "$status" -ne 0 ] || break
+		sleep 0.2
+	done
+	expect_out finished
+	bulkhead exec one ps
+	expect_out 'sleep 777'
+	bulkhead exec -dt one sh -c 'test -t 1 && echo yes >/tmp/yes; sleep 778'
+	for _ in $(seq 50); do
+		bulkhead exec one cat /tmp/yes
+		[ "$status" -ne 0 ] || break
+		sleep 0.2
+	done
+	expect_out yes
+	bulkhead kill one
+	expect_nothing_left
+}
+
+# A monitor that does nothing any more is ended all the same.
+test_monitor_hangs()
+{
+	make_root
+	start one --rm root sleep 1000
+	kill -STOP "$(monitor_pid one)"
+	bulkhead stop -t 1 one
+	expect_status 0
+	expect_nothing_left
+}
+
 # Before there is a command a signal ends the start.
 test_signal_early()
 {

@@ -116,6 +116,54 @@ test_entrypoint()
 	[ "$(cat out)" = dashes ] || fail "output"
 }
 
+# An archive as `docker save` writes it, with an image's say in the command.
+make_archive()
+{
+	local layer config
+
+	tar -C root -cf layer.tar .
+	layer=$(sha256sum <layer.tar | cut -d' ' -f1)
+	mkdir -p image/"$layer"
+	mv layer.tar image/"$layer"/layer.tar
+	printf '{"architecture":"amd64","os":"linux","config":{"Env":%s,%s},%s}' \
+		'["FROM=image"]' '"Entrypoint":["/bin/echo","says"],
+		"Cmd":["nothing"],"WorkingDir":"/tmp"' \
+		'"rootfs":{"type":"layers","diff_ids":["sha256:'"$layer"'"]}' \
+		>image/config.json
+	config=$(sha256sum <image/config.json | cut -d' ' -f1).json
+	mv image/config.json image/"$config"
+	printf '[{"Config":"%s","RepoTags":["test:1"],"Layers":["%s"]}]' \
+		"$config" "$layer/layer.tar" >image/manifest.json
+	tar -C image -cf "$1" .
+}
+
+test_image()
+{
+	export BULKHEAD_STORE=$PWD/store
+
+	make_root
+	make_archive image.tar
+	run --rm image.tar
+	expect_ok
+	[ "$(cat out)" = 'says nothing' ] || fail "output"
+	run --rm --entrypoint sh image.tar -c 'pwd; echo $FROM; echo x >/x'
+	expect_ok
+	[ "$(tr '\n' ' ' <out)" = '/tmp image ' ] || fail "surroundings"
+	rm image.tar
+	run --rm test:1 this
+	expect_ok
+	[ "$(cat out)" = 'says this' ] || fail "what the image left there"
+	run --rm --rootfs-write test:1
+	expect_status 125
+	run -d --name one --rm --entrypoint sleep test:1 1000
+	bulkhead rmi test:1
+	[ "$status" -ne 0 ] || fail "it was removed while in use"
+	bulkhead rm -f one
+	bulkhead rmi test:1
+	expect_status 0
+	expect_nothing_left
+}
+
 test_stdin()
 {
 	make_root
