@@ -285,7 +285,7 @@ int agent_listen(const char *vsock_path, int *ret_fd)
 	char suffix[16];
 	int r;
 
-	snprintf(suffix, sizeof(suffix), "_%u", AGENT_PORT);
+	snprintf(suffix, sizeof(suffix), "_%d", AGENT_PORT);
 	r = unix_socket(vsock_path, suffix, &address, &fd);
 	if (r < 0)
 		return r;
@@ -337,7 +337,7 @@ static int ask_for_port(int fd, uint64_t until)
 {
 	char text[32];
 	size_t have = 0;
-	const int n = snprintf(text, sizeof(text), "CONNECT %u\n", AGENT_PORT);
+	const int n = snprintf(text, sizeof(text), "CONNECT %d\n", AGENT_PORT);
 
 	if (send(fd, text, (size_t)n, MSG_NOSIGNAL) != n)
 		return -ENOTCONN;

@@ -144,7 +144,7 @@ static int await_program(int fd, struct init_child *child,
 			 struct init_failure *f)
 {
 	const struct timeval limit = {.tv_sec = START_SECONDS};
-	struct process_report report;
+	struct process_report report = {0};
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	for (;;) {
