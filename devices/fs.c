@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* Descriptors that are not this share's: the rest of the monitor's. */
@@ -186,11 +187,44 @@ static int open_root(struct fs *fs, const char *what,
 	return fs_inode_init(fs, take_fd(&fd), &stx);
 }
 
+/* Where owners are kept, if anything may change; before `root` is used. */
+static int choose_ownership(struct fs *fs, const char *what,
+			    const struct fs_options *options)
+{
+	const bool others = can_be_others();
+	char path[FS_PATH_MAX];
+
+	fs->xattr = options->ownership == FS_OWNER_XATTR ||
+		    (options->ownership == FS_OWNER_AUTO && !others);
+	fs->as_others = others && !fs->xattr;
+	if (fs->readonly)
+		return 0;
+	if (fs->xattr &&
+	    getxattr(fs_path(path, fs->root.fd, NULL), FS_STAT_XATTR, NULL, 0) <
+		    0 &&
+	    errno == EOPNOTSUPP) {
+		if (options->ownership == FS_OWNER_XATTR)
+			return log_ret(-EOPNOTSUPP,
+				       "%s: '%s': ownership=xattr: this file "
+				       "system has no attributes for users",
+				       what, options->path);
+		fs->xattr = false;
+	}
+	if (!fs->xattr && !others)
+		log_warn("%s: '%s': without root's privileges%s files will "
+			 "belong to user %u, whoever makes them",
+			 what, options->path,
+			 options->ownership == FS_OWNER_AUTO
+				 ? " and extended attributes"
+				 : "",
+			 (unsigned)fs->uid);
+	return 0;
+}
+
 int fs_open(const char *what, const struct fs_options *options,
 	    struct fs **ret_fs)
 {
 	struct fs *fs = calloc(1, sizeof(*fs));
-	const bool others = can_be_others();
 	int r;
 
 	if (!fs)
@@ -206,19 +240,14 @@ int fs_open(const char *what, const struct fs_options *options,
 	}
 	fs->uid = geteuid();
 	fs->gid = getegid();
-	fs->xattr = options->ownership == FS_OWNER_XATTR ||
-		    (options->ownership == FS_OWNER_AUTO && !others);
-	fs->as_others = others && !fs->xattr;
 	choose_limits(fs, options);
 	r = open_root(fs, what, options);
+	if (r == 0)
+		r = choose_ownership(fs, what, options);
 	if (r < 0) {
 		fs_close(fs);
 		return r;
 	}
-	if (!fs->xattr && !others && !fs->readonly)
-		log_warn("%s: ownership=host without root's privileges: files "
-			 "will belong to user %u, whoever makes them",
-			 what, (unsigned)fs->uid);
 	*ret_fs = fs;
 	return 0;
 }

@@ -820,6 +820,14 @@ static int do_umount(char **arg)
 	return umount(arg[0]) ? guest_fail("umount: %s", arg[0]) : 0;
 }
 
+/* xattrs:DIR: its file system has those of users. */
+static int do_xattrs(char **arg)
+{
+	return setxattr(arg[0], "user.test", "1", 1, 0)
+		       ? guest_fail("xattrs: %s", arg[0])
+		       : 0;
+}
+
 /* text:FILE:TEXT: that is what the file holds. */
 static int do_text(char **arg)
 {
@@ -869,6 +877,7 @@ const struct action fs_actions[] = {
 	{"mount9p", 3, do_mount9p, "TAG:DIR:CACHE"},
 	{"umount", 1, do_umount, "DIR"},
 	{"posix", 1, do_posix, "DIR[:TEST]"},
+	{"xattrs", 1, do_xattrs, "DIR"},
 	{"text", 2, do_text, "FILE:TEXT"},
 	{"put", 2, do_put, "FILE:TEXT"},
 	{"errno", 2, do_errno, "NUMBER:FILE"},
