@@ -194,6 +194,7 @@ int run_machine_make(struct run_machine *machine, const struct run_options *opt,
 	config_init(cfg);
 	/* Its output is the kernel's and the agent's words, if any. */
 	cfg->console = CONFIG_CONSOLE_VIRTIO;
+	cfg->sandbox = !opt->no_sandbox;
 	r = set(cfg, "name", instance->name);
 	if (r == 0)
 		r = make_size(cfg, opt);

@@ -86,6 +86,8 @@ static const struct option_entry entries[] = {
 	 "its kernel [the project's]"},
 	{"append", 0, "TEXT", OPTION_TEXT, AT(append), NULL,
 	 "add TEXT to the kernel command line"},
+	{"no-sandbox", 0, NULL, OPTION_FLAG, AT(no_sandbox), NULL,
+	 "do not confine the monitor (for debugging it)"},
 	{"log-level", 0, "LEVEL", OPTION_TEXT, AT(log_level), NULL,
 	 "error, warn, info or debug [warn]"},
 	{0},

@@ -28,7 +28,7 @@
 /* What the user said; texts are borrowed from argv. */
 struct run_options {
 	bool interactive, tty, detach, remove, readonly, rootfs_write;
-	bool privileged, init, forward_signals;
+	bool privileged, init, forward_signals, no_sandbox;
 	const char *name, *hostname, *workdir, *user, *entrypoint;
 	const char *memory, *cpus, *network, *shm_size;
 	const char *stop_signal, *kernel, *append, *log_level;

@@ -67,7 +67,8 @@ _bulkhead_container()
 			--stop-signal --name --rm --hostname --read-only
 			--rootfs-write --volume --tmpfs --shm-size --sysctl
 			--network --net --publish --dns --dns-search --add-host
-			--memory --cpus --kernel --append --log-level --help'
+			--memory --cpus --kernel --append --no-sandbox
+			--log-level --help'
 		;;
 	exec)
 		opts='--interactive --tty --detach --env --env-file --workdir
