@@ -433,9 +433,19 @@ static int set_sysctl(int root, const char *text, struct init_failure *f)
 	return 0;
 }
 
+/* Docker's: the network is the container's own, so it may use all of it. */
+static const char *const default_sysctls[] = {
+	"net.ipv4.ip_unprivileged_port_start=0",
+	"net.ipv4.ping_group_range=0 2147483647",
+};
+
 static int set_sysctls(int root, const struct init_config *c,
 		       struct init_failure *f)
 {
+	struct init_failure ignored;
+
+	for (unsigned i = 0; i < ARRAY_LEN(default_sysctls); i++)
+		(void)set_sysctl(root, default_sysctls[i], &ignored);
 	for (size_t i = 0; i < c->sysctls.n; i++) {
 		if (set_sysctl(root, c->sysctls.list[i], f))
 			return -1;

@@ -70,11 +70,12 @@ test_users()
 		--security-opt no-new-privileges root sh -c '
 		echo $HOME $PWD $(ulimit -n) $(ulimit -Hn)
 		echo $(grep -E "Uid|Gid|Groups|NoNew" /proc/self/status)
+		cat /proc/sys/net/ipv4/ip_unprivileged_port_start
 		touch /x 2>/dev/null || echo cannot write'
 	expect_ok
 	expect_lines '/home /made/for/it 100 200' \
 		'Uid: 1000 1000 1000 1000 Gid: 1000 1000 1000 1000 Groups: 1000 NoNewPrivs: 1' \
-		'cannot write'
+		0 'cannot write'
 	run --rm -u nobody root id
 	expect_status 125
 	expect_error nobody passwd
