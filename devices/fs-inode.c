@@ -263,6 +263,7 @@ static int open_inode(struct fs *fs, struct fs_inode *inode)
 static int open_by_name(struct fs *fs, struct fs_inode *inode)
 {
 	struct fs_inode *i = inode;
+	int r = 0;
 
 	/* Up to the first that has one, leaving the way back. */
 	while (i->fd < 0) {
@@ -271,7 +272,8 @@ static int open_by_name(struct fs *fs, struct fs_inode *inode)
 		i->parent->down = i;
 		i = i->parent;
 	}
-	for (;;) {
+	while (r == 0) {
+		/* Used last, so that nothing below takes its descriptor. */
 		if (i->parent) {
 			TAILQ_REMOVE(&fs->used, i, used);
 			TAILQ_INSERT_TAIL(&fs->used, i, used);
@@ -279,12 +281,9 @@ static int open_by_name(struct fs *fs, struct fs_inode *inode)
 		if (i == inode)
 			return i->fd;
 		i = i->down;
-
-		const int r = open_inode(fs, i);
-
-		if (r < 0)
-			return r;
+		r = open_inode(fs, i);
 	}
+	return r;
 }
 
 /*

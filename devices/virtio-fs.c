@@ -20,10 +20,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-/* 5.11.2: without F_NOTIFICATION the request queues follow the first. */
-#define FS_QUEUE_HIPRIO   0
-#define FS_QUEUE_REQUESTS 1
-#define FS_QUEUE          FUSE_IOV
+#define FS_QUEUE FUSE_IOV /* entries: no chain is longer */
 
 /* After so many requests others get at the lock. */
 #define FS_ROUND 256
@@ -201,7 +198,7 @@ const struct virtio_ops virtio_fs = {
 		 .help = "a directory of this host as a file system",
 		 .keys = fs_keys},
 	.id = VIRTIO_ID_FS,
-	.nqueues = 2,
+	.nqueues = 2, /* 5.11.2: one for what must not wait, one for the rest */
 	.queue_max = FS_QUEUE,
 	.state_size = sizeof(struct share),
 	.own_thread = true,

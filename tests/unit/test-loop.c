@@ -4,6 +4,7 @@
 
 #include "vmm/stop.h"
 
+#include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -103,6 +104,34 @@ static void test_thread(void **state)
 	close(c.source.fd);
 }
 
+/* On the thread, before all else: *ARG becomes the thread, unless it is NULL.
+ */
+static int first(void *arg)
+{
+	pthread_t *thread = arg;
+
+	if (!thread)
+		return -EPERM;
+	*thread = pthread_self();
+	return 0;
+}
+
+static void test_first_of_thread(void **state)
+{
+	pthread_t thread = pthread_self();
+	struct loop loop;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	assert_int_equal(loop_start_thread_with(&loop, "test", first, NULL),
+			 -EPERM);
+	assert_false(loop.has_thread);
+	assert_int_equal(loop_start_thread_with(&loop, "test", first, &thread),
+			 0);
+	assert_true(pthread_equal(thread, loop.thread));
+	loop_done(&loop);
+}
+
 static void test_first_stop_wins(void **state)
 {
 	struct loop loop;
@@ -129,6 +158,7 @@ int main(void)
 		cmocka_unit_test(test_stop_before_run),
 		cmocka_unit_test(test_removed_source_is_not_called),
 		cmocka_unit_test(test_thread),
+		cmocka_unit_test(test_first_of_thread),
 		cmocka_unit_test(test_first_stop_wins),
 	};
 

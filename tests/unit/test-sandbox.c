@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,12 +129,67 @@ static void test_lists(void **state)
 	assert_true(WIFSIGNALED(status));
 }
 
+static sem_t confined, opened;
+
+static void *thread_opens(void *arg)
+{
+	static const uint32_t list[] = {SYS_openat, SANDBOX_END};
+
+	(void)arg;
+	if (sandbox_enter_thread(list, 0) < 0)
+		_exit(3);
+	sem_post(&confined);
+	sem_wait(&opened); /* the main thread is confined, too */
+	if (open("/etc/passwd", O_RDONLY) < 0)
+		_exit(4);
+	sem_post(&confined);
+	return NULL;
+}
+
+/* In the child: one thread may open files, the others may not. */
+static int with_thread(void)
+{
+	const uint32_t *none = NULL;
+	pthread_t thread;
+
+	sem_init(&confined, 0, 0);
+	sem_init(&opened, 0, 0);
+	if (pthread_create(&thread, NULL, thread_opens, NULL))
+		return 5;
+	sem_wait(&confined);
+	if (sandbox_enter(&none, 1) < 0)
+		return 6;
+	if (open("/etc/passwd", O_RDONLY) >= 0 || errno != EACCES)
+		return 7;
+	sem_post(&opened);
+	pthread_join(thread, NULL);
+	do_socket();
+	return 8;
+}
+
+static void test_thread(void **state)
+{
+	const pid_t child = fork();
+	int status;
+
+	(void)state;
+	assert_true(child >= 0);
+	if (child == 0) {
+		signal(SIGSYS, SIG_DFL);
+		_exit(with_thread());
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSYS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_forbidden),
 		cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_thread),
 	};
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
