@@ -78,7 +78,7 @@ static int make_tap(struct run_machine *machine, const struct run_options *opt)
 {
 	autofree char *copy = strdup(opt->network);
 	autofree char *device = NULL;
-	struct tap_words words = {NULL};
+	struct tap_words words = {0};
 	int r;
 
 	if (!copy)
