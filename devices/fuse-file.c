@@ -44,24 +44,17 @@ static int host_flags(const struct fuse *f, uint32_t flags)
 	return (int)flags;
 }
 
-/* What the guest has cached is right if the file is as it was. */
-static uint32_t answer_flags(struct fuse_request *r, struct fs_inode *inode,
-			     uint64_t fh)
+/* What the guest has cached is right if the file, now STX, is as it was. */
+static uint32_t answer_flags(const struct fuse *f, struct fs_inode *inode,
+			     const struct statx *stx)
 {
-	struct statx stx;
-
-	switch (r->f->cache) {
+	switch (f->cache) {
 	case FUSE_CACHE_ALWAYS:
 		return FOPEN_KEEP_CACHE;
 	case FUSE_CACHE_NEVER:
 		return FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
 	default:
-		return fs_getattr(r->fs, inode,
-				  fs_handle(r->fs, fh, inode, false),
-				  &stx) == 0 &&
-				       fs_unchanged(inode, &stx)
-			       ? FOPEN_KEEP_CACHE
-			       : 0;
+		return fs_unchanged(inode, stx) ? FOPEN_KEEP_CACHE : 0;
 	}
 }
 
@@ -69,6 +62,7 @@ int64_t fuse_open(struct fuse_request *r)
 {
 	const struct fuse_open_in *arg = r->arg;
 	struct fuse_open_out *out = fuse_answer(r, sizeof(*out));
+	struct statx stx = {0};
 	int e = 0;
 
 	if (r->f->stateless)
@@ -83,7 +77,12 @@ int64_t fuse_open(struct fuse_request *r)
 				 &out->fh);
 	if (e < 0)
 		return e;
-	out->open_flags = answer_flags(r, r->inode, out->fh);
+	if (r->f->cache == FUSE_CACHE_AUTO)
+		e = fs_getattr(r->fs, r->inode,
+			       fs_handle(r->fs, out->fh, r->inode, false),
+			       &stx);
+	if (e == 0)
+		out->open_flags = answer_flags(r->f, r->inode, &stx);
 	return sizeof(*out);
 }
 
@@ -114,7 +113,7 @@ static int64_t answer_created(struct fuse_request *r, int e,
 		return e;
 	fuse_entry(r->f, entry, &out->entry);
 	out->open.fh = fh;
-	out->open.open_flags = answer_flags(r, entry->inode, fh);
+	out->open.open_flags = answer_flags(r->f, entry->inode, &entry->stx);
 	return sizeof(*out);
 }
 
