@@ -55,7 +55,7 @@ static inline int setup(void **state)
 	struct ctx *ctx = calloc(1, sizeof(*ctx));
 
 	assert_non_null(ctx);
-	strcpy(ctx->dir, "/tmp/bulkhead-rootfs-XXXXXX");
+	strcpy(ctx->dir, "/tmp/bulkhead-rootfs.XXXXXX");
 	assert_non_null(mkdtemp(ctx->dir));
 	snprintf(ctx->layout_path, sizeof(ctx->layout_path), "%s/img",
 		 ctx->dir);

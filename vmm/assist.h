@@ -24,10 +24,11 @@
  * - LZCNT is interpreted as BSR without a word, hence wrong; Linux does not use
  *   it in the kernel.
  * - VMCALL and VMMCALL do not work: the emulator writes the host's own one in
- *   their place and has it done again, for ever, or raises #PF where the text is
- *   read-only. CONFIG_PTP_1588_CLOCK_KVM has to be off, and KVM's paravirtual
+ *   their place and has it done again, for ever, or raises #PF where the text
+ * is read-only. CONFIG_PTP_1588_CLOCK_KVM has to be off, and KVM's paravirtual
  *   hypercalls must not be offered: that for IPIs crashes guests.
- * - Breakpoints and watchpoints of the debug registers do nothing in the kernel.
+ * - Breakpoints and watchpoints of the debug registers do nothing in the
+ * kernel.
  * - SYSCALL and SYSRET cost 11 us of CPU time; with an exit between them 31 us.
  *   An exit from ring 0 costs 10 us, every further ioctl on the vCPU 5 us.
  */
@@ -95,8 +96,8 @@ const char *assist_command_line(void);
 
 /*
  * Of several clearcpuid= Linux takes the last only: the user's APPEND with the
- * one of assist_command_line() in the user's last. *RET_APPEND is for free(), or
- * NULL when there is nothing to merge. 0, -E2BIG or -ENOMEM (logged).
+ * one of assist_command_line() in the user's last. *RET_APPEND is for free(),
+ * or NULL when there is nothing to merge. 0, -E2BIG or -ENOMEM (logged).
  */
 int assist_merge(const char *append, char **ret_append);
 
