@@ -22,7 +22,8 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define ACK_MS 5000
+#define ACK_MS   5000
+#define ENDS_MAX 3 /* of SIGINT, SIGTERM and SIGQUIT: see take_signal() */
 /* Of standard input at a time; signals need not wait for more. */
 #define INPUT_BYTES 16384
 
@@ -30,6 +31,7 @@ struct relay {
 	struct agent *agent;
 	const struct agent_relay *spec;
 	int signal_fd; /* owned */
+	unsigned ends; /* signals that usually end a process */
 	int out[2];    /* borrowed: standard output and error; -1: vanishes */
 	bool plain_file[2];
 	bool input;      /* there may be more */
@@ -89,19 +91,31 @@ static int catch_signals(struct relay *relay)
 	return 0;
 }
 
-static void take_signal(struct relay *relay)
+/*
+ * A command may ignore what it is told, and PID 1 does so unless it says
+ * otherwise; who asks for the third time means it. 0 or -EINTR (logged).
+ */
+static int take_signal(struct relay *relay)
 {
 	struct signalfd_siginfo info;
 	struct agent_signal wire;
 
 	if (read(relay->signal_fd, &info, sizeof(info)) != sizeof(info))
-		return;
+		return 0;
 	if (info.ssi_signo == SIGWINCH) {
 		put_size(relay);
-		return;
+		return 0;
 	}
+	relay->ends += info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM ||
+		       info.ssi_signo == SIGQUIT;
+	if (relay->ends == ENDS_MAX)
+		return log_ret(-EINTR,
+			       "%u signals to end came: not waiting "
+			       "for the command",
+			       relay->ends);
 	wire.signal = htole32(info.ssi_signo);
 	agent_put(relay->agent, AGENT_SIGNAL, &wire, sizeof(wire));
+	return 0;
 }
 
 static void set_raw(struct relay *relay)
@@ -339,8 +353,11 @@ static void fill_poll(const struct relay *relay, struct pollfd *pfd)
 		pfd[RELAY_GONE].fd = relay->spec->gone_fd;
 }
 
-/* Something short for the guest; only while nothing waits to be sent. */
-static void put_next(struct relay *relay, const struct pollfd *pfd)
+/*
+ * Something short for the guest; only while nothing waits to be sent. 0 or
+ * -EINTR (logged).
+ */
+static int put_next(struct relay *relay, const struct pollfd *pfd)
 {
 	if (relay->closed) {
 		const unsigned stream = relay->closed & 1 ? 0 : 1;
@@ -349,10 +366,11 @@ static void put_next(struct relay *relay, const struct pollfd *pfd)
 		relay->closed &= ~(UINT64_C(1) << stream);
 		agent_put(relay->agent, AGENT_CLOSED, &wire, sizeof(wire));
 	} else if (pfd[RELAY_SIGNAL].revents) {
-		take_signal(relay);
+		return take_signal(relay);
 	} else if (pfd[RELAY_IN].revents) {
 		take_input(relay);
 	}
+	return 0;
 }
 
 /* 0, 1 when the process is over, or -errno (logged). */
@@ -372,7 +390,9 @@ static int relay_step(struct relay *relay, struct agent_status *ret)
 			       ? 0
 			       : log_ret(-errno, "poll: %s", strerror(errno));
 	if (agent->out_end == 0)
-		put_next(relay, pfd);
+		r = put_next(relay, pfd);
+	if (r < 0)
+		return r;
 	if (pfd[RELAY_OUT].revents)
 		write_output(relay);
 	r = take_frames(relay, pfd[RELAY_AGENT].revents & ~POLLOUT, ret);

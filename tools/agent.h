@@ -149,7 +149,8 @@ struct agent_relay {
 	bool tty;
 	/*
 	 * SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 to this process
-	 * go to the guest's one. (The VMM must not get the terminal's Ctrl-C:
+	 * go to the guest's one; the third of those that mean to end it ends
+	 * the relay with -EINTR. (The VMM must not get the terminal's Ctrl-C:
 	 * give it a process group of its own.)
 	 */
 	bool forward_signals;

@@ -103,9 +103,9 @@ static int relay(const struct request *req, struct agent *agent)
 	if (r == -ECONNRESET)
 		log_error("the instance ended before the command");
 	/* As if the command had gone down with it, which it has. */
-	return r == -ECONNRESET ? INSTANCE_KILLED
-	       : r < 0          ? RUN_EXIT_FAILED
-				: status.status;
+	return r == -ECONNRESET || r == -EINTR ? INSTANCE_KILLED
+	       : r < 0                         ? RUN_EXIT_FAILED
+					       : status.status;
 }
 
 /* A terminal whose session ends is hung up, so someone stays behind. */

@@ -226,6 +226,11 @@ static int give_up(struct supervisor *s, int error)
 		(void)monitor_wait(&s->monitor, -1);
 		return 128 + signal;
 	}
+	if (error == -EINTR) {
+		monitor_kill(&s->monitor);
+		(void)monitor_wait(&s->monitor, -1);
+		return INSTANCE_KILLED;
+	}
 	/* A crash is told by the guest's last output; let it come. */
 	if (error != -ECONNRESET ||
 	    monitor_wait(&s->monitor, END_TIMEOUT_MS) < 0) {

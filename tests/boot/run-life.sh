@@ -169,6 +169,21 @@ test_monitor_hangs()
 	expect_nothing_left
 }
 
+# PID 1 ignores what it has no handler for; asking thrice helps.
+test_signal_thrice()
+{
+	make_root
+	run_start one --rm root sh -c 'echo ready; exec sleep 1000'
+	wait_for one.out ready
+	for _ in 1 2 3; do
+		kill -INT "$(guest_pid one)"
+		sleep 0.3
+	done
+	guest_wait one
+	expect_status 137
+	expect_nothing_left
+}
+
 # Before there is a command a signal ends the start.
 test_signal_early()
 {
