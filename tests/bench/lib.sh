@@ -20,19 +20,12 @@ bench_names()
 	export BULKHEAD BULKHEAD_TEST_KERNEL=$KERNEL
 }
 
-# shellcheck disable=SC2034 # used by the scripts
 bench_start()
 {
 	bench_names
 	[ -w /dev/kvm ] || die "/dev/kvm cannot be used here"
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/bulkhead-bench.XXXXXX")
 	trap 'rm -rf "$scratch"' EXIT
-	scribble=()
-	# Memory that an earlier guest ran code from costs the lab's emulator
-	# dearly when it is written again; done here, that is not counted.
-	[ -z "${BULKHEAD_LAB-}" ] || scribble=(--scribble "$(awk '
-		/^MemAvailable:/ { print int($2 / 1024 * 0.7) }
-		' /proc/meminfo)")
 }
 
 progress()

@@ -12,7 +12,6 @@
  *   --smaps MIB     private_kib: at the marker, the program's private memory
  *                   outside mappings of MIB or more (the guest's); then end it
  *   --at-marker F   writes "0" to the file F at the marker
- *   --scribble MIB  before all: overwrites that much free memory
  *   --limit SECS    end it after that long [60]
  *   --log FILE      its output and errors go there
  *
@@ -47,7 +46,7 @@
 
 struct measure {
 	const char *marker, *at_marker, *log;
-	unsigned long smaps_mib, scribble_mib, limit_s;
+	unsigned long smaps_mib, limit_s;
 	bool kvm_run;
 	char **argv;
 	pid_t child;
@@ -69,17 +68,6 @@ static void die(const char *what)
 {
 	perror(what);
 	exit(2);
-}
-
-static void scribble(size_t bytes)
-{
-	char *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (mem == MAP_FAILED)
-		die("scribble");
-	memset(mem, 0xa5, bytes);
-	munmap(mem, bytes);
 }
 
 /* Stops the tracee at ioctl(fd, KVM_RUN, ...) and nowhere else. */
@@ -323,8 +311,6 @@ static void parse(struct measure *m, int argc, char **argv)
 			m->log = value;
 		else if (strcmp(argv[i], "--smaps") == 0)
 			m->smaps_mib = strtoul(value, NULL, 0);
-		else if (strcmp(argv[i], "--scribble") == 0)
-			m->scribble_mib = strtoul(value, NULL, 0);
 		else if (strcmp(argv[i], "--limit") == 0)
 			m->limit_s = strtoul(value, NULL, 0);
 		else
@@ -344,8 +330,6 @@ int main(int argc, char **argv)
 	uint64_t end_ns;
 
 	parse(&m, argc, argv);
-	if (m.scribble_mib)
-		scribble(m.scribble_mib << 20);
 	start(&m);
 	end_ns = now_ns() + m.limit_s * 1000000000;
 	if (m.kvm_run)

@@ -150,7 +150,7 @@ static int do_fsmake(char **arg)
 	return rmdir(arg[0]);
 }
 
-/* fsrun:PROGRAM:ARGUMENT...: how long it takes */
+/* fsrun:ROOT:PROGRAM:ARGUMENT...: how long it takes with ROOT as its root */
 static int do_fsrun(char **arg)
 {
 	const double start = guest_now();
@@ -159,11 +159,12 @@ static int do_fsrun(char **arg)
 
 	if (pid == 0) {
 		setenv("PATH", "/usr/bin:/bin", 1);
-		execv(arg[0], arg);
+		if (chroot(arg[0]) == 0 && chdir("/") == 0)
+			execv(arg[1], arg + 1);
 		_exit(127);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
-		return guest_fail("fsrun: %s: wait status %#x", arg[0], status);
+		return guest_fail("fsrun: %s: wait status %#x", arg[1], status);
 	say("fact fs run %.3f s", guest_now() - start);
 	return 0;
 }
@@ -173,6 +174,6 @@ const struct action fsbench_actions[] = {
 	{"fsread", 1, do_fsread, "FILE"},
 	{"fsrandom", 2, do_fsrandom, "FILE:READS"},
 	{"fsmake", 2, do_fsmake, "DIR:FILES"},
-	{"fsrun", 1, do_fsrun, "PROGRAM[:ARGUMENT]..."},
+	{"fsrun", 2, do_fsrun, "ROOT:PROGRAM[:ARGUMENT]..."},
 	{NULL, 0, NULL, NULL},
 };
