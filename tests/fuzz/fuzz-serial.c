@@ -7,23 +7,12 @@
  * Input: operations, one byte and its operands each.
  */
 #include "devices/platform.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/user.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
 #include <linux/serial_reg.h>
-#include <sys/epoll.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-struct input {
-	const uint8_t *at, *end;
-};
-
-static uint8_t take(struct input *in)
-{
-	return in->at < in->end ? *in->at++ : 0;
-}
 
 struct rig {
 	struct input in;
@@ -31,14 +20,6 @@ struct rig {
 	struct serial s;
 	struct i8042 i8042;
 };
-
-static void check(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	fprintf(stderr, "fuzz-serial: %s\n", what);
-	abort();
-}
 
 static void check_invariants(struct rig *r)
 {
@@ -56,7 +37,7 @@ static void check_invariants(struct rig *r)
 static void access_device(struct rig *r, const struct bus_ops *ops, void *dev,
 			  unsigned range, bool writes)
 {
-	const uint8_t how = take(&r->in);
+	const uint8_t how = (uint8_t)take(&r->in, 1);
 	unsigned off = how % range;
 	unsigned len = 1u << (how >> 5 & 3);
 	uint8_t buf[8];
@@ -64,7 +45,7 @@ static void access_device(struct rig *r, const struct bus_ops *ops, void *dev,
 	while (off + len > range)
 		len /= 2;
 	for (unsigned i = 0; i < len && writes; i++)
-		buf[i] = take(&r->in);
+		buf[i] = (uint8_t)take(&r->in, 1);
 	if (writes)
 		ops->write(dev, off, buf, len);
 	else
@@ -74,7 +55,7 @@ static void access_device(struct rig *r, const struct bus_ops *ops, void *dev,
 /* Many at once, as it takes 20 KiB to fill the pipe and the buffer. */
 static void send_many(struct rig *r)
 {
-	const uint8_t c = take(&r->in);
+	const uint8_t c = (uint8_t)take(&r->in, 1);
 
 	for (unsigned i = 0; i < 16u * c; i++)
 		serial_bus_ops.write(&r->s, UART_TX, &c, 1);
@@ -82,7 +63,7 @@ static void send_many(struct rig *r)
 
 static void step(struct rig *r)
 {
-	const uint8_t op = take(&r->in);
+	const uint8_t op = (uint8_t)take(&r->in, 1);
 	uint8_t typed[16];
 
 	switch (op % 12) {
@@ -101,7 +82,7 @@ static void step(struct rig *r)
 		user_types_now(r->u, typed, op / 12 % sizeof(typed));
 		break;
 	case 7:
-		(void)user_reads_now(r->u, 16u * take(&r->in));
+		(void)user_reads_now(r->u, 16u * (uint8_t)take(&r->in, 1));
 		break;
 	case 8:
 		access_device(r, &i8042_bus_ops, &r->i8042, 5, op & 0x80);

@@ -6,6 +6,7 @@
  *
  * Input: operations, one byte and its operands each.
  */
+#include "tests/fuzz/fuzz.h"
 #include "tests/vdriver.h"
 
 #include "vmm/log.h"
@@ -15,21 +16,14 @@
 #include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 extern const struct virtio_ops virtio_blk;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 #define IMAGE_BYTES     MIB
 #define MEMORY_USED_MAX (8 * MIB)
 #define GUARD           0xa7
-
-struct input {
-	const uint8_t *at, *end;
-};
 
 /* Made once: a device per input would be most of the work. */
 struct rig {
@@ -40,37 +34,6 @@ struct rig {
 	int image_fd;
 	bool raw; /* such a chain may point at anything, guards included */
 };
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->at < in->end; i++)
-		value |= (uint64_t)*in->at++ << 8 * i;
-	return value;
-}
-
-static void check(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	fprintf(stderr, "fuzz-virtio-blk: %s\n", what);
-	abort();
-}
-
-/* Handlers of everything that is ready, here and now. */
-static void turn(struct rig *r, int timeout_ms)
-{
-	struct epoll_event event[8];
-	const int n = epoll_wait(r->loop.epoll_fd, event, 8, timeout_ms);
-
-	for (int i = 0; i < n; i++) {
-		struct loop_source *source = event[i].data.ptr;
-
-		if (source && source->added)
-			source->fn(source, event[i].events);
-	}
-}
 
 static void add(struct rig *r, const struct iovec *iov, unsigned nout,
 		unsigned nin, bool indirect)
@@ -118,7 +81,7 @@ static void add_request(struct rig *r, bool erase)
 		iov[0].iov_len = take(&r->in, 1) % 17;
 	add(r, iov, nout, nin, how & 32);
 	vdriver_kick(r->v, 0);
-	turn(r, 0);
+	turn_loop(&r->loop, 0);
 	check(r->raw || *end == GUARD, "written behind the status");
 	check(r->raw || end[-1] == 0xee || end[-1] <= VIRTIO_BLK_S_UNSUPP,
 	      "no such status");
@@ -169,7 +132,7 @@ static void step(struct rig *r)
 		bring_up(r, op & 8 ? UINT64_MAX : 0);
 		break;
 	default:
-		turn(r, 0);
+		turn_loop(&r->loop, 0);
 		break;
 	}
 }
@@ -186,7 +149,7 @@ static void check_alive(struct rig *r)
 	check(vdriver_add(r->v, 0, &out, 1, &in, 1) >= 0, "no descriptor");
 	vdriver_kick(r->v, 0);
 	for (unsigned i = 0; i < 50 && vdriver_get_used(r->v, 0, NULL) < 0; i++)
-		turn(r, 100);
+		turn_loop(&r->loop, 100);
 	check(*(uint8_t *)in.iov_base == VIRTIO_BLK_S_OK, "no flush");
 	check(fstat(r->image_fd, &st) == 0 && st.st_size == IMAGE_BYTES,
 	      "the image's size changed");

@@ -7,6 +7,7 @@
  * Input: operations, one byte and its operands each. The rings proper are
  * fuzz-vq's; this one is about what the device does with good chains and bad.
  */
+#include "tests/fuzz/fuzz.h"
 #include "tests/user.h"
 #include "tests/vdriver.h"
 
@@ -17,22 +18,7 @@
 
 extern const struct virtio_ops virtio_console;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 #define MEMORY_USED_MAX (4 * MIB)
-
-struct input {
-	const uint8_t *at, *end;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->at < in->end; i++)
-		value |= (uint32_t)*in->at++ << 8 * i;
-	return value;
-}
 
 struct rig {
 	struct input in;
@@ -40,14 +26,6 @@ struct rig {
 	struct vdriver *v;
 	struct iovec pool; /* all good buffers are parts of it */
 };
-
-static void check(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	fprintf(stderr, "fuzz-virtio-console: %s\n", what);
-	abort();
-}
 
 static void bring_up(struct rig *r, uint64_t features)
 {

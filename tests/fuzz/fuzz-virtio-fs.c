@@ -6,6 +6,7 @@
  *
  * Input: operations, one byte and its operands each.
  */
+#include "tests/fuzz/fuzz.h"
 #include "tests/vdriver.h"
 
 #include "vmm/log.h"
@@ -23,17 +24,11 @@
 
 extern const struct virtio_ops virtio_fs;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 #define MEMORY_USED_MAX (8 * MIB)
 #define GUARD           0xa7
 #define IDS             8 /* remembered, to be asked for again */
 #define STEPS_MAX       300
 #define DESCRIPTORS_MAX 200
-
-struct input {
-	const uint8_t *at, *end;
-};
 
 /* Made once: a device per input would be most of the work. */
 struct rig {
@@ -46,23 +41,6 @@ struct rig {
 	uint64_t node[IDS], handle[IDS];
 	unsigned nnodes, nhandles;
 };
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->at < in->end; i++)
-		value |= (uint64_t)*in->at++ << 8 * i;
-	return value;
-}
-
-static void check(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	fprintf(stderr, "fuzz-virtio-fs: %s\n", what);
-	abort();
-}
 
 /* One that the device gave, most of the time. */
 static uint64_t take_id(struct rig *r, const uint64_t *known)

@@ -7,6 +7,7 @@
  * main loop has no thread, so that a run is the same each time; the disk's own
  * thread it has.
  */
+#include "tests/fuzz/fuzz.h"
 #include "tests/vdriver.h"
 
 #include "devices/terminal.h"
@@ -23,29 +24,6 @@
 
 #define MEMORY_USED_MAX (4 * MIB) /* an input may not use the memory up */
 #define DISK_BYTES      MIB
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-struct input {
-	const uint8_t *at, *end;
-};
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->at < in->end; i++)
-		value |= (uint64_t)*in->at++ << 8 * i;
-	return value;
-}
-
-static void check(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	fprintf(stderr, "fuzz-virtio-mmio: %s\n", what);
-	abort();
-}
 
 /* What a device needs besides the driver. */
 struct host {

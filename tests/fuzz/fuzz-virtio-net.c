@@ -6,6 +6,7 @@
  *
  * Input: operations, one byte and its operands each.
  */
+#include "tests/fuzz/fuzz.h"
 #include "tests/netns.h"
 #include "tests/vdriver.h"
 
@@ -16,21 +17,14 @@
 #include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 extern const struct virtio_ops virtio_net;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 #define RX              0
 #define TX              1
 #define MEMORY_USED_MAX (8 * MIB)
 #define GUARD           0xa7
 #define SKIPPED         77
-
-struct input {
-	const uint8_t *at, *end;
-};
 
 /* Made once: a tap per input would be most of the work. */
 struct rig {
@@ -42,35 +36,10 @@ struct rig {
 	bool raw; /* such a chain may point at anything, guards included */
 };
 
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->at < in->end; i++)
-		value |= (uint64_t)*in->at++ << 8 * i;
-	return value;
-}
-
-static void check(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	fprintf(stderr, "fuzz-virtio-net: %s\n", what);
-	abort();
-}
-
 /* Handlers of everything that is ready, here and now. */
 static void turn(struct rig *r)
 {
-	struct epoll_event event[8];
-	const int n = epoll_wait(r->loop.epoll_fd, event, 8, 0);
-
-	for (int i = 0; i < n; i++) {
-		struct loop_source *source = event[i].data.ptr;
-
-		if (source && source->added)
-			source->fn(source, event[i].events);
-	}
+	(void)turn_loop(&r->loop, 0);
 	check(r->raw || !r->guard || *r->guard == GUARD,
 	      "written behind a buffer");
 }

@@ -6,6 +6,7 @@
  *
  * Input: operations, one byte and its operands each.
  */
+#include "tests/fuzz/fuzz.h"
 #include "tests/vdriver.h"
 
 #include "vmm/log.h"
@@ -15,15 +16,12 @@
 #include <linux/virtio_vsock.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 extern const struct virtio_ops virtio_vsock;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 #define RX              0
 #define TX              1
@@ -34,10 +32,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 #define CLIENTS         8
 #define PORTS           16 /* of connections the host made, remembered */
 #define LISTENS_ON      1
-
-struct input {
-	const uint8_t *at, *end;
-};
 
 /* Made once: what one input leaves, the next one's reset has to cope with. */
 struct rig {
@@ -52,38 +46,6 @@ struct rig {
 	struct iovec rx[VQ_MAX_SIZE]; /* by head */
 	bool raw; /* such a chain may point at anything, guards included */
 };
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->at < in->end; i++)
-		value |= (uint64_t)*in->at++ << 8 * i;
-	return value;
-}
-
-static void check(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	fprintf(stderr, "fuzz-virtio-vsock: %s\n", what);
-	abort();
-}
-
-/* Handlers of everything that is ready, here and now. How many. */
-static int turn(struct rig *r)
-{
-	struct epoll_event event[16];
-	const int n = epoll_wait(r->loop.epoll_fd, event, 16, 0);
-
-	for (int i = 0; i < n; i++) {
-		struct loop_source *source = event[i].data.ptr;
-
-		if (source && source->added)
-			source->fn(source, event[i].events);
-	}
-	return n;
-}
 
 static void bring_up(struct rig *r, uint64_t features)
 {
@@ -289,7 +251,7 @@ static void step(struct rig *r)
 		host_moves(r);
 		break;
 	default:
-		(void)turn(r);
+		(void)turn_loop(&r->loop, 0);
 		break;
 	}
 }
@@ -305,7 +267,7 @@ static struct virtio_vsock_hdr await(struct rig *r, uint16_t op)
 		while (get_packet(r, &h))
 			if (h.op == op)
 				return h;
-		(void)turn(r);
+		(void)turn_loop(&r->loop, 0);
 	}
 	check(false, "a packet did not come");
 	return h;
@@ -329,7 +291,7 @@ static void send_back(struct rig *r, uint16_t op, uint32_t host_port,
 	memcpy(out.iov_base, &h, HEADER);
 	check(vdriver_add(r->v, TX, &out, 1, NULL, 0) >= 0, "no descriptor");
 	vdriver_kick(r->v, TX);
-	while (turn(r) > 0)
+	while (turn_loop(&r->loop, 0) > 0)
 		;
 }
 
@@ -344,9 +306,9 @@ static void quiet(struct rig *r)
 		fd = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC);
 		util_close(&fd);
 	}
-	for (unsigned i = 0; i < 1000 && turn(r) > 0; i++)
+	for (unsigned i = 0; i < 1000 && turn_loop(&r->loop, 0) > 0; i++)
 		;
-	check(turn(r) == 0, "the loop is never at rest");
+	check(turn_loop(&r->loop, 0) == 0, "the loop is never at rest");
 }
 
 static void check_alive(struct rig *r)
