@@ -138,8 +138,7 @@ int fs_file_flags(int flags)
 	       O_NOCTTY;
 }
 
-/* Opens again what the inode's O_PATH descriptor is of. */
-static int reopen(struct fs *fs, struct fs_inode *inode, int flags)
+int fs_reopen(struct fs *fs, struct fs_inode *inode, int flags)
 {
 	const int path_fd = fs_inode_fd(fs, inode);
 	char path[FS_PATH_MAX];
@@ -163,7 +162,7 @@ int fs_open_file(struct fs *fs, struct fs_inode *inode, int flags,
 	/* To open a device or a pipe may do something, or wait. */
 	if (inode->type != S_IFREG)
 		return inode->type == S_IFDIR ? -EISDIR : -ENXIO;
-	fd = reopen(fs, inode, fs_file_flags(flags));
+	fd = fs_reopen(fs, inode, fs_file_flags(flags));
 	return fd < 0 ? fd : fs_handle_new(fs, inode, fd, false, ret_handle);
 }
 
@@ -175,7 +174,7 @@ int fs_open_dir(struct fs *fs, struct fs_inode *inode, uint64_t *ret_handle)
 		return -ENOTDIR;
 	if (fs_is_sealed(fs, inode))
 		return -EACCES;
-	fd = reopen(fs, inode, O_RDONLY | O_DIRECTORY);
+	fd = fs_reopen(fs, inode, O_RDONLY | O_DIRECTORY);
 	return fd < 0 ? fd : fs_handle_new(fs, inode, fd, true, ret_handle);
 }
 

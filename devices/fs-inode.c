@@ -479,6 +479,7 @@ static void inode_free(struct fs *fs, struct fs_inode *inode)
 	const uint32_t i = (uint32_t)inode->id;
 
 	close_fd(fs, inode);
+	fs_lock_free_all(fs, inode);
 	hash_del(fs, inode);
 	fs->slot[i] = free_link(fs->free_slot);
 	fs->free_slot = i;

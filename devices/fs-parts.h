@@ -22,6 +22,14 @@ struct fs_key {
 	int64_t born_ns;
 };
 
+/* The description by which OWNER holds its locks of one file. */
+struct fs_holder {
+	struct fs_lock_owner owner;
+	int fd;
+	uint32_t pid;
+	struct fs_holder *next;
+};
+
 struct fs_inode {
 	struct fs_key key;
 	uint64_t id;
@@ -35,11 +43,13 @@ struct fs_inode {
 	char *name;                 /* owned */
 	struct fs_inode *down;      /* scratch of fs_inode_fd() */
 	TAILQ_ENTRY(fs_inode) used; /* with a descriptor and a parent */
+	struct fs_holder *holders;  /* owned */
 	uint64_t stamp;             /* of fs_unchanged() */
 	uint32_t children, handles; /* inodes below, open files of it */
 	int fd;                     /* O_PATH, or -1 */
 	uint16_t type;              /* S_IFMT bits on the host */
 	uint8_t device;             /* index in fs->device */
+	bool was_locked;
 };
 
 struct fs_handle {
@@ -67,7 +77,7 @@ struct fs {
 	bool has_births; /* birth times do not change in this tree */
 	uid_t uid;       /* the monitor's */
 	gid_t gid;
-	unsigned max_paths, max_handles, max_inodes;
+	unsigned max_paths, max_handles, max_inodes, max_locks;
 
 	struct fs_inode root;
 	struct fs_inode **slot; /* owned; number of an inode -> inode */
@@ -83,6 +93,7 @@ struct fs {
 
 	struct fs_handle *handle; /* owned */
 	uint32_t nhandles, free_handle, open_handles;
+	unsigned nholders; /* of all inodes */
 	struct fs_dirbuf dirbuf;
 	uint32_t implicit[FS_IMPLICIT]; /* numbers of handles, by inode; or 0 */
 };
@@ -150,9 +161,14 @@ uint32_t fs_owner_host_mode(uint32_t mode);
 /* fs-file.c */
 /* open(2)'s flags for a file the guest opens with FLAGS. */
 int fs_file_flags(int flags);
+/* Opens what the inode's O_PATH descriptor is of. */
+int fs_reopen(struct fs *fs, struct fs_inode *inode, int flags);
 /* Takes FD, also when it fails. */
 int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
 		  uint64_t *ret_handle);
 void fs_handle_free_all(struct fs *fs);
+
+/* fs-lock.c */
+void fs_lock_free_all(struct fs *fs, struct fs_inode *inode);
 
 #endif

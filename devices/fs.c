@@ -31,6 +31,7 @@
 #define PATHS_MAX   8192
 #define HANDLES_MAX 65536
 #define INODES_MAX  (1u << 20)
+#define LOCKS_MAX   4096
 
 int fs_statx(int fd, const char *name, struct statx *ret_stx)
 {
@@ -152,6 +153,7 @@ static void choose_limits(struct fs *fs, const struct fs_options *options)
 						: FDS_RESERVED;
 	fs->max_paths = (unsigned)min_u64(fds / 8, PATHS_MAX);
 	fs->max_handles = (unsigned)min_u64(fds / 4, HANDLES_MAX);
+	fs->max_locks = (unsigned)min_u64(fds / 16, LOCKS_MAX);
 	fs->max_inodes = INODES_MAX;
 	if (options->max_paths)
 		fs->max_paths = options->max_paths;
@@ -159,6 +161,8 @@ static void choose_limits(struct fs *fs, const struct fs_options *options)
 		fs->max_handles = options->max_handles;
 	if (options->max_inodes)
 		fs->max_inodes = options->max_inodes;
+	if (options->max_locks)
+		fs->max_locks = options->max_locks;
 }
 
 static int open_root(struct fs *fs, const char *what,

@@ -53,7 +53,8 @@ struct fs_options {
 	const char *only;
 	bool readonly;
 	enum fs_ownership ownership;
-	unsigned max_paths, max_handles, max_inodes; /* 0: as many as is wise */
+	/* 0: as many as is wise */
+	unsigned max_paths, max_handles, max_inodes, max_locks;
 };
 
 /* On whose behalf something is made. */
@@ -201,6 +202,32 @@ struct fs_range {
 };
 ssize_t fs_copy(const struct fs_range *from, const struct fs_range *to,
 		uint64_t bytes);
+
+/* ---- locks, of regular files; nothing here waits for one */
+
+struct fs_lock_owner {
+	uint64_t id; /* whatever the guest says */
+	bool flock;  /* as flock(2) has it: another's than fcntl(2)'s */
+};
+struct fs_lock {
+	struct fs_lock_owner owner;
+	int type;            /* F_RDLCK, F_WRLCK, F_UNLCK */
+	uint64_t start, end; /* end included; INT64_MAX: no end */
+	uint32_t pid;        /* in the guest; for fs_lock_find() only */
+};
+/* 0, -EAGAIN: another's is in the way, or -errno (-ENOLCK: too many). */
+int fs_lock(struct fs *fs, struct fs_inode *inode, const struct fs_lock *lock);
+/*
+ * What is in the way of LOCK (not flock(2)'s) takes its place: type F_UNLCK
+ * when nothing is. KNOWN: it is a lock of this guest's, by that owner and pid.
+ */
+int fs_lock_find(struct fs *fs, struct fs_inode *inode, struct fs_lock *lock,
+		 bool *ret_known);
+/* Whether any of the guest's owners ever had one: others change it, too. */
+bool fs_was_locked(const struct fs_inode *inode);
+/* True when it may have had any. */
+bool fs_unlock_all(struct fs *fs, struct fs_inode *inode,
+		   const struct fs_lock_owner *owner);
 
 /* One entry of a directory; NAME is valid until the next call. */
 struct fs_dirent {

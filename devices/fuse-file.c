@@ -152,6 +152,8 @@ static int64_t release(struct fuse_request *r, bool is_dir)
 
 	if (!handle)
 		return -EBADF;
+	if (arg->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
+		fuse_unlock(r, arg->lock_owner, true);
 	fs_release(r->fs, handle);
 	return 0;
 }

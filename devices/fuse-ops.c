@@ -4,8 +4,7 @@
  * Each turns the protocol's arguments into a call of the tree (fs.h).
  *
  * What is missing is answered ENOSYS, after which the guest's kernel does
- * without: FLUSH and ACCESS have nothing to do here, and locks are kept by the
- * guest's kernel, which can interrupt who waits for one.
+ * without: ACCESS has nothing to do here, nor FLUSH when locks are the guest's.
  */
 #include "devices/fuse-parts.h"
 
@@ -78,7 +77,7 @@ static int64_t answer_attr(struct fuse_request *r, struct fs_handle *handle)
 	if (e < 0)
 		return e;
 	out = fuse_answer(r, sizeof(*out));
-	out->attr_valid = r->f->valid_s;
+	out->attr_valid = fuse_attr_valid(r->f, r->inode);
 	fuse_attr(&entry, &out->attr);
 	return sizeof(*out);
 }
@@ -365,6 +364,12 @@ static const struct fuse_op ops[] = {
 	[FUSE_LSEEK] = OP(fuse_lseek, lseek_in, 0),
 	[FUSE_COPY_FILE_RANGE] =
 		OP(fuse_copy_file_range, copy_file_range_in, WRITES),
+	[FUSE_FLUSH] = OP(fuse_flush, flush_in, 0),
+	[FUSE_GETLK] = OP(fuse_getlk, lk_in, 0),
+	[FUSE_SETLK] = OP(fuse_setlk, lk_in, 0),
+	[FUSE_SETLKW] = OP(fuse_setlkw, lk_in, 0),
+	[FUSE_INTERRUPT] = {fuse_interrupt, sizeof(struct fuse_interrupt_in),
+			    FUSE_OP_QUIET},
 	[FUSE_READDIR] = OP(fuse_readdir, read_in, 0),
 	[FUSE_READDIRPLUS] = OP(fuse_readdirplus, read_in, 0),
 };

@@ -20,14 +20,17 @@
 /* Newer than Debian 12's header: shared mappings of files with direct I/O. */
 #define INIT_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36)
 
-struct fuse *fuse_new(struct fs *fs, enum fuse_cache cache)
+struct fuse *fuse_new(struct fs *fs, const struct fuse_options *options)
 {
+	const enum fuse_cache cache = options->cache;
 	struct fuse *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return NULL;
 	f->fs = fs;
+	f->options = *options;
 	f->cache = cache;
+	TAILQ_INIT(&f->waits);
 	f->valid_s = cache == FUSE_CACHE_NEVER    ? 0
 		     : cache == FUSE_CACHE_ALWAYS ? ALWAYS_S
 						  : 1;
@@ -45,6 +48,7 @@ void fuse_free(struct fuse *f)
 {
 	if (!f)
 		return;
+	fuse_waits_end(f, false);
 	free(f->out);
 	free(f);
 }
@@ -52,6 +56,7 @@ void fuse_free(struct fuse *f)
 void fuse_reset(struct fuse *f)
 {
 	f->initialized = false;
+	fuse_waits_end(f, false);
 	fs_reset(f->fs);
 }
 
@@ -108,13 +113,22 @@ void fuse_attr(const struct fs_entry *entry, struct fuse_attr *ret_attr)
 	};
 }
 
+/*
+ * Who locks a file reads what another has written under its lock: each read
+ * then asks first whether the file has changed.
+ */
+uint64_t fuse_attr_valid(const struct fuse *f, const struct fs_inode *inode)
+{
+	return fs_was_locked(inode) ? 0 : f->valid_s;
+}
+
 void fuse_entry(const struct fuse *f, const struct fs_entry *entry,
 		struct fuse_entry_out *ret_out)
 {
 	*ret_out = (struct fuse_entry_out){
 		.nodeid = fs_inode_id(entry->inode),
 		.entry_valid = f->valid_s,
-		.attr_valid = f->valid_s,
+		.attr_valid = fuse_attr_valid(f, entry->inode),
 	};
 	fuse_attr(entry, &ret_out->attr);
 }
@@ -129,6 +143,8 @@ static uint64_t wanted_flags(const struct fuse *f)
 			 FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 |
 			 FUSE_INIT_EXT;
 
+	if (f->options.locks)
+		flags |= FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
 	if (f->cache == FUSE_CACHE_NEVER)
 		return flags | INIT_DIRECT_IO_ALLOW_MMAP;
 	flags |= FUSE_CACHE_SYMLINKS;
@@ -161,6 +177,7 @@ static int64_t init(struct fuse_request *r)
 			  r->f->cache == FUSE_CACHE_ALWAYS &&
 			  fs_readonly(r->fs);
 	flags &= wanted_flags(r->f);
+	fuse_waits_end(r->f, true);
 	fuse_reset(r->f);
 	r->f->initialized = true;
 	r->f->writeback = flags & FUSE_WRITEBACK_CACHE;
@@ -178,6 +195,7 @@ static int64_t init(struct fuse_request *r)
 
 static int64_t destroy(struct fuse_request *r)
 {
+	fuse_waits_end(r->f, true);
 	fuse_reset(r->f);
 	return 0;
 }
@@ -232,11 +250,37 @@ static int64_t run(struct fuse_request *r, const struct fuse_op *op)
 	return op->run(r);
 }
 
-int64_t fuse_handle(struct fuse *f, const struct vq_chain *chain)
+/* Writes the answer that is in `out`, or an error, with the header before it.
+ */
+static int64_t answer(struct fuse_request *r, int64_t result, bool is_written)
 {
-	struct fuse_request r = {.f = f, .fs = f->fs, .chain = chain};
-	struct fuse_out_header header = {.len = sizeof(header)};
+	const struct vq_chain *chain = r->chain;
 	const struct iovec *in = chain->iov + chain->nout;
+	struct fuse_out_header header = {.len = sizeof(header),
+					 .unique = r->in.unique};
+
+	/* An answer that does not fit the room there is for it is none. */
+	if (result > 0 && !is_written) {
+		if ((uint64_t)result > r->out_room)
+			result = -EIO;
+		else
+			iov_write(in, chain->nin, sizeof(header), r->out,
+				  (size_t)result);
+	}
+	if (result < 0)
+		header.error = (int32_t)result;
+	else
+		header.len += (uint32_t)result;
+	iov_write(in, chain->nin, 0, &header, sizeof(header));
+	return header.len;
+}
+
+int64_t fuse_handle(struct fuse *f, const struct vq_chain *chain,
+		    uint32_t ticket)
+{
+	struct fuse_request r = {
+		.f = f, .fs = f->fs, .chain = chain, .ticket = ticket};
+	const bool has_room = chain->in_bytes >= sizeof(struct fuse_out_header);
 	const struct fuse_op *op;
 	int64_t result;
 
@@ -245,28 +289,19 @@ int64_t fuse_handle(struct fuse *f, const struct vq_chain *chain)
 	    r.in.len < sizeof(r.in) || r.in.len > chain->out_bytes)
 		return -EPROTO;
 	op = find_op(r.in.opcode);
-	if (op && op->flags & FUSE_OP_QUIET) {
-		(void)run(&r, op);
-		return 0;
-	}
-	if (chain->in_bytes < sizeof(header))
+	if (!has_room && !(op && op->flags & FUSE_OP_QUIET))
 		return -EPROTO;
 	r.out = f->out;
-	r.out_room = min_u64(chain->in_bytes - sizeof(header), FUSE_OUT_MAX);
+	if (has_room)
+		r.out_room = min_u64(chain->in_bytes -
+					     sizeof(struct fuse_out_header),
+				     FUSE_OUT_MAX);
 	result = run(&r, op);
-	/* An answer that does not fit the room there is for it is none. */
-	if (result > 0 && !(op->flags & FUSE_OP_DATA)) {
-		if ((uint64_t)result > r.out_room)
-			result = -EIO;
-		else
-			iov_write(in, chain->nin, sizeof(header), f->out,
-				  (size_t)result);
-	}
-	header.unique = r.in.unique;
-	if (result < 0)
-		header.error = (int32_t)result;
-	else
-		header.len += (uint32_t)result;
-	iov_write(in, chain->nin, 0, &header, sizeof(header));
-	return header.len;
+	if (f->unlocked)
+		fuse_retry(f);
+	if (result == FUSE_LATER)
+		return FUSE_LATER;
+	if (op && op->flags & FUSE_OP_QUIET && (result == 0 || !has_room))
+		return 0;
+	return answer(&r, result, op && op->flags & FUSE_OP_DATA);
 }

@@ -9,6 +9,7 @@
 
 #include "devices/vq.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fs;
@@ -25,16 +26,34 @@ enum fuse_cache {
 #define FUSE_IOV        512
 #define FUSE_DATA_PAGES 256
 
-struct fuse *fuse_new(struct fs *fs, enum fuse_cache cache); /* or NULL */
+struct fuse_options {
+	enum fuse_cache cache;
+	bool locks; /* locks are the host's; without, the guest's own affair */
+	/*
+	 * The answer to a request that had to wait is written: so many bytes.
+	 * Called within fuse_handle() and fuse_retry().
+	 */
+	void (*answered)(void *arg, uint32_t ticket, uint32_t written);
+	void *arg;
+};
+
+struct fuse *fuse_new(struct fs *fs, const struct fuse_options *options);
 void fuse_free(struct fuse *f); /* NULL is fine; FS is the caller's */
-/* The guest is gone: forgets what it knew and had open. */
+/* The guest is gone: forgets what it knew, had open and waits for. */
 void fuse_reset(struct fuse *f);
 
 /*
  * Carries out the request in CHAIN and writes the answer there. How many bytes
- * that took (none for some requests), or -EPROTO: not a request. On the thread
- * of the tree.
+ * that took (none for some requests), -EPROTO: not a request, or FUSE_LATER:
+ * answered() will be called with TICKET. On the thread of the tree.
  */
-int64_t fuse_handle(struct fuse *f, const struct vq_chain *chain);
+#define FUSE_LATER INT64_MIN
+int64_t fuse_handle(struct fuse *f, const struct vq_chain *chain,
+		    uint32_t ticket);
+
+/* Sees whether those who wait for the host may go on. */
+void fuse_retry(struct fuse *f);
+/* When that is due, by util_now_ns(); 0: nobody waits. */
+uint64_t fuse_retry_at(const struct fuse *f);
 
 #endif

@@ -18,7 +18,10 @@
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
 
 #define FS_QUEUE FUSE_IOV /* entries: no chain is longer */
 
@@ -26,8 +29,11 @@
 #define FS_ROUND 256
 
 struct share {
-	struct fs *fs;     /* owned */
-	struct fuse *fuse; /* owned */
+	struct virtio_dev *dev;
+	struct fs *fs;            /* owned */
+	struct fuse *fuse;        /* owned */
+	struct loop_source timer; /* fd: timerfd, owned; -1: none needed */
+	uint64_t timer_ns;        /* when it is due; 0: not set */
 	struct iovec iov[FUSE_IOV];
 };
 
@@ -53,19 +59,26 @@ static const struct config_key fs_keys[] = {
 	 .kind = CONFIG_CHOICE,
 	 .choices = "auto|host|xattr",
 	 .help = "where owners and modes are kept [auto: host if root]"},
+	{.name = "locks",
+	 .kind = CONFIG_CHOICE,
+	 .choices = "auto|host|guest",
+	 .help = "who is kept out by locks [auto: guest if cache=always]"},
 	{0},
 };
 
 /* fs*.c's, once the device's thread is prepared. */
 static const uint32_t fs_syscalls[] = {
-	SYS_openat,     SYS_openat2,         SYS_statx,     SYS_fstatfs,
-	SYS_readlinkat, SYS_getdents64,      SYS_mkdirat,   SYS_mknodat,
-	SYS_symlinkat,  SYS_linkat,          SYS_unlinkat,  SYS_renameat,
-	SYS_renameat2,  SYS_fchownat,        SYS_fchmodat,  SYS_utimensat,
-	SYS_truncate,   SYS_ftruncate,       SYS_setxattr,  SYS_lsetxattr,
-	SYS_getxattr,   SYS_lgetxattr,       SYS_listxattr, SYS_removexattr,
-	SYS_syncfs,     SYS_copy_file_range, SYS_setfsuid,  SYS_setfsgid,
-	UINT32_MAX,
+	SYS_openat,          SYS_openat2,         SYS_statx,
+	SYS_fstatfs,         SYS_readlinkat,      SYS_getdents64,
+	SYS_mkdirat,         SYS_mknodat,         SYS_symlinkat,
+	SYS_linkat,          SYS_unlinkat,        SYS_renameat,
+	SYS_renameat2,       SYS_fchownat,        SYS_fchmodat,
+	SYS_utimensat,       SYS_truncate,        SYS_ftruncate,
+	SYS_setxattr,        SYS_lsetxattr,       SYS_getxattr,
+	SYS_lgetxattr,       SYS_listxattr,       SYS_removexattr,
+	SYS_syncfs,          SYS_copy_file_range, SYS_setfsuid,
+	SYS_setfsgid,        SYS_fcntl,           SYS_flock,
+	SYS_timerfd_settime, UINT32_MAX,
 };
 
 /*
@@ -90,7 +103,10 @@ static bool serve(struct virtio_dev *d, unsigned q)
 		virtio_broken(d, "malformed chain");
 	if (r <= 0)
 		return false;
-	written = fuse_handle(share->fuse, &chain);
+	written = fuse_handle(share->fuse, &chain,
+			      (uint32_t)q << 16 | chain.head);
+	if (written == FUSE_LATER)
+		return true;
 	if (written < 0) {
 		virtio_broken(d, "malformed request");
 		return false;
@@ -101,7 +117,61 @@ static bool serve(struct virtio_dev *d, unsigned q)
 	return true;
 }
 
-static void fs_kick(struct virtio_dev *d, unsigned q)
+/* ---- requests that wait for the host ---- */
+
+static void answered(void *arg, uint32_t ticket, uint32_t written)
+{
+	struct share *share = arg;
+
+	vq_push(&share->dev->vq[ticket >> 16], (uint16_t)ticket, written);
+	virtio_publish(share->dev, ticket >> 16);
+}
+
+/* Never later than it is set for already. On the device's thread. */
+static void set_timer(struct share *share)
+{
+	const uint64_t due = fuse_retry_at(share->fuse);
+	struct itimerspec when = {0};
+
+	if (due == 0 || (share->timer_ns != 0 && share->timer_ns <= due))
+		return;
+	when.it_value.tv_sec = (time_t)(due / 1000000000);
+	when.it_value.tv_nsec = (long)(due % 1000000000);
+	if (timerfd_settime(share->timer.fd, TFD_TIMER_ABSTIME, &when, NULL) ==
+	    0)
+		share->timer_ns = due;
+}
+
+static void timer_ready(struct loop_source *source, uint32_t events)
+{
+	struct share *share = container_of(source, struct share, timer);
+	struct virtio_dev *d = share->dev;
+
+	(void)events;
+	loop_drain(source->fd);
+	virtio_lock(d);
+	share->timer_ns = 0;
+	if (d->running) {
+		fuse_retry(share->fuse);
+		set_timer(share);
+	}
+	virtio_unlock(d);
+}
+
+static int init_timer(struct share *share)
+{
+	struct virtio_dev *d = share->dev;
+	int r;
+
+	share->timer.fn = timer_ready;
+	share->timer.fd =
+		timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	r = share->timer.fd < 0 ? -errno
+				: loop_add(d->loop, &share->timer, EPOLLIN);
+	return r < 0 ? log_ret(r, "%s: timer: %s", d->name, strerror(-r)) : 0;
+}
+
+static void serve_all(struct virtio_dev *d, unsigned q)
 {
 	struct vq *vq = &d->vq[q];
 	unsigned left = FS_ROUND;
@@ -115,6 +185,13 @@ static void fs_kick(struct virtio_dev *d, unsigned q)
 			return;
 		}
 	} while (d->running && vq_enable_kicks(vq));
+}
+
+static void fs_kick(struct virtio_dev *d, unsigned q)
+{
+	serve_all(d, q);
+	if (d->running)
+		set_timer(d->state);
 }
 
 static unsigned choice(const struct config_device *cfg, const char *key,
@@ -142,7 +219,9 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 		[FS_OWNER_XATTR] = "xattr",
 		NULL,
 	};
+	static const char *const locks[] = {"auto", "host", "guest", NULL};
 	const char *tag = config_text(cfg, "tag");
+	const unsigned whose = choice(cfg, "locks", locks);
 	struct virtio_fs_config config = {.num_request_queues = htole32(1)};
 	struct share *share = d->state;
 	const struct fs_options options = {
@@ -151,8 +230,18 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 		.readonly = config_flag(cfg, "readonly"),
 		.ownership = choice(cfg, "ownership", ownerships),
 	};
+	struct fuse_options protocol = {
+		.cache = choice(cfg, "cache", caches),
+		.answered = answered,
+		.arg = share,
+	};
 	int r;
 
+	share->dev = d;
+	share->timer.fd = -1;
+	/* Where nobody else changes a file, nobody else locks it. */
+	protocol.locks =
+		whose == 0 ? protocol.cache != FUSE_CACHE_ALWAYS : whose == 1;
 	if (strlen(tag) > sizeof(config.tag))
 		return log_ret(-EINVAL, "%s: tag '%s': longer than %zu bytes",
 			       d->name, tag, sizeof(config.tag));
@@ -163,16 +252,19 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	r = fs_open(d->name, &options, &share->fs);
 	if (r < 0)
 		return r;
-	share->fuse = fuse_new(share->fs, choice(cfg, "cache", caches));
+	share->fuse = fuse_new(share->fs, &protocol);
 	if (!share->fuse)
 		return log_ret(-ENOMEM, "%s: out of memory", d->name);
-	return 0;
+	return protocol.locks ? init_timer(share) : 0;
 }
 
 static void fs_device_close(struct virtio_dev *d)
 {
 	struct share *share = d->state;
 
+	if (share->timer.fd >= 0)
+		loop_del(d->loop, &share->timer);
+	util_close(&share->timer.fd);
 	fuse_free(share->fuse);
 	fs_close(share->fs);
 }

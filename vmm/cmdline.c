@@ -87,7 +87,7 @@ int cmdline_build(const struct machine *machine,
 	 * controller is the reset every kernel knows. There is no PCI, and of
 	 * the i8042 only that reset line.
 	 */
-	add(&t, "panic=-1 reboot=k pci=off i8042.noaux i8042.nokbd");
+	add(&t, "panic=-1 reboot=k,f pci=off i8042.noaux i8042.nokbd");
 	/*
 	 * A lone CPU would take the LOCK prefixes out of its kernel's text,
 	 * one write through a mapping of its own for each of some 8,000: a

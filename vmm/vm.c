@@ -136,6 +136,8 @@ static int register_memory(struct vm *vm)
 	return r;
 }
 
+#define IOAPIC_SMI 2 /* delivery mode: 82093AA 3.2.4 */
+
 static int build_memory(struct vm *vm)
 {
 	const struct mem_options options = {
@@ -157,6 +159,26 @@ static int build_memory(struct vm *vm)
 	return 0;
 }
 
+/*
+ * All pins masked and in SMI mode, as firmware leaves pins it uses itself: Linux
+ * reads these once and leaves them alone until it gives one to a device, instead
+ * of writing each of them and reading it again, 8 exits a pin.
+ */
+static int rest_ioapic(int fd)
+{
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
+
+	if (ioctl(fd, KVM_GET_IRQCHIP, &chip) < 0)
+		return log_ret(-errno, "KVM_GET_IRQCHIP: %s", strerror(errno));
+	for (unsigned i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
+		chip.chip.ioapic.redirtbl[i].fields.mask = 1;
+		chip.chip.ioapic.redirtbl[i].fields.delivery_mode = IOAPIC_SMI;
+	}
+	if (ioctl(fd, KVM_SET_IRQCHIP, &chip) < 0)
+		return log_ret(-errno, "KVM_SET_IRQCHIP: %s", strerror(errno));
+	return 0;
+}
+
 static int create_irqchip(struct vm *vm)
 {
 	const struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
@@ -171,7 +193,7 @@ static int create_irqchip(struct vm *vm)
 			       strerror(errno));
 	if (ioctl(fd, KVM_CREATE_PIT2, &pit) < 0)
 		return log_ret(-errno, "KVM_CREATE_PIT2: %s", strerror(errno));
-	return 0;
+	return rest_ioapic(fd);
 }
 
 static int create_vcpus(struct vm *vm)

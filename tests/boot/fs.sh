@@ -177,6 +177,74 @@ test_several()
 	expect_ok
 }
 
+# wait_for_file FILE: until the guest has made it
+wait_for_file()
+{
+	local end=$((SECONDS + LIMIT))
+
+	while [ ! -e "$1" ]; do
+		[ "$SECONDS" -lt "$end" ] || fail "no $1"
+		sleep 0.05
+	done
+}
+
+# What a program of the host has locked is locked for the guest, and is the
+# guest's once it is given up.
+test_locks_host()
+{
+	local held
+
+	mkdir share
+	"$GUEST/guest" hold:share/f:share/held:share/done >held.out 2>&1 &
+	held=$!
+	wait_for_file share/held
+	guest 'mount:t:/mnt,held:/mnt/f,put:/mnt/done:x,wait:/mnt/f' \
+		--share share,tag=t
+	wait "$held" || fail "the host's program: $(cat held.out)"
+	expect_ok
+}
+
+# Two guests and a program of the host add to one number, four processes and
+# more at a time: each addition counts.
+test_locks_guests()
+{
+	local i kind actions times=100
+
+	mkdir share
+	for kind in posix flock; do
+		rm -f share/*
+		for i in a b; do
+			actions=mount:t:/mnt,put:/mnt/$i:x,await:/mnt/go
+			actions+=,count:/mnt/n:$times:$kind
+			guest_start $i "$actions" \
+				--share share,tag=t,cache=never
+		done
+		wait_for_file share/a
+		wait_for_file share/b
+		touch share/go
+		"$GUEST/guest" "count:share/n:$times:$kind" >/dev/null ||
+			fail "the host's program"
+		for i in a b; do
+			guest_wait $i
+			expect_ok
+		done
+		[ "$(cat share/n)" = $((3 * times)) ] ||
+			fail "$kind: $(cat share/n), not $((3 * times))"
+	done
+}
+
+# A guest's own locks, which its kernel keeps.
+test_locks_guest()
+{
+	mkdir share
+	touch share/f
+	flock share/f sleep 100 &
+	guest 'mount:t:/mnt,posix:/mnt:locks,count:/mnt/f:50:flock' \
+		--share share,tag=t,locks=guest
+	kill $!
+	expect_ok
+}
+
 test_bad()
 {
 	guest facts --share /nonexistent,tag=t

@@ -520,10 +520,18 @@ static void test_forget(void **state)
 static void test_unknown(void **state)
 {
 	struct rig *r = *state;
-	const uint32_t opcodes[] = {0,           7,          19,
-				    FUSE_BMAP,   FUSE_IOCTL, FUSE_SETLKW,
-				    FUSE_ACCESS, FUSE_FLUSH, FUSE_SETUPMAPPING,
-				    52,          4096,       UINT32_MAX};
+	const uint32_t opcodes[] = {0,
+				    7,
+				    19,
+				    FUSE_BMAP,
+				    FUSE_IOCTL,
+				    FUSE_POLL,
+				    FUSE_ACCESS,
+				    FUSE_SETUPMAPPING,
+				    FUSE_REMOVEMAPPING,
+				    52,
+				    4096,
+				    UINT32_MAX};
 
 	for (unsigned i = 0; i < ARRAY_LEN(opcodes); i++)
 		assert_int_equal(ask(r, &(struct ask){.opcode = opcodes[i],

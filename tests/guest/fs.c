@@ -33,22 +33,6 @@
 #define USER  1000u
 #define GROUP 2000u
 
-/* A promise: COND is true. */
-#define MUST(cond)                                                             \
-	do {                                                                   \
-		if (!(cond))                                                   \
-			return guest_fail("%s: line %d: %s", __func__,         \
-					  __LINE__, #cond);                    \
-	} while (0)
-/* A promise: CALL fails with ERROR. */
-#define REFUSED(call, error)                                                   \
-	do {                                                                   \
-		errno = 0;                                                     \
-		if ((call) != -1 || errno != (error))                          \
-			return guest_fail("%s: line %d: %s, not %s", __func__, \
-					  __LINE__, #call, #error);            \
-	} while (0)
-
 static int make_file(const char *name, mode_t mode, const char *text)
 {
 	const int fd =

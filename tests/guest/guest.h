@@ -26,6 +26,7 @@ extern const struct action process_actions[];
 extern const struct action block_actions[];
 extern const struct action fs_actions[];
 extern const struct action fsbench_actions[];
+extern const struct action fslock_actions[];
 extern const struct action net_actions[];
 extern const struct action vsock_actions[];
 extern const struct action bench_actions[];

@@ -185,9 +185,16 @@ static const struct action end_actions[] = {
 };
 
 static const struct action *const all_actions[] = {
-	end_actions,   machine_actions, process_actions,
-	block_actions, fs_actions,      fsbench_actions,
-	net_actions,   vsock_actions,   bench_actions,
+	end_actions,
+	machine_actions,
+	process_actions,
+	block_actions,
+	fs_actions,
+	fsbench_actions,
+	fslock_actions,
+	net_actions,
+	vsock_actions,
+	bench_actions,
 	NULL,
 };
 

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The test guest's locks against those of other machines: of the host, where
+ * this program runs too, and of other guests.
+ */
+#include "fs.h"
+#include "guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WAIT_S 200 /* for another machine */
+
+static struct flock range(short type, off_t start, off_t bytes)
+{
+	return (struct flock){.l_type = type,
+			      .l_whence = SEEK_SET,
+			      .l_start = start,
+			      .l_len = bytes};
+}
+
+/* await:FILE: until it is there */
+static int do_await(char **arg)
+{
+	const double end = guest_now() + WAIT_S;
+	int fd;
+
+	/* Opened: that there is none may be remembered for a while. */
+	while ((fd = open(arg[0], O_RDONLY | O_CLOEXEC)) < 0) {
+		if (guest_now() > end)
+			return guest_fail("await: %s", arg[0]);
+		usleep(20000);
+	}
+	close(fd);
+	return 0;
+}
+
+/* hold:FILE:HELD:DONE: bytes 5 to 14 and all of it, from HELD to DONE */
+static int do_hold(char **arg)
+{
+	const int fd = open(arg[0], O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	struct flock lock = range(F_WRLCK, 5, 10);
+
+	MUST(fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0);
+	MUST(flock(fd, LOCK_EX | LOCK_NB) == 0);
+	MUST(close(open(arg[1], O_WRONLY | O_CREAT | O_CLOEXEC, 0666)) == 0);
+	if (do_await(arg + 2))
+		return -1;
+	/* So that who does not wait would be seen to have not. */
+	usleep(300000);
+	return close(fd);
+}
+
+/* held:FILE: another machine does that */
+static int do_held(char **arg)
+{
+	const int fd = open(arg[0], O_RDWR | O_CLOEXEC);
+	struct flock lock = range(F_RDLCK, 14, 1);
+
+	MUST(fd >= 0);
+	REFUSED(fcntl(fd, F_SETLK, &lock), EAGAIN);
+	lock = range(F_RDLCK, 0, 0);
+	MUST(fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type == F_WRLCK &&
+	     lock.l_start == 5 && lock.l_len == 10);
+	lock = range(F_WRLCK, 15, 0);
+	MUST(fcntl(fd, F_SETLK, &lock) == 0);
+	lock = range(F_WRLCK, 0, 5);
+	MUST(fcntl(fd, F_SETLK, &lock) == 0);
+	REFUSED(flock(fd, LOCK_SH | LOCK_NB), EWOULDBLOCK);
+	return close(fd);
+}
+
+/* wait:FILE: for both locks */
+static int do_wait(char **arg)
+{
+	const int fd = open(arg[0], O_RDWR | O_CLOEXEC);
+	const double start = guest_now();
+	struct flock lock = range(F_WRLCK, 0, 0);
+
+	MUST(fd >= 0 && fcntl(fd, F_SETLKW, &lock) == 0);
+	MUST(guest_now() - start > 0.1);
+	MUST(flock(fd, LOCK_EX) == 0);
+	return close(fd);
+}
+
+static int add_one(int fd)
+{
+	char text[32] = "";
+	const ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+	const int bytes = snprintf(text, sizeof(text), "%ld\n",
+				   n > 0 ? atol(text) + 1 : 1);
+
+	return pwrite(fd, text, (size_t)bytes, 0) == bytes ? 0 : -1;
+}
+
+static int count(const char *path, unsigned times, int whole)
+{
+	const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	struct flock lock = range(F_WRLCK, 0, 0), none = range(F_UNLCK, 0, 0);
+
+	MUST(fd >= 0);
+	for (unsigned i = 0; i < times; i++) {
+		MUST((whole ? flock(fd, LOCK_EX)
+			    : fcntl(fd, F_SETLKW, &lock)) == 0);
+		MUST(add_one(fd) == 0);
+		MUST((whole ? flock(fd, LOCK_UN) : fcntl(fd, F_SETLK, &none)) ==
+		     0);
+	}
+	return close(fd);
+}
+
+/* count:FILE:TIMES:posix|flock: adds one to what it says, in two processes */
+static int do_count(char **arg)
+{
+	const unsigned times = (unsigned)guest_number(arg[1]);
+	const int whole = strcmp(arg[2], "flock") == 0;
+	const pid_t pid = fork();
+	int status = -1;
+
+	if (pid == 0)
+		_exit(count(arg[0], times / 2, whole) ? 1 : 0);
+	MUST(pid > 0 && count(arg[0], times - times / 2, whole) == 0);
+	MUST(waitpid(pid, &status, 0) == pid && status == 0);
+	return 0;
+}
+
+const struct action fslock_actions[] = {
+	{"await", 1, do_await, "FILE"},
+	{"hold", 3, do_hold, "FILE:HELD:DONE"},
+	{"held", 1, do_held, "FILE"},
+	{"wait", 1, do_wait, "FILE"},
+	{"count", 3, do_count, "FILE:TIMES:posix|flock"},
+	{NULL, 0, NULL, NULL},
+};
