@@ -12,47 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
-#include <spawn.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-
-extern char **environ;
-
-int bench_spawn(char *const *argv, int err_fd)
-{
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t usual;
-	int status, r;
-	pid_t pid;
-
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
-	if (err_fd >= 0)
-		posix_spawn_file_actions_adddup2(&files, err_fd, 2);
-	else
-		posix_spawn_file_actions_addopen(&files, 2, "/dev/null",
-						 O_WRONLY, 0);
-	posix_spawnattr_init(&attr);
-	/* This program ignores it; others may count on it. */
-	sigemptyset(&usual);
-	sigaddset(&usual, SIGPIPE);
-	posix_spawnattr_setsigdefault(&attr, &usual);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
-	r = posix_spawnp(&pid, argv[0], &files, &attr, argv, environ);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	if (r != 0)
-		return 255;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return 255;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
-}
+#include <sys/vfs.h>
 
 static bool is_installed(const char *program)
 {
@@ -79,17 +43,17 @@ static int leave_out(struct bench_peer *peer, const char *why)
 
 /* ---- bulkhead */
 
-static int make_bulkhead(struct bench_peer *peer, const char *root,
-			 char *const *command)
+static int make_bulkhead(struct bench_peer *peer, const struct bench_what *what)
 {
 	const char *const head[] = {
-		"/proc/self/exe", "run",   "--rm", "--network", "none",
-		"--log-level",    "error", root,   "--",        NULL};
+		"/proc/self/exe", "run",   "--rm",     "--network", "none",
+		"--log-level",    "error", what->root, "--",        NULL};
 	struct text_list argv = {0};
 	int r = text_list_add_all(&argv, head);
 
 	if (r == 0)
-		r = text_list_add_all(&argv, (const char *const *)command);
+		r = text_list_add_all(&argv,
+				      (const char *const *)what->command);
 	peer->argv = argv.item;
 	return r;
 }
@@ -185,8 +149,7 @@ static json_t *bundle_json(const char *tree, char *const *command)
 }
 
 /* 0, or -errno, logged. */
-static int make_bundle(struct bench_peer *peer, const char *tree,
-		       char *const *command)
+static int make_bundle(struct bench_peer *peer, const struct bench_what *what)
 {
 	autofree char *file = NULL;
 	json_t *json;
@@ -201,14 +164,29 @@ static int make_bundle(struct bench_peer *peer, const char *tree,
 	}
 	if (asprintf(&file, "%s/config.json", peer->bundle) < 0)
 		return log_ret(-ENOMEM, "out of memory");
-	json = bundle_json(tree, command);
+	json = bundle_json(what->tree, what->command);
 	r = json ? json_dump_file(json, file, 0) : -1;
 	json_decref(json);
 	return r < 0 ? log_ret(-EIO, "'%s' cannot be written", file) : 0;
 }
 
-static int make_oci(struct bench_peer *peer, const char *tree,
-		    char *const *command)
+/*
+ * crun does not run where version 2 of cgroups is mounted beside version 1 and
+ * has controllers; without that mount it does as on any host of version 1.
+ */
+static bool is_hybrid(void)
+{
+	static const char unified[] = "/sys/fs/cgroup/unified";
+	autofd int fd = open("/sys/fs/cgroup/unified/cgroup.controllers",
+			     O_RDONLY | O_CLOEXEC);
+	struct statfs fs;
+	char byte;
+
+	return fd >= 0 && statfs(unified, &fs) == 0 &&
+	       fs.f_type == CGROUP2_SUPER_MAGIC && read(fd, &byte, 1) == 1;
+}
+
+static int make_oci(struct bench_peer *peer, const struct bench_what *what)
 {
 	struct text_list argv = {0};
 	char id[64];
@@ -218,7 +196,7 @@ static int make_oci(struct bench_peer *peer, const char *tree,
 		return leave_out(peer, "not installed");
 	if (geteuid() != 0)
 		return leave_out(peer, "needs root");
-	r = make_bundle(peer, tree, command);
+	r = make_bundle(peer, what);
 	if (r < 0)
 		return r;
 	snprintf(id, sizeof(id), "bulkhead-bench-%d", (int)getpid());
@@ -229,64 +207,104 @@ static int make_oci(struct bench_peer *peer, const char *tree,
 	return r;
 }
 
-/* ---- docker */
-
-/* tar's output is docker's input. */
-static bool import(const char *tree, const char *image)
+static int make_crun(struct bench_peer *peer, const struct bench_what *what)
 {
-	autofree char *script = NULL;
-	static char sh[] = "sh", c[] = "-c", name[] = "bulkhead-bench";
+	int r = make_oci(peer, what);
 
-	if (asprintf(&script, "tar -C \"$1\" -c . | docker import - \"$2\"") <
-	    0)
-		return false;
-	return bench_spawn((char *[]){sh, c, script, name, (char *)tree,
-				      (char *)image, NULL},
-			   -1) == 0;
+	if (r < 0 || peer->why_not || !is_hybrid())
+		return r;
+	r = bench_without_hybrid();
+	if (r < 0)
+		return leave_out(peer, "does not run beside hybrid cgroups");
+	peer->mount_ns = r;
+	peer->note = "in a mount namespace without /sys/fs/cgroup/unified, as "
+		     "it refuses hybrid cgroups";
+	return 0;
 }
 
-static int make_docker(struct bench_peer *peer, const char *tree,
-		       char *const *command)
+/* ---- docker */
+
+/* Output goes nowhere. The exit status. */
+static int call(char *const *argv, struct bench_signals *signals)
 {
-	static char docker[] = "docker", info[] = "info";
+	const struct bench_start start = {argv, -1, -1, signals};
+	struct bench_end end;
+
+	bench_spawn(&start, &end);
+	return end.status;
+}
+
+/* tar's output is docker's input. */
+static bool import(const struct bench_what *what, const char *image)
+{
+	static char script[] = "tar -C \"$1\" -c . | docker import - \"$2\"";
+	static char sh[] = "sh", c[] = "-c", name[] = "bulkhead-bench";
+
+	return call((char *[]){sh, c, script, name, (char *)what->tree,
+			       (char *)image, NULL},
+		    what->signals) == 0;
+}
+
+static int no_daemon(struct bench_peer *peer)
+{
+	const char *host = getenv("DOCKER_HOST");
+
+	if (asprintf(&peer->why_not, "no daemon at %s: start it to compare",
+		     host ? host : "unix:///var/run/docker.sock") < 0)
+		peer->why_not = NULL;
+	return peer->why_not ? 0 : log_ret(-ENOMEM, "out of memory");
+}
+
+static int make_docker(struct bench_peer *peer, const struct bench_what *what)
+{
+	static char docker[] = "docker", version[] = "version";
 	struct text_list argv = {0};
 	char image[64];
 	int r;
 
 	if (!is_installed("docker"))
 		return leave_out(peer, "not installed");
-	if (bench_spawn((char *[]){docker, info, NULL}, -1) != 0)
-		return leave_out(peer, "its daemon does not answer");
+	if (call((char *[]){docker, version, NULL}, what->signals) != 0)
+		return no_daemon(peer);
 	snprintf(image, sizeof(image), "bulkhead-bench:%d", (int)getpid());
-	if (!import(tree, image))
+	if (!import(what, image))
 		return leave_out(peer, "'docker import' failed");
 	peer->image = strdup(image);
+	peer->note = "its daemon does the work: the CPU time is its client's";
 	r = text_list_add_all(
 		&argv, (const char *const[]){"docker", "run", "--rm",
 					     "--network", "none", image, NULL});
 	if (r == 0)
-		r = text_list_add_all(&argv, (const char *const *)command);
+		r = text_list_add_all(&argv,
+				      (const char *const *)what->command);
 	peer->argv = argv.item;
 	return r;
 }
 
 /* ---- all */
 
-int bench_peers_make(struct bench_peer peers[BENCH_PEERS], const char *root,
-		     const char *tree, char *const *command)
+int bench_peers_make(struct bench_peer peers[BENCH_PEERS],
+		     const struct bench_what *what)
 {
-	int r;
+	static const struct {
+		const char *name;
+		int (*make)(struct bench_peer *, const struct bench_what *);
+	} makers[BENCH_PEERS] = {
+		{"bulkhead", make_bulkhead},
+		{"crun", make_crun},
+		{"runc", make_oci},
+		{"docker", make_docker},
+	};
+	int r = 0;
 
-	peers[0].name = "bulkhead";
-	peers[1].name = "crun";
-	peers[2].name = "runc";
-	peers[3].name = "docker";
-	r = make_bulkhead(&peers[0], root, command);
-	if (r == 0)
-		r = make_oci(&peers[1], tree, command);
-	if (r == 0)
-		r = make_oci(&peers[2], tree, command);
-	return r < 0 ? r : make_docker(&peers[3], tree, command);
+	for (unsigned i = 0; i < BENCH_PEERS; i++)
+		peers[i] = (struct bench_peer){
+			.name = makers[i].name,
+			.mount_ns = -1,
+		};
+	for (unsigned i = 0; r == 0 && i < BENCH_PEERS; i++)
+		r = makers[i].make(&peers[i], what);
+	return r;
 }
 
 static void remove_bundle(const char *dir)
@@ -299,7 +317,8 @@ static void remove_bundle(const char *dir)
 	(void)rmdir(dir);
 }
 
-void bench_peers_done(struct bench_peer peers[BENCH_PEERS])
+void bench_peers_done(struct bench_peer peers[BENCH_PEERS],
+		      struct bench_signals *signals)
 {
 	static char docker[] = "docker", rmi[] = "rmi";
 
@@ -309,14 +328,16 @@ void bench_peers_done(struct bench_peer peers[BENCH_PEERS])
 		if (peer->bundle)
 			remove_bundle(peer->bundle);
 		if (peer->image)
-			(void)bench_spawn(
-				(char *[]){docker, rmi, peer->image, NULL}, -1);
+			(void)call((char *[]){docker, rmi, peer->image, NULL},
+				   signals);
 		for (char **arg = peer->argv; arg && *arg; arg++)
 			free(*arg);
+		util_close(&peer->mount_ns);
 		free(peer->argv);
 		free(peer->why_not);
 		free(peer->bundle);
 		free(peer->image);
 		free(peer->ms);
+		free(peer->cpu_ms);
 	}
 }

@@ -14,11 +14,9 @@
 #include "vmm/vm.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/utsname.h>
 
 #define RUNS_DEFAULT 20
 #define RUNS_MAX     10000
@@ -45,11 +43,12 @@ static const struct option_table table = {
 		"usage: bulkhead bench startup [OPTION]... ROOT [--] COMMAND "
 		"[ARGUMENT]...\n"
 		"\n"
-		"Measures 'bulkhead run' of a command, from start to end, and "
-		"beside it crun,\n"
-		"runc and docker where they are installed: the same root, the "
-		"same command, no\n"
-		"network.\n",
+		"Measures cold runs of a command, from exec of 'bulkhead run' "
+		"to its exit, and\n"
+		"beside it crun, runc and docker where they are installed (and "
+		"docker's daemon\n"
+		"runs): the same root, the same command, no network. They take "
+		"turns.\n",
 	.entries = entries,
 	.notes = "\nExample:\n"
 		 "  bulkhead bench startup debian/ /bin/true\n",
@@ -76,155 +75,87 @@ static int leave_out(struct bench_peer *peer, int status, int err_fd)
 }
 
 /* The first run fills the page cache, and shows whether it works at all. */
-static int warm_up(struct bench_peer *peer)
+static int run_once(struct bench_peer *peer, struct bench_signals *signals,
+		    bool counts)
 {
 	autofd int err_fd = memfd_create("bench-messages", MFD_CLOEXEC);
-	int status = bench_spawn(peer->argv, err_fd);
+	const struct bench_start start = {peer->argv, err_fd, peer->mount_ns,
+					  signals};
+	struct bench_end end;
 
-	return status == 0 ? 0 : leave_out(peer, status, err_fd);
-}
-
-static int run_once(struct bench_peer *peer)
-{
-	const uint64_t start_ns = util_now_ns();
-	const int status = bench_spawn(peer->argv, -1);
-
-	if (status != 0)
-		return leave_out(peer, status, -1);
-	peer->ms[peer->count++] = (double)(util_now_ns() - start_ns) / 1e6;
+	bench_spawn(&start, &end);
+	if (signals->came)
+		return -EINTR;
+	if (end.status != 0)
+		return leave_out(peer, end.status, err_fd);
+	if (counts) {
+		peer->ms[peer->count] = end.ms;
+		peer->cpu_ms[peer->count++] = end.cpu_ms;
+	}
 	return 0;
 }
 
-static int measure(struct bench_peer peers[BENCH_PEERS], uint64_t runs)
+static int measure(struct bench_peer peers[BENCH_PEERS], uint64_t runs,
+		   struct bench_signals *signals)
 {
+	int r = 0;
+
 	for (unsigned i = 0; i < BENCH_PEERS; i++) {
 		peers[i].ms = calloc(runs, sizeof(double));
-		if (!peers[i].ms)
+		peers[i].cpu_ms = calloc(runs, sizeof(double));
+		if (!peers[i].ms || !peers[i].cpu_ms)
 			return log_ret(-ENOMEM, "out of memory");
 	}
 	for (uint64_t n = 0; n <= runs; n++) {
-		for (unsigned i = 0; i < BENCH_PEERS; i++) {
-			int r = 0;
+		for (unsigned i = 0; r == 0 && i < BENCH_PEERS; i++) {
+			/* Another one begins each round. */
+			struct bench_peer *peer = &peers[(n + i) % BENCH_PEERS];
 
-			if (!peers[i].why_not && n == 0)
-				r = warm_up(&peers[i]);
-			else if (!peers[i].why_not)
-				r = run_once(&peers[i]);
-			if (r < 0)
-				return r;
+			if (!peer->why_not)
+				r = run_once(peer, signals, n > 0);
 		}
 	}
-	return 0;
+	return r;
 }
 
-static int compare(const void *a, const void *b)
+static int measure_all(const struct request *req, struct bench_result *result)
 {
-	const double x = *(const double *)a, y = *(const double *)b;
+	const struct bench_what *what = result->what;
+	int r = bench_peers_make(result->peers, what);
 
-	return (x > y) - (x < y);
-}
-
-/* Of sorted numbers; the nearest rank. */
-static double percentile(const struct bench_peer *peer, unsigned percent)
-{
-	size_t rank = ((size_t)peer->count * percent + 99) / 100;
-
-	return peer->ms[rank > 0 ? rank - 1 : 0];
-}
-
-static double median(const struct bench_peer *peer)
-{
-	unsigned n = peer->count;
-
-	return n % 2 ? peer->ms[n / 2]
-		     : (peer->ms[n / 2 - 1] + peer->ms[n / 2]) / 2;
-}
-
-/* ---- showing */
-
-static void print_table(const struct bench_peer peers[BENCH_PEERS])
-{
-	printf("%-10s %6s %10s %10s %10s %10s %8s\n", "", "runs", "min ms",
-	       "median ms", "p90 ms", "max ms", "ratio");
-	for (unsigned i = 0; i < BENCH_PEERS; i++) {
-		const struct bench_peer *peer = &peers[i];
-
-		if (peer->why_not) {
-			printf("%-10s %s\n", peer->name, peer->why_not);
-			continue;
-		}
-		printf("%-10s %6u %10.1f %10.1f %10.1f %10.1f", peer->name,
-		       peer->count, peer->ms[0], median(peer),
-		       percentile(peer, 90), peer->ms[peer->count - 1]);
-		if (peers[0].why_not)
-			putchar('\n');
-		else
-			printf(" %8.2f\n", median(peer) / median(&peers[0]));
+	if (r == 0)
+		r = measure(result->peers, req->runs, what->signals);
+	if (r == 0 && !result->peers[0].why_not)
+		r = bench_phases(what, (unsigned)req->runs, result->phases);
+	if (r > 0)
+		result->nphases = (unsigned)r;
+	for (unsigned i = 0; r >= 0 && i < BENCH_PEERS; i++) {
+		bench_sort(result->peers[i].ms, result->peers[i].count);
+		bench_sort(result->peers[i].cpu_ms, result->peers[i].count);
 	}
-}
-
-static json_t *peer_json(const struct bench_peer *peer)
-{
-	json_t *runs;
-
-	if (peer->why_not)
-		return json_pack("{s:s, s:s}", "runtime", peer->name, "skipped",
-				 peer->why_not);
-	runs = json_array();
-	for (unsigned i = 0; i < peer->count; i++)
-		json_array_append_new(runs, json_real(peer->ms[i]));
-	return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:o}", "runtime",
-			 peer->name, "runs", (int)peer->count, "min_ms",
-			 peer->ms[0], "median_ms", median(peer), "p90_ms",
-			 percentile(peer, 90), "max_ms",
-			 peer->ms[peer->count - 1], "sorted_ms", runs);
-}
-
-static int print_json(const struct request *req,
-		      const struct bench_peer peers[BENCH_PEERS])
-{
-	json_t *results = json_array(), *command = json_array(), *root;
-	struct utsname host = {0};
-	int r;
-
-	(void)uname(&host);
-	for (char *const *arg = req->command; *arg; arg++)
-		json_array_append_new(command, json_string(*arg));
-	for (unsigned i = 0; i < BENCH_PEERS; i++)
-		json_array_append_new(results, peer_json(&peers[i]));
-	root = json_pack("{s:s, s:s, s:s, s:i, s:o, s:o}", "benchmark",
-			 "startup", "root", req->root, "kernel", host.release,
-			 "cpus", (int)sysconf(_SC_NPROCESSORS_ONLN), "command",
-			 command, "results", results);
-	r = root ? json_dumpf(root, stdout,
-			      JSON_INDENT(2) | JSON_REAL_PRECISION(6))
-		 : -1;
-	putchar('\n');
-	json_decref(root);
+	if (what->signals->came)
+		return 128 + what->signals->came;
 	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
 }
 
 static int bench(const struct request *req, const struct rootfs *root)
 {
-	struct bench_peer peers[BENCH_PEERS] = {0};
-	int r = bench_peers_make(peers, req->root, root->path, req->command);
-	int status = VM_EXIT_HOST;
+	struct bench_signals signals;
+	const struct bench_what what = {req->root, root->path, req->command,
+					&signals};
+	struct bench_result result = {.what = &what};
+	int status;
 
-	if (r == 0)
-		r = measure(peers, req->runs);
-	for (unsigned i = 0; r == 0 && i < BENCH_PEERS; i++)
-		qsort(peers[i].ms, peers[i].count, sizeof(double), compare);
-	if (r == 0 && req->json)
-		status = print_json(req, peers);
-	else if (r == 0)
-		print_table(peers);
-	if (r == 0 && !req->json)
-		status = VM_EXIT_OK;
-	if (r == 0 && peers[0].why_not) {
-		log_error("bulkhead run: %s", peers[0].why_not);
+	bench_signals_take(&signals);
+	status = measure_all(req, &result);
+	if (status == VM_EXIT_OK && !req->json)
+		bench_print(&result);
+	else if (status == VM_EXIT_OK && bench_print_json(&result) < 0)
 		status = VM_EXIT_HOST;
-	}
-	bench_peers_done(peers);
+	if (status == VM_EXIT_OK && result.peers[0].why_not)
+		status = log_ret(VM_EXIT_HOST, "bulkhead run: %s",
+				 result.peers[0].why_not);
+	bench_peers_done(result.peers, &signals);
 	return status;
 }
 

@@ -1,0 +1,180 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# `bulkhead bench startup`: whom it compares, what it prints, and that nothing
+# stays behind, also where Docker's daemon takes part.
+
+. "$TOP/tests/boot/run-lib.sh"
+
+export DOCKER_HOST=unix://$PWD/docker.sock DOCKER_CONFIG=$PWD/docker-config
+
+runs_of()
+{
+	sed -nE "s/^$1 +([0-9]+)( +[0-9.]+){6}\$/\1/p" out
+}
+
+# json PYTHON: of `doc`, the printed JSON, and `by`, its results by name.
+json()
+{
+	python3 -c '
+import json, sys
+doc = json.load(open("out"))
+by = {r["runtime"]: r for r in doc["results"]}
+print(eval(f"({sys.argv[1]})"))' "$1"
+}
+
+expect_no_traces()
+{
+	! compgen -G '/tmp/bulkhead-bench.*' >/dev/null ||
+		fail "left behind: a bundle"
+	expect_nothing_left
+}
+
+test_startup()
+{
+	local name
+
+	make_root
+	bulkhead bench startup --runs 2 root -- busybox true
+	expect_status 0
+	expect_silence
+	[ "$(runs_of bulkhead)" = 2 ] || fail "bulkhead's line"
+	for name in crun runc; do
+		if [ "$(id -u)" -eq 0 ] && command -v $name >/dev/null; then
+			[ "$(runs_of $name)" = 2 ] || fail "$name did not run"
+		else
+			grep -q "^$name  *n" out || fail "not said: no $name"
+		fi
+	done
+	if command -v docker >/dev/null; then
+		expect_out "no daemon at $DOCKER_HOST: start it"
+	else
+		grep -q '^docker  *not installed' out || fail "docker's line"
+	fi
+	grep -qE "^  the guest's boot, until its agent +[0-9.]+$" out ||
+		fail "no phases"
+	expect_no_traces
+}
+
+test_json()
+{
+	make_root
+	bulkhead bench startup --runs 3 --json root -- busybox true
+	expect_status 0
+	expect_silence
+	[ "$(json 'by["bulkhead"]["runs"]')" = 3 ] || fail "runs"
+	[ "$(json 'len(by["bulkhead"]["sorted_ms"])')" = 3 ] || fail "times"
+	[ "$(json '(lambda b: b["sorted_ms"][0] == b["min_ms"] > 5 and
+		b["sorted_ms"][1] == b["median_ms"] and
+		b["cpu_median_ms"] > 0)(by["bulkhead"])')" = True ] ||
+		fail "figures"
+	[ "$(json 'doc["command"] == ["busybox", "true"]')" = True ] ||
+		fail "command"
+	# What the phases say adds up to what a run takes, roughly.
+	[ "$(json '0.3 < sum(p["median_ms"] for p in doc["bulkhead_phases"]) /
+		by["bulkhead"]["median_ms"] < 3')" = True ] || fail "phases"
+	expect_no_traces
+}
+
+# A contestant that does not work is left out, with its reason; bulkhead is not.
+test_failure()
+{
+	make_root
+	bulkhead bench startup --runs 2 root -- /nonexistent
+	expect_status 3
+	grep -q '^bulkhead  *ended with status 127: .*/nonexistent' out ||
+		fail "no reason"
+	expect_error 'status 127'
+	bulkhead bench startup --runs 0 root -- true
+	expect_status 2
+	bulkhead bench startup root
+	expect_status 2
+	bulkhead bench nothing
+	expect_status 2
+	expect_no_traces
+}
+
+# Asked to end, it ends what it runs and cleans up.
+test_signal()
+{
+	make_root
+	command="bulkhead bench"
+	"$BULKHEAD" bench startup --runs 1000 root -- busybox true \
+		>out 2>err </dev/null &
+	sleep 2
+	kill -TERM $!
+	status=0
+	wait $! || status=$?
+	expect_status 143
+	expect_no_traces
+}
+
+# ---- Docker's own daemon, with everything of its own in this directory
+
+# In namespaces that end with it: its processes and mounts do, too.
+start_dockerd()
+{
+	local end=$((SECONDS + 60)) cgroup=/bulkhead-test-$BULKHEAD_TEST_RUN
+
+	mkdir -p docker/run docker/data docker/etc docker/work
+	unshare --mount --pid --fork --kill-child --mount-proc sh -c '
+		mount -t tmpfs tmpfs /run &&
+		mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc &&
+		exec dockerd --data-root "$1/data" --exec-root "$1/run" \
+			--pidfile "$1/pid" --host "$2" --cgroup-parent "$3" \
+			--bridge none --iptables=false --ip6tables=false \
+			--ip-forward=false --ip-masq=false' \
+		sh "$PWD/docker" "$DOCKER_HOST" "$cgroup" \
+		>dockerd.log 2>&1 </dev/null &
+	dockerd=$!
+	trap stop_dockerd EXIT
+	until docker version >/dev/null 2>&1; do
+		if [ ! -d "/proc/$dockerd" ] || [ "$SECONDS" -ge "$end" ]; then
+			skip "dockerd does not start: $(tail -n 1 dockerd.log)"
+		fi
+		sleep 0.1
+	done
+}
+
+# Its directories of cgroups, which no namespace takes along.
+docker_cgroups()
+{
+	find /sys/fs/cgroup -depth -type d \
+		-path "*/bulkhead-test-$BULKHEAD_TEST_RUN*" 2>/dev/null
+}
+
+stop_dockerd()
+{
+	end_all
+	[ -n "${dockerd-}" ] || return
+	kill -KILL "$dockerd" 2>/dev/null
+	wait "$dockerd" 2>/dev/null
+	for _ in $(seq 50); do
+		docker_cgroups | xargs -r rmdir 2>/dev/null && break
+		sleep 0.1
+	done
+	dockerd=''
+}
+
+test_docker()
+{
+	need_root
+	command -v dockerd >/dev/null || skip "no dockerd"
+	command -v docker >/dev/null || skip "no docker"
+	make_root
+	start_dockerd
+	bulkhead bench startup --runs 2 root -- busybox true
+	expect_status 0
+	expect_silence
+	[ "$(runs_of docker)" = 2 ] || fail "docker did not run"
+	expect_out "docker: its daemon does the work"
+	[ -z "$(docker ps -aq)" ] || fail "left behind: a container"
+	[ -z "$(docker images -q)" ] || fail "left behind: an image"
+	# The command is what is measured: one that fails is left out.
+	bulkhead bench startup --runs 1 root -- sh -c '[ ! -e /.dockerenv ]'
+	expect_status 0
+	grep -q '^docker  *ended with status 1' out || fail "not left out"
+	stop_dockerd
+	[ -z "$(docker_cgroups)" ] || fail "left behind: $(docker_cgroups)"
+	expect_no_traces
+}
