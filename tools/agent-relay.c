@@ -24,6 +24,8 @@
 
 #define ACK_MS   5000
 #define ENDS_MAX 3 /* of SIGINT, SIGTERM and SIGQUIT: see take_signal() */
+/* From a terminal's end to that of what was typed to. */
+#define HANGUP_MS 10000
 /* Of standard input at a time; signals need not wait for more. */
 #define INPUT_BYTES 16384
 
@@ -35,6 +37,7 @@ struct relay {
 	int out[2];    /* borrowed: standard output and error; -1: vanishes */
 	bool plain_file[2];
 	bool input;      /* there may be more */
+	uint64_t end_ns; /* not beyond: the terminal has gone; 0: it has not */
 	uint64_t closed; /* streams the guest is to be told of, as bits */
 	struct {
 		unsigned stream;
@@ -172,6 +175,18 @@ static void relay_end(struct relay *relay)
 
 /* ---- data */
 
+/*
+ * A raw terminal gives no end of file but its own. PID 1 may take no notice of
+ * this signal; nobody is left to send another.
+ */
+static void hang_up(struct relay *relay)
+{
+	const struct agent_signal wire = {htole32(SIGHUP)};
+
+	relay->end_ns = util_now_ns() + HANGUP_MS * UINT64_C(1000000);
+	agent_put(relay->agent, AGENT_SIGNAL, &wire, sizeof(wire));
+}
+
 static void take_input(struct relay *relay)
 {
 	struct agent *agent = relay->agent;
@@ -187,7 +202,10 @@ static void take_input(struct relay *relay)
 		return;
 	}
 	relay->input = false;
-	agent_put(agent, AGENT_STDIN_EOF, NULL, 0);
+	if (relay->spec->tty)
+		hang_up(relay);
+	else
+		agent_put(agent, AGENT_STDIN_EOF, NULL, 0);
 }
 
 /* As much as is taken without waiting: poll() said that a little is. */
@@ -321,6 +339,9 @@ static int take_frames(struct relay *relay, bool readable,
 		n = agent_reader_fill(&agent->reader, agent->fd);
 		if (n == -EAGAIN)
 			return 0;
+		/* Who watches the VM will say how it ended. */
+		if (n <= 0 && relay->spec->gone_fd >= 0)
+			return -ECONNRESET;
 		if (n <= 0)
 			return log_ret(-ECONNRESET,
 				       "the guest ended before its command");
@@ -341,8 +362,11 @@ static void fill_poll(const struct relay *relay, struct pollfd *pfd)
 					  (idle ? 0 : POLLOUT));
 	if (pfd[RELAY_AGENT].events)
 		pfd[RELAY_AGENT].fd = agent->fd;
-	if (idle && relay->input && agent->window > 0)
+	if (idle && relay->input && (agent->window > 0 || relay->spec->tty))
 		pfd[RELAY_IN].fd = relay->spec->in_fd;
+	/* Its end is seen all the same. */
+	if (agent->window == 0)
+		pfd[RELAY_IN].events = 0;
 	if (relay->pending.left) {
 		pfd[RELAY_OUT].fd = relay->out[relay->pending.stream];
 		pfd[RELAY_OUT].events = POLLOUT;
@@ -373,19 +397,36 @@ static int put_next(struct relay *relay, const struct pollfd *pfd)
 	return 0;
 }
 
-/* 0, 1 when the process is over, or -errno (logged). */
+/* For poll(2); -EINTR (logged): what should have ended has not. */
+static int time_left(const struct relay *relay)
+{
+	const uint64_t now = util_now_ns();
+
+	if (relay->closed && !relay->agent->out_end)
+		return 0;
+	if (relay->end_ns == 0)
+		return -1;
+	if (now >= relay->end_ns)
+		return log_ret(-EINTR, "the terminal has gone: not waiting for "
+				       "the command");
+	return (int)((relay->end_ns - now) / 1000000) + 1;
+}
+
+/* 0, 1 when the process is over, or -errno. */
 static int relay_step(struct relay *relay, struct agent_status *ret)
 {
 	struct agent *agent = relay->agent;
 	struct pollfd pfd[RELAY_SOURCES];
-	int r;
+	int timeout_ms, r;
 
 	r = agent_flush(agent);
 	if (r < 0)
 		return r;
+	timeout_ms = time_left(relay);
+	if (timeout_ms == -EINTR)
+		return timeout_ms;
 	fill_poll(relay, pfd);
-	if (poll(pfd, RELAY_SOURCES,
-		 relay->closed && !agent->out_end ? 0 : -1) < 0)
+	if (poll(pfd, RELAY_SOURCES, timeout_ms) < 0)
 		return errno == EINTR
 			       ? 0
 			       : log_ret(-errno, "poll: %s", strerror(errno));

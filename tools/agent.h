@@ -144,7 +144,9 @@ struct agent_relay {
 	int err_fd;
 	/*
 	 * IN_FD is a terminal: raw while this runs, its size passed on. Only
-	 * with a process that has one.
+	 * with a process that has one. When the terminal goes away the process
+	 * gets SIGHUP; if it does not end within 10 s, the relay does with
+	 * -EINTR.
 	 */
 	bool tty;
 	/*

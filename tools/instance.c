@@ -38,7 +38,17 @@ static char *base_path(void)
 		n = asprintf(&path, "%s/bulkhead", xdg);
 	else
 		n = asprintf(&path, "/tmp/bulkhead-%u", (unsigned)geteuid());
-	return n < 0 ? NULL : path;
+	if (n < 0)
+		return NULL;
+	/* It is used from other directories than this one, too. */
+	if (path[0] != '/') {
+		log_error("'%s': the directory of instances must begin with "
+			  "'/': set BULKHEAD_RUNTIME_DIR",
+			  path);
+		free(path);
+		return NULL;
+	}
+	return path;
 }
 
 static int check_base(int fd, const char *path)
@@ -465,4 +475,15 @@ static int sweep_one(const struct instance *instance, void *arg)
 void instance_sweep(void)
 {
 	(void)instance_each(sweep_one, NULL);
+}
+
+void instance_sweep_one(const char *name, int timeout_ms)
+{
+	struct instance instance;
+
+	if (instance_open(name, &instance) < 0)
+		return;
+	if (instance_wait(&instance, timeout_ms) == 0)
+		(void)sweep_one(&instance, NULL);
+	instance_done(&instance);
 }

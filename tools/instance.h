@@ -110,6 +110,12 @@ int instance_each(int (*fn)(const struct instance *instance, void *arg),
  */
 void instance_sweep(void);
 
+/*
+ * The same with one of them, once nobody holds it any more; does nothing if
+ * that takes longer than TIMEOUT_MS.
+ */
+void instance_sweep_one(const char *name, int timeout_ms);
+
 /* When the process PID started, in clock ticks since boot; 0: no such one. */
 uint64_t instance_process_start(pid_t pid);
 

@@ -7,6 +7,7 @@
  */
 #include "tools/run.h"
 
+#include "tools/keeper.h"
 #include "tools/monitor.h"
 #include "tools/runlog.h"
 #include "vmm/util.h"
@@ -30,6 +31,7 @@
 struct supervisor {
 	struct run *run;
 	struct monitor monitor;
+	pid_t keeper; /* 0: not started */
 	struct agent *agent;
 	struct runlog log;
 	int listen_fd;
@@ -295,6 +297,8 @@ static int live(struct supervisor *s)
 	if (r == 0)
 		r = take_signals(s);
 	if (r == 0)
+		r = keeper_start(&s->run->instance, &s->keeper);
+	if (r == 0)
 		r = start_monitor(s);
 	if (r < 0)
 		return RUN_EXIT_FAILED;
@@ -353,6 +357,7 @@ int supervise(struct run *run, int ready_fd)
 	util_close(&s.signal_fd);
 	util_close(&s.gone_fd);
 	finish(&s, status);
+	keeper_stop(s.keeper);
 	/* Last, so that who waits finds everything in its final state. */
 	tell_ready(&s, status);
 	return status;
