@@ -84,8 +84,9 @@ int cmdline_build(const struct machine *machine,
 	add_console(&t, facts->console);
 	/*
 	 * A panic ends the VM at once instead of hanging; the keyboard
-	 * controller is the reset every kernel knows. There is no PCI, and of
-	 * the i8042 only that reset line.
+	 * controller is the reset every kernel knows, and f spares the taking
+	 * apart of interrupt controllers that end with the machine. There is
+	 * no PCI, and of the i8042 only that reset line.
 	 */
 	add(&t, "panic=-1 reboot=k,f pci=off i8042.noaux i8042.nokbd");
 	/*

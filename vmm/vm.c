@@ -136,8 +136,6 @@ static int register_memory(struct vm *vm)
 	return r;
 }
 
-#define IOAPIC_SMI 2 /* delivery mode: 82093AA 3.2.4 */
-
 static int build_memory(struct vm *vm)
 {
 	const struct mem_options options = {
@@ -159,10 +157,12 @@ static int build_memory(struct vm *vm)
 	return 0;
 }
 
+#define IOAPIC_SMI 2 /* delivery mode: 82093AA 3.2.4 */
+
 /*
- * All pins masked and in SMI mode, as firmware leaves pins it uses itself: Linux
- * reads these once and leaves them alone until it gives one to a device, instead
- * of writing each of them and reading it again, 8 exits a pin.
+ * All pins masked and in SMI mode, as firmware leaves pins it uses itself:
+ * Linux reads these once and leaves them alone until it gives one to a device,
+ * instead of writing each of them and reading it again, 8 exits a pin.
  */
 static int rest_ioapic(int fd)
 {
