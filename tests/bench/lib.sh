@@ -90,6 +90,26 @@ measure()
 	echo $((user + system)) >>"$scratch/$name.cpu_us"
 }
 
+# in_labs SCRIPT: every contestant in every round by `SCRIPT --once NAME`, in a
+# lab of its own. It prints KEY VALUE lines, which become figures of NAME's.
+in_labs()
+{
+	local script=$1 name key value i
+
+	for ((i = 0; i < rounds; i++)); do
+		for name in $(rotate "$i" "${contestants[@]}"); do
+			progress "lab, round $((i + 1)) of $rounds: $name"
+			"$top/tests/lab/run" --memory 2G --timeout 120 -- \
+				"$script" --once "$name" >"$scratch/once" ||
+				die "$name in the lab: status $?"
+			while read -r key value; do
+				echo "$value" >>"$scratch/$name.$key"
+			done <"$scratch/once"
+		done
+	done
+	progress ''
+}
+
 # median NAME KEY: nothing when there is no figure
 median()
 {

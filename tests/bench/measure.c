@@ -15,7 +15,8 @@
  *   --limit SECS    end it after that long [60]
  *   --log FILE      its output and errors go there
  *
- * Always there: status, user_us, sys_us (the program's CPU time).
+ * Always there: status, user_us, sys_us (the program's CPU time), total_us
+ * (from exec to its end).
  *
  * The first KVM_RUN is caught by a seccomp filter that stops for this one
  * ioctl, so that nothing before it is slowed down.
@@ -263,6 +264,7 @@ static void finish(struct measure *m, uint64_t end_ns)
 {
 	struct rusage usage;
 	int any, status = 0;
+	uint64_t total_us;
 	pid_t pid;
 	FILE *log;
 
@@ -280,9 +282,11 @@ static void finish(struct measure *m, uint64_t end_ns)
 		if (pid == m->child && !WIFSTOPPED(any))
 			status = any;
 	}
+	total_us = (now_ns() - *m->start_ns) / 1000;
 	getrusage(RUSAGE_CHILDREN, &usage);
-	printf("status=%d user_us=%ld sys_us=%ld\n",
+	printf("status=%d total_us=%lu user_us=%ld sys_us=%ld\n",
 	       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+	       (unsigned long)total_us,
 	       usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec,
 	       usage.ru_stime.tv_sec * 1000000 + usage.ru_stime.tv_usec);
 	log = m->log ? fopen(m->log, "we") : NULL;
