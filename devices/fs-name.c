@@ -104,7 +104,8 @@ int fs_mkdir(struct fs *fs, struct fs_inode *dir, const char *name,
 
 /*
  * A device node on the host would give its users what the guest's root wants
- * them to have. The exception is no device: it marks what an overlay hides.
+ * them to have: only where the host's said so. Character device 0:0 is none: it
+ * marks what an overlay hides.
  */
 static int check_node(const struct fs *fs, const struct fs_node *node)
 {
@@ -114,9 +115,9 @@ static int check_node(const struct fs *fs, const struct fs_node *node)
 	case S_IFSOCK:
 		return 0;
 	case S_IFCHR:
-		return fs->xattr || node->rdev == 0 ? 0 : -EPERM;
+		return fs->xattr || fs->devices || node->rdev == 0 ? 0 : -EPERM;
 	case S_IFBLK:
-		return fs->xattr ? 0 : -EPERM;
+		return fs->xattr || fs->devices ? 0 : -EPERM;
 	}
 	return -EINVAL;
 }
@@ -126,6 +127,7 @@ int fs_mknod(struct fs *fs, const struct fs_place *at,
 	     struct fs_entry *ret_entry)
 {
 	const int fd = change_fd(fs, at->dir, at->name);
+	const dev_t rdev = fs->devices ? node->rdev : 0;
 	uint32_t mode = node->mode;
 	struct fs_owner owner = {0};
 	int r = check_node(fs, node);
@@ -141,7 +143,7 @@ int fs_mknod(struct fs *fs, const struct fs_place *at,
 		r = fs_be(fs, who);
 	if (r < 0)
 		return r;
-	r = mknodat(fd, at->name, mode, 0) < 0 ? -errno : 0;
+	r = mknodat(fd, at->name, mode, rdev) < 0 ? -errno : 0;
 	fs_be_self(fs, who);
 	if (r == 0)
 		r = own_new(fs, fd, at->name, &owner);

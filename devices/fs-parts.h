@@ -72,6 +72,7 @@ TAILQ_HEAD(fs_used, fs_inode);
 
 struct fs {
 	bool readonly, xattr;
+	bool devices;    /* the guest may make them on the host */
 	char *only;      /* owned; the root's one name, or NULL */
 	bool as_others;  /* files are made for whom the guest says */
 	bool has_births; /* birth times do not change in this tree */

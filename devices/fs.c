@@ -108,6 +108,21 @@ static bool have_capability(unsigned capability)
 	       data[capability / 32].effective >> capability % 32 & 1;
 }
 
+static int drop_capability(unsigned capability)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+	const uint32_t bit = UINT32_C(1) << capability % 32;
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	data[capability / 32].effective &= ~bit;
+	data[capability / 32].permitted &= ~bit;
+	data[capability / 32].inheritable &= ~bit;
+	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
 static bool can_be_others(void)
 {
 	static const unsigned needed[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE,
@@ -127,6 +142,12 @@ int fs_thread_init(struct fs *fs)
 		return -errno;
 	/* The guest's kernel has applied its process's. */
 	umask(0);
+	if (!fs->devices && have_capability(CAP_MKNOD)) {
+		const int r = drop_capability(CAP_MKNOD);
+
+		if (r < 0)
+			return r;
+	}
 	/*
 	 * Or a thread that is another user for a moment loses, for that
 	 * moment, what lets it into directories: the guest's kernel has checked
@@ -225,6 +246,24 @@ static int choose_ownership(struct fs *fs, const char *what,
 	return 0;
 }
 
+static int choose_devices(struct fs *fs, const char *what,
+			  const struct fs_options *options)
+{
+	if (!options->devices)
+		return 0;
+	if (fs->xattr)
+		return log_ret(-EINVAL,
+			       "%s: '%s': devices=allow: not with "
+			       "ownership=xattr, where none are real",
+			       what, options->path);
+	if (!have_capability(CAP_MKNOD))
+		return log_ret(-EPERM,
+			       "%s: '%s': devices=allow needs CAP_MKNOD", what,
+			       options->path);
+	fs->devices = true;
+	return 0;
+}
+
 int fs_open(const char *what, const struct fs_options *options,
 	    struct fs **ret_fs)
 {
@@ -248,6 +287,8 @@ int fs_open(const char *what, const struct fs_options *options,
 	r = open_root(fs, what, options);
 	if (r == 0)
 		r = choose_ownership(fs, what, options);
+	if (r == 0)
+		r = choose_devices(fs, what, options);
 	if (r < 0) {
 		fs_close(fs);
 		return r;

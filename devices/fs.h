@@ -53,6 +53,7 @@ struct fs_options {
 	const char *only;
 	bool readonly;
 	enum fs_ownership ownership;
+	bool devices; /* real ones are made, with FS_OWNER_HOST */
 	/* 0: as many as is wise */
 	unsigned max_paths, max_handles, max_inodes, max_locks;
 };
@@ -74,7 +75,8 @@ int fs_open(const char *what, const struct fs_options *options,
 void fs_close(struct fs *fs); /* NULL is fine */
 /*
  * Makes the calling thread one that may use FS: no umask, and with root's
- * privileges the right to create files for others. Others are not affected.
+ * privileges the right to create files for others, but devices only if FS says
+ * so. Others are not affected.
  */
 int fs_thread_init(struct fs *fs);
 bool fs_readonly(const struct fs *fs);

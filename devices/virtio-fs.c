@@ -59,6 +59,10 @@ static const struct config_key fs_keys[] = {
 	 .kind = CONFIG_CHOICE,
 	 .choices = "auto|host|xattr",
 	 .help = "where owners and modes are kept [auto: host if root]"},
+	{.name = "devices",
+	 .kind = CONFIG_CHOICE,
+	 .choices = "refuse|allow",
+	 .help = "real device nodes, with ownership=host [refuse]"},
 	{.name = "locks",
 	 .kind = CONFIG_CHOICE,
 	 .choices = "auto|host|guest",
@@ -83,13 +87,13 @@ static const uint32_t fs_syscalls[] = {
 
 /*
  * To make files that belong to others, and to reach what the guest's kernel
- * has found its user may. Not CAP_MKNOD: no device appears on the host.
+ * has found its user may. CAP_MKNOD is dropped unless devices are allowed.
  */
 #define BIT(n) (UINT64_C(1) << (n))
 #define FS_CAPABILITIES                                                        \
 	(BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER) |            \
 	 BIT(CAP_FSETID) | BIT(CAP_SETUID) | BIT(CAP_SETGID) |                 \
-	 BIT(CAP_SETFCAP))
+	 BIT(CAP_SETFCAP) | BIT(CAP_MKNOD))
 
 /* One request: true when there may be another. */
 static bool serve(struct virtio_dev *d, unsigned q)
@@ -220,6 +224,7 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 		NULL,
 	};
 	static const char *const locks[] = {"auto", "host", "guest", NULL};
+	static const char *const devices[] = {"refuse", "allow", NULL};
 	const char *tag = config_text(cfg, "tag");
 	const unsigned whose = choice(cfg, "locks", locks);
 	struct virtio_fs_config config = {.num_request_queues = htole32(1)};
@@ -229,6 +234,7 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 		.only = config_text(cfg, "only"),
 		.readonly = config_flag(cfg, "readonly"),
 		.ownership = choice(cfg, "ownership", ownerships),
+		.devices = choice(cfg, "devices", devices) == 1,
 	};
 	struct fuse_options protocol = {
 		.cache = choice(cfg, "cache", caches),

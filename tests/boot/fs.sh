@@ -135,6 +135,51 @@ test_overlay()
 	[ "$(find share | wc -l)" -eq 5 ] || fail "the share was added to"
 }
 
+# The changes on a share, too: what is removed leaves a mark, which is no device.
+overlay_upper()
+{
+	mkdir lower upper
+	echo -n below >lower/file
+	echo -n gone >lower/gone
+	echo -n moved >lower/moved
+	guest 'mount:l:/lower,mount:u:/upper,overlay:/lower:/mnt:/upper,'\
+'change:/mnt/file:above,remove:/mnt/gone,errno:2:/mnt/gone,'\
+'move:/mnt/moved:/mnt/new,errno:2:/mnt/moved,text:/mnt/new:moved,'\
+'tree:/mnt/tree:2:10,text:/lower/gone:gone' --share lower,tag=l,readonly \
+		--share "upper,tag=u,ownership=$1"
+	expect_ok
+	[ "$(cat upper/upper/file)" = above ] || fail "the change"
+}
+
+test_overlay_host()
+{
+	need_root
+	overlay_upper host
+	[ "$(stat -c '%F %t:%T' upper/upper/gone)" = \
+		'character special file 0:0' ] || fail "the mark"
+}
+
+test_overlay_xattr()
+{
+	need_xattrs
+	overlay_upper xattr
+}
+
+test_devices()
+{
+	need_root
+	mknod null c 1 3 2>/dev/null || skip "no device nodes here"
+	mkdir share
+	guest 'mount:t:/mnt,posix:/mnt:devices' \
+		--share share,tag=t,ownership=host,devices=allow
+	expect_ok
+	[ "$(stat -c '%F %t:%T' share/devices/null)" = \
+		'character special file 1:3' ] || fail "the device"
+	guest facts --share share,tag=t,ownership=xattr,devices=allow
+	expect_status 2
+	expect_error 'devices=allow' ownership=xattr
+}
+
 # A link is the guest's to follow: it ends in the guest's own tree.
 test_contained()
 {

@@ -524,6 +524,44 @@ static void test_no_device(void **state)
 	assert_int_equal(fs_mknod(r->fs, &at, &node, ME, &e), 0);
 }
 
+/* Real ones where the host's said so, but they are never opened here. */
+static void test_devices(void **state)
+{
+	struct rig *r = *state;
+	const struct fs_place at = {root(r), "null"};
+	const struct fs_node node = {S_IFCHR | 0640, makedev(1, 3)};
+	struct fs_options options = {.devices = true};
+	struct fs_entry e;
+	struct stat st;
+	uint64_t id;
+
+	log_setup(LOG_ERROR, false);
+	options.ownership = FS_OWNER_XATTR;
+	assert_int_equal(open_fs(r, &options), -EINVAL);
+	options.ownership = FS_OWNER_HOST;
+	if (geteuid() != 0) {
+		assert_int_equal(open_fs(r, &options), -EPERM);
+		skip();
+	}
+	assert_int_equal(open_fs(r, &options), 0);
+	if (fs_mknod(r->fs, &at, &node, ME, &e) == -EPERM)
+		skip(); /* a host that lets nobody */
+	assert_int_equal(stat(path(r, "null"), &st), 0);
+	assert_true(S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
+	assert_int_equal(e.stx.stx_rdev_minor, 3);
+	assert_int_equal(fs_open_file(r->fs, e.inode, O_RDWR, &id), -ENXIO);
+	assert_int_equal(fs_create(r->fs, &at, O_RDWR, 0600, ME, &e, &id),
+			 -ENXIO);
+	/* The option is gone, the device is not; and another is refused. */
+	assert_int_equal(open_fs(r, &(struct fs_options){0}), 0);
+	assert_int_equal(
+		fs_open_file(r->fs, look(r, root(r), "null"), O_RDONLY, &id),
+		-ENXIO);
+	assert_int_equal(fs_mknod(r->fs, &(struct fs_place){root(r), "zero"},
+				  &node, ME, &e),
+			 -EPERM);
+}
+
 static void test_readdir(void **state)
 {
 	struct rig *r = *state;
@@ -640,6 +678,7 @@ int main(void)
 		TEST(test_xattr_owner),
 		TEST(test_xattr_made),
 		TEST(test_no_device),
+		TEST(test_devices),
 		TEST(test_readdir),
 		TEST(test_unchanged),
 		TEST(test_bad_roots),

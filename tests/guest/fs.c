@@ -316,8 +316,12 @@ static int test_devices(void)
 	struct stat st;
 
 	if (mknod("null", S_IFCHR | 0666, makedev(1, 3)) == 0) {
+		const int fd = open("null", O_RDWR | O_CLOEXEC);
+
 		MUST(stat("null", &st) == 0 && S_ISCHR(st.st_mode) &&
 		     st.st_rdev == makedev(1, 3));
+		/* The guest's own device answers. */
+		MUST(fd >= 0 && write(fd, "x", 1) == 1 && close(fd) == 0);
 		MUST(mknod("big", S_IFBLK | 0600, makedev(259, 70000)) == 0);
 		MUST(stat("big", &st) == 0 && S_ISBLK(st.st_mode) &&
 		     st.st_rdev == makedev(259, 70000));
@@ -755,17 +759,25 @@ static int do_mount(char **arg)
 	return 0;
 }
 
-/* overlay:LOWER:DIR: what is changed below DIR stays in memory */
+/*
+ * overlay:LOWER:DIR[:TOP]: what is changed below DIR stays in memory, or goes
+ * to TOP/upper
+ */
 static int do_overlay(char **arg)
 {
-	char options[PATH_MAX];
+	const char *top = arg[2] ? arg[2] : "/ram";
+	char options[PATH_MAX], upper[PATH_MAX], work[PATH_MAX];
 
-	if (mkdir("/ram", 0755) || mount("ram", "/ram", "tmpfs", 0, NULL) ||
-	    mkdir("/ram/upper", 0755) || mkdir("/ram/work", 0755) ||
+	snprintf(upper, sizeof(upper), "%s/upper", top);
+	snprintf(work, sizeof(work), "%s/work", top);
+	if ((!arg[2] &&
+	     (mkdir(top, 0755) || mount("ram", top, "tmpfs", 0, NULL))) ||
+	    mkdir(upper, 0755) || mkdir(work, 0755) ||
 	    (mkdir(arg[1], 0755) && errno != EEXIST))
 		return guest_fail("overlay: directories");
 	snprintf(options, sizeof(options),
-		 "lowerdir=%s,upperdir=/ram/upper,workdir=/ram/work", arg[0]);
+		 "%slowerdir=%s,upperdir=%.999s,workdir=%.999s",
+		 arg[2] ? "userxattr," : "", arg[0], upper, work);
 	if (mount("overlay", arg[1], "overlay", 0, options))
 		return guest_fail("overlay: %s", options);
 	return 0;
@@ -825,6 +837,16 @@ static int do_put(char **arg)
 					       : 0;
 }
 
+static int do_move(char **arg)
+{
+	return rename(arg[0], arg[1]) ? guest_fail("move: %s", arg[0]) : 0;
+}
+
+static int do_remove(char **arg)
+{
+	return unlink(arg[0]) ? guest_fail("remove: %s", arg[0]) : 0;
+}
+
 /* errno:NUMBER:FILE: opening it fails so. */
 static int do_errno(char **arg)
 {
@@ -856,7 +878,9 @@ static int do_readonly(char **arg)
 
 const struct action fs_actions[] = {
 	{"mount", 2, do_mount, "TAG:DIR[:ro]"},
-	{"overlay", 2, do_overlay, "LOWER:DIR"},
+	{"overlay", 2, do_overlay, "LOWER:DIR[:TOP]"},
+	{"move", 2, do_move, "FILE:FILE"},
+	{"remove", 1, do_remove, "FILE"},
 	{"change", 2, do_change, "FILE:TEXT"},
 	{"mount9p", 3, do_mount9p, "TAG:DIR:CACHE"},
 	{"umount", 1, do_umount, "DIR"},
