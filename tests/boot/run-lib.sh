@@ -8,16 +8,19 @@ export BULKHEAD_RUNTIME_DIR=$PWD/instances BULKHEAD_KERNEL=$KERNEL
 # make_root: a directory `root` with busybox in it.
 make_root()
 {
-	local busybox applet
+	local busybox
 
 	busybox=$(command -v busybox) || skip "no busybox"
 	! ldd "$busybox" >/dev/null 2>&1 || skip "busybox is not static"
 	mkdir -p root/bin root/etc root/tmp root/root
 	chmod 1777 root/tmp
 	cp -L "$busybox" root/bin/busybox
-	for applet in $("$busybox" --list); do
-		[ "$applet" = busybox ] || ln -sf busybox "root/bin/$applet"
-	done
+	# One process for all: 400 of them take seconds in the lab.
+	"$busybox" --list | python3 -c '
+import os, sys
+for name in sys.stdin.read().split():
+	if name != "busybox":
+		os.symlink("busybox", "root/bin/" + name)'
 	echo root:x:0:0:root:/root:/bin/sh >root/etc/passwd
 	echo user:x:1000:1000:user:/home:/bin/sh >>root/etc/passwd
 	printf 'root:x:0:\nuser:x:1000:\nmore:x:1001:user\n' >root/etc/group
