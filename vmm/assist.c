@@ -467,9 +467,11 @@ static bool in_kernel(const struct kvm_sync_regs *s)
 	       (s->sregs.ss.dpl & 3) == 0;
 }
 
+/* Not in an NMI's handler: the end of that, an IRET, is for KVM to see. */
 static bool interpretable(const struct kvm_sync_regs *s)
 {
-	return !(s->regs.rflags & FLAG_TF) && !event_due(&s->events);
+	return !(s->regs.rflags & FLAG_TF) && !event_due(&s->events) &&
+	       !s->events.nmi.masked;
 }
 
 /* The instruction that KVM is left with. */

@@ -29,6 +29,28 @@ int interp_op_mov_store(struct interp *in, const struct uop *u)
 	return 0;
 }
 
+/* 8c: a selector, of which a register gets all its bytes */
+int interp_op_mov_segment(struct interp *in, const struct uop *u)
+{
+	const struct kvm_sregs *s = in->mmu.sregs;
+	const uint16_t selector[] = {s->es.selector, s->cs.selector,
+				     s->ss.selector, s->ds.selector,
+				     s->fs.selector, s->gs.selector};
+	void *p;
+
+	if (u->reg >= ARRAY_LEN(selector))
+		return INTERP_STOP;
+	if (u->mod == 3) {
+		set_reg(in, u, u->rm, u->operand, selector[u->reg]);
+		return 0;
+	}
+	p = interp_pointer(in, address(in, u), 2, true);
+	if (!p)
+		return INTERP_STOP;
+	store(p, 2, selector[u->reg]);
+	return 0;
+}
+
 int interp_op_mov_load(struct interp *in, const struct uop *u)
 {
 	unsigned size = size_of(u);
@@ -330,6 +352,33 @@ int interp_op_ret(struct interp *in, const struct uop *u)
 	return 0;
 }
 
+/*
+ * cf: back to where the kernel is, as its way to serialize has it: same
+ * segments and interrupt flag. To user mode, or after an interrupt, is KVM's.
+ */
+int interp_op_iret(struct interp *in, const struct uop *u)
+{
+	const uint64_t mine = STATUS | DF | AC, nt = 0x4000;
+	const struct kvm_sregs *s = in->mmu.sregs;
+	const void *p = interp_pointer(in, in->r[RSP], 5 * 8, false);
+	uint64_t frame[5], change; /* RIP, CS, RFLAGS, RSP, SS */
+
+	if (u->operand != 8 || !p)
+		return INTERP_STOP;
+	for (unsigned i = 0; i < 5; i++)
+		frame[i] = load((const uint64_t *)p + i, 8);
+	change = frame[2] ^ in->flags;
+	if (frame[1] != s->cs.selector || frame[4] != s->ss.selector ||
+	    change & ~mine & 0x3fffff || in->flags & nt ||
+	    (in->smap && change & AC) ||
+	    frame[0] != (uint64_t)((int64_t)(frame[0] << 16) >> 16))
+		return INTERP_STOP;
+	in->flags ^= change & mine;
+	in->r[RSP] = frame[3];
+	in->next = frame[0];
+	return 0;
+}
+
 int interp_op_setcc(struct interp *in, const struct uop *u)
 {
 	uint64_t value = condition(in->flags, u->opcode & 15);
@@ -465,11 +514,17 @@ int interp_op_nop(struct interp *in, const struct uop *u)
 	return 0;
 }
 
-/* 0f ae: fences and CLFLUSH, CLFLUSHOPT; vector state and TPAUSE are KVM's */
+/* 0f ae: fences, CLFLUSH, bases; vector state and TPAUSE are left to KVM */
 int interp_op_fence(struct interp *in, const struct uop *u)
 {
 	unsigned op = u->reg & 7;
 
+	/* RDFSBASE, RDGSBASE */
+	if (u->prefix == 0xf3 && u->mod == 3 && op < 2 && u->operand != 2 &&
+	    in->mmu.sregs->cr4 & CR4_FSGSBASE) {
+		set_reg(in, u, u->rm, u->operand, op == 0 ? in->fs : in->gs);
+		return 0;
+	}
 	if (u->prefix == 0xf3 || u->prefix == 0xf2)
 		return INTERP_STOP;
 	if (u->mod == 3 && op >= 5 && u->prefix == 0) {

@@ -25,6 +25,8 @@ enum {
 	POPF_BITS = STATUS | IF | DF | AC | 0x200000,
 };
 
+#define CR4_FSGSBASE (UINT64_C(1) << 16)
+
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 
 static inline uint64_t mask_of(unsigned size)
@@ -337,6 +339,8 @@ interp_fn interp_op_leave;
 interp_fn interp_op_flag;
 interp_fn interp_op_pushf;
 interp_fn interp_op_popf;
+interp_fn interp_op_iret;
+interp_fn interp_op_mov_segment;
 interp_fn interp_op_jcc;
 interp_fn interp_op_jmp;
 interp_fn interp_op_call;

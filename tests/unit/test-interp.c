@@ -28,7 +28,8 @@
 #define FLAG_AC UINT64_C(0x40000)
 #define FLAG_ID UINT64_C(0x200000)
 
-#define CR4_SMAP UINT64_C(0x200000)
+#define CR4_FSGSBASE UINT64_C(0x10000)
+#define CR4_SMAP     UINT64_C(0x200000)
 
 static struct iguest *new_guest(void)
 {
@@ -257,7 +258,10 @@ static void test_unknown(void **state)
 		{1, {0xcc}},                   /* int3 */
 		{2, {0x0f, 0xa2}},             /* cpuid */
 		{3, {0x0f, 0x22, 0xd8}},       /* mov to cr3 */
-		{2, {0x48, 0xcf}},             /* iret */
+		{2, {0x48, 0xcf}},             /* iret to nowhere */
+		{1, {0xcf}},                   /* iret of 32 bits */
+		{2, {0x8c, 0xf0}},             /* no such segment */
+		{2, {0x8e, 0xd8}},             /* mov to ds */
 		{3, {0x0f, 0x01, 0xf8}},       /* swapgs */
 		{1, {0xec}},                   /* in */
 		{5, {0xc5, 0xf8, 0x58, 0xc1}}, /* vaddps */
@@ -281,7 +285,8 @@ static void test_unknown(void **state)
 		{4, {0x66, 0x0f, 0xae, 0x33}}, /* clwb */
 		{4, {0x66, 0x0f, 0xae, 0xf8}}, /* pcommit */
 		{3, {0x0f, 0xae, 0x03}},       /* fxsave */
-		{4, {0xf3, 0x0f, 0xae, 0xc0}}, /* rdfsbase */
+		{4, {0xf3, 0x0f, 0xae, 0xc0}}, /* rdfsbase without FSGSBASE */
+		{4, {0xf3, 0x0f, 0xae, 0xd0}}, /* wrfsbase */
 		{3, {0x66, 0x75, 0x00}},       /* 16-bit branches */
 		{5, {0x66, 0xe9, 0, 0, 0}},
 		{2, {0x66, 0xc3}},
@@ -633,6 +638,110 @@ static void test_popf(void **state)
 	free_guest(g);
 }
 
+/* ---- segments ------------------------------------------------------------ */
+
+static void test_segments(void **state)
+{
+	struct iguest *g = new_guest();
+	struct kvm_segment *const segment[] = {&g->sregs.es, &g->sregs.cs,
+					       &g->sregs.ss, &g->sregs.ds,
+					       &g->sregs.fs, &g->sregs.gs};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(segment); i++) {
+		const uint8_t modrm = (uint8_t)(0xc0 | i << 3); /* EAX */
+
+		segment[i]->selector = (uint16_t)(0x8001 + i * 0x10);
+		g->regs.rax = g->regs.rbx = UINT64_MAX;
+		set_code(g, 0x8c, modrm);
+		assert_int_equal(ig_run(g, 1), 1);
+		assert_int_equal(g->regs.rax, segment[i]->selector);
+		g->regs.rax = UINT64_MAX;
+		set_code(g, 0x66, 0x8c, modrm);
+		assert_int_equal(ig_run(g, 1), 1);
+		assert_true(g->regs.rax ==
+			    ((UINT64_MAX << 16) | segment[i]->selector));
+		/* To memory it is 16 bits, whatever the operand's size. */
+		g->regs.rbx = DATA;
+		*(uint64_t *)ig_at(g, DATA) = UINT64_MAX;
+		set_code(g, 0x48, 0x8c, (uint8_t)(i << 3 | 3));
+		assert_int_equal(ig_run(g, 1), 1);
+		assert_true(*(uint64_t *)ig_at(g, DATA) ==
+			    ((UINT64_MAX << 16) | segment[i]->selector));
+	}
+	*ig_pte(g, DATA) = 0;
+	assert_stops(g, &(struct bytes){2, {0x8c, 0x1b}});
+	free_guest(g);
+}
+
+static void test_bases(void **state)
+{
+	struct iguest *g = new_guest();
+
+	(void)state;
+	g->sregs.cr4 |= CR4_FSGSBASE;
+	g->sregs.fs.base = UINT64_C(0x1122334455667788);
+	g->sregs.gs.base = UINT64_C(0xffff888000000000);
+	set_code(g, 0xf3, 0x48, 0x0f, 0xae, 0xc0, 0xf3, 0x49, 0x0f, 0xae, 0xc9,
+		 0xf3, 0x0f, 0xae, 0xc3);
+	g->regs.rbx = UINT64_MAX;
+	assert_int_equal(ig_run(g, 10), 3);
+	assert_true(g->regs.rax == g->sregs.fs.base);
+	assert_true(g->regs.r9 == g->sregs.gs.base);
+	assert_int_equal(g->regs.rbx, 0x55667788);
+	free_guest(g);
+}
+
+/* An IRET that changes nothing but RIP, RSP and ordinary flags; or KVM's. */
+static void test_iret(void **state)
+{
+	const uint64_t to = CODE + 64, sp = STACK - 512;
+	const struct {
+		uint64_t flags, frame[5];
+		bool known;
+	} cases[] = {
+		{2, {to, 0x10, 2, sp, 0x18}, true},
+		{0x8d7, {to, 0x10, 2, sp, 0x18}, true},
+		{2, {to, 0x10, 0x8d7 | FLAG_DF, sp, 0x18}, true},
+		{2 | FLAG_IF, {to, 0x10, 2 | FLAG_IF, sp, 0x18}, true},
+		{2, {to, 0x10, 2 | FLAG_IF, sp, 0x18}, false},
+		{2 | FLAG_IF, {to, 0x10, 2, sp, 0x18}, false},
+		{2, {to, 0x10, 2 | FLAG_TF, sp, 0x18}, false},
+		{2, {to, 0x10, 2 | FLAG_RF, sp, 0x18}, false},
+		{2, {to, 0x10, 2 | FLAG_ID, sp, 0x18}, false},
+		{2, {to, 0x10, 0x20002, sp, 0x18}, false},     /* VM */
+		{0x4002, {to, 0x10, 0x4002, sp, 0x18}, false}, /* NT */
+		{2, {to, 0x33, 2, sp, 0x18}, false},
+		{2, {to, 0x13, 2, sp, 0x18}, false},
+		{2, {to, 0x10, 2, sp, 0x2b}, false},
+		{2, {UINT64_C(1) << 47, 0x10, 2, sp, 0x18}, false},
+	};
+	struct iguest *g = new_guest();
+
+	(void)state;
+	g->sregs.cs.selector = 0x10;
+	g->sregs.ss.selector = 0x18;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		set_code(g, 0x48, 0xcf);
+		*ig_at(g, to) = STOP;
+		g->regs.rsp = STACK - 40;
+		g->regs.rflags = cases[i].flags;
+		memcpy(ig_at(g, g->regs.rsp), cases[i].frame,
+		       sizeof(cases[i].frame));
+		assert_int_equal(ig_run(g, 10), cases[i].known);
+		assert_true(g->regs.rip == (cases[i].known ? to : CODE));
+		assert_true(g->regs.rsp == (cases[i].known ? sp : STACK - 40));
+		assert_true(
+			g->regs.rflags ==
+			(cases[i].known ? cases[i].frame[2] : cases[i].flags));
+	}
+	/* A frame that is not all there. */
+	*ig_pte(g, STACK) = 0;
+	g->regs.rsp = STACK - 32;
+	assert_stops(g, &(struct bytes){2, {0x48, 0xcf}});
+	free_guest(g);
+}
+
 /* ---- page tables of user mode -------------------------------------------- */
 
 #define FRAME(n) (IG_RAM + (n)*4096u)
@@ -759,6 +868,9 @@ int main(void)
 		cmocka_unit_test(test_page_border),
 		cmocka_unit_test(test_interrupt_flag),
 		cmocka_unit_test(test_popf),
+		cmocka_unit_test(test_segments),
+		cmocka_unit_test(test_bases),
+		cmocka_unit_test(test_iret),
 		cmocka_unit_test(test_held),
 		cmocka_unit_test(test_held_after_budget),
 	};
