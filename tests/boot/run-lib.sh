@@ -53,11 +53,12 @@ run_start()
 # field NAME FIELD: from `ps --json`.
 field()
 {
-	"$BULKHEAD" ps -a --json | python3 -c '
-import json, sys
-for i in json.load(sys.stdin):
-	if i["name"] == sys.argv[1]:
-		print(i.get(sys.argv[2], ""))' "$1" "$2"
+	# Python takes seconds to start in the lab.
+	"$BULKHEAD" ps -a --json | perl -MJSON::PP -0777 -ne '
+		BEGIN { ($name, $field) = splice @ARGV, 0, 2 }
+		for (grep { $_->{name} eq $name } @{decode_json($_)}) {
+			print $_->{$field} // "", "\n";
+		}' "$1" "$2"
 }
 
 # Of an instance that runs: its monitor's process.
