@@ -65,7 +65,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 0
+#define AGENT_MINOR 1
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -100,6 +100,7 @@ enum agent_key {
 	AGENT_ITEM_SYSCTL = 11,  /* "name=value"; many */
 	AGENT_ITEM_TIME = 12,    /* agent_time */
 	AGENT_ITEM_SHM = 13,     /* agent_bytes: size of /dev/shm */
+	AGENT_ITEM_OCI = 14,     /* config.json for crun, see AGENT_OCI_ROOT */
 
 	/* START */
 	AGENT_ITEM_ARG = 32,    /* argument; many, at least one */
@@ -133,6 +134,20 @@ enum agent_key {
 struct agent_flags {
 	__le32 flags;
 };
+
+/*
+ * AGENT_ITEM_OCI: crun runs the container, by this config.json. The agent puts
+ * "process" into it, from START; so it has none. The root is mounted at
+ * AGENT_OCI_ROOT, the share of the Nth MOUNT (from 0) at AGENT_OCI_VOLUME "N";
+ * other mounts, and what is made of these, is config.json's to say. With
+ * AGENT_START_INIT the agent's program has to be at AGENT_OCI_REAPER in the
+ * container: a bind mount of AGENT_OCI_INIT.
+ */
+#define AGENT_OCI_ROOT   "/newroot"
+#define AGENT_OCI_VOLUME "/volume"
+#define AGENT_OCI_INIT   "/init"
+#define AGENT_OCI_REAPER "/dev/bulkhead-init"
+#define AGENT_OCI_CRUN   "/bin/crun" /* in the initrd; libraries in /lib */
 
 enum agent_mount_kind {
 	AGENT_MOUNT_SHARE = 1, /* strings: tag, path in the share, target, "" */

@@ -2,6 +2,7 @@
 /* CONFIGURE and START: the caller's settings as items of a request. */
 #include "tools/agent.h"
 
+#include "firmware/agent-names.h"
 #include "tools/agent-parts.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -141,6 +142,7 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 		agent_items_add(items, AGENT_ITEM_SHM, &wire, sizeof(wire),
 				NULL, 0);
 	}
+	add_text(items, AGENT_ITEM_OCI, c->oci);
 	return 0;
 }
 
@@ -243,57 +245,12 @@ int agent_start(struct agent *agent, const struct agent_process *process,
 
 /* ---- names */
 
-/* capabilities(7), in the order of their numbers. */
-static const char *const capabilities[] = {
-	"CHOWN",
-	"DAC_OVERRIDE",
-	"DAC_READ_SEARCH",
-	"FOWNER",
-	"FSETID",
-	"KILL",
-	"SETGID",
-	"SETUID",
-	"SETPCAP",
-	"LINUX_IMMUTABLE",
-	"NET_BIND_SERVICE",
-	"NET_BROADCAST",
-	"NET_ADMIN",
-	"NET_RAW",
-	"IPC_LOCK",
-	"IPC_OWNER",
-	"SYS_MODULE",
-	"SYS_RAWIO",
-	"SYS_CHROOT",
-	"SYS_PTRACE",
-	"SYS_PACCT",
-	"SYS_ADMIN",
-	"SYS_BOOT",
-	"SYS_NICE",
-	"SYS_RESOURCE",
-	"SYS_TIME",
-	"SYS_TTY_CONFIG",
-	"MKNOD",
-	"LEASE",
-	"AUDIT_WRITE",
-	"AUDIT_CONTROL",
-	"SETFCAP",
-	"MAC_OVERRIDE",
-	"MAC_ADMIN",
-	"SYSLOG",
-	"WAKE_ALARM",
-	"BLOCK_SUSPEND",
-	"AUDIT_READ",
-	"PERFMON",
-	"BPF",
-	"CHECKPOINT_RESTORE",
-};
-
 int agent_capability(const char *name)
 {
 	if (strncasecmp(name, "CAP_", 4) == 0)
 		name += 4;
-	for (unsigned i = 0; i < ARRAY_LEN(capabilities); i++) {
-		if (strcasecmp(name, capabilities[i]) == 0)
+	for (unsigned i = 0; agent_capability_name(i); i++) {
+		if (strcasecmp(name, agent_capability_name(i)) == 0)
 			return (int)i;
 	}
 	return -EINVAL;

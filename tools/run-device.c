@@ -69,4 +69,5 @@ void run_machine_done(struct run_machine *machine)
 	text_list_done(&machine->search);
 	text_list_done(&machine->dns);
 	free(machine->ports);
+	free(machine->oci);
 }

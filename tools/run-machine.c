@@ -9,7 +9,9 @@
 #include "devices/virtio.h"
 #include "firmware/init/program.h"
 #include "tools/cmd.h"
+#include "tools/guest-crun.h"
 #include "tools/initrd.h"
+#include "tools/oci-config.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -152,12 +154,48 @@ static int make_size(struct config *cfg, const struct run_options *opt)
 	return r < 0 ? r : set(cfg, "cpus", opt->cpus);
 }
 
+/* 0, 1: crun is wanted, -EINVAL (logged). */
+static int wants_crun(const struct run_options *opt)
+{
+	if (!opt->guest_runtime || strcmp(opt->guest_runtime, "direct") == 0)
+		return 0;
+	if (strcmp(opt->guest_runtime, "crun") == 0)
+		return 1;
+	return log_ret(-EINVAL, "--guest-runtime '%s': neither direct nor crun",
+		       opt->guest_runtime);
+}
+
+static int make_initrd(const struct run_options *opt)
+{
+	struct guest_crun crun = {.count = 0};
+	size_t bytes;
+	const void *init = init_program(&bytes);
+	int r = wants_crun(opt);
+
+	if (r > 0)
+		r = guest_crun_find(&crun);
+	if (r == 0)
+		r = initrd_make(init, bytes, crun.file, crun.count);
+	guest_crun_done(&crun);
+	return r;
+}
+
+/* Last, as it says all of it once more. */
+static int make_oci(struct run_machine *machine, const struct run_options *opt)
+{
+	int r = wants_crun(opt);
+
+	if (r <= 0)
+		return r;
+	machine->oci = oci_config_make(&machine->agent, opt->init);
+	machine->agent.oci = machine->oci;
+	return machine->oci ? 0 : -EINVAL;
+}
+
 static int make_kernel(struct run_machine *machine,
 		       const struct run_options *opt)
 {
 	struct config *cfg = &machine->cfg;
-	size_t bytes;
-	const void *init = init_program(&bytes);
 	char path[40];
 	int r = set(cfg, "kernel", opt->kernel);
 
@@ -169,7 +207,7 @@ static int make_kernel(struct run_machine *machine,
 		cfg->kernel = kernel_default();
 	if (!cfg->kernel)
 		return log_ret(-ENOENT, KERNEL_MISSING);
-	machine->initrd_fd = initrd_make(init, bytes);
+	machine->initrd_fd = make_initrd(opt);
 	if (machine->initrd_fd < 0)
 		return machine->initrd_fd;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", machine->initrd_fd);
@@ -212,5 +250,7 @@ int run_machine_make(struct run_machine *machine, const struct run_options *opt,
 		r = make_guest(machine, opt, instance);
 	if (r == 0)
 		r = run_network_make(machine, opt);
+	if (r == 0)
+		r = make_oci(machine, opt);
 	return r < 0 ? r : config_check(cfg, virtio_config_types());
 }

@@ -84,6 +84,8 @@ static const struct option_entry entries[] = {
 	{"cpus", 0, "N", OPTION_TEXT, AT(cpus), NULL, "its CPUs [1]"},
 	{"kernel", 0, "FILE", OPTION_TEXT, AT(kernel), NULL,
 	 "its kernel [the project's]"},
+	{"guest-runtime", 0, "direct|crun", OPTION_TEXT, AT(guest_runtime),
+	 NULL, "who makes the container in it [direct]"},
 	{"append", 0, "TEXT", OPTION_TEXT, AT(append), NULL,
 	 "add TEXT to the kernel command line"},
 	{"no-sandbox", 0, NULL, OPTION_FLAG, AT(no_sandbox), NULL,

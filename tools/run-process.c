@@ -5,6 +5,7 @@
  */
 #include "tools/run.h"
 
+#include "firmware/agent-names.h"
 #include "firmware/agent.h"
 #include "tools/cmd.h"
 #include "vmm/util.h"
@@ -158,28 +159,6 @@ static int make_security(struct run_process *run, const struct run_options *opt)
 
 /* ---- limits */
 
-static const struct {
-	const char *name;
-	int resource;
-} limits[] = {
-	{"as", RLIMIT_AS},
-	{"core", RLIMIT_CORE},
-	{"cpu", RLIMIT_CPU},
-	{"data", RLIMIT_DATA},
-	{"fsize", RLIMIT_FSIZE},
-	{"locks", RLIMIT_LOCKS},
-	{"memlock", RLIMIT_MEMLOCK},
-	{"msgqueue", RLIMIT_MSGQUEUE},
-	{"nice", RLIMIT_NICE},
-	{"nofile", RLIMIT_NOFILE},
-	{"nproc", RLIMIT_NPROC},
-	{"rss", RLIMIT_RSS},
-	{"rtprio", RLIMIT_RTPRIO},
-	{"rttime", RLIMIT_RTTIME},
-	{"sigpending", RLIMIT_SIGPENDING},
-	{"stack", RLIMIT_STACK},
-};
-
 static int parse_limit(const char *text, rlim_t *ret)
 {
 	uint64_t value;
@@ -206,9 +185,9 @@ static int parse_ulimit(const char *text, struct agent_rlimit_value *ret)
 	ret->resource = -1;
 	if (value) {
 		*value++ = '\0';
-		for (unsigned i = 0; i < ARRAY_LEN(limits); i++)
-			if (strcmp(limits[i].name, copy) == 0)
-				ret->resource = limits[i].resource;
+		for (unsigned i = 0; agent_limit_name(i); i++)
+			if (strcasecmp(agent_limit_name(i), copy) == 0)
+				ret->resource = (int)i;
 	}
 	if (ret->resource < 0)
 		return log_ret(-EINVAL,

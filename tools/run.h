@@ -32,6 +32,7 @@ struct run_options {
 	const char *name, *hostname, *workdir, *user, *entrypoint;
 	const char *memory, *cpus, *network, *shm_size;
 	const char *stop_signal, *kernel, *append, *log_level;
+	const char *guest_runtime;
 	struct option_list env, env_files, volumes, tmpfs, publish;
 	struct option_list cap_add, cap_drop, groups, ulimits, security;
 	struct option_list dns, search, hosts, sysctls;
@@ -70,6 +71,7 @@ struct run_machine {
 	const char *addresses[2], *gateways[2];
 	struct text_list dns, search, hosts, sysctls;
 	char *ports; /* for `ps`; NULL: none */
+	char *oci;   /* owned: with crun in the guest */
 };
 
 /*

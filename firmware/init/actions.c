@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the agent does to the machine it is PID 1 of. */
+#include "firmware/init/crun.h"
 #include "firmware/init/net.h"
 #include "firmware/init/server.h"
 
@@ -35,13 +36,20 @@ static int set_clock(const struct agent_time *wire, struct init_failure *f)
 	return 0;
 }
 
+static int configure(const struct init_config *config, struct init_failure *f)
+{
+	if (net_configure(config, f))
+		return -1;
+	return config->oci ? crun_prepare(f) : 0;
+}
+
 static void send_signal(pid_t pid, int number)
 {
 	kill(pid, number); /* it may just have ended */
 }
 
 const struct server_actions server_actions = {
-	.configure = net_configure,
+	.configure = configure,
 	.start = process_start,
 	.set_clock = set_clock,
 	.kill = send_signal,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What Docker's default specification gives a container, made by hand: mounts,
- * devices, files of /etc, masked and read-only paths. Everything is mounted in
- * the mount namespace of the container, and goes with it.
+ * devices, masked and read-only paths. Everything is mounted in the mount
+ * namespace of the container, and goes with it.
  *
  * The kernel's first root cannot be left by pivot_root(2); the container's root
  * is moved over it instead, where no `..` leads back.
@@ -12,7 +12,6 @@
 #include "firmware/init/mount.h"
 #include "vmm/util.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -23,27 +22,6 @@
 #include <unistd.h>
 
 #define DEPTH_MAX 64 /* of a mount's target, by components */
-
-static int fail(struct init_failure *f, int error, const char *what,
-		const char *path)
-{
-	return init_fail(f, INIT_STATUS_SETUP, error, "%s '%s'", what, path);
-}
-
-/* Attaches a mount in the agent's own root, which the container covers. */
-static int stage(int mount, const char *path, struct init_failure *f)
-{
-	autofd int fd = -1;
-	int r;
-
-	if (mkdir(path, 0755) < 0 && errno != EEXIST)
-		return fail(f, errno, "make directory", path);
-	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return fail(f, errno, "open", path);
-	r = mount_attach(mount, fd);
-	return r < 0 ? fail(f, -r, "mount on", path) : 0;
-}
 
 /* ---- what every container has */
 
@@ -72,11 +50,11 @@ static int mount_on(int root, const char *type, const char *target,
 		return -1;
 	at = root_make(root, target, true);
 	if (at < 0)
-		return fail(f, -at, "make directory", target);
+		return init_fail_path(f, -at, "make directory", target);
 	r = attributes ? mount_set(mount, attributes) : 0;
 	if (r == 0)
 		r = mount_attach(mount, at);
-	return r < 0 ? fail(f, -r, "mount on", target) : 0;
+	return r < 0 ? init_fail_path(f, -r, "mount on", target) : 0;
 }
 
 static int mount_filesystems(int root, const struct init_config *c,
@@ -113,215 +91,24 @@ static int make_devices(int root, struct init_failure *f)
 	} links[] = {
 		{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"},
 		{"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
-		{"ptmx", "pts/ptmx"},
+		{"ptmx", "pts/ptmx"},          {"core", "/proc/kcore"},
 	};
 	autofd int dev = root_open(root, "/dev", O_PATH | O_DIRECTORY);
 
 	if (dev < 0)
-		return fail(f, -dev, "open", "/dev");
+		return init_fail_path(f, -dev, "open", "/dev");
 	for (unsigned i = 0; i < ARRAY_LEN(nodes); i++) {
 		if (mknodat(dev, nodes[i].name, S_IFCHR | 0666,
 			    makedev(nodes[i].major, nodes[i].minor)) < 0)
-			return fail(f, errno, "make /dev", nodes[i].name);
+			return init_fail_path(f, errno, "make /dev",
+					      nodes[i].name);
 	}
 	for (unsigned i = 0; i < ARRAY_LEN(links); i++) {
 		if (symlinkat(links[i].to, dev, links[i].name) < 0)
-			return fail(f, errno, "make /dev", links[i].name);
+			return init_fail_path(f, errno, "make /dev",
+					      links[i].name);
 	}
 	return 0;
-}
-
-/* ---- files of /etc */
-
-static void print_hosts(FILE *file, const struct init_config *c)
-{
-	char text[INET6_ADDRSTRLEN];
-	bool named = false;
-
-	fputs("127.0.0.1\tlocalhost\n"
-	      "::1\tlocalhost ip6-localhost ip6-loopback\n"
-	      "fe00::0\tip6-localnet\n"
-	      "ff00::0\tip6-mcastprefix\n"
-	      "ff02::1\tip6-allnodes\n"
-	      "ff02::2\tip6-allrouters\n",
-	      file);
-	for (size_t i = 0; i < c->hosts.n; i++)
-		fprintf(file, "%s\n", c->hosts.list[i]);
-	for (size_t i = 0; c->hostname && i < c->naddresses; i++) {
-		const struct agent_address *a = &c->addresses[i].wire;
-
-		if (c->addresses[i].gateway ||
-		    !inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->address,
-			       text, sizeof(text)))
-			continue;
-		fprintf(file, "%s\t%s\n", text, c->hostname);
-		named = true;
-	}
-	if (c->hostname && !named)
-		fprintf(file, "127.0.1.1\t%s\n", c->hostname);
-}
-
-static void print_resolv(FILE *file, const struct init_config *c)
-{
-	for (size_t i = 0; i < c->dns.n; i++)
-		fprintf(file, "nameserver %s\n", c->dns.list[i]);
-	for (size_t i = 0; i < c->search.n; i++)
-		fprintf(file, "%s%s", i ? " " : "search ", c->search.list[i]);
-	if (c->search.n)
-		fputc('\n', file);
-}
-
-static void print_hostname(FILE *file, const struct init_config *c)
-{
-	fprintf(file, "%s\n", c->hostname);
-}
-
-static const struct etc_file {
-	const char *path;
-	void (*print)(FILE *file, const struct init_config *c);
-} etc_files[] = {
-	{"/etc/hosts", print_hosts},
-	{"/etc/hostname", print_hostname},
-	{"/etc/resolv.conf", print_resolv},
-};
-
-/* Where nothing is given, the image's own file stays. */
-static bool etc_wanted(const struct etc_file *e, const struct init_config *c)
-{
-	if (e->print == print_hostname)
-		return c->hostname;
-	return e->print == print_hosts || c->dns.n || c->search.n;
-}
-
-/* Writes the file of that name into DIR. */
-static int write_etc(int dir, const struct etc_file *e,
-		     const struct init_config *c, struct init_failure *f)
-{
-	int fd = openat(dir, strrchr(e->path, '/') + 1,
-			O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
-
-	if (!file)
-		return fail(f, errno, "write", e->path);
-	e->print(file, c);
-	if (fclose(file) != 0)
-		return fail(f, errno, "write", e->path);
-	return 0;
-}
-
-/* Somebody else's directory, read-only or odd, stays as it is. */
-static int bind_etc(int root, int files, const struct etc_file *e,
-		    const struct init_config *c, struct init_failure *f)
-{
-	autofd int at = root_make(root, e->path, false);
-	autofd int file = -1;
-	autofd int copy = -1;
-	int r;
-
-	if (at < 0)
-		return 0;
-	if (write_etc(files, e, c, f))
-		return -1;
-	file = openat(files, strrchr(e->path, '/') + 1, O_PATH | O_CLOEXEC);
-	copy = mount_copy(file, false);
-	r = copy < 0 ? copy : mount_attach(copy, at);
-	return r < 0 ? fail(f, -r, "mount on", e->path) : 0;
-}
-
-static int bind_etc_files(int root, const struct init_config *c,
-			  struct init_failure *f)
-{
-	autofd int files = mount_make("tmpfs", "etc", "mode=755", f);
-
-	if (files < 0 || stage(files, "/files", f))
-		return -1;
-	for (unsigned i = 0; i < ARRAY_LEN(etc_files); i++) {
-		if (etc_wanted(&etc_files[i], c) &&
-		    bind_etc(root, files, &etc_files[i], c, f))
-			return -1;
-	}
-	return 0;
-}
-
-/* ---- the root */
-
-/* A directory of the upper layer that looks like the lower one's. */
-static int copy_directory(int lower, int upper, const char *name,
-			  const char *lower_name, struct init_failure *f)
-{
-	struct stat st = {.st_mode = 0755};
-
-	if (fstatat(lower, lower_name, &st,
-		    AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 &&
-	    errno != ENOENT)
-		return fail(f, errno, "look at", lower_name);
-	if (mkdirat(upper, name, 0755) < 0 ||
-	    fchownat(upper, name, st.st_uid, st.st_gid, 0) < 0 ||
-	    fchmodat(upper, name, st.st_mode & 07777, 0) < 0)
-		return fail(f, errno, "make directory", name);
-	return 0;
-}
-
-/* Our files are in the upper layer from the start: nothing is copied up. */
-static int write_upper_etc(int lower, int upper, const struct init_config *c,
-			   struct init_failure *f)
-{
-	autofd int etc = -1;
-
-	if (copy_directory(lower, upper, "data/etc", "etc", f))
-		return -1;
-	etc = openat(upper, "data/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (etc < 0)
-		return fail(f, errno, "open", "data/etc");
-	for (unsigned i = 0; i < ARRAY_LEN(etc_files); i++) {
-		if (etc_wanted(&etc_files[i], c) &&
-		    write_etc(etc, &etc_files[i], c, f))
-			return -1;
-	}
-	return 0;
-}
-
-static int make_overlay(int lower, const struct init_config *c, bool own_etc,
-			struct init_failure *f)
-{
-	autofd int upper = mount_make("tmpfs", "upper", "mode=755", f);
-
-	if (upper < 0 || stage(lower, "/lower", f) ||
-	    stage(upper, "/upper", f) ||
-	    copy_directory(lower, upper, "data", "", f))
-		return -1;
-	if (mkdirat(upper, "work", 0755) < 0)
-		return fail(f, errno, "make directory", "work");
-	if (own_etc && write_upper_etc(lower, upper, c, f))
-		return -1;
-	return mount_make("overlay", "overlay",
-			  "lowerdir=/lower,upperdir=/upper/data,"
-			  "workdir=/upper/work,redirect_dir=on",
-			  f);
-}
-
-/* The mounted root, with our files of /etc; -1. */
-static int make_root(const struct init_config *c, struct init_failure *f)
-{
-	const bool overlay = c->root_flags & AGENT_ROOT_OVERLAY;
-	autofd int share = mount_make("virtiofs", c->root_tag, NULL, f);
-	autofd int root = -1;
-	bool own_etc;
-	struct stat st;
-
-	if (share < 0)
-		return -1;
-	/* An /etc that is a link is for the kernel to follow, in the root. */
-	own_etc =
-		overlay && (fstatat(share, "etc", &st, AT_SYMLINK_NOFOLLOW) < 0
-				    ? errno == ENOENT
-				    : S_ISDIR(st.st_mode));
-	root = overlay ? make_overlay(share, c, own_etc, f) : take_fd(&share);
-	if (root < 0 || stage(root, "/newroot", f))
-		return -1;
-	if (!own_etc && bind_etc_files(root, c, f))
-		return -1;
-	return take_fd(&root);
 }
 
 /* ---- the user's mounts */
@@ -337,12 +124,13 @@ static int open_share(const struct init_mount *m, unsigned number,
 
 	if (share < 0 || !m->subpath[0])
 		return take_fd(&share);
-	snprintf(path, sizeof(path), "/volume%u", number);
-	if (stage(share, path, f))
+	snprintf(path, sizeof(path), AGENT_OCI_VOLUME "%u", number);
+	if (container_attach(share, path, f))
 		return -1;
-	sub = root_open(share, m->subpath, O_PATH);
+	sub = root_open(share, m->subpath[0] ? m->subpath : "/", O_PATH);
 	copy = sub < 0 ? sub : mount_copy(sub, true);
-	return copy < 0 ? fail(f, -copy, "open in the share", m->subpath)
+	return copy < 0 ? init_fail_path(f, -copy, "open in the share",
+					 m->subpath)
 			: copy;
 }
 
@@ -352,7 +140,8 @@ static int open_tmpfs(const struct init_mount *m, struct init_failure *f)
 
 	if (snprintf(options, sizeof(options), "nosuid,nodev,noexec,%s",
 		     m->options) >= (int)sizeof(options))
-		return fail(f, E2BIG, "options of tmpfs on", m->target);
+		return init_fail_path(f, E2BIG, "options of tmpfs on",
+				      m->target);
 	return mount_make("tmpfs", "tmpfs", options, f);
 }
 
@@ -372,14 +161,15 @@ static int mount_one(int root, const struct init_mount *m, unsigned number,
 	if (mount < 0)
 		return -1;
 	if (fstat(mount, &st) < 0)
-		return fail(f, errno, "look at volume for", m->target);
+		return init_fail_path(f, errno, "look at volume for",
+				      m->target);
 	at = root_make(root, m->target, S_ISDIR(st.st_mode));
 	if (at < 0)
-		return fail(f, -at, "make mount point", m->target);
+		return init_fail_path(f, -at, "make mount point", m->target);
 	r = attributes ? mount_set(mount, attributes) : 0;
 	if (r == 0)
 		r = mount_attach(mount, at);
-	return r < 0 ? fail(f, -r, "mount on", m->target) : 0;
+	return r < 0 ? init_fail_path(f, -r, "mount on", m->target) : 0;
 }
 
 static unsigned depth_of(const char *path)
@@ -417,7 +207,7 @@ static int set_sysctl(int root, const char *text, struct init_failure *f)
 	char path[256];
 
 	if (n + sizeof(base) > sizeof(path))
-		return fail(f, ENAMETOOLONG, "sysctl", text);
+		return init_fail_path(f, ENAMETOOLONG, "sysctl", text);
 	memcpy(path, base, sizeof(base));
 	memcpy(path + sizeof(base) - 1, text, n);
 	path[sizeof(base) - 1 + n] = 0;
@@ -427,9 +217,9 @@ static int set_sysctl(int root, const char *text, struct init_failure *f)
 	}
 	fd = root_open(root, path, O_WRONLY);
 	if (fd < 0)
-		return fail(f, -fd, "sysctl", text);
+		return init_fail_path(f, -fd, "sysctl", text);
 	if (write(fd, value, strlen(value)) < 0)
-		return fail(f, errno, "sysctl", text);
+		return init_fail_path(f, errno, "sysctl", text);
 	return 0;
 }
 
@@ -439,8 +229,8 @@ static const char *const default_sysctls[] = {
 	"net.ipv4.ping_group_range=0 2147483647",
 };
 
-static int set_sysctls(int root, const struct init_config *c,
-		       struct init_failure *f)
+int container_sysctls(int root, const struct init_config *c,
+		      struct init_failure *f)
 {
 	struct init_failure ignored;
 
@@ -476,7 +266,7 @@ static int mask(int root, const char *path, struct init_failure *f)
 	if (at < 0)
 		return 0;
 	if (fstat(at, &st) < 0)
-		return fail(f, errno, "mask", path);
+		return init_fail_path(f, errno, "mask", path);
 	if (S_ISDIR(st.st_mode)) {
 		cover = mount_make("tmpfs", "tmpfs", "ro,size=4k", f);
 		if (cover < 0)
@@ -487,7 +277,7 @@ static int mask(int root, const char *path, struct init_failure *f)
 		cover = null < 0 ? null : mount_copy(null, false);
 	}
 	r = cover < 0 ? cover : mount_attach(cover, at);
-	return r < 0 ? fail(f, -r, "mask", path) : 0;
+	return r < 0 ? init_fail_path(f, -r, "mask", path) : 0;
 }
 
 static int protect(int root, const char *path, struct init_failure *f)
@@ -501,7 +291,7 @@ static int protect(int root, const char *path, struct init_failure *f)
 	r = copy < 0 ? copy : mount_set(copy, MOUNT_ATTR_RDONLY);
 	if (r == 0)
 		r = mount_attach(copy, at);
-	return r < 0 ? fail(f, -r, "make read-only", path) : 0;
+	return r < 0 ? init_fail_path(f, -r, "make read-only", path) : 0;
 }
 
 static int restrict_paths(int root, const struct init_config *c,
@@ -524,7 +314,7 @@ static int move_to(int root, struct init_failure *f)
 {
 	if (fchdir(root) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 ||
 	    chroot(".") < 0 || chdir("/") < 0)
-		return fail(f, errno, "enter", "/newroot");
+		return init_fail_path(f, errno, "enter", AGENT_OCI_ROOT);
 	return 0;
 }
 
@@ -536,20 +326,20 @@ int container_enter(const struct init_config *c, struct init_failure *f)
 	if (!c->root_tag)
 		return init_fail(f, INIT_STATUS_SETUP, 0, "no root is given");
 	if (c->hostname && sethostname(c->hostname, strlen(c->hostname)) < 0)
-		return fail(f, errno, "set hostname", c->hostname);
+		return init_fail_path(f, errno, "set hostname", c->hostname);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return fail(f, errno, "make private", "/");
+		return init_fail_path(f, errno, "make private", "/");
 	umask(0);
-	root = make_root(c, f);
+	root = container_root(c, f);
 	if (root < 0 || mount_filesystems(root, c, f) ||
 	    make_devices(root, f) || mount_volumes(root, c, f) ||
-	    set_sysctls(root, c, f) || restrict_paths(root, c, f))
+	    container_sysctls(root, c, f) || restrict_paths(root, c, f))
 		return -1;
 	umask(022);
 	if (c->root_flags & AGENT_ROOT_READONLY) {
 		r = mount_set(root, MOUNT_ATTR_RDONLY);
 		if (r < 0)
-			return fail(f, -r, "make read-only", "/");
+			return init_fail_path(f, -r, "make read-only", "/");
 	}
 	return move_to(root, f);
 }

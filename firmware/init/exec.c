@@ -5,8 +5,10 @@
  * to the agent, and then nothing of it stays.
  */
 #include "firmware/init/container.h"
+#include "firmware/init/crun.h"
 #include "firmware/init/mount.h"
 #include "firmware/init/process.h"
+#include "firmware/init/reaper.h"
 #include "firmware/init/users.h"
 
 #include "vmm/util.h"
@@ -28,12 +30,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define DEFAULT_PATH                                                           \
 	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define DEFAULT_FILES 1048576 /* as Docker's service has it */
 
 static int fail(struct init_failure *f, int error, const char *what)
 {
@@ -42,8 +42,7 @@ static int fail(struct init_failure *f, int error, const char *what)
 
 /* ---- reporting */
 
-/* FDS are sent along unless the first one is negative. */
-static int report(int fd, const struct process_report *r, const int fds[2])
+int process_tell(int fd, const struct process_report *r, const int fds[2])
 {
 	union {
 		char bytes[CMSG_SPACE(2 * sizeof(int))];
@@ -66,17 +65,16 @@ static int report(int fd, const struct process_report *r, const int fds[2])
 	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-static void report_failure(int fd, const struct init_failure *f)
+void process_tell_failure(int fd, const struct init_failure *f)
 {
 	const struct process_report r = {.kind = PROCESS_FAILED, .failure = *f};
 
-	report(fd, &r, (const int[]){-1, -1});
+	process_tell(fd, &r, (const int[]){-1, -1});
 }
 
 /* ---- standard input and output */
 
-/* The agent handles none and ignores one. */
-static void reset_signals(void)
+void process_reset_signals(void)
 {
 	sigset_t none;
 
@@ -137,7 +135,7 @@ static int take_stdio(const struct process_side *side, int slave,
 
 static int set_limits(const struct init_start *s, struct init_failure *f)
 {
-	const struct rlimit files = {DEFAULT_FILES, DEFAULT_FILES};
+	const struct rlimit files = {PROCESS_FILES, PROCESS_FILES};
 	const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
 
 	setrlimit(RLIMIT_NOFILE, &files);
@@ -233,9 +231,8 @@ static const char *env_get(const char *const *env, const char *name)
 	return NULL;
 }
 
-/* Allocated; never freed, as exec follows. NULL without memory. */
-static const char **make_env(const struct init_start *s,
-			     const struct init_config *c, const char *home)
+const char **process_env(const struct init_start *s,
+			 const struct init_config *c, const char *home)
 {
 	const char **env = calloc(s->env.n + 5, sizeof(*env));
 	const char *value[] = {
@@ -329,53 +326,6 @@ static int exec_program(const struct init_start *s, const char **env,
 			 "\"%s\": executable file not found in $PATH", name);
 }
 
-/* ---- a PID 1 for programs that are none (AGENT_START_INIT) */
-
-/* Waits for CHILD and whatever is left to it; passes signals on. */
-static void __attribute__((noreturn)) reap_for(pid_t child)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	for (;;) {
-		int n = sigwaitinfo(&all, NULL);
-		int status;
-		pid_t pid;
-
-		if (n > 0 && n != SIGCHLD)
-			kill(child, n);
-		while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-			if (pid != child)
-				continue;
-			_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status)
-						  : WEXITSTATUS(status));
-		}
-	}
-}
-
-/* The caller goes on as the child; the process itself stays to reap. */
-static int leave_reaper(const struct process_side *side, struct init_failure *f)
-{
-	sigset_t all, none;
-	pid_t pid;
-
-	sigfillset(&all);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	pid = fork();
-	if (pid < 0)
-		return fail(f, errno, "start a process");
-	if (pid > 0) {
-		syscall(SYS_close_range, 0U, ~0U, 0U);
-		reap_for(pid);
-	}
-	/* Ctrl-C is for the program's group. SIGTTOU is blocked. */
-	if (setpgid(0, 0) == 0 && side->start->flags & AGENT_START_TTY)
-		tcsetpgrp(0, getpid());
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	return 0;
-}
-
 /* ---- all of it */
 
 static int enter(const struct process_side *side, struct init_failure *f)
@@ -419,7 +369,7 @@ static int run(const struct process_side *side, struct init_failure *f)
 	int tty[2] = {-1, -1};
 	const char **env;
 
-	reset_signals();
+	process_reset_signals();
 	if (enter(side, f))
 		return -1;
 	if (!side->box->plain &&
@@ -429,16 +379,20 @@ static int run(const struct process_side *side, struct init_failure *f)
 	if (set_up_terminal(side, &user, tty, f) || enter_directory(side, f) ||
 	    take_stdio(side, tty[1], f))
 		return -1;
-	env = make_env(s, side->box->config, user.home);
+	env = process_env(s, side->box->config, user.home);
 	if (!env)
 		return fail(f, ENOMEM, "environment");
 	ready.inside = s->flags & AGENT_START_INIT ? 2 : getpid();
-	if (report(side->report_fd, &ready, tty) < 0)
+	if (process_tell(side->report_fd, &ready, tty) < 0)
 		return fail(f, errno, "report");
 	if (set_limits(s, f) || (!side->box->plain && become(s, &user, f)))
 		return -1;
-	if (s->flags & AGENT_START_INIT && leave_reaper(side, f))
-		return -1;
+	if (s->flags & AGENT_START_INIT) {
+		int r = reaper_leave(s->flags & AGENT_START_TTY);
+
+		if (r < 0)
+			return fail(f, -r, "start a process");
+	}
 	if (s->flags & AGENT_START_NO_NEW_PRIVS &&
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return fail(f, errno, "no_new_privs");
@@ -449,7 +403,12 @@ void process_child(const struct process_side *side)
 {
 	struct init_failure f = {0};
 
-	run(side, &f);
-	report_failure(side->report_fd, &f);
+	if (!side->box->plain && side->box->config->oci) {
+		if (crun_start(side, &f) == 0)
+			_exit(0);
+	} else {
+		run(side, &f);
+	}
+	process_tell_failure(side->report_fd, &f);
 	_exit(f.status);
 }

@@ -25,6 +25,12 @@ int init_fail(struct init_failure *f, int status, int error, const char *format,
 	return -1;
 }
 
+int init_fail_path(struct init_failure *f, int error, const char *what,
+		   const char *path)
+{
+	return init_fail(f, INIT_STATUS_SETUP, error, "%s '%s'", what, path);
+}
+
 void init_say(const char *format, ...)
 {
 	char line[512];

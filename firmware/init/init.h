@@ -24,6 +24,10 @@ struct init_failure {
 int init_fail(struct init_failure *f, int status, int error, const char *format,
 	      ...) __attribute__((format(printf, 4, 5)));
 
+/* "WHAT 'PATH': ERROR's text", of our own trouble. Always -1. */
+int init_fail_path(struct init_failure *f, int error, const char *what,
+		   const char *path);
+
 /* One line on the guest's console. */
 void init_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

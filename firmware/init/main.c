@@ -2,7 +2,10 @@
 /*
  * bulkhead-init: PID 1 of a container's VM. Sets up the little it needs itself,
  * serves the host as the agent of docs/AGENT, and powers the machine off.
+ * Inside of a container, as "bulkhead-init -- COMMAND...", it is a PID 1 that
+ * reaps.
  */
+#include "firmware/init/reaper.h"
 #include "firmware/init/server.h"
 
 #include "vmm/util.h"
@@ -108,8 +111,10 @@ static int serve(void)
 	return r;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 2 && strcmp(argv[1], "--") == 0)
+		return reaper_run(argv + 2);
 	if (getpid() != 1) {
 		fputs("bulkhead-init is PID 1 of a VM that bulkhead runs\n",
 		      stderr);

@@ -79,10 +79,16 @@ static int make_pipes(const struct init_start *start, struct init_child *child,
 	return make_pipe(&child->err_fd, &theirs[2], false);
 }
 
+/* It makes the namespaces then, and enters them. */
+static bool has_crun(const struct container *box)
+{
+	return !box->plain && box->config->oci;
+}
+
 /* A fork() into new namespaces, for the container's first process. */
 static pid_t fork_main(const struct container *box)
 {
-	if (box->plain)
+	if (box->plain || has_crun(box))
 		return fork();
 	return (pid_t)syscall(SYS_clone, MAIN_NAMESPACES | SIGCHLD, NULL, NULL,
 			      NULL, 0L);
@@ -98,7 +104,7 @@ static pid_t fork_other(const struct container *box)
 	pid_t pid;
 	int saved;
 
-	if (box->plain)
+	if (box->plain || has_crun(box))
 		return fork();
 	own = open_pid(getpid());
 	if (own < 0 || setns(box->main_fd, CLONE_NEWPID) < 0)
@@ -139,7 +145,10 @@ static ssize_t receive_report(int fd, struct process_report *ret, int fds[2])
 	return n;
 }
 
-/* Until the new process has become its program. 0, or -1: it has not. */
+/*
+ * Until the new process has become its program, or has had it started. 0, or
+ * -1: it has not.
+ */
 static int await_program(int fd, struct init_child *child,
 			 struct init_failure *f)
 {
@@ -164,6 +173,7 @@ static int await_program(int fd, struct init_child *child,
 			return -1;
 		}
 		child->inside = report.inside;
+		child->pid = report.pid;
 		if (fds[0] < 0)
 			continue;
 		child->in_fd = fds[0];
@@ -178,7 +188,8 @@ static int watch_main(struct container *box, pid_t pid, struct init_failure *f)
 {
 	char path[64];
 
-	if (box->plain) {
+	/* crun finds its containers itself; their mounts are ours, too. */
+	if (box->plain || has_crun(box)) {
 		box->main_pid = pid;
 		return 0;
 	}
@@ -196,6 +207,20 @@ void process_main_ended(struct container *box)
 	util_close(&box->main_fd);
 	box->main_fd = -1;
 	box->main_pid = 0;
+}
+
+/* PID has had the process started, which is left to the agent as its parent. */
+static void take_orphan(struct container *box, pid_t pid, bool is_main,
+			struct init_child *child)
+{
+	if (child->pid == 0) {
+		child->pid = pid;
+		return;
+	}
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (is_main)
+		box->main_pid = child->pid;
 }
 
 static int start_failed(pid_t pid, struct init_child *child, int theirs[3])
@@ -249,7 +274,7 @@ int process_start(struct container *box, const struct init_start *start,
 		return start_failed(pid, &child, theirs);
 	}
 	close_all(theirs, 3);
-	child.pid = pid;
+	take_orphan(box, pid, is_main, &child);
 	*ret = child;
 	return 0;
 }

@@ -55,6 +55,7 @@ enum process_report_kind {
 struct process_report {
 	enum process_report_kind kind;
 	int inside;
+	pid_t pid; /* the process, unless it is the one that reports: 0 */
 	struct init_failure failure;
 };
 
@@ -66,7 +67,32 @@ struct process_side {
 	int in, out, err; /* its ends of the pipes; -1 */
 };
 
-/* Everything in the new process. Ends it or becomes the program. */
+/*
+ * Everything in the new process. Ends it or becomes the program; with crun it
+ * only has it started, and ends.
+ */
 void process_child(const struct process_side *side) __attribute__((noreturn));
+
+/* ---- between exec.c and crun.c, in the new process */
+
+#define PROCESS_FILES 1048576 /* that may be open, as Docker's service has it  \
+			       */
+
+/* The agent handles none and ignores one. */
+void process_reset_signals(void);
+
+/*
+ * What the agent waits for. FDS, a terminal's master and slave, are sent along
+ * unless the first one is negative. 0 or -1.
+ */
+int process_tell(int fd, const struct process_report *r, const int fds[2]);
+void process_tell_failure(int fd, const struct init_failure *f);
+
+/*
+ * The environment, with what nobody gave. Allocated and never freed, as exec
+ * follows. NULL without memory.
+ */
+const char **process_env(const struct init_start *s,
+			 const struct init_config *c, const char *home);
 
 #endif

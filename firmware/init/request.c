@@ -240,6 +240,16 @@ static int take_shm(void *target, const void *fixed, const char *const *text)
 	return 0;
 }
 
+/* crun reads it; only where "process" goes is this side's. */
+static int take_oci(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)fixed;
+	c->oci = text[0];
+	return text[0][0] == '{' && text[0][1] == '"' ? 0 : -EINVAL;
+}
+
 static const struct rule config_rules[] = {
 	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,
 	 take_config_flags},
@@ -258,6 +268,7 @@ static const struct rule config_rules[] = {
 	{AGENT_ITEM_SYSCTL, 0, 1, true, take_sysctl},
 	{AGENT_ITEM_TIME, sizeof(struct agent_time), 0, false, take_time},
 	{AGENT_ITEM_SHM, sizeof(struct agent_bytes), 0, false, take_shm},
+	{AGENT_ITEM_OCI, 0, 1, false, take_oci},
 	{0},
 };
 

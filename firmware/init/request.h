@@ -51,6 +51,7 @@ struct init_config {
 	bool has_time;
 	struct agent_time time;
 	uint64_t shm_bytes;
+	const char *oci; /* NULL: crun does not run the container */
 };
 
 struct init_rlimit {

@@ -42,7 +42,7 @@ test_surroundings()
 	expect_ok
 	expect_lines 'pid 1 host box umask 0022' \
 		'root bin dev etc proc root sys tmp' \
-		'dev fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero' \
+		'dev core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero' \
 		'write /' 'write /dev' 'write /dev/shm' 'write /tmp' \
 		'masked 0' 'firmware' 'null 0' 'zero 3' 'random 3' 'stdin 1' \
 		'fds 4' 'name 1 box' 'group 0::/' \
@@ -168,9 +168,10 @@ test_no_memory()
 {
 	make_root
 	run --rm --privileged root sh -c '
-		cd /sys/fs/cgroup && echo +memory >cgroup.subtree_control &&
-		mkdir small && echo 16M >small/memory.max &&
+		cd /sys/fs/cgroup && mkdir small &&
 		echo 0 >small/cgroup.procs &&
+		echo +memory >cgroup.subtree_control &&
+		echo 16M >small/memory.max &&
 		exec awk "BEGIN { while (1) a[i++] = i }"'
 	expect_status 137
 	expect_error memory

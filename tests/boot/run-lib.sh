@@ -32,10 +32,13 @@ bulkhead()
 	[ "$status" -ne 124 ] || fail "no end within $LIMIT s"
 }
 
+# Options of every run: tests/boot/crun.sh has one.
+declare -a how=()
+
 # run ARGUMENT...: in the foreground, without a network.
 run()
 {
-	bulkhead run --network none "$@"
+	bulkhead run "${how[@]}" --network none "$@"
 }
 
 # run_start NAME ARGUMENT...: in the background, with NAME.out and NAME.err.
@@ -45,8 +48,8 @@ run_start()
 
 	shift
 	command="bulkhead run --name $name $*"
-	timeout -k 5 "$LIMIT" "$BULKHEAD" run --network none --name "$name" \
-		"$@" >"$name.out" 2>"$name.err" </dev/null &
+	timeout -k 5 "$LIMIT" "$BULKHEAD" run "${how[@]}" --network none \
+		--name "$name" "$@" >"$name.out" 2>"$name.err" </dev/null &
 	running[$name]=$!
 }
 

@@ -170,8 +170,8 @@ test_stdin()
 	echo typed >in
 	status=0
 	command='bulkhead run -i root cat'
-	timeout -k 5 "$LIMIT" "$BULKHEAD" run --rm --network none -i root cat \
-		<in >out 2>err || status=$?
+	timeout -k 5 "$LIMIT" "$BULKHEAD" run "${how[@]}" --rm --network none \
+		-i root cat <in >out 2>err || status=$?
 	expect_ok
 	[ "$(cat out)" = typed ] || fail "output"
 	run --rm root cat
@@ -198,8 +198,8 @@ test_bulk()
 	expect_ok
 	[ "$(stat -c %s out)" -eq $bytes ] || fail "$(stat -c %s out) bytes"
 	# Nobody reads: neither an error nor an end that never comes.
-	timeout -k 5 "$LIMIT" "$BULKHEAD" run --rm --network none root yes \
-		2>/dev/null | head -n 1 >out || :
+	timeout -k 5 "$LIMIT" "$BULKHEAD" run "${how[@]}" --rm --network none \
+		root yes 2>/dev/null | head -n 1 >out || :
 	expect_out y
 	expect_nothing_left
 }
@@ -295,8 +295,8 @@ test_terminal()
 	command='bulkhead run -it root sh'
 	timeout -k 5 "$LIMIT" "$GUEST/pty" 'expect=# ' 'type=stty size\r' \
 		'expect=24 80' size=100x40 'type=stty size\r' 'expect=40 100' \
-		'type=exit 3\r' -- "$BULKHEAD" run --rm --network none -it \
-		root sh >out 2>err || status=$?
+		'type=exit 3\r' -- "$BULKHEAD" run "${how[@]}" --rm \
+		--network none -it root sh >out 2>err || status=$?
 	expect_status 3
 	expect_nothing_left
 }

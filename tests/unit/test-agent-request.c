@@ -4,12 +4,14 @@
  * Requests that lie are refused, whatever their length says.
  */
 #include "firmware/agent-wire.h"
+#include "firmware/init/oci.h"
 #include "firmware/init/request.h"
 #include "firmware/init/users.h"
 #include "vmm/util.h"
 
 #include <endian.h>
 #include <errno.h>
+#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -419,6 +421,122 @@ static void test_long_line(void **state)
 	assert_int_equal(u.uid, 1000);
 }
 
+/* ---- crun's side */
+
+/* No limit is 2^64-1, which Jansson has no integers for. */
+#define OCI_JSON (JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL)
+
+static json_t *print_oci(struct agent_items *items, const char *config,
+			 const struct init_user *user)
+{
+	static const char *const env[] = {"A=1", "B=\"\\\n\t\x01", NULL};
+	struct init_start s;
+	char *json = NULL;
+	size_t bytes;
+	FILE *file = open_memstream(&json, &bytes);
+	json_t *object;
+
+	assert_non_null(file);
+	assert_int_equal(parse_start(items, &s), 0);
+	if (config)
+		oci_print_config(file, config, &s, user, env);
+	else
+		oci_print_process(file, &s, user, env);
+	assert_int_equal(fclose(file), 0);
+	object = json_loads(json, OCI_JSON, NULL);
+	assert_non_null(object);
+	init_start_done(&s);
+	free(json);
+	return object;
+}
+
+static const char *text_at(json_t *list, size_t at)
+{
+	return json_string_value(json_array_get(list, at));
+}
+
+static void test_oci_process(void **state)
+{
+	const struct init_user user = {
+		.uid = 1000, .gid = 5, .groups = {5, 7}, .ngroups = 2};
+	const struct agent_caps caps = {htole64(0x201)};
+	const struct agent_size size = {htole16(24), htole16(80)};
+	const struct agent_rlimit limit = {
+		.resource = htole32(RLIMIT_NOFILE),
+		.soft = htole64(10),
+		.hard = htole64(UINT64_MAX),
+	};
+	struct agent_items items = {0};
+	json_t *p, *caps_of, *list;
+
+	(void)state;
+	flags(&items, AGENT_ITEM_FLAGS, AGENT_START_TTY | AGENT_START_INIT,
+	      NULL);
+	text(&items, AGENT_ITEM_ARG, "sh");
+	text(&items, AGENT_ITEM_ARG, "\"},{");
+	text(&items, AGENT_ITEM_CWD, "/a \\b");
+	agent_items_add(&items, AGENT_ITEM_CAPS, &caps, sizeof(caps), NULL, 0);
+	agent_items_add(&items, AGENT_ITEM_SIZE, &size, sizeof(size), NULL, 0);
+	agent_items_add(&items, AGENT_ITEM_RLIMIT, &limit, sizeof(limit), NULL,
+			0);
+	p = print_oci(&items, NULL, &user);
+	items = (struct agent_items){0};
+	assert_true(json_is_true(json_object_get(p, "terminal")));
+	list = json_object_get(p, "args");
+	assert_int_equal(json_array_size(list), 4);
+	assert_string_equal(text_at(list, 0), AGENT_OCI_REAPER);
+	assert_string_equal(text_at(list, 3), "\"},{");
+	assert_string_equal(text_at(json_object_get(p, "env"), 1),
+			    "B=\"\\\n\t\x01");
+	assert_string_equal(json_string_value(json_object_get(p, "cwd")),
+			    "/a \\b");
+	list = json_object_get(json_object_get(p, "user"), "additionalGids");
+	assert_true(json_real_value(json_array_get(list, 1)) == 7);
+	caps_of = json_object_get(p, "capabilities");
+	list = json_object_get(caps_of, "bounding");
+	assert_int_equal(json_array_size(list), 2);
+	assert_string_equal(text_at(list, 1), "CAP_LINUX_IMMUTABLE");
+	list = json_object_get(caps_of, "effective");
+	assert_int_equal(json_array_size(list), 0);
+	json_decref(p);
+}
+
+static void test_oci_config(void **state)
+{
+	const struct init_user user = {.home = "/"};
+	struct agent_items items = {0};
+	json_t *config, *process, *list;
+
+	(void)state;
+	text(&items, AGENT_ITEM_ARG, "x");
+	config = print_oci(&items, "{\"hostname\":\"h\"}", &user);
+	assert_string_equal(
+		json_string_value(json_object_get(config, "hostname")), "h");
+	process = json_object_get(config, "process");
+	assert_true(json_is_false(json_object_get(process, "terminal")));
+	list = json_object_get(process, "rlimits");
+	assert_int_equal(json_array_size(list), 2);
+	list = json_object_get(json_object_get(process, "capabilities"),
+			       "permitted");
+	assert_int_equal(json_array_size(list),
+			 __builtin_popcountll(AGENT_CAPS_DEFAULT));
+	json_decref(config);
+}
+
+static void test_oci_refused(void **state)
+{
+	static const char *const texts[] = {"", "[]", "{}", " {\"a\":1}"};
+	struct init_config c;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(texts); i++) {
+		struct agent_items items = {0};
+
+		text(&items, AGENT_ITEM_OCI, texts[i]);
+		assert_int_equal(parse_config(&items, &c), -1);
+	}
+}
+
 #define WITH_FILES(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -430,6 +548,9 @@ int main(void)
 		cmocka_unit_test(test_cut_requests),
 		cmocka_unit_test(test_no_end_of_string),
 		cmocka_unit_test(test_too_much),
+		cmocka_unit_test(test_oci_process),
+		cmocka_unit_test(test_oci_config),
+		cmocka_unit_test(test_oci_refused),
 		WITH_FILES(test_users),
 		WITH_FILES(test_no_such_users),
 		WITH_FILES(test_more_groups),

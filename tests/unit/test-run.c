@@ -4,6 +4,7 @@
  * shares, the network; and the initial RAM disk.
  */
 #include "tools/initrd.h"
+#include "tools/oci-config.h"
 #include "tools/run.h"
 #include "vmm/util.h"
 
@@ -14,9 +15,11 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static char *none[] = {NULL};
 static const struct rootfs_config silent = {
@@ -345,7 +348,7 @@ static void test_network_refused(void **state)
 static void test_initrd(void **state)
 {
 	char data[512] = {0};
-	int fd = initrd_make("hello", 5);
+	int fd = initrd_make("hello", 5, NULL, 0);
 
 	(void)state;
 	assert_true(fd >= 0);
@@ -359,6 +362,112 @@ static void test_initrd(void **state)
 	assert_memory_equal(data + 124, "070701", 6);
 	assert_string_equal(data + 124 + 110, "TRAILER!!!");
 	close(fd);
+}
+
+/* More files, with their directories in front. */
+static void test_initrd_more(void **state)
+{
+	int content = memfd_create("content", MFD_CLOEXEC);
+	char dir[] = "a/b";
+	const struct initrd_file more = {.name = dir, .fd = content};
+	char data[1024] = {0};
+	int fd;
+
+	(void)state;
+	assert_int_equal(write(content, "hello", 5), 5);
+	fd = initrd_make("init", 4, &more, 1);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, data, sizeof(data), 0),
+			 (116 + 4) + (110 + 2) + (110 + 4 + 2 + 5 + 3) + 124);
+	assert_memory_equal(data + 120 + 6 + 8, "000041ed", 8);
+	assert_string_equal(data + 120 + 110, "a");
+	assert_string_equal(data + 232 + 110, "a/b");
+	assert_memory_equal(data + 232 + 116, "hello\0\0\0", 8);
+	close(fd);
+	close(content);
+}
+
+static json_t *mount_of(json_t *config, const char *target)
+{
+	json_t *mount;
+	size_t i;
+
+	json_array_foreach(json_object_get(config, "mounts"), i, mount)
+	{
+		json_t *at = json_object_get(mount, "destination");
+
+		if (strcmp(json_string_value(at), target) == 0)
+			return mount;
+	}
+	return NULL;
+}
+
+static bool has_option(json_t *mount, const char *option)
+{
+	json_t *value;
+	size_t i;
+
+	json_array_foreach(json_object_get(mount, "options"), i, value)
+	{
+		if (strcmp(json_string_value(value), option) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void test_oci(void **state)
+{
+	static const char *const sysctls[] = {"kernel.shmmax=1",
+					      "net.core.somaxconn=2", NULL};
+	const struct agent_mount mounts[] = {
+		{.target = "/a/t", .options = "size=1m", .noexec = true},
+		{.tag = "vol0", .target = "/a", .readonly = true},
+		{.tag = "vol1", .subpath = "file", .target = "/f"},
+	};
+	const struct agent_config c = {
+		.hostname = "box",
+		.root_readonly = true,
+		.mounts = mounts,
+		.nmounts = ARRAY_LEN(mounts),
+		.sysctls = sysctls,
+	};
+	char *text = oci_config_make(&c, true);
+	json_t *config, *mount;
+
+	(void)state;
+	assert_non_null(text);
+	/* As the agent wants it, to put "process" in. */
+	assert_memory_equal(text, "{\"", 2);
+	config = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(config);
+	assert_null(json_object_get(config, "process"));
+	mount = mount_of(config, "/a");
+	assert_true(has_option(mount, "ro"));
+	assert_string_equal(json_string_value(json_object_get(mount, "source")),
+			    "/volume1");
+	mount = mount_of(config, "/f");
+	assert_true(has_option(mount, "rw"));
+	assert_string_equal(json_string_value(json_object_get(mount, "source")),
+			    "/volume2/file");
+	mount = mount_of(config, "/a/t");
+	assert_true(has_option(mount, "size=1m"));
+	assert_true(has_option(mount, "noexec"));
+	assert_true(has_option(mount_of(config, "/sys"), "ro"));
+	assert_non_null(mount_of(config, "/dev/bulkhead-init"));
+	mount = json_object_get(json_object_get(config, "linux"), "sysctl");
+	assert_int_equal(json_object_size(mount), 1);
+	json_decref(config);
+	free(text);
+}
+
+/* Nothing is left out silently. */
+static void test_oci_refused(void **state)
+{
+	const struct agent_mount mount = {.target = "/\xff"};
+	const struct agent_config c = {.mounts = &mount, .nmounts = 1};
+
+	(void)state;
+	assert_null(oci_config_make(&c, false));
 }
 
 int main(void)
@@ -381,6 +490,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_network_refused, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_initrd, setup, teardown),
+		cmocka_unit_test(test_initrd_more),
+		cmocka_unit_test_setup_teardown(test_oci, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_oci_refused, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

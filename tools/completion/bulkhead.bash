@@ -67,7 +67,7 @@ _bulkhead_container()
 			--stop-signal --name --rm --hostname --read-only
 			--rootfs-write --volume --tmpfs --shm-size --sysctl
 			--network --net --publish --dns --dns-search --add-host
-			--memory --cpus --kernel --append --no-sandbox
+			--memory --cpus --kernel --append --guest-runtime --no-sandbox
 			--log-level --help'
 		;;
 	exec)

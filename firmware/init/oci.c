@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * JSON is only written here. Bytes that are not UTF-8 are passed on as they
+ * are: it is for its reader to refuse them.
+ */
+#include "firmware/init/oci.h"
+
+#include "firmware/agent-names.h"
+#include "firmware/init/process.h"
+#include "vmm/util.h"
+
+#include <endian.h>
+#include <stdbool.h>
+
+static void print_text(FILE *file, const char *text)
+{
+	fputc('"', file);
+	for (; *text; text++) {
+		const unsigned char c = (unsigned char)*text;
+
+		if (c == '"' || c == '\\')
+			fputc('\\', file);
+		if (c < ' ')
+			fprintf(file, "\\u%04x", c);
+		else
+			fputc(c, file);
+	}
+	fputc('"', file);
+}
+
+static void print_list(FILE *file, const char *name, const char *const *list,
+		       const char *const *first)
+{
+	const char *comma = "";
+
+	fprintf(file, ",\"%s\":[", name);
+	for (unsigned i = 0; i < 2; i++) {
+		const char *const *p = i == 0 ? first : list;
+
+		for (; p && *p; p++) {
+			fputs(comma, file);
+			print_text(file, *p);
+			comma = ",";
+		}
+	}
+	fputc(']', file);
+}
+
+static void print_caps(FILE *file, const char *name, uint64_t mask)
+{
+	const char *comma = "";
+
+	fprintf(file, "\"%s\":[", name);
+	for (unsigned i = 0; agent_capability_name(i); i++) {
+		if (!(mask >> i & 1))
+			continue;
+		fprintf(file, "%s\"CAP_%s\"", comma, agent_capability_name(i));
+		comma = ",";
+	}
+	fputc(']', file);
+}
+
+/* As Docker: only user 0 starts with capabilities it can use. */
+static void print_privileges(FILE *file, const struct init_start *s,
+			     const struct init_user *user)
+{
+	const uint64_t own = user->uid == 0 ? s->caps : 0;
+
+	fputs(",\"capabilities\":{", file);
+	print_caps(file, "bounding", s->caps);
+	fputc(',', file);
+	print_caps(file, "effective", own);
+	fputc(',', file);
+	print_caps(file, "permitted", own);
+	fprintf(file, "},\"noNewPrivileges\":%s",
+		s->flags & AGENT_START_NO_NEW_PRIVS ? "true" : "false");
+}
+
+static void print_limit(FILE *file, int resource, struct rlimit limit)
+{
+	fprintf(file, "{\"type\":\"RLIMIT_%s\",\"soft\":%llu,\"hard\":%llu}",
+		agent_limit_name((unsigned)resource),
+		(unsigned long long)limit.rlim_cur,
+		(unsigned long long)limit.rlim_max);
+}
+
+static bool has_limit(const struct init_start *s, int resource)
+{
+	for (size_t i = 0; i < s->nrlimits; i++) {
+		if (s->rlimits[i].resource == resource)
+			return true;
+	}
+	return false;
+}
+
+/* Docker's service has these, unless START has its own. */
+static void print_limits(FILE *file, const struct init_start *s)
+{
+	static const struct init_rlimit defaults[] = {
+		{RLIMIT_NOFILE, {PROCESS_FILES, PROCESS_FILES}},
+		{RLIMIT_NPROC, {RLIM_INFINITY, RLIM_INFINITY}},
+	};
+	const char *comma = "";
+
+	fputs(",\"rlimits\":[", file);
+	for (size_t i = 0; i < ARRAY_LEN(defaults); i++) {
+		if (has_limit(s, defaults[i].resource))
+			continue;
+		fputs(comma, file);
+		print_limit(file, defaults[i].resource, defaults[i].limit);
+		comma = ",";
+	}
+	for (size_t i = 0; i < s->nrlimits; i++) {
+		fputs(comma, file);
+		print_limit(file, s->rlimits[i].resource, s->rlimits[i].limit);
+		comma = ",";
+	}
+	fputc(']', file);
+}
+
+static void print_user(FILE *file, const struct init_user *user)
+{
+	fprintf(file, ",\"user\":{\"uid\":%u,\"gid\":%u,\"umask\":18",
+		user->uid, user->gid);
+	fputs(",\"additionalGids\":[", file);
+	for (size_t i = 0; i < user->ngroups; i++)
+		fprintf(file, "%s%u", i ? "," : "", user->groups[i]);
+	fputs("]}", file);
+}
+
+void oci_print_process(FILE *file, const struct init_start *s,
+		       const struct init_user *user, const char *const *env)
+{
+	static const char *const reaper[] = {AGENT_OCI_REAPER, "--", NULL};
+
+	fprintf(file, "{\"terminal\":%s",
+		s->flags & AGENT_START_TTY ? "true" : "false");
+	if (s->size.rows && s->size.columns)
+		fprintf(file, ",\"consoleSize\":{\"height\":%u,\"width\":%u}",
+			le16toh(s->size.rows), le16toh(s->size.columns));
+	print_user(file, user);
+	print_list(file, "args", s->args.list,
+		   s->flags & AGENT_START_INIT ? reaper : NULL);
+	print_list(file, "env", env, NULL);
+	fputs(",\"cwd\":", file);
+	print_text(file, s->cwd ? s->cwd : "/");
+	print_privileges(file, s, user);
+	print_limits(file, s);
+	fputc('}', file);
+}
+
+void oci_print_config(FILE *file, const char *config,
+		      const struct init_start *start,
+		      const struct init_user *user, const char *const *env)
+{
+	fputs("{\"process\":", file);
+	oci_print_process(file, start, user, env);
+	/* It begins with a brace and a name, as was looked at. */
+	fprintf(file, ",%s", config + 1);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container's root: a share, or an overlay of it, with the files of /etc
+ * that the machine's network and name make.
+ */
+#include "firmware/init/container.h"
+
+#include "firmware/init/mount.h"
+#include "vmm/util.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int container_attach(int mount, const char *path, struct init_failure *f)
+{
+	autofd int fd = -1;
+	int r;
+
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return init_fail_path(f, errno, "make directory", path);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return init_fail_path(f, errno, "open", path);
+	r = mount_attach(mount, fd);
+	return r < 0 ? init_fail_path(f, -r, "mount on", path) : 0;
+}
+
+/* ---- files of /etc */
+
+static void print_hosts(FILE *file, const struct init_config *c)
+{
+	char text[INET6_ADDRSTRLEN];
+	bool named = false;
+
+	fputs("127.0.0.1\tlocalhost\n"
+	      "::1\tlocalhost ip6-localhost ip6-loopback\n"
+	      "fe00::0\tip6-localnet\n"
+	      "ff00::0\tip6-mcastprefix\n"
+	      "ff02::1\tip6-allnodes\n"
+	      "ff02::2\tip6-allrouters\n",
+	      file);
+	for (size_t i = 0; i < c->hosts.n; i++)
+		fprintf(file, "%s\n", c->hosts.list[i]);
+	for (size_t i = 0; c->hostname && i < c->naddresses; i++) {
+		const struct agent_address *a = &c->addresses[i].wire;
+
+		if (c->addresses[i].gateway ||
+		    !inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->address,
+			       text, sizeof(text)))
+			continue;
+		fprintf(file, "%s\t%s\n", text, c->hostname);
+		named = true;
+	}
+	if (c->hostname && !named)
+		fprintf(file, "127.0.1.1\t%s\n", c->hostname);
+}
+
+static void print_resolv(FILE *file, const struct init_config *c)
+{
+	for (size_t i = 0; i < c->dns.n; i++)
+		fprintf(file, "nameserver %s\n", c->dns.list[i]);
+	for (size_t i = 0; i < c->search.n; i++)
+		fprintf(file, "%s%s", i ? " " : "search ", c->search.list[i]);
+	if (c->search.n)
+		fputc('\n', file);
+}
+
+static void print_hostname(FILE *file, const struct init_config *c)
+{
+	fprintf(file, "%s\n", c->hostname);
+}
+
+static const struct etc_file {
+	const char *path;
+	void (*print)(FILE *file, const struct init_config *c);
+} etc_files[] = {
+	{"/etc/hosts", print_hosts},
+	{"/etc/hostname", print_hostname},
+	{"/etc/resolv.conf", print_resolv},
+};
+
+/* Where nothing is given, the image's own file stays. */
+static bool etc_wanted(const struct etc_file *e, const struct init_config *c)
+{
+	if (e->print == print_hostname)
+		return c->hostname;
+	return e->print == print_hosts || c->dns.n || c->search.n;
+}
+
+/* Writes the file of that name into DIR. */
+static int write_etc(int dir, const struct etc_file *e,
+		     const struct init_config *c, struct init_failure *f)
+{
+	int fd = openat(dir, strrchr(e->path, '/') + 1,
+			O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+
+	if (!file)
+		return init_fail_path(f, errno, "write", e->path);
+	e->print(file, c);
+	if (fclose(file) != 0)
+		return init_fail_path(f, errno, "write", e->path);
+	return 0;
+}
+
+/* Somebody else's directory, read-only or odd, stays as it is. */
+static int bind_etc(int root, int files, const struct etc_file *e,
+		    const struct init_config *c, struct init_failure *f)
+{
+	autofd int at = root_make(root, e->path, false);
+	autofd int file = -1;
+	autofd int copy = -1;
+	int r;
+
+	if (at < 0)
+		return 0;
+	if (write_etc(files, e, c, f))
+		return -1;
+	file = openat(files, strrchr(e->path, '/') + 1, O_PATH | O_CLOEXEC);
+	copy = mount_copy(file, false);
+	r = copy < 0 ? copy : mount_attach(copy, at);
+	return r < 0 ? init_fail_path(f, -r, "mount on", e->path) : 0;
+}
+
+static int bind_etc_files(int root, const struct init_config *c,
+			  struct init_failure *f)
+{
+	autofd int files = mount_make("tmpfs", "etc", "mode=755", f);
+
+	if (files < 0 || container_attach(files, "/files", f))
+		return -1;
+	for (unsigned i = 0; i < ARRAY_LEN(etc_files); i++) {
+		if (etc_wanted(&etc_files[i], c) &&
+		    bind_etc(root, files, &etc_files[i], c, f))
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- the root */
+
+/* A directory of the upper layer that looks like the lower one's. */
+static int copy_directory(int lower, int upper, const char *name,
+			  const char *lower_name, struct init_failure *f)
+{
+	struct stat st = {.st_mode = 0755};
+
+	if (fstatat(lower, lower_name, &st,
+		    AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 &&
+	    errno != ENOENT)
+		return init_fail_path(f, errno, "look at", lower_name);
+	if (mkdirat(upper, name, 0755) < 0 ||
+	    fchownat(upper, name, st.st_uid, st.st_gid, 0) < 0 ||
+	    fchmodat(upper, name, st.st_mode & 07777, 0) < 0)
+		return init_fail_path(f, errno, "make directory", name);
+	return 0;
+}
+
+/* Our files are in the upper layer from the start: nothing is copied up. */
+static int write_upper_etc(int lower, int upper, const struct init_config *c,
+			   struct init_failure *f)
+{
+	autofd int etc = -1;
+
+	if (copy_directory(lower, upper, "data/etc", "etc", f))
+		return -1;
+	etc = openat(upper, "data/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (etc < 0)
+		return init_fail_path(f, errno, "open", "data/etc");
+	for (unsigned i = 0; i < ARRAY_LEN(etc_files); i++) {
+		if (etc_wanted(&etc_files[i], c) &&
+		    write_etc(etc, &etc_files[i], c, f))
+			return -1;
+	}
+	return 0;
+}
+
+static int make_overlay(int lower, const struct init_config *c, bool own_etc,
+			struct init_failure *f)
+{
+	autofd int upper = mount_make("tmpfs", "upper", "mode=755", f);
+
+	if (upper < 0 || container_attach(lower, "/lower", f) ||
+	    container_attach(upper, "/upper", f) ||
+	    copy_directory(lower, upper, "data", "", f))
+		return -1;
+	if (mkdirat(upper, "work", 0755) < 0)
+		return init_fail_path(f, errno, "make directory", "work");
+	if (own_etc && write_upper_etc(lower, upper, c, f))
+		return -1;
+	return mount_make("overlay", "overlay",
+			  "lowerdir=/lower,upperdir=/upper/data,"
+			  "workdir=/upper/work,redirect_dir=on",
+			  f);
+}
+
+int container_root(const struct init_config *c, struct init_failure *f)
+{
+	const bool overlay = c->root_flags & AGENT_ROOT_OVERLAY;
+	autofd int share = mount_make("virtiofs", c->root_tag, NULL, f);
+	autofd int root = -1;
+	bool own_etc;
+	struct stat st;
+
+	if (share < 0)
+		return -1;
+	/* An /etc that is a link is for the kernel to follow, in the root. */
+	own_etc =
+		overlay && (fstatat(share, "etc", &st, AT_SYMLINK_NOFOLLOW) < 0
+				    ? errno == ENOENT
+				    : S_ISDIR(st.st_mode));
+	root = overlay ? make_overlay(share, c, own_etc, f) : take_fd(&share);
+	if (root < 0 || container_attach(root, AGENT_OCI_ROOT, f))
+		return -1;
+	if (!own_etc && bind_etc_files(root, c, f))
+		return -1;
+	return take_fd(&root);
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Docker's default specification, less what a machine of its own has no use
+ * for: no network namespace (the machine's network is the container's), no user
+ * namespace, no limits of memory and CPUs, no seccomp filter.
+ */
+#include "tools/oci-config.h"
+
+#include "firmware/agent.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SHM_BYTES (64 * MIB)
+#define DEPTH_MAX 64
+
+/* TEXT: words with commas between. */
+static json_t *words(const char *text)
+{
+	json_t *list = json_array();
+
+	while (text && *text) {
+		const size_t n = strcspn(text, ",");
+
+		json_array_append_new(list, json_stringn(text, n));
+		text += n + (text[n] == ',');
+	}
+	return list;
+}
+
+static json_t *strings(const char *const *text, size_t n)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_string(text[i]));
+	return list;
+}
+
+/* ---- mounts */
+
+static void add_mount(json_t *list, const char *type, const char *source,
+		      const char *target, json_t *options)
+{
+	json_array_append_new(list, json_pack("{ss, ss, ss, so}", "destination",
+					      target, "type", type, "source",
+					      source, "options", options));
+}
+
+static void add_filesystems(json_t *list, const struct agent_config *c)
+{
+	static const struct {
+		const char *type, *target, *options;
+		bool guarded; /* read-only, unless privileged */
+	} all[] = {
+		{"proc", "/proc", "nosuid,nodev,noexec", false},
+		{"tmpfs", "/dev", "nosuid,strictatime,mode=755,size=64m",
+		 false},
+		{"devpts", "/dev/pts",
+		 "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5",
+		 false},
+		{"mqueue", "/dev/mqueue", "nosuid,nodev,noexec", false},
+		{"sysfs", "/sys", "nosuid,nodev,noexec", true},
+		{"cgroup", "/sys/fs/cgroup", "nosuid,nodev,noexec", true},
+	};
+	char shm[80];
+
+	for (unsigned i = 0; i < ARRAY_LEN(all); i++) {
+		json_t *options = words(all[i].options);
+
+		if (all[i].guarded && !c->privileged)
+			json_array_append_new(options, json_string("ro"));
+		add_mount(list, all[i].type, all[i].type, all[i].target,
+			  options);
+	}
+	snprintf(shm, sizeof(shm), "nosuid,nodev,noexec,mode=1777,size=%llu",
+		 (unsigned long long)(c->shm_bytes ? c->shm_bytes : SHM_BYTES));
+	add_mount(list, "tmpfs", "shm", "/dev/shm", words(shm));
+}
+
+static void add_volume(json_t *list, const struct agent_mount *m, size_t number)
+{
+	char *source = NULL;
+	json_t *options, *more;
+
+	if (!m->tag) {
+		options = words("nosuid,nodev");
+		json_array_append_new(
+			options, json_string(m->noexec ? "noexec" : "exec"));
+		json_array_append_new(options,
+				      json_string(m->readonly ? "ro" : "rw"));
+		more = words(m->options);
+		json_array_extend(options, more);
+		json_decref(more);
+		add_mount(list, "tmpfs", "tmpfs", m->target, options);
+		return;
+	}
+	if (asprintf(&source, AGENT_OCI_VOLUME "%zu%s%s", number,
+		     m->subpath ? "/" : "", m->subpath ? m->subpath : "") < 0)
+		return;
+	options = words("rbind,rprivate");
+	json_array_append_new(options, json_string(m->readonly ? "ro" : "rw"));
+	add_mount(list, "bind", source, m->target, options);
+	free(source);
+}
+
+static unsigned depth_of(const char *path)
+{
+	unsigned depth = 0;
+
+	for (; *path; path++)
+		depth += path[0] == '/' && path[1] != '/' && path[1] != '\0';
+	return depth < DEPTH_MAX ? depth : DEPTH_MAX;
+}
+
+/* Outer ones first, whatever the order on the command line. */
+static json_t *make_mounts(const struct agent_config *c, bool init)
+{
+	json_t *list = json_array();
+
+	add_filesystems(list, c);
+	for (unsigned depth = 0; depth <= DEPTH_MAX; depth++) {
+		for (size_t i = 0; i < c->nmounts; i++) {
+			if (depth_of(c->mounts[i].target) == depth)
+				add_volume(list, &c->mounts[i], i);
+		}
+	}
+	if (init)
+		add_mount(list, "bind", AGENT_OCI_INIT, AGENT_OCI_REAPER,
+			  words("bind,ro"));
+	return list;
+}
+
+/* ---- "linux" */
+
+/* Of a namespace of the container's own; others are the machine's. */
+static bool is_namespaced(const char *sysctl)
+{
+	static const char *const prefix[] = {"kernel.shm", "kernel.msg",
+					     "kernel.sem", "fs.mqueue."};
+
+	for (unsigned i = 0; i < ARRAY_LEN(prefix); i++) {
+		if (strncmp(sysctl, prefix[i], strlen(prefix[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
+static json_t *make_sysctls(const struct agent_config *c)
+{
+	const char *const *p = c->sysctls;
+	json_t *all = json_object();
+
+	for (; p && *p; p++) {
+		const char *value = strchr(*p, '=');
+
+		if (value && is_namespaced(*p))
+			json_object_setn_new(all, *p, (size_t)(value - *p),
+					     json_string(value + 1));
+	}
+	return all;
+}
+
+static json_t *make_namespaces(void)
+{
+	static const char *const name[] = {"pid", "mount", "uts", "ipc",
+					   "cgroup"};
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < ARRAY_LEN(name); i++)
+		json_array_append_new(list, json_pack("{ss}", "type", name[i]));
+	return list;
+}
+
+static json_t *make_linux(const struct agent_config *c)
+{
+	static const char *const masked[] = {
+		"/proc/acpi",        "/proc/asound",
+		"/proc/interrupts",  "/proc/kcore",
+		"/proc/keys",        "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi",
+		"/proc/timer_list",  "/proc/timer_stats",
+		"/sys/firmware",     "/sys/devices/virtual/powercap",
+	};
+	static const char *const readonly[] = {
+		"/proc/bus",           "/proc/fs", "/proc/irq", "/proc/sys",
+		"/proc/sysrq-trigger",
+	};
+
+	return json_pack(
+		"{so, so, s{s[{sb, ss}]}, ss, so, so}", "namespaces",
+		make_namespaces(), "sysctl", make_sysctls(c), "resources",
+		"devices", "allow", (int)c->privileged, "access", "rwm",
+		"cgroupsPath", "/container", "maskedPaths",
+		strings(masked, c->privileged ? 0 : ARRAY_LEN(masked)),
+		"readonlyPaths",
+		strings(readonly, c->privileged ? 0 : ARRAY_LEN(readonly)));
+}
+
+/* JSON has no other texts: what is not UTF-8 would silently be missing. */
+static bool is_text(const char *text)
+{
+	json_t *value = json_string(text ? text : "");
+	const bool valid = value;
+
+	json_decref(value);
+	if (!valid)
+		log_error("'%s' is not UTF-8, which crun needs", text);
+	return valid;
+}
+
+static bool all_texts(const struct agent_config *c)
+{
+	const char *const *p = c->sysctls;
+	bool valid = is_text(c->hostname);
+
+	for (; valid && p && *p; p++)
+		valid = is_text(*p);
+	for (size_t i = 0; valid && i < c->nmounts; i++)
+		valid = is_text(c->mounts[i].target) &&
+			is_text(c->mounts[i].subpath) &&
+			is_text(c->mounts[i].options);
+	return valid;
+}
+
+char *oci_config_make(const struct agent_config *c, bool init)
+{
+	json_t *config;
+	char *text = NULL;
+
+	if (!all_texts(c))
+		return NULL;
+	config = json_pack("{ss, s{ss, sb}, so, so}", "ociVersion", "1.0.2",
+			   "root", "path", AGENT_OCI_ROOT, "readonly",
+			   (int)c->root_readonly, "mounts",
+			   make_mounts(c, init), "linux", make_linux(c));
+	if (config && c->hostname)
+		json_object_set_new(config, "hostname",
+				    json_string(c->hostname));
+	if (config)
+		text = json_dumps(config, JSON_COMPACT);
+	json_decref(config);
+	if (!text)
+		log_error("the container's config.json: out of memory");
+	return text;
+}
