@@ -61,6 +61,23 @@ struct vsock {
 	bool tx_held; /* until there is room for another reset */
 };
 
+/* From the guest's byte order to the host's, or back: it is the same. */
+static struct virtio_vsock_hdr convert_header(const struct virtio_vsock_hdr *h)
+{
+	return (struct virtio_vsock_hdr){
+		.src_cid = le64toh(h->src_cid),
+		.dst_cid = le64toh(h->dst_cid),
+		.src_port = le32toh(h->src_port),
+		.dst_port = le32toh(h->dst_port),
+		.len = le32toh(h->len),
+		.type = le16toh(h->type),
+		.op = le16toh(h->op),
+		.flags = le32toh(h->flags),
+		.buf_alloc = le32toh(h->buf_alloc),
+		.fwd_cnt = le32toh(h->fwd_cnt),
+	};
+}
+
 /* ---- to the guest ---- */
 
 /* The answer to a packet that nobody wants; never to an RST. */
@@ -84,18 +101,8 @@ static uint32_t write_header(struct vsock *v, const struct vq_chain *chain,
 {
 	const uint32_t bytes = (uint32_t)sizeof(header) + header.len;
 
-	header = (struct virtio_vsock_hdr){
-		.src_cid = htole64(header.src_cid),
-		.dst_cid = htole64(v->cid),
-		.src_port = htole32(header.src_port),
-		.dst_port = htole32(header.dst_port),
-		.len = htole32(header.len),
-		.type = htole16(header.type),
-		.op = htole16(header.op),
-		.flags = htole32(header.flags),
-		.buf_alloc = htole32(header.buf_alloc),
-		.fwd_cnt = htole32(header.fwd_cnt),
-	};
+	header.dst_cid = v->cid;
+	header = convert_header(&header);
 	iov_write(chain->iov, chain->nin, 0, &header, sizeof(header));
 	return bytes;
 }
@@ -388,18 +395,7 @@ static bool read_header(const struct vq_chain *chain,
 	if (iov_read(chain->iov, chain->nout, 0, &raw, sizeof(raw)) !=
 	    sizeof(raw))
 		return false;
-	*ret = (struct virtio_vsock_hdr){
-		.src_cid = le64toh(raw.src_cid),
-		.dst_cid = le64toh(raw.dst_cid),
-		.src_port = le32toh(raw.src_port),
-		.dst_port = le32toh(raw.dst_port),
-		.len = le32toh(raw.len),
-		.type = le16toh(raw.type),
-		.op = le16toh(raw.op),
-		.flags = le32toh(raw.flags),
-		.buf_alloc = le32toh(raw.buf_alloc),
-		.fwd_cnt = le32toh(raw.fwd_cnt),
-	};
+	*ret = convert_header(&raw);
 	return ret->len <= chain->out_bytes - sizeof(raw);
 }
 
