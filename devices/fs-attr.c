@@ -20,8 +20,9 @@
 
 /* What the guest may not see or set: this program's own. */
 #define HIDDEN_PREFIX "user.bulkhead."
-/* ACLs, which the guest's kernel would have to honour. */
+/* The host's kernel's own: of these, ACLs only, if the guest honours them. */
 #define SYSTEM_PREFIX "system."
+#define ACL_PREFIX    "system.posix_acl_"
 
 int fs_getattr(struct fs *fs, struct fs_inode *inode, struct fs_handle *handle,
 	       struct statx *ret_stx)
@@ -182,6 +183,12 @@ static bool has_prefix(const char *name, const char *prefix)
 	return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
+static bool is_foreign(const struct fs *fs, const char *name)
+{
+	return has_prefix(name, SYSTEM_PREFIX) &&
+	       !(fs->acls && has_prefix(name, ACL_PREFIX));
+}
+
 static int xattr_path(struct fs *fs, struct fs_inode *inode, const char *name,
 		      int hidden, char path[FS_PATH_MAX])
 {
@@ -193,7 +200,7 @@ static int xattr_path(struct fs *fs, struct fs_inode *inode, const char *name,
 		return -EOPNOTSUPP;
 	if (name && has_prefix(name, HIDDEN_PREFIX))
 		return hidden;
-	if (name && has_prefix(name, SYSTEM_PREFIX))
+	if (name && is_foreign(fs, name))
 		return -EOPNOTSUPP;
 	fs_path(path, fd, NULL);
 	return 0;
@@ -214,13 +221,19 @@ int fs_getxattr(struct fs *fs, struct fs_inode *inode, const char *name,
 		void *buf, size_t bytes)
 {
 	char path[FS_PATH_MAX];
-	const int r = xattr_path(fs, inode, name, -ENODATA, path);
+	int r = xattr_path(fs, inode, name, -ENODATA, path);
 	ssize_t n;
 
-	if (r < 0)
-		return r;
-	n = getxattr(path, name, buf, bytes);
-	return n < 0 ? -errno : (int)n;
+	if (r == 0) {
+		n = getxattr(path, name, buf, bytes);
+		if (n >= 0)
+			return (int)n;
+		r = -errno;
+	}
+	/* A guest that honours ACLs takes any other error for a refusal. */
+	return r == -EOPNOTSUPP && fs->acls && has_prefix(name, ACL_PREFIX)
+		       ? -ENODATA
+		       : r;
 }
 
 int fs_listxattr(struct fs *fs, struct fs_inode *inode, char *buf, size_t bytes)
@@ -239,7 +252,7 @@ int fs_listxattr(struct fs *fs, struct fs_inode *inode, char *buf, size_t bytes)
 		const size_t length = strnlen(buf + from, (size_t)n - from) + 1;
 
 		if (!has_prefix(buf + from, HIDDEN_PREFIX) &&
-		    !has_prefix(buf + from, SYSTEM_PREFIX)) {
+		    !is_foreign(fs, buf + from)) {
 			memmove(buf + to, buf + from, length);
 			to += length;
 		}

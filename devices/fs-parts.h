@@ -73,6 +73,8 @@ TAILQ_HEAD(fs_used, fs_inode);
 struct fs {
 	bool readonly, xattr;
 	bool devices;    /* the guest may make them on the host */
+	bool acls;       /* the guest sees and sets them */
+	uint32_t umask;  /* of the thread */
 	char *only;      /* owned; the root's one name, or NULL */
 	bool as_others;  /* files are made for whom the guest says */
 	bool has_births; /* birth times do not change in this tree */
@@ -115,7 +117,7 @@ int fs_openat(struct fs *fs, int dir_fd, const char *name, int flags,
 /* A path to FD, or to NAME in it, for calls that take no descriptor. */
 const char *fs_path(char buf[FS_PATH_MAX], int fd, const char *name);
 /* From here on everything made belongs to WHO, until fs_be_self(). */
-int fs_be(const struct fs *fs, const struct fs_who *who);
+int fs_be(struct fs *fs, const struct fs_who *who);
 void fs_be_self(const struct fs *fs, const struct fs_who *who);
 
 /* fs-inode.c */

@@ -82,8 +82,13 @@ static bool set_fs_ids(uint32_t uid, uint32_t gid)
 	       (uint32_t)syscall(SYS_setfsuid, -1) == uid;
 }
 
-int fs_be(const struct fs *fs, const struct fs_who *who)
+int fs_be(struct fs *fs, const struct fs_who *who)
 {
+	/* The host's kernel alone knows whether a default ACL overrides it. */
+	if (fs->acls && fs->umask != (who->umask & 0777)) {
+		fs->umask = who->umask & 0777;
+		umask(fs->umask);
+	}
 	if (!fs->as_others || (who->uid == fs->uid && who->gid == fs->gid))
 		return 0;
 	if (set_fs_ids(who->uid, who->gid))
@@ -320,4 +325,18 @@ void fs_close(struct fs *fs)
 bool fs_readonly(const struct fs *fs)
 {
 	return fs->readonly;
+}
+
+bool fs_has_acls(const struct fs *fs)
+{
+	return !fs->xattr;
+}
+
+void fs_use_acls(struct fs *fs, bool use)
+{
+	fs->acls = use && fs_has_acls(fs);
+	if (!fs->acls && fs->umask != 0) {
+		fs->umask = 0;
+		umask(0);
+	}
 }

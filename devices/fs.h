@@ -61,6 +61,7 @@ struct fs_options {
 /* On whose behalf something is made. */
 struct fs_who {
 	uint32_t uid, gid;
+	uint32_t umask; /* if fs_use_acls(), else the guest has applied it */
 };
 
 /* An inode that gained a reference, and what it looks like now. */
@@ -80,6 +81,12 @@ void fs_close(struct fs *fs); /* NULL is fine */
  */
 int fs_thread_init(struct fs *fs);
 bool fs_readonly(const struct fs *fs);
+/*
+ * The guest's kernel honours POSIX ACLs, which the host's keeps. False: there
+ * are none, as modes are not the host's (FS_OWNER_XATTR).
+ */
+bool fs_has_acls(const struct fs *fs);
+void fs_use_acls(struct fs *fs, bool use);
 /* Forgets every inode but the root, and every handle. */
 void fs_reset(struct fs *fs);
 

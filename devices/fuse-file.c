@@ -121,7 +121,7 @@ int64_t fuse_create(struct fuse_request *r)
 {
 	const struct fuse_create_in *arg = r->arg;
 	const struct fs_place at = {r->inode, fuse_text(r)};
-	const struct fs_who who = fuse_who(r);
+	const struct fs_who who = fuse_who(r, arg->umask);
 	struct fs_entry entry;
 	uint64_t fh = 0;
 	int e;
@@ -136,7 +136,7 @@ int64_t fuse_create(struct fuse_request *r)
 int64_t fuse_tmpfile(struct fuse_request *r)
 {
 	const struct fuse_create_in *arg = r->arg;
-	const struct fs_who who = fuse_who(r);
+	const struct fs_who who = fuse_who(r, arg->umask);
 	struct fs_entry entry;
 	uint64_t fh = 0;
 	const int e = fs_tmpfile(r->fs, r->inode, host_flags(r->f, arg->flags),

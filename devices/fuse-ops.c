@@ -140,7 +140,7 @@ static int64_t readlink_(struct fuse_request *r)
 static int64_t symlink_(struct fuse_request *r)
 {
 	const char *name = fuse_text(r), *target = fuse_text(r);
-	const struct fs_who who = fuse_who(r);
+	const struct fs_who who = fuse_who(r, 0);
 	struct fs_entry entry;
 
 	if (!name || !target)
@@ -154,7 +154,7 @@ static int64_t mknod_(struct fuse_request *r)
 {
 	const struct fuse_mknod_in *arg = r->arg;
 	const struct fs_place at = {r->inode, fuse_text(r)};
-	const struct fs_who who = fuse_who(r);
+	const struct fs_who who = fuse_who(r, arg->umask);
 	/* new_encode_dev() of the guest's kernel, the other way round. */
 	const struct fs_node node = {
 		.mode = arg->mode,
@@ -174,7 +174,7 @@ static int64_t mkdir_(struct fuse_request *r)
 {
 	const struct fuse_mkdir_in *arg = r->arg;
 	const char *name = fuse_text(r);
-	const struct fs_who who = fuse_who(r);
+	const struct fs_who who = fuse_who(r, arg->umask);
 	struct fs_entry entry;
 
 	if (!name)
@@ -262,15 +262,43 @@ static int64_t syncfs_(struct fuse_request *r)
 	return fs_readonly(r->fs) ? 0 : fs_syncfs(r->fs);
 }
 
+/* An ACL set by one who is not in the file's group. */
+static int drop_sgid(struct fuse_request *r)
+{
+	struct fs_change change = {.mode = true};
+	struct statx stx;
+	const int e = fs_getattr(r->fs, r->inode, NULL, &stx);
+
+	if (e < 0 || !(stx.stx_mode & S_ISGID))
+		return e;
+	change.mode_value = stx.stx_mode & ~(uint32_t)S_ISGID;
+	return fs_setattr(r->fs, r->inode, NULL, &change);
+}
+
 static int64_t setxattr_(struct fuse_request *r)
 {
-	const struct fuse_setxattr_in *arg = r->arg;
-	const char *name = fuse_text(r);
+	const size_t known = FUSE_COMPAT_SETXATTR_IN_SIZE;
+	const size_t more = sizeof(struct fuse_setxattr_in) - known;
+	struct fuse_setxattr_in arg = {0};
+	const char *name;
+	int e;
 
-	if (!name || arg->size > r->rest_bytes)
+	memcpy(&arg, r->arg, known);
+	if (r->f->setxattr_ext) {
+		if (r->rest_bytes < more)
+			return -EINVAL;
+		memcpy((char *)&arg + known, r->rest, more);
+		r->rest += more;
+		r->rest_bytes -= more;
+	}
+	name = fuse_text(r);
+	if (!name || arg.size > r->rest_bytes)
 		return -EINVAL;
-	return fs_setxattr(r->fs, r->inode, name, r->rest, arg->size,
-			   (int)arg->flags);
+	e = fs_setxattr(r->fs, r->inode, name, r->rest, arg.size,
+			(int)arg.flags);
+	if (e == 0 && arg.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
+		e = drop_sgid(r);
+	return e;
 }
 
 /* The xattr's or the list's size, when only that is asked for. */

@@ -28,9 +28,10 @@ struct fuse {
 	unsigned nwaits;
 	bool unlocked; /* somebody who waits may go on */
 	bool writeback;
-	bool stateless;   /* the guest opens nothing, it just reads */
-	uint64_t valid_s; /* what the guest reads is valid so long */
-	void *in, *out;   /* owned, one allocation */
+	bool setxattr_ext; /* FUSE_SETXATTR has flags of its own */
+	bool stateless;    /* the guest opens nothing, it just reads */
+	uint64_t valid_s;  /* what the guest reads is valid so long */
+	void *in, *out;    /* owned, one allocation */
 	struct iovec iov[FUSE_IOV];
 };
 
@@ -78,7 +79,7 @@ void fuse_attr(const struct fs_entry *entry, struct fuse_attr *ret_attr);
 uint64_t fuse_attr_valid(const struct fuse *f, const struct fs_inode *inode);
 void fuse_entry(const struct fuse *f, const struct fs_entry *entry,
 		struct fuse_entry_out *ret_out);
-struct fs_who fuse_who(const struct fuse_request *r);
+struct fs_who fuse_who(const struct fuse_request *r, uint32_t umask);
 
 /* fuse-file.c */
 int64_t fuse_open(struct fuse_request *r);

@@ -79,9 +79,10 @@ const char *fuse_text(struct fuse_request *r)
 	return text;
 }
 
-struct fs_who fuse_who(const struct fuse_request *r)
+struct fs_who fuse_who(const struct fuse_request *r, uint32_t umask)
 {
-	return (struct fs_who){.uid = r->in.uid, .gid = r->in.gid};
+	return (struct fs_who){
+		.uid = r->in.uid, .gid = r->in.gid, .umask = umask};
 }
 
 /* As the guest's kernel encodes a dev_t of 32 bits. */
@@ -135,14 +136,19 @@ void fuse_entry(const struct fuse *f, const struct fs_entry *entry,
 
 /* ---- requests ---- */
 
+/* Of no use without each other: an ACL decides what an umask is worth. */
+#define ACL_FLAGS (FUSE_POSIX_ACL | FUSE_DONT_MASK)
+
 static uint64_t wanted_flags(const struct fuse *f)
 {
 	uint64_t flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO |
 			 FUSE_ATOMIC_O_TRUNC | FUSE_PARALLEL_DIROPS |
 			 FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |
 			 FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 |
-			 FUSE_INIT_EXT;
+			 FUSE_SETXATTR_EXT | FUSE_INIT_EXT;
 
+	if (fs_has_acls(f->fs))
+		flags |= ACL_FLAGS;
 	if (f->options.locks)
 		flags |= FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
 	if (f->cache == FUSE_CACHE_NEVER)
@@ -177,10 +183,14 @@ static int64_t init(struct fuse_request *r)
 			  r->f->cache == FUSE_CACHE_ALWAYS &&
 			  fs_readonly(r->fs);
 	flags &= wanted_flags(r->f);
+	if ((flags & ACL_FLAGS) != ACL_FLAGS)
+		flags &= ~(uint64_t)ACL_FLAGS;
 	fuse_waits_end(r->f, true);
 	fuse_reset(r->f);
 	r->f->initialized = true;
 	r->f->writeback = flags & FUSE_WRITEBACK_CACHE;
+	r->f->setxattr_ext = flags & FUSE_SETXATTR_EXT;
+	fs_use_acls(r->fs, flags & FUSE_POSIX_ACL);
 	out->flags = (uint32_t)flags;
 	out->flags2 = (uint32_t)(flags >> 32);
 	out->max_readahead =

@@ -82,7 +82,7 @@ static const uint32_t fs_syscalls[] = {
 	SYS_lgetxattr,       SYS_listxattr,       SYS_removexattr,
 	SYS_syncfs,          SYS_copy_file_range, SYS_setfsuid,
 	SYS_setfsgid,        SYS_fcntl,           SYS_flock,
-	SYS_timerfd_settime, UINT32_MAX,
+	SYS_timerfd_settime, SYS_umask,           UINT32_MAX,
 };
 
 /*

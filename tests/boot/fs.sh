@@ -211,6 +211,34 @@ test_mounts()
 	[ "$status_of_new" = text ] || fail "what was written to the mount"
 }
 
+# Access control lists, where the host's file system has them.
+acl()
+{
+	need_root
+	mkdir share
+	"$GUEST/guest" "acl:$PWD" >acl.out || skip "no ACLs here: $(cat acl.out)"
+	guest 'mount:t:/mnt,acl:/mnt' --share "share,tag=t,ownership=host,$1"
+	expect_ok
+}
+
+test_acl()
+{
+	acl cache=auto
+}
+
+test_acl_always()
+{
+	acl cache=always
+}
+
+test_acl_xattr()
+{
+	need_xattrs
+	mkdir share
+	guest 'mount:t:/mnt,noacl:/mnt' --share share,tag=t,ownership=xattr
+	expect_ok
+}
+
 # Several shares, one of them mounted a second time.
 test_several()
 {

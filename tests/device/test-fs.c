@@ -30,7 +30,7 @@ struct rig {
 	struct fs *fs;
 };
 
-#define ME (&(struct fs_who){geteuid(), getegid()})
+#define ME (&(struct fs_who){geteuid(), getegid(), 0})
 
 static const char *path(const struct rig *r, const char *name)
 {
@@ -475,7 +475,7 @@ static void test_xattr_owner(void **state)
 static void test_xattr_made(void **state)
 {
 	struct rig *r = *state;
-	const struct fs_who user = {1000, 100};
+	const struct fs_who user = {1000, 100, 0};
 	const struct fs_node node = {S_IFCHR | 0666, makedev(1, 3)};
 	struct stat st;
 	struct fs_entry e;

@@ -234,6 +234,8 @@ static void fill(const struct rig *r)
 	char path[128];
 	int dir;
 
+	/* On this thread the device takes on its guest's. */
+	umask(0);
 	snprintf(path, sizeof(path), "%s/share", r->top);
 	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	check(mkdir(path, 0755) == 0 || chmod(path, 0755) == 0, "no share");

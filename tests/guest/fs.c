@@ -30,10 +30,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#define USER  1000u
-#define GROUP 2000u
-
-static int make_file(const char *name, mode_t mode, const char *text)
+int make_file(const char *name, mode_t mode, const char *text)
 {
 	const int fd =
 		open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
@@ -58,7 +55,7 @@ static bool holds(const char *name, const char *text)
 	return n == (ssize_t)strlen(text) && strcmp(buf, text) == 0;
 }
 
-static mode_t mode_of(const char *name)
+mode_t mode_of(const char *name)
 {
 	struct stat st;
 
@@ -79,8 +76,7 @@ static bool owned_by(const char *name, uid_t uid, gid_t gid)
 	return lstat(name, &st) == 0 && st.st_uid == uid && st.st_gid == gid;
 }
 
-/* Runs FN as an ordinary user, in a process of its own. */
-static int as_user(int (*fn)(void))
+int as_user(int (*fn)(void))
 {
 	int status = -1;
 	const pid_t pid = fork();
@@ -890,6 +886,8 @@ const struct action fs_actions[] = {
 	{"put", 2, do_put, "FILE:TEXT"},
 	{"errno", 2, do_errno, "NUMBER:FILE"},
 	{"readonly", 2, do_readonly, "DIR:FILE"},
+	{"acl", 1, do_acl, "DIR"},
+	{"noacl", 1, do_noacl, "DIR"},
 	{"fsx", 3, do_fsx, "FILE:OPERATIONS:SEED"},
 	{"tree", 3, do_tree, "DIR:DIRECTORIES:FILES"},
 	{NULL, 0, NULL, NULL},

@@ -6,6 +6,7 @@
 #include "guest.h"
 
 #include <errno.h>
+#include <sys/types.h>
 
 /* A promise: COND is true. */
 #define MUST(cond)                                                             \
@@ -23,6 +24,21 @@
 					  __LINE__, #call, #error);            \
 	} while (0)
 
+/* An ordinary user. */
+#define USER  1000u
+#define GROUP 2000u
+/* Runs FN as that user, in a process of its own. */
+int as_user(int (*fn)(void));
+
+/* A new file with TEXT in it. 0 or -1. */
+int make_file(const char *name, mode_t mode, const char *text);
+/* 0: there is none. */
+mode_t mode_of(const char *name);
+
+/* acl:DIR */
+int do_acl(char **arg);
+/* noacl:DIR */
+int do_noacl(char **arg);
 /* fsx:FILE:OPERATIONS:SEED */
 int do_fsx(char **arg);
 /* tree:DIR:DIRECTORIES:FILES */
