@@ -51,6 +51,7 @@ enum agent_type {
 	AGENT_SIGNAL = 11,   /* H    agent_signal */
 	AGENT_EXIT_ACK = 12, /* H    empty; EXIT has arrived */
 	AGENT_CLOSED = 13,   /* H    agent_stream: nobody takes its output */
+	AGENT_WATCH = 14,    /* H    agent_watch; no answer, but EVENTs */
 
 	AGENT_DONE = 32,         /*   G empty */
 	AGENT_FAILED = 33,       /*   G agent_failed: the request's end */
@@ -60,6 +61,7 @@ enum agent_type {
 	AGENT_STDIN_MORE = 37,   /*   G agent_credit */
 	AGENT_STDIN_CLOSED = 38, /*   G empty: nobody reads it any more */
 	AGENT_EXIT = 39,         /*   G agent_exit, the last frame */
+	AGENT_EVENT = 40,        /*   G agent_event, at any time after WATCH */
 };
 
 /* The same major number on both sides, or the session ends. */
@@ -240,6 +242,27 @@ struct agent_exit {
 	__le32 oom;    /* 1: the guest had no memory left for it */
 };
 static_assert(sizeof(struct agent_exit) == 12, "as on the wire");
+
+/*
+ * Short is memory when less than this part of all can be had without killing
+ * somebody; it is enough again with twice as much.
+ */
+struct agent_watch {
+	__le32 percent; /* 1..99 */
+};
+
+enum agent_event_kind {
+	AGENT_EVENT_SHORT = 1,
+	AGENT_EVENT_ENOUGH = 2,
+	AGENT_EVENT_KILLED = 3, /* a process, which is not the session's own */
+};
+struct agent_event {
+	__le32 kind;
+	__le32 reserved;
+	__le64 memory_total, memory_available; /* bytes */
+	__le64 oom_kills;                      /* since the guest started */
+};
+static_assert(sizeof(struct agent_event) == 32, "as on the wire");
 
 struct agent_info {
 	__le64 memory_total, memory_available; /* bytes */

@@ -14,6 +14,8 @@ struct agent {
 	bool started; /* it has a process */
 	bool input;   /* whose standard input is open */
 	size_t window;
+	bool watched;               /* events may come */
+	struct agent_memory memory; /* the last one not told; what 0: none */
 };
 
 #define AGENT_OUT_ROOM (2 * sizeof(struct agent_frame) + AGENT_PAYLOAD_MAX)
@@ -29,12 +31,19 @@ int agent_flush(struct agent *agent);
 /* Sends all of it. 0 or -errno, logged. */
 int agent_flush_all(struct agent *agent, int timeout_ms);
 
-/* The next frame. 0 or -errno, logged. */
+/* An AGENT_EVENT goes to agent->memory. 0 or -EPROTO, logged. */
+int agent_take_event(struct agent *agent, const struct agent_message *m);
+
+/* The next frame that is no event. 0 or -errno, logged. */
 int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret);
 
 /* Sends a request's items and the frame that ends them. 0 or -errno, logged. */
 int agent_send_items(struct agent *agent, const struct agent_items *items,
 		     enum agent_type type, const char *what);
+
+/* The answer DONE, or FAILED, which is logged. WHAT is for the log. 0, -errno.
+ */
+int agent_await_done(struct agent *agent, int timeout_ms, const char *what);
 
 /* An AGENT_FAILED, taken apart. 0 or -EPROTO, logged. */
 int agent_read_failed(const struct agent_message *m, struct agent_failure *ret);

@@ -291,10 +291,22 @@ static int take_exit(struct relay *relay, const struct agent_message *m,
 	return 1;
 }
 
+/* The last event there was, which may have come before the process. */
+static void tell_event(struct relay *relay)
+{
+	struct agent *agent = relay->agent;
+
+	if (agent->memory.what && relay->spec->memory)
+		relay->spec->memory(relay->spec->arg, &agent->memory);
+	agent->memory = (struct agent_memory){0};
+}
+
 /* 0, 1 when the process is over, or -errno (logged). */
 static int take_frame(struct relay *relay, const struct agent_message *m,
 		      struct agent_status *ret)
 {
+	int r;
+
 	switch (m->type) {
 	case AGENT_STDOUT:
 		return take_output(relay, 0, m);
@@ -309,6 +321,10 @@ static int take_frame(struct relay *relay, const struct agent_message *m,
 		return 0;
 	case AGENT_EXIT:
 		return take_exit(relay, m, ret);
+	case AGENT_EVENT:
+		r = agent_take_event(relay->agent, m);
+		tell_event(relay);
+		return r;
 	default:
 		return agent_violation("a frame out of place");
 	}
@@ -452,8 +468,10 @@ int agent_relay(struct agent *agent, const struct agent_relay *spec,
 		return log_ret(-EINVAL, "the session has no process");
 	r = relay_begin(&relay, agent, spec);
 	/* What came together with STARTED is here, and poll() knows it not. */
-	if (r == 0)
+	if (r == 0) {
+		tell_event(&relay);
 		r = take_frames(&relay, false, ret_status);
+	}
 	while (r == 0)
 		r = relay_step(&relay, ret_status);
 	relay_end(&relay);

@@ -148,27 +148,14 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 
 int agent_configure(struct agent *agent, const struct agent_config *config)
 {
+	static const char what[] = "the guest's configuration";
 	struct agent_items items = {0};
-	struct agent_failure failure;
-	struct agent_message m;
 	int r = config_items(&items, config);
 
 	if (r == 0)
-		r = agent_send_items(agent, &items, AGENT_CONFIGURE,
-				     "the guest's configuration");
+		r = agent_send_items(agent, &items, AGENT_CONFIGURE, what);
 	agent_items_done(&items);
-	if (r == 0)
-		r = agent_await(agent, CONFIGURE_MS, &m);
-	if (r < 0)
-		return r;
-	if (m.type == AGENT_DONE && m.bytes == 0)
-		return 0;
-	if (m.type != AGENT_FAILED)
-		return agent_violation("an answer to no question");
-	r = agent_read_failed(&m, &failure);
-	return r < 0 ? r
-		     : log_ret(failure.error ? -failure.error : -EREMOTEIO,
-			       "the guest's configuration: %s", failure.text);
+	return r < 0 ? r : agent_await_done(agent, CONFIGURE_MS, what);
 }
 
 /* ---- a process */

@@ -111,6 +111,25 @@ int agent_flush_all(struct agent *agent, int timeout_ms)
 	return r;
 }
 
+int agent_take_event(struct agent *agent, const struct agent_message *m)
+{
+	struct agent_event wire;
+	uint32_t kind;
+
+	if (!agent->watched || agent_message_copy(m, &wire, sizeof(wire)))
+		return agent_violation("an event nobody asked for");
+	kind = le32toh(wire.kind);
+	if (kind < AGENT_EVENT_SHORT || kind > AGENT_EVENT_KILLED)
+		return agent_violation("an event of unknown kind");
+	agent->memory = (struct agent_memory){
+		.what = (int)kind,
+		.total = le64toh(wire.memory_total),
+		.available = le64toh(wire.memory_available),
+		.oom_kills = le64toh(wire.oom_kills),
+	};
+	return 0;
+}
+
 int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret)
 {
 	const uint64_t until = deadline(timeout_ms);
@@ -121,9 +140,16 @@ int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret)
 
 		if (r < 0)
 			return agent_violation("a frame that cannot be");
-		if (r > 0)
+		if (r > 0 && ret->type != AGENT_EVENT)
 			return 0;
-		r = wait_for(agent->fd, POLLIN, until);
+		if (r > 0) {
+			r = agent_take_event(agent, ret);
+			if (r < 0)
+				return r;
+			continue;
+		}
+		/* Who sends without an end does not answer, either. */
+		r = left_ms(until) ? wait_for(agent->fd, POLLIN, until) : 0;
 		if (r <= 0)
 			return log_ret(r ? r : -ETIME,
 				       "the guest's agent does not answer");
@@ -185,6 +211,25 @@ int agent_read_failed(const struct agent_message *m, struct agent_failure *ret)
 			*p = '?';
 	}
 	return 0;
+}
+
+int agent_await_done(struct agent *agent, int timeout_ms, const char *what)
+{
+	struct agent_failure failure;
+	struct agent_message m;
+	int r = agent_await(agent, timeout_ms, &m);
+
+	if (r < 0)
+		return r;
+	if (m.type == AGENT_DONE && m.bytes == 0)
+		return 0;
+	if (m.type != AGENT_FAILED)
+		return agent_violation("an answer to no question");
+	r = agent_read_failed(&m, &failure);
+	if (r < 0)
+		return r;
+	return log_ret(failure.error ? -failure.error : -EREMOTEIO, "%s: %s",
+		       what, failure.text);
 }
 
 /* ---- how sessions begin */
@@ -395,25 +440,20 @@ int agent_connect(const char *vsock_path, int timeout_ms,
 static int simple_request(struct agent *agent, enum agent_type type,
 			  const void *payload, size_t bytes, const char *what)
 {
-	struct agent_failure failure;
-	struct agent_message m;
 	int r;
 
 	agent_put(agent, type, payload, bytes);
 	r = agent_flush_all(agent, ANSWER_MS);
-	if (r == 0)
-		r = agent_await(agent, ANSWER_MS, &m);
-	if (r < 0)
-		return r;
-	if (m.type == AGENT_DONE && m.bytes == 0)
-		return 0;
-	if (m.type != AGENT_FAILED)
-		return agent_violation("an answer to no question");
-	r = agent_read_failed(&m, &failure);
-	if (r < 0)
-		return r;
-	return log_ret(failure.error ? -failure.error : -EREMOTEIO, "%s: %s",
-		       what, failure.text);
+	return r < 0 ? r : agent_await_done(agent, ANSWER_MS, what);
+}
+
+int agent_watch(struct agent *agent, unsigned percent)
+{
+	const struct agent_watch wire = {.percent = htole32(percent)};
+
+	agent->watched = true;
+	agent_put(agent, AGENT_WATCH, &wire, sizeof(wire));
+	return agent_flush_all(agent, ANSWER_MS);
 }
 
 int agent_signal(struct agent *agent, int signal)

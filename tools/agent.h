@@ -139,6 +139,17 @@ int agent_signal_number(const char *name);
 
 /* ---- standard input and output, until the process ends */
 
+/* What a guest that agent_watch() was called for tells of its memory. */
+struct agent_memory {
+	enum {
+		AGENT_MEMORY_SHORT = 1,
+		AGENT_MEMORY_ENOUGH = 2, /* again */
+		AGENT_MEMORY_KILLED = 3, /* a process, not the session's own */
+	} what;
+	uint64_t total, available; /* bytes */
+	uint64_t oom_kills;
+};
+
 struct agent_relay {
 	int in_fd;  /* -1: none; only used when the process has input */
 	int out_fd; /* -1: output vanishes */
@@ -162,6 +173,8 @@ struct agent_relay {
 	 * log; NULL: nobody. A negative result ends the relay with it.
 	 */
 	int (*output)(void *arg, int stream, const void *data, size_t bytes);
+	/* After agent_watch(); NULL: nobody cares. */
+	void (*memory)(void *arg, const struct agent_memory *memory);
 	void *arg;
 	int gone_fd; /* as in agent_accept() */
 };
@@ -182,6 +195,12 @@ int agent_relay(struct agent *agent, const struct agent_relay *relay,
 		struct agent_status *ret_status);
 
 /* ---- single requests, each in a session without a process */
+
+/*
+ * Before a process is started: have its relay told when less than PERCENT of
+ * the guest's memory is left.
+ */
+int agent_watch(struct agent *agent, unsigned percent);
 
 /* To the main process. -ESRCH: there is none (logged). */
 int agent_signal(struct agent *agent, int signal);

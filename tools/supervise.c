@@ -28,6 +28,9 @@
 /* What the guest may take to write back and to power off. */
 #define END_TIMEOUT_MS 15000
 
+/* Percent of the guest's memory: less is worth a word. */
+#define MEMORY_SHORT 10
+
 struct supervisor {
 	struct run *run;
 	struct monitor monitor;
@@ -39,7 +42,8 @@ struct supervisor {
 	int gone_fd;   /* epoll: the monitor ended, or a signal came */
 	int ready_fd;  /* borrowed; -1: nobody waits, or was told already */
 	sigset_t mask_before;
-	bool killed; /* the monitor, by us */
+	bool killed;                  /* the monitor, by us */
+	bool told_short, told_killed; /* of its memory */
 	uint64_t born_ns;
 };
 
@@ -160,7 +164,11 @@ static int start_command(struct supervisor *s)
 {
 	struct run *run = s->run;
 	struct agent_failure failure;
-	int r = agent_start(s->agent, &run->process.process, &failure, NULL);
+	int r = agent_watch(s->agent, MEMORY_SHORT);
+
+	if (r == 0)
+		r = agent_start(s->agent, &run->process.process, &failure,
+				NULL);
 
 	if (r == -EREMOTEIO)
 		return fail(s, failure.status, failure.text);
@@ -253,6 +261,38 @@ static int log_output(void *arg, int stream, const void *data, size_t bytes)
 	return 0;
 }
 
+/* On standard error, and for who is in the background in the log. */
+static void warn(struct supervisor *s, const char *text)
+{
+	char line[256];
+	int n = snprintf(line, sizeof(line), "bulkhead: %s\n", text);
+
+	log_warn("'%s': %s", s->run->instance.name, text);
+	if (s->run->opt->detach)
+		runlog_write(&s->log, RUNLOG_STDERR, line, (size_t)n);
+}
+
+/* Each is said once: it may well go on like this. */
+static void tell_memory(void *arg, const struct agent_memory *memory)
+{
+	struct supervisor *s = arg;
+	char text[128];
+
+	if (memory->what == AGENT_MEMORY_SHORT && !s->told_short) {
+		snprintf(text, sizeof(text),
+			 "memory is short: %llu of %llu MiB are left; --memory "
+			 "gives more",
+			 (unsigned long long)(memory->available / MIB),
+			 (unsigned long long)(memory->total / MIB));
+		warn(s, text);
+		s->told_short = true;
+	} else if (memory->what == AGENT_MEMORY_KILLED && !s->told_killed) {
+		warn(s, "a process was killed for lack of memory; --memory "
+			"gives more");
+		s->told_killed = true;
+	}
+}
+
 /* From the command's start to its status. */
 static int relay(struct supervisor *s)
 {
@@ -264,6 +304,7 @@ static int relay(struct supervisor *s)
 		.tty = opt->tty && opt->interactive && !opt->detach,
 		.forward_signals = opt->forward_signals,
 		.output = log_output,
+		.memory = tell_memory,
 		.arg = s,
 		.gone_fd = s->monitor.pid_fd,
 	};
@@ -279,8 +320,8 @@ static int relay(struct supervisor *s)
 		return give_up(s, r);
 	log_time(s, "command ended");
 	if (status.oom)
-		log_warn("'%s': the guest ran out of memory: raise --memory",
-			 s->run->instance.name);
+		warn(s, "the command was killed for lack of memory; --memory "
+			"gives more");
 	/* The guest writes back what volumes are owed, and powers off. */
 	if (monitor_wait(&s->monitor, END_TIMEOUT_MS) < 0)
 		log_warn("'%s': the guest does not power off: ended",

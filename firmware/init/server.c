@@ -16,12 +16,17 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 /* For EXITs to arrive when the machine is to end anyway. */
 #define LAST_WORDS_MS 2000
+/* Between two looks at memory: a guest that does nothing else hardly wakes. */
+#define LOOK_MS 1000
+/* The server's own, before those of sessions. */
+#define OWN_SOURCES 3
 /* For SIGKILL to be obeyed. */
 #define KILL_MS 5000
 
@@ -165,6 +170,52 @@ void server_facts(struct server *server, struct agent_info *ret)
 	};
 }
 
+/* ---- memory, for who watches */
+
+static bool has_watchers(const struct server *server)
+{
+	for (const struct session *s = server->sessions; s; s = s->next) {
+		if (s->watch)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * There is no event to wait for without PSI, which costs at every switch of
+ * tasks, or a limit below the machine's own, which page cache reaches, too. So
+ * somebody has to look: at one number as long as there is enough.
+ */
+static void look_at_memory(struct server *server)
+{
+	struct agent_event now = {0};
+	struct sysinfo info = {0};
+	uint64_t available;
+
+	sysinfo(&info);
+	available = (uint64_t)info.freeram * info.mem_unit;
+	now.memory_total = htole64((uint64_t)info.totalram * info.mem_unit);
+	if (available < le64toh(now.memory_total) / 2)
+		available = proc_number("/proc/meminfo", "MemAvailable:") * KIB;
+	now.memory_available = htole64(available);
+	find_victims(server);
+	now.oom_kills = htole64(server->oom_kills);
+	for (struct session *s = server->sessions; s; s = s->next) {
+		if (s->watch)
+			session_memory(s, &now,
+				       s->has_child &&
+					       is_victim(server, s->child.pid));
+	}
+	server->look_ms = now_ms(CLOCK_MONOTONIC) + LOOK_MS;
+}
+
+void server_watch(struct server *server, struct session *s)
+{
+	find_victims(server);
+	s->memory.oom_kills = htole64(server->oom_kills);
+	server->look_ms = 0; /* at once */
+}
+
 /* ---- ends */
 
 static void ended(struct server *server, pid_t pid, int status)
@@ -270,7 +321,7 @@ static void pump_all(struct server *server, const struct pollfd *pfd)
 
 	for (; *at; pfd += SESSION_SOURCES) {
 		struct session *s = *at;
-		bool due = s->exited;
+		bool due = s->exited || s->watch;
 
 		for (unsigned i = 0; i < SESSION_SOURCES; i++)
 			due |= pfd[i].revents != 0;
@@ -284,29 +335,40 @@ static void pump_all(struct server *server, const struct pollfd *pfd)
 	}
 }
 
-static int patience(const struct server *server, int timeout_ms)
+/* The shorter one of TIMEOUT_MS and what is left until then. */
+static int until_ms(uint64_t then, int timeout_ms)
 {
 	const uint64_t now = now_ms(CLOCK_MONOTONIC);
-	uint64_t until;
-	int left;
+	const int left = then > now ? (int)min_u64(then - now + 1, 60000) : 0;
 
-	if (!server->ending)
-		return timeout_ms;
-	until = server->kill_ms ? server->kill_ms : server->end_ms;
-	left = until > now ? (int)min_u64(until - now + 1, 60000) : 0;
 	return timeout_ms < 0 || left < timeout_ms ? left : timeout_ms;
+}
+
+static int patience(const struct server *server, int timeout_ms)
+{
+	if (has_watchers(server))
+		timeout_ms = until_ms(server->look_ms, timeout_ms);
+	if (server->ending)
+		timeout_ms = until_ms(server->kill_ms ? server->kill_ms
+						      : server->end_ms,
+				      timeout_ms);
+	return timeout_ms;
 }
 
 int server_step(struct server *server, int timeout_ms)
 {
-	struct pollfd pfd[2 + AGENT_SESSIONS_MAX * SESSION_SOURCES];
+	struct pollfd pfd[OWN_SOURCES + AGENT_SESSIONS_MAX * SESSION_SOURCES];
 	bool at_once = false;
-	nfds_t n = 2;
+	nfds_t n = OWN_SOURCES;
 
 	pfd[0] = (struct pollfd){.fd = server->signal_fd, .events = POLLIN};
 	pfd[1] = (struct pollfd){.fd = server->listen_fd, .events = POLLIN};
+	pfd[2] = (struct pollfd){.fd = -1, .events = POLLIN};
 	if (server->nsessions >= AGENT_SESSIONS_MAX)
 		pfd[1].fd = -1;
+	/* The log says who was killed for lack of memory. */
+	if (has_watchers(server))
+		pfd[2].fd = server->kmsg_fd;
 	for (const struct session *s = server->sessions; s; s = s->next) {
 		at_once |= session_poll(s, pfd + n);
 		n += SESSION_SOURCES;
@@ -316,7 +378,10 @@ int server_step(struct server *server, int timeout_ms)
 		return -errno;
 	if (pfd[0].revents)
 		reap(server);
-	pump_all(server, pfd + 2);
+	if (has_watchers(server) &&
+	    (pfd[2].revents || now_ms(CLOCK_MONOTONIC) >= server->look_ms))
+		look_at_memory(server);
+	pump_all(server, pfd + OWN_SOURCES);
 	if (pfd[1].revents & POLLIN)
 		accept_one(server);
 	return !check_end(server);

@@ -46,6 +46,7 @@ struct server {
 	int kmsg_fd;       /* owned: the kernel's log; -1 */
 	pid_t victim[SERVER_VICTIMS]; /* who was killed for memory, a ring */
 	uint64_t oom_kills;           /* how many so far */
+	uint64_t look_ms; /* when memory is looked at again, for who watches */
 };
 
 /*
@@ -72,6 +73,9 @@ int server_step(struct server *server, int timeout_ms);
 
 /* The main process gets SIGNAL, then SIGKILL; then the machine ends. */
 void server_end(struct server *server, int signal, uint32_t grace_ms);
+
+/* The session watches memory from now on. */
+void server_watch(struct server *server, struct session *s);
 
 /* Facts of /proc; zero where there are none. */
 void server_facts(struct server *server, struct agent_info *ret);

@@ -308,6 +308,18 @@ static bool take_shutdown(struct session *s, const struct agent_message *m)
 	return true;
 }
 
+static bool take_watch(struct session *s, const struct agent_message *m)
+{
+	struct agent_watch wire;
+
+	if (agent_message_copy(m, &wire, sizeof(wire)) || wire.percent == 0 ||
+	    le32toh(wire.percent) > 99)
+		return false;
+	s->watch = le32toh(wire.percent);
+	server_watch(s->server, s);
+	return true;
+}
+
 static bool take_request(struct session *s, const struct agent_message *m)
 {
 	struct server *server = s->server;
@@ -332,6 +344,8 @@ static bool take_request(struct session *s, const struct agent_message *m)
 		return true;
 	case AGENT_SHUTDOWN:
 		return take_shutdown(s, m);
+	case AGENT_WATCH:
+		return take_watch(s, m);
 	case AGENT_INFO:
 		server_facts(server, &info);
 		put(s, AGENT_INFO, &info, sizeof(info));
@@ -479,6 +493,44 @@ static void receive(struct session *s, bool readable)
 	}
 }
 
+/* ---- events */
+
+static bool has_event(const struct session *s)
+{
+	return s->fd >= 0 && (s->is_short != s->told_short || s->tell_killed);
+}
+
+void session_memory(struct session *s, const struct agent_event *now,
+		    bool own_victim)
+{
+	const uint64_t available = le64toh(now->memory_available);
+	const uint64_t low = le64toh(now->memory_total) / 100 * s->watch;
+
+	s->is_short = available < (s->is_short ? 2 * low : low);
+	s->tell_killed |= !own_victim && le64toh(now->oom_kills) >
+						 le64toh(s->memory.oom_kills);
+	s->memory = *now;
+}
+
+/* One event, where nothing waits to be sent. True: a frame was put. */
+static bool tell_event(struct session *s)
+{
+	struct agent_event wire = s->memory;
+
+	if (!has_event(s))
+		return false;
+	if (s->tell_killed) {
+		wire.kind = htole32(AGENT_EVENT_KILLED);
+		s->tell_killed = false;
+	} else {
+		wire.kind = htole32(s->is_short ? AGENT_EVENT_SHORT
+						: AGENT_EVENT_ENOUGH);
+		s->told_short = s->is_short;
+	}
+	put(s, AGENT_EVENT, &wire, sizeof(wire));
+	return true;
+}
+
 /* ---- a process's data */
 
 static void write_input(struct session *s, bool broken)
@@ -583,7 +635,7 @@ static void send_output(struct session *s)
 		flush(s);
 		if (s->out_end > 0 || s->state != SESSION_PROCESS)
 			return;
-		more = tell_input(s);
+		more = tell_event(s) || tell_input(s);
 		if (!more)
 			more = read_output(s, i % 2) ||
 			       read_output(s, (i + 1) % 2);
@@ -630,7 +682,7 @@ bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES])
 		pfd[SESSION_ERR].fd = s->child.err_fd;
 		pfd[SESSION_ERR].events = POLLIN;
 	}
-	return idle && s->exited;
+	return idle && (s->exited || has_event(s));
 }
 
 bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES])
@@ -639,6 +691,9 @@ bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES])
 	if (s->state == SESSION_PROCESS) {
 		write_input(s, pfd[SESSION_IN].revents & POLLERR);
 		send_output(s);
+	} else if (s->state == SESSION_REQUEST && s->out_end == 0 &&
+		   tell_event(s)) {
+		flush(s);
 	}
 	return s->fd >= 0 || (s->has_child && !s->exited);
 }

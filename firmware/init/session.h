@@ -51,6 +51,10 @@ struct session {
 	size_t taken;     /* what it has not been told of */
 	bool input_eof;   /* the host sent it */
 	bool tell_closed; /* STDIN_CLOSED is to be sent */
+
+	unsigned watch; /* percent; 0: no events */
+	bool is_short, told_short, tell_killed;
+	struct agent_event memory; /* what events say; its kind is 0 */
 };
 
 /* FD is taken over. NULL without memory. */
@@ -62,6 +66,13 @@ bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES]);
 
 /* Does what can be done. False: the session is over. */
 bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES]);
+
+/*
+ * How it is with memory now (KIND is 0), for a session that watches.
+ * OWN_VICTIM: its own process was killed, which EXIT tells.
+ */
+void session_memory(struct session *s, const struct agent_event *now,
+		    bool own_victim);
 
 /* Its process has ended. */
 void session_exited(struct session *s, int wait_status, bool oom);

@@ -174,7 +174,53 @@ test_no_memory()
 		echo 16M >small/memory.max &&
 		exec awk "BEGIN { while (1) a[i++] = i }"'
 	expect_status 137
-	expect_error memory
+	expect_error 'the command was killed for lack of memory' --memory
+}
+
+# Said once, and nothing happens; page cache does not count.
+test_memory_short()
+{
+	make_root
+	head -c 40000000 /dev/zero >root/large
+	run --rm --memory 64m --shm-size 100m root sh -c '
+		cat /large | wc -c
+		n=$(sed -n "s/^MemAvailable: *\([0-9]*\) kB/\1/p" /proc/meminfo)
+		[ "$n" -gt 20000 ] || echo FAIL $n
+		sleep 2
+		echo before >&2
+		head -c $((n - 3000))k /dev/zero >/dev/shm/x
+		sleep 2
+		rm /dev/shm/x
+		sleep 2
+		echo fine'
+	expect_status 0
+	expect_lines 40000000 fine
+	[ "$(head -n 1 err)" = before ] || fail "told too early"
+	sed -i 1d err
+	expect_error 'memory is short' --memory
+	expect_nothing_left
+}
+
+# A process of the container's other than its first one; in the background.
+test_process_killed()
+{
+	make_root
+	bulkhead run -d --name one --network none --privileged root sh -c '
+		cd /sys/fs/cgroup && mkdir small &&
+		echo 0 >small/cgroup.procs &&
+		echo +memory >cgroup.subtree_control &&
+		echo 16M >small/memory.max &&
+		awk "BEGIN { while (1) a[i++] = i }"
+		echo status $?
+		sleep 2'
+	expect_ok
+	bulkhead logs -f one
+	expect_status 0
+	expect_out 'status 137'
+	sed -i /^Killed$/d err # the shell's
+	expect_error 'a process was killed for lack of memory'
+	bulkhead rm one
+	expect_nothing_left
 }
 
 # Sessions beside each other, each with its own process, terminal and end.

@@ -4,11 +4,14 @@
  * a proper HELLO. Nothing is done with the machine; a process that is started
  * is a pair of pipes. It ends when all was sent.
  */
+#include "firmware/init/oci.h"
 #include "firmware/init/session.h"
 #include "vmm/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,6 +34,23 @@ static int fake_configure(const struct init_config *config,
 	return 0;
 }
 
+/* What crun would get. */
+static void print_oci(const char *config, const struct init_start *start)
+{
+	const struct init_user user = {.ngroups = 1};
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *file = open_memstream(&text, &bytes);
+
+	if (!file)
+		abort();
+	oci_print_config(file, config, start, &user, start->env.list);
+	if (fclose(file) != 0 || bytes < strlen(config) + 2 ||
+	    strlen(text) != bytes)
+		abort();
+	free(text);
+}
+
 /* Standard input and output of nothing: a loop of one pipe. */
 static int fake_start(struct container *box, const struct init_start *start,
 		      struct init_child *ret, struct init_failure *f)
@@ -43,6 +63,8 @@ static int fake_start(struct container *box, const struct init_start *start,
 	}
 	if (start->args.list[start->args.n])
 		abort();
+	if (box->config->oci)
+		print_oci(box->config->oci, start);
 	if (strcmp(start->args.list[0], "fail") == 0)
 		return init_fail(f, INIT_STATUS_NOT_FOUND, ENOENT, "%s",
 				 start->args.list[0]);

@@ -26,6 +26,14 @@ struct sums {
 	size_t bytes;
 };
 
+static void check_memory(void *arg, const struct agent_memory *memory)
+{
+	(void)arg;
+	if (memory->what < AGENT_MEMORY_SHORT ||
+	    memory->what > AGENT_MEMORY_KILLED)
+		abort();
+}
+
 static int count(void *arg, int stream, const void *data, size_t bytes)
 {
 	struct sums *sums = arg;
@@ -54,6 +62,7 @@ static void use(struct agent *agent, bool input)
 		.out_fd = -1,
 		.err_fd = -1,
 		.output = count,
+		.memory = check_memory,
 		.arg = &sums,
 		.gone_fd = -1,
 	};
@@ -61,7 +70,8 @@ static void use(struct agent *agent, bool input)
 	struct agent_status status = {.status = -1};
 	struct agent_facts facts;
 
-	if (agent_get_facts(agent, &facts) < 0 ||
+	if ((input && agent_watch(agent, 10) < 0) ||
+	    agent_get_facts(agent, &facts) < 0 ||
 	    agent_configure(agent, &config) < 0)
 		return;
 	if (agent_start(agent, &process, &failure, NULL) < 0)

@@ -521,6 +521,45 @@ static void test_host_gone(void **state)
 	expect_end(f);
 }
 
+struct watched {
+	struct capture capture;
+	unsigned events;
+	struct agent_memory last;
+};
+
+static void count_event(void *arg, const struct agent_memory *memory)
+{
+	struct watched *w = arg;
+
+	w->events++;
+	w->last = *memory;
+}
+
+/* Nobody has 99 % of all memory free; that is said once. */
+static void test_memory_short(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"sleep", "2.5", NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_failure failure;
+	struct agent_status s;
+	struct watched w = {0};
+
+	configure(f);
+	assert_int_equal(agent_watch(f->agent, 99), 0);
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	relay.memory = count_event;
+	relay.arg = &w;
+	relay.gone_fd = -1;
+	assert_int_equal(agent_relay(f->agent, &relay, &s), 0);
+	assert_int_equal(s.status, 0);
+	assert_int_equal(w.events, 1);
+	assert_int_equal(w.last.what, AGENT_MEMORY_SHORT);
+	assert_true(w.last.total > 0);
+	assert_true(w.last.available < w.last.total);
+}
+
 /* ---- a host that lies: the agent ends that session, and no other */
 
 static void expect_cut(struct fixture *f, const void *bytes, size_t n)
@@ -553,6 +592,9 @@ static void test_lying_host(void **state)
 		{{.bytes = 8, .type = AGENT_SIGNAL}, {15}, 16},
 		{{.bytes = 4, .type = AGENT_CLOCK}, {0}, 12},
 		{{.bytes = 8, .type = AGENT_SHUTDOWN}, {77, 1}, 16},
+		{{.bytes = 4, .type = AGENT_WATCH}, {0}, 12},
+		{{.bytes = 4, .type = AGENT_WATCH}, {100}, 12},
+		{{.bytes = 8, .type = AGENT_WATCH}, {10, 0}, 16},
 	};
 
 	for (unsigned i = 0; i < ARRAY_LEN(lies); i++)
@@ -590,6 +632,7 @@ static struct agent *liar(const void *bytes, size_t n, bool ends)
 
 static int relay_lie(uint16_t type, const void *payload, size_t n)
 {
+	const bool watched = type == AGENT_EVENT && n > 0;
 	const struct agent_started started = {.pid = htole32(1)};
 	const char *const argv[] = {"x", NULL};
 	const struct agent_process process = {.argv = argv, .input = true};
@@ -613,6 +656,8 @@ static int relay_lie(uint16_t type, const void *payload, size_t n)
 	if (n > 0)
 		memcpy(lie + at, payload, n);
 	agent = liar(lie, at + n, true);
+	if (watched)
+		assert_int_equal(agent_watch(agent, 10), 0);
 	assert_int_equal(agent_start(agent, &process, &failure, NULL), 0);
 	relay.gone_fd = -1;
 	r = agent_relay(agent, &relay, &status);
@@ -625,6 +670,8 @@ static void test_lying_agent(void **state)
 	const struct agent_credit credit = {.bytes = htole32(1)};
 	const struct agent_exit large = {.status = htole32(256)};
 	const struct agent_exit both = {htole32(1), htole32(9), 0};
+	const struct agent_event event = {.kind = htole32(1)};
+	const struct agent_event strange = {.kind = htole32(4)};
 
 	(void)state;
 	assert_int_equal(relay_lie(AGENT_STDIN_MORE, &credit, sizeof(credit)),
@@ -635,7 +682,46 @@ static void test_lying_agent(void **state)
 	assert_int_equal(relay_lie(AGENT_STARTED, NULL, 0), -EPROTO);
 	assert_int_equal(relay_lie(AGENT_STDOUT, NULL, 0), -EPROTO);
 	assert_int_equal(relay_lie(AGENT_HELLO, NULL, 0), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EVENT, NULL, 0), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EVENT, &event, 31), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EVENT, &strange, sizeof(strange)),
+			 -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EVENT, &event, sizeof(event)),
+			 -ECONNRESET);
 	assert_int_equal(relay_lie(AGENT_STDOUT, "x", 1), -ECONNRESET);
+}
+
+/* Events without an end are no answer. */
+static void test_endless_events(void **state)
+{
+	const struct {
+		struct agent_frame frame;
+		struct agent_event event;
+	} wire = {
+		agent_frame_make(AGENT_EVENT, sizeof(wire.event)),
+		{.kind = htole32(AGENT_EVENT_SHORT)},
+	};
+	struct agent *agent = liar(&wire, sizeof(wire), false);
+	struct agent_message m;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(agent_watch(agent, 10), 0);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		/* The other end of the pair is the next descriptor. */
+		alarm(10);
+		while (write(agent_fd(agent) + 1, &wire, sizeof(wire)) > 0)
+			;
+		_exit(0);
+	}
+	alarm(20);
+	assert_int_equal(agent_await(agent, 300, &m), -ETIME);
+	alarm(0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	agent_free(agent);
 }
 
 /* All of a process's life in one piece: nothing more will come to wake us. */
@@ -775,8 +861,10 @@ int main(void)
 		WITH_AGENT(test_shutdown_kills),
 		WITH_AGENT(test_refusals),
 		WITH_AGENT(test_host_gone),
+		WITH_AGENT(test_memory_short),
 		WITH_AGENT(test_lying_host),
 		cmocka_unit_test(test_lying_agent),
+		cmocka_unit_test(test_endless_events),
 		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_lying_failure),
 		cmocka_unit_test(test_wrong_version),
