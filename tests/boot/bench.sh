@@ -109,6 +109,22 @@ test_signal()
 	expect_no_traces
 }
 
+# An idle container costs the host little beyond its guest's RAM.
+test_idle_memory()
+{
+	command="tests/bench/idle"
+	status=0
+	"$TOP/tests/bench/idle" --count 2 --settle 3 --seconds 2 --limit 3 \
+		--json idle.json >out 2>err || status=$?
+	expect_status 0
+	expect_silence
+	grep -qE '^  bulkhead-vm +[0-9]+ ' out || fail "no monitor"
+	[ "$(python3 -c 'import json
+m = json.load(open("idle.json"))["median"]
+print(m["private_kib"] > 50 and m["guest_kib"] > 10000)')" = True ] ||
+		fail "figures"
+}
+
 # ---- Docker's own daemon, with everything of its own in this directory
 
 # In namespaces that end with it: its processes and mounts do, too.

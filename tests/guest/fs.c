@@ -755,6 +755,16 @@ static int do_mount(char **arg)
 	return 0;
 }
 
+static int do_mountdisk(char **arg)
+{
+	guest_mounts();
+	if (mkdir(arg[1], 0755) && errno != EEXIST)
+		return guest_fail("mountdisk: %s", arg[1]);
+	if (mount(arg[0], arg[1], arg[2], MS_RDONLY, NULL))
+		return guest_fail("mountdisk: %s", arg[0]);
+	return 0;
+}
+
 /*
  * overlay:LOWER:DIR[:TOP]: what is changed below DIR stays in memory, or goes
  * to TOP/upper
@@ -874,6 +884,7 @@ static int do_readonly(char **arg)
 
 const struct action fs_actions[] = {
 	{"mount", 2, do_mount, "TAG:DIR[:ro]"},
+	{"mountdisk", 3, do_mountdisk, "DEVICE:DIR:TYPE"},
 	{"overlay", 2, do_overlay, "LOWER:DIR[:TOP]"},
 	{"move", 2, do_move, "FILE:FILE"},
 	{"remove", 1, do_remove, "FILE"},
