@@ -134,11 +134,20 @@ static int open_share(const struct init_mount *m, unsigned number,
 			: copy;
 }
 
-static int open_tmpfs(const struct init_mount *m, struct init_failure *f)
+/*
+ * Empty, whatever the image has there. As with runc a directory that exists
+ * keeps its mode, unless one is asked for, but not its owner.
+ */
+static int open_tmpfs(int root, const struct init_mount *m,
+		      struct init_failure *f)
 {
-	char options[1024];
+	autofd int at = root_open(root, m->target, O_PATH | O_DIRECTORY);
+	char options[1024], mode[16] = "";
+	struct stat st;
 
-	if (snprintf(options, sizeof(options), "nosuid,nodev,noexec,%s",
+	if (at >= 0 && fstat(at, &st) == 0 && !strstr(m->options, "mode="))
+		snprintf(mode, sizeof(mode), "mode=%o,", st.st_mode & 07777);
+	if (snprintf(options, sizeof(options), "nosuid,nodev,noexec,%s%s", mode,
 		     m->options) >= (int)sizeof(options))
 		return init_fail_path(f, E2BIG, "options of tmpfs on",
 				      m->target);
@@ -150,7 +159,7 @@ static int mount_one(int root, const struct init_mount *m, unsigned number,
 {
 	autofd int mount = m->kind == AGENT_MOUNT_SHARE
 				   ? open_share(m, number, f)
-				   : open_tmpfs(m, f);
+				   : open_tmpfs(root, m, f);
 	const uint64_t attributes =
 		(m->flags & AGENT_MOUNT_READONLY ? MOUNT_ATTR_RDONLY : 0) |
 		(m->flags & AGENT_MOUNT_NOEXEC ? MOUNT_ATTR_NOEXEC : 0);

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,7 +124,11 @@ static int bind_etc(int root, int files, const struct etc_file *e,
 		return -1;
 	file = openat(files, strrchr(e->path, '/') + 1, O_PATH | O_CLOEXEC);
 	copy = mount_copy(file, false);
-	r = copy < 0 ? copy : mount_attach(copy, at);
+	r = copy < 0 ? copy : 0;
+	if (r == 0 && c->root_flags & AGENT_ROOT_READONLY)
+		r = mount_set(copy, MOUNT_ATTR_RDONLY);
+	if (r == 0)
+		r = mount_attach(copy, at);
 	return r < 0 ? init_fail_path(f, -r, "mount on", e->path) : 0;
 }
 

@@ -134,6 +134,54 @@ test_mounts()
 	expect_nothing_left
 }
 
+# What can be written to with --read-only, as with Docker: file systems of their
+# own, and not the files of /etc, however they got there.
+test_read_only()
+{
+	local writes='for f in /etc/hosts /etc/hostname /etc/resolv.conf /x /sys/x \
+		/dev/x /dev/shm/x /t/x /v/x; do
+		(echo x >>$f) 2>/dev/null && echo write $f; done; cat /etc/hostname'
+
+	make_root
+	mkdir data
+	run --rm --read-only --hostname box --dns 10.9.8.7 --tmpfs /t \
+		-v "$PWD/data:/v" root sh -c "$writes"
+	expect_ok
+	expect_lines 'write /dev/x' 'write /dev/shm/x' 'write /t/x' \
+		'write /v/x' box
+	mv root/etc root/etc2
+	ln -s etc2 root/etc
+	run --rm --read-only --hostname box --dns 10.9.8.7 --tmpfs /t \
+		-v "$PWD/data:/v" root sh -c "$writes"
+	expect_ok
+	expect_lines 'write /dev/x' 'write /dev/shm/x' 'write /t/x' \
+		'write /v/x' box
+	run --rm --hostname box --dns 10.9.8.7 root sh -c "$writes"
+	expect_ok
+	expect_lines 'write /etc/hosts' 'write /etc/hostname' \
+		'write /etc/resolv.conf' 'write /x' 'write /dev/x' \
+		'write /dev/shm/x' box x
+}
+
+# Empty; a mode that was there stays, its owner does not.
+test_tmpfs()
+{
+	make_root
+	mkdir -m 750 root/there
+	echo image >root/there/file
+	chown 1000:1000 root/there 2>/dev/null
+	run --rm --tmpfs /there --tmpfs /new --tmpfs /set:mode=711,uid=5,gid=6 \
+		--tmpfs /bin2:exec,ro root sh -c '
+		stat -c "%n %a %u %g" /there /new /set
+		ls -A /there /new
+		cp /bin/busybox /new/sh; /new/sh true 2>/dev/null || echo noexec
+		touch /bin2/x 2>/dev/null || echo ro
+		grep -c "^tmpfs /there .*nosuid,nodev,noexec" /proc/mounts'
+	expect_ok
+	expect_lines '/there 750 0 0' '/new 1777 0 0' '/set 711 5 6' \
+		/new: '' /there: noexec ro 1
+}
+
 # More than one frame's worth of arguments, and the clock.
 test_large_request()
 {

@@ -130,6 +130,11 @@ test_agent_mounts()
 	same agent mounts
 }
 
+test_agent_read_only()
+{
+	same agent read_only
+}
+
 test_agent_large_request()
 {
 	same agent large_request
