@@ -103,64 +103,66 @@ static void add_group(struct init_user *user, gid_t gid)
 		user->groups[user->ngroups++] = gid;
 }
 
+/*
+ * The first entry of that name or number whose IDS fields from the third one on
+ * are ids. True with its fields, which are in LINE.
+ */
+static bool find_entry(const char *path, const char *wanted, unsigned ids,
+		       char line[LINE_BYTES], char *field[FIELDS_MAX])
+{
+	FILE *file = open_regular(path);
+	bool found = false;
+
+	while (file && !found && next_line(file, line, field)) {
+		uint32_t id, other;
+
+		found = parse_id(field[2], &id) &&
+			(ids == 1 || parse_id(field[3], &other)) &&
+			matches(wanted, field[0], id);
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
+static int no_entry(const char *what, const char *wanted, const char *file,
+		    struct init_failure *f)
+{
+	return init_fail(f, INIT_STATUS_SETUP, 0,
+			 "unable to find %s %s: no matching entries in %s file",
+			 what, wanted, file);
+}
+
 /* Sets uid, gid, home; copies the name when there is one. */
 static int find_user(const char *path, const char *wanted,
 		     struct init_user *ret, char *name, size_t name_bytes,
 		     struct init_failure *f)
 {
-	FILE *file = open_regular(path);
 	char line[LINE_BYTES];
 	char *field[FIELDS_MAX];
-	bool found = false;
 
-	while (file && !found && next_line(file, line, field)) {
-		uint32_t uid, gid;
-
-		if (!parse_id(field[2], &uid) || !parse_id(field[3], &gid) ||
-		    !matches(wanted, field[0], uid))
-			continue;
-		found = true;
-		ret->uid = uid;
-		ret->gid = gid;
-		snprintf(name, name_bytes, "%s", field[0]);
-		if (field[5] && field[5][0] == '/')
-			snprintf(ret->home, sizeof(ret->home), "%s", field[5]);
-	}
-	if (file)
-		fclose(file);
-	if (found || parse_id(wanted, &ret->uid))
-		return 0;
-	return init_fail(f, INIT_STATUS_SETUP, 0,
-			 "unable to find user %s: no matching entries in "
-			 "passwd file",
-			 wanted);
+	if (!find_entry(path, wanted, 2, line, field))
+		return parse_id(wanted, &ret->uid)
+			       ? 0
+			       : no_entry("user", wanted, "passwd", f);
+	(void)parse_id(field[2], &ret->uid);
+	(void)parse_id(field[3], &ret->gid);
+	snprintf(name, name_bytes, "%s", field[0]);
+	if (field[5] && field[5][0] == '/')
+		snprintf(ret->home, sizeof(ret->home), "%s", field[5]);
+	return 0;
 }
 
 static int find_group(const char *path, const char *wanted, gid_t *ret,
 		      struct init_failure *f)
 {
-	FILE *file = open_regular(path);
 	char line[LINE_BYTES];
 	char *field[FIELDS_MAX];
-	bool found = false;
+	const bool found = find_entry(path, wanted, 1, line, field);
 
-	while (file && !found && next_line(file, line, field)) {
-		uint32_t gid;
-
-		if (parse_id(field[2], &gid) &&
-		    matches(wanted, field[0], gid)) {
-			found = true;
-			*ret = gid;
-		}
-	}
-	if (file)
-		fclose(file);
-	if (found || parse_id(wanted, ret))
-		return 0;
-	return init_fail(f, INIT_STATUS_SETUP, 0,
-			 "unable to find group %s: no matching entries in "
-			 "group file",
-			 wanted);
+	return parse_id(found ? field[2] : wanted, ret)
+		       ? 0
+		       : no_entry("group", wanted, "group", f);
 }
 
 /* The groups that name the user as a member. */

@@ -6,6 +6,7 @@
  */
 #include "firmware/init/oci.h"
 #include "firmware/init/session.h"
+#include "tests/agent.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -79,13 +80,6 @@ static int fake_start(struct container *box, const struct init_start *start,
 	return 0;
 }
 
-static int fake_clock(const struct agent_time *time, struct init_failure *f)
-{
-	(void)time;
-	(void)f;
-	return 0;
-}
-
 static void fake_kill(pid_t pid, int number)
 {
 	if (pid != FAKE_PID || number < 1 || number > 64)
@@ -95,19 +89,13 @@ static void fake_kill(pid_t pid, int number)
 static const struct server_actions fake_actions = {
 	.configure = fake_configure,
 	.start = fake_start,
-	.set_clock = fake_clock,
+	.set_clock = agent_leave_clock,
 	.kill = fake_kill,
 };
 
 static void send_hello(int fd)
 {
-	struct {
-		struct agent_frame frame;
-		struct agent_hello hello;
-	} hello = {
-		agent_frame_make(AGENT_HELLO, sizeof(struct agent_hello)),
-		{.magic = {'B', 'H', 'A', '1'}, .major = AGENT_MAJOR},
-	};
+	const struct agent_first hello = agent_first_words(AGENT_MAJOR);
 
 	if (send(fd, &hello, sizeof(hello), MSG_NOSIGNAL) != sizeof(hello))
 		abort();

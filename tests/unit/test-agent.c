@@ -5,6 +5,7 @@
  * that lies.
  */
 #include "firmware/init/server.h"
+#include "tests/agent.h"
 #include "tools/agent-parts.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -36,13 +37,6 @@ static int no_configure(const struct init_config *config,
 	return 0;
 }
 
-static int no_clock(const struct agent_time *time, struct init_failure *f)
-{
-	(void)time;
-	(void)f;
-	return 0;
-}
-
 static void send_signal(pid_t pid, int number)
 {
 	kill(pid, number);
@@ -51,7 +45,7 @@ static void send_signal(pid_t pid, int number)
 static const struct server_actions plain_actions = {
 	.configure = no_configure,
 	.start = process_start,
-	.set_clock = no_clock,
+	.set_clock = agent_leave_clock,
 	.kill = send_signal,
 };
 
@@ -609,13 +603,7 @@ static void test_lying_host(void **state)
  */
 static struct agent *liar(const void *bytes, size_t n, bool ends)
 {
-	struct {
-		struct agent_frame frame;
-		struct agent_hello hello;
-	} hello = {
-		agent_frame_make(AGENT_HELLO, sizeof(struct agent_hello)),
-		{.magic = {'B', 'H', 'A', '1'}, .major = AGENT_MAJOR},
-	};
+	const struct agent_first hello = agent_first_words(AGENT_MAJOR);
 	struct agent *agent;
 	int fd[2];
 
@@ -802,13 +790,7 @@ static void test_lying_failure(void **state)
 
 static void test_wrong_version(void **state)
 {
-	struct {
-		struct agent_frame frame;
-		struct agent_hello hello;
-	} hello = {
-		agent_frame_make(AGENT_HELLO, sizeof(struct agent_hello)),
-		{.magic = {'B', 'H', 'A', '1'}, .major = AGENT_MAJOR + 1},
-	};
+	struct agent_first hello = agent_first_words(AGENT_MAJOR + 1);
 	struct agent *agent;
 
 	(void)state;
