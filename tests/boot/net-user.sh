@@ -1,64 +1,11 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# The network `user`, with the real passt, on a host that has one interface
-# (192.0.2.1), a default route and a resolver on its loopback: all of them in
-# namespaces of the test's own.
+# The network `user`, with the real passt, on a host in namespaces.
+
+. "$TOP/tests/boot/net-lib.sh"
 
 NETWORK=net:eth0:10.0.2.15,route:10.0.2.2
-
-# on_host FUNCTION: runs it there.
-on_host()
-{
-	local options=(-nm)
-
-	command -v passt >/dev/null || skip "passt is not installed"
-	[ "$(id -u)" -eq 0 ] || options+=(--map-root-user)
-	unshare "${options[@]}" true 2>/dev/null || skip "no namespaces"
-	# Which no process can make that was started in a chroot.
-	unshare "${options[@]}" unshare -U true 2>/dev/null ||
-		skip "no user namespaces, which passt needs"
-	unshare "${options[@]}" "$BASH" "$TOP/tests/boot/lib.sh" \
-		"${BASH_SOURCE[0]}" "$1"
-	exit $?
-}
-
-make_host()
-{
-	{
-		ip link set lo up &&
-			ip link add bht0 type veth peer name bht1 &&
-			ip link set bht1 up && ip link set bht0 up &&
-			ip address add 192.0.2.1/24 dev bht0 &&
-			ip route add default via 192.0.2.2 dev bht0 &&
-			ip route add unreachable 10.0.2.0/24
-	} >ip.out 2>&1 || skip "no network can be made: $(tail -n 1 ip.out)"
-	echo nameserver 127.0.0.1 >resolv.conf
-	busybox mount -o bind resolv.conf /etc/resolv.conf ||
-		skip "/etc/resolv.conf cannot be replaced"
-}
-
-# passts TEXT: processes of passt that have TEXT on their command line.
-passts()
-{
-	local dir
-
-	for dir in /proc/[0-9]*; do
-		tr '\0' ' ' <"$dir/cmdline" 2>/dev/null |
-			grep -q "^passt .* $1 " && echo "${dir#/proc/}"
-	done
-}
-
-no_passts()
-{
-	local _
-
-	for _ in $(seq 50); do
-		[ -n "$(passts "$1")" ] || return 0
-		sleep 0.1
-	done
-	fail "passt still runs"
-}
 
 outbound()
 {

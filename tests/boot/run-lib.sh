@@ -4,6 +4,7 @@
 # What the tests of containers share: a root, runs, and looking for leftovers.
 
 export BULKHEAD_RUNTIME_DIR=$PWD/instances BULKHEAD_KERNEL=$KERNEL
+mounts_before=$(grep -cF " $PWD/" /proc/mounts)
 
 # make_root: a directory `root` with busybox in it.
 make_root()
@@ -20,6 +21,27 @@ make_root()
 	echo root:x:0:0:root:/root:/bin/sh >root/etc/passwd
 	echo user:x:1000:1000:user:/home:/bin/sh >>root/etc/passwd
 	printf 'root:x:0:\nuser:x:1000:\nmore:x:1001:user\n' >root/etc/group
+}
+
+# make_archive FILE: of `root`, an archive as `docker save` writes it, with an image's say in the command.
+make_archive()
+{
+	local layer config
+
+	tar -C root -cf layer.tar .
+	layer=$(sha256sum <layer.tar | cut -d' ' -f1)
+	mkdir -p image/"$layer"
+	mv layer.tar image/"$layer"/layer.tar
+	printf '{"architecture":"amd64","os":"linux","config":{"Env":%s,%s},%s}' \
+		'["FROM=image"]' '"Entrypoint":["/bin/echo","says"],
+		"Cmd":["nothing"],"WorkingDir":"/tmp"' \
+		'"rootfs":{"type":"layers","diff_ids":["sha256:'"$layer"'"]}' \
+		>image/config.json
+	config=$(sha256sum <image/config.json | cut -d' ' -f1).json
+	mv image/config.json image/"$config"
+	printf '[{"Config":"%s","RepoTags":["test:1"],"Layers":["%s"]}]' \
+		"$config" "$layer/layer.tar" >image/manifest.json
+	tar -C image -cf "$1" .
 }
 
 # bulkhead ARGUMENT...: to its end; sets status, out, err.
@@ -70,6 +92,11 @@ monitor_pid()
 	field "$1" pid
 }
 
+parent_of()
+{
+	sed -n 's/^PPid:\t//p' "/proc/$1/status" 2>/dev/null
+}
+
 wait_gone()
 {
 	local end=$((SECONDS + 10))
@@ -118,5 +145,6 @@ expect_nothing_left()
 	[ -z "$left" ] || fail "left behind: process $left"
 	[ ! -e "$BULKHEAD_RUNTIME_DIR" ] ||
 		fail "left behind: $(find "$BULKHEAD_RUNTIME_DIR")"
-	! grep -qF " $PWD/" /proc/mounts || fail "left behind: a mount"
+	[ "$(grep -cF " $PWD/" /proc/mounts)" = "$mounts_before" ] ||
+		fail "left behind: a mount"
 }

@@ -204,11 +204,45 @@ test_monitor_killed()
 	kill -KILL "$(monitor_pid one)"
 	guest_wait one
 	expect_status 137
+	expect_error one 'signal 9'
 	expect_nothing_left
 }
 
-# Nobody is left to clean up: the next command does.
+# The process that cleans up behind NAME's supervisor.
+keeper_pid()
+{
+	local pid supervisor
+
+	supervisor=$(parent_of "$(monitor_pid "$1")")
+	for pid in $(our_processes); do
+		[ "$(parent_of "$pid")" = "$supervisor" ] &&
+			grep -qx bulkhead-keep "/proc/$pid/comm" && echo "$pid"
+	done
+}
+
+# Without a command that looks: nothing of it is there any more.
+expect_swept()
+{
+	for _ in $(seq 100); do
+		[ -e "$BULKHEAD_RUNTIME_DIR" ] || break
+		sleep 0.05
+	done
+	expect_nothing_left
+}
+
 test_run_killed()
+{
+	make_root
+	run_start one --rm root sh -c 'echo ready; sleep 1000'
+	wait_for one.out ready
+	kill -KILL "$(guest_pid one)"
+	guest_wait one
+	expect_status 137
+	expect_swept
+}
+
+# Everything at once: the next command cleans up.
+test_all_killed()
 {
 	local pid
 
@@ -216,12 +250,26 @@ test_run_killed()
 	run_start one --rm root sh -c 'echo ready; sleep 1000'
 	wait_for one.out ready
 	pid=$(monitor_pid one)
+	kill -KILL "$(keeper_pid one)"
 	kill -KILL "$(guest_pid one)"
 	guest_wait one
 	expect_status 137
 	wait_gone "$pid"
+	[ -e "$BULKHEAD_RUNTIME_DIR/one" ] || fail "who has cleaned up?"
 	bulkhead ps -a
 	expect_no_out one
+	expect_nothing_left
+}
+
+# A keeper that died is no end of anything.
+test_keeper_killed()
+{
+	make_root
+	run_start one --rm root sh -c 'echo ready; sleep 1; exit 3'
+	wait_for one.out ready
+	kill -KILL "$(keeper_pid one)"
+	guest_wait one
+	expect_status 3
 	expect_nothing_left
 }
 
@@ -232,12 +280,97 @@ test_supervisor_killed()
 	make_root
 	start one root sleep 1000
 	pid=$(monitor_pid one)
-	kill -KILL "$(sed -n 's/^PPid:\t//p' "/proc/$pid/status")"
+	kill -KILL "$(parent_of "$pid")"
 	wait_gone "$pid"
+	wait_for "$BULKHEAD_RUNTIME_DIR/one/state.json" '"exited"'
+	[ ! -e "$BULKHEAD_RUNTIME_DIR/one/vsock" ] || fail "its socket stays"
 	bulkhead ps -a
 	expect_out Killed
 	bulkhead rm one
 	expect_status 0
+	expect_nothing_left
+}
+
+# The user's terminal goes away, and takes with it who was typed to, whether
+# or not that one takes notice.
+test_hangup()
+{
+	make_root
+	status=0
+	command='bulkhead run -it, hung up'
+	timeout -k 5 "$LIMIT" "$GUEST/pty" 'expect=# ' 'type=cat\r' sleep=200 \
+		hangup -- "$BULKHEAD" run --rm --network none -it root \
+		sh -c 'trap "exit 6" HUP; echo "# "; while :; do sleep 0.1; done' \
+		>out 2>err || status=$?
+	expect_status 6
+	expect_nothing_left
+	status=0
+	timeout -k 5 "$LIMIT" "$GUEST/pty" 'expect=# ' hangup \
+		-- "$BULKHEAD" run --rm --network none -it root \
+		sh -c 'trap "" HUP; echo "# "; while :; do sleep 0.1; done' \
+		>out 2>err || status=$?
+	expect_status 137
+	expect_nothing_left
+}
+
+# SIGHUP and SIGTERM are the command's; as PID 1 it may ignore them.
+test_terminated()
+{
+	local signal
+
+	make_root
+	for signal in HUP TERM; do
+		run_start one --rm root sh -c "trap 'exit 4' $signal; echo ready
+			while :; do sleep 0.1; done"
+		wait_for one.out ready
+		kill -$signal "$(guest_pid one)"
+		guest_wait one
+		expect_status 4
+	done
+	expect_nothing_left
+}
+
+# A container that may reboot ends itself with it, as under Docker.
+test_reboot()
+{
+	make_root
+	run --rm --privileged root reboot -f
+	expect_status 129
+	run --rm --privileged root poweroff -f
+	expect_status 130
+	run --rm root reboot -f
+	expect_status 1
+	expect_nothing_left
+}
+
+# Memory that cannot be had, and memory that is taken back.
+test_memory_gone()
+{
+	make_root
+	command='bulkhead run, address space limited'
+	status=0
+	(ulimit -v 400000 && exec timeout -k 5 "$LIMIT" "$BULKHEAD" run --rm \
+		--network none root true) >out 2>err || status=$?
+	expect_status 125
+	grep -q -- --memory err || fail "no word of what to do"
+	expect_nothing_left
+	in_lab || return 0
+	mkdir cgroups
+	busybox mount -t cgroup2 none cgroups || fail "no control groups"
+	echo +memory >cgroups/cgroup.subtree_control || fail "no controller"
+	mkdir cgroups/small
+	echo 80M >cgroups/small/memory.max
+	status=0
+	(echo $BASHPID >cgroups/small/cgroup.procs &&
+		exec timeout -k 5 "$LIMIT" "$BULKHEAD" run --rm \
+			--network none root \
+			sh -c 'head -c 200000000 /dev/zero >/x') >out 2>err || status=$?
+	sleep 1
+	rmdir cgroups/small || fail "processes are left"
+	echo -memory >cgroups/cgroup.subtree_control
+	busybox umount cgroups
+	expect_status 137
+	expect_error 'signal 9'
 	expect_nothing_left
 }
 
@@ -248,6 +381,24 @@ test_panic()
 		sh -c 'echo 2 >/proc/sys/vm/panic_on_oom; tail /dev/zero'
 	expect_status 125
 	grep -q crashed err || fail "no word of a crash"
+	expect_nothing_left
+}
+
+# Unpacking an image stops halfway.
+test_store_full()
+{
+	need_root
+	make_root
+	make_archive image.tar
+	mkdir small
+	busybox mount -t tmpfs -o size=400k none small || skip "no tmpfs"
+	export BULKHEAD_STORE=$PWD/small/store
+	run --rm image.tar
+	find small -type f >left
+	busybox umount small
+	expect_status 125
+	expect_error image.tar "left on the store's disk"
+	! grep -q busybox left || fail "left behind: $(cat left)"
 	expect_nothing_left
 }
 

@@ -116,27 +116,6 @@ test_entrypoint()
 	[ "$(cat out)" = dashes ] || fail "output"
 }
 
-# An archive as `docker save` writes it, with an image's say in the command.
-make_archive()
-{
-	local layer config
-
-	tar -C root -cf layer.tar .
-	layer=$(sha256sum <layer.tar | cut -d' ' -f1)
-	mkdir -p image/"$layer"
-	mv layer.tar image/"$layer"/layer.tar
-	printf '{"architecture":"amd64","os":"linux","config":{"Env":%s,%s},%s}' \
-		'["FROM=image"]' '"Entrypoint":["/bin/echo","says"],
-		"Cmd":["nothing"],"WorkingDir":"/tmp"' \
-		'"rootfs":{"type":"layers","diff_ids":["sha256:'"$layer"'"]}' \
-		>image/config.json
-	config=$(sha256sum <image/config.json | cut -d' ' -f1).json
-	mv image/config.json image/"$config"
-	printf '[{"Config":"%s","RepoTags":["test:1"],"Layers":["%s"]}]' \
-		"$config" "$layer/layer.tar" >image/manifest.json
-	tar -C image -cf "$1" .
-}
-
 test_image()
 {
 	export BULKHEAD_STORE=$PWD/store

@@ -7,7 +7,7 @@
  *   pty [STEP]... -- PROGRAM [ARGUMENT]...
  *
  * Steps: expect=TEXT  type=TEXT (\n, \r, \xHH)  size=COLUMNSxROWS  raw  cooked
- *        signal=NUMBER  sleep=MILLISECONDS
+ *        signal=NUMBER  sleep=MILLISECONDS  hangup (the last one: it is gone)
  *
  * All output is copied to standard output. The status is the program's (128
  * plus the number of a signal), 90 when a step failed (said on standard error).
@@ -147,6 +147,14 @@ static int step_modes(struct session *s, bool raw)
 	return -1;
 }
 
+static int step_hangup(struct session *s)
+{
+	close(s->master);
+	close(s->slave);
+	s->master = s->slave = -1;
+	return 0;
+}
+
 static int step_run(struct session *s, const char *step)
 {
 	const char *value = strchr(step, '=');
@@ -162,6 +170,8 @@ static int step_run(struct session *s, const char *step)
 		return kill(s->child, atoi(value));
 	if (strncmp(step, "sleep=", 6) == 0)
 		return usleep((useconds_t)atoi(value) * 1000);
+	if (strcmp(step, "hangup") == 0)
+		return step_hangup(s);
 	if (strcmp(step, "raw") == 0 || strcmp(step, "cooked") == 0)
 		return step_modes(s, strcmp(step, "raw") == 0);
 	return -1;
@@ -202,7 +212,7 @@ static int session_end(struct session *s)
 	}
 	while (session_read(s, 100))
 		;
-	if (step_modes(s, false)) {
+	if (s->slave >= 0 && step_modes(s, false)) {
 		fprintf(stderr,
 			"pty: the terminal's modes were not restored\n");
 		return STEP_FAILED;

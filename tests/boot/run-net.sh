@@ -1,0 +1,249 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# `bulkhead run` and networks: none, passt's with published ports, as root and
+# as somebody else, and a tap; and what is left of them when something dies.
+
+. "$TOP/tests/boot/run-lib.sh"
+. "$TOP/tests/boot/net-lib.sh"
+
+# make_net_root: a root that has the test's own servers and clients. (Which take
+# themselves for the guest's init where they are PID 1.)
+make_net_root()
+{
+	make_root
+	cp "$GUEST/guest" root/bin/guest
+}
+
+# start NAME ARGUMENT...: `run -d`.
+start()
+{
+	local name=$1
+
+	shift
+	bulkhead run -d --name "$name" "$@"
+	expect_status 0
+}
+
+# ask STEP: a client on the host, until there is an answer.
+ask()
+{
+	for _ in $(seq 20); do
+		"$GUEST/guest" "$1" >host.out 2>&1 && return
+		sleep 0.2
+	done
+	fail "$1: $(cat host.out)"
+}
+
+test_none()
+{
+	make_root
+	run --rm root sh -c 'ls /sys/class/net; ping -c 1 127.0.0.1'
+	expect_status 0
+	expect_no_out eth0
+	run --rm -p 8080:80 root true
+	expect_status 125
+	expect_error publish 'network user'
+}
+
+outbound()
+{
+	make_host
+	make_net_root
+	"$GUEST/guest" serve:5001:1M >tcp.out &
+	"$GUEST/guest" answer:5002 >udp.out &
+	bulkhead run --rm --network user root /bin/sh -c \
+		'cat /etc/resolv.conf; guest send:192.0.2.1:5001:1M &&
+			guest ask:192.0.2.1:5002:1000; exit'
+	expect_ok
+	expect_out 'nameserver 10.0.2.3'
+	wait || fail "the host's ends: $(cat tcp.out udp.out)"
+	expect_nothing_left
+	no_passts 10.0.2.15
+}
+
+test_outbound()
+{
+	on_host outbound
+}
+
+# Ports, a range of them, of one address, of UDP; and what is said when one
+# is somebody else's.
+published()
+{
+	make_host
+	make_net_root
+	start one --rm -p 8080:80 -p 127.0.0.1:8090-8092:80-82 -p 8081:81/udp \
+		root sh -c 'guest answer:81 & while :; do guest serve:80:1M
+			done & while :; do guest serve:82:1M; done'
+	"$BULKHEAD" ps >out
+	expect_out '*:8080->80/tcp'
+	expect_out '127.0.0.1:8090-8092->80-82/tcp'
+	expect_out '*:8081->81/udp'
+	ask send:192.0.2.1:8080:1M
+	ask send:127.0.0.1:8092:1M
+	ask ask:192.0.2.1:8081:1000
+	! "$GUEST/guest" send:192.0.2.1:8092:1M >host.out 2>&1 ||
+		fail "a port of the loopback's is open to others"
+	bulkhead run --rm -p 8080:80 root true
+	expect_status 125
+	grep -q 8080 err || fail "no word of the port"
+	bulkhead run -d --rm -p 8091:80 root true
+	expect_status 125
+	grep -q 8091 err || fail "no word of the port"
+	bulkhead rm -f one
+	expect_nothing_left
+	no_passts 10.0.2.15
+}
+
+test_published()
+{
+	on_host published
+}
+
+# Whoever is killed, the others do not stay.
+ends()
+{
+	make_host
+	make_net_root
+	run_user_start one
+	kill -KILL "$(guest_pid one)"
+	guest_wait one
+	expect_status 137
+	no_passts 8093:80
+	for _ in $(seq 50); do
+		[ -e "$BULKHEAD_RUNTIME_DIR" ] || break
+		sleep 0.1
+	done
+	expect_nothing_left
+
+	run_user_start one
+	kill -KILL "$(monitor_pid one)"
+	guest_wait one
+	expect_status 137
+	no_passts 8093:80
+	expect_nothing_left
+
+	# Without passt the guest goes on, offline, and ends as it wants to.
+	run_user_start one
+	# shellcheck disable=SC2046 # may be several
+	kill -KILL $(passts 8093:80)
+	wait_for one.err 'passt'
+	"$BULKHEAD" exec one touch /tmp/end || fail "the guest does not answer"
+	guest_wait one
+	expect_status 5
+	expect_nothing_left
+	no_passts 8093:80
+}
+
+# An instance that runs until /tmp/end is there, with a published port.
+run_user_start()
+{
+	timeout -k 5 "$LIMIT" "$BULKHEAD" run --rm --name "$1" -p 8093:80 \
+		root sh -c 'echo ready
+			while ! test -e /tmp/end; do sleep 0.1; done
+			exit 5' >"$1.out" 2>"$1.err" </dev/null &
+	running[$1]=$!
+	wait_for "$1.out" ready
+	[ -n "$(passts 8093:80)" ] || fail "no passt"
+}
+
+test_ends()
+{
+	on_host ends
+}
+
+# Somebody who may use /dev/kvm and nothing else. Copies of all that is needed
+# lie where that user can get at them, in the test's own mount namespace.
+unprivileged()
+{
+	local user=12345
+
+	need_root
+	make_host
+	make_net_root
+	mkdir home
+	cp -a root home/
+	cp "$BULKHEAD" home/bulkhead
+	cp "$KERNEL" home/vmlinux
+	chown -R $user:$user home
+	busybox mount -o bind home /mnt || skip "no mounts"
+	busybox mount -t tmpfs none /dev/shm && mkdir -m 755 /dev/shm/dev &&
+		mknod -m 600 /dev/shm/dev/kvm c 10 232 &&
+		chown $user /dev/shm/dev/kvm &&
+		busybox mount -o bind /dev/shm/dev/kvm /dev/kvm ||
+		skip "no /dev/kvm of its own"
+	export BULKHEAD=/mnt/bulkhead KERNEL=/mnt/vmlinux HOME=/mnt
+	export GUEST=/mnt/root/bin
+	setpriv --reuid $user --regid $user --clear-groups --bounding-set=-all \
+		"$BASH" -c 'cd /mnt && . "$TOP/tests/boot/lib.sh"
+			. "$TOP/tests/boot/run-net.sh"; as_user' || exit
+	no_passts 10.0.2.15
+}
+
+as_user()
+{
+	unshare -U true 2>/dev/null || skip "no user namespaces for users"
+	start one --rm -p 8080:80 root sh -c \
+		'id -u; echo x >/file; chown 7:8 /file
+		while :; do guest serve:80:1M; done'
+	ask send:127.0.0.1:8080:1M
+	bulkhead exec one stat -c %u:%g:%s /file
+	expect_out 7:8:2
+	bulkhead logs one
+	expect_out 0
+	bulkhead run --rm -p 80:80 root true
+	expect_status 125
+	grep -q 80 err || fail "no word of the port"
+	bulkhead stop -t 0 one
+	expect_status 0
+	expect_nothing_left
+}
+
+test_unprivileged()
+{
+	on_host unprivileged
+}
+
+# The tap is the host's: it is there afterwards, and free.
+test_tap()
+{
+	local network
+
+	need_root
+	[ -e /dev/net/tun ] || skip "no /dev/net/tun"
+	tap=bht$$
+	"$GUEST/guest" "tap:$tap:10.99.1.1:1500" >host.out ||
+		skip "no tap can be made: $(cat host.out)"
+	network=tap=$tap,address=10.99.1.2/24,gateway=10.99.1.1
+	make_net_root
+	"$GUEST/guest" serve:5001:1M >host.out &
+	bulkhead run --rm --network "$network,mac=02:00:00:00:be:ef" \
+		--dns 192.0.2.53 root sh -c 'cat /sys/class/net/eth0/address
+			cat /etc/resolv.conf; ip route
+			ping -c 3 10.99.1.1 && guest send:10.99.1.1:5001:1M; exit'
+	expect_ok
+	wait $! || fail "the host's end: $(cat host.out)"
+	expect_out 02:00:00:00:be:ef
+	expect_out 'nameserver 192.0.2.53'
+	expect_out 'default via 10.99.1.1'
+	bulkhead run -d --rm --name one --network "$network" root sleep 1000
+	expect_status 0
+	bulkhead run --rm --network "$network" root true
+	expect_status 125
+	grep -qF "$tap" err || fail "no word of the tap"
+	kill -KILL "$(monitor_pid one)"
+	for _ in $(seq 50); do
+		[ -e "$BULKHEAD_RUNTIME_DIR" ] || break
+		sleep 0.1
+	done
+	expect_nothing_left
+	bulkhead run --rm --network "$network" root true
+	expect_ok
+	bulkhead run --rm --network tap=bht-no root true
+	expect_status 125
+	grep -qF bht-no err || fail "no word of the tap"
+	bulkhead run --rm -p 8080:80 --network "$network" root true
+	expect_status 125
+	expect_error publish
+}
