@@ -150,23 +150,38 @@ static int do_fsmake(char **arg)
 	return rmdir(arg[0]);
 }
 
-/* fsrun:ROOT:PROGRAM:ARGUMENT...: how long it takes with ROOT as its root */
-static int do_fsrun(char **arg)
+/*
+ * fstime:NAME:ROOT:PROGRAM:ARGUMENT...: how long it takes with ROOT as its
+ * root; what it says is written, but nowhere to
+ */
+static int do_fstime(char **arg)
 {
+	const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	const double start = guest_now();
 	int status = -1;
 	const pid_t pid = fork();
 
 	if (pid == 0) {
 		setenv("PATH", "/usr/bin:/bin", 1);
-		if (chroot(arg[0]) == 0 && chdir("/") == 0)
-			execv(arg[1], arg + 1);
+		if (dup2(null, 1) == 1 && chroot(arg[1]) == 0 &&
+		    chdir("/") == 0)
+			execv(arg[2], arg + 2);
 		_exit(127);
 	}
+	close(null);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
-		return guest_fail("fsrun: %s: wait status %#x", arg[1], status);
-	say("fact fs run %.3f s", guest_now() - start);
+		return guest_fail("%s: wait status %#x", arg[2], status);
+	say("fact fs %s %.3f s", arg[0], guest_now() - start);
 	return 0;
+}
+
+static int do_fsrun(char **arg)
+{
+	char name[] = "run", *named[GUEST_ARGS + 2] = {name};
+
+	for (unsigned i = 0; i < GUEST_ARGS && arg[i]; i++)
+		named[i + 1] = arg[i];
+	return do_fstime(named);
 }
 
 const struct action fsbench_actions[] = {
@@ -175,5 +190,6 @@ const struct action fsbench_actions[] = {
 	{"fsrandom", 2, do_fsrandom, "FILE:READS"},
 	{"fsmake", 2, do_fsmake, "DIR:FILES"},
 	{"fsrun", 2, do_fsrun, "ROOT:PROGRAM[:ARGUMENT]..."},
+	{"fstime", 3, do_fstime, "NAME:ROOT:PROGRAM[:ARGUMENT]..."},
 	{NULL, 0, NULL, NULL},
 };
