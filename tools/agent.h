@@ -72,7 +72,7 @@ struct agent_config {
 	bool root_readonly;
 	bool host_bound; /* the VM ends when the main process's session does */
 	bool privileged; /* nothing of /proc and /sys masked or read-only */
-	const struct agent_mount *mounts;
+	const struct agent_mount *mounts; /* in this order: outer ones first */
 	size_t nmounts;
 	const struct agent_link *links;
 	size_t nlinks;

@@ -6,6 +6,7 @@
  */
 #include "tools/oci-config.h"
 
+#include "firmware/agent-defaults.h"
 #include "firmware/agent.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -13,9 +14,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-
-#define SHM_BYTES (64 * MIB)
-#define DEPTH_MAX 64
 
 /* TEXT: words with commas between. */
 static json_t *words(const char *text)
@@ -31,12 +29,12 @@ static json_t *words(const char *text)
 	return list;
 }
 
-static json_t *strings(const char *const *text, size_t n)
+static json_t *strings(const char *const *text)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_string(text[i]));
+	for (; *text; text++)
+		json_array_append_new(list, json_string(*text));
 	return list;
 }
 
@@ -52,32 +50,21 @@ static void add_mount(json_t *list, const char *type, const char *source,
 
 static void add_filesystems(json_t *list, const struct agent_config *c)
 {
-	static const struct {
-		const char *type, *target, *options;
-		bool guarded; /* read-only, unless privileged */
-	} all[] = {
-		{"proc", "/proc", "nosuid,nodev,noexec", false},
-		{"tmpfs", "/dev", "nosuid,strictatime,mode=755,size=64m",
-		 false},
-		{"devpts", "/dev/pts",
-		 "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5",
-		 false},
-		{"mqueue", "/dev/mqueue", "nosuid,nodev,noexec", false},
-		{"sysfs", "/sys", "nosuid,nodev,noexec", true},
-		{"cgroup", "/sys/fs/cgroup", "nosuid,nodev,noexec", true},
-	};
+	const struct agent_filesystem *fs;
 	char shm[80];
 
-	for (unsigned i = 0; i < ARRAY_LEN(all); i++) {
-		json_t *options = words(all[i].options);
+	for (fs = agent_filesystems; fs->type; fs++) {
+		const bool cgroups = strcmp(fs->type, "cgroup2") == 0;
+		const char *type = cgroups ? "cgroup" : fs->type;
+		json_t *options = words(fs->options);
 
-		if (all[i].guarded && !c->privileged)
+		if (fs->guarded && !c->privileged)
 			json_array_append_new(options, json_string("ro"));
-		add_mount(list, all[i].type, all[i].type, all[i].target,
-			  options);
+		add_mount(list, type, type, fs->target, options);
 	}
-	snprintf(shm, sizeof(shm), "nosuid,nodev,noexec,mode=1777,size=%llu",
-		 (unsigned long long)(c->shm_bytes ? c->shm_bytes : SHM_BYTES));
+	snprintf(shm, sizeof(shm), AGENT_SHM_OPTIONS ",size=%llu",
+		 (unsigned long long)(c->shm_bytes ? c->shm_bytes
+						   : AGENT_SHM_MIB * MIB));
 	add_mount(list, "tmpfs", "shm", "/dev/shm", words(shm));
 }
 
@@ -107,27 +94,13 @@ static void add_volume(json_t *list, const struct agent_mount *m, size_t number)
 	free(source);
 }
 
-static unsigned depth_of(const char *path)
-{
-	unsigned depth = 0;
-
-	for (; *path; path++)
-		depth += path[0] == '/' && path[1] != '/' && path[1] != '\0';
-	return depth < DEPTH_MAX ? depth : DEPTH_MAX;
-}
-
-/* Outer ones first, whatever the order on the command line. */
 static json_t *make_mounts(const struct agent_config *c, bool init)
 {
 	json_t *list = json_array();
 
 	add_filesystems(list, c);
-	for (unsigned depth = 0; depth <= DEPTH_MAX; depth++) {
-		for (size_t i = 0; i < c->nmounts; i++) {
-			if (depth_of(c->mounts[i].target) == depth)
-				add_volume(list, &c->mounts[i], i);
-		}
-	}
+	for (size_t i = 0; i < c->nmounts; i++)
+		add_volume(list, &c->mounts[i], i);
 	if (init)
 		add_mount(list, "bind", AGENT_OCI_INIT, AGENT_OCI_REAPER,
 			  words("bind,ro"));
@@ -177,27 +150,16 @@ static json_t *make_namespaces(void)
 
 static json_t *make_linux(const struct agent_config *c)
 {
-	static const char *const masked[] = {
-		"/proc/acpi",        "/proc/asound",
-		"/proc/interrupts",  "/proc/kcore",
-		"/proc/keys",        "/proc/latency_stats",
-		"/proc/sched_debug", "/proc/scsi",
-		"/proc/timer_list",  "/proc/timer_stats",
-		"/sys/firmware",     "/sys/devices/virtual/powercap",
-	};
-	static const char *const readonly[] = {
-		"/proc/bus",           "/proc/fs", "/proc/irq", "/proc/sys",
-		"/proc/sysrq-trigger",
-	};
+	static const char *const none[] = {NULL};
 
-	return json_pack(
-		"{so, so, s{s[{sb, ss}]}, ss, so, so}", "namespaces",
-		make_namespaces(), "sysctl", make_sysctls(c), "resources",
-		"devices", "allow", (int)c->privileged, "access", "rwm",
-		"cgroupsPath", "/container", "maskedPaths",
-		strings(masked, c->privileged ? 0 : ARRAY_LEN(masked)),
-		"readonlyPaths",
-		strings(readonly, c->privileged ? 0 : ARRAY_LEN(readonly)));
+	return json_pack("{so, so, s{s[{sb, ss}]}, ss, so, so}", "namespaces",
+			 make_namespaces(), "sysctl", make_sysctls(c),
+			 "resources", "devices", "allow", (int)c->privileged,
+			 "access", "rwm", "cgroupsPath", "/container",
+			 "maskedPaths",
+			 strings(c->privileged ? none : agent_masked_paths),
+			 "readonlyPaths",
+			 strings(c->privileged ? none : agent_readonly_paths));
 }
 
 /* JSON has no other texts: what is not UTF-8 would silently be missing. */

@@ -193,6 +193,31 @@ static int add_tmpfs(struct run_machine *machine, const char *text)
 	return mount->target ? 0 : -ENOMEM;
 }
 
+static unsigned depth_of(const char *path)
+{
+	unsigned depth = 0;
+
+	for (; *path; path++)
+		depth += path[0] == '/' && path[1] != '/' && path[1] != '\0';
+	return depth;
+}
+
+/* Outer ones first; as on the command line where they are beside each other. */
+static void sort_mounts(struct run_machine *machine)
+{
+	for (size_t i = 1; i < machine->agent.nmounts; i++) {
+		const struct agent_mount m = machine->mounts[i];
+		const unsigned depth = depth_of(m.target);
+		size_t at = i;
+
+		for (;
+		     at > 0 && depth_of(machine->mounts[at - 1].target) > depth;
+		     at--)
+			machine->mounts[at] = machine->mounts[at - 1];
+		machine->mounts[at] = m;
+	}
+}
+
 int run_mounts_make(struct run_machine *machine, const struct run_options *opt)
 {
 	int r = 0;
@@ -204,5 +229,6 @@ int run_mounts_make(struct run_machine *machine, const struct run_options *opt)
 		r = add_volume(machine, opt->volumes.item[i], i);
 	for (unsigned i = 0; r == 0 && i < opt->tmpfs.count; i++)
 		r = add_tmpfs(machine, opt->tmpfs.item[i]);
+	sort_mounts(machine);
 	return r;
 }

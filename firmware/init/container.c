@@ -9,6 +9,7 @@
  */
 #include "firmware/init/container.h"
 
+#include "firmware/agent-defaults.h"
 #include "firmware/init/mount.h"
 #include "vmm/util.h"
 
@@ -21,22 +22,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define DEPTH_MAX 64 /* of a mount's target, by components */
-
 /* ---- what every container has */
-
-static const struct {
-	const char *type, *target, *options;
-	bool writable; /* if privileged */
-} filesystems[] = {
-	{"proc", "/proc", "nosuid,nodev,noexec", false},
-	{"tmpfs", "/dev", "nosuid,strictatime,mode=755,size=64m", false},
-	{"devpts", "/dev/pts",
-	 "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5", false},
-	{"mqueue", "/dev/mqueue", "nosuid,nodev,noexec", false},
-	{"sysfs", "/sys", "nosuid,nodev,noexec", true},
-	{"cgroup2", "/sys/fs/cgroup", "nosuid,nodev,noexec", true},
-};
 
 static int mount_on(int root, const char *type, const char *target,
 		    const char *options, uint64_t attributes,
@@ -61,18 +47,17 @@ static int mount_filesystems(int root, const struct init_config *c,
 			     struct init_failure *f)
 {
 	const bool privileged = c->flags & AGENT_CONFIG_PRIVILEGED;
+	const struct agent_filesystem *fs;
 	char options[80];
 
-	for (unsigned i = 0; i < ARRAY_LEN(filesystems); i++) {
-		const bool readonly = filesystems[i].writable && !privileged;
+	for (fs = agent_filesystems; fs->type; fs++) {
+		const bool readonly = fs->guarded && !privileged;
 
-		if (mount_on(root, filesystems[i].type, filesystems[i].target,
-			     filesystems[i].options,
+		if (mount_on(root, fs->type, fs->target, fs->options,
 			     readonly ? MOUNT_ATTR_RDONLY : 0, f))
 			return -1;
 	}
-	snprintf(options, sizeof(options),
-		 "nosuid,nodev,noexec,mode=1777,size=%llu",
+	snprintf(options, sizeof(options), AGENT_SHM_OPTIONS ",size=%llu",
 		 (unsigned long long)c->shm_bytes);
 	return mount_on(root, "tmpfs", "/dev/shm", options, 0, f);
 }
@@ -181,25 +166,12 @@ static int mount_one(int root, const struct init_mount *m, unsigned number,
 	return r < 0 ? init_fail_path(f, -r, "mount on", m->target) : 0;
 }
 
-static unsigned depth_of(const char *path)
-{
-	unsigned depth = 0;
-
-	for (; *path; path++)
-		depth += path[0] == '/' && path[1] != '/' && path[1] != 0;
-	return depth < DEPTH_MAX ? depth : DEPTH_MAX;
-}
-
-/* Outer ones first, whatever the order on the command line. */
 static int mount_volumes(int root, const struct init_config *c,
 			 struct init_failure *f)
 {
-	for (unsigned depth = 0; c->nmounts && depth <= DEPTH_MAX; depth++) {
-		for (unsigned i = 0; i < c->nmounts; i++) {
-			if (depth_of(c->mounts[i].target) == depth &&
-			    mount_one(root, &c->mounts[i], i, f))
-				return -1;
-		}
+	for (unsigned i = 0; i < c->nmounts; i++) {
+		if (mount_one(root, &c->mounts[i], i, f))
+			return -1;
 	}
 	return 0;
 }
@@ -252,18 +224,6 @@ int container_sysctls(int root, const struct init_config *c,
 	return 0;
 }
 
-static const char *const masked[] = {
-	"/proc/acpi",        "/proc/asound",  "/proc/interrupts",
-	"/proc/kcore",       "/proc/keys",    "/proc/latency_stats",
-	"/proc/sched_debug", "/proc/scsi",    "/proc/timer_list",
-	"/proc/timer_stats", "/sys/firmware", "/sys/devices/virtual/powercap",
-};
-
-static const char *const readonly[] = {
-	"/proc/bus",           "/proc/fs", "/proc/irq", "/proc/sys",
-	"/proc/sysrq-trigger",
-};
-
 /* 0 also where there is no such path. */
 static int mask(int root, const char *path, struct init_failure *f)
 {
@@ -306,14 +266,16 @@ static int protect(int root, const char *path, struct init_failure *f)
 static int restrict_paths(int root, const struct init_config *c,
 			  struct init_failure *f)
 {
+	const char *const *p;
+
 	if (c->flags & AGENT_CONFIG_PRIVILEGED)
 		return 0;
-	for (unsigned i = 0; i < ARRAY_LEN(masked); i++) {
-		if (mask(root, masked[i], f))
+	for (p = agent_masked_paths; *p; p++) {
+		if (mask(root, *p, f))
 			return -1;
 	}
-	for (unsigned i = 0; i < ARRAY_LEN(readonly); i++) {
-		if (protect(root, readonly[i], f))
+	for (p = agent_readonly_paths; *p; p++) {
+		if (protect(root, *p, f))
 			return -1;
 	}
 	return 0;

@@ -5,6 +5,7 @@
  */
 #include "firmware/init/request.h"
 
+#include "firmware/agent-defaults.h"
 #include "firmware/agent-wire.h"
 #include "vmm/util.h"
 
@@ -423,7 +424,8 @@ static int parse(const struct rule *rules, void *target, const uint8_t *pos,
 int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f)
 {
-	struct init_config c = {.bytes = bytes, .shm_bytes = 64 * MIB};
+	struct init_config c = {.bytes = bytes,
+				.shm_bytes = AGENT_SHM_MIB * MIB};
 
 	if (parse(config_rules, &c, bytes, n, f)) {
 		init_config_done(&c);

@@ -239,6 +239,7 @@ static void test_mounts(void **state)
 {
 	struct ctx *ctx = *state;
 	struct agent_config *agent = &ctx->machine.agent;
+	const struct agent_mount *m = ctx->machine.mounts;
 	const struct config_device *share = &ctx->machine.cfg.device[0];
 
 	assert_int_equal(parse(ctx, "-v /tmp:/a/b:ro,z -v /:/c --tmpfs "
@@ -247,17 +248,19 @@ static void test_mounts(void **state)
 	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
 	assert_int_equal(agent->nmounts, 4);
 	assert_int_equal(ctx->machine.cfg.ndevices, 2);
-	assert_string_equal(ctx->machine.mounts[0].target, "/a/b");
-	assert_string_equal(ctx->machine.mounts[0].tag,
-			    config_text(share, "tag"));
+	assert_string_equal(m[3].target, "/a/b");
+	assert_string_equal(m[3].tag, config_text(share, "tag"));
 	assert_true(config_flag(share, "readonly"));
-	assert_true(ctx->machine.mounts[0].readonly);
+	assert_true(m[3].readonly);
 	assert_false(config_flag(share + 1, "readonly"));
-	assert_null(ctx->machine.mounts[2].tag);
-	assert_string_equal(ctx->machine.mounts[2].options, "size=1m,mode=700");
-	assert_false(ctx->machine.mounts[2].noexec);
-	assert_null(ctx->machine.mounts[3].options);
-	assert_true(ctx->machine.mounts[3].noexec);
+	/* Outer ones first. */
+	assert_string_equal(m[0].target, "/c");
+	assert_string_equal(m[0].tag, config_text(share + 1, "tag"));
+	assert_null(m[1].tag);
+	assert_string_equal(m[1].options, "size=1m,mode=700");
+	assert_false(m[1].noexec);
+	assert_null(m[2].options);
+	assert_true(m[2].noexec);
 }
 
 /* Of a file only that is shared, and mounted. */
