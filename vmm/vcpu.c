@@ -20,9 +20,27 @@
 #define VCPU_STACK  (128 * KIB)
 #define VCPU_SIGNAL SIGUSR1
 
+/*
+ * KVM notes the TSC's rate when it is loaded. Where the host measures it better
+ * after that and has no TSC scaling, KVM cannot give a vCPU the old rate ("user
+ * requested TSC rate below hardware speed"), and no deadline of its timer ever
+ * comes: a guest that sleeps sleeps for ever. 0 is the host's rate as of now.
+ */
+static int set_tsc_rate(const struct vcpu *vcpu)
+{
+	if (ioctl(vcpu->fd, KVM_SET_TSC_KHZ, 0) < 0)
+		return log_ret(-errno,
+			       "vCPU %u: KVM_SET_TSC_KHZ: %s; its timers would "
+			       "not fire: reload the host's kvm modules",
+			       vcpu->id, strerror(errno));
+	return 0;
+}
+
 int vcpu_init(struct vcpu *vcpu, const struct kvm *kvm, unsigned id,
 	      unsigned ncpus)
 {
+	int r;
+
 	vcpu->id = id;
 	vcpu->run_bytes = kvm->run_bytes;
 	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, id);
@@ -36,7 +54,8 @@ int vcpu_init(struct vcpu *vcpu, const struct kvm *kvm, unsigned id,
 		return log_ret(-errno, "vCPU %u: mmap: %s", id,
 			       strerror(errno));
 	}
-	return cpuid_set(kvm, vcpu->fd, id, ncpus);
+	r = set_tsc_rate(vcpu);
+	return r < 0 ? r : cpuid_set(kvm, vcpu->fd, id, ncpus);
 }
 
 void vcpu_done(struct vcpu *vcpu)
