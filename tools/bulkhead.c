@@ -2,6 +2,8 @@
 /* The program: finds the subcommand and runs it. */
 #include "tools/cmd.h"
 
+#include "tools/refused.h"
+#include "vmm/log.h"
 #include "vmm/suggest.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"
@@ -48,6 +50,9 @@ static int unknown_command(const char *name)
 
 	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
 		names[i] = commands[i].name;
+	if (refused_command(name))
+		return log_ret(VM_EXIT_USAGE, "'%s' is not there: %s", name,
+			       refused_command(name));
 	near = suggest(name, names);
 	if (near)
 		return usage_error(NULL,
@@ -77,6 +82,8 @@ int main(int argc, char **argv)
 		return VM_EXIT_HOST;
 	/* A reader that went away is a write error, not a death. */
 	signal(SIGPIPE, SIG_IGN);
+	/* Nor is a limit of the size of files. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (argc < 2)
 		return help_print(VM_EXIT_USAGE);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)

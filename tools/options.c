@@ -137,6 +137,34 @@ static void print_help(const struct option_table *table)
 		fputs(table->notes, stdout);
 }
 
+/* What getopt_long() does not know may be a habit. NULL: it is not. */
+static const char *find_refused(const struct option_table *table,
+				const char *arg, char ret_name[64])
+{
+	if (!table->refused)
+		return NULL;
+	if (strncmp(arg, "--", 2) != 0) {
+		snprintf(ret_name, 64, "-%c", optopt);
+		return table->refused(NULL, optopt);
+	}
+	snprintf(ret_name, 64, "%.*s", (int)strcspn(arg, "="), arg);
+	return optopt ? NULL : table->refused(ret_name + 2, 0);
+}
+
+static void refuse(const struct option_table *table, int result, char **argv,
+		   const char *const *names)
+{
+	char name[64];
+	const char *why = result == '?'
+				  ? find_refused(table, argv[optind - 1], name)
+				  : NULL;
+
+	if (why)
+		log_error("'%s' is not there: %s", name, why);
+	else
+		usage_getopt(table->command, result, argv, names);
+}
+
 int options_parse(const struct option_table *table, void *into, int argc,
 		  char **argv)
 {
@@ -153,7 +181,7 @@ int options_parse(const struct option_table *table, void *into, int argc,
 			return OPTIONS_HELP;
 		}
 		if (c == '?' || c == ':') {
-			usage_getopt(table->command, c, argv, forms.names);
+			refuse(table, c, argv, forms.names);
 			return OPTIONS_ERROR;
 		}
 		if (apply(table, find(table->entries, c), optarg, into) != 0)

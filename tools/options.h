@@ -35,6 +35,8 @@ struct option_table {
 	const char *synopsis;               /* what --help prints first */
 	const struct option_entry *entries; /* --help is there by itself */
 	const char *notes;                  /* and last; NULL: nothing */
+	/* Why there is no such option; NULL: nothing to say. NULL: no words. */
+	const char *(*refused)(const char *name, int letter);
 };
 
 #define OPTIONS_ERROR (-1) /* logged */

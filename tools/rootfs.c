@@ -343,8 +343,10 @@ static int open_stored(const struct request *rq, struct rootfs *ret)
 	if (r == -ENOENT)
 		return log_ret(r,
 			       "'%s': neither a directory, an OCI layout or an "
-			       "archive, nor an image in the store (see "
-			       "bulkhead images)",
+			       "archive, nor an image that was used before "
+			       "('bulkhead images' lists them); nothing is "
+			       "fetched: 'skopeo copy docker://NAME "
+			       "docker-archive:FILE.tar' gets one",
 			       rq->what);
 	return r;
 }

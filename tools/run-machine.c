@@ -15,6 +15,7 @@
 #include "vmm/util.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -111,6 +112,21 @@ static int make_hosts(struct run_machine *machine,
 	return r;
 }
 
+static int check_hostname(const char *name)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789._-";
+
+	if (name[0] != '\0' && strlen(name) <= HOST_NAME_MAX &&
+	    name[0] != '-' && name[strspn(name, allowed)] == '\0')
+		return 0;
+	return log_ret(-EINVAL,
+		       "--hostname '%s': use up to %d letters, digits, '.', "
+		       "'_' and '-'",
+		       name, HOST_NAME_MAX);
+}
+
 static int make_guest(struct run_machine *machine,
 		      const struct run_options *opt,
 		      const struct instance *instance)
@@ -118,6 +134,8 @@ static int make_guest(struct run_machine *machine,
 	struct agent_config *agent = &machine->agent;
 	int r = make_shm(machine, opt);
 
+	if (r == 0 && opt->hostname)
+		r = check_hostname(opt->hostname);
 	if (r == 0)
 		r = make_sysctls(machine, opt);
 	if (r == 0)
@@ -148,9 +166,13 @@ static int make_size(struct config *cfg, const struct run_options *opt)
 	cfg->memory_bytes = MEMORY_DEFAULT;
 	r = set(cfg, "memory", opt->memory);
 	if (r == 0 && opt->cpus && strchr(opt->cpus, '.'))
-		return log_ret(-EINVAL,
-			       "--cpus '%s': a virtual machine has whole CPUs",
-			       opt->cpus);
+		return log_ret(
+			-EINVAL,
+			"--cpus '%s': a virtual machine has whole CPUs; "
+			"their time can be limited around it, as in "
+			"'systemd-run --scope -p CPUQuota=150%% bulkhead "
+			"run ...'",
+			opt->cpus);
 	return r < 0 ? r : set(cfg, "cpus", opt->cpus);
 }
 

@@ -248,8 +248,8 @@ int run_network_make(struct run_machine *machine, const struct run_options *opt)
 		r = make_tap(machine, opt);
 	else if (strcmp(network, "none") != 0)
 		r = log_ret(-EINVAL,
-			    "--network '%s': known are none, user and "
-			    "tap=NAME",
+			    "--network '%s': known are none, user (outbound, "
+			    "and ports of -p) and tap=NAME",
 			    network);
 	else if (opt->publish.count)
 		r = log_ret(-EINVAL, "--publish needs --network user");

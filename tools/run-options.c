@@ -3,6 +3,7 @@
 #include "tools/run.h"
 
 #include "tools/cmd.h"
+#include "tools/refused.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -127,6 +128,7 @@ static const struct option_table table = {
 	.synopsis = synopsis,
 	.entries = entries,
 	.notes = notes,
+	.refused = refused_option,
 };
 
 int run_options_parse(struct run_options *opt, int argc, char **argv)

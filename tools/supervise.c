@@ -81,15 +81,20 @@ static void tell_ready(struct supervisor *s, int status)
 		log_debug("chdir '/': %s", strerror(errno));
 }
 
-/* Says why there is no status of the command's own, and keeps it for `ps`. */
-static int fail(struct supervisor *s, int status, const char *text)
+static int keep_error(struct supervisor *s, int status, const char *text)
 {
 	char *copy = strdup(text);
 
-	log_error("'%s': %s", s->run->instance.name, text);
 	free(s->run->state.error);
 	s->run->state.error = copy;
 	return status;
+}
+
+/* Says why there is no status of the command's own, and keeps it for `ps`. */
+static int fail(struct supervisor *s, int status, const char *text)
+{
+	log_error("'%s': %s", s->run->instance.name, text);
+	return keep_error(s, status, text);
 }
 
 /* ---- start */
@@ -209,7 +214,7 @@ static int explain_end(struct supervisor *s)
 	default: /* said already, by the monitor itself */
 		if (s->run->opt->detach)
 			(void)monitor_print_tail(&s->monitor, STDERR_FILENO);
-		return fail(s, RUN_EXIT_FAILED, "its monitor gave up");
+		return keep_error(s, RUN_EXIT_FAILED, "its monitor gave up");
 	}
 }
 

@@ -168,11 +168,13 @@ unprivileged()
 	cp "$KERNEL" home/vmlinux
 	chown -R $user:$user home
 	busybox mount -o bind home /mnt || skip "no mounts"
-	busybox mount -t tmpfs none /dev/shm && mkdir -m 755 /dev/shm/dev &&
-		mknod -m 600 /dev/shm/dev/kvm c 10 232 &&
-		chown $user /dev/shm/dev/kvm &&
-		busybox mount -o bind /dev/shm/dev/kvm /dev/kvm ||
-		skip "no /dev/kvm of its own"
+	{
+		busybox mount -t tmpfs none /dev/shm &&
+			mkdir -m 755 /dev/shm/dev &&
+			mknod -m 600 /dev/shm/dev/kvm c 10 232 &&
+			chown $user /dev/shm/dev/kvm &&
+			busybox mount -o bind /dev/shm/dev/kvm /dev/kvm
+	} || skip "no /dev/kvm of its own"
 	export BULKHEAD=/mnt/bulkhead KERNEL=/mnt/vmlinux HOME=/mnt
 	export GUEST=/mnt/root/bin
 	setpriv --reuid $user --regid $user --clear-groups --bounding-set=-all \
