@@ -25,6 +25,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 
 #define VSOCK_RX     0 /* to the guest */
 #define VSOCK_TX     1
@@ -33,6 +34,9 @@
 #define VSOCK_QUEUE  128 /* entries, and so buffers of one packet */
 #define VSOCK_BATCH  64  /* packets until other devices have their turn */
 #define VSOCK_RESETS 64
+
+/* For slow readers on the host, when the VM ends. */
+#define VSOCK_LINGER_MS 1000
 
 #define VSOCK_CID_FIRST   3 /* 5.10.4: those below are reserved */
 #define VSOCK_CID_LAST    (UINT32_MAX - 1)
@@ -53,6 +57,9 @@ struct vsock {
 	struct vsock_host host;
 	struct loop_source listener; /* fd: the host's */
 	bool accepting;
+	struct loop_source timer; /* fd: timerfd, owned */
+	bool waiting;             /* for the timer, to look for room again */
+	bool exhausted;           /* of descriptors or memory, until then */
 	struct vsock_conns conns;
 	uint32_t cid;
 	uint32_t ports_used;
@@ -248,7 +255,7 @@ static void misused(struct vsock *v, struct vsock_conn *c,
 static void guest_connects(struct vsock *v,
 			   const struct virtio_vsock_hdr *packet)
 {
-	const int fd = vsock_conns_room(&v->conns, true)
+	const int fd = vsock_conns_make_room(&v->conns, true)
 			       ? vsock_host_connect(&v->host, packet->dst_port)
 			       : -ENFILE;
 	struct vsock_conn *c = NULL;
@@ -446,8 +453,27 @@ static void take_all(struct vsock *v)
 /* At the limit, programs of the host wait in the socket's backlog. */
 static void accept_while_room(struct vsock *v)
 {
-	v->accepting = vsock_conns_room(&v->conns, false);
+	static const struct itimerspec soon = {
+		.it_value = {.tv_sec = VSOCK_PATIENCE_MS / 1000,
+			     .tv_nsec = VSOCK_PATIENCE_MS % 1000 * 1000000}};
+
+	v->accepting = !v->exhausted && vsock_conns_make_room(&v->conns, false);
 	(void)loop_modify(v->d->loop, &v->listener, v->accepting ? EPOLLIN : 0);
+	if (!v->accepting && !v->waiting)
+		v->waiting = timerfd_settime(v->timer.fd, 0, &soon, NULL) == 0;
+}
+
+/* Somebody may have been silent for too long, or descriptors come back. */
+static void time_passes(struct loop_source *source, uint32_t events)
+{
+	struct vsock *v = container_of(source, struct vsock, timer);
+
+	(void)events;
+	virtio_lock(v->d);
+	loop_drain(v->timer.fd);
+	v->waiting = v->exhausted = false;
+	accept_while_room(v);
+	virtio_unlock(v->d);
 }
 
 static void host_connects(struct loop_source *source, uint32_t events)
@@ -466,9 +492,8 @@ static void host_connects(struct loop_source *source, uint32_t events)
 	if (fd < 0 && fd != -EAGAIN && fd != -ECONNABORTED) {
 		log_guest(&v->d->limit, "%s: accept: %s", v->d->name,
 			  strerror(-fd));
-		/* Out of descriptors or memory: until some come back. */
-		v->accepting = false;
-		(void)loop_modify(v->d->loop, &v->listener, 0);
+		v->exhausted = true;
+		accept_while_room(v);
 	}
 	virtio_unlock(v->d);
 }
@@ -557,6 +582,16 @@ static void raise_file_limit(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static int open_timer(struct vsock *v)
+{
+	v->timer.fn = time_passes;
+	v->timer.fd =
+		timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (v->timer.fd < 0)
+		return -errno;
+	return loop_add(v->d->loop, &v->timer, EPOLLIN);
+}
+
 static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 {
 	struct vsock *v = d->state;
@@ -564,7 +599,7 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	int r;
 
 	v->d = d;
-	v->host.fd = -1;
+	v->host.fd = v->timer.fd = -1;
 	v->cid = (uint32_t)config_number(cfg, "cid", VSOCK_CID_DEFAULT);
 	config.guest_cid = htole64(v->cid);
 	memcpy(d->config, &config, sizeof(config));
@@ -577,7 +612,9 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	v->accepting = true;
 	v->listener.fd = v->host.fd;
 	v->listener.fn = host_connects;
-	r = loop_add(d->loop, &v->listener, EPOLLIN);
+	r = open_timer(v);
+	if (r == 0)
+		r = loop_add(d->loop, &v->listener, EPOLLIN);
 	if (r < 0)
 		return log_ret(r, "%s: event loop: %s", d->name, strerror(-r));
 	return 0;
@@ -590,6 +627,9 @@ static void vsock_close(struct virtio_dev *d)
 	if (!v->d)
 		return;
 	loop_del(d->loop, &v->listener);
+	loop_del(d->loop, &v->timer);
+	util_close(&v->timer.fd);
+	vsock_conns_drain(&v->conns, VSOCK_LINGER_MS);
 	vsock_conns_done(&v->conns);
 	vsock_host_close(&v->host);
 }
@@ -598,8 +638,14 @@ static void vsock_close(struct virtio_dev *d)
 static void vsock_stop(struct virtio_dev *d)
 {
 	struct vsock *v = d->state;
-	struct vsock_conn *c = LIST_FIRST(&v->conns.live);
+	struct vsock_conn *c;
+	unsigned left = VSOCK_QUEUE;
 
+	/* Also what it kicked for, and the loop had no time to fetch. */
+	do
+		v->nresets = 0; /* nobody reads answers */
+	while (left-- > 0 && take_one(v));
+	c = LIST_FIRST(&v->conns.live);
 	while (c) {
 		struct vsock_conn *next = LIST_NEXT(c, list);
 
@@ -621,6 +667,7 @@ static const uint32_t vsock_syscalls[] = {
 	SYS_sendto,
 	SYS_sendmsg,
 	SYS_shutdown,
+	SYS_timerfd_settime,
 	/* at the end, to remove the socket */
 	SYS_newfstatat,
 	SYS_unlink,

@@ -58,6 +58,23 @@ bool vsock_conns_room(const struct vsock_conns *conns, bool from_guest)
 	       (!from_guest || conns->from_guest < VSOCK_CONNS_FROM_GUEST_MAX);
 }
 
+bool vsock_conns_make_room(struct vsock_conns *conns, bool from_guest)
+{
+	const uint64_t now = util_now_ns();
+	struct vsock_conn *c, *silent = NULL;
+
+	if (conns->count < VSOCK_CONNS_MAX)
+		return vsock_conns_room(conns, from_guest);
+	/* The youngest comes first. */
+	LIST_FOREACH(c, &conns->live, list)
+	if (c->state == VSOCK_GREETING &&
+	    now - c->born_ns >= VSOCK_PATIENCE_MS * UINT64_C(1000000))
+		silent = c;
+	if (silent)
+		vsock_conn_release(silent);
+	return vsock_conns_room(conns, from_guest);
+}
+
 /* One of an earlier life, or a new one. */
 static struct vsock_conn *take_free(struct vsock_conns *conns)
 {
@@ -90,6 +107,7 @@ struct vsock_conn *vsock_conn_new(struct vsock_conns *conns, int fd,
 	memset((uint8_t *)c + keep, 0, sizeof(*c) - keep);
 	c->source.fd = fd;
 	c->state = VSOCK_GREETING;
+	c->born_ns = util_now_ns();
 	c->from_guest = from_guest;
 	c->buffer = conns->count < VSOCK_CONNS_BUFFER ? VSOCK_BUFFER
 						      : VSOCK_BUFFER_LESS;
@@ -379,6 +397,39 @@ void vsock_conn_flush(struct vsock_conn *c)
 	if (c->source.fd >= 0)
 		(void)loop_modify(c->conns->loop, &c->source, EVENTS);
 	all_sent(c);
+}
+
+/* Who holds something for the host. How many. */
+static unsigned holders(const struct vsock_conns *conns, struct pollfd *ret)
+{
+	const struct vsock_conn *c;
+	unsigned n = 0;
+
+	LIST_FOREACH(c, &conns->live, list)
+	if (c->held_bytes > 0)
+		ret[n++] = (struct pollfd){c->source.fd, POLLOUT, 0};
+	return n;
+}
+
+void vsock_conns_drain(struct vsock_conns *conns, unsigned timeout_ms)
+{
+	const uint64_t end = util_now_ns() + timeout_ms * UINT64_C(1000000);
+	struct pollfd pfd[VSOCK_CONNS_MAX];
+	unsigned n = holders(conns, pfd);
+
+	for (uint64_t now; n > 0 && (now = util_now_ns()) < end;
+	     n = holders(conns, pfd)) {
+		struct vsock_conn *c = LIST_FIRST(&conns->live);
+
+		if (poll(pfd, n, (int)((end - now) / 1000000) + 1) <= 0)
+			continue;
+		while (c) {
+			struct vsock_conn *next = LIST_NEXT(c, list);
+
+			vsock_conn_flush(c);
+			c = next;
+		}
+	}
 }
 
 uint32_t vsock_conn_receive(struct vsock_conn *c, const struct iovec *iov,

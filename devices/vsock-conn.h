@@ -34,6 +34,8 @@
 #define VSOCK_BUFFER       (256u << 10)
 #define VSOCK_BUFFER_LESS  (64u << 10)
 #define VSOCK_CONNS_BUFFER 128 /* so many have VSOCK_BUFFER */
+/* A program that names no port for so long gives way when places run out. */
+#define VSOCK_PATIENCE_MS 1000
 #define VSOCK_SHUTDOWN_BOTH                                                    \
 	(VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND)
 
@@ -55,6 +57,7 @@ struct vsock_conn {
 
 	/* From here on zeroed at the beginning of each life. */
 	enum vsock_state state;
+	uint64_t born_ns;
 	LIST_ENTRY(vsock_conn) by_port; /* if bound */
 	TAILQ_ENTRY(vsock_conn) turn;   /* if queued */
 	bool bound, queued, from_guest;
@@ -105,6 +108,13 @@ void vsock_conns_done(struct vsock_conns *conns);
 
 /* Whether there may be one more. */
 bool vsock_conns_room(const struct vsock_conns *conns, bool from_guest);
+/*
+ * The same; where all places are taken, the program of the host that has been
+ * silent the longest loses its own, if that is longer than VSOCK_PATIENCE_MS.
+ */
+bool vsock_conns_make_room(struct vsock_conns *conns, bool from_guest);
+/* Waits until the host has what is held, at most TIMEOUT_MS. */
+void vsock_conns_drain(struct vsock_conns *conns, unsigned timeout_ms);
 /*
  * A connection whose host's end is FD, which it owns from now on, in any case.
  * NULL: there are too many, or no memory. Begins in VSOCK_GREETING.

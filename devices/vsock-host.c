@@ -12,14 +12,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #define BACKLOG    128
 #define PORT_CHARS (sizeof("_4294967295") - 1)
-
-static const char connect_word[] = "CONNECT ";
 
 static int stream_socket(void)
 {
@@ -64,6 +63,9 @@ static int remove_stale(const char *path, const char *name)
 	fd = connect_to(path);
 	if (fd == -ECONNREFUSED)
 		return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+	/* One of another user's: whether it is in use, nobody told. */
+	if (fd == -EACCES || fd == -EPERM)
+		return fd;
 	util_close(&fd);
 	return log_ret(-EADDRINUSE, "%s: socket '%s' is in use", name, path);
 }
@@ -144,14 +146,20 @@ int vsock_host_connect(const struct vsock_host *host, uint32_t port)
 	return connect_to(path);
 }
 
-/* "CONNECT 1024", without its end: digits only, no sign, no space. */
-static int parse(const char *line, uint32_t *ret_port)
+/*
+ * "CONNECT 1024", without its end: digits only, no sign. Firecracker reads the
+ * word in any case, and any space around the two: what works there works here.
+ */
+static int parse(char *line, uint32_t *ret_port)
 {
-	const size_t word = sizeof(connect_word) - 1;
-	const char *digits = line + word;
+	static const char space[] = " \t\r";
+	char *rest = NULL;
+	const char *word = strtok_r(line, space, &rest);
+	const char *digits = strtok_r(NULL, space, &rest);
 	uint64_t port;
 
-	if (strncmp(line, connect_word, word) != 0 || digits[0] == '\0' ||
+	if (!word || strcasecmp(word, "CONNECT") != 0 || !digits ||
+	    strtok_r(NULL, space, &rest) ||
 	    digits[strspn(digits, "0123456789")] != '\0' ||
 	    util_parse_number(digits, 0, UINT32_MAX - 1, &port) < 0)
 		return -EPROTO;

@@ -35,7 +35,7 @@ int vsock_host_connect(const struct vsock_host *host, uint32_t port);
 
 /* The first line of a connection, as far as it has come. */
 struct vsock_greeting {
-	char text[24]; /* "CONNECT 4294967295\n" and some room */
+	char text[32]; /* "CONNECT 4294967295\n" and some room */
 	uint8_t len;
 };
 

@@ -6,6 +6,7 @@
 #include "devices/net.h"
 
 #include "devices/passt.h"
+#include "tests/tempdir.h"
 #include "tests/vdriver.h"
 #include "vmm/util.h"
 
@@ -161,21 +162,19 @@ static int peer_main(char **argv)
 
 struct fixture {
 	struct vdriver *v;
-	char dir[32];
+	struct tempdir tmp; /* path: what takes passt's place */
 };
 
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	char link[64], self[512] = "";
+	char self[512] = "";
 	sigset_t set;
 
-	strcpy(f->dir, "/tmp/test-passt.XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
-	snprintf(link, sizeof(link), "%s/passt", f->dir);
+	assert_true(tempdir_make(&f->tmp, "passt"));
 	assert_true(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
-	assert_int_equal(symlink(self, link), 0);
-	setenv("PATH", f->dir, 1);
+	assert_int_equal(symlink(self, f->tmp.path), 0);
+	setenv("PATH", f->tmp.dir, 1);
 	unsetenv(MODE_VAR);
 	/* As the monitor does: a peer that is gone is an error, not a death. */
 	signal(SIGPIPE, SIG_IGN);
@@ -189,14 +188,13 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	char link[64];
+	bool empty;
 
 	vdriver_free(f->v);
-	snprintf(link, sizeof(link), "%s/passt", f->dir);
-	unlink(link);
-	rmdir(f->dir);
+	unlink(f->tmp.path);
+	empty = tempdir_remove(&f->tmp);
 	free(f);
-	return 0;
+	return empty ? 0 : -1;
 }
 
 static struct vdriver *up(struct fixture *f, const char *options)

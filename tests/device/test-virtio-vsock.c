@@ -4,6 +4,7 @@
  * programs of the host on the other.
  */
 #include "devices/vsock-conn.h"
+#include "tests/tempdir.h"
 #include "tests/vdriver.h"
 #include "vmm/util.h"
 
@@ -11,8 +12,10 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_vsock.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -39,7 +42,7 @@ extern const struct virtio_ops virtio_vsock;
 #define HOST_PORT  1024
 
 struct fixture {
-	char dir[32], path[48];
+	struct tempdir tmp; /* path: the device's socket */
 	struct vdriver *v;
 	struct iovec rx[VQ_MAX_SIZE]; /* by head */
 	uint32_t guest_buffer;        /* said in each packet */
@@ -197,7 +200,7 @@ static int host_listens(struct fixture *f, uint32_t port)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "%s_%u", f->path, port);
+	snprintf(path, sizeof(path), "%s_%u", f->tmp.path, port);
 	return unix_socket(path, true);
 }
 
@@ -208,7 +211,7 @@ static void host_writes(int fd, const void *data, size_t bytes)
 
 static int host_says(struct fixture *f, const char *line)
 {
-	const int fd = unix_socket(f->path, false);
+	const int fd = unix_socket(f->tmp.path, false);
 
 	host_writes(fd, line, strlen(line));
 	return fd;
@@ -260,7 +263,7 @@ static int connect_from_guest(struct fixture *f, uint32_t guest_port)
 	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(fd >= 0);
 	close(listener);
-	snprintf(path, sizeof(path), "%s_%u", f->path, HOST_PORT);
+	snprintf(path, sizeof(path), "%s_%u", f->tmp.path, HOST_PORT);
 	unlink(path);
 	expect(f, VIRTIO_VSOCK_OP_RESPONSE);
 	return fd;
@@ -290,11 +293,9 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	snprintf(f->dir, sizeof(f->dir), "/tmp/bulkhead-vsock.XXXXXX");
-	if (!mkdtemp(f->dir))
+	if (!tempdir_make(&f->tmp, "v"))
 		return -1;
-	snprintf(f->path, sizeof(f->path), "%s/v", f->dir);
-	f->v = device(f->path);
+	f->v = device(f->tmp.path);
 	*state = f;
 	return f->v && bring_up(f) ? 0 : -1;
 }
@@ -304,14 +305,14 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 	char path[64];
-	int r;
+	bool empty;
 
 	vdriver_free(f->v);
-	snprintf(path, sizeof(path), "%s_%u", f->path, HOST_PORT);
+	snprintf(path, sizeof(path), "%s_%u", f->tmp.path, HOST_PORT);
 	unlink(path);
-	r = rmdir(f->dir);
+	empty = tempdir_remove(&f->tmp);
 	free(f);
-	return r;
+	return empty ? 0 : -1;
 }
 
 static void test_identity(void **state)
@@ -824,6 +825,56 @@ static void test_limits(void **state)
 	close(listener);
 }
 
+/* Who connects and names no port keeps nobody else out. */
+static void test_silent_programs(void **state)
+{
+	struct fixture *f = *state;
+	const int listener = host_listens(f, HOST_PORT);
+	int fd[VSOCK_CONNS_MAX];
+	struct rlimit limit;
+	uint32_t port;
+	int one;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (unsigned i = 0; i < ARRAY_LEN(fd); i++)
+		fd[i] = host_says(f, "CONNECT ");
+	/* All places taken: the first one gives way, in a moment. */
+	one = connect_from_host(f, &port);
+	host_at_end(fd[0]);
+	guest(f, VIRTIO_VSOCK_OP_REQUEST, 5000, HOST_PORT);
+	expect(f, VIRTIO_VSOCK_OP_RESPONSE);
+	/* The others may still speak. */
+	host_writes(fd[VSOCK_CONNS_MAX - 1], "77\n", 3);
+	assert_int_equal(expect(f, VIRTIO_VSOCK_OP_REQUEST).dst_port, 77);
+	for (unsigned i = 0; i < ARRAY_LEN(fd); i++)
+		close(fd[i]);
+	close(one);
+	close(listener);
+}
+
+/* Descriptors run out and come back; meanwhile the program waits. */
+static void test_no_descriptors(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct rlimit limit, none;
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", f->tmp.path);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	none = limit;
+	none.rlim_cur = (rlim_t)fd;
+	setrlimit(RLIMIT_NOFILE, &none);
+	assert_int_equal(connect(fd, (void *)&un, sizeof(un)), 0);
+	host_writes(fd, "CONNECT 52\n", 11);
+	expect_nothing(f);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	expect(f, VIRTIO_VSOCK_OP_REQUEST);
+	close(fd);
+}
+
 /* ---- malformed ---- */
 
 static void expect_broken(struct fixture *f)
@@ -927,6 +978,79 @@ static void test_reset(void **state)
 	close(connect_from_host(f, &port));
 }
 
+/* What a guest sent before it reset the device counts. */
+static void test_reset_after_sending(void **state)
+{
+	struct fixture *f = *state;
+	struct virtio_vsock_hdr h;
+	struct iovec out[2];
+	uint32_t port;
+	const int fd = connect_from_host(f, &port);
+
+	h = packet(f, VIRTIO_VSOCK_OP_RW, GUEST_PORT, port);
+	h.len = 4;
+	out[0] = vdriver_buf(f->v, &h, HEADER);
+	out[1] = vdriver_buf(f->v, "last", 4);
+	assert_true(vdriver_add(f->v, TX, out, 2, NULL, 0) >= 0);
+	vdriver_write32(f->v, VIRTIO_MMIO_STATUS, 0);
+	host_reads(fd, "last", 4);
+	host_at_end(fd);
+	close(fd);
+}
+
+struct late_reader {
+	int fd;
+	uint32_t bytes;
+	bool all; /* came, and the end after it */
+};
+
+static void *read_late(void *arg)
+{
+	struct late_reader *r = arg;
+	autofree uint8_t *data = malloc(r->bytes);
+	char more;
+
+	usleep(200000);
+	r->all = recv(r->fd, data, r->bytes, MSG_WAITALL) == r->bytes &&
+		 data[r->bytes - 1] == (r->bytes - 1) % 251 &&
+		 recv(r->fd, &more, 1, 0) == 0;
+	return NULL;
+}
+
+/* The VM ends; what is held still arrives. */
+static void test_end_while_held(void **state)
+{
+	struct fixture *f = *state;
+	struct late_reader reader = {.all = false};
+	uint32_t port;
+	pthread_t thread;
+
+	reader.fd = connect_from_host(f, &port);
+	reader.bytes = fill_up(f, port, 4096);
+	assert_int_equal(pthread_create(&thread, NULL, read_late, &reader), 0);
+	vdriver_free(f->v);
+	f->v = NULL;
+	pthread_join(thread, NULL);
+	assert_true(reader.all);
+	close(reader.fd);
+}
+
+/* ... unless nobody reads: there is no waiting for ever. */
+static void test_end_unread(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t port;
+	const int fd = connect_from_host(f, &port);
+	uint64_t begin;
+
+	(void)fill_up(f, port, 4096);
+	begin = util_now_ns();
+	vdriver_free(f->v);
+	f->v = NULL;
+	assert_true(util_now_ns() - begin < UINT64_C(4000000000));
+	close(fd);
+}
+
 /* Resets while data flows; run under ThreadSanitizer, too. */
 static void test_reset_while_busy(void **state)
 {
@@ -980,10 +1104,15 @@ int main(void)
 		TEST(test_answers_unread),
 		TEST(test_no_buffers),
 		TEST(test_limits),
+		TEST(test_silent_programs),
+		TEST(test_no_descriptors),
 		TEST(test_malformed),
 		TEST(test_malformed_receive),
 		TEST(test_scattered),
 		TEST(test_reset),
+		TEST(test_reset_after_sending),
+		TEST(test_end_while_held),
+		TEST(test_end_unread),
 		TEST(test_reset_while_busy),
 	};
 

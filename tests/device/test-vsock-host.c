@@ -2,6 +2,7 @@
 /* The host's side of a vsock device: its socket's file, and the first line. */
 #include "devices/vsock-host.h"
 
+#include "tests/tempdir.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -20,29 +21,25 @@
 #include <cmocka.h>
 
 struct fixture {
-	char dir[32], path[48];
+	struct tempdir tmp;
 };
 
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	snprintf(f->dir, sizeof(f->dir), "/tmp/bulkhead-vsock.XXXXXX");
 	*state = f;
-	if (!mkdtemp(f->dir))
-		return -1;
-	snprintf(f->path, sizeof(f->path), "%s/v", f->dir);
-	return 0;
+	return tempdir_make(&f->tmp, "v") ? 0 : -1;
 }
 
 /* Fails when something was left behind. */
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	const int r = rmdir(f->dir);
+	const bool empty = tempdir_remove(&f->tmp);
 
 	free(f);
-	return r;
+	return empty ? 0 : -1;
 }
 
 static bool is_there(const char *path)
@@ -80,17 +77,17 @@ static void test_file(void **state)
 
 	/* Whatever the umask: never for others. */
 	umask(0);
-	assert_int_equal(vsock_host_open(&host, f->path, "vsock0"), 0);
+	assert_int_equal(vsock_host_open(&host, f->tmp.path, "vsock0"), 0);
 	umask(022);
-	assert_int_equal(lstat(f->path, &st), 0);
+	assert_int_equal(lstat(f->tmp.path, &st), 0);
 	assert_int_equal(st.st_mode, S_IFSOCK | 0600);
 	/* In use: a second one is refused, the first one not disturbed. */
-	assert_int_equal(vsock_host_open(&second, f->path, "vsock0"),
+	assert_int_equal(vsock_host_open(&second, f->tmp.path, "vsock0"),
 			 -EADDRINUSE);
 	vsock_host_close(&second);
-	assert_true(is_there(f->path));
+	assert_true(is_there(f->tmp.path));
 	vsock_host_close(&host);
-	assert_false(is_there(f->path));
+	assert_false(is_there(f->tmp.path));
 }
 
 static void test_stale_socket(void **state)
@@ -98,11 +95,11 @@ static void test_stale_socket(void **state)
 	struct fixture *f = *state;
 	struct vsock_host host;
 
-	close(make_socket(f->path, true));
-	assert_true(is_there(f->path));
-	assert_int_equal(vsock_host_open(&host, f->path, "vsock0"), 0);
+	close(make_socket(f->tmp.path, true));
+	assert_true(is_there(f->tmp.path));
+	assert_int_equal(vsock_host_open(&host, f->tmp.path, "vsock0"), 0);
 	vsock_host_close(&host);
-	assert_false(is_there(f->path));
+	assert_false(is_there(f->tmp.path));
 }
 
 static void test_other_file(void **state)
@@ -110,11 +107,33 @@ static void test_other_file(void **state)
 	struct fixture *f = *state;
 	struct vsock_host host;
 
-	make_file(f->path);
-	assert_int_equal(vsock_host_open(&host, f->path, "vsock0"), -EEXIST);
+	make_file(f->tmp.path);
+	assert_int_equal(vsock_host_open(&host, f->tmp.path, "vsock0"),
+			 -EEXIST);
 	vsock_host_close(&host);
-	assert_true(is_there(f->path));
-	unlink(f->path);
+	assert_true(is_there(f->tmp.path));
+	unlink(f->tmp.path);
+}
+
+/* Of another user's socket nobody can tell whether it is in use. */
+static void test_not_allowed(void **state)
+{
+	struct fixture *f = *state;
+	const bool root = geteuid() == 0;
+	struct vsock_host host;
+
+	close(make_socket(f->tmp.path, true));
+	assert_int_equal(chmod(f->tmp.path, 0), 0);
+	assert_int_equal(chmod(f->tmp.dir, 0755), 0);
+	if (root)
+		assert_int_equal(seteuid(65534), 0);
+	assert_int_equal(vsock_host_open(&host, f->tmp.path, "vsock0"),
+			 -EACCES);
+	vsock_host_close(&host);
+	if (root)
+		assert_int_equal(seteuid(0), 0);
+	assert_true(is_there(f->tmp.path));
+	unlink(f->tmp.path);
 }
 
 /* What another one put there in the meantime stays. */
@@ -124,11 +143,11 @@ static void test_replaced(void **state)
 	struct vsock_host host;
 	int fd;
 
-	assert_int_equal(vsock_host_open(&host, f->path, "vsock0"), 0);
-	unlink(f->path);
-	fd = make_socket(f->path, true);
+	assert_int_equal(vsock_host_open(&host, f->tmp.path, "vsock0"), 0);
+	unlink(f->tmp.path);
+	fd = make_socket(f->tmp.path, true);
 	vsock_host_close(&host);
-	assert_int_equal(unlink(f->path), 0);
+	assert_int_equal(unlink(f->tmp.path), 0);
 	close(fd);
 }
 
@@ -138,12 +157,12 @@ static void test_bad_paths(void **state)
 	struct vsock_host host;
 	char path[128];
 
-	snprintf(path, sizeof(path), "%s/no/such", f->dir);
+	snprintf(path, sizeof(path), "%s/no/such", f->tmp.dir);
 	assert_int_equal(vsock_host_open(&host, path, "vsock0"), -ENOENT);
 	vsock_host_close(&host);
 	/* Room is needed for the longest port behind it. */
-	snprintf(path, sizeof(path), "%s/%0*d", f->dir,
-		 (int)(97 - strlen(f->dir) - 1), 1);
+	snprintf(path, sizeof(path), "%s/%0*d", f->tmp.dir,
+		 (int)(97 - strlen(f->tmp.dir) - 1), 1);
 	assert_int_equal(vsock_host_open(&host, path, "vsock0"), -ENAMETOOLONG);
 	vsock_host_close(&host);
 	path[96] = '\0';
@@ -159,8 +178,8 @@ static void test_connect(void **state)
 	char path[64];
 	int listener, fd;
 
-	assert_int_equal(vsock_host_open(&host, f->path, "vsock0"), 0);
-	snprintf(path, sizeof(path), "%s_1024", f->path);
+	assert_int_equal(vsock_host_open(&host, f->tmp.path, "vsock0"), 0);
+	snprintf(path, sizeof(path), "%s_1024", f->tmp.path);
 	assert_int_equal(vsock_host_connect(&host, 1024), -ENOENT);
 	listener = make_socket(path, true);
 	fd = vsock_host_connect(&host, 1024);
@@ -210,6 +229,23 @@ static void test_good_lines(void **state)
 	assert_int_equal(port, 4294967294);
 }
 
+/* What people and their tools write to Firecracker. */
+static void test_loose_lines(void **state)
+{
+	static const char *const lines[] = {
+		"connect 52\n",   "Connect 52\n",  "CONNECT  52\n",
+		"CONNECT\t52 \n", " CONNECT 52\n", "CONNECT 52\r\n",
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		uint32_t port = 0;
+
+		assert_int_equal(greeting(lines[i], &port), 1);
+		assert_int_equal(port, 52);
+	}
+}
+
 static void test_bad_lines(void **state)
 {
 	static const char *const lines[] = {
@@ -220,13 +256,13 @@ static void test_bad_lines(void **state)
 		"CONNECT -1\n",
 		"CONNECT +1\n",
 		"CONNECT 0x10\n",
-		"CONNECT 52 \n",
-		"CONNECT 52\r\n",
-		"CONNECT  52\n",
-		"connect 52\n",
+		"CONNECT52\n",
+		"CONNECT 52 53\n",
+		"CONNECTED 52\n",
+		" \n",
 		"CONNECT 4294967295\n", /* "any port" */
 		"CONNECT 99999999999\n",
-		"CONNECT 00000000000000000000052\n",
+		"CONNECT 0000000000000000000000052\n",
 		"GET / HTTP/1.1 and so on, without an end",
 		"CONNECT 52",
 		"",
@@ -276,10 +312,12 @@ int main(void)
 		TEST(test_file),
 		TEST(test_stale_socket),
 		TEST(test_other_file),
+		TEST(test_not_allowed),
 		TEST(test_replaced),
 		TEST(test_bad_paths),
 		TEST(test_connect),
 		cmocka_unit_test(test_good_lines),
+		cmocka_unit_test(test_loose_lines),
 		cmocka_unit_test(test_bad_lines),
 		cmocka_unit_test(test_pieces),
 	};
