@@ -247,6 +247,7 @@ static int read_layers(const struct reader *rd, struct layer **ret_layers,
 			return wrong(rd, "rootfs.diff_ids", "SHA-256 digests");
 		}
 		memcpy(layers[i].diff_id, digest, IMAGE_DIGEST_MAX);
+		layers[i].bytes = -1;
 	}
 	*ret_layers = layers;
 	*ret_nlayers = (unsigned)json_array_size(ids);

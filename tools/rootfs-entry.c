@@ -192,6 +192,17 @@ void tree_leave_parent(struct tree *t)
 	t->parent_fd = -1;
 }
 
+int tree_count(struct tree *t)
+{
+	if (t->files == 0)
+		return log_ret(-EFBIG,
+			       "%s: the image has more files than the limit "
+			       "allows",
+			       t->name);
+	t->files--;
+	return 0;
+}
+
 /* A directory that the layer did not mention: root's, as Docker makes it. */
 static int make_missing(struct tree *t, int dir, const char *name,
 			const char *path)
@@ -199,7 +210,10 @@ static int make_missing(struct tree *t, int dir, const char *name,
 	const struct tar_entry e = {.mode = 0755};
 	struct stat st;
 	autofd int fd = -1;
+	int r = tree_count(t);
 
+	if (r < 0)
+		return r;
 	if (mkdirat(dir, name, 0700) < 0) {
 		/* It is there, but a link to nowhere. */
 		if (errno == EEXIST)

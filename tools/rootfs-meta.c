@@ -325,16 +325,20 @@ static int read_oci_layer(const struct source *src, json_t *desc,
 			  struct layer *layer)
 {
 	const char *type = text_of(desc, "mediaType");
+	json_t *size = json_object_get(desc, "size");
 	const char *digest;
 	char name[BLOB_NAME_MAX];
 	int r = blob_name(src, desc, &digest, name);
 
 	if (r < 0)
 		return r;
+	if (size && (!json_is_integer(size) || json_integer_value(size) < 0))
+		return bad(src, "a layer has a size that is none");
 	if (type && strstr(type, "+encrypted"))
 		return log_ret(-ENOTSUP, "image '%s': has encrypted layers",
 			       src->path);
 	memcpy(layer->digest, digest, IMAGE_DIGEST_MAX);
+	layer->bytes = size ? json_integer_value(size) : -1;
 	layer->member = strdup(name);
 	return layer->member ? 0 : no_memory(src);
 }

@@ -95,6 +95,7 @@ struct layer {
 	char *member;                   /* where the source has it */
 	char digest[IMAGE_DIGEST_MAX];  /* of it; "": not told */
 	char diff_id[IMAGE_DIGEST_MAX]; /* of what it inflates to */
+	int64_t bytes;                  /* of it; -1: not told */
 };
 
 struct meta {
@@ -158,6 +159,7 @@ struct tree {
 	bool owner_xattr;
 	struct inodes *made; /* by this layer */
 	uint64_t devices;    /* left out */
+	uint64_t files;      /* how many more there may be */
 	char *parent;        /* path of the directory open as parent_fd */
 	int parent_fd;
 	struct timespec parent_times[2];
@@ -169,6 +171,8 @@ struct tar;
 
 /* The root, before a layer says what it is: of root, for all to read. */
 int tree_start(struct tree *tree);
+/* One more file or directory, if the limit allows. 0 or -EFBIG, logged. */
+int tree_count(struct tree *tree);
 /* Applies the archive's current entry to the tree. 0 or -errno, logged. */
 int tree_apply(struct tree *tree, struct tar *tar);
 /* Gives a directory back the times it had before entries were made in it. */

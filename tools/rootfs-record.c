@@ -211,17 +211,27 @@ static bool list_has(json_t *names, const char *name, size_t *ret_index)
 	return false;
 }
 
-/* Whether the image ID is called NAME; damaged ones have no name. */
+/*
+ * The record of the image ID, and its directory open: -1 where either cannot be
+ * read. What is damaged has no name.
+ */
+static int open_record(const struct store *store, const char *id, json_t **ret)
+{
+	autofd int dir =
+		openat(store->dir, id,
+		       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return dir >= 0 && read_record(dir, ret) == 0 ? take_fd(&dir) : -1;
+}
+
 static bool is_called(const struct store *store, const char *id,
 		      const char *name)
 {
 	autojson json_t *record = NULL;
-	autofd int dir =
-		openat(store->dir, id,
-		       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	autofd int dir = open_record(store, id, &record);
 	size_t index;
 
-	return dir >= 0 && read_record(dir, &record) == 0 &&
+	return dir >= 0 &&
 	       list_has(json_object_get(record, "names"), name, &index);
 }
 
@@ -326,14 +336,12 @@ static int remove_name(const struct store *store, const char *id,
 		       const char *name)
 {
 	autojson json_t *record = NULL;
-	autofd int dir =
-		openat(store->dir, id,
-		       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	autofd int dir = open_record(store, id, &record);
 	json_t *names;
 	size_t index;
 	int r;
 
-	if (dir < 0 || read_record(dir, &record) < 0)
+	if (dir < 0)
 		return 0;
 	names = json_object_get(record, "names");
 	if (!list_has(names, name, &index))
@@ -531,11 +539,9 @@ static int discard_image(struct store *store, const char *name, const char *id,
 static bool has_other_names(const struct store *store, const char *id)
 {
 	autojson json_t *record = NULL;
-	autofd int dir =
-		openat(store->dir, id,
-		       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	autofd int dir = open_record(store, id, &record);
 
-	return dir >= 0 && read_record(dir, &record) == 0 &&
+	return dir >= 0 &&
 	       json_array_size(json_object_get(record, "names")) > 1;
 }
 

@@ -107,6 +107,14 @@ static void confine(int tree, int source)
 
 /* ---- layers */
 
+static int not_as_told(const char *name)
+{
+	return log_ret(-EINVAL,
+		       "%s: is not what its digest or size says: it is damaged "
+		       "or was tampered with",
+		       name);
+}
+
 static int check_digests(const char *name, const struct layer *layer,
 			 struct stream *stream)
 {
@@ -117,15 +125,11 @@ static int check_digests(const char *name, const struct layer *layer,
 		return r;
 	if (strcmp(plain, layer->diff_id) != 0 ||
 	    (layer->digest[0] && strcmp(blob, layer->digest) != 0))
-		return log_ret(-EINVAL,
-			       "%s: is not what its digest says: it is damaged "
-			       "or was tampered with",
-			       name);
+		return not_as_told(name);
 	return 0;
 }
 
-static int apply_layer(struct tree *tree, struct stream *stream,
-		       struct budget *budget)
+static int apply_layer(struct tree *tree, struct stream *stream)
 {
 	const struct tar_input in = {
 		.name = tree->name,
@@ -137,14 +141,9 @@ static int apply_layer(struct tree *tree, struct stream *stream,
 
 	tar_init(&tar, &in);
 	while ((r = tar_next(&tar)) > 0) {
-		if (budget->files == 0) {
-			r = log_ret(-EFBIG,
-				    "%s: the image has more files than the "
-				    "limit allows",
-				    tree->name);
+		r = tree_count(tree);
+		if (r < 0)
 			break;
-		}
-		budget->files--;
 		r = tree_apply(tree, &tar);
 		if (r < 0)
 			break;
@@ -167,12 +166,14 @@ static int unpack_layer(const struct source *src, const struct layer *layer,
 			       layer->member);
 	if (r < 0)
 		return r;
+	if (layer->bytes >= 0 && (uint64_t)layer->bytes != blob.bytes)
+		return not_as_told(tree->name);
 	stream = stream_open(tree->name, &blob, budget);
 	tree->made = inodes_new();
 	if (!stream || !tree->made)
 		r = log_ret(-ENOMEM, "%s: no memory", tree->name);
 	if (r == 0)
-		r = apply_layer(tree, stream, budget);
+		r = apply_layer(tree, stream);
 	if (r == 0)
 		r = check_digests(tree->name, layer, stream);
 	inodes_free(take_ptr(tree->made));
@@ -226,13 +227,14 @@ static struct result run(const struct source *src, const struct meta *meta,
 	struct budget budget = *limit;
 	struct result result;
 
+	tree->files = limit->files;
 	tree->buf = malloc(TREE_BUF_BYTES);
 	result.code = tree->buf ? unpack_layers(src, meta, tree, &budget)
 				: log_ret(-ENOMEM, "image '%s': no memory",
 					  src->path);
 	free(tree->buf);
 	result.unpacked.bytes = limit->bytes - budget.bytes;
-	result.unpacked.files = limit->files - budget.files;
+	result.unpacked.files = limit->files - tree->files;
 	return result;
 }
 

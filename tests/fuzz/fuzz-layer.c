@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define FILES_MAX   4096 /* more than it ever makes */
 #define ENTRIES_MAX 64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -162,7 +163,10 @@ static void apply(struct tree *tree, const struct bytes *bytes)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char buf[TREE_BUF_BYTES];
-	struct tree tree = {.name = "fuzz", .parent_fd = -1, .buf = buf};
+	struct tree tree = {.name = "fuzz",
+			    .parent_fd = -1,
+			    .buf = buf,
+			    .files = FILES_MAX};
 	struct bytes layer[2] = {{0}};
 	struct place place;
 	size_t entries = min_u64(size / 3, ENTRIES_MAX);
