@@ -42,7 +42,7 @@ enum agent_type {
 	AGENT_ITEMS = 2,     /* H    a part of a request's items */
 	AGENT_CONFIGURE = 3, /* H    acts on the items; the answer: DONE */
 	AGENT_START = 4,     /* H    acts on the items; STARTED */
-	AGENT_CLOCK = 5,     /* H    agent_time; DONE */
+	AGENT_CLOCK = 5,     /* H    agent_time; DONE, or none to a process */
 	AGENT_SHUTDOWN = 6,  /* H    agent_shutdown; DONE, then the VM ends */
 	AGENT_INFO = 7,      /* H    empty; agent_info under the same type */
 	AGENT_STDIN = 8,     /* H    data, within the window */

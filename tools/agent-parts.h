@@ -26,6 +26,9 @@ int agent_violation(const char *what);
 /* One frame more to be sent; there is room, as nothing or little waits. */
 void agent_put(struct agent *agent, enum agent_type type, const void *payload,
 	       size_t bytes);
+/* This host's time, now. */
+struct agent_time agent_time_now(void);
+
 /* Sends what can be sent now. 0 (look at out_end), or -errno, logged. */
 int agent_flush(struct agent *agent);
 /* Sends all of it. 0 or -errno, logged. */

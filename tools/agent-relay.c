@@ -19,7 +19,9 @@
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ACK_MS   5000
@@ -28,11 +30,14 @@
 #define HANGUP_MS 10000
 /* Of standard input at a time; signals need not wait for more. */
 #define INPUT_BYTES 16384
+/* Of drift: what a guest's clock loses meanwhile is some 10 ms. */
+#define CLOCK_SECONDS 600
 
 struct relay {
 	struct agent *agent;
 	const struct agent_relay *spec;
 	int signal_fd; /* owned */
+	int clock_fd;  /* owned; -1: the guest's clock is not looked after */
 	unsigned ends; /* signals that usually end a process */
 	int out[2];    /* borrowed: standard output and error; -1: vanishes */
 	bool plain_file[2];
@@ -55,6 +60,7 @@ enum {
 	RELAY_IN,
 	RELAY_OUT,
 	RELAY_SIGNAL,
+	RELAY_CLOCK,
 	RELAY_GONE,
 	RELAY_SOURCES
 };
@@ -121,6 +127,47 @@ static int take_signal(struct relay *relay)
 	return 0;
 }
 
+/*
+ * Gets readable when it is time, and at once when this host's clock is set or
+ * the host wakes up: TFD_TIMER_CANCEL_ON_SET.
+ */
+static int arm_clock(struct relay *relay)
+{
+	struct itimerspec spec = {.it_value.tv_nsec = 0};
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	spec.it_value.tv_sec = now.tv_sec + CLOCK_SECONDS;
+	if (timerfd_settime(relay->clock_fd,
+			    TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec,
+			    NULL) < 0)
+		return log_ret(-errno, "timer: %s", strerror(errno));
+	return 0;
+}
+
+static int watch_clock(struct relay *relay)
+{
+	if (!relay->spec->clock)
+		return 0;
+	relay->clock_fd =
+		timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	return relay->clock_fd < 0
+		       ? log_ret(-errno, "timer: %s", strerror(errno))
+		       : arm_clock(relay);
+}
+
+static int put_clock(struct relay *relay)
+{
+	const struct agent_time wire = agent_time_now();
+	uint64_t times;
+
+	/* ECANCELED is as good a reason as any. */
+	if (read(relay->clock_fd, &times, sizeof(times)) < 0 && errno == EAGAIN)
+		return 0;
+	agent_put(relay->agent, AGENT_CLOCK, &wire, sizeof(wire));
+	return arm_clock(relay);
+}
+
 static void set_raw(struct relay *relay)
 {
 	struct termios raw;
@@ -142,6 +189,7 @@ static int relay_begin(struct relay *relay, struct agent *agent,
 		.agent = agent,
 		.spec = spec,
 		.signal_fd = -1,
+		.clock_fd = -1,
 		.out = {spec->out_fd, spec->err_fd},
 		.input = agent->input && spec->in_fd >= 0,
 	};
@@ -152,6 +200,8 @@ static int relay_begin(struct relay *relay, struct agent *agent,
 			fstat(relay->out[i], &st) == 0 && S_ISREG(st.st_mode);
 	}
 	r = catch_signals(relay);
+	if (r == 0)
+		r = watch_clock(relay);
 	if (r < 0)
 		return r;
 	set_raw(relay);
@@ -166,6 +216,7 @@ static void relay_end(struct relay *relay)
 {
 	if (relay->raw)
 		tcsetattr(relay->spec->in_fd, TCSADRAIN, &relay->saved);
+	util_close(&relay->clock_fd);
 	if (relay->signal_fd < 0)
 		return;
 	sigaction(SIGPIPE, &relay->saved_pipe, NULL);
@@ -387,15 +438,17 @@ static void fill_poll(const struct relay *relay, struct pollfd *pfd)
 		pfd[RELAY_OUT].fd = relay->out[relay->pending.stream];
 		pfd[RELAY_OUT].events = POLLOUT;
 	}
-	if (idle)
+	if (idle) {
 		pfd[RELAY_SIGNAL].fd = relay->signal_fd;
+		pfd[RELAY_CLOCK].fd = relay->clock_fd;
+	}
 	if (!relay->pending.left)
 		pfd[RELAY_GONE].fd = relay->spec->gone_fd;
 }
 
 /*
  * Something short for the guest; only while nothing waits to be sent. 0 or
- * -EINTR (logged).
+ * -errno (logged).
  */
 static int put_next(struct relay *relay, const struct pollfd *pfd)
 {
@@ -407,6 +460,8 @@ static int put_next(struct relay *relay, const struct pollfd *pfd)
 		agent_put(relay->agent, AGENT_CLOSED, &wire, sizeof(wire));
 	} else if (pfd[RELAY_SIGNAL].revents) {
 		return take_signal(relay);
+	} else if (pfd[RELAY_CLOCK].revents) {
+		return put_clock(relay);
 	} else if (pfd[RELAY_IN].revents) {
 		take_input(relay);
 	}

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #define CONFIGURE_MS 30000
 /* Longer than the agent's own patience with a process that does not start. */
@@ -45,12 +44,8 @@ static void add_list(struct agent_items *items, enum agent_key key,
 
 static void add_time(struct agent_items *items)
 {
-	struct agent_time wire = {0};
-	struct timespec now;
+	const struct agent_time wire = agent_time_now();
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	wire.seconds = htole64((uint64_t)now.tv_sec);
-	wire.nanoseconds = htole32((uint32_t)now.tv_nsec);
 	agent_items_add(items, AGENT_ITEM_TIME, &wire, sizeof(wire), NULL, 0);
 }
 

@@ -49,6 +49,17 @@ static int left_ms(uint64_t until)
 			    : (int)min_u64((until - now) / 1000000 + 1, 60000);
 }
 
+struct agent_time agent_time_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (struct agent_time){
+		.seconds = htole64((uint64_t)now.tv_sec),
+		.nanoseconds = htole32((uint32_t)now.tv_nsec),
+	};
+}
+
 /* 1: one of EVENTS; 0: too late; -errno. */
 static int wait_for(int fd, short events, uint64_t until)
 {
@@ -477,12 +488,8 @@ int agent_shutdown(struct agent *agent, int signal, uint32_t grace_ms)
 
 int agent_set_clock(struct agent *agent)
 {
-	struct agent_time wire = {0};
-	struct timespec now;
+	const struct agent_time wire = agent_time_now();
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	wire.seconds = htole64((uint64_t)now.tv_sec);
-	wire.nanoseconds = htole32((uint32_t)now.tv_nsec);
 	return simple_request(agent, AGENT_CLOCK, &wire, sizeof(wire),
 			      "the guest");
 }

@@ -169,6 +169,11 @@ struct agent_relay {
 	 */
 	bool forward_signals;
 	/*
+	 * The guest's clock follows this host's: when that is set or was
+	 * suspended, and every few minutes.
+	 */
+	bool clock;
+	/*
 	 * Called with all output (STREAM 1 or 2) before it is written, for a
 	 * log; NULL: nobody. A negative result ends the relay with it.
 	 */

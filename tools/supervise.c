@@ -309,6 +309,7 @@ static int relay(struct supervisor *s)
 		.tty = opt->tty && opt->interactive && !opt->detach,
 		.forward_signals = opt->forward_signals,
 		.output = log_output,
+		.clock = true,
 		.memory = tell_memory,
 		.arg = s,
 		.gone_fd = s->monitor.pid_fd,

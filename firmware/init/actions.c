@@ -9,9 +9,10 @@
 #include <endian.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/time.h>
 #include <time.h>
 
-/* A clock that is nearly right does not jump. */
+/* A clock that is nearly right does not jump; it runs faster or slower. */
 #define CLOCK_SLACK_NS 100000000
 
 static int set_clock(const struct agent_time *wire, struct init_failure *f)
@@ -29,8 +30,18 @@ static int set_clock(const struct agent_time *wire, struct init_failure *f)
 	seconds = then.tv_sec - now.tv_sec;
 	apart = seconds * 1000000000 + then.tv_nsec - now.tv_nsec;
 	if (seconds >= -1 && seconds <= 1 && apart > -CLOCK_SLACK_NS &&
-	    apart < CLOCK_SLACK_NS)
+	    apart < CLOCK_SLACK_NS) {
+		const struct timeval slew = {
+			.tv_sec = apart < 0 ? -1 : 0,
+			.tv_usec =
+				(apart < 0 ? apart + 1000000000 : apart) / 1000,
+		};
+
+		if (adjtime(&slew, NULL) < 0)
+			return init_fail(f, INIT_STATUS_SETUP, errno,
+					 "adjust the clock");
 		return 0;
+	}
 	if (clock_settime(CLOCK_REALTIME, &then) < 0)
 		return init_fail(f, INIT_STATUS_SETUP, errno, "set the clock");
 	return 0;

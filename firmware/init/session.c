@@ -418,6 +418,8 @@ static bool take_closed(struct session *s, const struct agent_message *m)
 
 static bool take_process(struct session *s, const struct agent_message *m)
 {
+	struct init_failure ignored;
+	struct agent_time time;
 	int number;
 
 	switch (m->type) {
@@ -436,6 +438,11 @@ static bool take_process(struct session *s, const struct agent_message *m)
 		return true;
 	case AGENT_CLOSED:
 		return take_closed(s, m);
+	case AGENT_CLOCK:
+		if (agent_message_copy(m, &time, sizeof(time)))
+			return false;
+		(void)s->server->actions->set_clock(&time, &ignored);
+		return true;
 	case AGENT_EXIT_ACK:
 		if (s->state != SESSION_ENDING || m->bytes != 0)
 			return false;

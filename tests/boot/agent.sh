@@ -200,6 +200,25 @@ test_large_request()
 	fi
 }
 
+# The clock of the lab may be set, and a guest follows it.
+test_clock_follows()
+{
+	in_lab || skip "sets the host's clock: only in the lab"
+	need_root
+	make_root
+	run_start one --rm root sh -c 'echo up; a=$(date +%s); b=$a
+		while [ $((b - a)) -lt 3000 ]; do sleep 0.1; b=$(date +%s); done
+		echo later'
+	wait_for one.out up
+	sleep 1
+	date -s "@$(($(date +%s) + 3600))" >/dev/null
+	SECONDS=0
+	wait_for one.out later
+	date -s "@$(($(date +%s) - 3600))" >/dev/null
+	guest_wait one
+	expect_status 0
+}
+
 test_init_reaps()
 {
 	make_root

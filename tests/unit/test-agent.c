@@ -13,6 +13,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -128,19 +129,25 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct agent *another(struct fixture *f)
+static int connect_to(const struct fixture *f)
 {
 	struct sockaddr_un {
 		sa_family_t family;
 		char path[108];
 	} address = {.family = AF_UNIX};
-	struct agent *agent;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(address.path, sizeof(address.path), "%s", f->path);
 	assert_int_equal(
 		connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(agent_open(fd, TIMEOUT_MS, &agent), 0);
+	return fd;
+}
+
+static struct agent *another(const struct fixture *f)
+{
+	struct agent *agent;
+
+	assert_int_equal(agent_open(connect_to(f), TIMEOUT_MS, &agent), 0);
 	return agent;
 }
 
@@ -515,6 +522,50 @@ static void test_host_gone(void **state)
 	expect_end(f);
 }
 
+/* The time may be told at any time; it is no answer's turn then. */
+static void test_clock_beside_process(void **state)
+{
+	const struct agent_time now = agent_time_now();
+	struct fixture *f = *state;
+	const char *const argv[] = {"sh", "-c", "sleep 0.3; exit 4", NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_failure failure;
+	struct agent_status s;
+
+	configure(f);
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	agent_put(f->agent, AGENT_CLOCK, &now, sizeof(now));
+	relay.clock = true;
+	relay.gone_fd = -1;
+	assert_int_equal(agent_relay(f->agent, &relay, &s), 0);
+	assert_int_equal(s.status, 4);
+	expect_end(f);
+}
+
+/* There are as many sessions as there may be; the next one has to wait. */
+static void test_session_limit(void **state)
+{
+	struct fixture *f = *state;
+	const struct agent_first hello = agent_first_words(AGENT_MAJOR);
+	struct agent *many[AGENT_SESSIONS_MAX];
+	struct agent_facts facts;
+	struct pollfd pfd = {.events = POLLIN};
+
+	for (unsigned i = 1; i < AGENT_SESSIONS_MAX; i++)
+		many[i] = another(f);
+	pfd.fd = connect_to(f);
+	assert_int_equal(send(pfd.fd, &hello, sizeof(hello), MSG_NOSIGNAL),
+			 sizeof(hello));
+	assert_int_equal(poll(&pfd, 1, 300), 0);
+	assert_int_equal(agent_get_facts(f->agent, &facts), 0);
+	agent_free(many[1]);
+	assert_int_equal(poll(&pfd, 1, TIMEOUT_MS), 1);
+	close(pfd.fd);
+	for (unsigned i = 2; i < AGENT_SESSIONS_MAX; i++)
+		agent_free(many[i]);
+}
+
 struct watched {
 	struct capture capture;
 	unsigned events;
@@ -843,6 +894,8 @@ int main(void)
 		WITH_AGENT(test_shutdown_kills),
 		WITH_AGENT(test_refusals),
 		WITH_AGENT(test_host_gone),
+		WITH_AGENT(test_clock_beside_process),
+		WITH_AGENT(test_session_limit),
 		WITH_AGENT(test_memory_short),
 		WITH_AGENT(test_lying_host),
 		cmocka_unit_test(test_lying_agent),
