@@ -180,7 +180,7 @@ int guest_crun_find(struct guest_crun *crun)
 		util_close(&fd);
 		return r;
 	}
-	r = add_file(crun, AGENT_OCI_CRUN + 1, fd);
+	r = add_file(crun, &AGENT_OCI_CRUN[1], fd);
 	return r < 0 || !loader[0] ? r : add_libraries(crun, loader, path);
 }
 
