@@ -688,10 +688,7 @@ static int test_locks(void)
 	return 0;
 }
 
-static const struct {
-	const char *name;
-	int (*run)(void);
-} tests[] = {
+static const struct fs_test tests[] = {
 	{"create", test_create},
 	{"names", test_names},
 	{"directories", test_directories},
@@ -717,30 +714,38 @@ static const struct {
 	{"mmap", test_mmap},
 	{"direct", test_direct},
 	{"locks", test_locks},
+	{NULL, NULL},
 };
 
-/* All of them, or the one that is named; each leaves its directory behind. */
-static int do_posix(char **arg)
+/* Each leaves its directory behind. */
+static int run_tests(const struct fs_test *test, const char *top,
+		     const char *only)
 {
-	const char *only = arg[1];
+	char dir[PATH_MAX];
 	int failed = 0;
 
-	for (unsigned i = 0; i < sizeof(tests) / sizeof(*tests); i++) {
-		char dir[PATH_MAX];
-
-		if (only && strcmp(only, tests[i].name) != 0)
+	for (; test->name; test++) {
+		if (only && strcmp(only, test->name) != 0)
 			continue;
 		umask(0);
-		snprintf(dir, sizeof(dir), "%s/%s", arg[0], tests[i].name);
+		snprintf(dir, sizeof(dir), "%s/%s", top, test->name);
 		if (mkdir(dir, 0755) || chdir(dir))
 			return guest_fail("posix: %s", dir);
 		errno = 0;
-		if (tests[i].run())
+		if (test->run())
 			failed = -1;
 		if (chdir("/"))
 			return guest_fail("posix: /");
 	}
 	return failed;
+}
+
+/* All of them, or the one that is named. */
+static int do_posix(char **arg)
+{
+	const int r = run_tests(tests, arg[0], arg[1]);
+
+	return run_tests(fs_more_tests, arg[0], arg[1]) || r ? -1 : 0;
 }
 
 /* mount:TAG:DIR[:OPTIONS] */

@@ -35,6 +35,14 @@ int make_file(const char *name, mode_t mode, const char *text);
 /* 0: there is none. */
 mode_t mode_of(const char *name);
 
+/* Run in a fresh directory. */
+struct fs_test {
+	const char *name;
+	int (*run)(void);
+};
+/* Ends with a NULL name. */
+extern const struct fs_test fs_more_tests[];
+
 /* acl:DIR */
 int do_acl(char **arg);
 /* noacl:DIR */

@@ -21,6 +21,7 @@
 
 #define FILE_MAX (512u << 10)
 #define OP_MAX   (96u << 10)
+#define BLOCK    4096u
 
 struct fsx {
 	const char *path;
@@ -177,6 +178,34 @@ static int op_copy(struct fsx *x)
 	return 0;
 }
 
+/* Past the guest's page cache, which has to know of it all the same. */
+static int op_direct(struct fsx *x)
+{
+	const bool write = next(x) & 1;
+	const size_t bytes = (1 + below(x, OP_MAX / BLOCK)) * BLOCK;
+	const size_t at = below(x, (FILE_MAX - bytes) / BLOCK) * BLOCK;
+	const size_t left = at >= x->bytes ? 0 : x->bytes - at;
+	const size_t want = write || left > bytes ? bytes : left;
+	const int fd = open(x->path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return errno == EINVAL ? 0 : wrong(x, "direct open", 0, 0);
+	for (size_t i = 0; i < bytes && write; i++)
+		x->buf[i] = (unsigned char)next(x);
+	n = write ? pwrite(fd, x->buf, bytes, (off_t)at)
+		  : pread(fd, x->buf, bytes, (off_t)at);
+	close(fd);
+	if (n != (ssize_t)want)
+		return wrong(x, write ? "direct write" : "direct read", at,
+			     bytes);
+	if (!write)
+		return compare(x, "direct reading", at, want, x->buf);
+	memcpy(x->model + at, x->buf, bytes);
+	grow(x, at + bytes);
+	return 0;
+}
+
 static int op_reopen(struct fsx *x)
 {
 	struct stat st;
@@ -195,8 +224,9 @@ static int op_reopen(struct fsx *x)
 int do_fsx(char **arg)
 {
 	static int (*const ops[])(struct fsx *) = {
-		op_read, op_read,     op_write,    op_write, op_write,
-		op_map,  op_truncate, op_allocate, op_copy,  op_reopen,
+		op_read,  op_read,   op_write,    op_write,
+		op_write, op_map,    op_truncate, op_allocate,
+		op_copy,  op_direct, op_reopen,
 	};
 	const unsigned count = (unsigned)guest_number(arg[1]);
 	struct fsx x = {
@@ -204,7 +234,7 @@ int do_fsx(char **arg)
 		.fd = open(arg[0], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
 			   0600),
 		.model = calloc(1, FILE_MAX),
-		.buf = malloc(OP_MAX),
+		.buf = aligned_alloc(BLOCK, OP_MAX),
 		.random = guest_number(arg[2]) * 2654435761 + 1,
 	};
 	int r = 0;
