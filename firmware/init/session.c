@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The states and frames of docs/AGENT, and the flow of a process's data. */
+/* The states and frames of docs/AGENT, from the connection's side. */
 #include "firmware/init/session.h"
 
+#include "firmware/init/session-parts.h"
 #include "vmm/util.h"
 
 #include <assert.h>
@@ -9,20 +10,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define HEADER (sizeof(struct agent_frame))
 /* One frame of data, and a short one before or behind it. */
-#define OUT_ROOM (2 * HEADER + AGENT_PAYLOAD_MAX + 2048)
-/* What a pipe may hold at most when its writer ends (F_SETPIPE_SZ). */
-#define DRAIN_MAX (1024 * KIB)
-/* Not for each byte a frame that says so. */
-#define CREDIT_MIN (AGENT_STDIN_WINDOW / 4)
-/* Frames of output in one go, while others wait. */
-#define BURST 8
+#define OUT_ROOM (2 * SESSION_HEADER + AGENT_PAYLOAD_MAX + 2048)
 
 struct session *session_new(struct server *server, int fd)
 {
@@ -42,38 +34,12 @@ struct session *session_new(struct server *server, int fd)
 	return s;
 }
 
-/* The number of the same descriptor is known twice with a terminal. */
-static void close_input(struct session *s)
-{
-	if (s->child.in_fd != s->child.out_fd)
-		util_close(&s->child.in_fd);
-	s->child.in_fd = -1;
-	s->in_start = 0;
-	s->in_end = 0;
-}
-
-static void close_output(struct session *s, unsigned stream)
-{
-	int *fd = stream ? &s->child.err_fd : &s->child.out_fd;
-
-	if (!stream && s->child.in_fd == *fd)
-		s->child.in_fd = -1;
-	util_close(fd);
-	*fd = -1;
-}
-
-static void close_slave(struct session *s)
-{
-	util_close(&s->child.slave_fd);
-	s->child.slave_fd = -1;
-}
-
 void session_free(struct session *s)
 {
-	close_input(s);
-	close_output(s, 0);
-	close_output(s, 1);
-	close_slave(s);
+	session_close_input(s);
+	session_close_output(s, 0);
+	session_close_output(s, 1);
+	session_close_slave(s);
 	util_close(&s->fd);
 	agent_reader_done(&s->reader);
 	free(s->input);
@@ -82,16 +48,7 @@ void session_free(struct session *s)
 	free(s);
 }
 
-static bool has_terminal(const struct session *s)
-{
-	return s->child.slave_fd >= 0;
-}
-
-/*
- * The host's end of the session is gone. A process that has a terminal is hung
- * up; another one goes on without input, its output is thrown away.
- */
-static void peer_gone(struct session *s)
+void session_peer_gone(struct session *s)
 {
 	util_close(&s->fd);
 	s->fd = -1;
@@ -99,10 +56,10 @@ static void peer_gone(struct session *s)
 	s->out_end = 0;
 	if (!s->has_child || s->exited)
 		return;
-	close_input(s);
-	if (has_terminal(s)) {
-		close_output(s, 0);
-		close_slave(s);
+	session_close_input(s);
+	if (session_has_terminal(s)) {
+		session_close_output(s, 0);
+		session_close_slave(s);
 	}
 	if (s->is_main && s->server->config.flags & AGENT_CONFIG_HOST_BOUND)
 		server_end(s->server, SIGKILL, 0);
@@ -110,20 +67,19 @@ static void peer_gone(struct session *s)
 
 /* ---- sending */
 
-/* Whoever calls this has looked that nothing waits (or one short frame). */
-static void put(struct session *s, enum agent_type type, const void *payload,
-		size_t bytes)
+void session_put(struct session *s, enum agent_type type, const void *payload,
+		 size_t bytes)
 {
 	const struct agent_frame frame = agent_frame_make(type, bytes);
 
-	assert(OUT_ROOM - s->out_end >= HEADER + bytes);
-	memcpy(s->out + s->out_end, &frame, HEADER);
+	assert(OUT_ROOM - s->out_end >= SESSION_HEADER + bytes);
+	memcpy(s->out + s->out_end, &frame, SESSION_HEADER);
 	if (bytes > 0)
-		memcpy(s->out + s->out_end + HEADER, payload, bytes);
-	s->out_end += HEADER + bytes;
+		memcpy(s->out + s->out_end + SESSION_HEADER, payload, bytes);
+	s->out_end += SESSION_HEADER + bytes;
 }
 
-static void flush(struct session *s)
+void session_flush(struct session *s)
 {
 	while (s->fd >= 0 && s->out_start < s->out_end) {
 		ssize_t n = send(s->fd, s->out + s->out_start,
@@ -135,7 +91,7 @@ static void flush(struct session *s)
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n < 0) {
-			peer_gone(s);
+			session_peer_gone(s);
 			return;
 		}
 		s->out_start += (size_t)n;
@@ -154,13 +110,13 @@ static void answer(struct session *s, int r, const struct init_failure *f)
 	} failed;
 
 	if (!r) {
-		put(s, AGENT_DONE, NULL, 0);
+		session_put(s, AGENT_DONE, NULL, 0);
 		return;
 	}
 	failed.head.status = htole32((uint32_t)f->status);
 	failed.head.error = htole32((uint32_t)f->error);
 	memcpy(failed.text, f->text, text);
-	put(s, AGENT_FAILED, &failed, sizeof(failed.head) + text);
+	session_put(s, AGENT_FAILED, &failed, sizeof(failed.head) + text);
 }
 
 /* ---- requests */
@@ -179,11 +135,11 @@ static bool take_hello(struct session *s, const struct agent_message *m)
 	    memcmp(hello.magic, AGENT_MAGIC, sizeof(hello.magic)) != 0)
 		return false;
 	/* Also to one of another version: it can say what is wrong. */
-	put(s, AGENT_HELLO, &ours, sizeof(ours));
+	session_put(s, AGENT_HELLO, &ours, sizeof(ours));
 	s->state = SESSION_REQUEST;
 	if (hello.major == ours.major)
 		return true;
-	flush(s);
+	session_flush(s);
 	return false;
 }
 
@@ -272,19 +228,19 @@ static void start(struct session *s)
 		s->has_child = true;
 		s->state = SESSION_PROCESS;
 		s->window = AGENT_STDIN_WINDOW;
-		s->drain[0] = DRAIN_MAX;
-		s->drain[1] = DRAIN_MAX;
+		s->drain[0] = SESSION_DRAIN_MAX;
+		s->drain[1] = SESSION_DRAIN_MAX;
 		if (!(what.flags & AGENT_START_STDIN))
-			close_input(s);
+			session_close_input(s);
 		started.pid = htole32((uint32_t)s->child.inside);
-		put(s, AGENT_STARTED, &started, sizeof(started));
+		session_put(s, AGENT_STARTED, &started, sizeof(started));
 	} else {
 		answer(s, r, &f);
 	}
 	init_start_done(&what);
 }
 
-static bool read_signal(const struct agent_message *m, int *ret)
+bool session_read_signal(const struct agent_message *m, int *ret)
 {
 	struct agent_signal wire;
 
@@ -348,10 +304,10 @@ static bool take_request(struct session *s, const struct agent_message *m)
 		return take_watch(s, m);
 	case AGENT_INFO:
 		server_facts(server, &info);
-		put(s, AGENT_INFO, &info, sizeof(info));
+		session_put(s, AGENT_INFO, &info, sizeof(info));
 		return m->bytes == 0;
 	case AGENT_SIGNAL:
-		if (!read_signal(m, &number))
+		if (!session_read_signal(m, &number))
 			return false;
 		if (server->box.main_pid) {
 			server->actions->kill(server->box.main_pid, number);
@@ -368,91 +324,6 @@ static bool take_request(struct session *s, const struct agent_message *m)
 	}
 }
 
-/* ---- a process's frames */
-
-static bool take_stdin(struct session *s, const struct agent_message *m)
-{
-	if (s->input_eof || m->bytes > s->window)
-		return false;
-	s->window -= m->bytes;
-	/* It was told, or will be, that nobody reads. */
-	if (s->child.in_fd < 0)
-		return true;
-	memmove(s->input, s->input + s->in_start, s->in_end - s->in_start);
-	s->in_end -= s->in_start;
-	s->in_start = 0;
-	memcpy(s->input + s->in_end, m->payload, m->bytes);
-	s->in_end += m->bytes;
-	return true;
-}
-
-static bool take_resize(struct session *s, const struct agent_message *m)
-{
-	struct agent_size wire;
-	struct winsize size = {0};
-
-	if (agent_message_copy(m, &wire, sizeof(wire)))
-		return false;
-	size.ws_row = le16toh(wire.rows);
-	size.ws_col = le16toh(wire.columns);
-	if (has_terminal(s))
-		ioctl(s->child.slave_fd, TIOCSWINSZ, &size);
-	return true;
-}
-
-/* Writing to a pipe without a reader ends most programs, as anywhere. */
-static bool take_closed(struct session *s, const struct agent_message *m)
-{
-	struct agent_stream wire;
-	uint32_t stream;
-
-	if (agent_message_copy(m, &wire, sizeof(wire)))
-		return false;
-	stream = le32toh(wire.stream);
-	if (stream != 1 && stream != 2)
-		return false;
-	if (!has_terminal(s))
-		close_output(s, stream - 1);
-	return true;
-}
-
-static bool take_process(struct session *s, const struct agent_message *m)
-{
-	struct init_failure ignored;
-	struct agent_time time;
-	int number;
-
-	switch (m->type) {
-	case AGENT_STDIN:
-		return take_stdin(s, m);
-	case AGENT_STDIN_EOF:
-		s->input_eof = true;
-		return m->bytes == 0;
-	case AGENT_RESIZE:
-		return take_resize(s, m);
-	case AGENT_SIGNAL:
-		if (!read_signal(m, &number))
-			return false;
-		if (!s->exited)
-			s->server->actions->kill(s->child.pid, number);
-		return true;
-	case AGENT_CLOSED:
-		return take_closed(s, m);
-	case AGENT_CLOCK:
-		if (agent_message_copy(m, &time, sizeof(time)))
-			return false;
-		(void)s->server->actions->set_clock(&time, &ignored);
-		return true;
-	case AGENT_EXIT_ACK:
-		if (s->state != SESSION_ENDING || m->bytes != 0)
-			return false;
-		peer_gone(s);
-		return true;
-	default:
-		return false;
-	}
-}
-
 static bool take(struct session *s, const struct agent_message *m)
 {
 	switch (s->state) {
@@ -461,7 +332,7 @@ static bool take(struct session *s, const struct agent_message *m)
 	case SESSION_REQUEST:
 		return take_request(s, m);
 	default:
-		return take_process(s, m);
+		return session_take_process(s, m);
 	}
 }
 
@@ -478,13 +349,13 @@ static void receive(struct session *s, bool readable)
 		ssize_t n;
 		int r;
 
-		flush(s);
+		session_flush(s);
 		if (s->fd < 0 || is_stalled(s))
 			return;
 		r = agent_reader_next(&s->reader, &m);
 		if (r < 0 || (r > 0 && !take(s, &m))) {
 			init_say("the host broke the protocol: session ended");
-			peer_gone(s);
+			session_peer_gone(s);
 			return;
 		}
 		if (r > 0)
@@ -496,173 +367,8 @@ static void receive(struct session *s, bool readable)
 		if (n == -EAGAIN)
 			return;
 		if (n <= 0)
-			peer_gone(s);
+			session_peer_gone(s);
 	}
-}
-
-/* ---- events */
-
-static bool has_event(const struct session *s)
-{
-	return s->fd >= 0 && (s->is_short != s->told_short || s->tell_killed);
-}
-
-void session_memory(struct session *s, const struct agent_event *now,
-		    bool own_victim)
-{
-	const uint64_t available = le64toh(now->memory_available);
-	const uint64_t low = le64toh(now->memory_total) / 100 * s->watch;
-
-	s->is_short = available < (s->is_short ? 2 * low : low);
-	s->tell_killed |= !own_victim && le64toh(now->oom_kills) >
-						 le64toh(s->memory.oom_kills);
-	s->memory = *now;
-}
-
-/* One event, where nothing waits to be sent. True: a frame was put. */
-static bool tell_event(struct session *s)
-{
-	struct agent_event wire = s->memory;
-
-	if (!has_event(s))
-		return false;
-	if (s->tell_killed) {
-		wire.kind = htole32(AGENT_EVENT_KILLED);
-		s->tell_killed = false;
-	} else {
-		wire.kind = htole32(s->is_short ? AGENT_EVENT_SHORT
-						: AGENT_EVENT_ENOUGH);
-		s->told_short = s->is_short;
-	}
-	put(s, AGENT_EVENT, &wire, sizeof(wire));
-	return true;
-}
-
-/* ---- a process's data */
-
-static void write_input(struct session *s, bool broken)
-{
-	while (s->child.in_fd >= 0 && s->in_start < s->in_end) {
-		ssize_t n = write(s->child.in_fd, s->input + s->in_start,
-				  s->in_end - s->in_start);
-
-		if (n < 0 && errno == EAGAIN)
-			return;
-		if (n <= 0) {
-			broken = true;
-			break;
-		}
-		s->in_start += (size_t)n;
-		s->taken += (size_t)n;
-	}
-	if (s->child.in_fd < 0)
-		return;
-	if (broken) {
-		close_input(s);
-		s->tell_closed = !s->input_eof;
-	} else if (s->input_eof && !has_terminal(s)) {
-		close_input(s);
-	}
-}
-
-/* What the host is to know about standard input. True: a frame was put. */
-static bool tell_input(struct session *s)
-{
-	if (s->tell_closed) {
-		s->tell_closed = false;
-		put(s, AGENT_STDIN_CLOSED, NULL, 0);
-		return true;
-	}
-	if (s->child.in_fd >= 0 && !s->input_eof &&
-	    (s->taken >= CREDIT_MIN ||
-	     (s->taken > 0 && s->in_start == s->in_end))) {
-		const struct agent_credit credit = {
-			.bytes = htole32((uint32_t)s->taken),
-		};
-
-		s->window += s->taken;
-		s->taken = 0;
-		put(s, AGENT_STDIN_MORE, &credit, sizeof(credit));
-		return true;
-	}
-	return false;
-}
-
-/* One frame of output from stream 0 or 1. True: there was some. */
-static bool read_output(struct session *s, unsigned stream)
-{
-	const int fd = stream ? s->child.err_fd : s->child.out_fd;
-	size_t most = AGENT_PAYLOAD_MAX;
-	struct agent_frame frame;
-	ssize_t n;
-
-	if (fd < 0)
-		return false;
-	if (s->exited)
-		most = (size_t)min_u64(most, s->drain[stream]);
-	do {
-		n = most ? read(fd, s->out + HEADER, most) : 0;
-	} while (n < 0 && errno == EINTR);
-	/* After its end, what is not there now was written by others. */
-	if (n < 0 && errno == EAGAIN && !s->exited)
-		return false;
-	if (n <= 0) {
-		close_output(s, stream);
-		return false;
-	}
-	if (s->exited)
-		s->drain[stream] -= (size_t)n;
-	if (s->fd < 0)
-		return true;
-	frame = agent_frame_make(stream ? AGENT_STDERR : AGENT_STDOUT,
-				 (size_t)n);
-	memcpy(s->out, &frame, HEADER);
-	s->out_end = HEADER + (size_t)n;
-	return true;
-}
-
-static void put_exit(struct session *s)
-{
-	const int status = s->wait_status;
-	struct agent_exit end = {.oom = htole32(s->oom)};
-
-	if (WIFSIGNALED(status))
-		end.signal = htole32((uint32_t)WTERMSIG(status));
-	else
-		end.status = htole32((uint32_t)WEXITSTATUS(status));
-	put(s, AGENT_EXIT, &end, sizeof(end));
-	s->state = SESSION_ENDING;
-}
-
-static void send_output(struct session *s)
-{
-	for (unsigned i = 0; i < BURST; i++) {
-		bool more;
-
-		flush(s);
-		if (s->out_end > 0 || s->state != SESSION_PROCESS)
-			return;
-		more = tell_event(s) || tell_input(s);
-		if (!more)
-			more = read_output(s, i % 2) ||
-			       read_output(s, (i + 1) % 2);
-		if (more)
-			continue;
-		if (!s->exited)
-			return;
-		put_exit(s);
-		flush(s);
-		return;
-	}
-}
-
-void session_exited(struct session *s, int wait_status, bool oom)
-{
-	s->exited = true;
-	s->wait_status = wait_status;
-	s->oom = oom;
-	close_input(s);
-	close_slave(s);
 }
 
 /* ---- the loop's side */
@@ -680,7 +386,7 @@ bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES])
 	if (s->state != SESSION_PROCESS)
 		return false;
 	/* Without input only a pipe tells that its reader is gone. */
-	if (pending || !has_terminal(s))
+	if (pending || !session_has_terminal(s))
 		pfd[SESSION_IN].fd = s->child.in_fd;
 	pfd[SESSION_IN].events = pending ? POLLOUT : 0;
 	if (idle) {
@@ -689,18 +395,18 @@ bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES])
 		pfd[SESSION_ERR].fd = s->child.err_fd;
 		pfd[SESSION_ERR].events = POLLIN;
 	}
-	return idle && (s->exited || has_event(s));
+	return idle && (s->exited || session_has_event(s));
 }
 
 bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES])
 {
 	receive(s, pfd[SESSION_PEER].revents & (POLLIN | POLLHUP | POLLERR));
 	if (s->state == SESSION_PROCESS) {
-		write_input(s, pfd[SESSION_IN].revents & POLLERR);
-		send_output(s);
+		session_write_input(s, pfd[SESSION_IN].revents & POLLERR);
+		session_send_output(s);
 	} else if (s->state == SESSION_REQUEST && s->out_end == 0 &&
-		   tell_event(s)) {
-		flush(s);
+		   session_tell_event(s)) {
+		session_flush(s);
 	}
 	return s->fd >= 0 || (s->has_child && !s->exited);
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between session.c, the connection's half, and session-process.c. */
+#ifndef FIRMWARE_INIT_SESSION_PARTS_H
+#define FIRMWARE_INIT_SESSION_PARTS_H
+
+#include "firmware/init/session.h"
+#include "vmm/util.h"
+
+#define SESSION_HEADER (sizeof(struct agent_frame))
+/* What a pipe may hold at most when its writer ends (F_SETPIPE_SZ). */
+#define SESSION_DRAIN_MAX (1024 * KIB)
+
+/* ---- session.c */
+
+/* Whoever calls this has looked that nothing waits (or one short frame). */
+void session_put(struct session *s, enum agent_type type, const void *payload,
+		 size_t bytes);
+void session_flush(struct session *s);
+
+/*
+ * The host's end of the session is gone. A process that has a terminal is hung
+ * up; another one goes on without input, its output is thrown away.
+ */
+void session_peer_gone(struct session *s);
+
+/* The number of a signal; false: it is none. */
+bool session_read_signal(const struct agent_message *m, int *ret);
+
+/* ---- session-process.c */
+
+bool session_has_terminal(const struct session *s);
+void session_close_input(struct session *s);
+void session_close_output(struct session *s, unsigned stream);
+void session_close_slave(struct session *s);
+
+/* A frame to who has a process; false: it has no place there. */
+bool session_take_process(struct session *s, const struct agent_message *m);
+
+/* Moves what can be moved. BROKEN: nobody reads its standard input. */
+void session_write_input(struct session *s, bool broken);
+void session_send_output(struct session *s);
+
+bool session_has_event(const struct session *s);
+/* One event, where nothing waits to be sent. True: a frame was put. */
+bool session_tell_event(struct session *s);
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A session's process: its frames, the flow of its data, events beside it. */
+#include "firmware/init/session-parts.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Not for each byte a frame that says so. */
+#define CREDIT_MIN (AGENT_STDIN_WINDOW / 4)
+/* Frames of output in one go, while others wait. */
+#define BURST 8
+
+/* The number of the same descriptor is known twice with a terminal. */
+void session_close_input(struct session *s)
+{
+	if (s->child.in_fd != s->child.out_fd)
+		util_close(&s->child.in_fd);
+	s->child.in_fd = -1;
+	s->in_start = 0;
+	s->in_end = 0;
+}
+
+void session_close_output(struct session *s, unsigned stream)
+{
+	int *fd = stream ? &s->child.err_fd : &s->child.out_fd;
+
+	if (!stream && s->child.in_fd == *fd)
+		s->child.in_fd = -1;
+	util_close(fd);
+	*fd = -1;
+}
+
+void session_close_slave(struct session *s)
+{
+	util_close(&s->child.slave_fd);
+	s->child.slave_fd = -1;
+}
+
+bool session_has_terminal(const struct session *s)
+{
+	return s->child.slave_fd >= 0;
+}
+
+/* ---- a process's frames */
+
+static bool take_stdin(struct session *s, const struct agent_message *m)
+{
+	if (s->input_eof || m->bytes > s->window)
+		return false;
+	s->window -= m->bytes;
+	/* It was told, or will be, that nobody reads. */
+	if (s->child.in_fd < 0)
+		return true;
+	memmove(s->input, s->input + s->in_start, s->in_end - s->in_start);
+	s->in_end -= s->in_start;
+	s->in_start = 0;
+	memcpy(s->input + s->in_end, m->payload, m->bytes);
+	s->in_end += m->bytes;
+	return true;
+}
+
+static bool take_resize(struct session *s, const struct agent_message *m)
+{
+	struct agent_size wire;
+	struct winsize size = {0};
+
+	if (agent_message_copy(m, &wire, sizeof(wire)))
+		return false;
+	size.ws_row = le16toh(wire.rows);
+	size.ws_col = le16toh(wire.columns);
+	if (session_has_terminal(s))
+		ioctl(s->child.slave_fd, TIOCSWINSZ, &size);
+	return true;
+}
+
+/* Writing to a pipe without a reader ends most programs, as anywhere. */
+static bool take_closed(struct session *s, const struct agent_message *m)
+{
+	struct agent_stream wire;
+	uint32_t stream;
+
+	if (agent_message_copy(m, &wire, sizeof(wire)))
+		return false;
+	stream = le32toh(wire.stream);
+	if (stream != 1 && stream != 2)
+		return false;
+	if (!session_has_terminal(s))
+		session_close_output(s, stream - 1);
+	return true;
+}
+
+bool session_take_process(struct session *s, const struct agent_message *m)
+{
+	struct init_failure ignored;
+	struct agent_time time;
+	int number;
+
+	switch (m->type) {
+	case AGENT_STDIN:
+		return take_stdin(s, m);
+	case AGENT_STDIN_EOF:
+		s->input_eof = true;
+		return m->bytes == 0;
+	case AGENT_RESIZE:
+		return take_resize(s, m);
+	case AGENT_SIGNAL:
+		if (!session_read_signal(m, &number))
+			return false;
+		if (!s->exited)
+			s->server->actions->kill(s->child.pid, number);
+		return true;
+	case AGENT_CLOSED:
+		return take_closed(s, m);
+	case AGENT_CLOCK:
+		if (agent_message_copy(m, &time, sizeof(time)))
+			return false;
+		(void)s->server->actions->set_clock(&time, &ignored);
+		return true;
+	case AGENT_EXIT_ACK:
+		if (s->state != SESSION_ENDING || m->bytes != 0)
+			return false;
+		session_peer_gone(s);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* ---- events */
+
+bool session_has_event(const struct session *s)
+{
+	return s->fd >= 0 && (s->is_short != s->told_short || s->tell_killed);
+}
+
+void session_memory(struct session *s, const struct agent_event *now,
+		    bool own_victim)
+{
+	const uint64_t available = le64toh(now->memory_available);
+	const uint64_t low = le64toh(now->memory_total) / 100 * s->watch;
+
+	s->is_short = available < (s->is_short ? 2 * low : low);
+	s->tell_killed |= !own_victim && le64toh(now->oom_kills) >
+						 le64toh(s->memory.oom_kills);
+	s->memory = *now;
+}
+
+bool session_tell_event(struct session *s)
+{
+	struct agent_event wire = s->memory;
+
+	if (!session_has_event(s))
+		return false;
+	if (s->tell_killed) {
+		wire.kind = htole32(AGENT_EVENT_KILLED);
+		s->tell_killed = false;
+	} else {
+		wire.kind = htole32(s->is_short ? AGENT_EVENT_SHORT
+						: AGENT_EVENT_ENOUGH);
+		s->told_short = s->is_short;
+	}
+	session_put(s, AGENT_EVENT, &wire, sizeof(wire));
+	return true;
+}
+
+/* ---- a process's data */
+
+void session_write_input(struct session *s, bool broken)
+{
+	while (s->child.in_fd >= 0 && s->in_start < s->in_end) {
+		ssize_t n = write(s->child.in_fd, s->input + s->in_start,
+				  s->in_end - s->in_start);
+
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			broken = true;
+			break;
+		}
+		s->in_start += (size_t)n;
+		s->taken += (size_t)n;
+	}
+	if (s->child.in_fd < 0)
+		return;
+	if (broken) {
+		session_close_input(s);
+		s->tell_closed = !s->input_eof;
+	} else if (s->input_eof && !session_has_terminal(s)) {
+		session_close_input(s);
+	}
+}
+
+/* What the host is to know about standard input. True: a frame was put. */
+static bool tell_input(struct session *s)
+{
+	if (s->tell_closed) {
+		s->tell_closed = false;
+		session_put(s, AGENT_STDIN_CLOSED, NULL, 0);
+		return true;
+	}
+	if (s->child.in_fd >= 0 && !s->input_eof &&
+	    (s->taken >= CREDIT_MIN ||
+	     (s->taken > 0 && s->in_start == s->in_end))) {
+		const struct agent_credit credit = {
+			.bytes = htole32((uint32_t)s->taken),
+		};
+
+		s->window += s->taken;
+		s->taken = 0;
+		session_put(s, AGENT_STDIN_MORE, &credit, sizeof(credit));
+		return true;
+	}
+	return false;
+}
+
+/* One frame of output from stream 0 or 1. True: there was some. */
+static bool read_output(struct session *s, unsigned stream)
+{
+	const int fd = stream ? s->child.err_fd : s->child.out_fd;
+	size_t most = AGENT_PAYLOAD_MAX;
+	struct agent_frame frame;
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	if (s->exited)
+		most = (size_t)min_u64(most, s->drain[stream]);
+	do {
+		n = most ? read(fd, s->out + SESSION_HEADER, most) : 0;
+	} while (n < 0 && errno == EINTR);
+	/* After its end, what is not there now was written by others. */
+	if (n < 0 && errno == EAGAIN && !s->exited)
+		return false;
+	if (n <= 0) {
+		session_close_output(s, stream);
+		return false;
+	}
+	if (s->exited)
+		s->drain[stream] -= (size_t)n;
+	if (s->fd < 0)
+		return true;
+	frame = agent_frame_make(stream ? AGENT_STDERR : AGENT_STDOUT,
+				 (size_t)n);
+	memcpy(s->out, &frame, SESSION_HEADER);
+	s->out_end = SESSION_HEADER + (size_t)n;
+	return true;
+}
+
+static void put_exit(struct session *s)
+{
+	const int status = s->wait_status;
+	struct agent_exit end = {.oom = htole32(s->oom)};
+
+	if (WIFSIGNALED(status))
+		end.signal = htole32((uint32_t)WTERMSIG(status));
+	else
+		end.status = htole32((uint32_t)WEXITSTATUS(status));
+	session_put(s, AGENT_EXIT, &end, sizeof(end));
+	s->state = SESSION_ENDING;
+}
+
+void session_send_output(struct session *s)
+{
+	for (unsigned i = 0; i < BURST; i++) {
+		bool more;
+
+		session_flush(s);
+		if (s->out_end > 0 || s->state != SESSION_PROCESS)
+			return;
+		more = session_tell_event(s) || tell_input(s);
+		if (!more)
+			more = read_output(s, i % 2) ||
+			       read_output(s, (i + 1) % 2);
+		if (more)
+			continue;
+		if (!s->exited)
+			return;
+		put_exit(s);
+		session_flush(s);
+		return;
+	}
+}
+
+void session_exited(struct session *s, int wait_status, bool oom)
+{
+	s->exited = true;
+	s->wait_status = wait_status;
+	s->oom = oom;
+	session_close_input(s);
+	session_close_slave(s);
+}
