@@ -85,6 +85,24 @@ test_vsock_bulk()
 		"$(sed -n 's/^fact sent \([0-9]*\).*/\1/p' host.out) MiB/s"
 }
 
+# More programs than there are places connect and say nothing: who has something
+# to say still gets through, soon. (The monitor's limit of files is no less.)
+test_vsock_silent()
+{
+	local silent
+
+	guest_start vm sock-serve:52:1 --vsock v.sock
+	wait_for vm.out listening
+	"$GUEST/guest" sock-silent:./v.sock:1100 >silent.out 2>&1 &
+	silent=$!
+	wait_for silent.out silent
+	host sock-echo:./v.sock@52:1:1
+	kill "$silent"
+	guest_wait vm
+	expect_ok
+	expect_no_socket
+}
+
 # Who kills the monitor leaves a socket; the next one takes its place. While it
 # runs, nobody else gets it.
 test_vsock_file()

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -313,6 +314,25 @@ static int do_sock_sink(char **arg)
 	return verdict(&s, 1, "sock-sink");
 }
 
+/* WHERE:COUNT: as many connections that say nothing, until it is killed. */
+static int do_sock_silent(char **arg)
+{
+	const struct rlimit limit = {4096, 4096};
+	union address to;
+	const socklen_t bytes = address(arg[0], VMADDR_CID_HOST, &to);
+
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (uint64_t i = 0; i < guest_number(arg[1]); i++) {
+		const int fd = socket(to.any.sa_family, SOCK_STREAM, 0);
+
+		if (fd < 0 || connect(fd, &to.any, bytes))
+			return guest_fail("sock-silent: %s", arg[0]);
+	}
+	say("silent");
+	for (;;)
+		pause();
+}
+
 /* Nobody listens there: the guest learns so at once. */
 static int do_sock_refused(char **arg)
 {
@@ -345,6 +365,7 @@ const struct action vsock_actions[] = {
 	{"sock-echo", 3, do_sock_echo, "WHERE:STREAMS:SIZE"},
 	{"sock-send", 2, do_sock_send, "WHERE:SIZE"},
 	{"sock-sink", 2, do_sock_sink, "WHERE:SIZE"},
+	{"sock-silent", 2, do_sock_silent, "WHERE:COUNT"},
 	{"sock-refused", 1, do_sock_refused, "WHERE"},
 	{"cid", 1, do_cid, "NUMBER"},
 	{NULL, 0, NULL, NULL},
