@@ -543,7 +543,9 @@ static void test_xattr(void **state)
 {
 	struct rig *r = *state;
 	const uint64_t file = look(r, FUSE_ROOT_ID, "file");
-	const uint32_t set[2] = {5, 0}, too_long[2] = {UINT32_MAX, 0};
+	/* Size, flags, and the longer arguments of FUSE_SETXATTR_EXT. */
+	const uint32_t set[4] = {5}, too_long[4] = {UINT32_MAX};
+	const uint32_t too_short[2] = {0};
 	struct fuse_getxattr_in get = {.size = 0};
 
 	assert_int_equal(ASK(FUSE_SETXATTR, file, set, .text = "user.x\0value",
@@ -559,6 +561,8 @@ static void test_xattr(void **state)
 	assert_int_equal(ASK(FUSE_GETXATTR, file, get, NAME("user.x")),
 			 -ERANGE);
 	assert_int_equal(ASK(FUSE_SETXATTR, file, too_long, NAME("user.x")),
+			 -EINVAL);
+	assert_int_equal(ASK(FUSE_SETXATTR, file, too_short, NAME("u")),
 			 -EINVAL);
 	get.size = UINT32_MAX;
 	assert_int_equal(ASK(FUSE_LISTXATTR, file, get), 7);
