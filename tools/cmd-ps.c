@@ -21,7 +21,9 @@ struct row {
 };
 
 struct listing {
-	bool all, quiet, json, whole;
+	bool all, quiet, json, lines, whole;
+	const char *format;
+	struct option_list filters;
 	struct row *row;
 	unsigned nrows;
 	json_t *list;
@@ -34,8 +36,13 @@ static const struct option_entry entries[] = {
 	 "names only"},
 	{"no-trunc", 0, NULL, OPTION_FLAG, offsetof(struct listing, whole),
 	 NULL, "cut nothing off"},
+	{"filter", 'f', "KEY=VALUE", OPTION_LIST,
+	 offsetof(struct listing, filters), NULL,
+	 "by name=, status=, label=, ancestor= or exited="},
 	{"json", 0, NULL, OPTION_FLAG, offsetof(struct listing, json), NULL,
 	 "a list of JSON objects"},
+	{"format", 0, "json", OPTION_TEXT, offsetof(struct listing, format),
+	 NULL, "a JSON object a line"},
 	{0},
 };
 
@@ -141,14 +148,19 @@ static int add_row(struct listing *listing, const char *name,
 	return 0;
 }
 
+static const char *phase_name(const struct instance_state *state, bool alive)
+{
+	static const char *const phases[] = {"created", "running", "exited"};
+
+	return phases[alive ? state->phase : INSTANCE_EXITED];
+}
+
 static int add_json(struct listing *listing, const char *name,
 		    const struct instance_state *state, bool alive)
 {
-	static const char *const phases[] = {"created", "running", "exited"};
 	json_t *json = json_pack(
 		"{s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:i, s:I, s:I, s:I}",
-		"name", name, "status",
-		phases[alive ? state->phase : INSTANCE_EXITED], "image",
+		"name", name, "status", phase_name(state, alive), "image",
 		state->image, "command", state->command, "ports", state->ports,
 		"error", state->error, "pid", alive ? (int)state->pid : 0,
 		"created", (json_int_t)state->created_s, "started",
@@ -161,6 +173,85 @@ static int add_json(struct listing *listing, const char *name,
 	return json_array_append_new(listing->list, json) == 0 ? 0 : -ENOMEM;
 }
 
+/* ---- filters */
+
+/* VALUE is a label, or its name. */
+static bool has_label(const struct instance_state *state, const char *value)
+{
+	const size_t length = strlen(value);
+
+	for (char **label = state->labels; label && *label; label++)
+		if (strcmp(*label, value) == 0 ||
+		    (!strchr(value, '=') &&
+		     strncmp(*label, value, length) == 0 &&
+		     (*label)[length] == '='))
+			return true;
+	return false;
+}
+
+static bool fits(const char *filter, const char *name,
+		 const struct instance_state *state, bool alive)
+{
+	const char *value = strchr(filter, '=') + 1;
+
+	switch (filter[0]) {
+	case 'n':
+		return strstr(name, value) != NULL;
+	case 's':
+		return strcmp(value, phase_name(state, alive)) == 0;
+	case 'l':
+		return has_label(state, value);
+	case 'a':
+		return state->image && strcmp(state->image, value) == 0;
+	default:
+		return !alive && state->status == atoi(value);
+	}
+}
+
+/* Several of a key are alternatives but for labels, as with Docker. */
+static bool fits_all(const struct listing *listing, const char *name,
+		     const struct instance_state *state, bool alive)
+{
+	for (unsigned i = 0; i < listing->filters.count; i++) {
+		const char *filter = listing->filters.item[i];
+		bool any = fits(filter, name, state, alive);
+
+		for (unsigned k = 0;
+		     !any && filter[0] != 'l' && k < listing->filters.count;
+		     k++)
+			any = listing->filters.item[k][0] == filter[0] &&
+			      fits(listing->filters.item[k], name, state,
+				   alive);
+		if (!any)
+			return false;
+	}
+	return true;
+}
+
+/* Those that tell of an end ask for those that have ended. */
+static int check_filters(struct listing *listing)
+{
+	static const char *const keys[] = {
+		"name=", "status=", "label=", "ancestor=", "exited="};
+
+	for (unsigned i = 0; i < listing->filters.count; i++) {
+		const char *filter = listing->filters.item[i];
+		unsigned k = 0;
+
+		while (k < ARRAY_LEN(keys) &&
+		       strncmp(filter, keys[k], strlen(keys[k])) != 0)
+			k++;
+		if (k == ARRAY_LEN(keys))
+			return usage_error("ps",
+					   "--filter '%s': known are name=, "
+					   "status=, label=, ancestor= and "
+					   "exited=",
+					   filter);
+		listing->all |= filter[0] == 's' || filter[0] == 'e';
+	}
+	return 0;
+}
+
 static int add(const struct instance *instance, void *arg)
 {
 	struct listing *listing = arg;
@@ -170,9 +261,10 @@ static int add(const struct instance *instance, void *arg)
 
 	if (r < 0)
 		return 0; /* just being made, or damaged: said already */
-	if (!listing->all && !alive)
+	if ((!listing->all && !alive) ||
+	    !fits_all(listing, instance->name, &state, alive))
 		r = 0;
-	else if (listing->json)
+	else if (listing->json || listing->lines)
 		r = add_json(listing, instance->name, &state, alive);
 	else
 		r = add_row(listing, instance->name, &state, alive);
@@ -210,9 +302,19 @@ static void print_names(const struct listing *listing)
 		puts(listing->row[i].text[NAME]);
 }
 
+static void print_lines(const struct listing *listing)
+{
+	for (size_t i = 0; i < json_array_size(listing->list); i++) {
+		json_dumpf(json_array_get(listing->list, i), stdout, 0);
+		putchar('\n');
+	}
+}
+
 static void print(const struct listing *listing)
 {
-	if (listing->json) {
+	if (listing->lines) {
+		print_lines(listing);
+	} else if (listing->json) {
 		json_dumpf(listing->list, stdout, JSON_INDENT(2));
 		putchar('\n');
 	} else if (listing->quiet) {
@@ -229,6 +331,7 @@ static void listing_done(struct listing *listing)
 			free(listing->row[i].text[c]);
 	free(listing->row);
 	json_decref(listing->list);
+	option_list_done(&listing->filters);
 }
 
 int cmd_ps(int argc, char **argv)
@@ -239,10 +342,16 @@ int cmd_ps(int argc, char **argv)
 
 	if (n == OPTIONS_HELP)
 		return VM_EXIT_OK;
-	if (n < 0)
+	if (n < 0 || check_filters(&listing) != 0) {
+		option_list_done(&listing.filters);
 		return VM_EXIT_USAGE;
+	}
 	if (n < argc)
 		return usage_error("ps", "'%s': unexpected argument", argv[n]);
+	listing.lines = listing.format != NULL;
+	if (listing.format && strcmp(listing.format, "json") != 0)
+		return usage_error("ps", "--format '%s': only json is known",
+				   listing.format);
 	listing.list = json_array();
 	instance_sweep();
 	r = instance_each(add, &listing);

@@ -45,10 +45,10 @@ static int copy_text(const char *text, char **ret)
 	return 0;
 }
 
-static int copy_env(const struct text_list *env, char ***ret)
+static int copy_list(const struct text_list *list, char ***ret)
 {
 	struct text_list copy = {0};
-	int r = text_list_add_all(&copy, text_list_items(env));
+	int r = text_list_add_all(&copy, text_list_items(list));
 
 	*ret = copy.item; /* the state frees it as it is */
 	return r;
@@ -57,6 +57,7 @@ static int copy_env(const struct text_list *env, char ***ret)
 static int make_state(struct run *run)
 {
 	struct instance_state *state = &run->state;
+	struct text_list labels = {0};
 	int r;
 
 	state->phase = INSTANCE_CREATED;
@@ -66,6 +67,8 @@ static int make_state(struct run *run)
 	state->tty = run->opt->tty;
 	state->stop_signal = run->process.stop_signal;
 	state->caps = run->process.process.caps;
+	state->memory = run->machine.cfg.memory_bytes;
+	state->cpus = run->machine.cfg.cpus;
 	state->image = printable(run->root.name);
 	state->command = join_command(&run->process.argv);
 	r = state->image && state->command ? 0 : -ENOMEM;
@@ -76,7 +79,16 @@ static int make_state(struct run *run)
 	if (r == 0)
 		r = copy_text(run->process.cwd, &state->directory);
 	if (r == 0)
-		r = copy_env(&run->process.env, &state->env);
+		r = copy_text(run->machine.network, &state->network);
+	if (r == 0)
+		r = copy_list(&run->process.env, &state->env);
+	if (r == 0)
+		r = copy_list(&run->process.argv, &state->argv);
+	if (r == 0)
+		r = copy_list(&run->machine.mount_texts, &state->mounts);
+	for (unsigned i = 0; r == 0 && i < run->opt->labels.count; i++)
+		r = text_list_add(&labels, run->opt->labels.item[i]);
+	state->labels = labels.item; /* the state frees it as it is */
 	return r < 0 ? log_ret(r, "out of memory")
 		     : instance_save(&run->instance, state);
 }
@@ -84,9 +96,18 @@ static int make_state(struct run *run)
 /* Whatever of this fails leaves nothing for finish() to do but freeing. */
 static int prepare(struct run *run)
 {
-	const struct rootfs_options usual = {0};
-	int r = rootfs_open(run->opt->root, &usual, &run->root);
+	struct rootfs_options options = {0};
+	int r = 0;
 
+	if (run->opt->max_image &&
+	    (util_parse_size(run->opt->max_image, &options.max_bytes) < 0 ||
+	     options.max_bytes == 0))
+		r = log_ret(-EINVAL,
+			    "--max-image-size '%s': not a size: use a number "
+			    "with K, M or G",
+			    run->opt->max_image);
+	if (r == 0)
+		r = rootfs_open(run->opt->root, &options, &run->root);
 	if (r == 0)
 		r = run_process_make(&run->process, run->opt,
 				     &run->root.config);

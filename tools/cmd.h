@@ -22,6 +22,7 @@ int cmd_check(int argc, char **argv);
 int cmd_exec(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 int cmd_images(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
 int cmd_kill(int argc, char **argv);
 int cmd_logs(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
@@ -30,6 +31,8 @@ int cmd_rmi(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_version(int argc, char **argv);
+int cmd_volume(int argc, char **argv);
+int cmd_wait(int argc, char **argv);
 
 /* The short help of `bulkhead` itself; to standard error if STATUS is not 0. */
 int help_print(int status);

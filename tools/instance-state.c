@@ -35,7 +35,11 @@ void instance_state_done(struct instance_state *state)
 	free(state->user);
 	free(state->directory);
 	free(state->error);
+	free(state->network);
 	free_list(state->env);
+	free_list(state->argv);
+	free_list(state->mounts);
+	free_list(state->labels);
 	*state = (struct instance_state){0};
 }
 
@@ -51,12 +55,13 @@ static json_t *list_json(char *const *list)
 	return json;
 }
 
-static json_t *state_json(const struct instance *instance,
-			  const struct instance_state *state)
+json_t *instance_state_json(const struct instance *instance,
+			    const struct instance_state *state)
 {
 	return json_pack(
 		"{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:b, s:b, s:i, s:I,"
-		" s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:o}",
+		" s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:I, s:i, s:o, s:o,"
+		" s:o, s:o}",
 		"name", instance->name, "status", phases[state->phase], "pid",
 		(int)state->pid, "pid_start", (json_int_t)state->pid_start,
 		"created", (json_int_t)state->created_s, "started",
@@ -66,7 +71,10 @@ static json_t *state_json(const struct instance *instance,
 		state->stop_signal, "caps", (json_int_t)state->caps, "image",
 		state->image, "command", state->command, "ports", state->ports,
 		"user", state->user, "directory", state->directory, "error",
-		state->error, "env", list_json(state->env));
+		state->error, "network", state->network, "memory",
+		(json_int_t)state->memory, "cpus", (int)state->cpus, "env",
+		list_json(state->env), "argv", list_json(state->argv), "mounts",
+		list_json(state->mounts), "labels", list_json(state->labels));
 }
 
 /* Whole or not at all: a reader never sees half a file. */
@@ -87,7 +95,7 @@ static int replace_file(int dir_fd, const char *text)
 int instance_save(const struct instance *instance,
 		  const struct instance_state *state)
 {
-	json_t *json = state_json(instance, state);
+	json_t *json = instance_state_json(instance, state);
 	autofree char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
 	int r;
 
@@ -158,9 +166,19 @@ static int get_state(json_t *json, struct instance_state *state)
 		const char *key;
 		char **to;
 	} texts[] = {
-		{"image", &state->image}, {"command", &state->command},
-		{"ports", &state->ports}, {"user", &state->user},
-		{"error", &state->error}, {"directory", &state->directory},
+		{"image", &state->image},     {"command", &state->command},
+		{"ports", &state->ports},     {"user", &state->user},
+		{"error", &state->error},     {"directory", &state->directory},
+		{"network", &state->network},
+	};
+	const struct {
+		const char *key;
+		char ***to;
+	} lists[] = {
+		{"env", &state->env},
+		{"argv", &state->argv},
+		{"mounts", &state->mounts},
+		{"labels", &state->labels},
 	};
 	int r = 0;
 
@@ -176,9 +194,13 @@ static int get_state(json_t *json, struct instance_state *state)
 	state->tty = json_is_true(json_object_get(json, "tty"));
 	state->stop_signal = (int)get_number(json, "stop_signal");
 	state->caps = (uint64_t)get_number(json, "caps");
+	state->memory = (uint64_t)get_number(json, "memory");
+	state->cpus = (unsigned)get_number(json, "cpus");
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(texts); i++)
 		r = get_text(json, texts[i].key, texts[i].to);
-	return r < 0 ? r : get_list(json, "env", &state->env);
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(lists); i++)
+		r = get_list(json, lists[i].key, lists[i].to);
+	return r;
 }
 
 int instance_load(const struct instance *instance, struct instance_state *ret)
@@ -207,4 +229,27 @@ int instance_load(const struct instance *instance, struct instance_state *ret)
 	}
 	*ret = state;
 	return 0;
+}
+
+/* ---- the status that outlives the rest */
+
+void instance_status_write(const struct instance *instance, int status)
+{
+	autofd int fd =
+		openat(instance->dir_fd, INSTANCE_STATUS_FILE,
+		       O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d\n", status);
+
+	/* INSTANCE_NO_STATUS only makes the file: it is opened before. */
+	if (fd >= 0 && status >= 0)
+		(void)util_write_all(fd, text, (size_t)n);
+}
+
+int instance_status_read(int fd)
+{
+	char text[16] = "";
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	return n > 0 ? atoi(text) : INSTANCE_KILLED;
 }

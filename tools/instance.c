@@ -124,7 +124,7 @@ void instance_done(struct instance *instance)
 	instance_init(instance);
 }
 
-static int check_name(const char *name)
+int instance_check_name(const char *what, const char *name)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
 				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -134,9 +134,9 @@ static int check_name(const char *name)
 	    !strchr("-._", name[0]) && name[strspn(name, allowed)] == '\0')
 		return 0;
 	return log_ret(-EINVAL,
-		       "name '%s': use up to %d letters, digits, '.', '_', "
+		       "%s '%s': use up to %d letters, digits, '.', '_', "
 		       "'-', and begin with a letter or digit",
-		       name, INSTANCE_NAME_MAX);
+		       what, name, INSTANCE_NAME_MAX);
 }
 
 static int fill_paths(struct instance *instance, const char *base,
@@ -211,7 +211,7 @@ int instance_create(const char *name, struct instance *ret)
 	instance_init(&made);
 	if (!base)
 		return -ENOMEM;
-	r = name ? check_name(name) : random_name(random);
+	r = name ? instance_check_name("name", name) : random_name(random);
 	if (r < 0)
 		return r;
 	r = open_base(base, true);
@@ -252,7 +252,7 @@ int instance_open(const char *name, struct instance *ret)
 
 	if (!base)
 		return -ENOMEM;
-	r = check_name(name);
+	r = instance_check_name("name", name);
 	if (r < 0)
 		return r;
 	r = open_base(base, false);

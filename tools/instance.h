@@ -56,8 +56,20 @@ struct instance_state {
 	char *ports;            /* "0.0.0.0:8080->80/tcp, ..." */
 	char *user, *directory; /* defaults of `bulkhead exec` */
 	char *error;            /* why it did not start, or how it broke */
-	char **env;             /* owned list that ends with NULL, or NULL */
+	char *network;          /* as --network has it */
+	uint64_t memory;        /* the machine's, in bytes */
+	unsigned cpus;
+	/* owned lists that end with NULL, or NULL */
+	char **env;
+	char **argv;   /* of the command */
+	char **mounts; /* "/source:/target[:ro]", "tmpfs:/target" */
+	char **labels; /* "name=value" */
 };
+
+/*
+ * Whether NAME can name a WHAT ("name", "volume"): 0 or -EINVAL, logged.
+ */
+int instance_check_name(const char *what, const char *name);
 
 /* An empty object that instance_done() takes. */
 void instance_init(struct instance *instance);
@@ -87,6 +99,23 @@ bool instance_is_alive(const struct instance *instance);
 
 /* Waits until it is gone: 0, or -ETIME after TIMEOUT_MS (< 0: none). */
 int instance_wait(const struct instance *instance, int timeout_ms);
+
+/*
+ * A state as JSON (jansson's, a new reference; NULL: no memory, or a text that
+ * is not UTF-8), as state.json has it.
+ */
+struct json_t;
+struct json_t *instance_state_json(const struct instance *instance,
+				   const struct instance_state *state);
+
+/*
+ * The exit status where the end of an instance is waited for: a descriptor of a
+ * file that outlives the directory, opened before. INSTANCE_KILLED where nobody
+ * was left to write it.
+ */
+#define INSTANCE_STATUS_FILE "status"
+int instance_status_read(int fd);
+void instance_status_write(const struct instance *instance, int status);
 
 /* Sends SIGKILL to the monitor that STATE names, if it still is that one. */
 void instance_kill_monitor(const struct instance_state *state);

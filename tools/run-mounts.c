@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* -v and --tmpfs: shares of the VM, and what the agent mounts where. */
+/* -v, --mount and --tmpfs: shares of the VM, and what the agent mounts where.
+ */
 #include "tools/run.h"
 
+#include "tools/volume.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -49,34 +51,50 @@ static int volume_options(const char *text, char *list, bool *ret_readonly)
 	return 0;
 }
 
-/*
- * A real path of the host's; named volumes are Docker's own. Of a file the
- * directory, and its name in there.
- */
-static int find_source(const char *text, const char *source, char **ret_path,
-		       char **ret_only)
+/* One of the user's wishes; texts are borrowed. */
+struct wish {
+	const char *option, *text; /* for messages: "--volume", its value */
+	const char *type;          /* "bind", "volume"; NULL: by the source */
+	const char *source, *target;
+	bool readonly;
+};
+
+static bool is_volume(const struct wish *wish)
+{
+	if (wish->type)
+		return strcmp(wish->type, "volume") == 0;
+	return !strchr(wish->source, '/') && strcmp(wish->source, ".") != 0 &&
+	       strcmp(wish->source, "..") != 0;
+}
+
+/* Kept from being removed as long as the machine lives. */
+static int find_volume(struct run_machine *machine, const struct wish *wish,
+		       char **ret_path)
+{
+	int r = volume_open(wish->source, ret_path,
+			    &machine->volume_fds[machine->nvolume_fds]);
+
+	machine->nvolume_fds += r == 0;
+	return r;
+}
+
+/* A real path of the host's. Of a file the directory, and its name in there. */
+static int find_path(const struct wish *wish, char **ret_path, char **ret_only)
 {
 	struct stat st;
 	char *slash;
 
-	if (!strchr(source, '/') && strcmp(source, ".") != 0 &&
-	    strcmp(source, "..") != 0)
-		return log_ret(-EINVAL,
-			       "--volume '%s': '%s' is the name of a volume, "
-			       "which is not supported; a directory here is "
-			       "written './%s'",
-			       text, source, source);
-	*ret_path = realpath(source, NULL);
+	*ret_path = realpath(wish->source, NULL);
 	if (!*ret_path || stat(*ret_path, &st) < 0)
-		return log_ret(-errno, "--volume '%s': '%s': %s", text, source,
-			       strerror(errno));
+		return log_ret(-errno, "%s '%s': '%s': %s", wish->option,
+			       wish->text, wish->source, strerror(errno));
 	if (S_ISDIR(st.st_mode))
 		return 0;
 	if (!S_ISREG(st.st_mode))
 		return log_ret(-EINVAL,
-			       "--volume '%s': '%s' is neither a directory nor "
+			       "%s '%s': '%s' is neither a directory nor "
 			       "a regular file",
-			       text, source);
+			       wish->option, wish->text, wish->source);
 	slash = strrchr(*ret_path, '/');
 	*ret_only = strdup(slash + 1);
 	slash[slash == *ret_path] = '\0';
@@ -98,35 +116,45 @@ static char *share_keys(const struct agent_mount *mount, const char *only)
 	return keys;
 }
 
-static int add_volume(struct run_machine *machine, const char *text,
-		      unsigned index)
+/* For `inspect`: "/source:/target:ro". */
+static int describe(struct run_machine *machine, const struct wish *wish,
+		    const char *source)
 {
-	autofree char *copy = strdup(text);
+	autofree char *text = NULL;
+
+	if (asprintf(&text, "%s:%s%s", source, wish->target,
+		     wish->readonly ? ":ro" : "") < 0) {
+		text = NULL;
+		return log_ret(-ENOMEM, "out of memory");
+	}
+	return text_list_add(&machine->mount_texts, text);
+}
+
+static int add_share(struct run_machine *machine, const struct wish *wish)
+{
 	autofree char *source = NULL, *only = NULL, *keys = NULL;
 	struct agent_mount *mount = new_mount(machine);
-	char *target, *list, tag[16];
+	char tag[16];
 	int r;
 
 	if (!mount)
 		return -E2BIG;
-	if (!copy)
-		return log_ret(-ENOMEM, "out of memory");
-	target = strchr(copy, ':');
-	if (target)
-		*target++ = '\0';
-	list = target ? strchr(target, ':') : NULL;
-	if (list)
-		*list++ = '\0';
-	r = check_target("--volume", text, target);
-	if (r == 0 && list)
-		r = volume_options(text, list, &mount->readonly);
+	if (machine->nshares == RUN_VOLUMES_MAX)
+		return log_ret(-E2BIG, "%s '%s': more than %d of them",
+			       wish->option, wish->text, RUN_VOLUMES_MAX);
+	r = check_target(wish->option, wish->text, wish->target);
 	if (r == 0)
-		r = find_source(text, copy, &source, &only);
+		r = is_volume(wish) ? find_volume(machine, wish, &source)
+				    : find_path(wish, &source, &only);
+	if (r == 0)
+		r = describe(machine, wish,
+			     is_volume(wish) ? wish->source : source);
 	if (r < 0)
 		return r;
-	snprintf(tag, sizeof(tag), "vol%u", index);
+	snprintf(tag, sizeof(tag), "vol%u", machine->nshares++);
+	mount->readonly = wish->readonly;
 	mount->tag = run_keep(machine, tag);
-	mount->target = run_keep(machine, target);
+	mount->target = run_keep(machine, wish->target);
 	mount->subpath = only ? run_keep(machine, only) : NULL;
 	keys = share_keys(mount, only);
 	if (!mount->tag || !mount->target || (only && !mount->subpath) || !keys)
@@ -134,22 +162,47 @@ static int add_volume(struct run_machine *machine, const char *text,
 	return run_add_share(machine, source, tag, keys);
 }
 
+static int add_volume(struct run_machine *machine, const char *text)
+{
+	autofree char *copy = strdup(text);
+	struct wish wish = {.option = "--volume", .text = text, .source = copy};
+	char *target, *list;
+	int r = 0;
+
+	if (!copy)
+		return log_ret(-ENOMEM, "out of memory");
+	target = strchr(copy, ':');
+	if (!target || target == copy)
+		return log_ret(-EINVAL,
+			       "--volume '%s': expected SOURCE:TARGET; a name "
+			       "for SOURCE makes a volume that stays",
+			       text);
+	*target++ = '\0';
+	list = strchr(target, ':');
+	if (list)
+		*list++ = '\0';
+	wish.target = target;
+	if (list)
+		r = volume_options(text, list, &wish.readonly);
+	return r < 0 ? r : add_share(machine, &wish);
+}
+
 /*
  * Docker's --tmpfs takes mount(8)'s options; flags are the agent's to set, what
  * is left goes to the file system. As with Docker nothing on it is executed
  * unless "exec" says so.
  */
-static int tmpfs_options(struct agent_mount *mount, char *list, char *ret_rest)
+static int tmpfs_options(struct wish *wish, bool *ret_noexec, char *list,
+			 char *ret_rest)
 {
 	char *rest = NULL;
 
-	mount->noexec = true;
 	for (char *word = strtok_r(list, ",", &rest); word;
 	     word = strtok_r(NULL, ",", &rest)) {
 		if (strcmp(word, "ro") == 0)
-			mount->readonly = true;
+			wish->readonly = true;
 		else if (strcmp(word, "exec") == 0)
-			mount->noexec = false;
+			*ret_noexec = false;
 		else if (strchr(word, '='))
 			ret_rest += sprintf(ret_rest, "%s,", word);
 		else if (strcmp(word, "rw") != 0 &&
@@ -166,18 +219,33 @@ static int tmpfs_options(struct agent_mount *mount, char *list, char *ret_rest)
 	return 0;
 }
 
+static int make_tmpfs(struct run_machine *machine, const struct wish *wish,
+		      const char *options)
+{
+	struct agent_mount *mount = new_mount(machine);
+	int r;
+
+	if (!mount)
+		return -E2BIG;
+	mount->noexec = true;
+	mount->readonly = wish->readonly;
+	mount->target = run_keep(machine, wish->target);
+	mount->options = options[0] ? run_keep(machine, options) : NULL;
+	r = describe(machine, wish, "tmpfs");
+	return mount->target && (!options[0] || mount->options) ? r : -ENOMEM;
+}
+
 static int add_tmpfs(struct run_machine *machine, const char *text)
 {
 	autofree char *copy = strdup(text);
 	/* One byte in front, for tmpfs_options() to look at. */
 	autofree char *rest = calloc(1, strlen(text) + 3);
-	struct agent_mount *mount = new_mount(machine);
+	struct wish wish = {.option = "--tmpfs", .text = text, .target = copy};
+	bool noexec = true;
 	char none[] = "";
 	char *list;
 	int r;
 
-	if (!mount)
-		return -E2BIG;
 	if (!copy || !rest)
 		return log_ret(-ENOMEM, "out of memory");
 	list = strchr(copy, ':');
@@ -185,12 +253,102 @@ static int add_tmpfs(struct run_machine *machine, const char *text)
 		*list++ = '\0';
 	r = check_target("--tmpfs", text, copy);
 	if (r == 0)
-		r = tmpfs_options(mount, list ? list : none, rest + 1);
+		r = tmpfs_options(&wish, &noexec, list ? list : none, rest + 1);
+	if (r == 0)
+		r = make_tmpfs(machine, &wish, rest + 1);
+	if (r == 0)
+		machine->mounts[machine->agent.nmounts - 1].noexec = noexec;
+	return r;
+}
+
+/* ---- --mount */
+
+struct mount_words {
+	const char *type, *source, *target, *size, *mode;
+	bool readonly;
+};
+
+static int mount_word(const char *text, char *word, struct mount_words *words)
+{
+	const struct {
+		const char *key;
+		const char **to;
+	} keys[] = {
+		{"type", &words->type},       {"src", &words->source},
+		{"source", &words->source},   {"dst", &words->target},
+		{"target", &words->target},   {"destination", &words->target},
+		{"tmpfs-size", &words->size}, {"tmpfs-mode", &words->mode},
+	};
+	char *value = strchr(word, '=');
+
+	if (value)
+		*value++ = '\0';
+	for (unsigned i = 0; value && i < ARRAY_LEN(keys); i++) {
+		if (strcmp(word, keys[i].key) != 0)
+			continue;
+		*keys[i].to = value;
+		return 0;
+	}
+	if (strcmp(word, "readonly") == 0 || strcmp(word, "ro") == 0) {
+		words->readonly = !value || strcmp(value, "true") == 0 ||
+				  strcmp(value, "1") == 0;
+		return 0;
+	}
+	return log_ret(-EINVAL,
+		       "--mount '%s': '%s': known are type=, src=, dst=, "
+		       "readonly, tmpfs-size= and tmpfs-mode=",
+		       text, word);
+}
+
+static int add_words(struct run_machine *machine, const char *text,
+		     const struct mount_words *words)
+{
+	const char *type = words->type ? words->type : "volume";
+	const struct wish wish = {
+		.option = "--mount",
+		.text = text,
+		.type = type,
+		.source = words->source,
+		.target = words->target,
+		.readonly = words->readonly,
+	};
+	char options[128];
+	int r = check_target("--mount", text, words->target);
+
 	if (r < 0)
 		return r;
-	mount->target = run_keep(machine, copy);
-	mount->options = rest[1] ? run_keep(machine, rest + 1) : NULL;
-	return mount->target ? 0 : -ENOMEM;
+	if (strcmp(type, "tmpfs") == 0) {
+		snprintf(options, sizeof(options), "%s%s%s%s%s",
+			 words->size ? "size=" : "",
+			 words->size ? words->size : "",
+			 words->size && words->mode ? "," : "",
+			 words->mode ? "mode=" : "",
+			 words->mode ? words->mode : "");
+		return make_tmpfs(machine, &wish, options);
+	}
+	if (strcmp(type, "bind") != 0 && strcmp(type, "volume") != 0)
+		return log_ret(-EINVAL,
+			       "--mount '%s': type '%s': known are bind, "
+			       "volume and tmpfs",
+			       text, type);
+	if (!words->source)
+		return log_ret(-EINVAL, "--mount '%s': src= is missing", text);
+	return add_share(machine, &wish);
+}
+
+static int add_mount(struct run_machine *machine, const char *text)
+{
+	autofree char *copy = strdup(text);
+	struct mount_words words = {0};
+	char *rest = NULL;
+	int r = 0;
+
+	if (!copy)
+		return log_ret(-ENOMEM, "out of memory");
+	for (char *word = strtok_r(copy, ",", &rest); r == 0 && word;
+	     word = strtok_r(NULL, ",", &rest))
+		r = mount_word(text, word, &words);
+	return r < 0 ? r : add_words(machine, text, &words);
 }
 
 static unsigned depth_of(const char *path)
@@ -222,13 +380,13 @@ int run_mounts_make(struct run_machine *machine, const struct run_options *opt)
 {
 	int r = 0;
 
-	if (opt->volumes.count > RUN_VOLUMES_MAX)
-		return log_ret(-E2BIG, "--volume: more than %d of them",
-			       RUN_VOLUMES_MAX);
 	for (unsigned i = 0; r == 0 && i < opt->volumes.count; i++)
-		r = add_volume(machine, opt->volumes.item[i], i);
+		r = add_volume(machine, opt->volumes.item[i]);
+	for (unsigned i = 0; r == 0 && i < opt->mounts.count; i++)
+		r = add_mount(machine, opt->mounts.item[i]);
 	for (unsigned i = 0; r == 0 && i < opt->tmpfs.count; i++)
 		r = add_tmpfs(machine, opt->tmpfs.item[i]);
-	sort_mounts(machine);
+	if (r == 0)
+		sort_mounts(machine);
 	return r;
 }

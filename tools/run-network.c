@@ -238,6 +238,7 @@ int run_network_make(struct run_machine *machine, const struct run_options *opt)
 		opt->network ? opt->network : default_network(opt);
 	int r = 0;
 
+	machine->network = network;
 	for (unsigned i = 0; r == 0 && i < opt->dns.count; i++)
 		r = text_list_add(&machine->dns, opt->dns.item[i]);
 	if (r < 0)

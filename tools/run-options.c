@@ -52,6 +52,8 @@ static const struct option_entry entries[] = {
 	 "its name [12 random digits]"},
 	{"rm", 0, NULL, OPTION_FLAG, AT(remove), NULL,
 	 "keep neither status nor log once it ends"},
+	{"label", 'l', "NAME[=VALUE]", OPTION_LIST, AT(labels), NULL,
+	 "a note, for `ps --filter` and `inspect`"},
 	{"hostname", 'h', "NAME", OPTION_TEXT, AT(hostname), NULL,
 	 "its host name [its name]"},
 	{"read-only", 0, NULL, OPTION_FLAG, AT(readonly), NULL,
@@ -59,7 +61,9 @@ static const struct option_entry entries[] = {
 	{"rootfs-write", 0, NULL, OPTION_FLAG, AT(rootfs_write), NULL,
 	 "changes go to the directory [they end with the run]"},
 	{"volume", 'v', "SRC:DST[:ro]", OPTION_LIST, AT(volumes), NULL,
-	 "show the host's directory or file SRC as DST"},
+	 "show the host's directory, file or volume SRC as DST"},
+	{"mount", 0, "KEY=VALUE,...", OPTION_LIST, AT(mounts), NULL,
+	 "type=bind|volume|tmpfs,src=,dst=,readonly"},
 	{"tmpfs", 0, "DIR[:OPTIONS]", OPTION_LIST, AT(tmpfs), NULL,
 	 "an empty directory in memory: size=64m,mode=1777"},
 	{"shm-size", 0, "SIZE", OPTION_TEXT, AT(shm_size), NULL,
@@ -83,6 +87,8 @@ static const struct option_entry entries[] = {
 	{"memory", 'm', "SIZE", OPTION_TEXT, AT(memory), "The machine",
 	 "its memory [512M]"},
 	{"cpus", 0, "N", OPTION_TEXT, AT(cpus), NULL, "its CPUs [1]"},
+	{"max-image-size", 0, "SIZE", OPTION_TEXT, AT(max_image), NULL,
+	 "unpack no image that is larger [32G]"},
 	{"kernel", 0, "FILE", OPTION_TEXT, AT(kernel), NULL,
 	 "its kernel [the project's]"},
 	{"guest-runtime", 0, "direct|crun", OPTION_TEXT, AT(guest_runtime),
@@ -154,7 +160,7 @@ void run_options_done(struct run_options *opt)
 		&opt->env,     &opt->env_files, &opt->volumes,  &opt->tmpfs,
 		&opt->publish, &opt->cap_add,   &opt->cap_drop, &opt->groups,
 		&opt->ulimits, &opt->security,  &opt->dns,      &opt->search,
-		&opt->hosts,   &opt->sysctls,
+		&opt->hosts,   &opt->sysctls,   &opt->mounts,   &opt->labels,
 	};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)

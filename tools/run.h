@@ -30,10 +30,11 @@ struct run_options {
 	bool interactive, tty, detach, remove, readonly, rootfs_write;
 	bool privileged, init, forward_signals, no_sandbox;
 	const char *name, *hostname, *workdir, *user, *entrypoint;
-	const char *memory, *cpus, *network, *shm_size;
+	const char *memory, *cpus, *network, *shm_size, *max_image;
 	const char *stop_signal, *kernel, *append, *log_level;
 	const char *guest_runtime;
-	struct option_list env, env_files, volumes, tmpfs, publish;
+	struct option_list env, env_files, volumes, tmpfs, mounts, publish;
+	struct option_list labels;
 	struct option_list cap_add, cap_drop, groups, ulimits, security;
 	struct option_list dns, search, hosts, sysctls;
 	const char *root;  /* the image or directory */
@@ -70,8 +71,13 @@ struct run_machine {
 	struct agent_link link;
 	const char *addresses[2], *gateways[2];
 	struct text_list dns, search, hosts, sysctls;
-	char *ports; /* for `ps`; NULL: none */
-	char *oci;   /* owned: with crun in the guest */
+	char *ports;                     /* for `ps`; NULL: none */
+	const char *network;             /* which it became; borrowed */
+	struct text_list mount_texts;    /* for `inspect` */
+	int volume_fds[RUN_VOLUMES_MAX]; /* owned: locks of named volumes */
+	unsigned nvolume_fds;
+	unsigned nshares; /* besides the root */
+	char *oci;        /* owned: with crun in the guest */
 };
 
 /*

@@ -370,6 +370,7 @@ static void finish(struct supervisor *s, int status)
 {
 	struct run *run = s->run;
 
+	instance_status_write(&run->instance, status);
 	run->state.phase = INSTANCE_EXITED;
 	run->state.finished_s = time(NULL);
 	run->state.status = status;
@@ -395,6 +396,7 @@ int supervise(struct run *run, int ready_fd)
 	};
 	int status;
 
+	instance_status_write(&run->instance, INSTANCE_NO_STATUS);
 	runlog_open(&s.log, run->instance.dir_fd);
 	status = live(&s);
 	agent_free(s.agent);

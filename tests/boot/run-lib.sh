@@ -23,12 +23,14 @@ make_root()
 	printf 'root:x:0:\nuser:x:1000:\nmore:x:1001:user\n' >root/etc/group
 }
 
-# make_archive FILE: of `root`, an archive as `docker save` writes it, with an image's say in the command.
+# make_archive FILE [TAR-OPTION]...: of `root`, an archive as `docker save` writes it, with an image's say in the command.
 make_archive()
 {
-	local layer config
+	local layer config to=$1
 
-	tar -C root -cf layer.tar .
+	shift
+	rm -rf image
+	tar -C root "$@" -cf layer.tar .
 	layer=$(sha256sum <layer.tar | cut -d' ' -f1)
 	mkdir -p image/"$layer"
 	mv layer.tar image/"$layer"/layer.tar
@@ -41,7 +43,41 @@ make_archive()
 	mv image/config.json image/"$config"
 	printf '[{"Config":"%s","RepoTags":["test:1"],"Layers":["%s"]}]' \
 		"$config" "$layer/layer.tar" >image/manifest.json
-	tar -C image -cf "$1" .
+	tar -C image -cf "$to" .
+}
+
+# blob DIRECTORY FILE: moves it into an OCI layout; prints its digest and size.
+blob()
+{
+	local digest size
+
+	digest=$(sha256sum <"$2" | cut -d' ' -f1)
+	size=$(stat -c %s "$2")
+	mkdir -p "$1"/blobs/sha256
+	mv "$2" "$1/blobs/sha256/$digest"
+	printf '"digest":"sha256:%s","size":%s' "$digest" "$size"
+}
+
+# make_layout DIRECTORY: what make_archive made, as an OCI layout with a tag.
+make_layout()
+{
+	local type=application/vnd.oci.image config layer manifest
+
+	config=$(find image -name '*.json' ! -name manifest.json)
+	cp "$config" config
+	cp image/*/layer.tar layer
+	config=$(blob "$1" config)
+	layer=$(blob "$1" layer)
+	printf '{"schemaVersion":2,"config":{"mediaType":"%s",%s},%s}' \
+		$type.config.v1+json "$config" \
+		'"layers":[{"mediaType":"'$type'.layer.v1.tar",'"$layer"'}]' \
+		>manifest
+	manifest=$(blob "$1" manifest)
+	printf '{"schemaVersion":2,"manifests":[{"mediaType":"%s",%s,%s}]}' \
+		$type.manifest.v1+json "$manifest" \
+		'"annotations":{"org.opencontainers.image.ref.name":"tag"}' \
+		>"$1"/index.json
+	printf '{"imageLayoutVersion":"1.0.0"}' >"$1"/oci-layout
 }
 
 # bulkhead ARGUMENT...: to its end; sets status, out, err.

@@ -76,6 +76,64 @@ test_exec_fails()
 	expect_nothing_left
 }
 
+test_wait()
+{
+	make_root
+	start one --rm root sh -c 'sleep 4; exit 9'
+	start two root sh -c 'exit 4'
+	bulkhead wait one two
+	expect_ok
+	[ "$(tr '\n' ' ' <out)" = '9 4 ' ] || fail "exit statuses"
+	bulkhead wait one
+	expect_status 1
+	start three --rm root sleep 1000
+	"$BULKHEAD" wait three >three.status &
+	sleep 0.5
+	kill -KILL "$(monitor_pid three)"
+	wait $!
+	[ "$(cat three.status)" -eq 137 ] || fail "of one that was killed"
+	bulkhead rm two
+	expect_nothing_left
+}
+
+test_inspect()
+{
+	make_root
+	start one -l color=red -l plain -e A=b --memory 200m --cpus 2 \
+		-v "$PWD:/host:ro" root sleep 1000
+	bulkhead inspect one
+	expect_ok
+	python3 -c '
+import json, sys
+one, = json.load(open("out"))
+assert one["name"] == "one" and one["status"] == "running"
+assert one["labels"] == ["color=red", "plain"]
+assert one["argv"] == ["sleep", "1000"]
+assert one["memory"] == 200 << 20 and one["cpus"] == 2
+assert one["network"] == "none" and "A=b" in one["env"]
+assert one["mounts"][0].endswith(":/host:ro")
+' || fail "what it says"
+	bulkhead ps -q -f label=color -f label=plain
+	expect_out one
+	bulkhead ps -q -f label=color=blue
+	expect_no_out one
+	bulkhead ps -q -f status=exited
+	expect_no_out one
+	bulkhead ps --format json
+	python3 -c 'import json; assert json.load(open("out"))["name"] == "one"' ||
+		fail "a JSON object a line"
+	bulkhead ps -f odd=1
+	expect_status 2
+	expect_error odd
+	bulkhead stop -t 0 one
+	bulkhead ps -q -f exited=137
+	expect_out one
+	bulkhead rm one
+	bulkhead inspect one
+	expect_status 1
+	expect_nothing_left
+}
+
 # TERM reaches the command, which may take its time.
 test_stop()
 {

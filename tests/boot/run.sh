@@ -92,6 +92,138 @@ test_usage()
 	expect_nothing_left
 }
 
+# What people type out of habit, or wrongly: one line, which says what is wrong.
+test_bad_words()
+{
+	local words
+
+	make_root
+	echo text >root/etc/text
+	while read -r words; do
+		# shellcheck disable=SC2086 # words they are
+		run --rm ${words%%|*}
+		expect_status 125
+		# shellcheck disable=SC2086
+		expect_error ${words#*|}
+	done <<-'END'
+	ubuntu:22.04 true|ubuntu:22.04 skopeo
+	./nowhere true|nowhere
+	--restart always root true|--restart service
+	--pid=host root true|--pid kernel
+	--gpus all root true|--gpus devices
+	-P root true|-P -p
+	--pull never root true|--pull skopeo
+	--cpus 1.5 root true|--cpus CPUQuota
+	--network host root true|host user
+	--hostname a/b root true|--hostname a/b
+	-v /data root true|/data SOURCE:TARGET
+	-v .:data root true|data begins
+	-v .:/x:rx root true|rx ro
+	-v .:/ root true|/
+	-u nobody2 root true|nobody2
+	-w etc root true|--workdir etc
+	--kernel root/etc/text root true|root/etc/text kernel
+	--max-image-size x root true|--max-image-size
+	--ulimit x root true|--ulimit
+	--memory 1 root true|memory 32M
+	--label=a --nothing root true|--nothing
+	END
+	run --rm -w /etc/text root true
+	expect_status 126
+	expect_error /etc/text
+	bulkhead pull ubuntu
+	expect_status 2
+	expect_error pull skopeo
+	bulkhead start one
+	expect_status 2
+	expect_error start
+	expect_nothing_left
+}
+
+# Without what every machine needs.
+test_no_kvm()
+{
+	need_root
+	make_root
+	command='bulkhead run, without /dev/kvm'
+	status=0
+	unshare -m sh -c 'busybox mount -t tmpfs none /dev &&
+		mknod /dev/null c 1 3 && exec "$@"' - \
+		timeout -k 5 "$LIMIT" "$BULKHEAD" run --rm --network none root \
+		true >out 2>err </dev/null || status=$?
+	expect_status 125
+	grep -q /dev/kvm err || fail "no word of /dev/kvm"
+	expect_nothing_left
+}
+
+# One too large, one that is none, one that wants to get out.
+test_bad_images()
+{
+	export BULKHEAD_STORE=$PWD/store
+
+	make_root
+	make_archive image.tar
+	run --rm --max-image-size 100k image.tar
+	expect_status 125
+	expect_error image.tar 'than'
+	head -c 10000 image.tar >cut.tar
+	run --rm cut.tar
+	expect_status 125
+	expect_error cut.tar
+	head -c 10000 /dev/urandom >noise.tar
+	run --rm noise.tar
+	expect_status 125
+	expect_error noise.tar
+	mkdir -p root/sub
+	make_archive hostile.tar -P --transform 's|^\./sub$|../../escaped|'
+	run --rm hostile.tar
+	expect_status 125
+	expect_error hostile.tar
+	[ -z "$(find . -name escaped)" ] || fail "it got out"
+	[ -z "$(find store -name busybox)" ] || fail "left in the store"
+	expect_nothing_left
+}
+
+# The same image in each of the forms that are known.
+test_image_forms()
+{
+	local form
+
+	export BULKHEAD_STORE=$PWD/store
+
+	make_root
+	make_archive image.tar
+	gzip -k image.tar
+	if command -v skopeo >/dev/null; then
+		skopeo copy -q docker-archive:image.tar oci:layout:tag ||
+			fail "skopeo: a layout"
+		skopeo copy -q docker-archive:image.tar \
+			oci-archive:oci.tar:tag || fail "skopeo: an archive"
+	else
+		make_layout layout
+		tar -C layout -cf oci.tar .
+	fi
+	for form in image.tar image.tar.gz layout layout:tag oci.tar; do
+		run --rm --entrypoint sh $form -c 'echo $FROM; pwd; id -u'
+		expect_ok
+		[ "$(tr '\n' ' ' <out)" = 'image /tmp 0 ' ] || fail "$form"
+	done
+	[ "$(find store -name busybox | wc -l)" -eq 1 ] ||
+		fail "it was unpacked more than once"
+	run --rm layout:other
+	expect_status 125
+	expect_error other
+	rm -r layout ./*.tar ./*.gz
+	run --rm test:1
+	expect_ok
+	bulkhead rmi test:1
+	expect_status 0
+	run --rm test:1
+	expect_status 125
+	expect_error test:1
+	expect_nothing_left
+}
+
 test_surroundings()
 {
 	make_root
@@ -241,6 +373,66 @@ test_volume_file()
 		fail "what the files hold"
 	[ "$(cat data/file)" = back ] || fail "the host does not see it"
 	expect_no_out other
+}
+
+test_named_volume()
+{
+	export BULKHEAD_STORE=$PWD/store
+
+	make_root
+	run --rm -v kept:/data root sh -c 'echo there >/data/file'
+	expect_ok
+	run --rm -v kept:/data:ro root sh -c 'cat /data/file; ! rm /data/file'
+	expect_status 0
+	expect_out there
+	[ -e store/volumes/kept/file ] || fail "it is no plain directory"
+	run -d --name one --rm -v kept:/data root sleep 1000
+	bulkhead volume rm kept
+	expect_status 1
+	expect_error kept used
+	bulkhead rm -f one
+	bulkhead volume
+	expect_out kept
+	bulkhead volume rm kept
+	expect_ok
+	[ ! -e store/volumes/kept ] || fail "it is still there"
+	bulkhead volume rm kept
+	expect_status 1
+	bulkhead volume create ../kept
+	expect_status 1
+	bulkhead volume create other
+	expect_ok
+	bulkhead volume ls -q
+	[ "$(cat out)" = other ] || fail "the list of volumes"
+	expect_nothing_left
+}
+
+test_mount()
+{
+	export BULKHEAD_STORE=$PWD/store
+
+	make_root
+	mkdir data
+	echo there >data/file
+	run --rm --mount "type=bind,source=$PWD/data,target=/data,readonly" \
+		--mount type=volume,src=kept,dst=/kept \
+		--mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700 root \
+		sh -c 'cat /data/file; ! echo x >/data/x && echo x >/kept/x &&
+			stat -c %a /t && df /t'
+	expect_status 0
+	expect_out there
+	expect_out 700
+	expect_out 1024
+	[ -e store/volumes/kept/x ] || fail "the volume"
+	run --rm --mount type=odd,dst=/x root true
+	expect_status 125
+	expect_error odd bind
+	run --rm --mount type=bind,dst=/x root true
+	expect_status 125
+	expect_error src=
+	run --rm --mount type=bind,src=.,dst=/x,odd=1 root true
+	expect_status 125
+	expect_error odd
 }
 
 test_machine()

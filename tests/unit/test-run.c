@@ -263,6 +263,29 @@ static void test_mounts(void **state)
 	assert_true(m[2].noexec);
 }
 
+static void test_mount_words(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct agent_mount *m = ctx->machine.mounts;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(
+		parse(ctx, "--mount type=bind,source=/tmp,target=/a,readonly "
+			   "--mount dst=/b,tmpfs-size=1m,type=tmpfs,"
+			   "tmpfs-mode=700 --mount type=bind,src=/tmp,"
+			   "destination=/c,ro=false r x"),
+		0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(ctx->machine.agent.nmounts, 3);
+	assert_string_equal(config_text(share, "dir"), "/tmp");
+	assert_true(config_flag(share, "readonly"));
+	assert_string_equal(m[0].target, "/a");
+	assert_null(m[1].tag);
+	assert_string_equal(m[1].options, "size=1m,mode=700");
+	assert_string_equal(m[2].target, "/c");
+	assert_false(m[2].readonly);
+}
+
 /* Of a file only that is shared, and mounted. */
 static void test_mount_file(void **state)
 {
@@ -281,7 +304,10 @@ static void test_mount_file(void **state)
 static void test_mounts_refused(void **state)
 {
 	static const char *const lines[] = {
-		"-v name:/x r x",         "-v /tmp r x",
+		"-v na~me:/x r x",        "-v /tmp r x",
+		"--mount dst=/x r x",     "--mount type=bind,src=/tmp r x",
+		"--mount type=tmpfs r x", "--mount type=x,src=/,dst=/x r x",
+		"--mount odd=1 r x",      "--mount src r x",
 		"-v /tmp:relative r x",   "-v /tmp:/ r x",
 		"-v /nonexistent:/x r x", "-v /dev/null:/x r x",
 		"-v /tmp:/x:rx r x",      "--tmpfs relative r x",
@@ -485,6 +511,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_options_refused, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_mounts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mount_words, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_mount_file, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_mounts_refused, setup,

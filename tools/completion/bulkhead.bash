@@ -64,10 +64,10 @@ _bulkhead_container()
 		opts='--interactive --tty --detach --sig-proxy --entrypoint
 			--env --env-file --workdir --user --group-add --cap-add
 			--cap-drop --privileged --security-opt --ulimit --init
-			--stop-signal --name --rm --hostname --read-only
-			--rootfs-write --volume --tmpfs --shm-size --sysctl
+			--stop-signal --name --rm --label --hostname --read-only
+			--rootfs-write --volume --mount --tmpfs --shm-size --sysctl
 			--network --net --publish --dns --dns-search --add-host
-			--memory --cpus --kernel --append --guest-runtime --no-sandbox
+			--memory --cpus --max-image-size --kernel --append --guest-runtime --no-sandbox
 			--log-level --help'
 		;;
 	exec)
@@ -76,7 +76,7 @@ _bulkhead_container()
 		names=-q
 		;;
 	ps)
-		opts='--all --quiet --no-trunc --json --help'
+		opts='--all --quiet --no-trunc --filter --json --format --help'
 		;;
 	logs)
 		opts='--follow --tail --timestamps --help'
@@ -93,6 +93,14 @@ _bulkhead_container()
 	rm)
 		opts='--force --help'
 		names=-aq
+		;;
+	wait | inspect)
+		opts=--help
+		names=-aq
+		;;
+	volume)
+		opts='--quiet --help'
+		names=volumes
 		;;
 	bench)
 		opts='--runs --json --help'
@@ -112,6 +120,11 @@ _bulkhead_container()
 		mapfile -t COMPREPLY < <(
 			compgen -W 'error warn info debug' -- "$cur")
 		;;
+	--filter)
+		mapfile -t COMPREPLY < <(compgen -W \
+			'name= status= label= ancestor= exited=' -- "$cur")
+		;;
+	--format) mapfile -t COMPREPLY < <(compgen -W json -- "$cur") ;;
 	*)
 		if [[ $cur == -* ]]; then
 			mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
@@ -121,6 +134,10 @@ _bulkhead_container()
 					sed -n '2,$s/ .*//p'
 			)" -- "$cur")
 			__ltrim_colon_completions "$cur" 2>/dev/null
+		elif [ "$names" = volumes ]; then
+			mapfile -t COMPREPLY < <(compgen -W \
+				"ls create rm $("$1" volume -q 2>/dev/null)" \
+				-- "$cur")
 		elif [ -n "$names" ]; then
 			mapfile -t COMPREPLY < <(compgen -W \
 				"$("$1" ps $names 2>/dev/null)" -- "$cur")
@@ -146,19 +163,22 @@ _bulkhead()
 	fi
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec ps logs stop kill rm images rmi bench boot
+			'run exec ps logs stop kill rm wait inspect volume images rmi
+			bench boot
 			check help version --help --version' -- "$cur")
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
-	run | exec | ps | logs | stop | kill | rm | images | rmi | bench)
+	run | exec | ps | logs | stop | kill | rm | wait | inspect | volume | \
+		images | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec ps logs stop kill rm images rmi bench boot
+			'run exec ps logs stop kill rm wait inspect volume images rmi
+			bench boot
 			check version' -- "$cur")
 		;;
 	esac
