@@ -2,7 +2,8 @@
 /*
  * Docker's default specification, less what a machine of its own has no use
  * for: no network namespace (the machine's network is the container's), no user
- * namespace, no limits of memory and CPUs, no seccomp filter.
+ * namespace, no limits of memory and CPUs; and no seccomp filter but one that
+ * is given.
  */
 #include "tools/oci-config.h"
 
@@ -11,7 +12,6 @@
 #include "vmm/log.h"
 #include "vmm/util.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -188,17 +188,24 @@ static bool all_texts(const struct agent_config *c)
 	return valid;
 }
 
-char *oci_config_make(const struct agent_config *c, bool init)
+char *oci_config_make(const struct agent_config *c, bool init, json_t *seccomp)
 {
 	json_t *config;
 	char *text = NULL;
 
-	if (!all_texts(c))
+	if (!all_texts(c)) {
+		json_decref(seccomp);
 		return NULL;
+	}
 	config = json_pack("{ss, s{ss, sb}, so, so}", "ociVersion", "1.0.2",
 			   "root", "path", AGENT_OCI_ROOT, "readonly",
 			   (int)c->root_readonly, "mounts",
 			   make_mounts(c, init), "linux", make_linux(c));
+	if (seccomp && json_object_set_new(json_object_get(config, "linux"),
+					   "seccomp", seccomp) < 0) {
+		json_decref(config);
+		config = NULL;
+	}
 	if (config && c->hostname)
 		json_object_set_new(config, "hostname",
 				    json_string(c->hostname));

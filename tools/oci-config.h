@@ -5,6 +5,7 @@
 
 #include "tools/agent.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 
 /*
@@ -13,6 +14,7 @@
  * agent's program is to be the container's PID 1. Allocated; NULL without
  * memory, logged.
  */
-char *oci_config_make(const struct agent_config *config, bool init);
+char *oci_config_make(const struct agent_config *config, bool init,
+		      json_t *seccomp);
 
 #endif

@@ -12,6 +12,7 @@
 #include "tools/guest-crun.h"
 #include "tools/initrd.h"
 #include "tools/oci-config.h"
+#include "tools/oci-seccomp.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -205,11 +206,24 @@ static int make_initrd(const struct run_options *opt)
 /* Last, as it says all of it once more. */
 static int make_oci(struct run_machine *machine, const struct run_options *opt)
 {
+	const char *filter = run_seccomp_file(opt);
+	json_t *seccomp = NULL;
 	int r = wants_crun(opt);
+	uint64_t caps;
 
+	if (r == 0 && filter)
+		return log_ret(-EINVAL,
+			       "--security-opt seccomp=%s: it takes "
+			       "--guest-runtime crun",
+			       filter);
 	if (r <= 0)
 		return r;
-	machine->oci = oci_config_make(&machine->agent, opt->init);
+	r = run_caps(opt, &caps);
+	if (r < 0)
+		return r;
+	if (filter && !(seccomp = oci_seccomp_load(filter, caps)))
+		return -EINVAL;
+	machine->oci = oci_config_make(&machine->agent, opt->init, seccomp);
 	machine->agent.oci = machine->oci;
 	return machine->oci ? 0 : -EINVAL;
 }

@@ -40,7 +40,7 @@ static const struct option_entry entries[] = {
 	{"privileged", 0, NULL, OPTION_FLAG, AT(privileged), NULL,
 	 "all capabilities, nothing of /proc and /sys hidden"},
 	{"security-opt", 0, "OPTION", OPTION_LIST, AT(security), NULL,
-	 "no-new-privileges"},
+	 "no-new-privileges, or seccomp=FILE with crun"},
 	{"ulimit", 0, "NAME=SOFT[:HARD]", OPTION_LIST, AT(ulimits), NULL,
 	 "set a limit: nofile=1024:4096"},
 	{"init", 0, NULL, OPTION_FLAG, AT(init), NULL,

@@ -120,7 +120,7 @@ static int change_caps(const char *option, const struct option_list *list,
 }
 
 /* "--cap-drop ALL --cap-add X" leaves X, in whatever order they are given. */
-static int make_caps(struct run_process *run, const struct run_options *opt)
+int run_caps(const struct run_options *opt, uint64_t *ret)
 {
 	uint64_t caps = opt->privileged ? ALL_CAPABILITIES : AGENT_CAPS_DEFAULT;
 	int r = 0;
@@ -135,8 +135,30 @@ static int make_caps(struct run_process *run, const struct run_options *opt)
 		if (strcasecmp(opt->cap_drop.item[i], "ALL") != 0)
 			r = change_caps("--cap-drop", &one, false, &caps);
 	}
-	run->process.caps = caps;
+	*ret = caps;
 	return r;
+}
+
+/* What follows "seccomp=" in an option; NULL: it is another one. */
+static const char *seccomp_value(const char *text)
+{
+	return strncmp(text, "seccomp=", 8) == 0 ||
+			       strncmp(text, "seccomp:", 8) == 0
+		       ? text + 8
+		       : NULL;
+}
+
+const char *run_seccomp_file(const struct run_options *opt)
+{
+	const char *file = NULL;
+
+	for (unsigned i = 0; i < opt->security.count; i++) {
+		const char *value = seccomp_value(opt->security.item[i]);
+
+		if (value)
+			file = strcmp(value, "unconfined") == 0 ? NULL : value;
+	}
+	return file;
 }
 
 static int make_security(struct run_process *run, const struct run_options *opt)
@@ -144,13 +166,15 @@ static int make_security(struct run_process *run, const struct run_options *opt)
 	for (unsigned i = 0; i < opt->security.count; i++) {
 		const char *text = opt->security.item[i];
 
+		if (seccomp_value(text))
+			continue;
 		if (strcmp(text, "no-new-privileges") != 0 &&
 		    strcmp(text, "no-new-privileges=true") != 0 &&
 		    strcmp(text, "no-new-privileges:true") != 0)
 			return log_ret(-EINVAL,
 				       "--security-opt '%s': only "
-				       "no-new-privileges is known: the "
-				       "machine itself is the wall",
+				       "no-new-privileges and seccomp= are "
+				       "known: the machine itself is the wall",
 				       text);
 		run->process.no_new_privs = true;
 	}
@@ -274,7 +298,7 @@ int run_process_make(struct run_process *run, const struct run_options *opt,
 	if (r == 0)
 		r = make_identity(run, opt, image);
 	if (r == 0)
-		r = make_caps(run, opt);
+		r = run_caps(opt, &run->process.caps);
 	if (r == 0)
 		r = make_security(run, opt);
 	if (r == 0)

@@ -60,6 +60,11 @@ int run_process_make(struct run_process *run, const struct run_options *opt,
 		     const struct rootfs_config *image);
 void run_process_done(struct run_process *run);
 
+/* The capabilities that OPT leaves. 0 or -EINVAL, logged. */
+int run_caps(const struct run_options *opt, uint64_t *ret);
+/* Of "--security-opt seccomp=FILE"; NULL: there is none. */
+const char *run_seccomp_file(const struct run_options *opt);
+
 /* ---- the machine */
 
 struct run_machine {

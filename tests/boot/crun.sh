@@ -201,3 +201,43 @@ test_exec_and_stop()
 	expect_out bye
 	expect_nothing_left
 }
+
+# A profile of Docker's format, for the command and for those beside it.
+test_seccomp()
+{
+	command -v crun >/dev/null || skip "no crun"
+	how=(--guest-runtime crun)
+	make_root
+	cat >profile.json <<-'END'
+		{"defaultAction": "SCMP_ACT_ALLOW",
+		 "archMap": [{"architecture": "SCMP_ARCH_X86_64",
+			"subArchitectures": ["SCMP_ARCH_X86"]}],
+		 "syscalls": [
+			{"names": ["mkdir", "mkdirat"], "errnoRet": 28,
+			 "action": "SCMP_ACT_ERRNO"},
+			{"names": ["symlink", "symlinkat"],
+			 "action": "SCMP_ACT_ERRNO", "errnoRet": 28,
+			 "excludes": {"caps": ["CAP_CHOWN"]}}]}
+	END
+	run_start one --rm --security-opt seccomp=profile.json root sh -c '
+		ln -s a /tmp/link && mkdir /tmp/x 2>&1; echo up; sleep 1000'
+	wait_for one.out up
+	bulkhead exec one sh -c 'mkdir /tmp/y; grep Seccomp: /proc/self/status'
+	expect_status 0
+	expect_out "Seccomp:$(printf '\t')2"
+	grep -qF 'No space' err || fail "a call is not filtered by exec"
+	bulkhead stop -t 0 one
+	guest_wait one
+	expect_status 137
+	expect_out 'No space'
+	how=()
+	run --rm --security-opt seccomp=profile.json root true
+	expect_status 125
+	expect_error 'guest-runtime crun'
+	echo '[]' >profile.json
+	how=(--guest-runtime crun)
+	run --rm --security-opt seccomp=profile.json root true
+	expect_status 125
+	expect_error profile.json defaultAction
+	expect_nothing_left
+}
