@@ -156,6 +156,7 @@ int fs_lock(struct fs *fs, struct fs_inode *inode, const struct fs_lock *lock)
 			      : set_range((*at)->fd, lock);
 	if (r == 0) {
 		(*at)->pid = lock->pid;
+		(*at)->handle = lock->owner.flock ? 0 : lock->handle;
 		inode->was_locked = true;
 	}
 	if ((r < 0 && is_new) ||
@@ -178,6 +179,22 @@ bool fs_unlock_all(struct fs *fs, struct fs_inode *inode,
 		return false;
 	drop(fs, at);
 	return true;
+}
+
+bool fs_unlock_handle(struct fs *fs, struct fs_inode *inode, uint64_t handle)
+{
+	struct fs_holder **at = &inode->holders;
+	bool any = false;
+
+	while (*at && handle != 0) {
+		if ((*at)->handle == handle) {
+			drop(fs, at);
+			any = true;
+		} else {
+			at = &(*at)->next;
+		}
+	}
+	return any;
 }
 
 /*

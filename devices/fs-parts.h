@@ -27,6 +27,7 @@ struct fs_holder {
 	struct fs_lock_owner owner;
 	int fd;
 	uint32_t pid;
+	uint64_t handle; /* last locked by; 0 for flock(2)'s */
 	struct fs_holder *next;
 };
 

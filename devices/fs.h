@@ -223,6 +223,7 @@ struct fs_lock {
 	int type;            /* F_RDLCK, F_WRLCK, F_UNLCK */
 	uint64_t start, end; /* end included; INT64_MAX: no end */
 	uint32_t pid;        /* in the guest; for fs_lock_find() only */
+	uint64_t handle;     /* of the file by which the owner asks, or 0 */
 };
 /* 0, -EAGAIN: another's is in the way, or -errno (-ENOLCK: too many). */
 int fs_lock(struct fs *fs, struct fs_inode *inode, const struct fs_lock *lock);
@@ -237,6 +238,8 @@ bool fs_was_locked(const struct fs_inode *inode);
 /* True when it may have had any. */
 bool fs_unlock_all(struct fs *fs, struct fs_inode *inode,
 		   const struct fs_lock_owner *owner);
+/* Of all owners who last locked by HANDLE, which is to be released. */
+bool fs_unlock_handle(struct fs *fs, struct fs_inode *inode, uint64_t handle);
 
 /* One entry of a directory; NAME is valid until the next call. */
 struct fs_dirent {

@@ -81,8 +81,17 @@ int64_t fuse_open(struct fuse_request *r)
 		e = fs_getattr(r->fs, r->inode,
 			       fs_handle(r->fs, out->fh, r->inode, false),
 			       &stx);
-	if (e == 0)
-		out->open_flags = answer_flags(r->f, r->inode, &stx);
+	if (e < 0) {
+		fs_release(r->fs, fs_handle(r->fs, out->fh, r->inode, false));
+		return e;
+	}
+	out->open_flags = answer_flags(r->f, r->inode, &stx);
+	/*
+	 * Most that is read is never locked: each close(2) need not say that
+	 * there are no locks. Should there be one, it ends with the open file.
+	 */
+	if ((arg->flags & O_ACCMODE) == O_RDONLY && !fs_was_locked(r->inode))
+		out->open_flags |= FOPEN_NOFLUSH;
 	return sizeof(*out);
 }
 
@@ -154,6 +163,7 @@ static int64_t release(struct fuse_request *r, bool is_dir)
 		return -EBADF;
 	if (arg->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
 		fuse_unlock(r, arg->lock_owner, true);
+	fuse_unlock_handle(r, arg->fh);
 	fs_release(r->fs, handle);
 	return 0;
 }

@@ -49,6 +49,7 @@ static int take_lock(const struct fuse_request *r, struct fs_lock *ret_lock)
 		.start = arg->lk.start,
 		.end = arg->lk.end,
 		.pid = arg->lk.pid,
+		.handle = arg->fh,
 	};
 	return 0;
 }
@@ -98,6 +99,12 @@ void fuse_unlock(struct fuse_request *r, uint64_t owner, bool flock)
 	const struct fs_lock_owner whose = {owner, flock};
 
 	if (fs_unlock_all(r->fs, r->inode, &whose))
+		r->f->unlocked = r->f->nwaits > 0;
+}
+
+void fuse_unlock_handle(struct fuse_request *r, uint64_t handle)
+{
+	if (fs_unlock_handle(r->fs, r->inode, handle))
 		r->f->unlocked = r->f->nwaits > 0;
 }
 

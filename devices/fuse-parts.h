@@ -106,6 +106,8 @@ int64_t fuse_setlkw(struct fuse_request *r);
 int64_t fuse_interrupt(struct fuse_request *r);
 /* All of the owner's locks of the request's inode. */
 void fuse_unlock(struct fuse_request *r, uint64_t owner, bool flock);
+/* Those that were set by way of an open file that is closed for good. */
+void fuse_unlock_handle(struct fuse_request *r, uint64_t handle);
 /* Nobody waits any more; with TELL they are told. */
 void fuse_waits_end(struct fuse *f, bool tell);
 

@@ -326,6 +326,42 @@ static void test_wait(void **state)
 	assert_int_equal(host_lock(r, F_RDLCK, 15, 1), 0);
 }
 
+/*
+ * Who only reads does not say when it closes: the lock ends with the open file.
+ * From then on it is known that there may be one.
+ */
+static void test_unflushed(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_open_in in = {.flags = O_RDONLY};
+	struct fuse_lk_in lk = {.owner = 1, .lk = {.end = LAST}};
+	struct fuse_release_in release = {0};
+	const struct fuse_open_out *out;
+	int head;
+
+	new_device(r, "");
+	for (unsigned i = 0; i < 3; i++) {
+		in.flags = i == 0 ? O_RDWR : O_RDONLY;
+		head = request(r, OTHERS, FUSE_OPEN, r->node, &in, sizeof(in));
+		assert_int_equal(used(r, OTHERS, head, &r->in), 0);
+		out = (const void *)((char *)r->in.iov_base +
+				     sizeof(struct fuse_out_header));
+		assert_int_equal(!!(out->open_flags & FOPEN_NOFLUSH), i == 1);
+		lk.fh = out->fh;
+		if (i == 0)
+			continue;
+		head = request(r, OTHERS, FUSE_SETLK, r->node, &lk, sizeof(lk));
+		assert_int_equal(used(r, OTHERS, head, &r->in), 0);
+		assert_int_equal(host_lock(r, F_WRLCK, 0, 0), -EAGAIN);
+		release.fh = lk.fh;
+		head = request(r, OTHERS, FUSE_RELEASE, r->node, &release,
+			       sizeof(release));
+		assert_int_equal(used(r, OTHERS, head, &r->in), 0);
+		assert_int_equal(host_lock(r, F_WRLCK, 0, 0), 0);
+		assert_int_equal(host_lock(r, F_UNLCK, 0, 0), 0);
+	}
+}
+
 /* A lock of the host's: nothing tells when it goes. */
 static void test_wait_for_host(void **state)
 {
@@ -469,12 +505,13 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_owners),    TEST(test_whose),
-		TEST(test_flock),     TEST(test_host),
-		TEST(test_limit),     TEST(test_wait),
-		TEST(test_interrupt), TEST(test_wait_for_host),
-		TEST(test_deadlock),  TEST(test_waits_are_few),
-		TEST(test_reset),     TEST(test_guests_own),
+		TEST(test_unflushed),     TEST(test_owners),
+		TEST(test_whose),         TEST(test_flock),
+		TEST(test_host),          TEST(test_limit),
+		TEST(test_wait),          TEST(test_interrupt),
+		TEST(test_wait_for_host), TEST(test_deadlock),
+		TEST(test_waits_are_few), TEST(test_reset),
+		TEST(test_guests_own),
 	};
 
 	log_setup(LOG_ERROR, false);

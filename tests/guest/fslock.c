@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +91,38 @@ static int do_wait(char **arg)
 	return close(fd);
 }
 
+/* exits:FILE: a process's locks end with it, however it had opened the file */
+static int do_exits(char **arg)
+{
+	for (int i = 0; i < 20; i++) {
+		const bool reads = i % 2 == 0;
+		struct flock lock = range(reads ? F_RDLCK : F_WRLCK, 0, 0);
+		char path[PATH_MAX];
+		int status = -1, fd;
+		pid_t pid;
+
+		snprintf(path, sizeof(path), "%s-%d", arg[0], i);
+		MUST(make_file(path, 0600, "") == 0);
+		pid = fork();
+		if (pid == 0) {
+			fd = open(path, reads ? O_RDONLY : O_RDWR);
+			_exit(fcntl(fd, F_SETLK, &lock) ? 1 : 0);
+		}
+		MUST(waitpid(pid, &status, 0) == pid && status == 0);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		lock = range(F_WRLCK, 0, 0);
+		MUST(fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0);
+		/* Closing any of its files ends all of a process's locks. */
+		MUST(close(open(path, O_RDONLY | O_CLOEXEC)) == 0);
+		pid = fork();
+		if (pid == 0)
+			_exit(fcntl(fd, F_SETLK, &lock) ? 1 : 0);
+		MUST(waitpid(pid, &status, 0) == pid && status == 0);
+		close(fd);
+	}
+	return 0;
+}
+
 static int add_one(int fd)
 {
 	char text[32] = "";
@@ -135,6 +169,7 @@ const struct action fslock_actions[] = {
 	{"hold", 3, do_hold, "FILE:HELD:DONE"},
 	{"held", 1, do_held, "FILE"},
 	{"wait", 1, do_wait, "FILE"},
+	{"exits", 1, do_exits, "FILE"},
 	{"count", 3, do_count, "FILE:TIMES:posix|flock"},
 	{NULL, 0, NULL, NULL},
 };
