@@ -8,6 +8,7 @@
 #include "vmm/assist.h"
 
 #include "vmm/assist-exec.h"
+#include "vmm/assist-quick.h"
 #include "vmm/assist-syscall.h"
 #include "vmm/interp.h"
 #include "vmm/log.h"
@@ -33,6 +34,7 @@
 
 struct assist_cpu {
 	struct syscall_cpu syscall;
+	struct quick quick;
 	uint8_t *area;         /* the vector state; owned */
 	uint64_t *count;       /* per line of the table; owned */
 	struct interp *interp; /* owned */
@@ -610,6 +612,62 @@ static void hide_features(struct assist_cpu *cpu, struct kvm_run *run)
 	cpu->features_rip = 0;
 }
 
+/* One of quick_run()'s instructions: 1, 0: it is none, -errno. */
+static int run_quick(struct assist *assist, struct vcpu *vcpu)
+{
+	struct kvm_sync_regs *s = &vcpu->run->s.regs;
+	const struct mmu mmu = {assist->mem, &s->sregs, s->regs.rflags};
+	uint8_t code[QUICK_BYTES];
+	struct fault fault;
+
+	return mmu_read(&mmu, s->regs.rip, code, sizeof(code), MMU_FETCH,
+			&fault) < 0
+		       ? 0
+		       : quick_run(&assist->cpu[vcpu->id].quick, &host_of_kvm,
+				   vcpu, &s->regs, &s->sregs, code);
+}
+
+/* Tells KVM the bases that differ from those before. 0 or -errno. */
+static int settle_bases(struct vcpu *vcpu, struct quick *q, uint64_t fs,
+			uint64_t gs)
+{
+	const struct kvm_sregs *sregs = &vcpu->run->s.regs.sregs;
+	int r = 1;
+
+	if (sregs->fs.base != fs || sregs->gs.base != gs)
+		vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+	if (q->changed)
+		r = set_msr(vcpu, MSR_KERNEL_GS_BASE, q->kernel_gs);
+	q->known = q->changed = false;
+	if (r == 0)
+		return log_ret(-EIO, "vCPU %u: KVM does not take a base",
+			       vcpu->id);
+	return r < 0 ? r : 0;
+}
+
+/*
+ * Up to BUDGET instructions. The last look is always the interpreter's: it
+ * knows what KVM may be left with. How many were done, or -errno.
+ */
+static int64_t run_budget(struct assist *assist, struct vcpu *vcpu)
+{
+	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
+	struct kvm_sync_regs *s = &vcpu->run->s.regs;
+	const uint64_t fs = s->sregs.fs.base, gs = s->sregs.gs.base;
+	uint64_t done = 0;
+	int r;
+
+	do {
+		done += interp_run(cpu->interp, &s->regs, &s->sregs,
+				   BUDGET - done);
+		r = done < BUDGET - 1 ? run_quick(assist, vcpu) : 0;
+		done += r == 1;
+	} while (r == 1);
+	if (r == 0)
+		r = settle_bases(vcpu, &cpu->quick, fs, gs);
+	return r < 0 ? r : (int64_t)done;
+}
+
 /* Kernel code, as far as it goes; how KVM is to go on. 0 or -errno. */
 static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 {
@@ -617,9 +675,14 @@ static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 	struct kvm_run *run = vcpu->run;
 	struct kvm_sync_regs *s = &run->s.regs;
 	bool may_run = interpretable(s);
-	uint64_t done = interp_run(cpu->interp, &s->regs, &s->sregs,
-				   may_run ? BUDGET : 0);
+	int64_t done = 0;
 
+	if (may_run)
+		done = run_budget(assist, vcpu);
+	else
+		(void)interp_run(cpu->interp, &s->regs, &s->sregs, 0);
+	if (done < 0)
+		return (int)done;
 	if (done > 0) {
 		run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
 		if (s->events.interrupt.shadow) {
@@ -627,7 +690,7 @@ static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 			changed_events(run);
 		}
 	}
-	cpu->interpreted += done;
+	cpu->interpreted += (uint64_t)done;
 	cpu->steps++;
 	switch (last_of(assist, s)) {
 	case LAST_HALT:
