@@ -23,8 +23,12 @@
 
 /* For EXITs to arrive when the machine is to end anyway. */
 #define LAST_WORDS_MS 2000
-/* Between two looks at memory: a guest that does nothing else hardly wakes. */
-#define LOOK_MS 1000
+/*
+ * Between two looks at memory, and with half of it free: a guest that does
+ * nothing else hardly wakes.
+ */
+#define LOOK_MS        1000
+#define LOOK_RARELY_MS 4000
 /* The server's own, before those of sessions. */
 #define OWN_SOURCES 3
 /* For SIGKILL to be obeyed. */
@@ -191,12 +195,14 @@ static void look_at_memory(struct server *server)
 	struct agent_event now = {0};
 	struct sysinfo info = {0};
 	uint64_t available;
+	bool plenty;
 
 	sysinfo(&info);
 	available = (uint64_t)info.freeram * info.mem_unit;
-	now.memory_total = htole64((uint64_t)info.totalram * info.mem_unit);
-	if (available < le64toh(now.memory_total) / 2)
+	plenty = info.freeram > info.totalram / 2;
+	if (!plenty)
 		available = proc_number("/proc/meminfo", "MemAvailable:") * KIB;
+	now.memory_total = htole64((uint64_t)info.totalram * info.mem_unit);
 	now.memory_available = htole64(available);
 	find_victims(server);
 	now.oom_kills = htole64(server->oom_kills);
@@ -206,7 +212,8 @@ static void look_at_memory(struct server *server)
 				       s->has_child &&
 					       is_victim(server, s->child.pid));
 	}
-	server->look_ms = now_ms(CLOCK_MONOTONIC) + LOOK_MS;
+	server->look_ms =
+		now_ms(CLOCK_MONOTONIC) + (plenty ? LOOK_RARELY_MS : LOOK_MS);
 }
 
 void server_watch(struct server *server, struct session *s)

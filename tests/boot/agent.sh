@@ -253,7 +253,7 @@ test_memory_short()
 		cat /large | wc -c
 		n=$(sed -n "s/^MemAvailable: *\([0-9]*\) kB/\1/p" /proc/meminfo)
 		[ "$n" -gt 20000 ] || echo FAIL $n
-		sleep 2
+		sleep 5
 		echo before >&2
 		head -c $((n - 3000))k /dev/zero >/dev/shm/x
 		sleep 2
