@@ -217,18 +217,38 @@ static int open_root(struct fs *fs, const char *what,
 	return fs_inode_init(fs, take_fd(&fd), &stx);
 }
 
+static int choose_devices(struct fs *fs, const char *what,
+			  const struct fs_options *options)
+{
+	if (!options->devices)
+		return 0;
+	if (fs->xattr)
+		return log_ret(-EINVAL,
+			       "%s: '%s': devices=allow: not with "
+			       "ownership=xattr, where none are real",
+			       what, options->path);
+	if (!have_capability(CAP_MKNOD))
+		return log_ret(-EPERM,
+			       "%s: '%s': devices=allow needs CAP_MKNOD", what,
+			       options->path);
+	fs->devices = true;
+	return 0;
+}
+
 /* Where owners are kept, if anything may change; before `root` is used. */
 static int choose_ownership(struct fs *fs, const char *what,
 			    const struct fs_options *options)
 {
 	const bool others = can_be_others();
 	char path[FS_PATH_MAX];
+	int r;
 
 	fs->xattr = options->ownership == FS_OWNER_XATTR ||
 		    (options->ownership == FS_OWNER_AUTO && !others);
 	fs->as_others = others && !fs->xattr;
-	if (fs->readonly)
-		return 0;
+	r = choose_devices(fs, what, options);
+	if (r < 0 || fs->readonly)
+		return r;
 	if (fs->xattr &&
 	    getxattr(fs_path(path, fs->root.fd, NULL), FS_STAT_XATTR, NULL, 0) <
 		    0 &&
@@ -248,24 +268,6 @@ static int choose_ownership(struct fs *fs, const char *what,
 				 ? " and extended attributes"
 				 : "",
 			 (unsigned)fs->uid);
-	return 0;
-}
-
-static int choose_devices(struct fs *fs, const char *what,
-			  const struct fs_options *options)
-{
-	if (!options->devices)
-		return 0;
-	if (fs->xattr)
-		return log_ret(-EINVAL,
-			       "%s: '%s': devices=allow: not with "
-			       "ownership=xattr, where none are real",
-			       what, options->path);
-	if (!have_capability(CAP_MKNOD))
-		return log_ret(-EPERM,
-			       "%s: '%s': devices=allow needs CAP_MKNOD", what,
-			       options->path);
-	fs->devices = true;
 	return 0;
 }
 
@@ -292,8 +294,6 @@ int fs_open(const char *what, const struct fs_options *options,
 	r = open_root(fs, what, options);
 	if (r == 0)
 		r = choose_ownership(fs, what, options);
-	if (r == 0)
-		r = choose_devices(fs, what, options);
 	if (r < 0) {
 		fs_close(fs);
 		return r;

@@ -154,6 +154,7 @@ overlay_upper()
 test_overlay_host()
 {
 	need_root
+	need_xattrs
 	overlay_upper host
 	[ "$(stat -c '%F %t:%T' upper/upper/gone)" = \
 		'character special file 0:0' ] || fail "the mark"
