@@ -839,6 +839,23 @@ static void test_lying_failure(void **state)
 	assert_int_equal(read_failure(&wire, 8 + 7, &failure), -EPROTO);
 }
 
+/* Nothing, or half a frame: there is an end to patience. */
+static void test_silent_agent(void **state)
+{
+	static const struct agent_frame large = {.bytes = 65536, .type = 1};
+	struct agent *agent;
+
+	(void)state;
+	for (size_t n = 0; n <= sizeof(large); n += 4) {
+		int fd[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+		assert_int_equal(send(fd[1], &large, n, 0), n);
+		assert_int_equal(agent_open(fd[0], 100, &agent), -ETIME);
+		close(fd[1]);
+	}
+}
+
 static void test_wrong_version(void **state)
 {
 	struct agent_first hello = agent_first_words(AGENT_MAJOR + 1);
@@ -902,6 +919,7 @@ int main(void)
 		cmocka_unit_test(test_endless_events),
 		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_lying_failure),
+		cmocka_unit_test(test_silent_agent),
 		cmocka_unit_test(test_wrong_version),
 		cmocka_unit_test(test_names),
 	};
