@@ -283,6 +283,8 @@ static int64_t setxattr_(struct fuse_request *r)
 	const char *name;
 	int e;
 
+	if (r->f->options.no_xattrs)
+		return -ENOSYS;
 	memcpy(&arg, r->arg, known);
 	if (r->f->setxattr_ext) {
 		if (r->rest_bytes < more)
@@ -318,6 +320,9 @@ static int64_t getxattr_(struct fuse_request *r)
 	const struct fuse_getxattr_in *arg = r->arg;
 	const char *name = fuse_text(r);
 
+	/* Once: the guest's kernel does not ask again. */
+	if (r->f->options.no_xattrs)
+		return -ENOSYS;
 	if (!name)
 		return -EINVAL;
 	return answer_xattr(r,
@@ -330,6 +335,8 @@ static int64_t listxattr_(struct fuse_request *r)
 {
 	const struct fuse_getxattr_in *arg = r->arg;
 
+	if (r->f->options.no_xattrs)
+		return -ENOSYS;
 	return answer_xattr(r,
 			    fs_listxattr(r->fs, r->inode, r->out, FUSE_OUT_MAX),
 			    arg->size);
@@ -339,6 +346,8 @@ static int64_t removexattr_(struct fuse_request *r)
 {
 	const char *name = fuse_text(r);
 
+	if (r->f->options.no_xattrs)
+		return -ENOSYS;
 	return name ? fs_removexattr(r->fs, r->inode, name) : -EINVAL;
 }
 

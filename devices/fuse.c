@@ -147,7 +147,7 @@ static uint64_t wanted_flags(const struct fuse *f)
 			 FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 |
 			 FUSE_SETXATTR_EXT | FUSE_INIT_EXT;
 
-	if (fs_has_acls(f->fs))
+	if (fs_has_acls(f->fs) && !f->options.no_xattrs)
 		flags |= ACL_FLAGS;
 	if (f->options.locks)
 		flags |= FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;

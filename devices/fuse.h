@@ -29,6 +29,7 @@ enum fuse_cache {
 struct fuse_options {
 	enum fuse_cache cache;
 	bool locks; /* locks are the host's; without, the guest's own affair */
+	bool no_xattrs; /* it need not ask for any: there are none */
 	/*
 	 * The answer to a request that had to wait is written: so many bytes.
 	 * Called within fuse_handle() and fuse_retry().

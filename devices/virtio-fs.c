@@ -67,6 +67,10 @@ static const struct config_key fs_keys[] = {
 	 .kind = CONFIG_CHOICE,
 	 .choices = "auto|host|guest",
 	 .help = "who is kept out by locks [auto: guest if cache=always]"},
+	{.name = "xattrs",
+	 .kind = CONFIG_CHOICE,
+	 .choices = "auto|none",
+	 .help = "none: no file has any, so the guest need not ask [auto]"},
 	{0},
 };
 
@@ -225,6 +229,7 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	};
 	static const char *const locks[] = {"auto", "host", "guest", NULL};
 	static const char *const devices[] = {"refuse", "allow", NULL};
+	static const char *const xattrs[] = {"auto", "none", NULL};
 	const char *tag = config_text(cfg, "tag");
 	const unsigned whose = choice(cfg, "locks", locks);
 	struct virtio_fs_config config = {.num_request_queues = htole32(1)};
@@ -238,6 +243,7 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	};
 	struct fuse_options protocol = {
 		.cache = choice(cfg, "cache", caches),
+		.no_xattrs = choice(cfg, "xattrs", xattrs) == 1,
 		.answered = answered,
 		.arg = share,
 	};

@@ -115,7 +115,7 @@ static bool xattr_wanted(const struct tree *t, const char *name)
 	       strncmp(name, "user.overlay.", 13) != 0;
 }
 
-static int set_xattrs(const struct tree *t, int fd, const char *path,
+static int set_xattrs(struct tree *t, int fd, const char *path,
 		      const struct tar_entry *e)
 {
 	for (unsigned i = 0; i < e->nxattrs; i++) {
@@ -126,8 +126,9 @@ static int set_xattrs(const struct tree *t, int fd, const char *path,
 				  path, x->name);
 			continue;
 		}
-		if (fsetxattr(fd, x->name, x->value, x->bytes, 0) < 0 &&
-		    errno != EOPNOTSUPP)
+		if (fsetxattr(fd, x->name, x->value, x->bytes, 0) == 0)
+			t->has_xattrs = true;
+		else if (errno != EOPNOTSUPP)
 			return log_ret(-errno, "%s: '%.200s': xattr %s: %s",
 				       t->name, path, x->name, strerror(errno));
 	}
@@ -150,7 +151,7 @@ static int chown_failed(const struct tree *t, const char *path,
  * In an unprivileged store files are readable by their owner only and never
  * setuid; the guest's view is in the xattr.
  */
-static int set_attributes(const struct tree *t, int fd, const char *path,
+static int set_attributes(struct tree *t, int fd, const char *path,
 			  const struct tar_entry *e, mode_t type)
 {
 	const struct timespec times[2] = {e->mtime, e->mtime};

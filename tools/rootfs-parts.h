@@ -139,6 +139,7 @@ bool name_normalize(const char *text, char ret_name[IMAGE_NAME_MAX + 1]);
 
 struct unpacked {
 	uint64_t bytes, files;
+	bool has_xattrs; /* for the guest to see */
 };
 
 /* The signals that end unpack(), though the store has them blocked. */
@@ -160,6 +161,7 @@ struct tree {
 	struct inodes *made; /* by this layer */
 	uint64_t devices;    /* left out */
 	uint64_t files;      /* how many more there may be */
+	bool has_xattrs;     /* for the guest to see */
 	char *parent;        /* path of the directory open as parent_fd */
 	int parent_fd;
 	struct timespec parent_times[2];
@@ -253,6 +255,8 @@ int store_recall(struct store *store, const char *key, struct stored *ret);
 void store_remember(struct store *store, const struct stored *image,
 		    const char *key);
 
+/* False: no file of its tree has xattrs for the guest to see. */
+bool stored_has_xattrs(const struct stored *image);
 /* What a stored image says: its configuration, and its first name or NULL. */
 int stored_read(const struct store *store, const struct stored *image,
 		struct rootfs_config *ret_config, char **ret_name);

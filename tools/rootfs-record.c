@@ -110,10 +110,11 @@ int record_create(const struct store *store, const struct stored *image,
 		  const struct meta *meta, const struct unpacked *unpacked)
 {
 	autojson json_t *record = json_pack(
-		"{s:[], s:I, s:I, s:I, s:s}", "names", "bytes",
+		"{s:[], s:I, s:I, s:I, s:s, s:b}", "names", "bytes",
 		(json_int_t)unpacked->bytes, "files",
 		(json_int_t)unpacked->files, "unpacked", (json_int_t)time(NULL),
-		"ownership", store->owner_xattr ? "xattr" : "host");
+		"ownership", store->owner_xattr ? "xattr" : "host", "xattrs",
+		unpacked->has_xattrs);
 	int r = write_record(image->dir, record);
 
 	if (r == 0)
@@ -146,6 +147,15 @@ int stored_read(const struct store *store, const struct stored *image,
 		return log_ret(-ENOMEM, "image '%s': no memory", name);
 	}
 	return 0;
+}
+
+bool stored_has_xattrs(const struct stored *image)
+{
+	autojson json_t *record = NULL;
+
+	/* An older program's record does not say. */
+	return read_record(image->dir, &record) < 0 ||
+	       !json_is_false(json_object_get(record, "xattrs"));
 }
 
 /* ---- going through the images */

@@ -234,6 +234,7 @@ static struct result run(const struct source *src, const struct meta *meta,
 					  src->path);
 	free(tree->buf);
 	result.unpacked.bytes = limit->bytes - budget.bytes;
+	result.unpacked.has_xattrs = tree->has_xattrs;
 	result.unpacked.files = limit->files - tree->files;
 	return result;
 }

@@ -73,6 +73,7 @@ static int finish(const struct store *store, struct stored *image,
 {
 	struct rootfs rootfs = {
 		.owner_xattr = store->owner_xattr,
+		.no_xattrs = !stored_has_xattrs(image),
 		.hold = image->hold,
 		.config = meta->config,
 	};

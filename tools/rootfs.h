@@ -50,6 +50,8 @@ struct rootfs {
 	 * ownership=xattr: it belongs to an unprivileged user's store.
 	 */
 	bool owner_xattr;
+	/* No file has xattrs besides: to be shared with xattrs=none. */
+	bool no_xattrs;
 	struct rootfs_config config;
 	/*
 	 * While a descriptor of this (a copy from dup() or fork() counts) is

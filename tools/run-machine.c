@@ -44,9 +44,10 @@ static int make_root(struct run_machine *machine, const struct run_options *opt,
 		return log_ret(-EINVAL,
 			       "--rootfs-write and --read-only exclude each "
 			       "other");
-	snprintf(more, sizeof(more), "%s%s%s", write ? "" : ",readonly",
+	snprintf(more, sizeof(more), "%s%s%s%s", write ? "" : ",readonly",
 		 root->digest ? ",cache=always" : "",
-		 root->owner_xattr ? ",ownership=xattr" : "");
+		 root->owner_xattr ? ",ownership=xattr" : "",
+		 root->no_xattrs ? ",xattrs=none" : "");
 	machine->agent.root_tag = "rootfs";
 	machine->agent.root_overlay = !write;
 	machine->agent.root_readonly = opt->readonly;

@@ -598,6 +598,26 @@ static void test_readonly(void **state)
 }
 
 /* What never changes is read without being opened. */
+/* Said once, and not asked for again. */
+static void test_no_xattrs(void **state)
+{
+	struct rig *r = *state;
+	const struct fuse_getxattr_in get = {.size = 100};
+	const uint32_t set[4] = {5};
+	uint64_t file;
+
+	new_device(r, ",xattrs=none");
+	file = look(r, FUSE_ROOT_ID, "file");
+	assert_int_equal(ASK(FUSE_GETXATTR, file, get, NAME("user.x")),
+			 -ENOSYS);
+	assert_int_equal(ASK(FUSE_LISTXATTR, file, get), -ENOSYS);
+	assert_int_equal(ASK(FUSE_SETXATTR, file, set, .text = "user.x\0value",
+			     .text_bytes = 12),
+			 -ENOSYS);
+	assert_int_equal(ask_name(r, FUSE_REMOVEXATTR, file, "user.x"),
+			 -ENOSYS);
+}
+
 static void test_stateless(void **state)
 {
 	struct rig *r = *state;
@@ -697,9 +717,9 @@ int main(void)
 		TEST(test_scattered), TEST(test_write_sizes),
 		TEST(test_create),    TEST(test_readdir),
 		TEST(test_forget),    TEST(test_unknown),
-		TEST(test_xattr),     TEST(test_readonly),
-		TEST(test_stateless), TEST(test_reset),
-		TEST(test_malformed),
+		TEST(test_xattr),     TEST(test_no_xattrs),
+		TEST(test_readonly),  TEST(test_stateless),
+		TEST(test_reset),     TEST(test_malformed),
 	};
 
 	log_setup(LOG_ERROR, false);

@@ -99,6 +99,44 @@ static void the_configuration_is_read(void **state)
 	rootfs_close(&ctx->rootfs);
 }
 
+/* A guest need not ask for what no file has. */
+static void xattrs_are_known(void **state)
+{
+	struct ctx *ctx = *state;
+	struct bytes tar = {0};
+
+	add_plain_layer(ctx, 0);
+	/* One that is not taken over counts for nothing. */
+	tar_pax(&tar, "SCHILY.xattr.trusted.x", "y", 1);
+	tar_file(&tar, "file", "x");
+	layout_layer(&ctx->layout, &tar, 0);
+	opens(ctx);
+	assert_true(ctx->rootfs.no_xattrs);
+	rootfs_close(&ctx->rootfs);
+	opens(ctx);
+	assert_true(ctx->rootfs.no_xattrs);
+	rootfs_close(&ctx->rootfs);
+	tar_pax(&tar, "SCHILY.xattr.user.x", "y", 1);
+	tar_file(&tar, "file2", "x");
+	layout_layer(&ctx->layout, &tar, 0);
+	layout_finish(&ctx->layout, NULL, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		char path[512];
+
+		assert_int_equal(open_image(ctx), 0);
+		snprintf(path, sizeof(path), "%s/file2", ctx->rootfs.path);
+		if (getxattr(path, "user.x", NULL, 0) != 1)
+			skip(); /* a file system without */
+		assert_false(ctx->rootfs.no_xattrs);
+		rootfs_close(&ctx->rootfs);
+	}
+	/* A directory is somebody's, who may set some at any time. */
+	assert_int_equal(rootfs_open(ctx->outside, &ctx->options, &ctx->rootfs),
+			 0);
+	assert_false(ctx->rootfs.no_xattrs);
+	rootfs_close(&ctx->rootfs);
+}
+
 static void an_image_in_use_stays(void **state)
 {
 	struct ctx *ctx = *state;
@@ -613,6 +651,7 @@ int main(void)
 		TEST(a_directory_is_used_in_place),
 		TEST(a_layout_is_unpacked),
 		TEST(the_configuration_is_read),
+		TEST(xattrs_are_known),
 		TEST(an_image_in_use_stays),
 		TEST(names_move_to_newer_images),
 		TEST(archives_are_unpacked),

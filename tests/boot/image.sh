@@ -1,0 +1,45 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# What of an image's tree only shows in a guest.
+
+. "$TOP/tests/boot/run-lib.sh"
+
+export BULKHEAD_STORE=$PWD/store
+
+# give_chown FILE: the capability to give files away, to who runs it.
+give_chown()
+{
+	python3 -c 'import os, struct, sys
+os.setxattr(sys.argv[1], "security.capability",
+	struct.pack("<5I", 0x02000001, 1, 0, 0, 0))' "$1"
+}
+
+# The guest is told that a tree has no extended attributes where it has none,
+# and only there.
+test_capabilities()
+{
+	need_root
+	make_root
+	mkdir root/mine
+	cp root/bin/busybox root/mine/busybox
+	make_archive without.tar
+	give_chown root/mine/busybox || skip "no capabilities on this disk"
+	make_archive with.tar --format=pax --xattrs '--xattrs-include=*'
+	for image in without with; do
+		run --rm -u user --entrypoint sh $image.tar -c '
+			>/tmp/f; /mine/busybox chown 12:34 /tmp/f; stat -c %u:%g /tmp/f'
+		expect_status 0
+		case $image in
+		without)
+			grep -q 'not permitted' err || fail "chown is allowed"
+			expect_out 1000:1000
+			;;
+		with)
+			expect_silence
+			expect_out 12:34
+			;;
+		esac
+	done
+	expect_nothing_left
+}
