@@ -39,6 +39,7 @@ struct rig {
 	char top[64];
 	bool raw;
 	uint64_t node[IDS], handle[IDS];
+	size_t room[2][VQ_MAX_SIZE]; /* for the answer, by queue and head */
 	unsigned nnodes, nhandles;
 };
 
@@ -139,6 +140,7 @@ static void add_request(struct rig *r)
 	struct iovec out[2], in;
 	uint32_t written;
 	uint8_t *end;
+	int head, used;
 
 	header.len = (uint32_t)(sizeof(header) + bytes);
 	if (how & 8)
@@ -150,15 +152,20 @@ static void add_request(struct rig *r)
 	in.iov_len = room;
 	end = (uint8_t *)in.iov_base + room;
 	*end = GUARD;
-	(void)vdriver_add(r->v, q, out, bytes ? 2 : 1, &in, room ? 1 : 0);
+	head = vdriver_add(r->v, q, out, bytes ? 2 : 1, &in, room ? 1 : 0);
+	if (head >= 0)
+		r->room[q][head] = room;
 	vdriver_kick(r->v, q);
 	vdriver_poll(r->v);
 	check(r->raw || *end == GUARD, "written behind the answer");
-	if (vdriver_get_used(r->v, q, &written) < 0)
-		return;
-	check(r->raw || written <= room, "more written than there is room");
-	if (written >= sizeof(struct fuse_out_header) && !r->raw)
-		remember(r, op, in.iov_base, written);
+	/* This one's answer, if it need not wait, and others' that did. */
+	while ((used = vdriver_get_used(r->v, q, &written)) >= 0) {
+		check(r->raw || written <= r->room[q][used],
+		      "more written than there is room");
+		if (used == head && !r->raw &&
+		    written >= sizeof(struct fuse_out_header))
+			remember(r, op, in.iov_base, written);
+	}
 }
 
 static void add_raw(struct rig *r)
