@@ -597,7 +597,6 @@ static void test_readonly(void **state)
 	(void)open_node(r, file, O_RDONLY | O_CREAT | O_APPEND);
 }
 
-/* What never changes is read without being opened. */
 /* Said once, and not asked for again. */
 static void test_no_xattrs(void **state)
 {
@@ -618,6 +617,7 @@ static void test_no_xattrs(void **state)
 			 -ENOSYS);
 }
 
+/* What never changes is read without being opened. */
 static void test_stateless(void **state)
 {
 	struct rig *r = *state;
