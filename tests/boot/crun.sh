@@ -90,6 +90,16 @@ test_run_volume_file()
 	same run volume_file
 }
 
+test_run_named_volume()
+{
+	same run named_volume
+}
+
+test_run_mount()
+{
+	same run mount
+}
+
 test_run_machine()
 {
 	same run machine
