@@ -151,15 +151,19 @@ static json_t *bundle_json(const char *tree, char *const *command)
 /* 0, or -errno, logged. */
 static int make_bundle(struct bench_peer *peer, const struct bench_what *what)
 {
+	const char *tmp = getenv("TMPDIR");
 	autofree char *file = NULL;
 	json_t *json;
 	int r;
 
-	peer->bundle = strdup("/tmp/bulkhead-bench.XXXXXX");
+	/* An absolute path, as crun starts in another mount namespace. */
+	if (asprintf(&peer->bundle, "%s/bulkhead-bundle.XXXXXX",
+		     tmp && tmp[0] == '/' ? tmp : "/tmp") < 0)
+		peer->bundle = NULL;
 	if (!peer->bundle || !mkdtemp(peer->bundle)) {
 		free(peer->bundle);
 		peer->bundle = NULL;
-		return log_ret(-errno, "a directory in /tmp: %s",
+		return log_ret(-errno, "a temporary directory: %s",
 			       strerror(errno));
 	}
 	if (asprintf(&file, "%s/config.json", peer->bundle) < 0)

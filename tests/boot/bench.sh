@@ -6,6 +6,8 @@
 
 . "$TOP/tests/boot/run-lib.sh"
 
+mkdir -p tmp
+export TMPDIR=$PWD/tmp
 export DOCKER_HOST=unix://$PWD/docker.sock DOCKER_CONFIG=$PWD/docker-config
 
 runs_of()
@@ -25,8 +27,7 @@ print(eval(f"({sys.argv[1]})"))' "$1"
 
 expect_no_traces()
 {
-	! compgen -G '/tmp/bulkhead-bench.*' >/dev/null ||
-		fail "left behind: a bundle"
+	[ -z "$(ls -A "$TMPDIR")" ] || fail "left behind: $(ls -A "$TMPDIR")"
 	expect_nothing_left
 }
 
