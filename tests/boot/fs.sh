@@ -240,6 +240,25 @@ test_acl_xattr()
 	expect_ok
 }
 
+# A large directory, in which others come and go meanwhile.
+test_large()
+{
+	local churn
+
+	mkdir -p share/many
+	(cd share/many && seq 5000 | xargs touch)
+	(
+		cd share/many || exit
+		while touch x{1..50}; do rm x*; done
+	) &
+	churn=$!
+	guest 'mount:t:/mnt,list:/mnt/many:5000,list:/mnt/many:5000' \
+		--share share,tag=t
+	kill $churn
+	wait $churn 2>/dev/null
+	expect_ok
+}
+
 # Several shares, one of them mounted a second time.
 test_several()
 {

@@ -902,6 +902,7 @@ const struct action fs_actions[] = {
 	{"put", 2, do_put, "FILE:TEXT"},
 	{"errno", 2, do_errno, "NUMBER:FILE"},
 	{"readonly", 2, do_readonly, "DIR:FILE"},
+	{"list", 2, do_list, "DIR:COUNT"},
 	{"acl", 1, do_acl, "DIR"},
 	{"noacl", 1, do_noacl, "DIR"},
 	{"fsx", 3, do_fsx, "FILE:OPERATIONS:SEED"},

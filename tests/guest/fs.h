@@ -43,6 +43,8 @@ struct fs_test {
 /* Ends with a NULL name. */
 extern const struct fs_test fs_more_tests[];
 
+/* list:DIR:COUNT: files 1 to COUNT are there */
+int do_list(char **arg);
 /* acl:DIR */
 int do_acl(char **arg);
 /* noacl:DIR */

@@ -310,6 +310,29 @@ static int test_concurrent(void)
 	return r;
 }
 
+/* Others may come and go. */
+int do_list(char **arg)
+{
+	const unsigned long count = (unsigned long)guest_number(arg[1]);
+	unsigned long seen = 0, sum = 0;
+	const struct dirent *e;
+	DIR *dir = opendir(arg[0]);
+
+	MUST(dir != NULL);
+	while ((e = readdir(dir))) {
+		struct stat st;
+
+		if (e->d_name[0] < '0' || e->d_name[0] > '9')
+			continue;
+		MUST(fstatat(dirfd(dir), e->d_name, &st, 0) == 0);
+		MUST(S_ISREG(st.st_mode) && st.st_ino == e->d_ino);
+		sum += (unsigned long)guest_number(e->d_name);
+		seen++;
+	}
+	MUST(seen == count && sum == count * (count + 1) / 2);
+	return closedir(dir);
+}
+
 const struct fs_test fs_more_tests[] = {
 	{"touched", test_touched},
 	{"old-times", test_old_times},
