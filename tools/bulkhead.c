@@ -16,6 +16,7 @@ static const struct command commands[] = {
 	{"boot", cmd_boot, "boot a guest from a kernel image"},
 	{"run", cmd_run, "run a command in a virtual machine of its own"},
 	{"exec", cmd_exec, "run one more in an instance that runs"},
+	{"attach", cmd_attach, "show what a command writes, give it input"},
 	{"ps", cmd_ps, "list instances"},
 	{"logs", cmd_logs, "print what an instance's command wrote"},
 	{"stop", cmd_stop, "ask an instance's command to end"},

@@ -16,6 +16,7 @@ struct command {
 const struct command *command_list(void);
 const struct command *command_find(const char *name);
 
+int cmd_attach(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_boot(int argc, char **argv);
 int cmd_check(int argc, char **argv);

@@ -114,6 +114,7 @@ struct json_t *instance_state_json(const struct instance *instance,
  * was left to write it.
  */
 #define INSTANCE_STATUS_FILE "status"
+#define INSTANCE_INPUT_FILE  "input" /* a FIFO: with `run -d -i` */
 int instance_status_read(int fd);
 void instance_status_write(const struct instance *instance, int status);
 

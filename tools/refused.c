@@ -88,9 +88,6 @@ static const struct refused options[] = {
 };
 
 static const struct refused commands[] = {
-	{"attach", 0,
-	 "'bulkhead logs -f NAME' follows it, 'bulkhead exec -it NAME sh' gets "
-	 "in"},
 	{"build", 0, no_build},
 	{"commit", 0, no_build},
 	{"compose", 0, no_bridge},

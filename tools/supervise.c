@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -39,6 +40,7 @@ struct supervisor {
 	struct runlog log;
 	int listen_fd;
 	int signal_fd; /* until the command runs */
+	int input_fd;  /* the command's; borrowed where it is standard input */
 	int gone_fd;   /* epoll: the monitor ended, or a signal came */
 	int ready_fd;  /* borrowed; -1: nobody waits, or was told already */
 	sigset_t mask_before;
@@ -298,12 +300,30 @@ static void tell_memory(void *arg, const struct agent_memory *memory)
 	}
 }
 
+/*
+ * In the background input comes from whoever attaches. Open for writing, too:
+ * one that leaves is not the end of it. -1 (logged): it has none.
+ */
+static int open_input(struct supervisor *s)
+{
+	const int dir_fd = s->run->instance.dir_fd;
+	int fd = -1;
+
+	if (mkfifoat(dir_fd, INSTANCE_INPUT_FILE, 0600) == 0)
+		fd = openat(dir_fd, INSTANCE_INPUT_FILE,
+			    O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		log_warn("'%s': no input: %s", s->run->instance.name,
+			 strerror(errno));
+	return fd;
+}
+
 /* From the command's start to its status. */
 static int relay(struct supervisor *s)
 {
 	const struct run_options *opt = s->run->opt;
 	const struct agent_relay relay = {
-		.in_fd = opt->interactive && !opt->detach ? STDIN_FILENO : -1,
+		.in_fd = opt->interactive ? s->input_fd : -1,
 		.out_fd = opt->detach ? -1 : STDOUT_FILENO,
 		.err_fd = opt->detach ? -1 : STDERR_FILENO,
 		.tty = opt->tty && opt->interactive && !opt->detach,
@@ -362,6 +382,8 @@ static int live(struct supervisor *s)
 	if (status != 0)
 		return status;
 	log_time(s, "command started");
+	if (s->run->opt->interactive && s->run->opt->detach)
+		s->input_fd = open_input(s);
 	tell_ready(s, 0);
 	return relay(s);
 }
@@ -390,6 +412,7 @@ int supervise(struct run *run, int ready_fd)
 		.monitor = {.pid_fd = -1, .console_fd = -1},
 		.listen_fd = -1,
 		.signal_fd = -1,
+		.input_fd = STDIN_FILENO,
 		.gone_fd = -1,
 		.ready_fd = ready_fd,
 		.born_ns = util_now_ns(),
@@ -404,6 +427,8 @@ int supervise(struct run *run, int ready_fd)
 	runlog_close(&s.log);
 	util_close(&s.listen_fd);
 	util_close(&s.signal_fd);
+	if (s.input_fd != STDIN_FILENO)
+		util_close(&s.input_fd);
 	util_close(&s.gone_fd);
 	finish(&s, status);
 	keeper_stop(s.keeper);

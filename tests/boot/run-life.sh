@@ -96,6 +96,59 @@ test_wait()
 	expect_nothing_left
 }
 
+# Typed to through a pipe, more than its buffers hold; by signals; to the end.
+test_attach()
+{
+	make_root
+	start one -i root sh -c 'trap "echo caught >&2; caught=1" USR1
+		echo before; dd bs=1 count=6 2>/dev/null
+		until [ -n "$caught" ]; do sleep 0.1; done
+		head -c 300000 | wc -c; exit 3'
+	echo hello | timeout -k 5 "$LIMIT" "$BULKHEAD" attach one \
+		>one.out 2>one.err &
+	wait_for one.out hello
+	kill -USR1 "$(pgrep -P $!)"
+	wait_for one.err caught
+	head -c 300000 /dev/zero |
+		timeout -k 5 "$LIMIT" "$BULKHEAD" attach one >out 2>err
+	status=$?
+	expect_status 3
+	expect_out 300000
+	expect_no_out before
+	status=0
+	wait || status=$?
+	bulkhead logs one
+	expect_out before
+	bulkhead attach one
+	expect_status 1
+	bulkhead rm one
+	expect_nothing_left
+}
+
+# attach_pty STEP...: at a terminal.
+attach_pty()
+{
+	status=0
+	command="bulkhead attach one, at a terminal"
+	timeout -k 5 "$LIMIT" "$GUEST/pty" "$@" -- "$BULKHEAD" attach one \
+		>out 2>err || status=$?
+}
+
+# Ctrl-P Ctrl-Q leaves it running; a single Ctrl-P is the command's.
+test_attach_terminal()
+{
+	make_root
+	start one --rm -it root sh
+	attach_pty raw 'type=\r' 'expect=# ' 'type=echo A$((1+1))B\r' \
+		'expect=A2B' 'type=\x10\x11' cooked
+	expect_status 0
+	attach_pty raw 'type=\r' 'expect=# ' \
+		'type=echo C$((1+1))D; cat\r' 'expect=C2D' 'type=\x10x\r' \
+		'expect=^Px' 'type=\x03' 'expect=# ' 'type=exit 4\r'
+	expect_status 4
+	expect_nothing_left
+}
+
 test_inspect()
 {
 	make_root

@@ -94,6 +94,10 @@ _bulkhead_container()
 		opts='--force --help'
 		names=-aq
 		;;
+	attach)
+		opts='--no-stdin --sig-proxy --help'
+		names=-q
+		;;
 	wait | inspect)
 		opts=--help
 		names=-aq
@@ -163,21 +167,21 @@ _bulkhead()
 	fi
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec ps logs stop kill rm wait inspect volume images rmi
+			'run exec attach ps logs stop kill rm wait inspect volume images rmi
 			bench boot
 			check help version --help --version' -- "$cur")
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
-	run | exec | ps | logs | stop | kill | rm | wait | inspect | volume | \
+	run | exec | attach | ps | logs | stop | kill | rm | wait | inspect | volume | \
 		images | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec ps logs stop kill rm wait inspect volume images rmi
+			'run exec attach ps logs stop kill rm wait inspect volume images rmi
 			bench boot
 			check version' -- "$cur")
 		;;
