@@ -144,14 +144,14 @@ int net_check(const struct config_device *cfg)
 }
 
 int net_backend_open(struct net_backend *b, const struct config_device *cfg,
-		     const char *device)
+		     const uint8_t mac[ETH_ALEN], const char *device)
 {
 	int r = net_check(cfg);
 
 	*b = (struct net_backend){.fd = -1};
 	if (r < 0)
 		return r;
-	return config_flag(cfg, "user") ? passt_open(b, cfg, device)
+	return config_flag(cfg, "user") ? passt_open(b, cfg, mac, device)
 					: tap_backend_open(b, cfg, device);
 }
 

@@ -10,6 +10,7 @@
 
 #include "vmm/config.h"
 
+#include <linux/if_ether.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -60,12 +61,12 @@ struct net_backend {
 };
 
 /*
- * Opens the backend CFG asks for. DEVICE ("net0") is for messages. Before the
- * guest starts: opens files, starts programs. 0 or -errno, logged; B is then
- * not open.
+ * Opens the backend CFG asks for, for a guest whose interface has the address
+ * MAC. DEVICE ("net0") is for messages. Before the guest starts: opens files,
+ * starts programs. 0 or -errno, logged; B is then not open.
  */
 int net_backend_open(struct net_backend *b, const struct config_device *cfg,
-		     const char *device);
+		     const uint8_t mac[ETH_ALEN], const char *device);
 /* Accepts a zeroed one. */
 void net_backend_close(struct net_backend *b);
 
@@ -101,6 +102,9 @@ struct net_publish {
  * took, or -EINVAL (logged).
  */
 int net_parse_publish(const char *text, struct net_publish *ret);
+
+/* A default route, over IPv4. Without one `user` has published ports only. */
+bool net_host_has_route(void);
 
 /* Where passt is, found in PATH: to be freed. NULL: nowhere. */
 char *net_find_passt(void);

@@ -12,10 +12,12 @@
 #include "vmm/log.h"
 #include "vmm/util.h"
 
+#include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_ether.h>
+#include <net/if_arp.h>
+#include <netinet/if_ether.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -122,6 +124,23 @@ static int add_ports(struct arguments *a, const char *text)
 	return 0;
 }
 
+bool net_host_has_route(void)
+{
+	FILE *file = fopen("/proc/net/route", "re");
+	char line[256];
+	bool found = false;
+
+	/* Interface, destination, gateway, ...: in hexadecimal. */
+	while (file && !found && fgets(line, sizeof(line), file)) {
+		const char *tab = strchr(line, '\t');
+
+		found = tab && strncmp(tab + 1, "00000000\t", 9) == 0;
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
 static int make_arguments(struct arguments *a, const struct config_device *cfg,
 			  uint16_t mtu)
 {
@@ -135,6 +154,13 @@ static int make_arguments(struct arguments *a, const struct config_device *cfg,
 	ADD(a, "--gateway", facts->gateway, "--dns-forward", facts->dns);
 	/* Else the guest would see the host's own. */
 	ADD(a, "--mac-addr", "02:00:00:00:02:02", "--mtu", a->mtu);
+	/*
+	 * A host without a network, now, still has published ports, and may
+	 * have one later. passt wants an interface to take addresses from, and
+	 * then takes those from above.
+	 */
+	if (!net_host_has_route())
+		ADD(a, "--interface", "lo");
 	/* The host's loopback has services that trust whoever can reach it. */
 	if (!config_flag(cfg, "loopback"))
 		ADD(a, "--no-map-gw");
@@ -270,6 +296,40 @@ static int start(const struct arguments *a, const char *device, int *ret_fd)
 		return log_ret(-errno, "%s: socket: %s", device,
 			       strerror(errno));
 	*ret_fd = take_fd(&ours);
+	return 0;
+}
+
+/*
+ * passt sends frames to whom it has had one from, and before that to nobody:
+ * who connects to a published port sooner than the guest first speaks would be
+ * kept waiting, and then be refused. So the guest's address is announced (RFC
+ * 5227, 3) before it runs.
+ */
+static int announce(int fd, const uint8_t *mac, const char *device)
+{
+	struct {
+		uint32_t length;
+		struct ethhdr eth;
+		struct ether_arp arp;
+	} __attribute__((packed)) frame = {
+		.length = htobe32(sizeof(frame) - PREFIX),
+		.eth.h_proto = htobe16(ETH_P_ARP),
+		.arp.ea_hdr = {.ar_hrd = htobe16(ARPHRD_ETHER),
+			       .ar_pro = htobe16(ETH_P_IP),
+			       .ar_hln = ETH_ALEN,
+			       .ar_pln = sizeof(struct in_addr),
+			       .ar_op = htobe16(ARPOP_REQUEST)},
+	};
+
+	memset(frame.eth.h_dest, 0xff, ETH_ALEN);
+	memcpy(frame.eth.h_source, mac, ETH_ALEN);
+	memcpy(frame.arp.arp_sha, mac, ETH_ALEN);
+	inet_pton(AF_INET, net_user_facts()->address, frame.arp.arp_spa);
+	inet_pton(AF_INET, net_user_facts()->address, frame.arp.arp_tpa);
+	/* The first thing written, so there is room for it. */
+	if (write(fd, &frame, sizeof(frame)) != sizeof(frame))
+		return log_ret(-ECONNREFUSED, "%s: " PROGRAM " ended early",
+			       device);
 	return 0;
 }
 
@@ -428,7 +488,7 @@ static const struct net_backend_ops passt_ops = {
 };
 
 int passt_open(struct net_backend *b, const struct config_device *cfg,
-	       const char *device)
+	       const uint8_t *mac, const char *device)
 {
 	struct arguments arguments = {.n = 0};
 	autofree struct passt *p = calloc(1, sizeof(*p));
@@ -439,8 +499,12 @@ int passt_open(struct net_backend *b, const struct config_device *cfg,
 		return log_ret(-ENOMEM, "%s: out of memory", device);
 	if (r == 0)
 		r = start(&arguments, device, &b->fd);
-	if (r < 0)
+	if (r == 0)
+		r = announce(b->fd, mac, device);
+	if (r < 0) {
+		util_close(&b->fd);
 		return r;
+	}
 	b->ops = &passt_ops;
 	b->mtu = mtu;
 	snprintf(b->name, sizeof(b->name), PROGRAM);

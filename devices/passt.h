@@ -3,6 +3,8 @@
 #ifndef DEVICES_PASST_H
 #define DEVICES_PASST_H
 
+#include <stdint.h>
+
 struct config_device;
 struct net_backend;
 
@@ -11,11 +13,12 @@ struct net_backend;
 #define PASST_PUBLISH_MAX 32
 
 /*
- * Starts passt and waits until its ports are open. It ends when the descriptor
+ * Starts passt, waits until its ports are open, and tells it that the guest has
+ * the address MAC. It ends when the descriptor
  * is closed, however that happens, and leaves nothing in the file system. 0 or
  * -errno, logged.
  */
 int passt_open(struct net_backend *b, const struct config_device *cfg,
-	       const char *device);
+	       const uint8_t *mac, const char *device);
 
 #endif

@@ -441,7 +441,7 @@ static int net_open(struct virtio_dev *d, const struct config_device *cfg)
 	n->d = d;
 	r = choose_mac(d, cfg, config.mac);
 	if (r == 0)
-		r = net_backend_open(&n->backend, cfg, d->name);
+		r = net_backend_open(&n->backend, cfg, config.mac, d->name);
 	if (r < 0)
 		return r;
 	mtu = (uint16_t)config_number(cfg, "mtu", n->backend.mtu);

@@ -203,24 +203,6 @@ static int make_user(struct run_machine *machine, const struct run_options *opt)
 	return set_link(machine, address, facts->gateway, facts->mtu);
 }
 
-/* Without one passt has no addresses to take for its own. */
-static bool host_has_network(void)
-{
-	FILE *file = fopen("/proc/net/route", "re");
-	char line[256];
-	bool found = false;
-
-	/* Interface, destination, gateway, ...: in hexadecimal. */
-	while (file && !found && fgets(line, sizeof(line), file)) {
-		const char *tab = strchr(line, '\t');
-
-		found = tab && strncmp(tab + 1, "00000000\t", 9) == 0;
-	}
-	if (file)
-		fclose(file);
-	return found;
-}
-
 /* Docker gives a network unless told otherwise; here that takes passt. */
 static const char *default_network(const struct run_options *opt)
 {
@@ -229,7 +211,7 @@ static const char *default_network(const struct run_options *opt)
 	if (opt->publish.count)
 		return "user"; /* what is missing is then an error */
 	passt = net_find_passt();
-	return passt && host_has_network() ? "user" : "none";
+	return passt && net_host_has_route() ? "user" : "none";
 }
 
 int run_network_make(struct run_machine *machine, const struct run_options *opt)

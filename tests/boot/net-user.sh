@@ -29,10 +29,12 @@ test_outbound()
 	on_host outbound
 }
 
+# To a guest that has not said anything yet: it has no IPv6 to begin with.
 published()
 {
 	make_host
-	guest_start vm "$NETWORK,serve:80:1M,answer:81,serve:82:1M" \
+	guest_start vm \
+		"$NETWORK,serve:80:1M,answer:81,serve:82:1M ipv6.disable=1" \
 		--net user,publish=8080:80,publish=8081:81/udp,publish=127.0.0.1:8090-8092:80-82
 	wait_for vm.out 'listening at 80'
 	"$GUEST/guest" send:192.0.2.1:8080:1M >host.out ||
@@ -97,6 +99,28 @@ ends()
 test_ends()
 {
 	on_host ends
+}
+
+# Without a network: ports are published all the same, and there is one for the
+# guest as soon as there is one for the host.
+offline()
+{
+	ip link set lo up
+	guest_start vm "$NETWORK,serve:80:1M,send:192.0.2.1:5001:1M" \
+		--net user,publish=8080:80
+	wait_for vm.out 'listening at 80'
+	"$GUEST/guest" send:127.0.0.1:8080:1M >host.out ||
+		fail "port 80: $(cat host.out)"
+	make_host
+	"$GUEST/guest" serve:5001:1M >tcp.out &
+	guest_wait vm
+	expect_ok
+	wait || fail "the host's end: $(cat tcp.out)"
+}
+
+test_offline()
+{
+	on_host offline
 }
 
 # What passt says of a port that is taken, in one line.

@@ -46,7 +46,8 @@ enum command {
 	SLEEP,     /* does not read for a while */
 	COUNT,     /* adds the frame's bytes to a sum */
 	SUM,       /* one frame of that sum */
-	NONSENSE,  /* a length that no frame has */
+	WHO,       /* the first frame that came, before all commands */
+	NONSENSE,  /* the length in the next four bytes, which no frame has */
 	QUIT,
 };
 
@@ -93,9 +94,9 @@ static void peer_arguments(char **argv, uint8_t *frame)
 
 static void peer_serve(char **argv)
 {
-	static uint8_t frame[NET_FRAME_MAX];
+	static uint8_t frame[NET_FRAME_MAX], first[NET_FRAME_MAX];
 	uint64_t sum = 0;
-	uint32_t bytes;
+	uint32_t bytes, first_bytes = 0;
 
 	for (;;) {
 		peer_read(&bytes, 4);
@@ -103,7 +104,15 @@ static void peer_serve(char **argv)
 		if (bytes < ETH_HLEN || bytes > LONGEST)
 			_exit(1);
 		peer_read(frame, bytes);
+		if (!first_bytes) {
+			first_bytes = bytes;
+			memcpy(first, frame, bytes);
+			continue;
+		}
 		switch (frame[ETH_HLEN]) {
+		case WHO:
+			peer_send(first, first_bytes, false);
+			break;
 		case ECHO:
 		case ECHO_BY_BYTES:
 			peer_send(frame, bytes,
@@ -130,7 +139,8 @@ static void peer_serve(char **argv)
 			peer_send(frame, ETH_HLEN + sizeof(sum), false);
 			break;
 		case NONSENSE:
-			peer_write("\0\0\0\5hello", 9);
+			peer_write(frame + ETH_HLEN + 1, 4);
+			peer_write("hello", 5);
 			break;
 		default:
 			_exit(0);
@@ -324,6 +334,23 @@ static void test_features(void **state)
 	assert_int_equal(le16toh(config.mtu), PASST_MTU_MAX);
 }
 
+/* Before the guest speaks: who connects to it then must be heard. */
+static void test_announced(void **state)
+{
+	static const uint8_t wanted[] = {
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 3, 4, 5, 6, 7, 8, 6,
+		/* Ethernet, IPv4, request; sender, nobody, the same again */
+		0, 1, 8, 0, 6, 4, 0, 1, 2, 3, 4, 5, 6, 7, 10, 0, 2, 15, 0, 0, 0,
+		0, 0, 0, 10, 0, 2, 15};
+	struct vdriver *v = up(*state, "user,mac=02:03:04:05:06:07");
+	uint8_t *buffer = post(v, HEADER + NET_FRAME_MAX);
+
+	vdriver_kick(v, RX);
+	request(v, packet(v, 100, WHO));
+	assert_int_equal(receive(v, buffer), sizeof(wanted));
+	assert_memory_equal(buffer + HEADER, wanted, sizeof(wanted));
+}
+
 static void test_failures(void **state)
 {
 	(void)state;
@@ -476,12 +503,25 @@ static void test_peer_ends(void **state)
 
 static void test_nonsense(void **state)
 {
-	struct vdriver *v = up(*state, "user");
+	static const uint32_t lengths[] = {
+		0, 5, ETH_HLEN - 1, NET_FRAME_MAX + 1, INT32_MAX, UINT32_MAX,
+	};
+	struct fixture *f = *state;
 
-	post(v, 2000);
-	vdriver_kick(v, RX);
-	request(v, packet(v, 100, NONSENSE));
-	expect_link_down(v);
+	for (unsigned i = 0; i < ARRAY_LEN(lengths); i++) {
+		struct vdriver *v = up(f, "user");
+		struct iovec out = packet(v, 100, NONSENSE);
+		const uint32_t length = htobe32(lengths[i]);
+
+		memcpy((uint8_t *)out.iov_base + HEADER + ETH_HLEN + 1, &length,
+		       sizeof(length));
+		post(v, 2000);
+		vdriver_kick(v, RX);
+		request(v, out);
+		expect_link_down(v);
+		vdriver_free(v);
+		f->v = NULL;
+	}
 }
 
 /* A frame that was begun is ended: the next driver finds the stream whole. */
@@ -598,6 +638,7 @@ int main(int argc, char **argv)
 		FIXTURE_TEST(test_arguments),
 		FIXTURE_TEST(test_loopback),
 		FIXTURE_TEST(test_features),
+		FIXTURE_TEST(test_announced),
 		FIXTURE_TEST(test_failures),
 		FIXTURE_TEST(test_echo),
 		FIXTURE_TEST(test_burst),
