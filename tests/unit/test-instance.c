@@ -2,6 +2,7 @@
 /* Instances: their directory, who holds it, what is swept, and the log. */
 #include "tools/instance.h"
 #include "tools/runlog.h"
+#include "tools/volume.h"
 #include "vmm/log.h"
 
 #include <setjmp.h>
@@ -192,6 +193,91 @@ static void test_sweep(void **state)
 	instance_done(&alive);
 }
 
+/* One of them, and not before nobody holds it. */
+static void test_sweep_one(void **state)
+{
+	struct instance alive, found;
+
+	(void)state;
+	make_dead("gone", true);
+	make_dead("other", true);
+	assert_int_equal(instance_create("lives", &alive), 0);
+	save_simple(&alive, true);
+	instance_sweep_one("gone", 0);
+	instance_sweep_one("lives", 20);
+	instance_sweep_one("none", 0);
+	assert_int_equal(instance_open("gone", &found), -ENOENT);
+	assert_int_equal(instance_open("other", &found), 0);
+	instance_done(&found);
+	assert_int_equal(instance_open("lives", &found), 0);
+	instance_done(&found);
+	instance_done(&alive);
+	instance_sweep_one("lives", 0);
+	assert_int_equal(instance_open("lives", &found), -ENOENT);
+	instance_sweep();
+}
+
+/* Known to who has opened it, when the rest is gone. */
+static void test_status(void **state)
+{
+	struct instance instance;
+	int fd;
+
+	(void)state;
+	assert_int_equal(instance_create("one", &instance), 0);
+	instance_status_write(&instance, INSTANCE_NO_STATUS);
+	fd = openat(instance.dir_fd, INSTANCE_STATUS_FILE, O_RDONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(instance_status_read(fd), INSTANCE_KILLED);
+	instance_status_write(&instance, 9);
+	assert_int_equal(instance_remove(&instance, true), 0);
+	assert_int_equal(instance_status_read(fd), 9);
+	close(fd);
+	instance_done(&instance);
+}
+
+static int count_volume(const char *name, const char *path, void *arg)
+{
+	assert_string_equal(name, strrchr(path, '/') + 1);
+	assert_int_equal(access(path, F_OK), 0);
+	++*(int *)arg;
+	return 0;
+}
+
+static void test_volumes(void **state)
+{
+	struct ctx *ctx = *state;
+	char store[96], images[128], *path, *again;
+	int fd, fd2, n = 0;
+
+	snprintf(store, sizeof(store), "%s/store", ctx->top);
+	setenv("BULKHEAD_STORE", store, 1);
+	assert_int_equal(volume_remove("one"), -ENOENT);
+	assert_int_equal(volume_each(count_volume, &n), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(volume_open("../one", &path, &fd), -EINVAL);
+	assert_int_equal(volume_open("one", &path, &fd), 0);
+	assert_int_equal(volume_open("one", &again, &fd2), 0);
+	assert_string_equal(path, again);
+	assert_int_equal(volume_each(count_volume, &n), 0);
+	assert_int_equal(n, 1);
+	close(fd);
+	assert_int_equal(volume_remove("one"), -EBUSY);
+	close(fd2);
+	assert_int_equal(volume_remove("one"), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(volume_remove("one"), -ENOENT);
+	free(path);
+	free(again);
+	snprintf(images, sizeof(images), "%s/volumes", store);
+	assert_int_equal(rmdir(images), 0);
+	snprintf(images, sizeof(images), "%s/images/.lock", store);
+	assert_int_equal(unlink(images), 0);
+	snprintf(images, sizeof(images), "%s/images", store);
+	assert_int_equal(rmdir(images), 0);
+	assert_int_equal(rmdir(store), 0);
+}
+
 /* Others must not be able to put anything there. */
 static void test_foreign_base(void **state)
 {
@@ -329,6 +415,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sweep_one, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_status, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_volumes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign_base, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
