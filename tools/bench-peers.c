@@ -18,6 +18,9 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+/* Where an OCI runtime keeps its state, in the bundle's directory. */
+#define BUNDLE_STATE "state"
+
 static bool is_installed(const char *program)
 {
 	const char *path = getenv("PATH");
@@ -192,6 +195,7 @@ static bool is_hybrid(void)
 
 static int make_oci(struct bench_peer *peer, const struct bench_what *what)
 {
+	autofree char *state = NULL;
 	struct text_list argv = {0};
 	char id[64];
 	int r;
@@ -203,10 +207,15 @@ static int make_oci(struct bench_peer *peer, const struct bench_what *what)
 	r = make_bundle(peer, what);
 	if (r < 0)
 		return r;
+	if (asprintf(&state, "%s/" BUNDLE_STATE, peer->bundle) < 0) {
+		state = NULL;
+		return log_ret(-ENOMEM, "out of memory");
+	}
 	snprintf(id, sizeof(id), "bulkhead-bench-%d", (int)getpid());
-	r = text_list_add_all(
-		&argv, (const char *const[]){peer->name, "run", "--bundle",
-					     peer->bundle, id, NULL});
+	r = text_list_add_all(&argv,
+			      (const char *const[]){peer->name, "--root", state,
+						    "run", "--bundle",
+						    peer->bundle, id, NULL});
 	peer->argv = argv.item;
 	return r;
 }
@@ -313,11 +322,10 @@ int bench_peers_make(struct bench_peer peers[BENCH_PEERS],
 
 static void remove_bundle(const char *dir)
 {
-	autofree char *file = NULL;
+	autofd int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (asprintf(&file, "%s/config.json", dir) < 0)
-		return;
-	(void)unlink(file);
+	(void)unlinkat(fd, "config.json", 0);
+	(void)unlinkat(fd, BUNDLE_STATE, AT_REMOVEDIR);
 	(void)rmdir(dir);
 }
 
