@@ -22,10 +22,12 @@ int help_print(int status)
 	      "start here:\n"
 	      "  bulkhead check                          is this host fit?\n"
 	      "  bulkhead boot --disk root.img           boot a disk's system\n"
+	      "  bulkhead run --rm -it alpine.tar sh     a shell in an image\n"
 	      "  bulkhead help boot                      all options, "
 	      "examples\n"
 	      "\n"
-	      "manual pages: bulkhead(1), bulkhead-config(5)\n",
+	      "manual pages: bulkhead(1), bulkhead-run(1), "
+	      "bulkhead-config(5)\n",
 	      out);
 	return status;
 }

@@ -72,7 +72,7 @@ static const struct option_entry entries[] = {
 	 "a setting of its kernel"},
 
 	{"network", 0, "none|user|tap=NAME", OPTION_TEXT, AT(network),
-	 "The network", "[user where passt is installed, else none]"},
+	 "The network", "[user with passt and a default route, else none]"},
 	{"net", 0, "NETWORK", OPTION_TEXT, AT(network), NULL,
 	 "the same as --network"},
 	{"publish", 'p', "[IP:]HOST:PORT", OPTION_LIST, AT(publish), NULL,
