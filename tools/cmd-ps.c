@@ -228,6 +228,25 @@ static bool fits_all(const struct listing *listing, const char *name,
 	return true;
 }
 
+static int check_filter_value(const char *filter)
+{
+	const char *value = strchr(filter, '=') + 1;
+	uint64_t n;
+
+	if (filter[0] == 's' && strcmp(value, "created") != 0 &&
+	    strcmp(value, "running") != 0 && strcmp(value, "exited") != 0)
+		return usage_error("ps",
+				   "--filter '%s': known are created, running "
+				   "and exited",
+				   filter);
+	if (filter[0] == 'e' && util_parse_number(value, 0, 255, &n) < 0)
+		return usage_error("ps",
+				   "--filter '%s': not an exit status, 0 to "
+				   "255",
+				   filter);
+	return 0;
+}
+
 /* Those that tell of an end ask for those that have ended. */
 static int check_filters(struct listing *listing)
 {
@@ -247,6 +266,8 @@ static int check_filters(struct listing *listing)
 					   "status=, label=, ancestor= and "
 					   "exited=",
 					   filter);
+		if (check_filter_value(filter) != 0)
+			return VM_EXIT_USAGE;
 		listing->all |= filter[0] == 's' || filter[0] == 'e';
 	}
 	return 0;

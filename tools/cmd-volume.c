@@ -95,11 +95,10 @@ int cmd_volume(int argc, char **argv)
 				 : usage_error("volume",
 					       "'%s': unexpected argument",
 					       argv[n]);
+	if (strcmp(verb, "create") != 0 && strcmp(verb, "rm") != 0)
+		return usage_error("volume", "'%s': neither ls, create nor rm",
+				   verb);
 	if (n == argc)
 		return usage_error("volume", "give the name of a volume");
-	if (strcmp(verb, "create") == 0)
-		return each(create, &argv[n]);
-	if (strcmp(verb, "rm") == 0)
-		return each(volume_remove, &argv[n]);
-	return usage_error("volume", "'%s': neither ls, create nor rm", verb);
+	return each(strcmp(verb, "rm") == 0 ? volume_remove : create, &argv[n]);
 }

@@ -99,10 +99,10 @@ static int make_hosts(struct run_machine *machine,
 		const char *address = strchr(text, ':');
 		autofree char *line = NULL;
 
-		if (!address || address == text || !address[1])
+		if (!address || address == text || !run_is_address(address + 1))
 			return log_ret(-EINVAL,
 				       "--add-host '%s': expected "
-				       "NAME:ADDRESS",
+				       "NAME:ADDRESS, an IP address",
 				       text);
 		if (asprintf(&line, "%s %.*s", address + 1,
 			     (int)(address - text), text) < 0) {

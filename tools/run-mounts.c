@@ -187,6 +187,18 @@ static int add_volume(struct run_machine *machine, const char *text)
 	return r < 0 ? r : add_share(machine, &wish);
 }
 
+/* What has a value, which the guest's kernel checks. */
+static bool is_tmpfs_key(const char *word)
+{
+	static const char *const keys[] = {
+		"size=", "mode=", "uid=", "gid=", "nr_inodes="};
+
+	for (unsigned i = 0; i < ARRAY_LEN(keys); i++)
+		if (strncmp(word, keys[i], strlen(keys[i])) == 0)
+			return true;
+	return false;
+}
+
 /*
  * Docker's --tmpfs takes mount(8)'s options; flags are the agent's to set, what
  * is left goes to the file system. As with Docker nothing on it is executed
@@ -203,16 +215,18 @@ static int tmpfs_options(struct wish *wish, bool *ret_noexec, char *list,
 			wish->readonly = true;
 		else if (strcmp(word, "exec") == 0)
 			*ret_noexec = false;
-		else if (strchr(word, '='))
+		else if (is_tmpfs_key(word))
 			ret_rest += sprintf(ret_rest, "%s,", word);
 		else if (strcmp(word, "rw") != 0 &&
 			 strcmp(word, "noexec") != 0 &&
 			 strcmp(word, "nosuid") != 0 &&
 			 strcmp(word, "nodev") != 0)
-			return log_ret(-EINVAL,
-				       "--tmpfs: option '%s': known are "
-				       "size=, mode=, uid=, gid=, ro, exec",
-				       word);
+			return log_ret(
+				-EINVAL,
+				"--tmpfs: option '%s': known are "
+				"size=, mode=, uid=, gid=, nr_inodes=, ro, "
+				"exec",
+				word);
 	}
 	if (ret_rest[-1] == ',')
 		ret_rest[-1] = '\0';

@@ -8,6 +8,7 @@
 #include "devices/net.h"
 #include "vmm/util.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -214,6 +215,21 @@ static const char *default_network(const struct run_options *opt)
 	return passt && net_host_has_route() ? "user" : "none";
 }
 
+bool run_is_address(const char *text)
+{
+	struct in6_addr address;
+
+	return inet_pton(AF_INET, text, &address) == 1 ||
+	       inet_pton(AF_INET6, text, &address) == 1;
+}
+
+static int add_dns(struct run_machine *machine, const char *text)
+{
+	if (!run_is_address(text))
+		return log_ret(-EINVAL, "--dns '%s': not an IP address", text);
+	return text_list_add(&machine->dns, text);
+}
+
 int run_network_make(struct run_machine *machine, const struct run_options *opt)
 {
 	const char *network =
@@ -222,7 +238,7 @@ int run_network_make(struct run_machine *machine, const struct run_options *opt)
 
 	machine->network = network;
 	for (unsigned i = 0; r == 0 && i < opt->dns.count; i++)
-		r = text_list_add(&machine->dns, opt->dns.item[i]);
+		r = add_dns(machine, opt->dns.item[i]);
 	if (r < 0)
 		return r;
 	if (strcmp(network, "user") == 0)

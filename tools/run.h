@@ -95,6 +95,7 @@ int run_machine_make(struct run_machine *machine, const struct run_options *opt,
 void run_machine_done(struct run_machine *machine);
 
 /* Parts of it: devices, and what the guest does with them. */
+bool run_is_address(const char *text); /* IPv4 or IPv6 */
 int run_mounts_make(struct run_machine *machine, const struct run_options *opt);
 int run_network_make(struct run_machine *machine,
 		     const struct run_options *opt);

@@ -260,7 +260,7 @@ static int build_kernel(struct vm *vm)
 	int r;
 
 	if (fd < 0)
-		return log_ret(-errno, "--kernel '%s': %s", cfg->kernel,
+		return log_ret(-errno, "kernel '%s': %s", cfg->kernel,
 			       strerror(errno));
 	r = image_load(&vm->image, fd, cfg->kernel, cfg->entry, &vm->mem);
 	if (r < 0)

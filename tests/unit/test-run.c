@@ -312,7 +312,7 @@ static void test_mounts_refused(void **state)
 		"-v /tmp:relative r x",   "-v /tmp:/ r x",
 		"-v /nonexistent:/x r x", "-v /dev/null:/x r x",
 		"-v /tmp:/x:rx r x",      "--tmpfs relative r x",
-		"--tmpfs /x:suid r x",
+		"--tmpfs /x:suid r x",    "--tmpfs /x:odd=1 r x",
 	};
 	struct ctx *ctx = *state;
 
@@ -364,6 +364,7 @@ static void test_network_refused(void **state)
 		"--network tap=t -p 1:2 r x",
 		"-p x r x",
 		"-p 1:2,3:4 r x",
+		"--dns nowhere r x",
 	};
 	struct ctx *ctx = *state;
 
