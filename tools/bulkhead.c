@@ -9,8 +9,11 @@
 #include "vmm/vm.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command commands[] = {
 	{"boot", cmd_boot, "boot a guest from a kernel image"},
@@ -78,6 +81,18 @@ static bool open_standard_fds(void)
 	return true;
 }
 
+/* What could not be printed was not done; that nobody reads it is no error. */
+static int finish(int status)
+{
+	struct pollfd out = {.fd = STDOUT_FILENO};
+	bool failed = fflush(stdout) != 0;
+
+	if ((!failed && !ferror(stdout)) || status != VM_EXIT_OK ||
+	    (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)))
+		return status;
+	return log_ret(VM_EXIT_HOST, "standard output: cannot write");
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command;
@@ -91,14 +106,14 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return help_print(VM_EXIT_USAGE);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-		return help_print(VM_EXIT_OK);
+		return finish(help_print(VM_EXIT_OK));
 	if (strcmp(argv[1], "--version") == 0)
-		return cmd_version(1, argv + 1);
+		return finish(cmd_version(1, argv + 1));
 	if (argv[1][0] == '-')
 		return usage_error(NULL, "'%s': options come after a command",
 				   argv[1]);
 	command = command_find(argv[1]);
 	if (!command)
 		return unknown_command(argv[1]);
-	return command->run(argc - 1, argv + 1);
+	return finish(command->run(argc - 1, argv + 1));
 }

@@ -125,10 +125,6 @@ static int list_images(enum form form)
 	for (size_t i = 0; form == FORM_IDS && i < count; i++)
 		printf("%.*s\n", SHORT_ID, images[i].digest + DIGEST_PREFIX);
 	rootfs_list_free(images, count);
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		log_error("standard output: cannot write");
-		return VM_EXIT_HOST;
-	}
 	return VM_EXIT_OK;
 }
 
