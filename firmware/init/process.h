@@ -75,8 +75,8 @@ void process_child(const struct process_side *side) __attribute__((noreturn));
 
 /* ---- between exec.c and crun.c, in the new process */
 
-#define PROCESS_FILES 1048576 /* that may be open, as Docker's service has it  \
-			       */
+/* That may be open, as Docker's service has it. */
+#define PROCESS_FILES 1048576
 
 /* The agent handles none and ignores one. */
 void process_reset_signals(void);
