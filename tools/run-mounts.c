@@ -187,16 +187,57 @@ static int add_volume(struct run_machine *machine, const char *text)
 	return r < 0 ? r : add_share(machine, &wish);
 }
 
-/* What has a value, which the guest's kernel checks. */
-static bool is_tmpfs_key(const char *word)
-{
-	static const char *const keys[] = {
-		"size=", "mode=", "uid=", "gid=", "nr_inodes="};
+/* What the file system is told: a number each, some with a unit (tmpfs(5)). */
+static const struct {
+	const char *name, *digits, *units;
+} tmpfs_keys[] = {
+	{"size=", "0123456789", "kKmMgG%"},
+	{"mode=", "01234567", ""},
+	{"uid=", "0123456789", ""},
+	{"gid=", "0123456789", ""},
+	{"nr_inodes=", "0123456789", "kKmMgG"},
+};
 
-	for (unsigned i = 0; i < ARRAY_LEN(keys); i++)
-		if (strncmp(word, keys[i], strlen(keys[i])) == 0)
-			return true;
-	return false;
+/* NULL: WORD, of BYTES, has none of the keys. */
+static const char *tmpfs_value(const char *word, size_t bytes,
+			       unsigned *ret_key)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(tmpfs_keys); i++) {
+		const size_t n = strlen(tmpfs_keys[i].name);
+
+		if (bytes < n || strncmp(word, tmpfs_keys[i].name, n) != 0)
+			continue;
+		*ret_key = i;
+		return word + n;
+	}
+	return NULL;
+}
+
+/* The guest's kernel would only say that one of them is wrong. */
+static int check_tmpfs(const struct wish *wish, const char *options)
+{
+	size_t bytes;
+
+	for (const char *word = options; *word;
+	     word += bytes + (word[bytes] == ',')) {
+		const char *value;
+		unsigned key = 0;
+		size_t digits;
+
+		bytes = strcspn(word, ",");
+		value = tmpfs_value(word, bytes, &key);
+		digits = value ? strspn(value, tmpfs_keys[key].digits) : 0;
+		if (digits && value[digits] &&
+		    strchr(tmpfs_keys[key].units, value[digits]))
+			digits++;
+		if (!digits || value + digits != word + bytes)
+			return log_ret(-EINVAL,
+				       "%s '%s': '%.*s' is no such value (as "
+				       "size=64m, size=10%%, mode=1777, uid=0)",
+				       wish->option, wish->text, (int)bytes,
+				       word);
+	}
+	return 0;
 }
 
 /*
@@ -208,6 +249,7 @@ static int tmpfs_options(struct wish *wish, bool *ret_noexec, char *list,
 			 char *ret_rest)
 {
 	char *rest = NULL;
+	unsigned key;
 
 	for (char *word = strtok_r(list, ",", &rest); word;
 	     word = strtok_r(NULL, ",", &rest)) {
@@ -215,7 +257,7 @@ static int tmpfs_options(struct wish *wish, bool *ret_noexec, char *list,
 			wish->readonly = true;
 		else if (strcmp(word, "exec") == 0)
 			*ret_noexec = false;
-		else if (is_tmpfs_key(word))
+		else if (tmpfs_value(word, strlen(word), &key))
 			ret_rest += sprintf(ret_rest, "%s,", word);
 		else if (strcmp(word, "rw") != 0 &&
 			 strcmp(word, "noexec") != 0 &&
@@ -236,11 +278,11 @@ static int tmpfs_options(struct wish *wish, bool *ret_noexec, char *list,
 static int make_tmpfs(struct run_machine *machine, const struct wish *wish,
 		      const char *options)
 {
-	struct agent_mount *mount = new_mount(machine);
-	int r;
+	int r = check_tmpfs(wish, options);
+	struct agent_mount *mount = r < 0 ? NULL : new_mount(machine);
 
 	if (!mount)
-		return -E2BIG;
+		return r < 0 ? r : -E2BIG;
 	mount->noexec = true;
 	mount->readonly = wish->readonly;
 	mount->target = run_keep(machine, wish->target);
@@ -326,19 +368,19 @@ static int add_words(struct run_machine *machine, const char *text,
 		.target = words->target,
 		.readonly = words->readonly,
 	};
-	char options[128];
+	autofree char *options = NULL;
 	int r = check_target("--mount", text, words->target);
 
 	if (r < 0)
 		return r;
 	if (strcmp(type, "tmpfs") == 0) {
-		snprintf(options, sizeof(options), "%s%s%s%s%s",
-			 words->size ? "size=" : "",
-			 words->size ? words->size : "",
-			 words->size && words->mode ? "," : "",
-			 words->mode ? "mode=" : "",
-			 words->mode ? words->mode : "");
-		return make_tmpfs(machine, &wish, options);
+		r = asprintf(&options, "%s%s%s%s%s", words->size ? "size=" : "",
+			     words->size ? words->size : "",
+			     words->size && words->mode ? "," : "",
+			     words->mode ? "mode=" : "",
+			     words->mode ? words->mode : "");
+		return r < 0 ? log_ret(-ENOMEM, "out of memory")
+			     : make_tmpfs(machine, &wish, options);
 	}
 	if (strcmp(type, "bind") != 0 && strcmp(type, "volume") != 0)
 		return log_ret(-EINVAL,

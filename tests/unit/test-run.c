@@ -305,14 +305,27 @@ static void test_mount_file(void **state)
 static void test_mounts_refused(void **state)
 {
 	static const char *const lines[] = {
-		"-v na~me:/x r x",        "-v /tmp r x",
-		"--mount dst=/x r x",     "--mount type=bind,src=/tmp r x",
-		"--mount type=tmpfs r x", "--mount type=x,src=/,dst=/x r x",
-		"--mount odd=1 r x",      "--mount src r x",
-		"-v /tmp:relative r x",   "-v /tmp:/ r x",
-		"-v /nonexistent:/x r x", "-v /dev/null:/x r x",
-		"-v /tmp:/x:rx r x",      "--tmpfs relative r x",
-		"--tmpfs /x:suid r x",    "--tmpfs /x:odd=1 r x",
+		"-v na~me:/x r x",
+		"-v /tmp r x",
+		"--mount dst=/x r x",
+		"--mount type=bind,src=/tmp r x",
+		"--mount type=tmpfs r x",
+		"--mount type=x,src=/,dst=/x r x",
+		"--mount odd=1 r x",
+		"--mount src r x",
+		"-v /tmp:relative r x",
+		"-v /tmp:/ r x",
+		"-v /nonexistent:/x r x",
+		"-v /dev/null:/x r x",
+		"-v /tmp:/x:rx r x",
+		"--tmpfs relative r x",
+		"--tmpfs /x:suid r x",
+		"--tmpfs /x:odd=1 r x",
+		"--tmpfs /x:size=zz r x",
+		"--tmpfs /x:mode=8 r x",
+		"--tmpfs /x:size= r x",
+		"--tmpfs /x:uid=1k r x",
+		"--mount type=tmpfs,dst=/x,tmpfs-size=1q r x",
 	};
 	struct ctx *ctx = *state;
 
