@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define INTERP_TLB   512  /* pages, a power of two */
-#define INTERP_CACHE 4096 /* decoded instructions, a power of two */
+#define INTERP_CACHE 2048 /* decoded instructions, a power of two */
 
 struct interp;
 struct uop;
