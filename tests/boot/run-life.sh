@@ -99,6 +99,8 @@ test_wait()
 # Typed to through a pipe, more than its buffers hold; by signals; to the end.
 test_attach()
 {
+	local child
+
 	make_root
 	start one -i root sh -c 'trap "echo caught >&2; caught=1" USR1
 		echo before; dd bs=1 count=6 2>/dev/null
@@ -107,7 +109,8 @@ test_attach()
 	echo hello | timeout -k 5 "$LIMIT" "$BULKHEAD" attach one \
 		>one.out 2>one.err &
 	wait_for one.out hello
-	kill -USR1 "$(pgrep -P $!)"
+	read -r child _ <"/proc/$!/task/$!/children"
+	kill -USR1 "$child"
 	wait_for one.err caught
 	head -c 300000 /dev/zero |
 		timeout -k 5 "$LIMIT" "$BULKHEAD" attach one >out 2>err

@@ -162,7 +162,9 @@ unprivileged()
 	need_root
 	make_host
 	make_net_root
-	mkdir home
+	# The user may not be let to where the tree is.
+	mkdir -p home/tests
+	cp -a "$TOP/tests/boot" home/tests/
 	cp -a root home/
 	cp "$BULKHEAD" home/bulkhead
 	cp "$KERNEL" home/vmlinux
@@ -175,7 +177,7 @@ unprivileged()
 			chown $user /dev/shm/dev/kvm &&
 			busybox mount -o bind /dev/shm/dev/kvm /dev/kvm
 	} || skip "no /dev/kvm of its own"
-	export BULKHEAD=/mnt/bulkhead KERNEL=/mnt/vmlinux HOME=/mnt
+	export BULKHEAD=/mnt/bulkhead KERNEL=/mnt/vmlinux HOME=/mnt TOP=/mnt
 	export GUEST=/mnt/root/bin
 	setpriv --reuid $user --regid $user --clear-groups --bounding-set=-all \
 		"$BASH" -c 'cd /mnt && . "$TOP/tests/boot/lib.sh"
