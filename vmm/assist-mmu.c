@@ -13,7 +13,6 @@
 
 #define CR0_PG   (UINT64_C(1) << 31)
 #define CR0_WP   (UINT64_C(1) << 16)
-#define CR4_LA57 (UINT64_C(1) << 12)
 #define CR4_SMEP (UINT64_C(1) << 20)
 #define CR4_SMAP (UINT64_C(1) << 21)
 #define EFER_LMA (UINT64_C(1) << 10)
@@ -152,9 +151,9 @@ static int walk(const struct mmu *mmu, uint64_t va, unsigned access,
 	}
 }
 
-static bool canonical(const struct mmu *mmu, uint64_t va)
+bool mmu_canonical(const struct kvm_sregs *sregs, uint64_t va)
 {
-	unsigned unused = mmu->sregs->cr4 & CR4_LA57 ? 7 : 16;
+	unsigned unused = sregs->cr4 & CR4_LA57 ? 7 : 16;
 
 	return (uint64_t)((int64_t)(va << unused) >> unused) == va;
 }
@@ -170,7 +169,7 @@ int mmu_translate(const struct mmu *mmu, uint64_t va, unsigned access,
 	}
 	if (!(mmu->sregs->efer & EFER_LMA))
 		return -ENXIO; /* 32-bit or PAE paging */
-	if (!canonical(mmu, va))
+	if (!mmu_canonical(mmu->sregs, va))
 		return fault_set_code(fault, EXC_GP, 0);
 	/* Bounded: a guest that rewrites its tables all the time is odd. */
 	for (int i = 0; i < 100 && r == -EAGAIN; i++)

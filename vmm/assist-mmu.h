@@ -29,6 +29,10 @@ struct fault {
 	uint64_t cr2; /* of EXC_PF */
 };
 
+/* Bits of CR4 that more than one file asks for (SDM 3A 2.5). */
+#define CR4_LA57     (UINT64_C(1) << 12)
+#define CR4_FSGSBASE (UINT64_C(1) << 16)
+
 /* Kinds of access, in the places of the page-fault error code's bits. */
 #define MMU_READ  0u
 #define MMU_WRITE 2u
@@ -58,6 +62,9 @@ int mmu_read(const struct mmu *mmu, uint64_t va, void *buf, size_t len,
 	     unsigned access, struct fault *fault);
 int mmu_write(const struct mmu *mmu, uint64_t va, const void *buf, size_t len,
 	      unsigned access, struct fault *fault);
+
+/* Whether VA is sign-extended, as all addresses are (SDM 1 3.3.7.1). */
+bool mmu_canonical(const struct kvm_sregs *sregs, uint64_t va);
 
 /* A host pointer to LEN bytes within one page, for atomic operations. */
 int mmu_pointer(const struct mmu *mmu, uint64_t va, size_t len, unsigned access,

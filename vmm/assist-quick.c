@@ -4,13 +4,6 @@
 
 #include <string.h>
 
-#define CR4_FSGSBASE (UINT64_C(1) << 16)
-
-static bool is_canonical(uint64_t va)
-{
-	return (uint64_t)((int64_t)(va << 16) >> 16) == va;
-}
-
 static int swap_gs(struct quick *q, const struct exec_host *host, void *arg,
 		   struct kvm_sregs *sregs)
 {
@@ -52,7 +45,7 @@ static int write_base(const struct kvm_regs *regs, struct kvm_sregs *sregs,
 	const uint64_t value =
 		code[1] & 1 ? high[code[4] & 7] : low[code[4] & 7];
 
-	if (!(sregs->cr4 & CR4_FSGSBASE) || !is_canonical(value))
+	if (!(sregs->cr4 & CR4_FSGSBASE) || !mmu_canonical(sregs, value))
 		return 0;
 	if (code[4] & 8)
 		sregs->gs.base = value;

@@ -10,11 +10,10 @@
 #include <sys/random.h>
 #include <x86intrin.h>
 
-#define CR0_TS       (UINT64_C(1) << 3)
-#define CR4_OSXSAVE  (UINT64_C(1) << 18)
-#define CR4_FSGSBASE (UINT64_C(1) << 16)
-#define CR4_PCIDE    (UINT64_C(1) << 17)
-#define MSR_TSC_AUX  0xc0000103
+#define CR0_TS      (UINT64_C(1) << 3)
+#define CR4_OSXSAVE (UINT64_C(1) << 18)
+#define CR4_PCIDE   (UINT64_C(1) << 17)
+#define MSR_TSC_AUX 0xc0000103
 
 /* Cache hints, fences and markers: nothing of them shows. */
 int exec_nop(struct exec *x)
@@ -74,7 +73,7 @@ int exec_fsgsbase(struct exec *x)
 		return 0;
 	}
 	value = exec_reg(x, x->insn.rm, bytes);
-	if ((uint64_t)((int64_t)(value << 16) >> 16) != value)
+	if (!mmu_canonical(x->sregs, value))
 		return exec_gp(x);
 	segment->base = value;
 	x->sregs_changed = true;

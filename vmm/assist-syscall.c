@@ -13,7 +13,6 @@
 #define SLOW_GPA UINT64_C(0xfff00000) /* no memory, no device */
 #define PAGE     4096
 
-#define CR4_LA57 (UINT64_C(1) << 12)
 #define PTE_P    UINT64_C(0x01)
 #define PTE_U    UINT64_C(0x04)
 #define PTE_A    UINT64_C(0x20)
@@ -47,13 +46,6 @@ static uint64_t *entry_of(const struct mmu *mmu, uint64_t va)
 	}
 }
 
-static bool canonical(const struct mmu *mmu, uint64_t va)
-{
-	unsigned unused = mmu->sregs->cr4 & CR4_LA57 ? 7 : 16;
-
-	return (uint64_t)((int64_t)(va << unused) >> unused) == va;
-}
-
 /*
  * Only ever fills an empty entry: KVM notices that one appeared, not that one
  * changed, as it does not see our writes.
@@ -85,7 +77,7 @@ int syscall_set_lstar(struct syscall_stub *stub, struct syscall_cpu *cpu,
 {
 	int r;
 
-	if (!canonical(mmu, value))
+	if (!mmu_canonical(mmu->sregs, value))
 		return -EINVAL;
 	r = plant(mmu, SYSCALL_SLOW_VA, SLOW_GPA | PTE_P | PTE_U | PTE_A);
 	if (r == 0)

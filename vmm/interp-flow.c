@@ -370,8 +370,7 @@ int interp_op_iret(struct interp *in, const struct uop *u)
 	change = frame[2] ^ in->flags;
 	if (frame[1] != s->cs.selector || frame[4] != s->ss.selector ||
 	    change & ~mine & 0x3fffff || in->flags & nt ||
-	    (in->smap && change & AC) ||
-	    frame[0] != (uint64_t)((int64_t)(frame[0] << 16) >> 16))
+	    (in->smap && change & AC) || !mmu_canonical(s, frame[0]))
 		return INTERP_STOP;
 	in->flags ^= change & mine;
 	in->r[RSP] = frame[3];

@@ -25,8 +25,6 @@ enum {
 	POPF_BITS = STATUS | IF | DF | AC | 0x200000,
 };
 
-#define CR4_FSGSBASE (UINT64_C(1) << 16)
-
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 
 static inline uint64_t mask_of(unsigned size)
