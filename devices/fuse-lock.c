@@ -157,8 +157,7 @@ static bool is_deadlock(const struct fuse *f, const struct fuse_wait *wait)
 
 		if (next == wait->lock.owner.id)
 			return true;
-		TAILQ_FOREACH(at, &f->waits, all)
-		{
+		TAILQ_FOREACH(at, &f->waits, all) {
 			if (!at->lock.owner.flock && at->lock.owner.id == next)
 				break;
 		}
@@ -238,7 +237,7 @@ uint64_t fuse_retry_at(const struct fuse *f)
 	if (f->nwaits == 0)
 		return 0;
 	TAILQ_FOREACH(wait, &f->waits, all)
-	least = min_u64(least, (now - wait->since_ns) / 8);
+		least = min_u64(least, (now - wait->since_ns) / 8);
 	return now + (least > TRY_LEAST_NS ? least : TRY_LEAST_NS);
 }
 

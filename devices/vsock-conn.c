@@ -67,9 +67,9 @@ bool vsock_conns_make_room(struct vsock_conns *conns, bool from_guest)
 		return vsock_conns_room(conns, from_guest);
 	/* The youngest comes first. */
 	LIST_FOREACH(c, &conns->live, list)
-	if (c->state == VSOCK_GREETING &&
-	    now - c->born_ns >= VSOCK_PATIENCE_MS * UINT64_C(1000000))
-		silent = c;
+		if (c->state == VSOCK_GREETING &&
+		    now - c->born_ns >= VSOCK_PATIENCE_MS * UINT64_C(1000000))
+			silent = c;
 	if (silent)
 		vsock_conn_release(silent);
 	return vsock_conns_room(conns, from_guest);
@@ -137,8 +137,8 @@ struct vsock_conn *vsock_conn_find(struct vsock_conns *conns,
 	struct vsock_conn *c;
 
 	LIST_FOREACH(c, bucket(conns, host_port, guest_port), by_port)
-	if (c->host_port == host_port && c->guest_port == guest_port)
-		return c;
+		if (c->host_port == host_port && c->guest_port == guest_port)
+			return c;
 	return NULL;
 }
 
@@ -406,8 +406,8 @@ static unsigned holders(const struct vsock_conns *conns, struct pollfd *ret)
 	unsigned n = 0;
 
 	LIST_FOREACH(c, &conns->live, list)
-	if (c->held_bytes > 0)
-		ret[n++] = (struct pollfd){c->source.fd, POLLOUT, 0};
+		if (c->held_bytes > 0)
+			ret[n++] = (struct pollfd){c->source.fd, POLLOUT, 0};
 	return n;
 }
 

@@ -54,9 +54,9 @@ static bool is_included(json_t *rule, uint64_t caps)
 	json_t *value;
 	size_t i;
 
-	json_array_foreach(arches, i, value) ours |= is_text(value, "amd64");
-	json_array_foreach(json_object_get(rule, "caps"), i, value)
-	{
+	json_array_foreach(arches, i, value)
+		ours |= is_text(value, "amd64");
+	json_array_foreach(json_object_get(rule, "caps"), i, value) {
 		if (!has_cap(value, caps))
 			return false;
 	}
@@ -70,13 +70,11 @@ static bool is_excluded(json_t *rule, uint64_t caps)
 	json_t *value;
 	size_t i;
 
-	json_array_foreach(json_object_get(rule, "arches"), i, value)
-	{
+	json_array_foreach(json_object_get(rule, "arches"), i, value) {
 		if (is_text(value, "amd64"))
 			return true;
 	}
-	json_array_foreach(json_object_get(rule, "caps"), i, value)
-	{
+	json_array_foreach(json_object_get(rule, "caps"), i, value) {
 		if (has_cap(value, caps))
 			return true;
 	}
@@ -97,8 +95,7 @@ static json_t *make_syscalls(json_t *profile, uint64_t caps)
 	json_t *call;
 	size_t i;
 
-	json_array_foreach(json_object_get(profile, "syscalls"), i, call)
-	{
+	json_array_foreach(json_object_get(profile, "syscalls"), i, call) {
 		json_t *out, *name = json_object_get(call, "name");
 
 		if (!is_included(json_object_get(call, "includes"), caps) ||
@@ -126,8 +123,7 @@ static json_t *make_architectures(json_t *profile)
 	if (json_array_size(list) > 0)
 		return json_incref(list);
 	list = json_array();
-	json_array_foreach(json_object_get(profile, "archMap"), i, entry)
-	{
+	json_array_foreach(json_object_get(profile, "archMap"), i, entry) {
 		json_t *more = json_object_get(entry, "subArchitectures");
 
 		if (!is_text(json_object_get(entry, "architecture"),

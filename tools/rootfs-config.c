@@ -146,8 +146,7 @@ static int read_list(const struct reader *rd, const char *key, char ***ret)
 		return no_memory(rd);
 	free_list(*ret);
 	*ret = list;
-	json_array_foreach(value, i, item)
-	{
+	json_array_foreach(value, i, item) {
 		if (!json_is_string(item))
 			return wrong(rd, key, "a list of texts");
 		list[i] = strdup(json_string_value(item));
@@ -175,8 +174,7 @@ static int read_keys(const struct reader *rd, const char *key, char ***ret)
 		return no_memory(rd);
 	free_list(*ret);
 	*ret = list;
-	json_object_foreach(value, name, ignored)
-	{
+	json_object_foreach(value, name, ignored) {
 		list[i] = strdup(name);
 		if (!list[i++])
 			return no_memory(rd);
@@ -238,8 +236,7 @@ static int read_layers(const struct reader *rd, struct layer **ret_layers,
 	layers = calloc(json_array_size(ids) + 1, sizeof(*layers));
 	if (!layers)
 		return no_memory(rd);
-	json_array_foreach(ids, i, item)
-	{
+	json_array_foreach(ids, i, item) {
 		const char *digest = json_string_value(item);
 
 		if (!digest || !digest_valid(digest)) {

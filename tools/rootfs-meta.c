@@ -180,8 +180,7 @@ static int not_one(const struct source *src, json_t *list, const char *wanted)
 	json_t *desc;
 	size_t i;
 
-	json_array_foreach(list, i, desc)
-	{
+	json_array_foreach(list, i, desc) {
 		const char *name =
 			text_of(json_object_get(desc, "annotations"), REF_NAME);
 
@@ -211,8 +210,7 @@ static int choose(const struct source *src, json_t *index, const char *wanted,
 	const char *a, *b;
 	size_t i;
 
-	json_array_foreach(list, i, desc)
-	{
+	json_array_foreach(list, i, desc) {
 		if (!platform_fits(desc) || (wanted && !has_name(desc, wanted)))
 			continue;
 		a = found ? text_of(found, "digest") : NULL;
@@ -376,8 +374,7 @@ static int read_oci(const struct source *src, const char *wanted,
 		r = check_layer_count(src, meta, layers);
 	if (r < 0)
 		return r;
-	json_array_foreach(layers, i, desc)
-	{
+	json_array_foreach(layers, i, desc) {
 		r = read_oci_layer(src, desc, &meta->layers[i]);
 		if (r < 0)
 			return r;
@@ -392,9 +389,9 @@ static bool has_tag(json_t *image, const char *wanted)
 	json_t *tag;
 	size_t i;
 
-	json_array_foreach(
-		json_object_get(image, "RepoTags"), i,
-		tag) if (same_name(json_string_value(tag), wanted)) return true;
+	json_array_foreach(json_object_get(image, "RepoTags"), i, tag)
+		if (same_name(json_string_value(tag), wanted))
+			return true;
 	return false;
 }
 
@@ -406,10 +403,9 @@ static int choose_docker(const struct source *src, json_t *list,
 
 	if (!json_is_array(list) || json_array_size(list) == 0)
 		return bad(src, "'manifest.json' lists no image");
-	json_array_foreach(list, i,
-			   image) if (!found &&
-				      (!wanted || has_tag(image, wanted)))
-		found = image;
+	json_array_foreach(list, i, image)
+		if (!found && (!wanted || has_tag(image, wanted)))
+			found = image;
 	if (!found)
 		return log_ret(-ENOENT, "image '%s': has no '%s'", src->path,
 			       wanted);
@@ -469,8 +465,7 @@ static int read_docker(const struct source *src, const char *wanted,
 		r = check_layer_count(src, meta, layers);
 	if (r < 0)
 		return r;
-	json_array_foreach(layers, i, item)
-	{
+	json_array_foreach(layers, i, item) {
 		if (!json_is_string(item))
 			return bad(src, "'manifest.json' has a layer without a "
 					"name");

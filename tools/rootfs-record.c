@@ -210,8 +210,7 @@ static bool list_has(json_t *names, const char *name, size_t *ret_index)
 	json_t *item;
 	size_t i;
 
-	json_array_foreach(names, i, item)
-	{
+	json_array_foreach(names, i, item) {
 		if (json_string_value(item) &&
 		    strcmp(json_string_value(item), name) == 0) {
 			*ret_index = i;
@@ -409,8 +408,7 @@ static bool copy_names(json_t *names, char ***ret)
 	*ret = calloc(json_array_size(names) + 1, sizeof(**ret));
 	if (!*ret)
 		return false;
-	json_array_foreach(names, i, item)
-	{
+	json_array_foreach(names, i, item) {
 		const char *name = json_string_value(item);
 
 		(*ret)[i] = strdup(name ? name : "");

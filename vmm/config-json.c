@@ -85,8 +85,7 @@ static int read_device(const struct reader *reader, size_t index, json_t *json)
 	r = config_new_device(reader->cfg, type, &dev);
 	if (r < 0)
 		return r;
-	json_object_foreach(json, key, value)
-	{
+	json_object_foreach(json, key, value) {
 		if (strcmp(key, "type") == 0)
 			continue;
 		r = scalar_text(reader, key, value, number, &text);
@@ -109,8 +108,7 @@ static int read_devices(const struct reader *reader, json_t *list)
 	if (!json_is_array(list))
 		return log_ret(-EINVAL, "config '%s': devices: expected a list",
 			       reader->path);
-	json_array_foreach(list, i, json)
-	{
+	json_array_foreach(list, i, json) {
 		int r = read_device(reader, i, json);
 
 		if (r < 0)
@@ -170,8 +168,7 @@ int config_read_json_bytes(struct config *cfg, const char *path,
 	if (!json_is_object(root))
 		return log_ret(-EINVAL,
 			       "config '%s': expected an object: {...}", path);
-	json_object_foreach(root, key, value)
-	{
+	json_object_foreach(root, key, value) {
 		int r = read_field(&reader, key, value);
 
 		if (r < 0)

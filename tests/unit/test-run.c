@@ -436,8 +436,7 @@ static json_t *mount_of(json_t *config, const char *target)
 	json_t *mount;
 	size_t i;
 
-	json_array_foreach(json_object_get(config, "mounts"), i, mount)
-	{
+	json_array_foreach(json_object_get(config, "mounts"), i, mount) {
 		json_t *at = json_object_get(mount, "destination");
 
 		if (strcmp(json_string_value(at), target) == 0)
@@ -451,8 +450,7 @@ static bool has_option(json_t *mount, const char *option)
 	json_t *value;
 	size_t i;
 
-	json_array_foreach(json_object_get(mount, "options"), i, value)
-	{
+	json_array_foreach(json_object_get(mount, "options"), i, value) {
 		if (strcmp(json_string_value(value), option) == 0)
 			return true;
 	}
@@ -528,8 +526,7 @@ static void expect_calls(const char *profile, uint64_t caps, const char *wanted)
 	size_t i;
 
 	assert_non_null(seccomp);
-	json_array_foreach(json_object_get(seccomp, "syscalls"), i, call)
-	{
+	json_array_foreach(json_object_get(seccomp, "syscalls"), i, call) {
 		json_t *list = json_object_get(call, "names");
 
 		assert_null(json_object_get(call, "includes"));
