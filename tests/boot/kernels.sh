@@ -11,6 +11,13 @@ test_vmlinux()
 	[ "$(fact cpus)" = 1 ] || fail "CPUs"
 }
 
+# Landlock, userfaultfd and the like: programs in containers ask for them.
+test_offers()
+{
+	guest offers
+	expect_ok
+}
+
 test_vmlinux_pvh()
 {
 	# Without a device tree the project's kernel, which has no ACPI, knows

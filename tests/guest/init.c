@@ -195,6 +195,7 @@ static const struct action *const all_actions[] = {
 	net_actions,
 	vsock_actions,
 	bench_actions,
+	offer_actions,
 	NULL,
 };
 
