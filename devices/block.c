@@ -7,6 +7,7 @@
 
 #include "vmm/log.h"
 #include "vmm/loop.h"
+#include "vmm/sandbox.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -365,6 +366,25 @@ void block_close(struct block *b)
 void block_info(const struct block *b, struct block_info *ret_info)
 {
 	*ret_info = b->info;
+}
+
+/* io_setup() is over; io_destroy() ends what is under way. */
+#define AIO_CALLS                                                              \
+	SANDBOX_CALL(io_submit), SANDBOX_CALL(io_getevents),                   \
+		SANDBOX_CALL(io_destroy)
+#define WRITE_CALLS SANDBOX_CALL(fdatasync), SANDBOX_CALL(fallocate)
+
+const struct sandbox_rule *block_syscalls(const struct block *b)
+{
+	static const struct sandbox_rule readonly[] = {AIO_CALLS, SANDBOX_END};
+	static const struct sandbox_rule file[] = {AIO_CALLS, WRITE_CALLS,
+						   SANDBOX_END};
+	static const struct sandbox_rule device[] = {
+		AIO_CALLS, WRITE_CALLS, SANDBOX_IOCTL(BLKDISCARD), SANDBOX_END};
+
+	if (b->info.readonly)
+		return readonly;
+	return b->is_device ? device : file;
 }
 
 int block_event_fd(const struct block *b)

@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 
 struct block;
+struct sandbox_rule;
 
 enum block_op {
 	BLOCK_READ,
@@ -68,6 +69,8 @@ int block_open(const char *path, const struct block_options *options,
 	       struct block **ret_block);
 void block_close(struct block *block); /* NULL is fine; nothing under way */
 void block_info(const struct block *block, struct block_info *ret_info);
+/* The system calls that its requests take (vmm/sandbox.h). */
+const struct sandbox_rule *block_syscalls(const struct block *block);
 
 /*
  * Queues requests, at most options.depth until they are done; block_submit()

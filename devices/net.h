@@ -23,8 +23,10 @@
 #define NET_FRAME_MAX (65536 + 14 + 8)
 
 struct net_backend;
+struct sandbox_rule;
 
 struct net_backend_ops {
+	const struct sandbox_rule *syscalls; /* of the rest; NULL: none more */
 	/*
 	 * The next frame behind its header: copied to IOV, cut where that ends;
 	 * how many bytes. -EAGAIN: none now. -ENOTCONN: there never will be.

@@ -8,6 +8,7 @@
 
 #include "devices/net.h"
 #include "vmm/log.h"
+#include "vmm/sandbox.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -250,7 +251,13 @@ static void tap_close(struct net_backend *b)
 	util_close(&b->fd);
 }
 
+static const struct sandbox_rule tap_syscalls[] = {
+	SANDBOX_IOCTL(TUNSETOFFLOAD), /* whenever a driver starts */
+	SANDBOX_END,
+};
+
 static const struct net_backend_ops tap_ops = {
+	.syscalls = tap_syscalls,
 	.receive = tap_receive,
 	.send = tap_send,
 	.set_offloads = tap_set_guest_offloads,

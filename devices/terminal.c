@@ -33,6 +33,13 @@
 	256 /* n_tty and pipes take this much when poll() says so              \
 	     */
 
+/* The size, as it changes; the settings, as they were, at the end. */
+const struct sandbox_rule terminal_syscalls[] = {
+	SANDBOX_IOCTL(TIOCGWINSZ),
+	SANDBOX_IOCTL(TCSETS),
+	SANDBOX_END,
+};
+
 /* ---- the two ends ---- */
 
 /*

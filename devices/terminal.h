@@ -11,6 +11,7 @@
 #define DEVICES_TERMINAL_H
 
 #include "vmm/loop.h"
+#include "vmm/sandbox.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -19,6 +20,9 @@
 #include <termios.h>
 
 struct stop;
+
+/* What a running terminal takes of system calls (vmm/sandbox.h). */
+extern const struct sandbox_rule terminal_syscalls[];
 
 #define TERMINAL_INPUT_MAX   1024
 #define TERMINAL_PENDING_MAX 16384

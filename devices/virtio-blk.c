@@ -9,6 +9,7 @@
  */
 #include "devices/block.h"
 #include "devices/virtio.h"
+#include "vmm/sandbox.h"
 #include "vmm/util.h"
 
 #include <endian.h>
@@ -458,6 +459,7 @@ static int blk_open(struct virtio_dev *d, const struct config_device *cfg)
 	if (r < 0)
 		return r;
 	block_info(k->block, &k->info);
+	d->more_syscalls = block_syscalls(k->block);
 	fill_config(d, &k->info);
 	r = set_up_requests(k);
 	if (r < 0)
@@ -496,6 +498,16 @@ static void blk_stop(struct virtio_dev *d)
 	block_drain(k->block);
 }
 
+/* The device's own; its image's are block_syscalls(). */
+static const struct sandbox_rule blk_syscalls[] = {
+	/* adapt(): of the thread that calls only */
+	{.call = SYS_sched_setscheduler,
+	 .when = {{SANDBOX_EQUALS, 0, 0}, {SANDBOX_EQUALS, 1, SCHED_BATCH}}},
+	{.call = SYS_sched_setscheduler,
+	 .when = {{SANDBOX_EQUALS, 0, 0}, {SANDBOX_EQUALS, 1, SCHED_OTHER}}},
+	SANDBOX_END,
+};
+
 const struct virtio_ops virtio_blk = {
 	.type = {.name = "blk",
 		 .help = "a disk: raw image file or block device",
@@ -505,6 +517,7 @@ const struct virtio_ops virtio_blk = {
 	.queue_max = BLK_QUEUE,
 	.state_size = sizeof(struct blk),
 	.own_thread = true,
+	.syscalls = blk_syscalls,
 	.open = blk_open,
 	.close = blk_close,
 	.start = blk_start,

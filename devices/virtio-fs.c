@@ -10,16 +10,17 @@
 #include "devices/fs.h"
 #include "devices/fuse.h"
 #include "devices/virtio.h"
+#include "vmm/sandbox.h"
 #include "vmm/util.h"
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
@@ -75,18 +76,45 @@ static const struct config_key fs_keys[] = {
 };
 
 /* fs*.c's, once the device's thread is prepared. */
-static const uint32_t fs_syscalls[] = {
-	SYS_openat,          SYS_openat2,         SYS_statx,
-	SYS_fstatfs,         SYS_readlinkat,      SYS_getdents64,
-	SYS_mkdirat,         SYS_mknodat,         SYS_symlinkat,
-	SYS_linkat,          SYS_unlinkat,        SYS_renameat,
-	SYS_renameat2,       SYS_fchownat,        SYS_fchmodat,
-	SYS_utimensat,       SYS_truncate,        SYS_ftruncate,
-	SYS_setxattr,        SYS_lsetxattr,       SYS_getxattr,
-	SYS_lgetxattr,       SYS_listxattr,       SYS_removexattr,
-	SYS_syncfs,          SYS_copy_file_range, SYS_setfsuid,
-	SYS_setfsgid,        SYS_fcntl,           SYS_flock,
-	SYS_timerfd_settime, SYS_umask,           UINT32_MAX,
+static const struct sandbox_rule fs_syscalls[] = {
+	SANDBOX_CALL(openat),
+	SANDBOX_CALL(openat2),
+	SANDBOX_CALL(statx),
+	SANDBOX_CALL(fstatfs),
+	SANDBOX_CALL(readlinkat),
+	SANDBOX_CALL(getdents64),
+	SANDBOX_CALL(mkdirat),
+	SANDBOX_CALL(mknodat),
+	SANDBOX_CALL(symlinkat),
+	SANDBOX_CALL(linkat),
+	SANDBOX_CALL(unlinkat),
+	SANDBOX_CALL(renameat),
+	SANDBOX_CALL(renameat2),
+	SANDBOX_CALL(fchownat),
+	SANDBOX_CALL(fchmodat),
+	SANDBOX_CALL(utimensat),
+	SANDBOX_CALL(truncate),
+	SANDBOX_CALL(ftruncate),
+	SANDBOX_CALL(setxattr),
+	SANDBOX_CALL(lsetxattr),
+	SANDBOX_CALL(getxattr),
+	SANDBOX_CALL(lgetxattr),
+	SANDBOX_CALL(listxattr),
+	SANDBOX_CALL(removexattr),
+	SANDBOX_CALL(syncfs),
+	SANDBOX_CALL(copy_file_range),
+	SANDBOX_CALL(setfsuid),
+	SANDBOX_CALL(setfsgid),
+	SANDBOX_CALL(flock),
+	SANDBOX_CALL(timerfd_settime),
+	SANDBOX_CALL(umask),
+	SANDBOX_CALL(fsync),
+	SANDBOX_CALL(fdatasync),
+	SANDBOX_CALL(fallocate),
+	SANDBOX_CALL(lseek),
+	SANDBOX_CALL_IF(fcntl, 1, F_OFD_SETLK),
+	SANDBOX_CALL_IF(fcntl, 1, F_OFD_GETLK),
+	SANDBOX_END,
 };
 
 /*

@@ -448,6 +448,7 @@ static int net_open(struct virtio_dev *d, const struct config_device *cfg)
 	config.mtu = htole16(mtu);
 	n->mtu = mtu > n->backend.mtu ? mtu : n->backend.mtu;
 	d->features |= n->backend.features;
+	d->more_syscalls = n->backend.ops->syscalls;
 	d->config_bytes = offsetof(struct virtio_net_config, mtu) + 2;
 	memcpy(d->config, &config, d->config_bytes);
 

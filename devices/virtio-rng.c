@@ -6,6 +6,7 @@
  */
 #include "devices/virtio.h"
 
+#include "vmm/sandbox.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -102,6 +103,11 @@ static void rng_kick(struct virtio_dev *d, unsigned q)
 
 static const struct config_key rng_keys[] = {{0}};
 
+static const struct sandbox_rule rng_syscalls[] = {
+	SANDBOX_CALL(getrandom),
+	SANDBOX_END,
+};
+
 const struct virtio_ops virtio_rng = {
 	.type = {.name = "rng",
 		 .help = "random numbers from the host",
@@ -109,6 +115,7 @@ const struct virtio_ops virtio_rng = {
 	.id = VIRTIO_ID_RNG,
 	.nqueues = 1,
 	.queue_max = QUEUE_SIZE,
+	.syscalls = rng_syscalls,
 	.open = rng_open,
 	.close = rng_close,
 	.kick = rng_kick,

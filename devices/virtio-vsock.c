@@ -24,7 +24,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 
 #define VSOCK_RX     0 /* to the guest */
@@ -659,18 +658,22 @@ static void vsock_stop(struct virtio_dev *d)
 }
 
 /* For connections that come and go while the guest runs. */
-static const uint32_t vsock_syscalls[] = {
-	SYS_accept4,
-	SYS_socket, /* Unix sockets only, see vmm/sandbox.c */
-	SYS_connect,
-	SYS_recvfrom,
-	SYS_sendto,
-	SYS_sendmsg,
-	SYS_shutdown,
-	SYS_timerfd_settime,
+static const struct sandbox_rule vsock_syscalls[] = {
+	SANDBOX_CALL(accept4),
+	SANDBOX_CALL(connect),
+	/* as stream_socket() makes them */
+	{.call = SYS_socket,
+	 .when = {{SANDBOX_EQUALS, 0, AF_UNIX},
+		  {SANDBOX_EQUALS, 1, VSOCK_HOST_SOCKET},
+		  {SANDBOX_EQUALS, 2, 0}}},
+	SANDBOX_CALL(recvfrom),
+	SANDBOX_CALL(sendto),
+	SANDBOX_CALL(sendmsg),
+	SANDBOX_CALL(shutdown),
+	SANDBOX_CALL(timerfd_settime),
 	/* at the end, to remove the socket */
-	SYS_newfstatat,
-	SYS_unlink,
+	SANDBOX_CALL(newfstatat),
+	SANDBOX_CALL(unlink),
 	SANDBOX_END,
 };
 

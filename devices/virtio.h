@@ -26,6 +26,7 @@
 
 struct virtio_dev;
 struct terminal;
+struct sandbox_rule;
 
 struct virtio_ops {
 	struct config_type type; /* name, help, keys: --disk's, --net's ... */
@@ -36,7 +37,7 @@ struct virtio_ops {
 	size_t state_size;  /* of the private state, zeroed at birth */
 	bool own_thread;    /* kicks and fds run on a thread of their own */
 	/* Beyond what every VM may call: see vmm/sandbox.h. May be NULL. */
-	const uint32_t *syscalls;
+	const struct sandbox_rule *syscalls;
 	/*
 	 * With own_thread: what of these capabilities (bits by CAP_*) the
 	 * monitor has, that thread keeps, and it alone may make the `syscalls`.
@@ -86,6 +87,8 @@ struct virtio_dev {
 	struct terminal *terminal; /* borrowed; for the console only */
 	pthread_mutex_t lock;
 	struct log_limit limit;
+	/* What this one needs besides ops->syscalls; open() may set it. */
+	const struct sandbox_rule *more_syscalls;
 
 	uint64_t features; /* offered */
 	uint64_t acked;    /* accepted by the driver */

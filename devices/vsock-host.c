@@ -22,8 +22,7 @@
 
 static int stream_socket(void)
 {
-	const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-	const int fd = socket(AF_UNIX, type, 0);
+	const int fd = socket(AF_UNIX, VSOCK_HOST_SOCKET, 0);
 
 	return fd < 0 ? -errno : fd;
 }

@@ -9,7 +9,11 @@
 #define DEVICES_VSOCK_HOST_H
 
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+
+/* The type of every socket here. */
+#define VSOCK_HOST_SOCKET (SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
 
 struct vsock_host {
 	char *path; /* owned */

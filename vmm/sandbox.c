@@ -14,8 +14,6 @@
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
-#include <linux/fs.h>
-#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -25,211 +23,231 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MORE_MAX 256 /* calls in all lists of devices together */
+#define MORE_MAX 256 /* rules in all lists of devices together */
+
+/* As glibc makes threads: with any other flag it is another kind of child. */
+#define THREAD_FLAGS                                                           \
+	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |    \
+	 CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |                  \
+	 CLONE_CHILD_CLEARTID)
+
+#define NO_CODE(name)                                                          \
+	{                                                                      \
+		.call = SYS_##name,                                            \
+		.when[0] = {SANDBOX_WITHIN, 2, PROT_READ | PROT_WRITE},        \
+	}
 
 /*
- * What the event loops, the devices, the vCPUs and the C library use while a
- * guest runs. No open, no socket, no exec, no fork, no ptrace: a device that
- * needs one of those says so in its virtio_ops.
+ * What the event loops, the vCPUs and the C library use while a guest runs. No
+ * open, no socket, no exec, no fork, no ptrace: a device that needs one of
+ * those says so in its virtio_ops. Of ioctl by number only, above all not
+ * TIOCSTI, which types into the user's shell. KVM_RUN comes first: it is the
+ * hottest.
  */
-static const uint32_t allowed[] = {
-	/* vCPUs and devices */
-	SYS_read,
-	SYS_write,
-	SYS_readv,
-	SYS_writev,
-	SYS_pread64,
-	SYS_pwrite64,
-	SYS_preadv,
-	SYS_pwritev,
-	SYS_preadv2,
-	SYS_pwritev2,
-	SYS_io_submit,
-	SYS_io_getevents,
-	SYS_io_cancel,
-	SYS_io_destroy,
-	SYS_io_pgetevents,
-	SYS_fdatasync,
-	SYS_fsync,
-	SYS_fallocate,
-	SYS_lseek,
-	SYS_fstat,
-	SYS_getrandom,
+static const struct sandbox_rule basics[] = {
+	SANDBOX_IOCTL(KVM_RUN),
+	/* vCPUs, and the ends of a device's interrupts and doorbells */
+	SANDBOX_IOCTL(KVM_GET_REGS),
+	SANDBOX_IOCTL(KVM_GET_MSRS), /* assist_prepare() filters one, */
+	SANDBOX_IOCTL(KVM_SET_MSRS), /* on each host */
+	SANDBOX_IOCTL(KVM_IRQFD),
+	SANDBOX_IOCTL(KVM_IOEVENTFD),
+	/* what is open already */
+	SANDBOX_CALL(read),
+	SANDBOX_CALL(write),
+	SANDBOX_CALL(readv),
+	SANDBOX_CALL(writev),
+	SANDBOX_CALL(pread64),
+	SANDBOX_CALL(pwrite64),
+	SANDBOX_CALL(preadv),
+	SANDBOX_CALL(pwritev),
+	SANDBOX_CALL(preadv2),
+	SANDBOX_CALL(pwritev2),
+	SANDBOX_CALL(fstat),
+	SANDBOX_CALL(close),
+	/* the log asks what kind of terminal it writes to */
+	SANDBOX_IOCTL(TCGETS),
 	/* event loops */
-	SYS_epoll_wait,
-	SYS_epoll_pwait,
-	SYS_epoll_ctl,
-	SYS_poll,
-	SYS_ppoll,
-	SYS_eventfd2,
-	SYS_futex,
-	SYS_clock_gettime,
-	SYS_clock_nanosleep,
-	SYS_nanosleep,
-	SYS_restart_syscall,
-	SYS_sched_yield,
-	SYS_sched_setscheduler,
-	/* memory, within the limits of argument_rules */
-	SYS_brk,
-	SYS_munmap,
-	SYS_madvise,
-	SYS_mremap,
-	/* threads and signals */
-	SYS_rt_sigreturn,
-	SYS_rt_sigprocmask,
-	SYS_rt_sigaction,
-	SYS_sigaltstack,
-	SYS_tgkill,
-	SYS_gettid,
-	SYS_getpid,
-	SYS_set_robust_list,
-	SYS_rseq,
-	SYS_exit,
-	SYS_exit_group,
-	SYS_close,
+	SANDBOX_CALL(epoll_wait),
+	SANDBOX_CALL(epoll_pwait),
+	SANDBOX_CALL(epoll_ctl),
+	SANDBOX_CALL(poll),
+	SANDBOX_CALL(ppoll),
+	SANDBOX_CALL(futex),
+	SANDBOX_CALL(clock_gettime),
+	SANDBOX_CALL(clock_nanosleep),
+	SANDBOX_CALL(nanosleep),
+	SANDBOX_CALL(restart_syscall),
+	SANDBOX_CALL(sched_yield),
+	/* memory, none of which becomes executable */
+	SANDBOX_CALL(brk),
+	NO_CODE(mmap),
+	NO_CODE(mprotect),
+	SANDBOX_CALL(munmap),
+	SANDBOX_CALL(madvise),
+	SANDBOX_CALL(mremap),
+	/* threads and their signals; tgkill is added by build_filter() */
+	SANDBOX_CALL_IF(clone, 0, THREAD_FLAGS),
+	SANDBOX_CALL(rt_sigreturn),
+	SANDBOX_CALL(rt_sigprocmask),
+	SANDBOX_CALL(rt_sigaction),
+	SANDBOX_CALL(sigaltstack),
+	SANDBOX_CALL(gettid),
+	SANDBOX_CALL(getpid),
+	SANDBOX_CALL_IF(prctl, 0, PR_SET_NAME),
+	SANDBOX_CALL(set_robust_list),
+	SANDBOX_CALL(rseq),
+	SANDBOX_CALL(exit),
+	SANDBOX_CALL(exit_group),
+	SANDBOX_END,
 };
 
-static const uint32_t ioctls[] = {
-	TCGETS,     TCSETS,        TCSETSW,    TCSETSF,
-	TIOCGWINSZ, TUNSETOFFLOAD, BLKDISCARD, BLKZEROOUT,
+const struct sandbox_rule sandbox_assists[] = {
+	SANDBOX_IOCTL(KVM_SET_REGS),
+	SANDBOX_IOCTL(KVM_GET_SREGS),
+	SANDBOX_IOCTL(KVM_SET_SREGS),
+	SANDBOX_IOCTL(KVM_GET_VCPU_EVENTS),
+	SANDBOX_IOCTL(KVM_GET_XCRS),
+	SANDBOX_IOCTL(KVM_GET_XSAVE),
+	SANDBOX_IOCTL(KVM_GET_XSAVE2),
+	SANDBOX_IOCTL(KVM_SET_XSAVE),
+	SANDBOX_IOCTL(KVM_GET_DEBUGREGS),
+	SANDBOX_IOCTL(KVM_SET_DEBUGREGS),
+	SANDBOX_IOCTL(KVM_SET_GUEST_DEBUG),
+	SANDBOX_IOCTL(KVM_GET_MP_STATE),
+	SANDBOX_IOCTL(KVM_SET_MP_STATE),
+	SANDBOX_CALL(getrandom), /* RDRAND */
+	SANDBOX_END,
 };
 
 #define LOAD(field)                                                            \
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-/* The low half of argument N: enough for flags of 32 bits. */
+/* The low half of argument N: enough for what is at most 32 bits. */
 #define LOAD_ARG(n)                                                            \
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS,                                     \
-		 offsetof(struct seccomp_data, args) + 8 * (n))
+		 offsetof(struct seccomp_data, args) + 8u * (n))
 #define RETURN(action) BPF_STMT(BPF_RET | BPF_K, (action))
 #define SKIP_UNLESS(value, count)                                              \
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, (count))
 #define SKIP_IF_SET(bits, count)                                               \
 	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), (count), 0)
 
-/*
- * ioctl comes first, as KVM_RUN is the hottest call. All of KVM's are allowed
- * (their descriptors are the VM's own), and by number those of terminals, taps
- * and disks; above all not TIOCSTI, which types into the user's shell.
- */
 static const struct sock_filter head[] = {
 	LOAD(arch),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
 	RETURN(SECCOMP_RET_KILL_PROCESS),
 	LOAD(nr),
-	SKIP_UNLESS(SYS_ioctl, 5 + 2 * ARRAY_LEN(ioctls) + 1),
-	LOAD_ARG(1),
-	BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xff00),
-	SKIP_UNLESS(KVMIO << 8, 1),
-	RETURN(SECCOMP_RET_ALLOW),
-	LOAD_ARG(1),
 };
 
-/*
- * Calls that depend on an argument: no memory becomes executable; clone makes
- * threads only; clone3, whose arguments a filter cannot see, is "not there", so
- * that the C library falls back to clone.
- */
-static const struct sock_filter argument_rules[] = {
-	SKIP_UNLESS(SYS_mmap, 4),
-	LOAD_ARG(2),
-	SKIP_IF_SET(PROT_EXEC, 1),
-	RETURN(SECCOMP_RET_ALLOW),
-	RETURN(SECCOMP_RET_TRAP),
-	SKIP_UNLESS(SYS_mprotect, 4),
-	LOAD_ARG(2),
-	SKIP_IF_SET(PROT_EXEC, 1),
-	RETURN(SECCOMP_RET_ALLOW),
-	RETURN(SECCOMP_RET_TRAP),
-	SKIP_UNLESS(SYS_clone, 4),
-	LOAD_ARG(0),
-	SKIP_IF_SET(CLONE_THREAD, 1),
-	RETURN(SECCOMP_RET_TRAP),
-	RETURN(SECCOMP_RET_ALLOW),
+/* What no rule allows. Some of it the C library does without. */
+static const struct sock_filter tail[] = {
+	/* A filter cannot see its arguments: the C library takes clone. */
 	SKIP_UNLESS(SYS_clone3, 1),
 	RETURN(SECCOMP_RET_ERRNO | ENOSYS),
-	/* PR_SET_NAME and PR_SET_VMA (malloc's labels) are harmless. */
-	SKIP_UNLESS(SYS_prctl, 4),
-	LOAD_ARG(0),
-	SKIP_UNLESS(PR_SET_NAME, 1),
-	RETURN(SECCOMP_RET_ALLOW),
+	/* PR_SET_VMA: malloc's labels. */
+	SKIP_UNLESS(SYS_prctl, 1),
 	RETURN(SECCOMP_RET_ERRNO | EPERM),
 	/* Restoring or naming a thread opens /proc: refused, not fatal. */
 	SKIP_UNLESS(SYS_openat, 1),
 	RETURN(SECCOMP_RET_ERRNO | EACCES),
-	/* Unix sockets if a device asks for them; others never. */
-	SKIP_UNLESS(SYS_socket, 4),
-	LOAD_ARG(0),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 1, 0),
 	RETURN(SECCOMP_RET_TRAP),
-	LOAD(nr),
 };
 
-static unsigned allow_each(struct sock_filter *code, unsigned n,
-			   const uint32_t *value, unsigned count)
+#define RULE_CODE_MAX (3 + 2 * ARRAY_LEN(((struct sandbox_rule *)0)->when))
+
+/*
+ * The call's number is in the accumulator before and, where the rule does not
+ * allow it, behind: a call without conditions is decided by its number alone,
+ * so that the kernel can remember the decision.
+ */
+static unsigned add_rule(struct sock_filter *code, unsigned n,
+			 const struct sandbox_rule *rule)
 {
-	for (unsigned i = 0; i < count; i++) {
-		code[n++] = (struct sock_filter)SKIP_UNLESS(value[i], 1);
-		code[n++] = (struct sock_filter)RETURN(SECCOMP_RET_ALLOW);
+	unsigned conditions = 0;
+
+	while (conditions < ARRAY_LEN(rule->when) &&
+	       rule->when[conditions].test != SANDBOX_ANYTHING)
+		conditions++;
+	code[n++] = (struct sock_filter)SKIP_UNLESS(
+		rule->call, (uint8_t)(2 * conditions + 1 + (conditions > 0)));
+	for (unsigned i = 0; i < conditions; i++) {
+		const struct sandbox_condition *c = &rule->when[i];
+		const uint8_t left = (uint8_t)(2 * (conditions - 1 - i) + 1);
+
+		code[n++] = (struct sock_filter)LOAD_ARG(c->argument);
+		if (c->test == SANDBOX_EQUALS)
+			code[n++] =
+				(struct sock_filter)SKIP_UNLESS(c->value, left);
+		else
+			code[n++] = (struct sock_filter)SKIP_IF_SET(~c->value,
+								    left);
 	}
+	code[n++] = (struct sock_filter)RETURN(SECCOMP_RET_ALLOW);
+	if (conditions > 0)
+		code[n++] = (struct sock_filter)LOAD(nr);
 	return n;
 }
 
+static bool is_end(const struct sandbox_rule *rule)
+{
+	return rule->call == UINT32_MAX;
+}
+
 /* What the devices need, once each list: two disks have the same one. */
-static unsigned allow_more(struct sock_filter *code, unsigned n,
-			   const uint32_t *const *lists, unsigned nlists)
+static unsigned add_lists(struct sock_filter *code, unsigned n,
+			  const struct sandbox_rule *const *lists,
+			  unsigned nlists)
 {
 	unsigned left = MORE_MAX;
 
 	for (unsigned i = 0; i < nlists; i++) {
-		unsigned count = 0, before = 0;
+		const struct sandbox_rule *rule = lists[i];
+		unsigned before = 0;
 
 		while (before < i && lists[before] != lists[i])
 			before++;
-		if (!lists[i] || before < i)
+		if (!rule || before < i)
 			continue;
-		while (count < left && lists[i][count] != SANDBOX_END)
-			count++;
-		assert(lists[i][count] == SANDBOX_END);
-		left -= count;
-		n = allow_each(code, n, lists[i], count);
+		for (; !is_end(rule); rule++, left--) {
+			assert(left > 0);
+			n = add_rule(code, n, rule);
+		}
 	}
 	return n;
 }
 
-/* FIRST precedes the rules about arguments, LISTS come after them. */
-static unsigned build_filter(struct sock_filter *code, const uint32_t *first,
-			     const uint32_t *const *lists, unsigned nlists)
+static unsigned build_filter(struct sock_filter *code,
+			     const struct sandbox_rule *const *lists,
+			     unsigned nlists)
 {
+	const struct sandbox_rule own_signals =
+		SANDBOX_CALL_IF(tgkill, 0, getpid());
 	unsigned n = ARRAY_LEN(head);
 
 	memcpy(code, head, sizeof(head));
-	n = allow_each(code, n, ioctls, ARRAY_LEN(ioctls));
-	code[n++] = (struct sock_filter)RETURN(SECCOMP_RET_TRAP);
-	n = allow_each(code, n, allowed, ARRAY_LEN(allowed));
-	n = allow_more(code, n, &first, 1);
-	memcpy(&code[n], argument_rules, sizeof(argument_rules));
-	n += ARRAY_LEN(argument_rules);
-	n = allow_more(code, n, lists, nlists);
-	code[n++] = (struct sock_filter)RETURN(SECCOMP_RET_TRAP);
-	return n;
+	for (const struct sandbox_rule *rule = basics; !is_end(rule); rule++)
+		n = add_rule(code, n, rule);
+	n = add_rule(code, n, &own_signals);
+	n = add_lists(code, n, lists, nlists);
+	memcpy(&code[n], tail, sizeof(tail));
+	return n + (unsigned)ARRAY_LEN(tail);
 }
 
 #define FILTER_MAX                                                             \
-	(ARRAY_LEN(head) + ARRAY_LEN(argument_rules) + 2 * ARRAY_LEN(ioctls) + \
-	 2 * ARRAY_LEN(allowed) + 4 * MORE_MAX + 2)
+	(ARRAY_LEN(head) + ARRAY_LEN(tail) +                                   \
+	 RULE_CODE_MAX * (ARRAY_LEN(basics) + 1 + MORE_MAX))
 
-static int install_filter(const uint32_t *first, const uint32_t *const *lists,
+static int install_filter(const struct sandbox_rule *const *lists,
 			  unsigned nlists, bool all_threads)
 {
 	struct sock_filter code[FILTER_MAX];
 	struct sock_fprog program = {.filter = code};
 	long r;
 
-	program.len = (unsigned short)build_filter(code, first, lists, nlists);
+	program.len = (unsigned short)build_filter(code, lists, nlists);
 	errno = 0;
 	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		    all_threads ? SECCOMP_FILTER_FLAG_TSYNC : 0, &program);
@@ -265,16 +283,16 @@ static int keep_capabilities(uint64_t keep)
 	return 0;
 }
 
-int sandbox_enter(const uint32_t *const *lists, unsigned nlists)
+int sandbox_enter(const struct sandbox_rule *const *lists, unsigned nlists)
 {
 	int r = keep_capabilities(0);
 
-	return r < 0 ? r : install_filter(NULL, lists, nlists, true);
+	return r < 0 ? r : install_filter(lists, nlists, true);
 }
 
-int sandbox_enter_thread(const uint32_t *list, uint64_t capabilities)
+int sandbox_enter_thread(const struct sandbox_rule *list, uint64_t capabilities)
 {
 	int r = keep_capabilities(capabilities);
 
-	return r < 0 ? r : install_filter(list, NULL, 0, false);
+	return r < 0 ? r : install_filter(&list, 1, false);
 }

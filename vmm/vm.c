@@ -691,19 +691,23 @@ static int confine_thread(const struct virtio_ops *ops)
 /* A device with privileges has a thread that keeps them, alone. */
 static int enter_sandbox(struct vm *vm)
 {
-	const uint32_t *lists[MACHINE_VIRTIO_MAX];
+	const struct sandbox_rule *lists[2 * MACHINE_VIRTIO_MAX + 2];
+	unsigned n = 0;
 
 	for (unsigned i = 0; i < vm->nvirtio; i++) {
 		const struct virtio_ops *ops = vm->virtio[i]->ops;
 		int r = 0;
 
-		lists[i] = ops->capabilities ? NULL : ops->syscalls;
+		lists[n++] = ops->capabilities ? NULL : ops->syscalls;
+		lists[n++] = vm->virtio[i]->more_syscalls;
 		if (ops->capabilities)
 			r = virtio_start_thread(vm->virtio[i], confine_thread);
 		if (r < 0)
 			return r;
 	}
-	return sandbox_enter(lists, vm->nvirtio);
+	lists[n++] = vm->has_terminal ? terminal_syscalls : NULL;
+	lists[n++] = vm->assist ? sandbox_assists : NULL;
+	return sandbox_enter(lists, n);
 }
 
 int vm_run(struct vm *vm)

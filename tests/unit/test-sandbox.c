@@ -2,15 +2,23 @@
 /* The sandbox: what still works inside, and what ends the process. */
 #include "vmm/sandbox.h"
 
+#include "devices/terminal.h"
+#include "devices/virtio.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,7 +30,7 @@
 #include <cmocka.h>
 
 /* Runs FN in a child whose sandbox has LIST besides: its wait status. */
-static int sandboxed(void (*fn)(void), const uint32_t *list)
+static int sandboxed(void (*fn)(void), const struct sandbox_rule *list)
 {
 	pid_t child = fork();
 	int status;
@@ -89,51 +97,212 @@ static void do_type_into_terminal(void)
 	(void)ioctl(0, TIOCSTI, "x");
 }
 
+/* What only a device needs, or nobody. */
+static void do_set_terminal(void)
+{
+	(void)ioctl(0, TCSETS, NULL);
+}
+
+static void do_discard(void)
+{
+	(void)ioctl(0, BLKDISCARD, NULL);
+}
+
+static void do_zero_out(void)
+{
+	(void)ioctl(0, BLKZEROOUT, NULL);
+}
+
+static void do_set_offload(void)
+{
+	(void)ioctl(0, TUNSETOFFLOAD, 0);
+}
+
+static void do_make_vm(void)
+{
+	(void)ioctl(0, KVM_CREATE_VM, 0);
+}
+
+static void do_submit(void)
+{
+	(void)syscall(SYS_io_submit, 0, 0, NULL);
+}
+
+static void do_allocate(void)
+{
+	(void)fallocate(0, 0, 0, 1);
+}
+
+static void do_own_signals(void)
+{
+	signal(SIGUSR1, SIG_IGN);
+	if (raise(SIGUSR1) || pthread_kill(pthread_self(), SIGUSR1))
+		_exit(1);
+}
+
+/* The parent is another process of this user. */
+static pid_t parent;
+
+static void do_foreign_signal(void)
+{
+	(void)syscall(SYS_tgkill, parent, parent, 0);
+}
+
+static void do_foreign_signal_by_thread(void)
+{
+	(void)syscall(SYS_tkill, parent, 0);
+}
+
+static void do_owner_of_signals(void)
+{
+	(void)fcntl(0, F_SETOWN, parent);
+}
+
+static void do_schedule(void)
+{
+	const struct sched_param param = {0};
+
+	(void)syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &param);
+}
+
+static void do_foreign_schedule(void)
+{
+	const struct sched_param param = {0};
+
+	(void)syscall(SYS_sched_setscheduler, parent, SCHED_BATCH, &param);
+}
+
+static void do_datagram_socket(void)
+{
+	(void)socket(AF_UNIX, SOCK_DGRAM, 0);
+}
+
+/* A thread, but in a network of its own. */
+static void do_thread_in_namespace(void)
+{
+	(void)syscall(SYS_clone,
+		      CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_NEWNET, 0,
+		      0, 0, 0);
+}
+
+static void do_foreign_limits(void)
+{
+	(void)syscall(SYS_prlimit64, parent, RLIMIT_CPU, NULL, NULL);
+}
+
+static bool exits_with_0(void (*fn)(void), const struct sandbox_rule *list)
+{
+	const int status = sandboxed(fn, list);
+
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool dies(void (*fn)(void), const struct sandbox_rule *list)
+{
+	const int status = sandboxed(fn, list);
+
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
+}
+
 static void test_allowed(void **state)
 {
-	int status = sandboxed(do_allowed, NULL);
-
 	(void)state;
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_true(exits_with_0(do_allowed, NULL));
+	assert_true(exits_with_0(do_own_signals, NULL));
 }
+
+#define NAMED(fn)                                                              \
+	{                                                                      \
+		fn, #fn                                                        \
+	}
 
 static void test_forbidden(void **state)
 {
-	void (*const forbidden[])(void) = {
-		do_socket, do_unix_socket,       do_fork,
-		do_exec,   do_executable_memory, do_type_into_terminal};
+	static const struct {
+		void (*fn)(void);
+		const char *name;
+	} forbidden[] = {
+		NAMED(do_socket),
+		NAMED(do_unix_socket),
+		NAMED(do_fork),
+		NAMED(do_exec),
+		NAMED(do_executable_memory),
+		NAMED(do_type_into_terminal),
+		NAMED(do_set_terminal),
+		NAMED(do_discard),
+		NAMED(do_zero_out),
+		NAMED(do_set_offload),
+		NAMED(do_make_vm),
+		NAMED(do_submit),
+		NAMED(do_allocate),
+		NAMED(do_foreign_signal),
+		NAMED(do_foreign_signal_by_thread),
+		NAMED(do_owner_of_signals),
+		NAMED(do_schedule),
+		NAMED(do_foreign_schedule),
+		NAMED(do_thread_in_namespace),
+		NAMED(do_foreign_limits),
+	};
 
 	(void)state;
-	for (unsigned i = 0; i < sizeof(forbidden) / sizeof(*forbidden); i++) {
-		int status = sandboxed(forbidden[i], NULL);
-
-		assert_true(WIFSIGNALED(status));
-		assert_int_equal(WTERMSIG(status), SIGSYS);
-	}
+	parent = getpid();
+	for (unsigned i = 0; i < sizeof(forbidden) / sizeof(*forbidden); i++)
+		if (!dies(forbidden[i].fn, NULL))
+			fail_msg("%s() is allowed", forbidden[i].name);
 }
 
-/* What a device may do besides; sockets of the network never. */
+/* What a device's lists allow, and no more of the same call. */
 static void test_lists(void **state)
 {
-	static const uint32_t list[] = {SYS_socket, SYS_shutdown, SANDBOX_END};
-	int status = sandboxed(do_unix_socket, list);
+	static const struct sandbox_rule list[] = {
+		{.call = SYS_socket,
+		 .when = {{SANDBOX_EQUALS, 0, AF_UNIX},
+			  {SANDBOX_EQUALS, 1, SOCK_STREAM},
+			  {SANDBOX_EQUALS, 2, 0}}},
+		{.call = SYS_sched_setscheduler,
+		 .when = {{SANDBOX_EQUALS, 0, 0},
+			  {SANDBOX_WITHIN, 1, SCHED_BATCH}}},
+		SANDBOX_CALL(shutdown),
+		SANDBOX_IOCTL(BLKDISCARD),
+		SANDBOX_END,
+	};
 
 	(void)state;
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	status = sandboxed(do_socket, list);
-	assert_true(WIFSIGNALED(status));
-	assert_int_equal(WTERMSIG(status), SIGSYS);
-	status = sandboxed(do_fork, list);
-	assert_true(WIFSIGNALED(status));
+	parent = getpid();
+	assert_true(exits_with_0(do_unix_socket, list));
+	assert_true(exits_with_0(do_schedule, list));
+	assert_true(exits_with_0(do_discard, list));
+	assert_true(dies(do_socket, list));
+	assert_true(dies(do_datagram_socket, list));
+	assert_true(dies(do_foreign_schedule, list));
+	assert_true(dies(do_zero_out, list));
+	assert_true(dies(do_fork, list));
+}
+
+/* A device's own rules, as it has them: of one kind of device, not all. */
+static void test_devices(void **state)
+{
+	const struct sandbox_rule *blk = virtio_find("blk")->syscalls;
+	const struct sandbox_rule *vsock = virtio_find("vsock")->syscalls;
+
+	(void)state;
+	parent = getpid();
+	assert_true(exits_with_0(do_schedule, blk));
+	assert_true(dies(do_foreign_schedule, blk));
+	assert_true(dies(do_discard, blk)); /* a disk that is a device only */
+	assert_true(dies(do_zero_out, blk));
+	assert_true(dies(do_schedule, vsock));
+	assert_true(exits_with_0(do_set_terminal, terminal_syscalls));
+	assert_true(dies(do_type_into_terminal, terminal_syscalls));
+	assert_true(dies(do_owner_of_signals, virtio_find("fs")->syscalls));
 }
 
 static sem_t confined, opened;
 
 static void *thread_opens(void *arg)
 {
-	static const uint32_t list[] = {SYS_openat, SANDBOX_END};
+	static const struct sandbox_rule list[] = {SANDBOX_CALL(openat),
+						   SANDBOX_END};
 
 	(void)arg;
 	if (sandbox_enter_thread(list, 0) < 0)
@@ -149,7 +318,7 @@ static void *thread_opens(void *arg)
 /* In the child: one thread may open files, the others may not. */
 static int with_thread(void)
 {
-	const uint32_t *none = NULL;
+	const struct sandbox_rule *none = NULL;
 	pthread_t thread;
 
 	sem_init(&confined, 0, 0);
@@ -189,6 +358,7 @@ int main(void)
 		cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_forbidden),
 		cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_thread),
 	};
 
