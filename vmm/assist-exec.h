@@ -22,21 +22,35 @@ struct exec_host {
 	int (*get_msr)(void *arg, uint32_t index, uint64_t *ret_value);
 };
 
-/*
- * Where the components of the vector state lie, in XSAVE's standard form; 0 and
- * 1 are not told. CPUID leaf 0xd, kept as CPUID is slow inside a VM.
- */
 #define EXEC_COMPONENTS 32
 
+/* One sub-leaf of CPUID leaf 0xd (SDM 2A, CPUID; SDM 1 13.2). */
+struct exec_xsave_leaf {
+	uint32_t eax, ebx, ecx, edx;
+};
+
+/*
+ * Where the components of the vector state lie, in XSAVE's standard form; 0 and
+ * 1 are not told. Kept, as CPUID is slow inside a VM.
+ */
 struct exec_layout {
-	size_t bytes; /* of the standard form with everything in it */
+	size_t bytes; /* of KVM's area: the standard form, everything in it */
+	uint32_t mxcsr_mask; /* the bits that MXCSR has; what areas say of it */
 	struct {
 		uint32_t bytes, offset;
 		bool aligned; /* to 64 bytes in the compacted form */
 	} component[EXEC_COMPONENTS];
 };
 
+/* This processor's. */
 void exec_layout_init(struct exec_layout *layout);
+/*
+ * That of a processor with these sub-leaves and this MXCSR_MASK. Components
+ * that do not fit into the size that sub-leaf 0 tells are left out.
+ */
+void exec_layout_from(struct exec_layout *layout,
+		      const struct exec_xsave_leaf leaf[EXEC_COMPONENTS],
+		      uint32_t mxcsr_mask);
 
 struct exec {
 	struct kvm_regs *regs;

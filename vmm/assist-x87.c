@@ -15,18 +15,16 @@
 
 #define EXC_MF 16
 
-#define AREA_FCW        0
-#define AREA_FSW        2
-#define AREA_FTW        4
-#define AREA_MXCSR      24
-#define AREA_MXCSR_MASK 28
-#define AREA_XSTATE_BV  512
+#define AREA_FCW       0
+#define AREA_FSW       2
+#define AREA_FTW       4
+#define AREA_MXCSR     24
+#define AREA_XSTATE_BV 512
 
 #define FSW_BUSY       0x8000u
 #define FSW_SUMMARY    0x0080u
 #define FSW_EXCEPTIONS 0x00ffu /* with stack fault and summary */
 #define FSW_TOP        0x3800u
-#define MXCSR_MASK     0xffbfu /* when the area says 0 (SDM 1 11.6.6) */
 
 /* The vector state, once it is certain that the instruction may run. */
 static int load(struct exec *x, uint64_t forbidden_cr0)
@@ -148,13 +146,12 @@ static int load_sse(struct exec *x)
 int exec_ldmxcsr(struct exec *x)
 {
 	uint64_t value;
-	uint32_t mxcsr, mask;
+	uint32_t mxcsr;
 	int r = load_sse(x);
 
 	if (r < 0 || (r = exec_rm(x, 4, &value)) < 0)
 		return r;
-	memcpy(&mask, x->area + AREA_MXCSR_MASK, sizeof(mask));
-	if (value & ~(uint64_t)(mask != 0 ? mask : MXCSR_MASK))
+	if (value & ~(uint64_t)x->layout->mxcsr_mask)
 		return exec_gp(x);
 	mxcsr = (uint32_t)value;
 	return store(x, AREA_MXCSR, &mxcsr, sizeof(mxcsr), 2);

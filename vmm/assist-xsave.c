@@ -21,7 +21,9 @@
 #define SSE        UINT64_C(2)
 #define AVX        UINT64_C(4)
 #define MXCSR_INIT 0x1f80u
-#define MXCSR_MASK 0xffffu
+
+#define AT_MXCSR      24
+#define AT_MXCSR_MASK 28
 
 #define LEGACY_BYTES 512
 #define HEADER_BYTES 64
@@ -56,25 +58,46 @@ static uint64_t get64(const uint8_t *from)
 	return value;
 }
 
+void exec_layout_from(struct exec_layout *layout,
+		      const struct exec_xsave_leaf leaf[EXEC_COMPONENTS],
+		      uint32_t mxcsr_mask)
+{
+	memset(layout, 0, sizeof(*layout));
+	layout->mxcsr_mask = mxcsr_mask;
+	layout->bytes = sizeof(struct kvm_xsave); /* 4096, KVM's least */
+	if (leaf[0].ecx > layout->bytes)
+		layout->bytes = align_up(leaf[0].ecx, 64);
+	for (unsigned i = 2; i < EXEC_COMPONENTS; i++) {
+		if (leaf[i].eax == 0 || leaf[i].ebx < FIRST_OFFSET ||
+		    !range_fits(leaf[i].ebx, leaf[i].eax, layout->bytes))
+			continue;
+		layout->component[i].bytes = leaf[i].eax;
+		layout->component[i].offset = leaf[i].ebx;
+		layout->component[i].aligned = leaf[i].ecx & 2;
+	}
+}
+
+/* SDM 1 11.6.6: 0 stands for a mask without DAZ. */
+static uint32_t host_mxcsr_mask(void)
+{
+	uint8_t area[LEGACY_BYTES] __attribute__((aligned(16))) = {0};
+	uint32_t mask;
+
+	__asm__ volatile("fxsave64 %0" : "+m"(area));
+	mask = get32(area + AT_MXCSR_MASK);
+	return mask != 0 ? mask : 0xffbf;
+}
+
 void exec_layout_init(struct exec_layout *layout)
 {
-	unsigned eax, ebx, ecx, edx;
+	struct exec_xsave_leaf leaf[EXEC_COMPONENTS] = {0};
 
-	memset(layout, 0, sizeof(*layout));
-	layout->bytes = sizeof(struct kvm_xsave); /* 4096, KVM's least */
-	if (!__get_cpuid_count(13, 0, &eax, &ebx, &ecx, &edx))
-		return;
-	if (ecx > layout->bytes)
-		layout->bytes = align_up(ecx, 64);
-	for (unsigned i = 2; i < EXEC_COMPONENTS; i++) {
-		__cpuid_count(13, i, eax, ebx, ecx, edx);
-		if (eax == 0 || ebx < FIRST_OFFSET ||
-		    !range_fits(ebx, eax, layout->bytes))
-			continue;
-		layout->component[i].bytes = eax;
-		layout->component[i].offset = ebx;
-		layout->component[i].aligned = ecx & 2;
+	if (__get_cpuid_max(0, NULL) >= 13) {
+		for (unsigned i = 0; i < EXEC_COMPONENTS; i++)
+			__cpuid_count(13, i, leaf[i].eax, leaf[i].ebx,
+				      leaf[i].ecx, leaf[i].edx);
 	}
+	exec_layout_from(layout, leaf, host_mxcsr_mask());
 }
 
 /* Components that have no place here: none of a guest's that KVM supports. */
@@ -156,8 +179,13 @@ static int save_legacy(struct xs *s, uint64_t mask, bool mxcsr)
 		if (r == 0)
 			r = exec_write(x, s->va + 32, x->area + 32, 128);
 	}
-	if (r == 0 && mxcsr)
-		r = exec_write(x, s->va + 24, x->area + 24, 8);
+	if (r == 0 && mxcsr) {
+		/* KVM leaves the mask 0 where SSE was in its initial state. */
+		uint32_t pair[2] = {get32(x->area + AT_MXCSR),
+				    x->layout->mxcsr_mask};
+
+		r = exec_write(x, s->va + AT_MXCSR, pair, sizeof(pair));
+	}
 	if (r == 0 && (mask & SSE)) {
 		/* REX.B and friends: XMM8 to 15 exist in 64-bit mode only. */
 		size_t len = x->insn.mode == INSN_64 ? 256 : 128;
@@ -173,7 +201,7 @@ static uint64_t in_use(const struct exec *x)
 	uint64_t bv = get64(x->area + LEGACY_BYTES);
 
 	/* Where MXCSR belongs to SSE it counts (SDM 1 13.6). */
-	if (get32(x->area + 24) != MXCSR_INIT)
+	if (get32(x->area + AT_MXCSR) != MXCSR_INIT)
 		bv |= SSE;
 	return bv;
 }
@@ -296,12 +324,12 @@ static int restore_mxcsr(struct xs *s, bool compacted)
 	if (!(s->rfbm & (compacted ? SSE : SSE | AVX)))
 		return 0;
 	if (!compacted || (s->header.xstate_bv & SSE))
-		r = exec_read(x, s->va + 24, &mxcsr, sizeof(mxcsr));
+		r = exec_read(x, s->va + AT_MXCSR, &mxcsr, sizeof(mxcsr));
 	if (r < 0)
 		return r;
-	if (mxcsr & ~MXCSR_MASK)
+	if (mxcsr & ~x->layout->mxcsr_mask)
 		return exec_gp(x);
-	memcpy(x->area + 24, &mxcsr, sizeof(mxcsr));
+	memcpy(x->area + AT_MXCSR, &mxcsr, sizeof(mxcsr));
 	return 0;
 }
 
@@ -325,7 +353,7 @@ static int restore(struct xs *s)
 		return r;
 	bv = (get64(x->area + LEGACY_BYTES) & ~s->rfbm) | mask;
 	/* KVM takes no MXCSR without a component it belongs to. */
-	if (get32(x->area + 24) != MXCSR_INIT)
+	if (get32(x->area + AT_MXCSR) != MXCSR_INIT)
 		bv |= SSE;
 	memcpy(x->area + LEGACY_BYTES, &bv, sizeof(bv));
 	return x->host->set_fpu(x->host_arg, x->area);

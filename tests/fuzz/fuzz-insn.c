@@ -59,6 +59,8 @@ static void take_registers(struct input *in, struct guest *g)
 	g->sregs.ss.dpl = bits & 1 ? 3 : 0;
 	g->sregs.fs.base = bits & 2 ? UINT64_C(1) << 47 : 0;
 	g->xcr0 = bits >> 24;
+	if ((g->xcr0 & 6) == 6 && g->layout.component[18].bytes != 0)
+		g->xcr0 |= 3u << 17;
 	take(in, g->fpu, 640);
 }
 
@@ -86,30 +88,52 @@ static void one_instruction(struct guest *g, const uint8_t *code)
 	}
 }
 
+/* One with this processor's vector state, one with AMX's. */
+static void make_guests(struct guest guests[2])
+{
+	struct exec_xsave_leaf leaf[EXEC_COMPONENTS] = {
+		[0] = {.ecx = 11008},      [2] = {256, 576, 0, 0},
+		[5] = {64, 1088, 0, 0},    [6] = {512, 1152, 0, 0},
+		[7] = {1024, 1664, 0, 0},  [17] = {64, 2752, 2, 0},
+		[18] = {8192, 2816, 2, 0},
+	};
+	struct exec_layout amx;
+
+	exec_layout_from(&amx, leaf, 0xffff);
+	for (unsigned i = 0; i < 2; i++) {
+		uint8_t *ram = aligned_alloc(4096, GUEST_BYTES);
+
+		check(ram != NULL);
+		memset(ram, 0, GUEST_BYTES);
+		guest_init(&guests[i], ram, i == 0 ? NULL : &amx);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	static const uint64_t star = UINT64_C(0x0023001000000000);
 	struct input in = {data, bytes};
-	struct guest *g = aligned_alloc(64, align_up(sizeof(*g), 64));
-	static uint8_t *ram; /* kept: large to make anew each time */
+	static struct guest guests[2]; /* kept: large to make anew each time */
+	struct guest *g;
 	uint8_t head[HEAD];
 	struct syscall_stub stub = {0};
 	struct syscall_cpu cpu = {0};
 	struct fault fault;
 
-	if (ram == NULL)
-		ram = aligned_alloc(4096, GUEST_BYTES);
-	check(g != NULL && ram != NULL);
-	memset(ram, 0, GUEST_DATA + 0x10000);
-	guest_init(g, ram);
+	if (guests[0].fpu == NULL)
+		make_guests(guests);
 	take(&in, head, sizeof(head));
+	g = &guests[head[0] >> 6 & 1];
+	memset(g->mem.region[0].host, 0, GUEST_DATA + 0x10000);
+	guest_reset(g);
 	g->sregs.cs.l = !(head[0] & 3);
 	g->sregs.cs.db = head[0] & 1;
 	take_registers(&in, g);
 	if (in.left > 0) {
 		/* Entries of the page table, then what data pages hold. */
 		take(&in, guest_pte(g, 0), 64);
-		take(&in, ram + GUEST_DATA, min_u64(in.left, 0x10000));
+		take(&in, g->mem.region[0].host + GUEST_DATA,
+		     min_u64(in.left, 0x10000));
 	}
 	one_instruction(g, head + 1);
 	if (head[0] & 0x80) {
@@ -119,6 +143,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		(void)syscall_enter(&cpu, &g->regs, &g->sregs, star,
 				    g->regs.rcx, &fault);
 	}
-	free(g);
 	return 0;
 }

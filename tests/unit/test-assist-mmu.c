@@ -31,9 +31,16 @@ static struct guest *new_guest(uint8_t **ret_ram)
 	assert_non_null(g);
 	assert_non_null(ram);
 	memset(ram, 0, GUEST_BYTES);
-	guest_init(g, ram);
+	guest_init(g, ram, NULL);
 	*ret_ram = ram;
 	return g;
+}
+
+static void free_guest(struct guest *g, uint8_t *ram)
+{
+	guest_done(g);
+	free(ram);
+	free(g);
 }
 
 struct right {
@@ -103,8 +110,7 @@ static void test_rights(void **state)
 		assert_int_equal(fault.cr2, va);
 		assert_int_equal(after, before);
 	}
-	free(ram);
-	free(g);
+	free_guest(g, ram);
 }
 
 static void test_walk(void **state)
@@ -165,8 +171,7 @@ static void test_walk(void **state)
 	assert_int_equal(mmu_translate(&mmu, 0x5000, MMU_READ, &gpa, &fault),
 			 0);
 	assert_int_equal(gpa, 0x5000);
-	free(ram);
-	free(g);
+	free_guest(g, ram);
 }
 
 /* A write over two pages happens whole or not at all. */
@@ -194,8 +199,7 @@ static void test_crossing(void **state)
 	assert_int_equal(mmu_read(&mmu, GUEST_VA + 4088, back, 16, 0, &fault),
 			 0);
 	assert_memory_equal(back, data, 16);
-	free(ram);
-	free(g);
+	free_guest(g, ram);
 }
 
 /* ---- SYSCALL ------------------------------------------------------------- */
@@ -265,8 +269,7 @@ static void test_syscall_slow(void **state)
 	assert_int_equal(g->sregs.cs.l, 1);
 	assert_int_equal(g->sregs.ss.selector, 0x18);
 	assert_int_equal(g->sregs.ss.dpl, 0);
-	free(ram);
-	free(g);
+	free_guest(g, ram);
 }
 
 /* A jump to the page must not gain ring 0. */
@@ -296,8 +299,7 @@ static void test_syscall_forged(void **state)
 	assert_false(
 		syscall_enter(&cpu, &g->regs, &g->sregs, STAR, FMASK, &fault));
 	assert_int_equal(fault.error_code, 0x10);
-	free(ram);
-	free(g);
+	free_guest(g, ram);
 }
 
 #define GATE_LOW  UINT64_C(0x8100ee0000101234) /* to 0xffffffff81001234 */
@@ -345,8 +347,7 @@ static void test_syscall_fast(void **state)
 	assert_true(syscall_go_fast(&stub, &cpu[1], &mmu));
 	memcpy(&word, ram + SYSCALL_STUB_GPA + 40, 8);
 	assert_int_equal(word, LSTAR + 64);
-	free(ram);
-	free(g);
+	free_guest(g, ram);
 }
 
 int main(void)
