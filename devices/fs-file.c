@@ -14,73 +14,75 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define FIRST_HANDLES 32
-
 /* One request keeps the others waiting no longer than copying this takes. */
 #define COPY_MAX (16 * MIB)
 
 /* ---- handles; number 0 is none */
 
-static int handles_grow(struct fs *fs)
-{
-	const uint32_t count = fs->nhandles ? 2 * fs->nhandles : FIRST_HANDLES;
-	struct fs_handle *handle;
-
-	handle = reallocarray(fs->handle, count, sizeof(*handle));
-	if (!handle)
-		return -ENOMEM;
-	handle[0] = (struct fs_handle){.fd = -1};
-	for (uint32_t i = count - 1; i >= fs->nhandles && i > 0; i--) {
-		handle[i] = (struct fs_handle){.fd = -1,
-					       .next_free = fs->free_handle};
-		fs->free_handle = i;
-	}
-	fs->handle = handle;
-	fs->nhandles = count;
-	return 0;
-}
-
 int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
 		  uint64_t *ret_handle)
 {
-	int r = fs->open_handles >= fs->max_handles ? -ENFILE : 0;
-	uint32_t i;
+	struct fs_handle *handle = NULL;
+	int r = fs->nhandles >= fs->max_handles ? -ENFILE : 0;
 
-	if (r == 0 && !fs->free_handle)
-		r = handles_grow(fs);
+	if (r == 0) {
+		handle = malloc(sizeof(*handle));
+		r = handle ? 0 : -ENOMEM;
+	}
+	if (r == 0) {
+		*handle = (struct fs_handle){
+			.inode = inode,
+			.fd = fd,
+			.id = fs_table_add(&fs->handles, handle),
+			.is_dir = is_dir,
+		};
+		r = handle->id ? 0 : -ENOMEM;
+	}
 	if (r < 0) {
+		free(handle);
 		close(fd);
 		return r;
 	}
-	i = fs->free_handle;
-	fs->free_handle = fs->handle[i].next_free;
-	fs->handle[i] =
-		(struct fs_handle){.inode = inode, .fd = fd, .is_dir = is_dir};
-	fs->open_handles++;
+	fs->nhandles++;
 	inode->handles++;
-	*ret_handle = i;
+	*ret_handle = handle->id;
 	return 0;
+}
+
+static struct fs_handle *by_number(const struct fs *fs, uint64_t id)
+{
+	return id <= UINT32_MAX ? fs_table_get(&fs->handles, (uint32_t)id)
+				: NULL;
 }
 
 struct fs_handle *fs_handle(struct fs *fs, uint64_t id,
 			    const struct fs_inode *inode, bool is_dir)
 {
-	struct fs_handle *handle;
+	struct fs_handle *handle = by_number(fs, id);
 
-	if (id == 0 || id >= fs->nhandles)
-		return NULL;
-	handle = &fs->handle[id];
-	return inode && handle->inode == inode && handle->is_dir == is_dir &&
+	return handle && handle->inode == inode && handle->is_dir == is_dir &&
 			       !handle->implicit
 		       ? handle
 		       : NULL;
+}
+
+struct fs_handle *fs_handle_of(const struct fs *fs,
+			       const struct fs_inode *inode)
+{
+	for (uint32_t i = 1; i < fs->handles.count; i++) {
+		struct fs_handle *handle = by_number(fs, i);
+
+		if (handle && handle->inode == inode)
+			return handle;
+	}
+	return NULL;
 }
 
 int fs_handle_implicit(struct fs *fs, struct fs_inode *inode, bool is_dir,
 		       struct fs_handle **ret_handle)
 {
 	uint32_t *place = &fs->implicit[(uint32_t)inode->id % FS_IMPLICIT];
-	struct fs_handle *handle = *place ? &fs->handle[*place] : NULL;
+	struct fs_handle *handle = by_number(fs, *place);
 	uint64_t id;
 	int r;
 
@@ -96,33 +98,45 @@ int fs_handle_implicit(struct fs *fs, struct fs_inode *inode, bool is_dir,
 	if (r < 0)
 		return r;
 	*place = (uint32_t)id;
-	*ret_handle = &fs->handle[id];
+	*ret_handle = by_number(fs, id);
 	(*ret_handle)->implicit = true;
 	return 0;
 }
 
 void fs_release(struct fs *fs, struct fs_handle *handle)
 {
-	const uint32_t i = (uint32_t)(handle - fs->handle);
 	struct fs_inode *inode = handle->inode;
 
-	if (fs->dirbuf.owner == i)
+	if (fs->dirbuf.owner == handle->id)
 		fs->dirbuf.owner = 0;
-	close(handle->fd);
-	*handle = (struct fs_handle){.fd = -1, .next_free = fs->free_handle};
-	fs->free_handle = i;
-	fs->open_handles--;
+	fs_table_del(&fs->handles, handle->id);
+	handle->next_closed = fs->closed;
+	fs->closed = handle;
+	fs->nhandles--;
 	inode->handles--;
 	fs_inode_drop(fs, inode);
 }
 
-void fs_handle_free_all(struct fs *fs)
+void fs_handle_release_all(struct fs *fs)
 {
-	for (uint32_t i = 1; i < fs->nhandles; i++) {
-		if (fs->handle[i].inode)
-			fs_release(fs, &fs->handle[i]);
+	for (uint32_t i = 1; i < fs->handles.count; i++) {
+		struct fs_handle *handle = by_number(fs, i);
+
+		if (handle)
+			fs_release(fs, handle);
 	}
 	memset(fs->implicit, 0, sizeof(fs->implicit));
+}
+
+void fs_handle_settle(struct fs *fs)
+{
+	struct fs_handle *handle;
+
+	while ((handle = fs->closed)) {
+		fs->closed = handle->next_closed;
+		close(handle->fd);
+		free(handle);
+	}
 }
 
 /* ---- opening */
@@ -259,7 +273,7 @@ static int fill(struct fs_dirbuf *buf, const struct fs_handle *handle)
 static int seek(struct fs *fs, const struct fs_handle *handle, uint64_t offset)
 {
 	struct fs_dirbuf *buf = &fs->dirbuf;
-	const uint32_t id = (uint32_t)(handle - fs->handle);
+	const uint32_t id = handle->id;
 	bool follows = buf->owner == id && buf->offset == offset;
 
 	if (follows && buf->at < buf->bytes)

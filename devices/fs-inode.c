@@ -3,7 +3,9 @@
  * The inodes of a shared tree that the guest knows, and their descriptors.
  *
  * An inode lives while the guest refers to it, has it open, or knows something
- * below it: a child is found again by way of its parents. One with a name may
+ * below it: a child is found again by way of its parents. When the last of that
+ * ends it is put in a list, and freed at the end of the request unless it was
+ * found again meanwhile. One with a name may
  * lose its descriptor at any time; one that was removed keeps it ("pinned"), so
  * that what is still open or is a working directory goes on working, and so
  * that its number is not given to another file meanwhile.
@@ -18,7 +20,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define FIRST_SLOTS   64
 #define FIRST_BUCKETS 64
 
 /* ---- keys */
@@ -112,59 +113,21 @@ static void hash_grow(struct fs *fs)
 
 /* ---- numbers */
 
-/*
- * A free slot holds the number of the next free one, as a pointer that is
- * odd: inodes are not.
- */
-static struct fs_inode *free_link(uint32_t next)
-{
-	return (struct fs_inode *)((uintptr_t)next << 1 | 1);
-}
-
-static bool is_free_link(const struct fs_inode *inode)
-{
-	return (uintptr_t)inode & 1;
-}
-
-static int slots_grow(struct fs *fs)
-{
-	const uint32_t count = fs->nslots ? 2 * fs->nslots : FIRST_SLOTS;
-	struct fs_inode **slot;
-
-	slot = reallocarray(fs->slot, count, sizeof(struct fs_inode *));
-	if (!slot)
-		return -ENOMEM;
-	/* Slot 0 is never used: it ends the list. */
-	for (uint32_t i = count - 1; i >= fs->nslots && i > 0; i--) {
-		slot[i] = free_link(fs->free_slot);
-		fs->free_slot = i;
-	}
-	slot[0] = free_link(0);
-	fs->slot = slot;
-	fs->nslots = count;
-	return 0;
-}
-
 static int number(struct fs *fs, struct fs_inode *inode)
 {
-	uint32_t i;
-	int r = fs->free_slot ? 0 : slots_grow(fs);
+	const uint32_t i = fs_table_add(&fs->inodes, inode);
 
-	if (r < 0)
-		return r;
-	i = fs->free_slot;
-	fs->free_slot = (uint32_t)((uintptr_t)fs->slot[i] >> 1);
-	fs->slot[i] = inode;
+	if (i == 0)
+		return -ENOMEM;
 	inode->id = (uint64_t)fs->generation++ << 32 | i;
 	return 0;
 }
 
 struct fs_inode *fs_inode(struct fs *fs, uint64_t id)
 {
-	const uint32_t i = (uint32_t)id;
-	struct fs_inode *inode = i < fs->nslots ? fs->slot[i] : free_link(0);
+	struct fs_inode *inode = fs_table_get(&fs->inodes, (uint32_t)id);
 
-	if (is_free_link(inode) || inode->id != id)
+	if (!inode || inode->id != id)
 		return NULL;
 	/* One that is only there for what is below it the guest has given up.
 	 */
@@ -219,18 +182,33 @@ static void close_fd(struct fs *fs, struct fs_inode *inode)
 	inode->fd = -1;
 }
 
+/* Whether what was asked for in this request has need of it. */
+static bool in_use(const struct fs *fs, const struct fs_inode *inode)
+{
+	return inode->request == fs->request;
+}
+
+/* Closes COUNT of the least recently used, but neither KEEP nor any in use. */
+static bool evict(struct fs *fs, unsigned count, const struct fs_inode *keep)
+{
+	struct fs_inode *inode = TAILQ_FIRST(&fs->used), *next;
+	bool any = false;
+
+	for (; inode && count > 0; inode = next) {
+		next = TAILQ_NEXT(inode, used);
+		if (inode == keep || in_use(fs, inode))
+			continue;
+		close_fd(fs, inode);
+		any = true;
+		count--;
+	}
+	return any;
+}
+
 bool fs_inode_make_room(struct fs *fs)
 {
-	unsigned count = fs->npaths / 2 + 1;
-	/* The last one used is in use. */
-	const bool any =
-		TAILQ_FIRST(&fs->used) != NULL &&
-		TAILQ_FIRST(&fs->used) != TAILQ_LAST(&fs->used, fs_used);
-
-	while (count-- > 0 &&
-	       TAILQ_FIRST(&fs->used) != TAILQ_LAST(&fs->used, fs_used))
-		close_fd(fs, TAILQ_FIRST(&fs->used));
-	return any;
+	/* The last one used leads to what is being opened. */
+	return evict(fs, fs->npaths / 2 + 1, TAILQ_LAST(&fs->used, fs_used));
 }
 
 /* PARENT has its descriptor. ESTALE: what is there is something else. */
@@ -240,9 +218,8 @@ static int open_inode(struct fs *fs, struct fs_inode *inode)
 	struct statx stx;
 	int fd, r;
 
-	if (fs->npaths >= fs->max_paths && TAILQ_FIRST(&fs->used) &&
-	    TAILQ_FIRST(&fs->used) != inode->parent)
-		close_fd(fs, TAILQ_FIRST(&fs->used));
+	if (fs->npaths >= fs->max_paths && !evict(fs, 1, inode->parent))
+		return -ENFILE;
 	fd = fs_openat(fs, inode->parent->fd, inode->name, O_PATH, 0);
 	if (fd < 0)
 		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? -ESTALE
@@ -292,15 +269,13 @@ static int open_by_name(struct fs *fs, struct fs_inode *inode)
  */
 static int open_by_handle(struct fs *fs, struct fs_inode *inode)
 {
+	const struct fs_handle *handle = fs_handle_of(fs, inode);
 	char path[FS_PATH_MAX];
-	uint32_t i = 1;
 	int fd;
 
-	while (i < fs->nhandles && fs->handle[i].inode != inode)
-		i++;
-	if (i >= fs->nhandles || fs->npinned >= fs->max_paths / 2)
+	if (!handle || fs->npinned >= fs->max_paths / 2)
 		return -ESTALE;
-	fd = open(fs_path(path, fs->handle[i].fd, NULL), O_PATH | O_CLOEXEC);
+	fd = open(fs_path(path, handle->fd, NULL), O_PATH | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	fs_inode_unname(fs, inode);
@@ -310,10 +285,13 @@ static int open_by_handle(struct fs *fs, struct fs_inode *inode)
 
 int fs_inode_fd(struct fs *fs, struct fs_inode *inode)
 {
-	const int r = open_by_name(fs, inode);
+	int r = open_by_name(fs, inode);
 
-	return r == -ESTALE && inode->handles > 0 ? open_by_handle(fs, inode)
-						  : r;
+	if (r == -ESTALE && inode->handles > 0)
+		r = open_by_handle(fs, inode);
+	if (r >= 0)
+		inode->request = fs->request;
+	return r;
 }
 
 int fs_inode_stat(struct fs *fs, struct fs_inode *inode, struct statx *ret_stx)
@@ -339,18 +317,27 @@ int fs_inode_stat(struct fs *fs, struct fs_inode *inode, struct statx *ret_stx)
 
 /* ---- places */
 
+/* fs_settle() is to see whether it is needed. */
+static void set_idle(struct fs *fs, struct fs_inode *inode)
+{
+	if (inode->is_idle)
+		return;
+	inode->is_idle = true;
+	inode->next_idle = fs->idle;
+	fs->idle = inode;
+}
+
 bool fs_inode_is_at(const struct fs_inode *inode, const struct fs_place *at)
 {
 	return inode->parent == at->dir && strcmp(inode->name, at->name) == 0;
 }
 
-/* Takes the name away and gives the parent back, which the caller drops. */
-static struct fs_inode *take_place(struct fs *fs, struct fs_inode *inode)
+void fs_inode_unname(struct fs *fs, struct fs_inode *inode)
 {
 	struct fs_inode *parent = inode->parent;
 
 	if (!parent)
-		return NULL;
+		return;
 	if (inode->fd >= 0) {
 		TAILQ_REMOVE(&fs->used, inode, used);
 		fs->npinned++;
@@ -359,18 +346,9 @@ static struct fs_inode *take_place(struct fs *fs, struct fs_inode *inode)
 	inode->name = NULL;
 	inode->parent = NULL;
 	parent->children--;
-	return parent;
-}
-
-void fs_inode_unname(struct fs *fs, struct fs_inode *inode)
-{
-	struct fs_inode *parent = take_place(fs, inode);
-
-	/* What a guest removes and keeps open may use half of all. */
-	if (fs->npinned > fs->max_paths / 2 && inode != &fs->root)
-		close_fd(fs, inode);
-	if (parent)
-		fs_inode_drop(fs, parent);
+	fs_inode_drop(fs, parent);
+	/* It may be one too many without a name. */
+	set_idle(fs, inode);
 }
 
 /*
@@ -391,7 +369,6 @@ static void break_circle(struct fs *fs, struct fs_inode *inode,
 void fs_inode_move(struct fs *fs, struct fs_inode *inode,
 		   const struct fs_place *to)
 {
-	struct fs_inode *parent;
 	char *name;
 
 	if (inode == &fs->root || inode == to->dir || fs_inode_is_at(inode, to))
@@ -399,10 +376,9 @@ void fs_inode_move(struct fs *fs, struct fs_inode *inode,
 	name = strdup(to->name);
 	if (!name)
 		return;
-	inode->lookups++; /* not to be dropped on the way */
 	if (inode->children > 0)
 		break_circle(fs, inode, to->dir);
-	parent = take_place(fs, inode);
+	fs_inode_unname(fs, inode);
 	inode->parent = to->dir;
 	inode->name = name;
 	to->dir->children++;
@@ -410,9 +386,6 @@ void fs_inode_move(struct fs *fs, struct fs_inode *inode,
 		fs->npinned--;
 		TAILQ_INSERT_TAIL(&fs->used, inode, used);
 	}
-	if (parent)
-		fs_inode_drop(fs, parent);
-	inode->lookups--;
 }
 
 /* ---- life */
@@ -476,30 +449,25 @@ int fs_inode_get_pinned(struct fs *fs, int fd, const struct statx *stx,
 
 static void inode_free(struct fs *fs, struct fs_inode *inode)
 {
-	const uint32_t i = (uint32_t)inode->id;
-
 	close_fd(fs, inode);
 	fs_lock_free_all(fs, inode);
 	hash_del(fs, inode);
-	fs->slot[i] = free_link(fs->free_slot);
-	fs->free_slot = i;
+	fs_table_del(&fs->inodes, (uint32_t)inode->id);
 	fs->ninodes--;
 	free(inode->name);
 	free(inode);
 }
 
-/* A loop, not a recursion: a guest may nest directories as it likes. */
+static bool is_needed(const struct fs *fs, const struct fs_inode *inode)
+{
+	return inode == &fs->root || inode->lookups > 0 ||
+	       inode->children > 0 || inode->handles > 0;
+}
+
 void fs_inode_drop(struct fs *fs, struct fs_inode *inode)
 {
-	while (inode && inode != &fs->root && inode->lookups == 0 &&
-	       inode->children == 0 && inode->handles == 0) {
-		struct fs_inode *parent = inode->parent;
-
-		inode_free(fs, inode);
-		if (parent)
-			parent->children--;
-		inode = parent;
-	}
+	if (!is_needed(fs, inode))
+		set_idle(fs, inode);
 }
 
 void fs_forget(struct fs *fs, struct fs_inode *inode, uint64_t count)
@@ -508,13 +476,44 @@ void fs_forget(struct fs *fs, struct fs_inode *inode, uint64_t count)
 	fs_inode_drop(fs, inode);
 }
 
-void fs_inode_free_all(struct fs *fs)
+void fs_inode_drop_all(struct fs *fs)
 {
-	for (uint32_t i = 1; i < fs->nslots; i++) {
-		if (!is_free_link(fs->slot[i]) && fs->slot[i] != &fs->root)
-			inode_free(fs, fs->slot[i]);
+	for (uint32_t i = 1; i < fs->inodes.count; i++) {
+		struct fs_inode *inode = fs_table_get(&fs->inodes, i);
+
+		if (!inode)
+			continue;
+		fs_lock_free_all(fs, inode);
+		inode->lookups = 0;
+		fs_inode_drop(fs, inode);
 	}
-	fs->root.children = 0;
+}
+
+/*
+ * The one place where inodes are freed. A loop, not a recursion: a guest may
+ * nest directories as it likes.
+ */
+void fs_inode_settle(struct fs *fs)
+{
+	struct fs_inode *inode;
+
+	while ((inode = fs->idle)) {
+		struct fs_inode *parent = inode->parent;
+
+		fs->idle = inode->next_idle;
+		inode->is_idle = false;
+		if (!is_needed(fs, inode)) {
+			inode_free(fs, inode);
+			if (parent) {
+				parent->children--;
+				fs_inode_drop(fs, parent);
+			}
+		} else if (!parent && inode != &fs->root &&
+			   fs->npinned > fs->max_paths / 2) {
+			/* What was removed and is open may use half of all. */
+			close_fd(fs, inode);
+		}
+	}
 }
 
 int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx)
@@ -523,6 +522,7 @@ int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx)
 	int r;
 
 	TAILQ_INIT(&fs->used);
+	fs->request = 1;
 	root->fd = root_fd;
 	root->type = S_IFDIR;
 	fs->hash = calloc(FIRST_BUCKETS, sizeof(struct fs_inode *));

@@ -179,11 +179,6 @@ int fs_link(struct fs *fs, struct fs_inode *inode, struct fs_inode *dir,
 	from = fs_inode_fd(fs, inode);
 	if (from < 0)
 		return from;
-	to = fs_inode_fd(fs, dir);
-	if (to < 0)
-		return to;
-	if (inode->fd < 0)
-		return -ENFILE;
 	if (linkat(AT_FDCWD, fs_path(path, from, NULL), to, name,
 		   AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
@@ -337,15 +332,12 @@ int fs_unlink(struct fs *fs, struct fs_inode *dir, const char *name,
 	      bool is_dir)
 {
 	const struct fs_place at = {dir, name};
-	int fd = change_fd(fs, dir, name);
+	const int fd = change_fd(fs, dir, name);
 	struct fs_inode *inode;
 
 	if (fd < 0)
 		return fd;
 	inode = hold(fs, fd, &at);
-	fd = fs_inode_fd(fs, dir);
-	if (fd < 0)
-		return fd;
 	if (unlinkat(fd, name, is_dir ? AT_REMOVEDIR : 0) < 0)
 		return -errno;
 	if (inode)
@@ -384,15 +376,6 @@ int fs_rename(struct fs *fs, const struct fs_place *from,
 	if (to_fd < 0)
 		return to_fd;
 	other = hold(fs, to_fd, to);
-	from_fd = fs_inode_fd(fs, from->dir);
-	if (from_fd < 0)
-		return from_fd;
-	to_fd = fs_inode_fd(fs, to->dir);
-	if (to_fd < 0)
-		return to_fd;
-	/* The second may have cost the first, with very few descriptors. */
-	if (from->dir->fd < 0)
-		return -ENFILE;
 	if (renameat2(from_fd, from->name, to_fd, to->name, flags) < 0)
 		return -errno;
 	renamed(fs, moved, other, from, to, flags);

@@ -15,6 +15,11 @@
 #define FS_DIR_BYTES (32u << 10) /* read ahead of one directory */
 #define FS_IMPLICIT  64          /* open files of a guest that opens none */
 #define FS_PATH_MAX  (32 + FS_NAME_MAX) /* of fs_path() */
+/*
+ * Fewer descriptors of inodes will not do: half are for files without a name,
+ * and one request may need four at once, with two more on the way there.
+ */
+#define FS_PATHS_MIN 16
 
 /* What makes a file the same one: numbers are reused, births are not. */
 struct fs_key {
@@ -36,6 +41,7 @@ struct fs_inode {
 	uint64_t id;
 	uint64_t lookups;      /* the guest's references */
 	struct fs_inode *next; /* with the same hash */
+	struct fs_inode *next_idle;
 	/*
 	 * Where it was last seen. NULL: nowhere (the root; removed), and the
 	 * descriptor is all there is.
@@ -51,14 +57,23 @@ struct fs_inode {
 	uint16_t type;              /* S_IFMT bits on the host */
 	uint8_t device;             /* index in fs->device */
 	bool was_locked;
+	bool is_idle;     /* in the list for fs_settle() */
+	uint32_t request; /* the last that asked for its descriptor */
 };
 
 struct fs_handle {
-	struct fs_inode *inode; /* NULL: free */
+	struct fs_inode *inode;
 	int fd;
+	uint32_t id; /* index in fs->handle */
 	bool is_dir;
 	bool implicit; /* the guest has no number of it */
-	uint32_t next_free;
+	struct fs_handle *next_closed;
+};
+
+/* Objects by a number, from 1 on. */
+struct fs_table {
+	void **slot; /* owned; the objects are not */
+	uint32_t count, free;
 };
 
 /* The part of a directory that was read last, whosever it is. */
@@ -84,9 +99,11 @@ struct fs {
 	unsigned max_paths, max_handles, max_inodes, max_locks;
 
 	struct fs_inode root;
-	struct fs_inode **slot; /* owned; number of an inode -> inode */
-	uint32_t nslots, free_slot, ninodes;
+	struct fs_table inodes;
+	uint32_t ninodes;
 	uint32_t generation;
+	struct fs_inode *idle;  /* what fs_settle() looks at */
+	uint32_t request;       /* how many there were */
 	struct fs_inode **hash; /* owned, nhash lists, a power of two */
 	uint32_t nhash;
 	struct fs_used used; /* least recently used first */
@@ -95,9 +112,10 @@ struct fs {
 	uint64_t device[FS_DEVICES];
 	unsigned ndevices;
 
-	struct fs_handle *handle; /* owned */
-	uint32_t nhandles, free_handle, open_handles;
-	unsigned nholders; /* of all inodes */
+	struct fs_table handles;
+	uint32_t nhandles;
+	struct fs_handle *closed; /* to be freed by fs_settle() */
+	unsigned nholders;        /* of all inodes */
 	struct fs_dirbuf dirbuf;
 	uint32_t implicit[FS_IMPLICIT]; /* numbers of handles, by inode; or 0 */
 };
@@ -121,9 +139,17 @@ const char *fs_path(char buf[FS_PATH_MAX], int fd, const char *name);
 int fs_be(struct fs *fs, const struct fs_who *who);
 void fs_be_self(const struct fs *fs, const struct fs_who *who);
 
+/* fs-table.c */
+/* The object's number, or 0: out of memory. */
+uint32_t fs_table_add(struct fs_table *table, void *object);
+void fs_table_del(struct fs_table *table, uint32_t i);
+/* NULL: there is none. */
+void *fs_table_get(const struct fs_table *table, uint32_t i);
+void fs_table_done(struct fs_table *table);
+
 /* fs-inode.c */
 int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx);
-/* Its O_PATH descriptor, borrowed until the next call, or -errno. */
+/* Its O_PATH descriptor, good until fs_settle(), or -errno. */
 int fs_inode_fd(struct fs *fs, struct fs_inode *inode);
 /* Its attributes, for which no descriptor is opened. */
 int fs_inode_stat(struct fs *fs, struct fs_inode *inode, struct statx *ret_stx);
@@ -142,9 +168,11 @@ bool fs_inode_is_at(const struct fs_inode *inode, const struct fs_place *at);
 void fs_inode_move(struct fs *fs, struct fs_inode *inode,
 		   const struct fs_place *to);
 void fs_inode_unname(struct fs *fs, struct fs_inode *inode);
-/* Frees it if nobody needs it any more. */
+/* It has one reference less: fs_settle() frees it if that was the last. */
 void fs_inode_drop(struct fs *fs, struct fs_inode *inode);
-void fs_inode_free_all(struct fs *fs);
+/* The guest refers to none and has locked nothing. */
+void fs_inode_drop_all(struct fs *fs);
+void fs_inode_settle(struct fs *fs);
 
 /* fs-owner.c: FS_STAT_XATTR; does nothing without ownership=xattr */
 /* Replaces in STX, of the file PATH, what the guest has set otherwise. */
@@ -170,7 +198,11 @@ int fs_reopen(struct fs *fs, struct fs_inode *inode, int flags);
 /* Takes FD, also when it fails. */
 int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
 		  uint64_t *ret_handle);
-void fs_handle_free_all(struct fs *fs);
+/* The first that is open of INODE, or NULL. */
+struct fs_handle *fs_handle_of(const struct fs *fs,
+			       const struct fs_inode *inode);
+void fs_handle_release_all(struct fs *fs);
+void fs_handle_settle(struct fs *fs);
 
 /* fs-lock.c */
 void fs_lock_free_all(struct fs *fs, struct fs_inode *inode);

@@ -183,6 +183,8 @@ static void choose_limits(struct fs *fs, const struct fs_options *options)
 	fs->max_inodes = INODES_MAX;
 	if (options->max_paths)
 		fs->max_paths = options->max_paths;
+	if (fs->max_paths < FS_PATHS_MIN)
+		fs->max_paths = FS_PATHS_MIN;
 	if (options->max_handles)
 		fs->max_handles = options->max_handles;
 	if (options->max_inodes)
@@ -304,8 +306,15 @@ int fs_open(const char *what, const struct fs_options *options,
 
 void fs_reset(struct fs *fs)
 {
-	fs_handle_free_all(fs);
-	fs_inode_free_all(fs);
+	fs_handle_release_all(fs);
+	fs_inode_drop_all(fs);
+}
+
+void fs_settle(struct fs *fs)
+{
+	fs_handle_settle(fs);
+	fs_inode_settle(fs);
+	fs->request++;
 }
 
 void fs_close(struct fs *fs)
@@ -313,9 +322,10 @@ void fs_close(struct fs *fs)
 	if (!fs)
 		return;
 	fs_reset(fs);
+	fs_settle(fs);
 	util_close(&fs->root.fd);
-	free(fs->handle);
-	free(fs->slot);
+	fs_table_done(&fs->handles);
+	fs_table_done(&fs->inodes);
 	free(fs->hash);
 	free(fs->dirbuf.data);
 	free(fs->only);

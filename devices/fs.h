@@ -10,6 +10,11 @@
  * it was last seen under, and refused (ESTALE) when something else is there.
  * So the descriptors are bounded, whatever the size of the tree.
  *
+ * A request is what happens between two calls of fs_settle(). Within one, no
+ * inode and no handle is freed, and no descriptor that was asked for is closed,
+ * whatever else is called: a pointer taken at its start is good until its end.
+ * What nobody refers to any more is only noted, and fs_settle() frees it.
+ *
  * Every function returns 0 (or a count) or -errno, for the guest; only
  * fs_open() logs. One thread at a time.
  */
@@ -87,8 +92,13 @@ bool fs_readonly(const struct fs *fs);
  */
 bool fs_has_acls(const struct fs *fs);
 void fs_use_acls(struct fs *fs, bool use);
-/* Forgets every inode but the root, and every handle. */
+/* Forgets every inode but the root, and every handle; fs_settle() is due. */
 void fs_reset(struct fs *fs);
+/*
+ * The end of a request: frees what it left without a reference. No inode and no
+ * handle is held by the caller; numbers of them may be.
+ */
+void fs_settle(struct fs *fs);
 
 /* ---- inodes */
 

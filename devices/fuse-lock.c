@@ -165,7 +165,7 @@ static bool is_deadlock(const struct fuse *f, const struct fuse_wait *wait)
 	return false;
 }
 
-/* 0, -EAGAIN: to be tried again, or what it failed with. */
+/* 0, -EAGAIN: to be tried again, or what it failed with. Part of a request. */
 static int try(struct fuse *f, struct fuse_wait *wait)
 {
 	struct fs_inode *inode = fs_inode(f->fs, wait->node);
@@ -221,6 +221,7 @@ void fuse_retry(struct fuse *f)
 		for (; wait; wait = next) {
 			const int e = try(f, wait);
 
+			fs_settle(f->fs);
 			next = TAILQ_NEXT(wait, all);
 			if (e != -EAGAIN)
 				wait_end(f, wait, true, e);

@@ -53,11 +53,18 @@ void fuse_free(struct fuse *f)
 	free(f);
 }
 
-void fuse_reset(struct fuse *f)
+/* Within a request, which ends later. */
+static void start_over(struct fuse *f)
 {
 	f->initialized = false;
 	fuse_waits_end(f, false);
 	fs_reset(f->fs);
+}
+
+void fuse_reset(struct fuse *f)
+{
+	start_over(f);
+	fs_settle(f->fs);
 }
 
 /* ---- for the operations ---- */
@@ -186,7 +193,7 @@ static int64_t init(struct fuse_request *r)
 	if ((flags & ACL_FLAGS) != ACL_FLAGS)
 		flags &= ~(uint64_t)ACL_FLAGS;
 	fuse_waits_end(r->f, true);
-	fuse_reset(r->f);
+	start_over(r->f);
 	r->f->initialized = true;
 	r->f->writeback = flags & FUSE_WRITEBACK_CACHE;
 	r->f->setxattr_ext = flags & FUSE_SETXATTR_EXT;
@@ -206,7 +213,7 @@ static int64_t init(struct fuse_request *r)
 static int64_t destroy(struct fuse_request *r)
 {
 	fuse_waits_end(r->f, true);
-	fuse_reset(r->f);
+	start_over(r->f);
 	return 0;
 }
 
@@ -307,6 +314,9 @@ int64_t fuse_handle(struct fuse *f, const struct vq_chain *chain,
 					     sizeof(struct fuse_out_header),
 				     FUSE_OUT_MAX);
 	result = run(&r, op);
+	/* Before the answer: what the guest has given back is free by then. */
+	r.inode = NULL;
+	fs_settle(f->fs);
 	if (f->unlocked)
 		fuse_retry(f);
 	if (result == FUSE_LATER)

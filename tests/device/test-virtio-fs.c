@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@ extern const struct virtio_ops virtio_fs;
 #define OUT_MAX  (80u << 10)
 #define IN_MAX   (128u << 10)
 #define BROKEN   (-1000000) /* no answer: the device needs a reset */
+#define NOFILE   1024       /* descriptors, on every machine */
 
 struct rig {
 	char dir[64];
@@ -105,6 +107,7 @@ struct ask {
 	const char *text; /* zero-terminated parts, TEXT_BYTES in all */
 	size_t text_bytes;
 	size_t room; /* for the answer's payload; 0: plenty */
+	bool no_answer;
 };
 
 /* Bytes of the answer, or the error. */
@@ -113,8 +116,9 @@ static int64_t ask(struct rig *r, const struct ask *a)
 	struct fuse_in_header *header = r->out.iov_base;
 	uint8_t *at = r->out.iov_base;
 	const size_t bytes = sizeof(*header) + a->arg_bytes + a->text_bytes;
-	const size_t room =
-		a->room ? a->room + sizeof(struct fuse_out_header) : IN_MAX;
+	const size_t room = a->no_answer ? 0
+			    : a->room ? a->room + sizeof(struct fuse_out_header)
+				      : IN_MAX;
 
 	assert_true(bytes <= OUT_MAX);
 	*header = (struct fuse_in_header){
@@ -677,6 +681,55 @@ static void test_reset(void **state)
 			 -ENOSYS);
 }
 
+static uint64_t make_dir(struct rig *r, uint64_t dir, const char *name)
+{
+	const struct fuse_mkdir_in in = {.mode = 0755};
+
+	assert_int_equal(ASK(FUSE_MKDIR, dir, in, .text = name,
+			     .text_bytes = strlen(name) + 1),
+			 sizeof(struct fuse_entry_out));
+	return ((const struct fuse_entry_out *)r->answer)->nodeid;
+}
+
+/*
+ * A directory that is known only for what was below it is renamed into just
+ * that, which another share has moved: its old place goes meanwhile.
+ */
+static void test_two_shares(void **state)
+{
+	struct rig *r = *state, other = {0};
+	const struct fuse_forget_in forget = {.nlookup = 1};
+	const struct fuse_open_in open_in = {0};
+	const struct fuse_getxattr_in list = {0};
+	struct fuse_rename2_in rename_in = {0};
+	uint64_t d, c;
+	char name[16];
+
+	snprintf(other.dir, sizeof(other.dir), "%s", r->dir);
+	new_device(&other, "");
+	d = make_dir(r, FUSE_ROOT_ID, "D");
+	c = make_dir(r, d, "c");
+	assert_int_equal(ASK(FUSE_OPENDIR, c, open_in),
+			 sizeof(struct fuse_open_out));
+	assert_int_equal(ASK(FUSE_FORGET, d, forget, .no_answer = true), 0);
+	rename_in.newdir = FUSE_ROOT_ID;
+	d = look(&other, FUSE_ROOT_ID, "D");
+	r = &other;
+	assert_int_equal(ASK(FUSE_RENAME2, d, rename_in, NAME("c\0c2")), 0);
+	r = *state;
+	/* More than there are descriptors (main()): that of c goes. */
+	for (unsigned i = 0; i < NOFILE / 4; i++) {
+		snprintf(name, sizeof(name), "x%u", i);
+		assert_true(ASK(FUSE_LISTXATTR, make_dir(r, FUSE_ROOT_ID, name),
+				list) >= 0);
+	}
+	rename_in.newdir = c;
+	assert_int_equal(
+		ASK(FUSE_RENAME2, FUSE_ROOT_ID, rename_in, NAME("D\0x")), 0);
+	(void)look(r, c, "x");
+	vdriver_free(other.v);
+}
+
 static void test_malformed(void **state)
 {
 	struct rig *r = *state;
@@ -712,16 +765,19 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_identity),  TEST(test_init),
-		TEST(test_lookup),    TEST(test_read),
-		TEST(test_scattered), TEST(test_write_sizes),
-		TEST(test_create),    TEST(test_readdir),
-		TEST(test_forget),    TEST(test_unknown),
-		TEST(test_xattr),     TEST(test_no_xattrs),
-		TEST(test_readonly),  TEST(test_stateless),
-		TEST(test_reset),     TEST(test_malformed),
+		TEST(test_identity),   TEST(test_init),
+		TEST(test_lookup),     TEST(test_read),
+		TEST(test_scattered),  TEST(test_write_sizes),
+		TEST(test_create),     TEST(test_readdir),
+		TEST(test_forget),     TEST(test_unknown),
+		TEST(test_xattr),      TEST(test_no_xattrs),
+		TEST(test_readonly),   TEST(test_stateless),
+		TEST(test_reset),      TEST(test_malformed),
+		TEST(test_two_shares),
 	};
 
 	log_setup(LOG_ERROR, false);
+	if (setrlimit(RLIMIT_NOFILE, &(struct rlimit){NOFILE, NOFILE}) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A table of the shared tree's objects by the numbers that the guest knows them
+ * by: what is at a number the guest made up is found to be nothing.
+ */
+#include "devices/fs-parts.h"
+
+#include <stdlib.h>
+
+#define FIRST_SLOTS 64
+
+/*
+ * A free slot holds the number of the next free one, as a pointer that is
+ * odd: objects are not.
+ */
+static void *free_link(uint32_t next)
+{
+	return (void *)((uintptr_t)next << 1 | 1);
+}
+
+static bool is_free_link(const void *object)
+{
+	return (uintptr_t)object & 1;
+}
+
+static int grow(struct fs_table *table)
+{
+	const uint32_t count = table->count ? 2 * table->count : FIRST_SLOTS;
+	void **slot = reallocarray(table->slot, count, sizeof(void *));
+
+	if (!slot)
+		return -1;
+	/* Slot 0 is never used: it ends the list. */
+	for (uint32_t i = count - 1; i >= table->count && i > 0; i--) {
+		slot[i] = free_link(table->free);
+		table->free = i;
+	}
+	slot[0] = free_link(0);
+	table->slot = slot;
+	table->count = count;
+	return 0;
+}
+
+uint32_t fs_table_add(struct fs_table *table, void *object)
+{
+	const uint32_t i = table->free;
+
+	if (!i)
+		return grow(table) < 0 ? 0 : fs_table_add(table, object);
+	table->free = (uint32_t)((uintptr_t)table->slot[i] >> 1);
+	table->slot[i] = object;
+	return i;
+}
+
+void fs_table_del(struct fs_table *table, uint32_t i)
+{
+	table->slot[i] = free_link(table->free);
+	table->free = i;
+}
+
+void *fs_table_get(const struct fs_table *table, uint32_t i)
+{
+	void *object = i < table->count ? table->slot[i] : free_link(0);
+
+	return is_free_link(object) ? NULL : object;
+}
+
+void fs_table_done(struct fs_table *table)
+{
+	free(table->slot);
+	*table = (struct fs_table){0};
+}
