@@ -14,12 +14,15 @@
 /* Exception vectors and what else the SDM 3A 6.15 calls them. */
 enum {
 	EXC_DB = 1,
+	EXC_NMI = 2,
 	EXC_BP = 3,
 	EXC_UD = 6,
 	EXC_NM = 7,
+	EXC_NP = 11,
 	EXC_SS = 12,
 	EXC_GP = 13,
 	EXC_PF = 14,
+	EXC_MC = 18,
 };
 
 struct fault {

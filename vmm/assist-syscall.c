@@ -5,6 +5,7 @@
  */
 #include "vmm/assist-syscall.h"
 
+#include "vmm/assist-exec.h"
 #include "vmm/log.h"
 
 #include <errno.h>
@@ -18,8 +19,6 @@
 #define PTE_A    UINT64_C(0x20)
 #define PTE_PS   UINT64_C(0x80)
 #define PTE_ADDR UINT64_C(0x000ffffffffff000)
-#define FLAG_IF  UINT64_C(0x200)
-#define FLAG_RF  UINT64_C(0x10000)
 
 #define PF_USER  4u
 #define PF_FETCH 16u

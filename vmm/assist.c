@@ -7,6 +7,7 @@
  */
 #include "vmm/assist.h"
 
+#include "vmm/assist-entry.h"
 #include "vmm/assist-exec.h"
 #include "vmm/assist-quick.h"
 #include "vmm/assist-syscall.h"
@@ -41,12 +42,13 @@ struct assist_cpu {
 	bool stepping;         /* KVM comes back after one instruction */
 	bool completing; /* KVM has an access to finish before anything else */
 	bool halted;     /* and nothing that KVM did since is known */
+	bool in_user;    /* KVM was last left in user mode, or before it */
 	uint64_t
 		features_rip; /* of a CPUID that hide_features() is for, or 0 */
 	/* What KVM is writing to a page table; gpa UINT64_MAX: nothing. */
 	struct interp_write held;
 	uint64_t held_old;
-	uint64_t interpreted, steps;
+	uint64_t interpreted, steps, mended;
 };
 
 struct assist {
@@ -668,6 +670,19 @@ static int64_t run_budget(struct assist *assist, struct vcpu *vcpu)
 	return r < 0 ? r : (int64_t)done;
 }
 
+/* KVM has stopped at the kernel's first instruction after user mode. */
+static void mend_entry(const struct assist *assist, struct assist_cpu *cpu,
+		       struct kvm_run *run)
+{
+	struct kvm_sync_regs *s = &run->s.regs;
+	const struct mmu mmu = {assist->mem, &s->sregs, s->regs.rflags};
+
+	if (entry_mend(&mmu, &s->regs, cpu->syscall.lstar)) {
+		run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+		cpu->mended++;
+	}
+}
+
 /* Kernel code, as far as it goes; how KVM is to go on. 0 or -errno. */
 static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 {
@@ -697,6 +712,7 @@ static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 		cpu->halted = may_run;
 		return may_run ? halt(vcpu) : 0;
 	case LAST_TO_USER:
+		cpu->in_user = true;
 		enter_user(assist, &s->sregs);
 		break;
 	case LAST_FEATURES:
@@ -731,12 +747,16 @@ int assist_before_run(struct assist *assist, struct vcpu *vcpu)
 	if (completing)
 		return 0;
 	if ((s->sregs.ss.dpl & 3) == 3) {
+		cpu->in_user = true;
 		enter_user(assist, &s->sregs);
 		return 0;
 	}
 	r = set_stepping(vcpu, cpu, true);
 	if (r < 0 || !in_kernel(s))
 		return r;
+	if (cpu->in_user)
+		mend_entry(assist, cpu, vcpu->run);
+	cpu->in_user = false;
 	return run_kernel(assist, vcpu);
 }
 
@@ -920,9 +940,10 @@ void assist_log(const struct assist *assist)
 	}
 	for (unsigned cpu = 0; cpu < assist->ncpus; cpu++)
 		log_debug("assists: vCPU %u: %llu instructions interpreted "
-			  "here, %llu left to KVM",
+			  "here, %llu left to KVM, %llu entries mended",
 			  cpu, (unsigned long long)assist->cpu[cpu].interpreted,
-			  (unsigned long long)assist->cpu[cpu].steps);
+			  (unsigned long long)assist->cpu[cpu].steps,
+			  (unsigned long long)assist->cpu[cpu].mended);
 	for (unsigned cpu = 0; cpu < assist->ncpus; cpu++)
 		log_debug("assists: vCPU %u: system calls that exited %llu, "
 			  "the others %s",

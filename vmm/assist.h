@@ -7,8 +7,9 @@
  *
  * Nothing in this file runs on a host with hardware virtualization.
  *
- * Start reading in assist-table.c (which instruction is which) and
- * assist-syscall.c (what becomes of SYSCALL).
+ * Start reading in assist-table.c (which instruction is which),
+ * assist-syscall.c (what becomes of SYSCALL) and assist-entry.c (how the kernel
+ * is entered from user mode).
  *
  * What was found on such a host (Linux 6.18, AMD Zen 5), with a 6.12 guest:
  * - Works, with one vCPU and with two: signals under load, ptrace by single
@@ -17,20 +18,24 @@
  *   programs. A jump to the pages planted for SYSCALL ends in SIGSEGV.
  * - Programs see the host's CPUID. The kernel sees the host's features too,
  *   less PCID, INVPCID and XSAVES, but the vendor of KVM_SET_CPUID2.
- * - 32-bit programs do not work: their code is interpreted; INT 0x80, SYSENTER
- *   and INT3 raise #UD in it. Their SYSCALL would enter ring 0 at an address of
- *   their choice; it is made to raise #UD.
- * - INT 0x80 in a 64-bit program raises #UD: SIGILL instead of a system call.
- * - LZCNT is interpreted as BSR without a word, hence wrong; Linux does not use
- *   it in the kernel.
+ * - INT n in a 64-bit program raises #UD in KVM; assist-entry.c turns that into
+ *   the interrupt, or the fault that the gate calls for.
+ * - 32-bit programs do not work: KVM interprets their code, and INT 0x80,
+ *   SYSENTER and INT3 raise #UD in it. A 32-bit SYSCALL would enter ring 0 at
+ *   an address of the program's choice; it is made to raise #UD.
+ * - KVM interprets LZCNT as BSR without an error, so its result is wrong. Linux
+ *   does not use it in the kernel.
  * - VMCALL and VMMCALL do not work: the emulator writes the host's own one in
  *   their place and has it done again, for ever, or raises #PF where the text
- * is read-only. CONFIG_PTP_1588_CLOCK_KVM has to be off, and KVM's paravirtual
- *   hypercalls must not be offered: that for IPIs crashes guests.
- * - Breakpoints and watchpoints of the debug registers do nothing in the
- * kernel.
+ *   is read-only. CONFIG_PTP_1588_CLOCK_KVM has to be off, and KVM's
+ *   paravirtual hypercalls must not be offered: that for IPIs crashes guests.
+ * - Breakpoints and watchpoints of the debug registers never fire, a single
+ *   step over CPUID is lost, and ES does not keep a selector of the LDT.
  * - SYSCALL and SYSRET cost 11 us of CPU time; with an exit between them 31 us.
  *   An exit from ring 0 costs 10 us, every further ioctl on the vCPU 5 us.
+ *
+ * docs/ARCHITECTURE, "Hosts without hardware virtualization", says the same to
+ * users, and `bulkhead check` points there.
  */
 #ifndef VMM_ASSIST_H
 #define VMM_ASSIST_H

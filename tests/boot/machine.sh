@@ -43,6 +43,14 @@ test_processes_2()
 	expect_ok
 }
 
+# The kernel is entered in ways that hosts without hardware virtualization have
+# to make good; the guest would lose its timer, or get the wrong signal.
+test_entries()
+{
+	guest oddsyscall,oddint,oddsyscall
+	expect_ok
+}
+
 test_cpus_8()
 {
 	guest cpus:8 --cpus 8

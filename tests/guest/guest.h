@@ -23,6 +23,7 @@ struct action {
 /* Each ends with a NULL name. */
 extern const struct action machine_actions[];
 extern const struct action process_actions[];
+extern const struct action entry_actions[];
 extern const struct action block_actions[];
 extern const struct action fs_actions[];
 extern const struct action fsbench_actions[];
