@@ -34,8 +34,8 @@
  * - SYSCALL and SYSRET cost 11 us of CPU time; with an exit between them 31 us.
  *   An exit from ring 0 costs 10 us, every further ioctl on the vCPU 5 us.
  *
- * docs/ARCHITECTURE, "Hosts without hardware virtualization", says the same to
- * users, and `bulkhead check` points there.
+ * docs/HOSTS says to users what follows from that; `bulkhead check` points
+ * there.
  */
 #ifndef VMM_ASSIST_H
 #define VMM_ASSIST_H

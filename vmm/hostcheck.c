@@ -216,9 +216,15 @@ static void check_kind(struct hostcheck *check)
 	} else if (can_assist(&kvm)) {
 		check->kind = HOSTCHECK_INTERPRETING;
 		add(check, topic, HOSTCHECK_LOSS,
-		    "works as it is; for speed use a host with VT-x or AMD-V",
-		    "are interpreted (no hardware virtualization): about 50 "
-		    "times slower than native; programs run natively");
+		    "for speed use a host with VT-x or AMD-V; docs/HOSTS says "
+		    "what takes how long",
+		    "are interpreted (no hardware virtualization): a system "
+		    "call takes some 10 us, a fresh page over 100 us; programs "
+		    "compute at the host's speed");
+		add(check, "guest programs", HOSTCHECK_LOSS,
+		    "docs/HOSTS has the whole list",
+		    "64-bit only; hardware breakpoints never fire, CPUID is "
+		    "the host's");
 	} else {
 		check->kind = HOSTCHECK_INTERPRETING;
 		add(check, topic, HOSTCHECK_BAD,
