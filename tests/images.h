@@ -8,6 +8,7 @@
 
 #include "tests/archive.h"
 #include "tools/rootfs.h"
+#include "tools/sha256.h"
 #include "vmm/util.h"
 
 #include <dirent.h>
@@ -213,6 +214,38 @@ static inline void add_plain_layer(struct ctx *ctx, int gzip)
 					     .uid = 1000});
 	tar_file(&tar, "tmp/file", "content");
 	layout_layer(&ctx->layout, &tar, gzip);
+}
+
+/*
+ * An archive as docker save makes it, with one file of that CONTENT and one
+ * tag; RET_ID: the image's digits, NULL is allowed.
+ */
+static inline void write_archive(const struct ctx *ctx, const char *name,
+				 const char *tag, const char *content,
+				 char ret_id[SHA256_HEX])
+{
+	struct bytes layer = {0}, tar = {0};
+	char hex[SHA256_HEX], config[300], text[400];
+
+	tar_file(&layer, "file", content);
+	tar_end(&layer);
+	sha256_hex(layer.data, layer.len, hex);
+	tar_member(&tar, "layer.tar", &layer);
+	bytes_free(&layer);
+	snprintf(config, sizeof(config),
+		 "{\"rootfs\":{\"diff_ids\":[\"sha256:%s\"]}}", hex);
+	sha256_hex(config, strlen(config), hex);
+	tar_file(&tar, "c.json", config);
+	snprintf(text, sizeof(text),
+		 "[{\"Config\":\"c.json\",\"RepoTags\":[\"%s\"],"
+		 "\"Layers\":[\"layer.tar\"]}]",
+		 tag);
+	tar_file(&tar, "manifest.json", text);
+	tar_end(&tar);
+	write_below(ctx->layout_path, name, tar.data, tar.len);
+	bytes_free(&tar);
+	if (ret_id)
+		memcpy(ret_id, hex, sizeof(hex));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

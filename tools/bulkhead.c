@@ -29,6 +29,7 @@ static const struct command commands[] = {
 	{"inspect", cmd_inspect, "print all that is known of an instance"},
 	{"volume", cmd_volume, "list, make or remove named volumes"},
 	{"images", cmd_images, "list the images that were unpacked"},
+	{"tag", cmd_tag, "give an image another name"},
 	{"rmi", cmd_rmi, "remove images"},
 	{"bench", cmd_bench, "measure start-up beside ordinary containers"},
 	{"check", cmd_check, "say what this host's KVM can do, and what to do"},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `bulkhead images` and `bulkhead rmi`: what is in the image store. */
+/* `bulkhead images`, `tag` and `rmi`: what is in the image store. */
 #include "tools/cmd.h"
 #include "tools/rootfs.h"
 
@@ -155,6 +155,55 @@ int cmd_images(int argc, char **argv)
 				   argv[optind]);
 	log_setup(LOG_WARN, form == FORM_JSON);
 	return list_images(form);
+}
+
+/* ---- tag */
+
+static const char tag_usage[] =
+	"usage: bulkhead tag IMAGE NAME\n"
+	"\n"
+	"Gives an image of the store another name, and takes it from the "
+	"image\n"
+	"that has it. An archive's or a layout's image is unpacked first.\n"
+	"IMAGE is what `bulkhead run` takes; NAME without a tag gets "
+	"\"latest\".\n"
+	"\n"
+	"  --help  print this\n"
+	"\n"
+	"Examples:\n"
+	"  bulkhead tag app.tar app:2\n"
+	"  bulkhead tag 6f4c21b16f33 app\n";
+
+static int tag(const char *image, const char *name)
+{
+	const struct rootfs_options options = {.name = name};
+	struct rootfs rootfs;
+
+	if (rootfs_open(image, &options, &rootfs) < 0)
+		return EXIT_FAILED;
+	rootfs_close(&rootfs);
+	return VM_EXIT_OK;
+}
+
+int cmd_tag(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	static const char *const names[] = {"help", NULL};
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
+		if (c != 'h')
+			return usage_getopt("tag", c, argv, names);
+		fputs(tag_usage, stdout);
+		return VM_EXIT_OK;
+	}
+	if (argc - optind != 2)
+		return usage_error("tag", "give an image and a name");
+	return tag(argv[optind], argv[optind + 1]);
 }
 
 /* ---- rmi */

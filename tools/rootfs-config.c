@@ -8,7 +8,6 @@
 #include "vmm/log.h"
 #include "vmm/util.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
@@ -18,43 +17,6 @@ static void json_unref(json_t **json)
 	json_decref(*json);
 }
 #define autojson __attribute__((cleanup(json_unref)))
-
-bool digest_valid(const char *text)
-{
-	if (strncmp(text, "sha256:", 7) != 0)
-		return false;
-	text += 7;
-	return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
-}
-
-bool name_normalize(const char *text, char ret_name[IMAGE_NAME_MAX + 1])
-{
-	static const char *const prefixes[] = {"docker.io/library/",
-					       "docker.io/"};
-	const char *last;
-	size_t len;
-
-	for (unsigned i = 0; i < ARRAY_LEN(prefixes); i++) {
-		if (strncmp(text, prefixes[i], strlen(prefixes[i])) == 0) {
-			text += strlen(prefixes[i]);
-			break;
-		}
-	}
-	len = strlen(text);
-	if (!isalnum((unsigned char)text[0]) ||
-	    len > IMAGE_NAME_MAX - strlen(":latest"))
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if (!isalnum((unsigned char)text[i]) &&
-		    !strchr("._/:@+-", text[i]))
-			return false;
-	memcpy(ret_name, text, len + 1);
-	/* A colon further ahead is a registry's port. */
-	last = strrchr(text, '/');
-	if (!strpbrk(last ? last : text, ":@"))
-		memcpy(ret_name + len, ":latest", sizeof(":latest"));
-	return true;
-}
 
 /* ---- lists of texts */
 

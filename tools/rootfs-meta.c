@@ -491,11 +491,18 @@ static int settle_name(const struct source *src, struct meta *meta)
 	const char *base = strrchr(src->path, '/');
 	char text[2 * IMAGE_NAME_MAX], name[IMAGE_NAME_MAX + 1];
 	autofree char *told = take_ptr(meta->name);
+	const bool whole = told && strpbrk(told, ":/");
 	int len;
 
-	if (told && strpbrk(told, ":/") && name_normalize(told, name)) {
+	if (whole && name_normalize(told, name)) {
 		meta->name = strdup(name);
 		return meta->name ? 0 : no_memory(src);
+	}
+	if (whole) {
+		log_warn("'%s': calls itself '%s', which is no name for an "
+			 "image or could be a digest: it is known by its own",
+			 src->path, told);
+		return 0;
 	}
 	base = base ? base + 1 : src->path;
 	len = (int)strcspn(base, ".:");

@@ -9,6 +9,7 @@
  *   unpack   layers -> a tree, contained in its directory
  *   store    where trees are kept: locks, names, removal
  *   tree     removing trees, sets of inodes
+ *   name     what is a name, and what a digest
  */
 #ifndef TOOLS_ROOTFS_PARTS_H
 #define TOOLS_ROOTFS_PARTS_H
@@ -126,14 +127,32 @@ int config_parse(const char *path, const char *text, size_t len,
 bool config_empty(struct rootfs_config *config);
 void rootfs_config_done(struct rootfs_config *config);
 
+/* ---- rootfs-name.c */
+
 /* True for "sha256:" and 64 lower-case hexadecimal digits. */
 bool digest_valid(const char *text);
 
 /*
+ * The digits of a digest, or the first of them, where TEXT means an image by
+ * its digest: "sha256:DIGITS", "NAME@sha256:DIGITS", or 4 to 64 digits alone.
+ * "" where it means one that cannot be. NULL: it is a name.
+ */
+const char *name_digits(const char *text);
+
+/*
+ * True where TEXT means a digest even if there is a file of that name: one with
+ * "sha256:", or as many digits alone as `images` shows.
+ */
+bool name_is_digest(const char *text);
+
+/*
  * An image's name as it is kept: without docker.io/library/, with a tag. False
- * when it has other characters than names have.
+ * when it has other characters than names have, or could be taken for a digest.
  */
 bool name_normalize(const char *text, char ret_name[IMAGE_NAME_MAX + 1]);
+
+/* True for what name_normalize() gives. */
+bool name_is_normal(const char *text);
 
 /* ---- rootfs-unpack.c, rootfs-entry.c */
 
@@ -243,9 +262,12 @@ void store_abort(struct store *store, struct stored *image);
 /* By name or start of the digest. -ENOENT is not logged. */
 int store_find(struct store *store, const char *name, struct stored *ret);
 
-/* The image gets another name, which any other one loses. */
+/*
+ * The image gets another name, a normal one. Where it is another image's, that
+ * one loses it (MOVE), or it is -EEXIST, not logged. Else 0 or -errno, logged.
+ */
 int store_name(struct store *store, const struct stored *image,
-	       const char *name);
+	       const char *name, bool move);
 
 /*
  * An archive that has to be inflated to be read is remembered by KEY (64

@@ -21,8 +21,6 @@
 #define RECORD   "image.json"
 #define CONFIG   "config.json"
 #define FROM_MAX (sizeof("from-") + SHA256_HEX)
-/* Fewer digits of a digest are taken for a name. */
-#define PREFIX_MIN 4
 
 static void json_unref(json_t **json)
 {
@@ -83,17 +81,36 @@ static int write_file(int dir, const char *name, const char *text, size_t len)
 	return r;
 }
 
+/*
+ * Older programs took names that could be meant as digests, or that a terminal
+ * would obey. Whoever reads a record does not get to see them.
+ */
+static void drop_odd_names(json_t *names)
+{
+	for (size_t i = json_array_size(names); i > 0; i--) {
+		const char *name =
+			json_string_value(json_array_get(names, i - 1));
+
+		if (!name || !name_is_normal(name))
+			json_array_remove(names, i - 1);
+	}
+}
+
 static int read_record(int dir, json_t **ret)
 {
 	autofree char *text = NULL;
+	json_t *names;
 	size_t len;
 	int r = read_file(dir, RECORD, &text, &len);
 
 	if (r < 0)
 		return r;
 	*ret = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	if (*ret && json_is_array(json_object_get(*ret, "names")))
+	names = json_object_get(*ret, "names");
+	if (json_is_array(names)) {
+		drop_odd_names(names);
 		return 0;
+	}
 	json_decref(*ret);
 	return -EUCLEAN;
 }
@@ -245,39 +262,52 @@ static bool is_called(const struct store *store, const char *id,
 }
 
 /*
- * The digest that NAME means. *RET_BY_NAME: it is a name. 0, -ENOENT,
- * -ENOTUNIQ or what was logged. With the store locked.
+ * The image of which DIGITS are the digest's first, or where they are NULL the
+ * one that is called NAME. 0, -ENOENT, -ENOTUNIQ or what was logged. With the
+ * store locked.
  */
-static int resolve(const struct store *store, const char *name,
-		   char ret_id[SHA256_HEX], bool *ret_by_name)
+static int find_id(const struct store *store, const char *digits,
+		   const char *name, char ret_id[SHA256_HEX])
 {
-	const char *digits = strncmp(name, "sha256:", 7) == 0 ? name + 7 : name;
-	const size_t len = strlen(digits);
-	const bool is_prefix =
-		len >= PREFIX_MIN && strspn(digits, "0123456789abcdef") == len;
-	char normal[IMAGE_NAME_MAX + 1];
-	const bool is_name = name_normalize(name, normal);
-	char **ids;
+	const size_t len = digits ? strlen(digits) : 0;
 	unsigned found = 0;
+	char **ids;
 	int r = list_ids(store, &ids);
 
 	if (r < 0)
 		return r;
-	*ret_by_name = false;
-	for (char **id = ids; *id && !*ret_by_name; id++) {
-		*ret_by_name = is_name && is_called(store, *id, normal);
-		if (!*ret_by_name &&
-		    !(is_prefix && strncmp(*id, digits, len) == 0))
+	for (char **id = ids; *id; id++) {
+		if (digits ? strncmp(*id, digits, len) != 0
+			   : !is_called(store, *id, name))
 			continue;
 		found++;
 		snprintf(ret_id, SHA256_HEX, "%s", *id);
 	}
 	free_list(ids);
-	if (found > 1 && !*ret_by_name)
+	if (found > 1 && digits)
 		return log_ret(-ENOTUNIQ,
 			       "image '%s': several digests begin with it",
 			       name);
 	return found > 0 ? 0 : -ENOENT;
+}
+
+/*
+ * The image that TEXT means. A digest comes first and is the last word: no name
+ * is looked at then. *RET_BY_NAME: it is a name. As find_id().
+ */
+static int resolve(const struct store *store, const char *text,
+		   char ret_id[SHA256_HEX], bool *ret_by_name)
+{
+	const char *digits = name_digits(text);
+	char normal[IMAGE_NAME_MAX + 1];
+
+	*ret_by_name = !digits;
+	if (digits)
+		return digits[0] ? find_id(store, digits, text, ret_id)
+				 : -ENOENT;
+	return name_normalize(text, normal)
+		       ? find_id(store, NULL, normal, ret_id)
+		       : -ENOENT;
 }
 
 int store_find(struct store *store, const char *name, struct stored *ret)
@@ -360,6 +390,7 @@ static int remove_name(const struct store *store, const char *id,
 	return r < 0 ? failed(store, id, -r) : 0;
 }
 
+/* From whoever has it to the image. With the store locked. */
 static int move_name(const struct store *store, const struct stored *image,
 		     json_t *record, const char *name)
 {
@@ -380,20 +411,33 @@ static int move_name(const struct store *store, const struct stored *image,
 	return r < 0 ? failed(store, image->id, -r) : 0;
 }
 
-int store_name(struct store *store, const struct stored *image,
-	       const char *name)
+static int name_locked(const struct store *store, const struct stored *image,
+		       const char *name, bool move)
 {
 	autojson json_t *record = NULL;
+	char id[SHA256_HEX];
 	size_t index;
+	int r = read_record(image->dir, &record);
+
+	if (r < 0)
+		return failed(store, image->id, -r);
+	if (list_has(json_object_get(record, "names"), name, &index))
+		return 0;
+	r = find_id(store, NULL, name, id);
+	if (r == 0 && !move)
+		return -EEXIST;
+	return r == 0 || r == -ENOENT ? move_name(store, image, record, name)
+				      : r;
+}
+
+int store_name(struct store *store, const struct stored *image,
+	       const char *name, bool move)
+{
 	int r = store_lock(store);
 
 	if (r < 0)
 		return r;
-	r = read_record(image->dir, &record);
-	if (r < 0)
-		failed(store, image->id, -r);
-	else if (!list_has(json_object_get(record, "names"), name, &index))
-		r = move_name(store, image, record, name);
+	r = name_locked(store, image, name, move);
 	store_unlock(store);
 	return r;
 }
@@ -560,6 +604,12 @@ static int remove_locked(struct store *store, const char *name,
 	bool by_name;
 	int r = resolve(store, name, id, &by_name);
 
+	if (r == -ENOENT && !by_name && !name_is_digest(name))
+		return log_ret(r,
+			       "image '%s': no digest in the store '%s' begins "
+			       "with it; if it is a name, give its tag: "
+			       "'%s:latest'",
+			       name, store->path, name);
 	if (r == -ENOENT)
 		return log_ret(r, "image '%s': not in the store '%s'", name,
 			       store->path);

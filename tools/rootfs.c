@@ -34,6 +34,7 @@ struct request {
 	struct stat st;
 	const struct rootfs_options *options;
 	uint64_t max_bytes, max_files;
+	char name_given[IMAGE_NAME_MAX + 1]; /* by the user; "": none */
 };
 
 void rootfs_close(struct rootfs *rootfs)
@@ -93,15 +94,46 @@ static int finish(const struct store *store, struct stored *image,
 	return 0;
 }
 
+/*
+ * The name that the user gives, or else the one that META has, if it is free.
+ * In META is then what the image is called, or NULL.
+ */
+static int give_name(const struct request *rq, struct store *store,
+		     const struct stored *image, struct meta *meta)
+{
+	const bool by_user = rq->name_given[0] != '\0';
+	int r;
+
+	if (by_user) {
+		free(meta->name);
+		meta->name = strdup(rq->name_given);
+		if (!meta->name)
+			return no_memory(rq->what);
+	}
+	if (!meta->name)
+		return 0;
+	r = store_name(store, image, meta->name, by_user);
+	if (r != -EEXIST)
+		return r;
+	log_warn("'%s': calls itself '%s', as does another image, which keeps "
+		 "the name: this one is %.12s ('bulkhead tag %.12s %s' gives "
+		 "it the name)",
+		 rq->what, meta->name, image->id, image->id, meta->name);
+	free(take_ptr(meta->name));
+	return 0;
+}
+
 /* An image that is in the store: all that is known is there. */
-static int finish_stored(const struct store *store, struct stored *image,
-			 const char *fallback, struct rootfs *ret)
+static int finish_stored(const struct request *rq, struct store *store,
+			 struct stored *image, struct rootfs *ret)
 {
 	struct meta meta = {0};
 	int r = stored_read(store, image, &meta.config, &meta.name);
 
+	if (r == 0 && rq->name_given[0])
+		r = give_name(rq, store, image, &meta);
 	if (r == 0)
-		r = finish(store, image, &meta, fallback, ret);
+		r = finish(store, image, &meta, rq->what, ret);
 	meta_done(&meta);
 	stored_close(image);
 	return r;
@@ -179,8 +211,8 @@ static int open_source(const struct request *rq, const struct source *src,
 		if (r < 0)
 			store_abort(store, &image);
 	}
-	if (r == 0 && meta.name)
-		r = store_name(store, &image, meta.name);
+	if (r == 0)
+		r = give_name(rq, store, &image, &meta);
 	if (r == 0 && key)
 		store_remember(store, &image, key);
 	if (r == 0)
@@ -266,7 +298,7 @@ static int open_image(struct request *rq, struct store *store, bool gzip,
 	int fd = -1, r;
 
 	if (has_key && store_recall(store, key, &image) == 0)
-		return finish_stored(store, &image, rq->what, ret);
+		return finish_stored(rq, store, &image, ret);
 	if (gzip) {
 		r = inflate_archive(rq, store, &fd);
 		if (r < 0)
@@ -308,6 +340,11 @@ static int open_directory(const struct request *rq, struct rootfs *ret)
 {
 	struct rootfs rootfs = {.hold = -1};
 
+	if (rq->name_given[0])
+		return log_ret(-EINVAL,
+			       "'%s': a plain directory is no image: it cannot "
+			       "have the name '%s'",
+			       rq->what, rq->name_given);
 	if (rq->name)
 		return log_ret(-EINVAL,
 			       "'%s': '%s' is no OCI layout, there is no '%s' "
@@ -323,6 +360,36 @@ static int open_directory(const struct request *rq, struct rootfs *ret)
 	return 0;
 }
 
+static int not_there(const struct request *rq)
+{
+	if (strchr(rq->what, '@') && name_is_digest(rq->what))
+		return log_ret(-ENOENT,
+			       "'%s': no image in the store has this digest; "
+			       "it has them by their configuration's digest "
+			       "('bulkhead images'), not by a registry's",
+			       rq->what);
+	if (name_is_digest(rq->what))
+		return log_ret(-ENOENT,
+			       "'%s': no image in the store has this digest "
+			       "('bulkhead images' lists them); a file of that "
+			       "name is './%s'",
+			       rq->what, rq->what);
+	if (name_digits(rq->what))
+		return log_ret(-ENOENT,
+			       "'%s': neither a file nor the start of an "
+			       "image's digest ('bulkhead images' lists them); "
+			       "an image's name of such digits needs its tag: "
+			       "'%s:latest'",
+			       rq->what, rq->what);
+	return log_ret(-ENOENT,
+		       "'%s': neither a directory, an OCI layout or an "
+		       "archive, nor an image that was used before "
+		       "('bulkhead images' lists them); nothing is "
+		       "fetched: 'skopeo copy docker://NAME "
+		       "docker-archive:FILE.tar' gets one",
+		       rq->what);
+}
+
 /* By name or digest. */
 static int open_stored(const struct request *rq, struct rootfs *ret)
 {
@@ -336,20 +403,11 @@ static int open_stored(const struct request *rq, struct rootfs *ret)
 		if (r == 0) {
 			r = store_find(&store, rq->what, &image);
 			if (r == 0)
-				r = finish_stored(&store, &image, rq->what,
-						  ret);
+				r = finish_stored(rq, &store, &image, ret);
 			store_close(&store);
 		}
 	}
-	if (r == -ENOENT)
-		return log_ret(r,
-			       "'%s': neither a directory, an OCI layout or an "
-			       "archive, nor an image that was used before "
-			       "('bulkhead images' lists them); nothing is "
-			       "fetched: 'skopeo copy docker://NAME "
-			       "docker-archive:FILE.tar' gets one",
-			       rq->what);
-	return r;
+	return r == -ENOENT ? not_there(rq) : r;
 }
 
 /* What kind of archive it is: -EINVAL, logged, when it is none. */
@@ -403,8 +461,15 @@ int rootfs_open(const char *what, const struct rootfs_options *options,
 		.max_files = options->max_files ? options->max_files
 						: ROOTFS_MAX_FILES,
 	};
-	int r = split(&rq);
+	int r = 0;
 
+	if (options->name && !name_normalize(options->name, rq.name_given))
+		return log_ret(-EINVAL,
+			       "'%s': not a name for an image: letters, digits "
+			       "and '._-/', a ':' before the tag, and nothing "
+			       "that could be a digest",
+			       options->name);
+	r = name_is_digest(what) ? -ENOENT : split(&rq);
 	if (r == 0)
 		r = open_file(&rq, ret);
 	else if (r == -ENOENT || r == -ENOTDIR)

@@ -23,6 +23,12 @@ struct rootfs_options {
 	const char *store;  /* directory; NULL: rootfs_store_path() */
 	uint64_t max_bytes; /* 0: ROOTFS_MAX_BYTES */
 	uint64_t max_files; /* 0: ROOTFS_MAX_FILES */
+	/*
+	 * The user's word for what the image is called from now on, whichever
+	 * image was called so before. NULL: as the image says, unless another
+	 * one is called so, which stays.
+	 */
+	const char *name;
 };
 
 /*
@@ -67,9 +73,12 @@ struct rootfs {
  *   an archive of such, or of `docker save`, "FILE.tar[.gz][:NAME]";
  *   any other directory: the root itself, used in place;
  *   when no such file exists: an image of the store, by name or by digest (the
- *   start of it is enough).
- * NAME chooses among several images. An image that is not in the store yet is
- * unpacked into it; the tree must not be written to by anybody then.
+ *   start of it is enough);
+ *   whatever files exist: an image of the store by its digest, where that is
+ *   written as "sha256:...", "NAME@sha256:..." or as 12 digits or more.
+ * What can be a digest is never looked for among the names. NAME chooses among
+ * several images. An image that is not in the store yet is unpacked into it;
+ * the tree must not be written to by anybody then.
  *
  * 0 with RET filled in, for rootfs_close(); or -errno, logged: -ENOENT (no such
  * thing), -EINVAL (not an image, or one that is damaged or malicious),

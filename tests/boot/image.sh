@@ -5,8 +5,6 @@
 
 . "$TOP/tests/boot/run-lib.sh"
 
-export BULKHEAD_STORE=$PWD/store
-
 # give_chown FILE: the capability to give files away, to who runs it.
 give_chown()
 {
@@ -27,6 +25,8 @@ test_capabilities()
 	give_chown root/mine/busybox || skip "no capabilities on this disk"
 	make_archive with.tar --format=pax --xattrs '--xattrs-include=*'
 	for image in without with; do
+		# Both call themselves test:1.
+		export BULKHEAD_STORE=$PWD/store-$image
 		run --rm -u user --entrypoint sh $image.tar -c '
 			>/tmp/f; /mine/busybox chown 12:34 /tmp/f; stat -c %u:%g /tmp/f'
 		expect_status 0

@@ -167,38 +167,6 @@ static void an_image_in_use_stays(void **state)
 	rootfs_list_free(images, count);
 }
 
-static void names_move_to_newer_images(void **state)
-{
-	struct ctx *ctx = *state;
-	struct rootfs_image *images;
-	struct bytes tar = {0};
-	size_t count;
-
-	add_plain_layer(ctx, 0);
-	opens(ctx);
-	rootfs_close(&ctx->rootfs);
-	layout_finish(&ctx->layout, NULL, "other:1");
-	assert_int_equal(open_image(ctx), 0);
-	rootfs_close(&ctx->rootfs);
-	/* Two names: removing one leaves the image. */
-	assert_int_equal(rootfs_remove(ctx->store, "other:1"), 0);
-	check_store(ctx, 1);
-	tar_file(&tar, "new", "new");
-	layout_layer(&ctx->layout, &tar, 0);
-	layout_finish(&ctx->layout, NULL, NULL);
-	assert_int_equal(open_image(ctx), 0);
-	rootfs_close(&ctx->rootfs);
-	check_store(ctx, 2);
-	assert_int_equal(rootfs_open("img", &ctx->options, &ctx->rootfs), 0);
-	content_is(ctx, "new", "new");
-	rootfs_close(&ctx->rootfs);
-	assert_int_equal(rootfs_list(ctx->store, &images, &count), 0);
-	assert_int_equal(count, 2);
-	assert_true((images[0].names[0] == NULL) !=
-		    (images[1].names[0] == NULL));
-	rootfs_list_free(images, count);
-}
-
 /* ---- archives */
 
 /* An archive as docker save made it: names are directories, links repeat. */
@@ -653,7 +621,6 @@ int main(void)
 		TEST(the_configuration_is_read),
 		TEST(xattrs_are_known),
 		TEST(an_image_in_use_stays),
-		TEST(names_move_to_newer_images),
 		TEST(archives_are_unpacked),
 		TEST(archives_are_remembered),
 		TEST(whiteouts_hide_what_is_below),

@@ -110,6 +110,10 @@ _bulkhead_container()
 		opts='--runs --json --help'
 		;;
 	images) opts='--quiet --json --help' ;;
+	tag)
+		opts=--help
+		((COMP_CWORD < 3)) || names=images
+		;;
 	rmi)
 		opts=--help
 		names=images
@@ -167,7 +171,7 @@ _bulkhead()
 	fi
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec attach ps logs stop kill rm wait inspect volume images rmi
+			'run exec attach ps logs stop kill rm wait inspect volume images tag rmi
 			bench boot
 			check help version --help --version' -- "$cur")
 		return
@@ -175,13 +179,13 @@ _bulkhead()
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
 	run | exec | attach | ps | logs | stop | kill | rm | wait | inspect | volume | \
-		images | rmi | bench)
+		images | tag | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec attach ps logs stop kill rm wait inspect volume images rmi
+			'run exec attach ps logs stop kill rm wait inspect volume images tag rmi
 			bench boot
 			check version' -- "$cur")
 		;;

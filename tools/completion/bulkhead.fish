@@ -14,15 +14,18 @@ complete -c bulkhead -n __fish_use_subcommand -a wait -d 'wait for an end, print
 complete -c bulkhead -n __fish_use_subcommand -a inspect -d 'print all that is known of an instance'
 complete -c bulkhead -n __fish_use_subcommand -a volume -d 'list, make or remove named volumes'
 complete -c bulkhead -n __fish_use_subcommand -a images -d 'list unpacked images'
+complete -c bulkhead -n __fish_use_subcommand -a tag -d 'give an image another name'
 complete -c bulkhead -n __fish_use_subcommand -a rmi -d 'remove images'
 complete -c bulkhead -n __fish_use_subcommand -a bench -d 'measure start-up'
 complete -c bulkhead -n __fish_use_subcommand -a boot -d 'boot a guest'
 complete -c bulkhead -n __fish_use_subcommand -a check -d 'say what this host can do'
 complete -c bulkhead -n __fish_use_subcommand -a help -d 'explain a command'
 complete -c bulkhead -n __fish_use_subcommand -a version -d 'print the version'
-complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec attach ps logs stop kill rm wait inspect volume images rmi bench boot check version'
+complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec attach ps logs stop kill rm wait inspect volume images tag rmi bench boot check version'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l json -d 'print JSON'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l quiet -s q -d 'identifiers only'
+complete -c bulkhead -n '__fish_seen_subcommand_from tag' -F
+complete -c bulkhead -n '__fish_seen_subcommand_from tag' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 complete -c bulkhead -n '__fish_seen_subcommand_from rmi' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 complete -c bulkhead -n '__fish_seen_subcommand_from check' -l json -d 'print JSON'
 
