@@ -64,7 +64,7 @@ static void setup(struct world *w)
 	assert_non_null(w->g);
 	assert_non_null(w->ram);
 	memset(w->ram, 0, GUEST_BYTES);
-	guest_init(w->g, w->ram);
+	guest_init(w->g, w->ram, NULL);
 	((uint64_t *)(w->ram + GUEST_TABLES))[GUEST_PT_PML4] |= USER;
 	*guest_pte(w->g, CODE_PAGE) |= USER;
 	w->g->sregs.idt.base = IDT;
@@ -76,6 +76,7 @@ static void setup(struct world *w)
 
 static void teardown(struct world *w)
 {
+	guest_done(w->g);
 	free(w->ram);
 	free(w->g);
 }
