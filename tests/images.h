@@ -7,6 +7,7 @@
 #define TESTS_IMAGES_H
 
 #include "tests/archive.h"
+#include "tests/tempdir.h"
 #include "tools/rootfs.h"
 #include "tools/sha256.h"
 #include "vmm/util.h"
@@ -26,7 +27,7 @@
 #define SECRET "untouched"
 
 struct ctx {
-	char dir[64]; /* everything is below it */
+	char dir[TEMPDIR_ROOM]; /* everything is below it */
 	char layout_path[96], store[96], outside[96];
 	struct layout layout;
 	struct rootfs_options options;
@@ -56,7 +57,8 @@ static inline int setup(void **state)
 	struct ctx *ctx = calloc(1, sizeof(*ctx));
 
 	assert_non_null(ctx);
-	strcpy(ctx->dir, "/tmp/bulkhead-rootfs.XXXXXX");
+	/* Each image that is unpacked syncs the file system it is on. */
+	tempdir_name_in_memory(ctx->dir);
 	assert_non_null(mkdtemp(ctx->dir));
 	snprintf(ctx->layout_path, sizeof(ctx->layout_path), "%s/img",
 		 ctx->dir);

@@ -8,6 +8,7 @@
 #define TESTS_USER_H
 
 #include "devices/terminal.h"
+#include "tests/patience.h"
 #include "vmm/loop.h"
 #include "vmm/stop.h"
 
@@ -21,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 struct user {
@@ -39,25 +39,6 @@ static inline void user_must(bool condition, const char *what)
 	fprintf(stderr, "user: %s: %s\n", what, strerror(errno));
 	abort();
 }
-
-static inline void user_sleep_ms(unsigned ms)
-{
-	const struct timespec t = {.tv_nsec = ms % 1000 * 1000000L,
-				   .tv_sec = ms / 1000};
-
-	nanosleep(&t, NULL);
-}
-
-/* Waits up to 10 s for COND. */
-#define user_wait(cond)                                                        \
-	({                                                                     \
-		bool is_ = (cond);                                             \
-		for (unsigned left_ = 10000; !is_ && left_; left_--) {         \
-			user_sleep_ms(1);                                      \
-			is_ = (cond);                                          \
-		}                                                              \
-		is_;                                                           \
-	})
 
 /* On the four descriptors, of which it becomes the owner. */
 static inline struct user *user_new(int in_fd, int types, int out_fd,
@@ -138,14 +119,15 @@ static inline void user_types(struct user *u, const void *data, size_t bytes)
 	user_must(write(u->types, data, bytes) == (ssize_t)bytes, "write");
 }
 
-/* Reads until BYTES are there, the end, or 10 s without any. How many. */
+/* Reads until BYTES are there, the end, or PATIENCE_MS without any. How many.
+ */
 static inline size_t user_reads(struct user *u, void *buf, size_t bytes)
 {
 	size_t done = 0;
 
 	while (done < bytes) {
 		struct pollfd pfd = {.fd = u->watches, .events = POLLIN};
-		ssize_t n = poll(&pfd, 1, 10000) == 1
+		ssize_t n = poll(&pfd, 1, PATIENCE_MS) == 1
 				    ? read(u->watches, (uint8_t *)buf + done,
 					   bytes - done)
 				    : 0;
@@ -172,7 +154,7 @@ static inline bool user_sees_nothing(struct user *u)
 {
 	struct pollfd pfd = {.fd = u->watches, .events = POLLIN};
 
-	return poll(&pfd, 1, 50) == 0;
+	return poll(&pfd, 1, QUIET_MS) == 0;
 }
 
 /*

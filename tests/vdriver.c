@@ -19,7 +19,6 @@
 #define MEMORY_BYTES MEM_MIN_BYTES
 #define FIRST_FREE   0x100000 /* nothing of a test's lies at 0 */
 #define BASE         0xd0000000
-#define TIMEOUT_MS   5000
 
 static void must(bool condition, const char *what)
 {
@@ -539,14 +538,14 @@ int64_t vdriver_request(struct vdriver *v, unsigned q, const struct iovec *out,
 	if (head < 0)
 		return -1;
 	vdriver_kick(v, q);
-	if (vdriver_wait_used(v, q, &written, TIMEOUT_MS) != head)
+	if (vdriver_wait_used(v, q, &written, PATIENCE_MS) != head)
 		return -1;
 	return written;
 }
 
 bool vdriver_wait_needs_reset(struct vdriver *v)
 {
-	const uint64_t end = util_now_ns() + TIMEOUT_MS * UINT64_C(1000000);
+	const uint64_t end = util_now_ns() + PATIENCE_MS * UINT64_C(1000000);
 
 	while (!vdriver_needs_reset(v)) {
 		if (util_now_ns() > end)

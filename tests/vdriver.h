@@ -11,7 +11,7 @@
  *	vdriver_up(v, UINT64_MAX);     // everything offered, DRIVER_OK
  *	vdriver_add(v, 0, &out, 1, &in, 1);
  *	vdriver_kick(v, 0);
- *	head = vdriver_wait_used(v, 0, &written, 5000);
+ *	head = vdriver_wait_used(v, 0, &written, PATIENCE_MS);
  *	vdriver_free(v);
  *
  * What a driver does wrong on purpose goes through vdriver_write32(),
@@ -26,6 +26,7 @@
 
 #include "devices/virtio-mmio.h"
 #include "devices/virtio.h"
+#include "tests/patience.h"
 #include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/mem.h"
@@ -123,7 +124,7 @@ int vdriver_add_indirect(struct vdriver *v, unsigned q, const struct iovec *out,
 bool vdriver_kick(struct vdriver *v, unsigned q);
 /* Takes one used chain: its head, or -1; RET_WRITTEN may be NULL. */
 int vdriver_get_used(struct vdriver *v, unsigned q, uint32_t *ret_written);
-/* The same, but waits for it. -1: not within TIMEOUT_MS. */
+/* The same, but waits for it. -1: not within PATIENCE_MS. */
 int vdriver_wait_used(struct vdriver *v, unsigned q, uint32_t *ret_written,
 		      unsigned timeout_ms);
 /*

@@ -28,15 +28,13 @@
 
 extern const struct virtio_ops virtio_vsock;
 
-#define ALL        UINT64_MAX
-#define RX         0
-#define TX         1
-#define HEADER     sizeof(struct virtio_vsock_hdr)
-#define CID        7
-#define BUFFERS    64
-#define BUFFER     4096
-#define TIMEOUT_MS 5000
-#define QUIET_MS   50
+#define ALL     UINT64_MAX
+#define RX      0
+#define TX      1
+#define HEADER  sizeof(struct virtio_vsock_hdr)
+#define CID     7
+#define BUFFERS 64
+#define BUFFER  4096
 
 /* Ports of the test's own choice. */
 #define GUEST_PORT 52
@@ -145,7 +143,7 @@ static inline struct virtio_vsock_hdr expect(struct fixture *f, uint16_t op)
 	struct virtio_vsock_hdr h = {0};
 
 	do
-		assert_true(next_packet(f, &h, NULL, TIMEOUT_MS));
+		assert_true(next_packet(f, &h, NULL, PATIENCE_MS));
 	while (h.op != op && h.op == VIRTIO_VSOCK_OP_CREDIT_UPDATE);
 	assert_int_equal(h.op, op);
 	return h;
@@ -168,7 +166,7 @@ static inline void guest_reads(struct fixture *f, const void *expected,
 	for (uint32_t at = 0; at < bytes;) {
 		struct virtio_vsock_hdr h = {0};
 
-		assert_true(next_packet(f, &h, data, TIMEOUT_MS));
+		assert_true(next_packet(f, &h, data, PATIENCE_MS));
 		if (h.op == VIRTIO_VSOCK_OP_CREDIT_UPDATE)
 			continue;
 		assert_int_equal(h.op, VIRTIO_VSOCK_OP_RW);
@@ -186,7 +184,7 @@ static inline int unix_socket(const char *path, bool listens)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	const struct timeval tv = {.tv_sec = TIMEOUT_MS / 1000};
+	const struct timeval tv = {.tv_sec = PATIENCE_MS / 1000};
 
 	assert_true(fd >= 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
@@ -202,7 +200,7 @@ static inline int unix_socket(const char *path, bool listens)
 
 static inline int host_listens(struct fixture *f, uint32_t port)
 {
-	char path[64];
+	char path[TEMPDIR_ROOM + 32];
 
 	snprintf(path, sizeof(path), "%s_%u", f->tmp.path, port);
 	return unix_socket(path, true);
@@ -247,7 +245,7 @@ static inline int connect_from_host(struct fixture *f, uint32_t *ret_host_port)
 
 	/* Another one may be on its end just now. */
 	do
-		assert_true(next_packet(f, &h, NULL, TIMEOUT_MS));
+		assert_true(next_packet(f, &h, NULL, PATIENCE_MS));
 	while (h.op != VIRTIO_VSOCK_OP_REQUEST || h.dst_port != GUEST_PORT);
 	guest(f, VIRTIO_VSOCK_OP_RESPONSE, GUEST_PORT, h.src_port);
 	snprintf(line, sizeof(line), "OK %u\n", h.src_port);
@@ -260,7 +258,7 @@ static inline int connect_from_host(struct fixture *f, uint32_t *ret_host_port)
 static inline int connect_from_guest(struct fixture *f, uint32_t guest_port)
 {
 	const int listener = host_listens(f, HOST_PORT);
-	char path[64];
+	char path[TEMPDIR_ROOM + 32];
 	int fd;
 
 	guest(f, VIRTIO_VSOCK_OP_REQUEST, guest_port, HOST_PORT);
@@ -308,7 +306,7 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
-	char path[64];
+	char path[TEMPDIR_ROOM + 32];
 	bool empty;
 
 	vdriver_free(f->v);

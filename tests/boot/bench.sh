@@ -131,7 +131,7 @@ print(m["private_kib"] > 50 and m["guest_kib"] > 10000)')" = True ] ||
 # In namespaces that end with it: its processes and mounts do, too.
 start_dockerd()
 {
-	local end=$((SECONDS + 60)) cgroup=/bulkhead-test-$BULKHEAD_TEST_RUN
+	local end=$((SECONDS + LIMIT)) cgroup=/bulkhead-test-$BULKHEAD_TEST_RUN
 
 	mkdir -p docker/run docker/data docker/etc docker/work
 	unshare --mount --pid --fork --kill-child --mount-proc sh -c '
@@ -166,7 +166,7 @@ stop_dockerd()
 	[ -n "${dockerd-}" ] || return
 	kill -KILL "$dockerd" 2>/dev/null
 	wait "$dockerd" 2>/dev/null
-	for _ in $(seq 50); do
+	for _ in $(seq 300); do
 		docker_cgroups | xargs -r rmdir 2>/dev/null && break
 		sleep 0.1
 	done

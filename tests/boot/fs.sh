@@ -276,12 +276,7 @@ test_several()
 # wait_for_file FILE: until the guest has made it
 wait_for_file()
 {
-	local end=$((SECONDS + LIMIT))
-
-	while [ ! -e "$1" ]; do
-		[ "$SECONDS" -lt "$end" ] || fail "no $1"
-		sleep 0.05
-	done
+	wait_until test -e "$1" || fail "no $1"
 }
 
 # What a program of the host has locked is locked for the guest, and is the

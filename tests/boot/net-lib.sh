@@ -51,13 +51,12 @@ passts()
 	return 0
 }
 
+has_no_passts()
+{
+	[ -z "$(passts "$1")" ]
+}
+
 no_passts()
 {
-	local _
-
-	for _ in $(seq 50); do
-		[ -n "$(passts "$1")" ] || return 0
-		sleep 0.1
-	done
-	fail "passt still runs"
+	wait_until has_no_passts "$1" || fail "passt still runs"
 }

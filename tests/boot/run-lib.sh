@@ -133,14 +133,14 @@ parent_of()
 	sed -n 's/^PPid:\t//p' "/proc/$1/status" 2>/dev/null
 }
 
+is_gone()
+{
+	[ ! -d "/proc/$1" ]
+}
+
 wait_gone()
 {
-	local end=$((SECONDS + 10))
-
-	while [ -d "/proc/$1" ]; do
-		[ "$SECONDS" -lt "$end" ] || fail "process $1 does not end"
-		sleep 0.02
-	done
+	wait_until is_gone "$1" || fail "process $1 does not end"
 }
 
 # Processes of this test's: all have its directory in the environment.
@@ -168,15 +168,28 @@ end_all()
 }
 trap end_all EXIT
 
+is_swept()
+{
+	[ ! -e "$BULKHEAD_RUNTIME_DIR" ]
+}
+
+# Without a command that looks: in a moment nothing of it is there any more.
+expect_swept()
+{
+	wait_until is_swept || fail "left: $(find "$BULKHEAD_RUNTIME_DIR")"
+	expect_nothing_left
+}
+
 # No process, no directory, nothing mounted below here.
 expect_nothing_left()
 {
 	local left
 
-	for _ in $(seq 50); do
+	# What has been told to end may take a moment on a busy machine.
+	for _ in $(seq 300); do
 		left=$(our_processes)
 		[ -n "$left" ] || break
-		sleep 0.02
+		sleep 0.1
 	done
 	[ -z "$left" ] || fail "left behind: process $left"
 	[ ! -e "$BULKHEAD_RUNTIME_DIR" ] ||

@@ -190,17 +190,20 @@ assert one["mounts"][0].endswith(":/host:ro")
 	expect_nothing_left
 }
 
+# logged NAME TEXT: it is in NAME's log
+logged()
+{
+	bulkhead logs "$1"
+	grep -qF "$2" out
+}
+
 # TERM reaches the command, which may take its time.
 test_stop()
 {
 	make_root
 	start one root sh -c 'trap "echo bye; exit 9" TERM; echo ready
 		while :; do sleep 0.1; done'
-	for _ in $(seq 100); do
-		bulkhead logs one
-		grep -q ready out && break
-		sleep 0.1
-	done
+	wait_until logged one ready || fail "the command says nothing"
 	bulkhead stop one
 	expect_status 0
 	[ "$(field one exit_status)" = 9 ] || fail "status of the command"
@@ -246,6 +249,13 @@ test_signal()
 	expect_nothing_left
 }
 
+# has_file NAME FILE: out is what NAME has in it
+has_file()
+{
+	bulkhead exec "$1" cat "$2"
+	[ "$status" -eq 0 ]
+}
+
 # Without waiting; as with Docker it goes on when nobody listens.
 test_exec_detached()
 {
@@ -253,20 +263,12 @@ test_exec_detached()
 	start one --rm root sleep 1000
 	bulkhead exec -d one sh -c 'sleep 1; echo finished >/tmp/done; sleep 777'
 	expect_status 0
-	for _ in $(seq 50); do
-		bulkhead exec one cat /tmp/done
-		[ "$status" -ne 0 ] || break
-		sleep 0.2
-	done
+	wait_until has_file one /tmp/done
 	expect_out finished
 	bulkhead exec one ps
 	expect_out 'sleep 777'
 	bulkhead exec -dt one sh -c 'test -t 1 && echo yes >/tmp/yes; sleep 778'
-	for _ in $(seq 50); do
-		bulkhead exec one cat /tmp/yes
-		[ "$status" -ne 0 ] || break
-		sleep 0.2
-	done
+	wait_until has_file one /tmp/yes
 	expect_out yes
 	bulkhead kill one
 	expect_nothing_left
@@ -332,16 +334,6 @@ keeper_pid()
 		[ "$(parent_of "$pid")" = "$supervisor" ] &&
 			grep -qx bulkhead-keep "/proc/$pid/comm" && echo "$pid"
 	done
-}
-
-# Without a command that looks: nothing of it is there any more.
-expect_swept()
-{
-	for _ in $(seq 100); do
-		[ -e "$BULKHEAD_RUNTIME_DIR" ] || break
-		sleep 0.05
-	done
-	expect_nothing_left
 }
 
 test_run_killed()

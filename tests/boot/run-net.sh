@@ -28,11 +28,12 @@ start()
 # ask STEP: a client on the host, until there is an answer.
 ask()
 {
-	for _ in $(seq 20); do
-		"$GUEST/guest" "$1" >host.out 2>&1 && return
-		sleep 0.2
-	done
-	fail "$1: $(cat host.out)"
+	wait_until ask_once "$1" || fail "$1: $(cat host.out)"
+}
+
+ask_once()
+{
+	"$GUEST/guest" "$1" >host.out 2>&1
 }
 
 test_none()
@@ -111,11 +112,7 @@ ends()
 	guest_wait one
 	expect_status 137
 	no_passts 8093:80
-	for _ in $(seq 50); do
-		[ -e "$BULKHEAD_RUNTIME_DIR" ] || break
-		sleep 0.1
-	done
-	expect_nothing_left
+	expect_swept
 
 	run_user_start one
 	kill -KILL "$(monitor_pid one)"
@@ -237,11 +234,7 @@ test_tap()
 	expect_status 125
 	grep -qF "$tap" err || fail "no word of the tap"
 	kill -KILL "$(monitor_pid one)"
-	for _ in $(seq 50); do
-		[ -e "$BULKHEAD_RUNTIME_DIR" ] || break
-		sleep 0.1
-	done
-	expect_nothing_left
+	expect_swept
 	bulkhead run --rm --network "$network" root true
 	expect_ok
 	bulkhead run --rm --network tap=bht-no root true

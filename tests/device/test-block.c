@@ -2,6 +2,8 @@
 /* Disk images, on files made for each test: no guest, no virtio. */
 #include "devices/block.h"
 
+#include "tests/patience.h"
+#include "tests/tempdir.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -20,7 +22,7 @@
 #define DEPTH       32
 
 struct fixture {
-	char dir[64], path[96];
+	char dir[TEMPDIR_ROOM], path[96];
 	struct block *block;
 };
 
@@ -58,8 +60,7 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	/* Not in /tmp, which may be a tmpfs without O_DIRECT. */
-	snprintf(f->dir, sizeof(f->dir), "/var/tmp/test-block-XXXXXX");
+	tempdir_name_on_disk(f->dir);
 	if (!mkdtemp(f->dir))
 		return -1;
 	snprintf(f->path, sizeof(f->path), "%s/image", f->dir);
@@ -120,7 +121,7 @@ static void finish_all(struct fixture *f, const struct one *one, unsigned n)
 			struct pollfd pfd = {.fd = block_event_fd(f->block),
 					     .events = POLLIN};
 
-			assert_int_equal(poll(&pfd, 1, 5000), 1);
+			assert_int_equal(poll(&pfd, 1, PATIENCE_MS), 1);
 			block_reap(f->block);
 		}
 		assert_int_equal(one[i].calls, 1);

@@ -5,6 +5,7 @@
  */
 #include "devices/fs.h"
 #include "tests/vdriver.h"
+#include "tests/tempdir.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -25,13 +26,11 @@
 extern const struct virtio_ops virtio_fs;
 
 #define LAST   ((uint64_t)INT64_MAX)
-#define SOON   5000 /* ms: what is to come comes within */
-#define NEVER  60   /* ms: what is not to come has not come after */
 #define HIPRIO 0
 #define OTHERS 1
 
 struct rig {
-	char dir[64];
+	char dir[TEMPDIR_ROOM];
 	struct fs *fs;
 	struct fs_inode *file;
 	int host_fd; /* another program's, so to speak */
@@ -48,7 +47,7 @@ static int setup(void **state)
 	struct fs_entry entry;
 	char path[128];
 
-	snprintf(r->dir, sizeof(r->dir), "/var/tmp/test-fs-lock-XXXXXX");
+	tempdir_name_on_disk(r->dir);
 	if (!mkdtemp(r->dir))
 		return -1;
 	snprintf(path, sizeof(path), "%s/file", r->dir);
@@ -245,7 +244,8 @@ static int used(struct rig *r, unsigned q, int head, const struct iovec *in)
 	const struct fuse_out_header *header = in->iov_base;
 	uint32_t written;
 
-	assert_int_equal(vdriver_wait_used(r->v, q, &written, SOON), head);
+	assert_int_equal(vdriver_wait_used(r->v, q, &written, PATIENCE_MS),
+			 head);
 	assert_true(written >= sizeof(*header));
 	assert_int_equal(header->len, written);
 	return header->error;
@@ -253,7 +253,7 @@ static int used(struct rig *r, unsigned q, int head, const struct iovec *in)
 
 static void expect_waiting(struct rig *r)
 {
-	assert_true(vdriver_wait_used(r->v, OTHERS, NULL, NEVER) < 0);
+	assert_true(vdriver_wait_used(r->v, OTHERS, NULL, QUIET_MS) < 0);
 }
 
 static int ask_lock(struct rig *r, uint32_t opcode, uint64_t owner, int type,
@@ -320,7 +320,7 @@ static void test_wait(void **state)
 	assert_int_equal(set(r, 1, F_WRLCK, 100), 0);
 	(void)ask_lock(r, FUSE_SETLK, 1, F_UNLCK, 0);
 	assert_int_equal(used(r, OTHERS, waits, &in), 0);
-	assert_true(vdriver_wait_used(r->v, OTHERS, NULL, SOON) >= 0);
+	assert_true(vdriver_wait_used(r->v, OTHERS, NULL, PATIENCE_MS) >= 0);
 	assert_int_equal(set(r, 1, F_RDLCK, 0), -EAGAIN);
 	assert_int_equal(host_lock(r, F_RDLCK, 14, 1), -EAGAIN);
 	assert_int_equal(host_lock(r, F_RDLCK, 15, 1), 0);
@@ -398,7 +398,8 @@ static void test_interrupt(void **state)
 	head = request(r, HIPRIO, FUSE_INTERRUPT, 0, &interrupt,
 		       sizeof(interrupt));
 	assert_int_equal(used(r, OTHERS, waits, &in), -EINTR);
-	assert_int_equal(vdriver_wait_used(r->v, HIPRIO, NULL, SOON), head);
+	assert_int_equal(vdriver_wait_used(r->v, HIPRIO, NULL, PATIENCE_MS),
+			 head);
 	/* One that is not there may be on its way. */
 	head = request(r, HIPRIO, FUSE_INTERRUPT, 0, &interrupt,
 		       sizeof(interrupt));
@@ -443,7 +444,7 @@ static void test_waits_are_few(void **state)
 			 -ENOLCK);
 	assert_int_equal(host_lock(r, F_UNLCK, 0, 0), 0);
 	while (waiting < 64 &&
-	       vdriver_wait_used(r->v, OTHERS, &written, SOON) >= 0)
+	       vdriver_wait_used(r->v, OTHERS, &written, PATIENCE_MS) >= 0)
 		waiting++;
 	assert_int_equal(waiting, 64);
 }

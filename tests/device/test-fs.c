@@ -4,6 +4,7 @@
  * descriptors, hostile names and xattrs.
  */
 #include "devices/fs.h"
+#include "tests/tempdir.h"
 #include "vmm/log.h"
 
 #include <dirent.h>
@@ -26,7 +27,7 @@
 #define FEW 16 /* descriptors */
 
 struct rig {
-	char top[64], share[80], outside[80];
+	char top[TEMPDIR_ROOM], share[80], outside[80];
 	struct fs *fs;
 };
 
@@ -66,7 +67,7 @@ static int setup(void **state)
 	struct rig *r = calloc(1, sizeof(*r));
 
 	assert_non_null(r);
-	snprintf(r->top, sizeof(r->top), "/var/tmp/test-fs-XXXXXX");
+	tempdir_name_on_disk(r->top);
 	assert_non_null(mkdtemp(r->top));
 	snprintf(r->share, sizeof(r->share), "%s/share", r->top);
 	snprintf(r->outside, sizeof(r->outside), "%s/outside", r->top);
@@ -172,7 +173,7 @@ static void test_names(void **state)
 static void test_links_and_pipes(void **state)
 {
 	struct rig *r = *state;
-	char secret[PATH_MAX], buf[64];
+	char secret[PATH_MAX], buf[PATH_MAX];
 	struct fs_inode *link;
 	uint64_t id;
 

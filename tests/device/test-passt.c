@@ -247,7 +247,7 @@ static size_t receive(struct vdriver *v, const uint8_t *buffer)
 	struct virtio_net_hdr_v1 header, plain = {.num_buffers = htole16(1)};
 	uint32_t written = 0;
 
-	assert_true(vdriver_wait_used(v, RX, &written, 5000) >= 0);
+	assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >= 0);
 	assert_true(written >= HEADER + ETH_HLEN);
 	memcpy(&header, buffer, HEADER);
 	assert_memory_equal(&header, &plain, HEADER);
@@ -425,7 +425,7 @@ static void test_slow_peer(void **state)
 	assert_true(vdriver_add(v, TX, &last, 1, NULL, 0) >= 0);
 	vdriver_kick(v, TX);
 	for (unsigned i = 0; i < 201; i++)
-		assert_true(vdriver_wait_used(v, TX, NULL, 5000) >= 0);
+		assert_true(vdriver_wait_used(v, TX, NULL, PATIENCE_MS) >= 0);
 	assert_int_equal(receive(v, buffer), ETH_HLEN + sizeof(got));
 	memcpy(&got, buffer + HEADER + ETH_HLEN, sizeof(got));
 	assert_int_equal(got, sum);
@@ -458,7 +458,8 @@ static void test_small_buffers(void **state)
 	vdriver_kick(v, RX);
 	request(v, packet(v, 50000, ECHO));
 	while (got < HEADER + 50000) {
-		assert_true(vdriver_wait_used(v, RX, &written, 5000) >= 0);
+		assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >=
+			    0);
 		got += written;
 		n++;
 	}
@@ -478,11 +479,8 @@ static void expect_link_down(struct vdriver *v)
 {
 	struct virtio_net_config config = {.status = 1};
 
-	for (unsigned i = 0; i < 5000 && config.status; i++) {
-		usleep(1000);
-		vdriver_config_read(v, 0, &config, 12);
-	}
-	assert_int_equal(config.status, 0);
+	assert_true(wait_until(
+		(vdriver_config_read(v, 0, &config, 12), config.status == 0)));
 	assert_true(vdriver_acknowledge(v) & VIRTIO_INTERRUPT_CONFIG);
 	/* The guest may go on as if nothing had happened. */
 	request(v, packet(v, 100, ECHO));

@@ -3,6 +3,7 @@
 #include "devices/platform.h"
 
 #include "firmware/machine.h"
+#include "tests/tempdir.h"
 #include "vmm/bus.h"
 #include "vmm/log.h"
 #include "vmm/stop.h"
@@ -304,7 +305,7 @@ static void test_panic_logged_once(void **state)
 {
 	struct machine_rig *m = *state;
 	int saved = dup(STDERR_FILENO);
-	FILE *file = tmpfile();
+	FILE *file = tempdir_file();
 	char text[200] = {0};
 
 	fflush(stderr);

@@ -265,7 +265,7 @@ static void test_stuck_output(void **state)
 		assert_int_equal(data[i], i % 251);
 	free(data);
 	assert_true(user_sees_nothing(r->u));
-	assert_true(user_wait(edges(s) == 1));
+	assert_true(wait_until(edges(s) == 1));
 	assert_int_equal(in(s, UART_IIR) & 0x0f, UART_IIR_THRI);
 	assert_true(in(s, UART_LSR) & UART_LSR_TEMT);
 }
@@ -310,7 +310,7 @@ static void test_input(void **state)
 	out(s, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_TRIGGER_8);
 	out(s, UART_IER, UART_IER_RDI);
 	user_types(r->u, "abc", 3);
-	assert_true(user_wait(edges(s) == 1));
+	assert_true(wait_until(edges(s) == 1));
 	/* Below the trigger level: the time-out. */
 	assert_int_equal(in(s, UART_IIR) & 0x0f, UART_IIR_RX_TIMEOUT);
 	assert_int_equal(in(s, UART_RX), 'a');
@@ -319,7 +319,7 @@ static void test_input(void **state)
 	assert_int_equal(in(s, UART_RX), 'c');
 	assert_int_equal(in(s, UART_IIR) & 0x0f, UART_IIR_NO_INT);
 	user_types(r->u, "0123456789", 10);
-	assert_true(user_wait(edges(s) == 1));
+	assert_true(wait_until(edges(s) == 1));
 	assert_int_equal(in(s, UART_IIR) & 0x0f, UART_IIR_RDI);
 }
 
@@ -336,7 +336,7 @@ static void test_much_input(void **state)
 	out(s, UART_IER, UART_IER_RDI | UART_IER_RLSI);
 	user_types(r->u, text, sizeof(text));
 	for (unsigned i = 0; i < sizeof(text); i++) {
-		assert_true(user_wait(data_ready(s)));
+		assert_true(wait_until(data_ready(s)));
 		seen[i] = (char)in(s, UART_RX);
 	}
 	assert_memory_equal(seen, text, sizeof(text));
@@ -374,13 +374,13 @@ static void test_typed_ahead(void **state)
 	out(s, UART_FCR, 0);
 	(void)in(s, UART_LSR);
 	(void)in(s, UART_RX);
-	user_sleep_ms(20);
+	patience_sleep_ms(20);
 	assert_int_equal(unread(r), 5);
 	out(s, UART_IER, UART_IER_RDI | UART_IER_RLSI);
-	user_sleep_ms(20);
+	patience_sleep_ms(20);
 	out(s, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_TRIGGER_8);
 	for (unsigned i = 0; i < 5; i++) {
-		assert_true(user_wait(data_ready(s)));
+		assert_true(wait_until(data_ready(s)));
 		assert_int_equal(in(s, UART_RX), "early"[i]);
 	}
 }
@@ -397,8 +397,8 @@ static void test_typed_while_probed(void **state)
 	user_types(r->u, "early", 5);
 	out(s, UART_IER, 0);
 	out(s, UART_IER, 0x0f);
-	assert_true(user_wait(unread(r) < 5));
-	user_sleep_ms(20);
+	assert_true(wait_until(unread(r) < 5));
+	patience_sleep_ms(20);
 	assert_int_equal(in(s, UART_IER), 0x0f);
 	out(s, UART_IER, 0);
 	assert_int_equal(in(s, UART_IIR) & 0x0f, UART_IIR_NO_INT);
@@ -421,7 +421,7 @@ static void test_typed_while_probed(void **state)
 	assert_int_equal(edges(s), 1);
 	out(s, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_TRIGGER_8);
 	for (unsigned i = 0; i < 5; i++) {
-		assert_true(user_wait(data_ready(s)));
+		assert_true(wait_until(data_ready(s)));
 		assert_int_equal(in(s, UART_RX), "early"[i]);
 	}
 }
@@ -435,14 +435,14 @@ static void test_seen_input(void **state)
 	out(s, UART_FCR, UART_FCR_ENABLE_FIFO);
 	out(s, UART_IER, UART_IER_RDI);
 	user_types(r->u, "old", 3);
-	assert_true(user_wait(data_ready(s)));
+	assert_true(wait_until(data_ready(s)));
 	out(s, UART_IER, 0);
 	assert_int_equal(in(s, UART_RX), 'o');
 	out(s, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR);
 	assert_false(data_ready(s));
 	out(s, UART_IER, UART_IER_RDI);
 	user_types(r->u, "new", 3);
-	assert_true(user_wait(data_ready(s)));
+	assert_true(wait_until(data_ready(s)));
 	assert_int_equal(in(s, UART_RX), 'n');
 }
 
@@ -452,9 +452,9 @@ static void test_polled_input(void **state)
 	struct rig *r = *state;
 
 	user_types(r->u, "ok", 2);
-	assert_true(user_wait(data_ready(&r->s)));
+	assert_true(wait_until(data_ready(&r->s)));
 	assert_int_equal(in(&r->s, UART_RX), 'o');
-	assert_true(user_wait(data_ready(&r->s)));
+	assert_true(wait_until(data_ready(&r->s)));
 	assert_int_equal(in(&r->s, UART_RX), 'k');
 	assert_int_equal(edges(&r->s), 0);
 }
@@ -502,10 +502,11 @@ static void test_threads(void **state)
 		user_types(r->u, "type", 4);
 	for (unsigned i = 0; i < 2; i++)
 		pthread_join(thread[i], NULL);
-	while (poll(&pfd, 1, 100) == 1 && read(pfd.fd, buf, sizeof(buf)) > 0)
+	while (poll(&pfd, 1, QUIET_MS) == 1 &&
+	       read(pfd.fd, buf, sizeof(buf)) > 0)
 		;
 	out(&r->s, UART_MCR, 0);
-	assert_true(user_wait(in(&r->s, UART_LSR) & UART_LSR_THRE));
+	assert_true(wait_until(in(&r->s, UART_LSR) & UART_LSR_THRE));
 }
 
 #define WITH_USER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)

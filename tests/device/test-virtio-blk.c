@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The block device, driven as a guest's driver would, on a real file. */
 #include "tests/vdriver.h"
+#include "tests/tempdir.h"
 
 #include "vmm/util.h"
 
@@ -27,7 +28,7 @@ extern const struct virtio_ops virtio_blk;
 #define POISON      0x55
 
 struct fixture {
-	char path[64];
+	char path[TEMPDIR_ROOM];
 	int fd;
 	struct vdriver *v;
 };
@@ -43,7 +44,7 @@ static int setup(void **state)
 	uint8_t *data = malloc(IMAGE_BYTES);
 	ssize_t n;
 
-	snprintf(f->path, sizeof(f->path), "/var/tmp/test-virtio-blk-XXXXXX");
+	tempdir_name_on_disk(f->path);
 	f->fd = mkstemp(f->path);
 	for (size_t i = 0; i < IMAGE_BYTES; i++)
 		data[i] = content(i);
@@ -278,7 +279,7 @@ static void check_framing(struct fixture *f, const char *options)
 	in[0] = status(v);
 	assert_true(vdriver_add_indirect(v, 0, out, 1, in, 1) >= 0);
 	vdriver_kick(v, 0);
-	assert_true(vdriver_wait_used(v, 0, NULL, 5000) >= 0);
+	assert_true(vdriver_wait_used(v, 0, NULL, PATIENCE_MS) >= 0);
 	assert_int_equal(*(uint8_t *)in[0].iov_base, VIRTIO_BLK_S_OK);
 	assert_int_equal(pread(f->fd, base, 1, 511), 1);
 	assert_int_equal(*base, 0x77);
@@ -327,7 +328,7 @@ static void check_many(struct fixture *f, const char *options)
 	assert_true(vdriver_kick(v, 0));
 	for (unsigned i = 0; i < 85; i++) {
 		uint32_t written;
-		int head = vdriver_wait_used(v, 0, &written, 5000);
+		int head = vdriver_wait_used(v, 0, &written, PATIENCE_MS);
 
 		assert_in_range(head, 0, 255);
 		assert_false(seen[head]);
@@ -363,10 +364,9 @@ static void test_one_interrupt(void **state)
 		vdriver_add(v, 0, &out, 1, in, 2);
 	vdriver_kick(v, 0);
 	for (unsigned i = 0; i < 32; i++)
-		assert_true(vdriver_wait_used(v, 0, NULL, 5000) >= 0);
+		assert_true(vdriver_wait_used(v, 0, NULL, PATIENCE_MS) >= 0);
 	/* The interrupt comes after the used index. */
-	for (unsigned i = 0; i < 100 && !vdriver_acknowledge(v); i++)
-		usleep(1000);
+	assert_true(wait_until(vdriver_acknowledge(v)));
 	assert_int_equal(vdriver_interrupts(v), 1);
 }
 

@@ -4,6 +4,7 @@
  * one asks, and what a hostile one might.
  */
 #include "tests/vdriver.h"
+#include "tests/tempdir.h"
 
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -35,7 +36,7 @@ extern const struct virtio_ops virtio_fs;
 #define NOFILE   1024       /* descriptors, on every machine */
 
 struct rig {
-	char dir[64];
+	char dir[TEMPDIR_ROOM];
 	struct vdriver *v;
 	struct iovec out, in; /* of every request */
 	const void *answer;   /* behind the header, of the last one */
@@ -73,7 +74,7 @@ static int64_t send_raw(struct rig *r, size_t bytes, size_t room)
 	memset(r->in.iov_base, 0xee, room + 1 < IN_MAX ? room + 1 : IN_MAX);
 	vdriver_add(r->v, REQUESTS, &out, 1, &in, room ? 1 : 0);
 	vdriver_kick(r->v, REQUESTS);
-	for (unsigned i = 0; i < 5000; i++) {
+	for (unsigned i = 0; i < PATIENCE_MS; i++) {
 		uint32_t n;
 
 		if (vdriver_needs_reset(r->v))
@@ -181,7 +182,7 @@ static int setup(void **state)
 {
 	struct rig *r = calloc(1, sizeof(*r));
 
-	snprintf(r->dir, sizeof(r->dir), "/var/tmp/test-virtio-fs-XXXXXX");
+	tempdir_name_on_disk(r->dir);
 	if (!mkdtemp(r->dir))
 		return -1;
 	host_file(r, "file", "some text");

@@ -161,7 +161,7 @@ static void receive(struct vdriver *v, const uint8_t *buffer, size_t bytes,
 {
 	uint32_t written = 0;
 
-	assert_true(vdriver_wait_used(v, RX, &written, 5000) >= 0);
+	assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >= 0);
 	assert_int_equal(written, bytes + HEADER);
 	assert_int_equal(num_buffers(buffer), 1);
 	expect_frame(buffer + HEADER, bytes, number);
@@ -235,7 +235,7 @@ static void test_transmit(void **state)
 	uint8_t frame[2000], *base = out.iov_base;
 
 	assert_int_equal(vdriver_request(v, TX, &out, 1, NULL, 0), 0);
-	assert_int_equal(sniff(f, frame, sizeof(frame), 5000), 1514);
+	assert_int_equal(sniff(f, frame, sizeof(frame), PATIENCE_MS), 1514);
 	expect_frame(frame, 1514, 3);
 
 	/* Header and frame cut anywhere (2.7.4.1). */
@@ -244,7 +244,7 @@ static void test_transmit(void **state)
 	part[2] = (struct iovec){base + 15, 1};
 	part[3] = (struct iovec){base + 16, HEADER + 1514 - 16};
 	assert_int_equal(vdriver_request(v, TX, part, 4, NULL, 0), 0);
-	assert_int_equal(sniff(f, frame, sizeof(frame), 5000), 1514);
+	assert_int_equal(sniff(f, frame, sizeof(frame), PATIENCE_MS), 1514);
 	expect_frame(frame, 1514, 3);
 }
 
@@ -261,8 +261,9 @@ static void test_transmit_burst(void **state)
 	}
 	vdriver_kick(v, TX);
 	for (unsigned i = 0; i < 200; i++) {
-		assert_true(vdriver_wait_used(v, TX, NULL, 5000) >= 0);
-		assert_int_equal(sniff(f, frame, sizeof(frame), 5000), 100 + i);
+		assert_true(vdriver_wait_used(v, TX, NULL, PATIENCE_MS) >= 0);
+		assert_int_equal(sniff(f, frame, sizeof(frame), PATIENCE_MS),
+				 100 + i);
 		expect_frame(frame, 100 + i, i);
 	}
 }
@@ -292,7 +293,7 @@ static void test_transmit_garbage(void **state)
 	assert_int_equal(vdriver_request(v, TX, NULL, 0, &in, 1), 0);
 	out = packet(v, 600, 9);
 	assert_int_equal(vdriver_request(v, TX, &out, 1, NULL, 0), 0);
-	assert_int_equal(sniff(f, frame, sizeof(frame), 5000), 600);
+	assert_int_equal(sniff(f, frame, sizeof(frame), PATIENCE_MS), 600);
 	expect_frame(frame, 600, 9);
 }
 
@@ -340,7 +341,7 @@ static void test_transmit_tso(void **state)
 	f->socket = netns_packet_socket("tap0", ETH_P_IP);
 	assert_int_equal(vdriver_request(v, TX, &out, 1, NULL, 0), 0);
 	/* Unsegmented: the host will do that if it has to. */
-	assert_int_equal(sniff(f, data, 70000, 5000), bytes - HEADER);
+	assert_int_equal(sniff(f, data, 70000, PATIENCE_MS), bytes - HEADER);
 	free(data);
 }
 
@@ -409,7 +410,8 @@ static void test_merged(void **state)
 	for (unsigned i = 0; i < 10; i++) {
 		uint32_t written = 0;
 
-		assert_true(vdriver_wait_used(v, RX, &written, 5000) >= 0);
+		assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >=
+			    0);
 		assert_int_equal(written, i < 9 ? 1000 : 26);
 		memcpy(frame + got, base[i] + (i ? 0 : HEADER),
 		       written - (i ? 0 : HEADER));
@@ -446,7 +448,8 @@ static void test_receive_tso(void **state)
 	while (got < bytes) {
 		uint32_t written = 0;
 
-		assert_true(vdriver_wait_used(v, RX, &written, 5000) >= 0);
+		assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >=
+			    0);
 		n++;
 		got += written;
 	}
@@ -491,12 +494,12 @@ static void test_little_room(void **state)
 	vdriver_kick(v, RX);
 	send_frame(f, 1100, 2);
 	send_frame(f, 80, 3);
-	assert_int_equal(vdriver_wait_used(v, RX, NULL, 50), -1);
+	assert_int_equal(vdriver_wait_used(v, RX, NULL, QUIET_MS), -1);
 	second = post(v, 600);
 	assert_true(vdriver_kick(v, RX));
-	assert_true(vdriver_wait_used(v, RX, &written, 5000) >= 0);
+	assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >= 0);
 	assert_int_equal(written, 600);
-	assert_true(vdriver_wait_used(v, RX, &written, 5000) >= 0);
+	assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >= 0);
 	assert_int_equal(written, 512);
 	assert_int_equal(num_buffers(buffer), 2);
 	memmove(buffer + 600, second, 512);
@@ -555,13 +558,8 @@ static void test_tap_deleted(void **state)
 	vdriver_kick(v, RX);
 	usleep(10000);
 	netns_delete("tap0");
-	for (unsigned i = 0; i < 5000; i++) {
-		vdriver_config_read(v, 0, &config, 12);
-		if (config.status == 0)
-			break;
-		usleep(1000);
-	}
-	assert_int_equal(config.status, 0);
+	assert_true(wait_until(
+		(vdriver_config_read(v, 0, &config, 12), config.status == 0)));
 	assert_true(vdriver_acknowledge(v) & VIRTIO_INTERRUPT_CONFIG);
 	/* The guest may go on as if nothing had happened. */
 	out = packet(v, 100, 1);

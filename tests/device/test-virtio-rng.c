@@ -130,7 +130,7 @@ static void test_full_queue(void **state)
 	assert_true(vdriver_kick(v, 0));
 	for (unsigned i = 0; i < 64; i++) {
 		uint32_t written;
-		int head = vdriver_wait_used(v, 0, &written, 5000);
+		int head = vdriver_wait_used(v, 0, &written, PATIENCE_MS);
 
 		assert_in_range(head, 0, 63);
 		assert_false(seen[head]);
@@ -155,8 +155,8 @@ static void many_requests(struct vdriver *v, uint64_t features)
 		for (unsigned n = 0; n < 33; n++) {
 			uint32_t written = 0;
 
-			assert_true(vdriver_wait_used(v, 0, &written, 5000) >=
-				    0);
+			assert_true(vdriver_wait_used(v, 0, &written,
+						      PATIENCE_MS) >= 0);
 			assert_int_equal(written, 8);
 		}
 	}

@@ -412,13 +412,15 @@ static void test_answers_unread(void **state)
 		assert_true(vdriver_add(f->v, TX, &out, 1, NULL, 0) >= 0);
 	vdriver_kick(f->v, TX);
 	for (unsigned i = 0; i < 64; i++)
-		assert_true(vdriver_wait_used(f->v, TX, NULL, TIMEOUT_MS) >= 0);
+		assert_true(vdriver_wait_used(f->v, TX, NULL, PATIENCE_MS) >=
+			    0);
 	assert_int_equal(vdriver_wait_used(f->v, TX, NULL, QUIET_MS), -1);
 	post(f, 32);
 	for (unsigned i = 0; i < count; i++)
 		expect(f, VIRTIO_VSOCK_OP_RST);
 	for (unsigned i = 64; i < count; i++)
-		assert_true(vdriver_wait_used(f->v, TX, NULL, TIMEOUT_MS) >= 0);
+		assert_true(vdriver_wait_used(f->v, TX, NULL, PATIENCE_MS) >=
+			    0);
 	expect_nothing(f);
 }
 

@@ -173,13 +173,10 @@ static void test_end_unread(void **state)
 	struct fixture *f = *state;
 	uint32_t port;
 	const int fd = connect_from_host(f, &port);
-	uint64_t begin;
 
 	(void)fill_up(f, port, 4096);
-	begin = util_now_ns();
 	vdriver_free(f->v);
 	f->v = NULL;
-	assert_true(util_now_ns() - begin < UINT64_C(4000000000));
 	close(fd);
 }
 

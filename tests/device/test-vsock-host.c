@@ -175,7 +175,7 @@ static void test_connect(void **state)
 {
 	struct fixture *f = *state;
 	struct vsock_host host;
-	char path[64];
+	char path[TEMPDIR_ROOM + 32];
 	int listener, fd;
 
 	assert_int_equal(vsock_host_open(&host, f->tmp.path, "vsock0"), 0);

@@ -8,6 +8,7 @@
  * are few, so that entries meet each other.
  */
 #include "tests/archive.h"
+#include "tests/tempdir.h"
 #include "tools/rootfs-parts.h"
 #include "tools/tar.h"
 #include "vmm/log.h"
@@ -25,7 +26,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct place {
-	char path[64];
+	char path[TEMPDIR_ROOM];
 	char secret[80];
 	int dir, root;
 };
@@ -38,9 +39,8 @@ static void must(bool condition)
 
 static void prepare(struct place *p)
 {
-	/* In memory, where there is such a place: it is made anew each time. */
-	snprintf(p->path, sizeof(p->path), "%s/bulkhead-layer-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	/* It is made anew each time. */
+	tempdir_name_in_memory(p->path);
 	must(mkdtemp(p->path) != NULL);
 	snprintf(p->secret, sizeof(p->secret), "%s/out/a", p->path);
 	write_below(p->path, "out/a", "secret", 6);

@@ -8,6 +8,7 @@
  */
 #include "tests/fuzz/fuzz.h"
 #include "tests/vdriver.h"
+#include "tests/tempdir.h"
 
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -36,7 +37,7 @@ struct rig {
 	struct virtio_ops ops;
 	struct loop loop;
 	struct vdriver *v;
-	char top[64];
+	char top[TEMPDIR_ROOM];
 	bool raw;
 	uint64_t node[IDS], handle[IDS];
 	size_t room[2][VQ_MAX_SIZE]; /* for the answer, by queue and head */
@@ -294,7 +295,7 @@ static struct rig *rig_new(void)
 	check(r != NULL, "out of memory");
 	log_setup(LOG_ERROR, false);
 	umask(0);
-	snprintf(r->top, sizeof(r->top), "/tmp/fuzz-fs-XXXXXX");
+	tempdir_name(r->top);
 	check(mkdtemp(r->top) != NULL, "no directory");
 	snprintf(text, sizeof(text), "%s/outside", r->top);
 	check(mkdir(text, 0755) == 0, "no directory");

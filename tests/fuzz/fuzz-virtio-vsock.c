@@ -8,6 +8,7 @@
  */
 #include "tests/fuzz/fuzz.h"
 #include "tests/vdriver.h"
+#include "tests/tempdir.h"
 
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -38,7 +39,7 @@ struct rig {
 	struct input in;
 	struct loop loop;
 	struct vdriver *v;
-	char path[64];
+	char path[TEMPDIR_ROOM + 2];
 	int listener;
 	int client[CLIENTS]; /* -1: none */
 	uint32_t host_port[PORTS];
@@ -345,11 +346,12 @@ static void check_alive(struct rig *r)
 static struct rig *rig_new(void)
 {
 	struct rig *r = calloc(1, sizeof(*r));
-	char dir[] = "/tmp/fuzz-vsock.XXXXXX", text[80];
+	char dir[TEMPDIR_ROOM], text[80];
 
 	check(r != NULL, "out of memory");
 	log_setup(LOG_ERROR, false);
 	check(loop_init(&r->loop) == 0, "no loop");
+	tempdir_name(dir);
 	check(mkdtemp(dir) != NULL, "no directory");
 	snprintf(r->path, sizeof(r->path), "%s/v", dir);
 	r->v = vdriver_new_on(&virtio_vsock, r->path, &r->loop, NULL);
@@ -361,7 +363,7 @@ static struct rig *rig_new(void)
 	return r;
 }
 
-/* By path and not by name: nothing is left in /tmp. */
+/* By path and not by name: nothing is left. */
 static void remove_files(const struct rig *r)
 {
 	char path[80];

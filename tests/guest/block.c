@@ -157,13 +157,13 @@ static int do_refuse(char **arg)
 	return 0;
 }
 
-/* Reads at OFFSET until it gives EIO, for 30 s at most. */
+/* Reads at OFFSET until it gives EIO, for five minutes at most. */
 static int do_eio(char **arg)
 {
 	const int fd = disk_open(arg[0], O_RDONLY | O_DIRECT);
 	const off_t at = (off_t)guest_number(arg[1]);
 	void *buf = aligned_alloc(4096, 4096);
-	const double end = guest_now() + 30;
+	const double end = guest_now() + 300;
 
 	if (fd < 0 || !buf)
 		return -1;

@@ -204,7 +204,7 @@ static int do_waitsize(char **arg)
 	struct winsize ws = {0};
 
 	say("waiting for size");
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 3000; i++) {
 		if (ioctl(STDIN_FILENO, TIOCGWINSZ, &ws) == 0 &&
 		    ws.ws_col == columns && ws.ws_row == rows)
 			return 0;

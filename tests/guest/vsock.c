@@ -83,7 +83,7 @@ static int dial_once(const char *where)
 /* The other end may not listen yet. */
 static int dial(const char *where)
 {
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 3000; i++) {
 		const int fd = dial_once(where);
 
 		if (fd >= 0)

@@ -6,6 +6,7 @@
 #include "firmware/acpi.h"
 
 #include "firmware/machine.h"
+#include "tests/tempdir.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -220,13 +221,14 @@ static void test_iasl(void **state)
 		"grep -q 'Name (_S5, Package (0x04)' DSDT.dsl || exit 7; "
 		"iasl DSDT.dsl >/dev/null 2>&1 || exit 8";
 	const struct machine m = make_machine(32, MACHINE_VIRTIO_MAX);
-	char dir[] = "/tmp/test-acpi-XXXXXX", command[1024];
+	char dir[TEMPDIR_ROOM], command[1024];
 	int status;
 
 	(void)state;
 	if (system("command -v iasl >/dev/null") != 0)
 		skip();
 	build(&t, &m);
+	tempdir_name(dir);
 	assert_non_null(mkdtemp(dir));
 	write_file(dir, "DSDT", t.dsdt);
 	write_file(dir, "FACP", t.fadt);

@@ -7,6 +7,7 @@
 #include "firmware/init/oci.h"
 #include "firmware/init/request.h"
 #include "firmware/init/users.h"
+#include "tests/tempdir.h"
 #include "vmm/util.h"
 
 #include <endian.h>
@@ -289,7 +290,7 @@ static void test_too_much(void **state)
 #define GROUP "root:x:0:\nwheel:x:10:root,joe\njoes:x:1001:joe\nno:x:11:joey\n"
 
 struct files {
-	char passwd[40], group[40];
+	char passwd[TEMPDIR_ROOM], group[TEMPDIR_ROOM];
 };
 
 static void write_file(const char *path, const char *content)
@@ -306,8 +307,8 @@ static int setup(void **state)
 	struct files *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	strcpy(f->passwd, "/tmp/bulkhead-test-passwd-XXXXXX");
-	strcpy(f->group, "/tmp/bulkhead-test-group-XXXXXX");
+	tempdir_name(f->passwd);
+	tempdir_name(f->group);
 	close(mkstemp(f->passwd));
 	close(mkstemp(f->group));
 	write_file(f->passwd, PASSWD);

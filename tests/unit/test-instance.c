@@ -3,6 +3,7 @@
 #include "tools/instance.h"
 #include "tools/runlog.h"
 #include "tools/volume.h"
+#include "tests/tempdir.h"
 #include "vmm/log.h"
 
 #include <setjmp.h>
@@ -22,14 +23,14 @@
 #include <unistd.h>
 
 struct ctx {
-	char top[64], base[96];
+	char top[TEMPDIR_ROOM], base[TEMPDIR_ROOM + 8];
 };
 
 static int setup(void **state)
 {
 	struct ctx *ctx = calloc(1, sizeof(*ctx));
 
-	strcpy(ctx->top, "/tmp/bulkhead-instance.XXXXXX");
+	tempdir_name(ctx->top);
 	assert_non_null(mkdtemp(ctx->top));
 	snprintf(ctx->base, sizeof(ctx->base), "%s/base", ctx->top);
 	setenv("BULKHEAD_RUNTIME_DIR", ctx->base, 1);

@@ -8,6 +8,7 @@
 
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -380,15 +381,20 @@ static void a_full_disk_is_said(void **state)
 	check_outside(ctx);
 }
 
-/* Deeper than any path: made through links, removed all the same. */
+/*
+ * Deeper than any path, than a whiteout looks (HIDE_DEPTH_MAX) and than there
+ * are descriptors: made through links, removed all the same.
+ */
 static void deep_trees_can_be_removed(void **state)
 {
+	static const char name[] = "d23456789012345678901234/";
+	struct rlimit before, few;
 	struct ctx *ctx = *state;
 	struct bytes tar = {0};
-	char deep[1201], path[1300];
+	char deep[50 * (sizeof(name) - 1) + 1], path[1300];
 
-	for (unsigned i = 0; i < sizeof(deep) - 1; i += 2)
-		memcpy(deep + i, "d/", 2);
+	for (unsigned i = 0; i < sizeof(deep) - 1; i += sizeof(name) - 1)
+		memcpy(deep + i, name, sizeof(name) - 1);
 	deep[sizeof(deep) - 2] = '\0';
 	for (unsigned i = 0; i < 6; i++) {
 		char link[8];
@@ -401,12 +407,18 @@ static void deep_trees_can_be_removed(void **state)
 		tar_symlink(&tar, link, "deep");
 	}
 	layout_layer(&ctx->layout, &tar, 1);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 64;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
 	opens(ctx);
 	rootfs_close(&ctx->rootfs);
 	assert_int_equal(rootfs_remove(ctx->store, "img"), 0);
 	check_store(ctx, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 	/* A whiteout that looks into it gives up in time. */
-	tar_file(&tar, ".wh.d", "");
+	snprintf(path, sizeof(path), ".wh.%.*s", (int)sizeof(name) - 2, name);
+	tar_file(&tar, path, "");
 	layout_layer(&ctx->layout, &tar, 0);
 	refused(ctx, -EINVAL);
 }

@@ -4,6 +4,7 @@
  * remove them when. See test-rootfs-hostile.c for the others.
  */
 #include "tests/images.h"
+#include "tests/patience.h"
 #include "tools/sha256.h"
 
 #include <signal.h>
@@ -414,7 +415,7 @@ static void swept(const struct ctx *ctx)
 	size_t count;
 
 	snprintf(path, sizeof(path), "%s/images", ctx->store);
-	for (unsigned i = 0; i < 1000; i++) {
+	for (unsigned i = 0; i < PATIENCE_MS / 10; i++) {
 		assert_int_equal(rootfs_list(ctx->store, &images, &count), 0);
 		rootfs_list_free(images, count);
 		if (count_entries(path) <= count + 1)
