@@ -79,20 +79,23 @@ test_exec_fails()
 test_wait()
 {
 	make_root
-	start one --rm root sh -c 'sleep 4; exit 9'
+	# Kept, as the second may take longer to start than the first lives.
+	start one root sh -c 'sleep 4; exit 9'
 	start two root sh -c 'exit 4'
 	bulkhead wait one two
 	expect_ok
 	[ "$(tr '\n' ' ' <out)" = '9 4 ' ] || fail "exit statuses"
+	bulkhead rm one
 	bulkhead wait one
 	expect_status 1
-	start three --rm root sleep 1000
+	start three root sleep 1000
 	"$BULKHEAD" wait three >three.status &
 	sleep 0.5
 	kill -KILL "$(monitor_pid three)"
 	wait $!
 	[ "$(cat three.status)" -eq 137 ] || fail "of one that was killed"
 	bulkhead rm two
+	bulkhead rm three
 	expect_nothing_left
 }
 
