@@ -56,6 +56,10 @@ struct vsock {
 	struct vsock_host host;
 	struct loop_source listener; /* fd: the host's */
 	bool accepting;
+	/* The one connection that the guest may make, made before it runs. */
+	bool limited;
+	uint32_t ahead_port;
+	int ahead_fd;             /* owned; -1: it was made, or there is none */
 	struct loop_source timer; /* fd: timerfd, owned */
 	bool waiting;             /* for the timer, to look for room again */
 	bool exhausted;           /* of descriptors or memory, until then */
@@ -251,11 +255,24 @@ static void misused(struct vsock *v, struct vsock_conn *c,
 	reset(v, c, packet);
 }
 
+/* Whom the guest reaches at PORT: the fd, which does not block, or -errno. */
+static int reach_host(struct vsock *v, uint32_t port)
+{
+	int fd = v->ahead_fd;
+
+	if (!v->limited)
+		return vsock_host_connect(&v->host, port);
+	if (fd < 0 || port != v->ahead_port)
+		return -ECONNREFUSED;
+	v->ahead_fd = -1;
+	return fd;
+}
+
 static void guest_connects(struct vsock *v,
 			   const struct virtio_vsock_hdr *packet)
 {
 	const int fd = vsock_conns_make_room(&v->conns, true)
-			       ? vsock_host_connect(&v->host, packet->dst_port)
+			       ? reach_host(v, packet->dst_port)
 			       : -ENFILE;
 	struct vsock_conn *c = NULL;
 
@@ -557,6 +574,32 @@ static void host_event(struct loop_source *source, uint32_t events)
 	virtio_unlock(v->d);
 }
 
+/* ---- system calls ---- */
+
+/* For the host's programs, which come and go while the guest runs. */
+static const struct sandbox_rule vsock_syscalls[] = {
+	SANDBOX_CALL(accept4),
+	SANDBOX_CALL(recvfrom),
+	SANDBOX_CALL(sendto),
+	SANDBOX_CALL(sendmsg),
+	SANDBOX_CALL(shutdown),
+	SANDBOX_CALL(timerfd_settime),
+	/* at the end, to remove the socket */
+	SANDBOX_CALL(newfstatat),
+	SANDBOX_CALL(unlink),
+	SANDBOX_END,
+};
+
+/* For a guest that may connect to whatever PATH_PORT there is. */
+static const struct sandbox_rule vsock_connect_syscalls[] = {
+	{.call = SYS_socket,
+	 .when = {{SANDBOX_EQUALS, 0, AF_UNIX},
+		  {SANDBOX_EQUALS, 1, VSOCK_HOST_SOCKET},
+		  {SANDBOX_EQUALS, 2, 0}}},
+	SANDBOX_CALL(connect),
+	SANDBOX_END,
+};
+
 /* ---- life ---- */
 
 static void vsock_kick(struct virtio_dev *d, unsigned q)
@@ -591,6 +634,19 @@ static int open_timer(struct vsock *v)
 	return loop_add(v->d->loop, &v->timer, EPOLLIN);
 }
 
+static int connect_ahead(struct vsock *v, uint32_t port)
+{
+	v->limited = true;
+	v->ahead_port = port;
+	v->ahead_fd = vsock_host_connect(&v->host, port);
+	if (v->ahead_fd >= 0)
+		return 0;
+	return log_ret(v->ahead_fd,
+		       "%s: connect to '%s_%" PRIu32 "': %s; who listens there "
+		       "has to be started first",
+		       v->d->name, v->host.path, port, strerror(-v->ahead_fd));
+}
+
 static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 {
 	struct vsock *v = d->state;
@@ -598,7 +654,8 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	int r;
 
 	v->d = d;
-	v->host.fd = v->timer.fd = -1;
+	v->host.fd = v->timer.fd = v->ahead_fd = -1;
+	d->more_syscalls = vsock_connect_syscalls;
 	v->cid = (uint32_t)config_number(cfg, "cid", VSOCK_CID_DEFAULT);
 	config.guest_cid = htole64(v->cid);
 	memcpy(d->config, &config, sizeof(config));
@@ -608,6 +665,13 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	r = vsock_host_open(&v->host, config_text(cfg, "path"), d->name);
 	if (r < 0)
 		return r;
+	if (config_text(cfg, "connect")) {
+		d->more_syscalls = NULL;
+		r = connect_ahead(v,
+				  (uint32_t)config_number(cfg, "connect", 0));
+		if (r < 0)
+			return r;
+	}
 	v->accepting = true;
 	v->listener.fd = v->host.fd;
 	v->listener.fn = host_connects;
@@ -628,6 +692,7 @@ static void vsock_close(struct virtio_dev *d)
 	loop_del(d->loop, &v->listener);
 	loop_del(d->loop, &v->timer);
 	util_close(&v->timer.fd);
+	util_close(&v->ahead_fd);
 	vsock_conns_drain(&v->conns, VSOCK_LINGER_MS);
 	vsock_conns_done(&v->conns);
 	vsock_host_close(&v->host);
@@ -657,26 +722,6 @@ static void vsock_stop(struct virtio_dev *d)
 	accept_while_room(v);
 }
 
-/* For connections that come and go while the guest runs. */
-static const struct sandbox_rule vsock_syscalls[] = {
-	SANDBOX_CALL(accept4),
-	SANDBOX_CALL(connect),
-	/* as stream_socket() makes them */
-	{.call = SYS_socket,
-	 .when = {{SANDBOX_EQUALS, 0, AF_UNIX},
-		  {SANDBOX_EQUALS, 1, VSOCK_HOST_SOCKET},
-		  {SANDBOX_EQUALS, 2, 0}}},
-	SANDBOX_CALL(recvfrom),
-	SANDBOX_CALL(sendto),
-	SANDBOX_CALL(sendmsg),
-	SANDBOX_CALL(shutdown),
-	SANDBOX_CALL(timerfd_settime),
-	/* at the end, to remove the socket */
-	SANDBOX_CALL(newfstatat),
-	SANDBOX_CALL(unlink),
-	SANDBOX_END,
-};
-
 static const struct config_key vsock_keys[] = {
 	{.name = "path",
 	 .kind = CONFIG_TEXT,
@@ -688,6 +733,11 @@ static const struct config_key vsock_keys[] = {
 	 .min = VSOCK_CID_FIRST,
 	 .max = VSOCK_CID_LAST,
 	 .help = "the guest's address; 3 otherwise"},
+	{.name = "connect",
+	 .kind = CONFIG_NUMBER,
+	 .max = UINT32_MAX - 1,
+	 .help = "the host's port that the guest may reach, once, and no "
+		 "other"},
 	{0},
 };
 

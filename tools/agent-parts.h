@@ -7,7 +7,8 @@
 #include "tools/agent.h"
 
 struct agent {
-	int fd; /* owned */
+	int fd;      /* owned */
+	int gone_fd; /* borrowed; waiting ends when it is readable; -1: none */
 	struct agent_reader reader;
 	uint8_t *out; /* owned: one frame of data, or a few short ones */
 	size_t out_start, out_end;

@@ -23,6 +23,8 @@
 #define ANSWER_MS 30000
 /* Between two tries to reach an agent that has not started. */
 #define RETRY_MS 5
+/* From the end of a session to that of its VM, if that is why. */
+#define GONE_MS 2000
 
 int agent_violation(const char *what)
 {
@@ -60,16 +62,43 @@ struct agent_time agent_time_now(void)
 	};
 }
 
-/* 1: one of EVENTS; 0: too late; -errno. */
-static int wait_for(int fd, short events, uint64_t until)
+/*
+ * 1: one of EVENTS; 0: too late; -ECONNRESET: GONE_FD (or -1) is readable and
+ * FD not; -errno.
+ */
+static int wait_for(int fd, int gone_fd, short events, uint64_t until)
 {
-	struct pollfd pfd = {.fd = fd, .events = events};
+	struct pollfd pfd[2] = {
+		{.fd = fd, .events = events},
+		{.fd = gone_fd, .events = POLLIN},
+	};
 	int r;
 
 	do {
-		r = poll(&pfd, 1, left_ms(until));
+		r = poll(pfd, 2, left_ms(until));
 	} while ((r < 0 && errno == EINTR) || (r == 0 && left_ms(until) != 0));
-	return r < 0 ? -errno : r;
+	if (r > 0 && !pfd[0].revents)
+		return -ECONNRESET;
+	return r < 0 ? -errno : r > 0;
+}
+
+/* The connection ended: -ECONNRESET, logged unless the VM's end tells why. */
+static int session_ended(const struct agent *agent)
+{
+	const uint64_t until = deadline(GONE_MS);
+
+	if (agent->gone_fd >= 0 &&
+	    wait_for(-1, agent->gone_fd, 0, until) == -ECONNRESET)
+		return -ECONNRESET;
+	return log_ret(-ECONNRESET, "the guest's agent is gone");
+}
+
+/* What wait_for() said instead of 1, as an error. */
+static int waited_in_vain(int r, const char *what)
+{
+	if (r == -ECONNRESET)
+		return r;
+	return log_ret(r ? r : -ETIME, "the guest's agent %s", what);
 }
 
 /* ---- frames */
@@ -99,8 +128,7 @@ int agent_flush(struct agent *agent)
 		if (n < 0 && errno == EAGAIN)
 			return 0;
 		if (n < 0)
-			return log_ret(-ECONNRESET,
-				       "the guest's agent is gone");
+			return session_ended(agent);
 		agent->out_start += (size_t)n;
 	}
 	agent->out_start = 0;
@@ -114,10 +142,9 @@ int agent_flush_all(struct agent *agent, int timeout_ms)
 	int r;
 
 	while ((r = agent_flush(agent)) == 0 && agent->out_end > 0) {
-		r = wait_for(agent->fd, POLLOUT, until);
+		r = wait_for(agent->fd, agent->gone_fd, POLLOUT, until);
 		if (r <= 0)
-			return log_ret(r ? r : -ETIME,
-				       "the guest's agent takes no request");
+			return waited_in_vain(r, "takes no request");
 	}
 	return r;
 }
@@ -160,16 +187,16 @@ int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret)
 			continue;
 		}
 		/* Who sends without an end does not answer, either. */
-		r = left_ms(until) ? wait_for(agent->fd, POLLIN, until) : 0;
+		r = left_ms(until)
+			    ? wait_for(agent->fd, agent->gone_fd, POLLIN, until)
+			    : 0;
 		if (r <= 0)
-			return log_ret(r ? r : -ETIME,
-				       "the guest's agent does not answer");
+			return waited_in_vain(r, "does not answer");
 		n = agent_reader_fill(&agent->reader, agent->fd);
 		if (n == -EAGAIN)
 			continue;
 		if (n <= 0)
-			return log_ret(-ECONNRESET,
-				       "the guest's agent is gone");
+			return session_ended(agent);
 	}
 }
 
@@ -273,7 +300,8 @@ static int say_hello(struct agent *agent, int timeout_ms)
 	return 0;
 }
 
-int agent_open(int fd, int timeout_ms, struct agent **ret_agent)
+static int open_session(int fd, int gone_fd, int timeout_ms,
+			struct agent **ret_agent)
 {
 	struct agent *agent = calloc(1, sizeof(*agent));
 	int r;
@@ -283,6 +311,7 @@ int agent_open(int fd, int timeout_ms, struct agent **ret_agent)
 		return log_ret(-ENOMEM, "agent: out of memory");
 	}
 	agent->fd = fd;
+	agent->gone_fd = gone_fd;
 	agent->out = malloc(AGENT_OUT_ROOM);
 	if (agent_reader_init(&agent->reader) < 0 || !agent->out)
 		r = log_ret(-ENOMEM, "agent: out of memory");
@@ -296,6 +325,11 @@ int agent_open(int fd, int timeout_ms, struct agent **ret_agent)
 	}
 	*ret_agent = agent;
 	return 0;
+}
+
+int agent_open(int fd, int timeout_ms, struct agent **ret_agent)
+{
+	return open_session(fd, -1, timeout_ms, ret_agent);
 }
 
 void agent_free(struct agent *agent)
@@ -359,30 +393,15 @@ int agent_listen(const char *vsock_path, int *ret_fd)
 int agent_accept(int fd, int gone_fd, int timeout_ms, struct agent **ret_agent)
 {
 	const uint64_t until = deadline(timeout_ms);
+	int r = wait_for(fd, gone_fd, POLLIN, until);
 	int connection;
 
-	for (;;) {
-		struct pollfd pfd[2] = {
-			{.fd = fd, .events = POLLIN},
-			{.fd = gone_fd, .events = POLLIN},
-		};
-		int r = poll(pfd, 2, left_ms(until));
-
-		if (r < 0 && errno != EINTR)
-			return log_ret(-errno, "agent: poll: %s",
-				       strerror(errno));
-		if (r > 0 && pfd[0].revents)
-			break;
-		if (r > 0)
-			return -ECONNRESET;
-		if (r == 0 && left_ms(until) == 0)
-			return log_ret(-ETIME,
-				       "the guest's agent has not started");
-	}
+	if (r <= 0)
+		return waited_in_vain(r, "has not started");
 	connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	if (connection < 0)
 		return log_ret(-errno, "agent: accept: %s", strerror(errno));
-	return agent_open(connection, left_ms(until), ret_agent);
+	return open_session(connection, gone_fd, left_ms(until), ret_agent);
 }
 
 /*
@@ -398,7 +417,7 @@ static int ask_for_port(int fd, uint64_t until)
 	if (send(fd, text, (size_t)n, MSG_NOSIGNAL) != n)
 		return -ENOTCONN;
 	while (have < sizeof(text)) {
-		int r = wait_for(fd, POLLIN, until);
+		int r = wait_for(fd, -1, POLLIN, until);
 		ssize_t got;
 
 		if (r <= 0)

@@ -27,10 +27,12 @@ struct agent; /* one session */
 int agent_listen(const char *vsock_path, int *ret_fd);
 
 /*
- * Waits until the agent has started, and takes its session. GONE_FD, unless -1,
- * is a descriptor that gets readable (a pidfd, a pipe) when the VM ended:
- * -ECONNRESET then, not logged. Closes nothing; whoever listened closes FD and
- * unlinks the socket now: one session comes in this way.
+ * Takes the first connection, which may be made before the guest runs, and
+ * waits until the agent has started and greets. GONE_FD, unless -1, is a
+ * descriptor that gets readable (a pidfd, a pipe) when the VM ended:
+ * -ECONNRESET then, not logged, here and from what waits in this session until
+ * agent_relay(). Borrowed as long. Closes nothing; whoever listened closes FD
+ * and unlinks the socket now: one session comes in this way.
  */
 int agent_accept(int fd, int gone_fd, int timeout_ms, struct agent **ret_agent);
 
@@ -150,6 +152,22 @@ struct agent_memory {
 	uint64_t oom_kills;
 };
 
+/*
+ * Signals that mean to end a process: SIGINT, SIGQUIT and SIGTERM. The first
+ * one is the process's; the second one is meant for whoever waits for it.
+ */
+struct agent_ends {
+	unsigned count;
+	uint64_t last_ns;
+};
+/* timeout(1) sends its signal twice, the terminal's Ctrl-C may be a repeat. */
+#define AGENT_ENDS_APART_MS 500
+/*
+ * Counts SIGNAL, unless it is another one, or comes less than that behind the
+ * last one counted. True: it is the second, or one behind that.
+ */
+bool agent_ends_count(struct agent_ends *ends, int signal);
+
 struct agent_relay {
 	int in_fd;  /* -1: none; only used when the process has input */
 	int out_fd; /* -1: output vanishes */
@@ -163,11 +181,13 @@ struct agent_relay {
 	bool tty;
 	/*
 	 * SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 to this process
-	 * go to the guest's one; the third of those that mean to end it ends
-	 * the relay with -EINTR. (The VMM must not get the terminal's Ctrl-C:
-	 * give it a process group of its own.)
+	 * go to the guest's one; where agent_ends_count() says so, the relay
+	 * ends with -EINTR, whatever the guest or a reader of the output does.
+	 * (The VMM must not get the terminal's Ctrl-C: give it a process group
+	 * of its own.)
 	 */
 	bool forward_signals;
+	struct agent_ends *ends; /* borrowed; NULL: one of the relay's own */
 	/*
 	 * The guest's clock follows this host's: when that is set or was
 	 * suspended, and every few minutes.

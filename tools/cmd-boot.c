@@ -51,7 +51,7 @@ static const struct boot_option options[] = {
 	 "add a network interface; \"none\" adds none"},
 	{"share", "DIR,tag=TAG[,KEY...]", BOOT_DEVICE, "fs", NULL, NULL,
 	 "share a directory: mount -t virtiofs TAG /mnt"},
-	{"vsock", "PATH[,cid=N]", BOOT_DEVICE, "vsock", NULL, NULL,
+	{"vsock", "PATH[,KEY...]", BOOT_DEVICE, "vsock", NULL, NULL,
 	 "sockets between guest and host, by Unix sockets"},
 	{"device", "TYPE[,KEY...]", BOOT_DEVICE, NULL, NULL, NULL,
 	 "add a device of any type, see --list-devices"},

@@ -7,6 +7,7 @@
 #include "tools/run.h"
 
 #include "devices/virtio.h"
+#include "firmware/agent.h"
 #include "firmware/init/program.h"
 #include "tools/cmd.h"
 #include "tools/guest-crun.h"
@@ -255,9 +256,14 @@ static int make_vsock(struct run_machine *machine,
 		      const struct instance *instance)
 {
 	autofree char *path = run_escape(instance->socket);
+	autofree char *text = NULL;
 
-	return path ? run_add_device(&machine->cfg, "vsock", path)
-		    : log_ret(-ENOMEM, "out of memory");
+	/* The agent reports once; the container has nobody to connect to. */
+	if (!path || asprintf(&text, "%s,connect=%d", path, AGENT_PORT) < 0) {
+		text = NULL;
+		return log_ret(-ENOMEM, "out of memory");
+	}
+	return run_add_device(&machine->cfg, "vsock", text);
 }
 
 int run_machine_make(struct run_machine *machine, const struct run_options *opt,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * struct config is the only way to make a VM, whoever asks: command line, JSON
- * file, later an OCI bundle. It is plain data: building one opens no file and
+ * file, `bulkhead run`. It is plain data: building one opens no file and
  * touches no device. It can be printed as JSON and read back.
  *
  * Devices are a type's name and key=value pairs. What types and keys there are
@@ -94,7 +94,7 @@ struct config {
 	enum config_console console;
 	enum config_entry entry;
 	enum config_assist assist;
-	bool sandbox; /* seccomp and namespaces around the VMM; on by default */
+	bool sandbox; /* around the VMM, as in sandbox.h; on by default */
 	struct config_device device[CONFIG_DEVICES_MAX];
 	unsigned ndevices;
 	char *dump_dtb; /* write the device tree there, or NULL */

@@ -137,6 +137,55 @@ static void test_nobody_listens(void **state)
 
 /* ---- ends ---- */
 
+/* Made before the guest runs: one connection, to one port, once. */
+static void test_connects_ahead(void **state)
+{
+	struct fixture *f = *state;
+	const int listener = host_listens(f, HOST_PORT);
+	const int other = host_listens(f, HOST_PORT + 1);
+	char path[128], text[160];
+	uint32_t port;
+	int ahead;
+
+	vdriver_free(f->v);
+	snprintf(text, sizeof(text), "%s,cid=%u,connect=%u", f->tmp.path, CID,
+		 HOST_PORT);
+	f->v = vdriver_new(&virtio_vsock, text);
+	ahead = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(ahead >= 0);
+	assert_true(bring_up(f));
+	/* What is said before the guest is there waits for it. */
+	host_writes(ahead, "early", 5);
+	guest(f, VIRTIO_VSOCK_OP_REQUEST, 5000, HOST_PORT + 1);
+	expect(f, VIRTIO_VSOCK_OP_RST);
+	guest(f, VIRTIO_VSOCK_OP_REQUEST, 5000, HOST_PORT);
+	expect(f, VIRTIO_VSOCK_OP_RESPONSE);
+	guest_reads(f, "early", 5);
+	guest_writes(f, 5000, HOST_PORT, "hello", 5);
+	host_reads(ahead, "hello", 5);
+	/* The listener has room, but that was it. */
+	guest(f, VIRTIO_VSOCK_OP_REQUEST, 5001, HOST_PORT);
+	expect(f, VIRTIO_VSOCK_OP_RST);
+	close(connect_from_host(f, &port));
+	close(ahead);
+	close(listener);
+	close(other);
+	snprintf(path, sizeof(path), "%s_%u", f->tmp.path, HOST_PORT + 1);
+	unlink(path);
+}
+
+static void test_nobody_ahead(void **state)
+{
+	struct fixture *f = *state;
+	char text[160];
+
+	vdriver_free(f->v);
+	snprintf(text, sizeof(text), "%s,connect=%u", f->tmp.path, HOST_PORT);
+	f->v = vdriver_new(&virtio_vsock, text);
+	assert_null(f->v);
+	f->v = device(f->tmp.path);
+}
+
 static void test_guest_half_closes(void **state)
 {
 	struct fixture *f = *state;
@@ -542,6 +591,8 @@ int main(void)
 		TEST(test_host_gives_up),
 		TEST(test_guest_connects),
 		TEST(test_nobody_listens),
+		TEST(test_connects_ahead),
+		TEST(test_nobody_ahead),
 		TEST(test_guest_half_closes),
 		TEST(test_host_half_closes),
 		TEST(test_host_closes),

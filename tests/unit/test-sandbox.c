@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -177,6 +178,13 @@ static void do_datagram_socket(void)
 	(void)socket(AF_UNIX, SOCK_DGRAM, 0);
 }
 
+static void do_connect(void)
+{
+	const struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	(void)connect(0, (const struct sockaddr *)&un, sizeof(un));
+}
+
 /* A thread, but in a network of its own. */
 static void do_thread_in_namespace(void)
 {
@@ -292,6 +300,8 @@ static void test_devices(void **state)
 	assert_true(dies(do_discard, blk)); /* a disk that is a device only */
 	assert_true(dies(do_zero_out, blk));
 	assert_true(dies(do_schedule, vsock));
+	assert_true(dies(do_unix_socket, vsock)); /* connect= does without */
+	assert_true(dies(do_connect, vsock));
 	assert_true(exits_with_0(do_set_terminal, terminal_syscalls));
 	assert_true(dies(do_type_into_terminal, terminal_syscalls));
 	assert_true(dies(do_owner_of_signals, virtio_find("fs")->syscalls));
