@@ -29,9 +29,10 @@
 #define HOLD_MAX_NS    UINT64_C(5000000000)
 
 #define FLUSH_NS UINT64_C(250000000)
-#define SHARED_MAX                                                             \
-	256 /* n_tty and pipes take this much when poll() says so              \
-	     */
+/* What is taken without waiting when poll() says so: by n_tty and pipes ... */
+#define SHARED_MAX 256
+/* ... and by others, sockets and devices like /dev/null. */
+#define OTHERS_MAX 4096
 
 /* The size, as it changes; the settings, as they were, at the end. */
 const struct sandbox_rule terminal_syscalls[] = {
@@ -59,7 +60,7 @@ static int open_private(int fd, bool writes)
 				  O_NOCTTY | O_CLOEXEC);
 }
 
-static void open_end(struct terminal_end *end, int fd, bool writes)
+void terminal_end_open(struct terminal_end *end, int fd, bool writes)
 {
 	struct stat st;
 	int own;
@@ -72,8 +73,10 @@ static void open_end(struct terminal_end *end, int fd, bool writes)
 	end->kind = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)
 			    ? TERMINAL_FILE
 			    : TERMINAL_SHARED;
+	end->most = OTHERS_MAX;
 	if (!S_ISFIFO(st.st_mode) && !end->is_tty)
 		return;
+	end->most = SHARED_MAX;
 	own = open_private(fd, writes);
 	if (own < 0)
 		return; /* su: the terminal is another user's */
@@ -82,7 +85,7 @@ static void open_end(struct terminal_end *end, int fd, bool writes)
 	end->kind = TERMINAL_PRIVATE;
 }
 
-static void close_end(struct terminal_end *end)
+void terminal_end_close(struct terminal_end *end)
 {
 	if (end->owned)
 		close(end->fd);
@@ -107,15 +110,15 @@ static ssize_t end_read(const struct terminal_end *end, void *buf, size_t len)
 	return read(end->fd, buf, len);
 }
 
-static ssize_t end_write(const struct terminal_end *end, const void *buf,
-			 size_t len)
+ssize_t terminal_end_write(const struct terminal_end *end, const void *buf,
+			   size_t len)
 {
 	if (end->kind == TERMINAL_SHARED) {
 		if (!end_ready(end, POLLOUT)) {
 			errno = EAGAIN;
 			return -1;
 		}
-		len = min_u64(len, SHARED_MAX);
+		len = min_u64(len, end->most);
 	}
 	return write(end->fd, buf, len);
 }
@@ -128,7 +131,8 @@ static size_t push_out(struct terminal *t, const uint8_t *data, size_t bytes)
 	size_t done = 0;
 
 	while (done < bytes && !t->output_dead) {
-		ssize_t n = end_write(&t->out, data + done, bytes - done);
+		ssize_t n =
+			terminal_end_write(&t->out, data + done, bytes - done);
 
 		if (n >= 0)
 			done += (size_t)n;
@@ -608,8 +612,8 @@ int terminal_init_fds(struct terminal *t, struct loop *loop, struct stop *stop,
 
 	*t = (struct terminal){.loop = loop, .stop = stop};
 	pthread_mutex_init(&t->lock, NULL);
-	open_end(&t->in, in_fd, false);
-	open_end(&t->out, out_fd, true);
+	terminal_end_open(&t->in, in_fd, false);
+	terminal_end_open(&t->out, out_fd, true);
 	t->is_tty = t->in.is_tty;
 	t->input_eof = t->in.kind == TERMINAL_NONE;
 	t->output_dead = t->out.kind == TERMINAL_NONE;
@@ -665,7 +669,7 @@ void terminal_done(struct terminal *t)
 	util_close(&t->wake.fd);
 	util_close(&t->settle.fd);
 	t->wake.fd = t->settle.fd = -1;
-	close_end(&t->in);
-	close_end(&t->out);
+	terminal_end_close(&t->in);
+	terminal_end_close(&t->out);
 	t->loop = NULL;
 }

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <termios.h>
 
 struct stop;
@@ -37,7 +38,19 @@ struct terminal_end {
 		TERMINAL_SHARED,  /* only what poll() says will not wait */
 	} kind;
 	bool owned, is_tty;
+	uint16_t most; /* bytes that TERMINAL_SHARED takes at a time */
 };
+
+/*
+ * Makes END of FD, which has to stay open; that its flags, shared with others,
+ * are not touched has its price: see `kind`. A closed FD gives TERMINAL_NONE,
+ * with fd -1. terminal_end_close() closes what was opened here, and not FD.
+ */
+void terminal_end_open(struct terminal_end *end, int fd, bool writes);
+void terminal_end_close(struct terminal_end *end);
+/* As write(2), but never waits: EAGAIN. poll() END->fd for POLLOUT then. */
+ssize_t terminal_end_write(const struct terminal_end *end, const void *buf,
+			   size_t len);
 
 /* A device that writes; it learns when more fits after a short write. */
 struct terminal_writer {

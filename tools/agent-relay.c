@@ -2,52 +2,55 @@
 /*
  * Standard input and output of a process in the guest, its terminal and its
  * signals, until it ends. Nothing is kept but the frame at hand: who does not
- * read holds up the other side, as a pipe would.
+ * read holds up the other side, as a pipe would. But nothing waits for output
+ * to be read, or for the guest: signals are taken first, always.
  */
 #include "tools/agent.h"
 
+#include "devices/terminal.h"
 #include "tools/agent-parts.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
 #include <endian.h>
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
-#define ACK_MS   5000
-#define ENDS_MAX 3 /* of SIGINT, SIGTERM and SIGQUIT: see take_signal() */
+#define ACK_MS 5000
 /* From a terminal's end to that of what was typed to. */
 #define HANGUP_MS 10000
 /* Of standard input at a time; signals need not wait for more. */
 #define INPUT_BYTES 16384
+/* To a terminal that poll() calls writable, and that takes nothing. */
+#define STUCK_MS 20
 /* Of drift: what a guest's clock loses meanwhile is some 10 ms. */
 #define CLOCK_SECONDS 600
 
 struct relay {
 	struct agent *agent;
 	const struct agent_relay *spec;
-	int signal_fd; /* owned */
-	int clock_fd;  /* owned; -1: the guest's clock is not looked after */
-	unsigned ends; /* signals that usually end a process */
-	int out[2];    /* borrowed: standard output and error; -1: vanishes */
-	bool plain_file[2];
-	bool input;      /* there may be more */
+	int signal_fd;    /* owned */
+	int clock_fd;     /* owned; -1: the guest's clock is not looked after */
+	uint64_t signals; /* for the guest, as bits by their numbers */
+	bool resized;
+	struct agent_ends own_ends, *ends;
+	struct terminal_end out[2]; /* standard output and error */
+	bool input;                 /* there may be more */
 	uint64_t end_ns; /* not beyond: the terminal has gone; 0: it has not */
 	uint64_t closed; /* streams the guest is to be told of, as bits */
 	struct {
 		unsigned stream;
 		const uint8_t *data; /* borrowed from the reader */
 		size_t left;
+		bool stuck; /* looked at again after STUCK_MS */
 	} pending;
 	bool raw;
 	struct termios saved;
@@ -100,31 +103,47 @@ static int catch_signals(struct relay *relay)
 	return 0;
 }
 
+bool agent_ends_count(struct agent_ends *ends, int signal)
+{
+	const uint64_t now = util_now_ns();
+	const uint64_t apart = AGENT_ENDS_APART_MS * UINT64_C(1000000);
+
+	if (signal != SIGINT && signal != SIGTERM && signal != SIGQUIT)
+		return false;
+	if (ends->count > 0 && now - ends->last_ns < apart)
+		return false;
+	ends->last_ns = now;
+	return ++ends->count >= 2;
+}
+
 /*
  * A command may ignore what it is told, and PID 1 does so unless it says
- * otherwise; who asks for the third time means it. 0 or -EINTR (logged).
+ * otherwise; the guest may hang: who asks again means it. 0 or -EINTR (logged).
  */
-static int take_signal(struct relay *relay)
+static int take_signals(struct relay *relay)
 {
 	struct signalfd_siginfo info;
-	struct agent_signal wire;
 
-	if (read(relay->signal_fd, &info, sizeof(info)) != sizeof(info))
-		return 0;
-	if (info.ssi_signo == SIGWINCH) {
-		put_size(relay);
-		return 0;
+	while (read(relay->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGWINCH) {
+			relay->resized = true;
+			continue;
+		}
+		if (agent_ends_count(relay->ends, (int)info.ssi_signo))
+			return log_ret(-EINTR, "a second signal to end came: "
+					       "not waiting for the command");
+		relay->signals |= UINT64_C(1) << info.ssi_signo;
 	}
-	relay->ends += info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM ||
-		       info.ssi_signo == SIGQUIT;
-	if (relay->ends == ENDS_MAX)
-		return log_ret(-EINTR,
-			       "%u signals to end came: not waiting "
-			       "for the command",
-			       relay->ends);
-	wire.signal = htole32(info.ssi_signo);
-	agent_put(relay->agent, AGENT_SIGNAL, &wire, sizeof(wire));
 	return 0;
+}
+
+static void put_signal(struct relay *relay)
+{
+	const int signal = __builtin_ctzll(relay->signals);
+	const struct agent_signal wire = {htole32((uint32_t)signal)};
+
+	relay->signals &= relay->signals - 1;
+	agent_put(relay->agent, AGENT_SIGNAL, &wire, sizeof(wire));
 }
 
 /*
@@ -185,20 +204,17 @@ static int relay_begin(struct relay *relay, struct agent *agent,
 {
 	int r;
 
+	agent->gone_fd = -1;
 	*relay = (struct relay){
 		.agent = agent,
 		.spec = spec,
 		.signal_fd = -1,
 		.clock_fd = -1,
-		.out = {spec->out_fd, spec->err_fd},
 		.input = agent->input && spec->in_fd >= 0,
 	};
-	for (unsigned i = 0; i < 2; i++) {
-		struct stat st;
-
-		relay->plain_file[i] =
-			fstat(relay->out[i], &st) == 0 && S_ISREG(st.st_mode);
-	}
+	relay->ends = spec->ends ? spec->ends : &relay->own_ends;
+	terminal_end_open(&relay->out[0], spec->out_fd, true);
+	terminal_end_open(&relay->out[1], spec->err_fd, true);
 	r = catch_signals(relay);
 	if (r == 0)
 		r = watch_clock(relay);
@@ -214,8 +230,11 @@ static int relay_begin(struct relay *relay, struct agent *agent,
 
 static void relay_end(struct relay *relay)
 {
+	/* Not TCSADRAIN: that waits until what is written has been read. */
 	if (relay->raw)
-		tcsetattr(relay->spec->in_fd, TCSADRAIN, &relay->saved);
+		tcsetattr(relay->spec->in_fd, TCSANOW, &relay->saved);
+	terminal_end_close(&relay->out[0]);
+	terminal_end_close(&relay->out[1]);
 	util_close(&relay->clock_fd);
 	if (relay->signal_fd < 0)
 		return;
@@ -259,23 +278,22 @@ static void take_input(struct relay *relay)
 		agent_put(agent, AGENT_STDIN_EOF, NULL, 0);
 }
 
-/* As much as is taken without waiting: poll() said that a little is. */
+/* As much as is taken without waiting. */
 static void write_output(struct relay *relay)
 {
 	const unsigned stream = relay->pending.stream;
-	size_t n = relay->pending.left;
-	ssize_t done;
+	struct terminal_end *out = &relay->out[stream];
+	const ssize_t done = terminal_end_write(out, relay->pending.data,
+						relay->pending.left);
 
-	if (!relay->plain_file[stream])
-		n = (size_t)min_u64(n, PIPE_BUF);
-	done = write(relay->out[stream], relay->pending.data, n);
+	relay->pending.stuck = done < 0 && errno == EAGAIN;
 	if (done < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (done < 0) {
 		if (errno != EPIPE)
 			log_error("standard %s: %s",
 				  stream ? "error" : "output", strerror(errno));
-		relay->out[stream] = -1;
+		terminal_end_close(out);
 		relay->closed |= UINT64_C(1) << stream;
 		relay->pending.left = 0;
 		return;
@@ -296,7 +314,7 @@ static int take_output(struct relay *relay, unsigned stream,
 					m->payload, m->bytes);
 	relay->pending.stream = stream;
 	relay->pending.data = m->payload;
-	relay->pending.left = relay->out[stream] < 0 ? 0 : m->bytes;
+	relay->pending.left = relay->out[stream].fd < 0 ? 0 : m->bytes;
 	return r < 0 ? r : 0;
 }
 
@@ -333,12 +351,15 @@ static int take_exit(struct relay *relay, const struct agent_message *m,
 		.oom = le32toh(wire.oom) != 0,
 	};
 	agent->started = false;
+	/* Who wants an end does not wait for the guest to take this. */
+	agent->gone_fd = relay->signal_fd;
 	r = agent_flush_all(agent, ACK_MS);
 	if (r == 0)
 		agent_put(agent, AGENT_EXIT_ACK, NULL, 0);
 	/* The status counts, whether or not the guest hears of it. */
 	if (r == 0)
 		agent_flush_all(agent, ACK_MS);
+	agent->gone_fd = -1;
 	return 1;
 }
 
@@ -434,14 +455,13 @@ static void fill_poll(const struct relay *relay, struct pollfd *pfd)
 	/* Its end is seen all the same. */
 	if (agent->window == 0)
 		pfd[RELAY_IN].events = 0;
-	if (relay->pending.left) {
-		pfd[RELAY_OUT].fd = relay->out[relay->pending.stream];
+	if (relay->pending.left && !relay->pending.stuck) {
+		pfd[RELAY_OUT].fd = relay->out[relay->pending.stream].fd;
 		pfd[RELAY_OUT].events = POLLOUT;
 	}
-	if (idle) {
-		pfd[RELAY_SIGNAL].fd = relay->signal_fd;
+	pfd[RELAY_SIGNAL].fd = relay->signal_fd;
+	if (idle)
 		pfd[RELAY_CLOCK].fd = relay->clock_fd;
-	}
 	if (!relay->pending.left)
 		pfd[RELAY_GONE].fd = relay->spec->gone_fd;
 }
@@ -458,8 +478,11 @@ static int put_next(struct relay *relay, const struct pollfd *pfd)
 
 		relay->closed &= ~(UINT64_C(1) << stream);
 		agent_put(relay->agent, AGENT_CLOSED, &wire, sizeof(wire));
-	} else if (pfd[RELAY_SIGNAL].revents) {
-		return take_signal(relay);
+	} else if (relay->signals) {
+		put_signal(relay);
+	} else if (relay->resized) {
+		relay->resized = false;
+		put_size(relay);
 	} else if (pfd[RELAY_CLOCK].revents) {
 		return put_clock(relay);
 	} else if (pfd[RELAY_IN].revents) {
@@ -471,16 +494,18 @@ static int put_next(struct relay *relay, const struct pollfd *pfd)
 /* For poll(2); -EINTR (logged): what should have ended has not. */
 static int time_left(const struct relay *relay)
 {
+	const bool stuck = relay->pending.left && relay->pending.stuck;
 	const uint64_t now = util_now_ns();
 
-	if (relay->closed && !relay->agent->out_end)
+	if ((relay->closed || relay->signals || relay->resized) &&
+	    !relay->agent->out_end)
 		return 0;
 	if (relay->end_ns == 0)
-		return -1;
+		return stuck ? STUCK_MS : -1;
 	if (now >= relay->end_ns)
 		return log_ret(-EINTR, "the terminal has gone: not waiting for "
 				       "the command");
-	return (int)((relay->end_ns - now) / 1000000) + 1;
+	return stuck ? STUCK_MS : (int)((relay->end_ns - now) / 1000000) + 1;
 }
 
 /* 0, 1 when the process is over, or -errno. */
@@ -488,6 +513,7 @@ static int relay_step(struct relay *relay, struct agent_status *ret)
 {
 	struct agent *agent = relay->agent;
 	struct pollfd pfd[RELAY_SOURCES];
+	const bool waited = relay->pending.stuck;
 	int timeout_ms, r;
 
 	r = agent_flush(agent);
@@ -501,11 +527,13 @@ static int relay_step(struct relay *relay, struct agent_status *ret)
 		return errno == EINTR
 			       ? 0
 			       : log_ret(-errno, "poll: %s", strerror(errno));
-	if (agent->out_end == 0)
+	if (pfd[RELAY_SIGNAL].revents)
+		r = take_signals(relay);
+	if (r == 0 && agent->out_end == 0)
 		r = put_next(relay, pfd);
 	if (r < 0)
 		return r;
-	if (pfd[RELAY_OUT].revents)
+	if (pfd[RELAY_OUT].revents || (relay->pending.left && waited))
 		write_output(relay);
 	r = take_frames(relay, pfd[RELAY_AGENT].revents & ~POLLOUT, ret);
 	if (r == 0 && pfd[RELAY_GONE].revents && !pfd[RELAY_AGENT].revents)

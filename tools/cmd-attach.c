@@ -2,10 +2,13 @@
 /*
  * `bulkhead attach`: a terminal for an instance that runs. Output is what comes
  * to the log from now on; input goes to the FIFO that the supervisor of an
- * instance of `run -d -i` reads.
+ * instance of `run -d -i` reads. Keys and signals come first: nothing here
+ * waits for output to be read, for input to be taken or for the guest to
+ * answer.
  */
 #include "tools/cmd.h"
 
+#include "devices/terminal.h"
 #include "tools/agent.h"
 #include "tools/instance.h"
 #include "tools/options.h"
@@ -21,16 +24,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <termios.h>
 
 #define AGENT_TIMEOUT_MS 3000
 /* Nobody tells of a death; what is written is heard of at once. */
 #define STEP_MS 100
-#define KEY_P   0x10 /* Ctrl-P, Ctrl-Q: to leave, as with Docker */
-#define KEY_Q   0x11
-#define LEAVE   1
-#define SIGNALS 3 /* of those that mean to end it: this program ends */
+/* Of output, until keys and signals are looked at again. */
+#define STUCK_MS        20
+#define RECORDS_AT_ONCE 16
+#define KEY_P           0x10 /* Ctrl-P, Ctrl-Q: to leave, as with Docker */
+#define KEY_Q           0x11
+#define LEAVE           1
 
 struct request {
 	bool no_stdin, forward_signals;
@@ -61,7 +68,11 @@ struct attachment {
 	const struct request *req;
 	const struct instance *instance;
 	struct runlog_reader log;
-	char *data; /* RUNLOG_RECORD_MAX bytes */
+	char *data;                  /* RUNLOG_RECORD_MAX bytes */
+	size_t data_at, data_left;   /* of them, still to be written to ... */
+	bool stuck;                  /* it was writable, and took nothing */
+	struct terminal_end *to;     /* ... this end */
+	struct terminal_end ends[2]; /* standard output, standard error */
 	/* owned; -1: none */
 	int status_fd, input_fd, notify_fd, signal_fd;
 	bool terminal; /* standard input is one, and raw now */
@@ -69,26 +80,71 @@ struct attachment {
 	bool held; /* a Ctrl-P, which may be the first of two keys */
 	uint8_t keys[1024];
 	size_t start, end; /* of what waits to be written to input_fd */
-	unsigned signals;
+	struct agent_ends signals;
 };
 
 /* ---- output */
 
-/* What has come; PRINT: or leaves it out. 0 or -errno. */
-static int take_log(struct attachment *a, bool print)
+/* Leaves out what has come so far. 0 or -errno. */
+static int skip_log(struct attachment *a)
 {
 	struct runlog_record record;
 	int r;
 
-	while ((r = runlog_next(&a->log, &record, a->data)) == 1) {
-		int fd = record.stream == RUNLOG_STDERR ? STDERR_FILENO
-							: STDOUT_FILENO;
-
-		r = print ? util_write_all(fd, a->data, record.bytes) : 0;
-		if (r < 0)
-			return r;
-	}
+	while ((r = runlog_next(&a->log, &record, a->data)) == 1)
+		;
 	return r;
+}
+
+/*
+ * As far as nobody has to be waited for. 1: all of it, 0 or -errno. A terminal
+ * may be called writable by poll() and yet take nothing.
+ */
+static int write_record(struct attachment *a)
+{
+	const size_t before = a->data_left;
+
+	while (a->data_left > 0) {
+		const ssize_t n = terminal_end_write(
+			a->to, a->data + a->data_at, a->data_left);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			break;
+		a->data_at += (size_t)n;
+		a->data_left -= (size_t)n;
+	}
+	if (a->data_left == 0)
+		return 1;
+	if (errno != EAGAIN)
+		return -errno;
+	a->stuck = a->data_left == before;
+	return 0;
+}
+
+/*
+ * Some of what has come. 1: there is no more for now, 0: there may be, or the
+ * reader is slow (data_left); -errno.
+ */
+static int take_log(struct attachment *a)
+{
+	struct runlog_record record;
+	int r = 1;
+
+	for (unsigned i = 0; r == 1 && i < RECORDS_AT_ONCE; i++) {
+		r = write_record(a);
+		if (r != 1)
+			return r;
+		r = runlog_next(&a->log, &record, a->data);
+		if (r == 0)
+			return 1;
+		a->to = &a->ends[record.stream == RUNLOG_STDERR];
+		a->data_at = 0;
+		/* A closed descriptor wants none of it. */
+		a->data_left = r == 1 && a->to->fd >= 0 ? record.bytes : 0;
+	}
+	return r < 0 ? r : 0;
 }
 
 static void clear_notes(int fd)
@@ -101,18 +157,24 @@ static void clear_notes(int fd)
 
 /* ---- input */
 
+static void put_key(struct attachment *a, uint8_t key)
+{
+	/* As a terminal does whose input nobody reads. */
+	if (a->end < sizeof(a->keys))
+		a->keys[a->end++] = key;
+}
+
 /* Keys as they are, but for the two that leave: LEAVE or 0. */
 static int take_keys(struct attachment *a, const uint8_t *keys, size_t n)
 {
-	a->start = a->end = 0;
 	for (size_t i = 0; i < n; i++) {
 		if (a->terminal && a->held && keys[i] == KEY_Q)
 			return LEAVE;
 		if (a->held)
-			a->keys[a->end++] = KEY_P;
+			put_key(a, KEY_P);
 		a->held = a->terminal && keys[i] == KEY_P;
 		if (!a->held)
-			a->keys[a->end++] = keys[i];
+			put_key(a, keys[i]);
 	}
 	return 0;
 }
@@ -147,22 +209,43 @@ static void write_input(struct attachment *a)
 
 /* ---- signals */
 
-static int take_signal(struct attachment *a)
+/*
+ * To the command, by a process of its own: a guest that hangs does not answer.
+ * It ends with this one, or by its own limits of time.
+ */
+static void pass_on(struct attachment *a, int signal)
 {
-	struct signalfd_siginfo info;
+	const pid_t parent = getpid();
+	const pid_t pid = fork();
 	struct agent *agent = NULL;
 
-	if (read(a->signal_fd, &info, sizeof(info)) != sizeof(info))
-		return 0;
-	a->signals += info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM ||
-		      info.ssi_signo == SIGQUIT;
-	if (a->signals == SIGNALS)
-		return log_ret(-EINTR,
-			       "'%s' goes on: it has not ended at %u signals",
-			       a->instance->name, a->signals);
-	if (agent_connect(a->instance->socket, AGENT_TIMEOUT_MS, &agent) == 0)
-		(void)agent_signal(agent, (int)info.ssi_signo);
-	agent_free(agent);
+	if (pid < 0)
+		log_error("cannot pass on signal %d: %s", signal,
+			  strerror(errno));
+	if (pid != 0)
+		return;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
+	    agent_connect(a->instance->socket, AGENT_TIMEOUT_MS, &agent) == 0)
+		(void)agent_signal(agent, signal);
+	_exit(0);
+}
+
+static int take_signals(struct attachment *a)
+{
+	struct signalfd_siginfo info;
+
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+	while (read(a->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		const int signal = (int)info.ssi_signo;
+
+		if (agent_ends_count(&a->signals, signal))
+			return log_ret(-EINTR,
+				       "'%s' goes on: a second signal to end "
+				       "came before it did",
+				       a->instance->name);
+		pass_on(a, signal);
+	}
 	return 0;
 }
 
@@ -186,43 +269,70 @@ static int catch_signals(struct attachment *a)
 
 /* ---- the whole */
 
-enum { SOURCE_NOTES, SOURCE_SIGNAL, SOURCE_KEYS, SOURCE_INPUT, SOURCES };
+enum {
+	SOURCE_NOTES,
+	SOURCE_SIGNAL,
+	SOURCE_KEYS,
+	SOURCE_INPUT,
+	SOURCE_OUTPUT,
+	SOURCES
+};
 
 /* 0, LEAVE or -errno. */
-static int step(struct attachment *a)
+static int step(struct attachment *a, bool more)
 {
-	const bool full = a->end > 0;
+	const bool waits = a->end > 0 && a->input_fd >= 0;
+	/* A terminal's keys may be those that leave, taken or not. */
+	const bool keys = a->input_fd >= 0 && (a->terminal || !waits);
 	struct pollfd pfd[SOURCES] = {
 		[SOURCE_NOTES] = {a->notify_fd, POLLIN, 0},
 		[SOURCE_SIGNAL] = {a->signal_fd, POLLIN, 0},
-		[SOURCE_KEYS] = {a->input_fd < 0 || full ? -1 : STDIN_FILENO,
-				 POLLIN, 0},
-		[SOURCE_INPUT] = {full ? a->input_fd : -1, POLLOUT, 0},
+		[SOURCE_KEYS] = {keys ? STDIN_FILENO : -1, POLLIN, 0},
+		[SOURCE_INPUT] = {waits ? a->input_fd : -1, POLLOUT, 0},
+		[SOURCE_OUTPUT] = {a->data_left && !a->stuck ? a->to->fd : -1,
+				   POLLOUT, 0},
 	};
+	int timeout_ms = more && !a->data_left ? 0 : STEP_MS;
 	int r = 0;
 
-	if (poll(pfd, SOURCES, STEP_MS) < 0)
+	if (a->stuck)
+		timeout_ms = STUCK_MS;
+	a->stuck = false;
+	if (poll(pfd, SOURCES, timeout_ms) < 0)
 		return errno == EINTR ? 0 : -errno;
 	if (pfd[SOURCE_NOTES].revents)
 		clear_notes(a->notify_fd);
 	if (pfd[SOURCE_SIGNAL].revents)
-		r = take_signal(a);
+		r = take_signals(a);
 	if (r == 0 && pfd[SOURCE_KEYS].revents)
 		r = take_input(a);
 	if (r == 0 && pfd[SOURCE_INPUT].revents)
 		write_input(a);
-	return r == 0 ? take_log(a, true) : r;
+	return r;
+}
+
+/* Until the instance has ended and all is written, or somebody leaves. */
+static int relay(struct attachment *a)
+{
+	bool alive = true, all = false;
+	int r;
+
+	do {
+		alive = alive && instance_is_alive(a->instance);
+		r = step(a, !all);
+		if (r != 0)
+			return r;
+		r = take_log(a);
+		all = r == 1;
+	} while (r >= 0 && (alive || !all));
+	return r < 0 ? r : 0;
 }
 
 /* The exit status. */
 static int stay(struct attachment *a)
 {
-	int r = 0;
+	const int r = relay(a);
 
-	while (r == 0 && instance_is_alive(a->instance))
-		r = step(a);
-	if (r == 0)
-		r = take_log(a, true);
 	if (r == LEAVE)
 		return VM_EXIT_OK;
 	if (r < 0 && r != -EPIPE && r != -EINTR)
@@ -263,7 +373,7 @@ static int open_all(struct attachment *a)
 			      IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0)
 		return log_ret(-errno, "'%s': %s", a->instance->path,
 			       strerror(errno));
-	return take_log(a, false);
+	return skip_log(a);
 }
 
 static int attach(const struct request *req, const struct instance *instance,
@@ -281,6 +391,8 @@ static int attach(const struct request *req, const struct instance *instance,
 	int r = a.data ? 0 : log_ret(-ENOMEM, "out of memory");
 
 	runlog_reader_init(&a.log, instance->dir_fd);
+	terminal_end_open(&a.ends[0], STDOUT_FILENO, true);
+	terminal_end_open(&a.ends[1], STDERR_FILENO, true);
 	if (r == 0)
 		r = open_all(&a);
 	if (r == 0)
@@ -288,12 +400,15 @@ static int attach(const struct request *req, const struct instance *instance,
 	if (r == 0) {
 		set_raw(&a, state->tty);
 		r = stay(&a);
+		/* Not TCSADRAIN, which waits for the terminal's reader. */
 		if (a.terminal)
-			tcsetattr(STDIN_FILENO, TCSADRAIN, &a.saved);
+			tcsetattr(STDIN_FILENO, TCSANOW, &a.saved);
 	} else {
 		r = INSTANCE_EXIT_FAILED;
 	}
 	runlog_reader_done(&a.log);
+	terminal_end_close(&a.ends[0]);
+	terminal_end_close(&a.ends[1]);
 	util_close(&a.status_fd);
 	util_close(&a.input_fd);
 	util_close(&a.notify_fd);

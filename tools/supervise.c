@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,10 +40,11 @@ struct supervisor {
 	struct agent *agent;
 	struct runlog log;
 	int listen_fd;
-	int signal_fd; /* until the command runs */
-	int input_fd;  /* the command's; borrowed where it is standard input */
-	int gone_fd;   /* epoll: the monitor ended, or a signal came */
-	int ready_fd;  /* borrowed; -1: nobody waits, or was told already */
+	int signal_fd; /* -1: signals do as they do to any program */
+	struct agent_ends ends;
+	int input_fd; /* the command's; borrowed where it is standard input */
+	int gone_fd;  /* epoll: the monitor ended, or a signal came */
+	int ready_fd; /* borrowed; -1: nobody waits, or was told already */
 	sigset_t mask_before;
 	bool killed;                  /* the monitor, by us */
 	bool told_short, told_killed; /* of its memory */
@@ -166,6 +168,8 @@ static int meet_agent(struct supervisor *s)
 	return r;
 }
 
+static int give_up(struct supervisor *s, int error);
+
 /* 0, or the exit status. */
 static int start_command(struct supervisor *s)
 {
@@ -180,7 +184,7 @@ static int start_command(struct supervisor *s)
 	if (r == -EREMOTEIO)
 		return fail(s, failure.status, failure.text);
 	if (r < 0)
-		return RUN_EXIT_FAILED;
+		return give_up(s, r);
 	run->state.phase = INSTANCE_RUNNING;
 	run->state.started_s = time(NULL);
 	save(s);
@@ -231,6 +235,33 @@ static bool signal_came(struct supervisor *s, int *ret_signal)
 }
 
 /*
+ * Waits until the monitor ends by itself, for as long as whoever wants an end
+ * is patient. False: it did not.
+ */
+static bool await_end(struct supervisor *s)
+{
+	const uint64_t end = util_now_ns() + END_TIMEOUT_MS * UINT64_C(1000000);
+	struct pollfd pfd[2] = {
+		{.fd = s->monitor.pid_fd, .events = POLLIN},
+		{.fd = s->signal_fd, .events = POLLIN},
+	};
+
+	for (uint64_t now; (now = util_now_ns()) < end;) {
+		int signal;
+
+		if (poll(pfd, 2, (int)((end - now) / 1000000) + 1) < 0 &&
+		    errno != EINTR)
+			break;
+		if (pfd[0].revents)
+			return monitor_wait(&s->monitor, -1) == 0;
+		if (pfd[1].revents && signal_came(s, &signal) &&
+		    agent_ends_count(&s->ends, signal))
+			break;
+	}
+	return false;
+}
+
+/*
  * Something went wrong with the agent. -ECONNRESET is the one error nobody has
  * said anything about: the monitor ended, or a signal came before the command.
  */
@@ -249,8 +280,7 @@ static int give_up(struct supervisor *s, int error)
 		return INSTANCE_KILLED;
 	}
 	/* A crash is told by the guest's last output; let it come. */
-	if (error != -ECONNRESET ||
-	    monitor_wait(&s->monitor, END_TIMEOUT_MS) < 0) {
+	if (error != -ECONNRESET || !await_end(s)) {
 		s->killed = true;
 		monitor_kill(&s->monitor);
 		(void)monitor_wait(&s->monitor, -1);
@@ -333,14 +363,16 @@ static int relay(struct supervisor *s)
 		.memory = tell_memory,
 		.arg = s,
 		.gone_fd = s->monitor.pid_fd,
+		.ends = &s->ends,
 	};
 	struct agent_status status;
 	int r;
 
-	util_close(&s->signal_fd);
-	s->signal_fd = -1;
-	if (!opt->forward_signals)
+	if (!opt->forward_signals) {
+		util_close(&s->signal_fd);
+		s->signal_fd = -1;
 		sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
+	}
 	r = agent_relay(s->agent, &relay, &status);
 	if (r < 0)
 		return give_up(s, r);
@@ -349,7 +381,7 @@ static int relay(struct supervisor *s)
 		warn(s, "the command was killed for lack of memory; --memory "
 			"gives more");
 	/* The guest writes back what volumes are owed, and powers off. */
-	if (monitor_wait(&s->monitor, END_TIMEOUT_MS) < 0)
+	if (!await_end(s))
 		log_warn("'%s': the guest does not power off: ended",
 			 s->run->instance.name);
 	log_time(s, "monitor ended");

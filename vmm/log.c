@@ -8,6 +8,7 @@
 #include "vmm/util.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <time.h>
 
 #define LINE_MAX_BYTES 1024
+#define PATIENCE_MS    1000 /* for whoever reads messages */
 
 static enum log_level log_level = LOG_WARN;
 static bool log_json;
@@ -106,6 +108,21 @@ static const char *line_end(void)
 	return "\r\n";
 }
 
+/*
+ * Nobody may be kept from ending, or a guest from running, by a pipe that is
+ * not read or a terminal that was stopped.
+ */
+static bool is_read(void)
+{
+	struct pollfd pfd = {.fd = STDERR_FILENO, .events = POLLOUT};
+	int n;
+
+	do
+		n = poll(&pfd, 1, PATIENCE_MS);
+	while (n < 0 && errno == EINTR);
+	return n != 0;
+}
+
 /* One write(2) a line, so that lines of several threads do not mix. */
 static void emit(enum log_level level, const char *message)
 {
@@ -129,7 +146,8 @@ static void emit(enum log_level level, const char *message)
 			     level == LOG_ERROR ? "" : ": ", text, line_end());
 	}
 	/* Nothing is left to report a failure to. */
-	(void)util_write_all(STDERR_FILENO, line, (size_t)n);
+	if (is_read())
+		(void)util_write_all(STDERR_FILENO, line, (size_t)n);
 }
 
 static void log_va(enum log_level level, const char *format, va_list ap)

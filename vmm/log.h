@@ -20,7 +20,10 @@ int log_parse_level(const char *text, enum log_level *ret_level);
 
 bool log_enabled(enum log_level level);
 
-/* One line; the newline is added, control characters are escaped. */
+/*
+ * One line; the newline is added, control characters are escaped. Waits for
+ * whoever reads it at most a second; then the line is lost.
+ */
 void log_at(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

@@ -288,18 +288,92 @@ test_monitor_hangs()
 	expect_nothing_left
 }
 
-# PID 1 ignores what it has no handler for; asking thrice helps.
-test_signal_thrice()
+# PID 1 ignores what it has no handler for; who asks again means it.
+test_signal_twice()
 {
 	make_root
 	run_start one --rm root sh -c 'echo ready; exec sleep 1000'
 	wait_for one.out ready
-	for _ in 1 2 3; do
-		kill -INT "$(guest_pid one)"
-		sleep 0.3
-	done
+	kill -INT "$(guest_pid one)"
+	sleep 1
+	kill -0 "$(guest_pid one)" || fail "one was enough"
+	insist one INT
 	guest_wait one
 	expect_status 137
+	expect_nothing_left
+}
+
+# Signals, often enough for two to count, until that is heard.
+insist()
+{
+	local end=$((SECONDS + LIMIT)) pid
+
+	pid=$(guest_pid "$1")
+	while [ "$SECONDS" -lt "$end" ] && kill "-$2" "$pid" 2>/dev/null; do
+		sleep 0.2
+	done
+}
+
+# A guest that hangs is as one whose machine stands still.
+test_signal_hung()
+{
+	make_root
+	run_start one --rm root sh -c 'trap "exit 9" INT; echo ready
+		while :; do sleep 0.1; done'
+	wait_for one.out ready
+	kill -STOP "$(monitor_pid one)"
+	insist one INT
+	guest_wait one
+	expect_status 137
+	expect_nothing_left
+}
+
+# unread NAME COMMAND...: `bulkhead COMMAND`, whose output nobody reads, once
+# that of instance `one` is more than a pipe takes.
+unread()
+{
+	local name=$1 end=$((SECONDS + LIMIT)) log=$BULKHEAD_RUNTIME_DIR/one/log
+
+	shift
+	mkfifo "$name.pipe"
+	perl -e 'sleep 1000' <"$name.pipe" &
+	reader=$!
+	: >"$name.out"
+	timeout -k 5 "$LIMIT" "$BULKHEAD" "$@" >"$name.pipe" 2>"$name.err" \
+		</dev/null &
+	running[$name]=$!
+	while [ "$SECONDS" -lt "$end" ]; do
+		[ "$(stat -c %s "$log" 2>/dev/null || echo 0)" -lt 65536 ] ||
+			return 0
+		sleep 0.1
+	done
+	fail "no output came"
+}
+
+test_signal_unread()
+{
+	make_root
+	unread one run --rm --network none --name one root yes
+	insist one TERM
+	guest_wait one
+	kill "$reader"
+	expect_status 137
+	expect_nothing_left
+}
+
+test_attach_unread()
+{
+	make_root
+	start one root yes
+	unread look attach one
+	insist look INT
+	guest_wait look
+	kill "$reader"
+	expect_status 1
+	grep -q "'one' goes on" err || fail "attach does not say so"
+	bulkhead kill one
+	expect_status 0
+	bulkhead rm one
 	expect_nothing_left
 }
 
