@@ -67,7 +67,8 @@ static const struct config_key fs_keys[] = {
 	{.name = "locks",
 	 .kind = CONFIG_CHOICE,
 	 .choices = "auto|host|guest",
-	 .help = "who is kept out by locks [auto: guest if cache=always]"},
+	 .help = "whom locks keep out [auto: guest if readonly or "
+		 "cache=always]"},
 	{.name = "xattrs",
 	 .kind = CONFIG_CHOICE,
 	 .choices = "auto|none",
@@ -241,6 +242,16 @@ static unsigned choice(const struct config_device *cfg, const char *key,
 	return i;
 }
 
+/*
+ * By `locks`: auto, host, guest. Where nobody else changes a file, nobody else
+ * locks it. Where the guest can change nothing, a lock would be a change: it
+ * keeps the host's programs from their files.
+ */
+static bool locks_are_hosts(unsigned said, bool readonly, enum fuse_cache cache)
+{
+	return said == 0 ? !readonly && cache != FUSE_CACHE_ALWAYS : said == 1;
+}
+
 static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 {
 	static const char *const caches[] = {
@@ -259,7 +270,6 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	static const char *const devices[] = {"refuse", "allow", NULL};
 	static const char *const xattrs[] = {"auto", "none", NULL};
 	const char *tag = config_text(cfg, "tag");
-	const unsigned whose = choice(cfg, "locks", locks);
 	struct virtio_fs_config config = {.num_request_queues = htole32(1)};
 	struct share *share = d->state;
 	const struct fs_options options = {
@@ -279,9 +289,8 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 
 	share->dev = d;
 	share->timer.fd = -1;
-	/* Where nobody else changes a file, nobody else locks it. */
-	protocol.locks =
-		whose == 0 ? protocol.cache != FUSE_CACHE_ALWAYS : whose == 1;
+	protocol.locks = locks_are_hosts(choice(cfg, "locks", locks),
+					 options.readonly, protocol.cache);
 	if (strlen(tag) > sizeof(config.tag))
 		return log_ret(-EINVAL, "%s: tag '%s': longer than %zu bytes",
 			       d->name, tag, sizeof(config.tag));

@@ -32,32 +32,44 @@ static int check_target(const char *option, const char *text,
 		       option, text);
 }
 
-/* The options behind the second colon: "ro", "rw", SELinux's "z" and "Z". */
-static int volume_options(const char *text, char *list, bool *ret_readonly)
+/* One of the user's wishes; texts are borrowed. */
+struct wish {
+	const char *option, *text; /* for messages: "--volume", its value */
+	const char *type;          /* "bind", "volume"; NULL: by the source */
+	const char *source, *target;
+	const char *locks; /* the share's; NULL: as it has them */
+	bool readonly;
+};
+
+/* "ro", "rw", "locks=", SELinux's "z" and "Z": behind the second colon. */
+static int volume_options(struct wish *wish, char *list)
 {
 	char *rest = NULL;
 
 	for (char *word = strtok_r(list, ",", &rest); word;
 	     word = strtok_r(NULL, ",", &rest)) {
 		if (strcmp(word, "ro") == 0)
-			*ret_readonly = true;
+			wish->readonly = true;
+		else if (strncmp(word, "locks=", 6) == 0)
+			wish->locks = word + 6;
 		else if (strcmp(word, "rw") != 0 && strcmp(word, "z") != 0 &&
 			 strcmp(word, "Z") != 0)
 			return log_ret(-EINVAL,
-				       "--volume '%s': '%s' is neither ro nor "
-				       "rw",
-				       text, word);
+				       "--volume '%s': '%s' is none of ro, rw "
+				       "and locks=host|guest",
+				       wish->text, word);
 	}
 	return 0;
 }
 
-/* One of the user's wishes; texts are borrowed. */
-struct wish {
-	const char *option, *text; /* for messages: "--volume", its value */
-	const char *type;          /* "bind", "volume"; NULL: by the source */
-	const char *source, *target;
-	bool readonly;
-};
+static int check_locks(const struct wish *wish)
+{
+	if (!wish->locks || strcmp(wish->locks, "host") == 0 ||
+	    strcmp(wish->locks, "guest") == 0)
+		return 0;
+	return log_ret(-EINVAL, "%s '%s': locks=%s: it is host or guest",
+		       wish->option, wish->text, wish->locks);
+}
 
 static bool is_volume(const struct wish *wish)
 {
@@ -102,14 +114,16 @@ static int find_path(const struct wish *wish, char **ret_path, char **ret_only)
 }
 
 /* The share's keys behind its tag. Allocated, or NULL (logged). */
-static char *share_keys(const struct agent_mount *mount, const char *only)
+static char *share_keys(const struct wish *wish, const char *only)
 {
 	autofree char *escaped = only ? run_escape(only) : NULL;
 	char *keys;
 
 	if ((only && !escaped) ||
-	    asprintf(&keys, "%s%s%s", mount->readonly ? ",readonly" : "",
-		     only ? ",only=" : "", only ? escaped : "") < 0) {
+	    asprintf(&keys, "%s%s%s%s%s", wish->readonly ? ",readonly" : "",
+		     wish->locks ? ",locks=" : "",
+		     wish->locks ? wish->locks : "", only ? ",only=" : "",
+		     only ? escaped : "") < 0) {
 		log_error("out of memory");
 		return NULL;
 	}
@@ -144,6 +158,8 @@ static int add_share(struct run_machine *machine, const struct wish *wish)
 			       wish->option, wish->text, RUN_VOLUMES_MAX);
 	r = check_target(wish->option, wish->text, wish->target);
 	if (r == 0)
+		r = check_locks(wish);
+	if (r == 0)
 		r = is_volume(wish) ? find_volume(machine, wish, &source)
 				    : find_path(wish, &source, &only);
 	if (r == 0)
@@ -156,7 +172,7 @@ static int add_share(struct run_machine *machine, const struct wish *wish)
 	mount->tag = run_keep(machine, tag);
 	mount->target = run_keep(machine, wish->target);
 	mount->subpath = only ? run_keep(machine, only) : NULL;
-	keys = share_keys(mount, only);
+	keys = share_keys(wish, only);
 	if (!mount->tag || !mount->target || (only && !mount->subpath) || !keys)
 		return -ENOMEM;
 	return run_add_share(machine, source, tag, keys);
@@ -183,7 +199,7 @@ static int add_volume(struct run_machine *machine, const char *text)
 		*list++ = '\0';
 	wish.target = target;
 	if (list)
-		r = volume_options(text, list, &wish.readonly);
+		r = volume_options(&wish, list);
 	return r < 0 ? r : add_share(machine, &wish);
 }
 
@@ -320,7 +336,7 @@ static int add_tmpfs(struct run_machine *machine, const char *text)
 /* ---- --mount */
 
 struct mount_words {
-	const char *type, *source, *target, *size, *mode;
+	const char *type, *source, *target, *size, *mode, *locks;
 	bool readonly;
 };
 
@@ -334,6 +350,7 @@ static int mount_word(const char *text, char *word, struct mount_words *words)
 		{"source", &words->source},   {"dst", &words->target},
 		{"target", &words->target},   {"destination", &words->target},
 		{"tmpfs-size", &words->size}, {"tmpfs-mode", &words->mode},
+		{"locks", &words->locks},
 	};
 	char *value = strchr(word, '=');
 
@@ -352,7 +369,7 @@ static int mount_word(const char *text, char *word, struct mount_words *words)
 	}
 	return log_ret(-EINVAL,
 		       "--mount '%s': '%s': known are type=, src=, dst=, "
-		       "readonly, tmpfs-size= and tmpfs-mode=",
+		       "readonly, locks=, tmpfs-size= and tmpfs-mode=",
 		       text, word);
 }
 
@@ -367,6 +384,7 @@ static int add_words(struct run_machine *machine, const char *text,
 		.source = words->source,
 		.target = words->target,
 		.readonly = words->readonly,
+		.locks = words->locks,
 	};
 	autofree char *options = NULL;
 	int r = check_target("--mount", text, words->target);

@@ -63,7 +63,7 @@ static const struct option_entry entries[] = {
 	{"volume", 'v', "SRC:DST[:ro]", OPTION_LIST, AT(volumes), NULL,
 	 "show the host's directory, file or volume SRC as DST"},
 	{"mount", 0, "KEY=VALUE,...", OPTION_LIST, AT(mounts), NULL,
-	 "type=bind|volume|tmpfs,src=,dst=,readonly"},
+	 "type=bind|volume|tmpfs,src=,dst=,readonly,locks="},
 	{"tmpfs", 0, "DIR[:OPTIONS]", OPTION_LIST, AT(tmpfs), NULL,
 	 "an empty directory in memory: size=64m,mode=1777"},
 	{"shm-size", 0, "SIZE", OPTION_TEXT, AT(shm_size), NULL,

@@ -477,29 +477,45 @@ static void test_reset(void **state)
 static void test_guests_own(void **state)
 {
 	struct rig *r = *state;
-	static const char *const options[] = {",cache=always", ",locks=guest"};
+	static const struct {
+		const char *options;
+		bool hosts;
+	} cases[] = {
+		{"", true},
+		{",cache=always", false},
+		{",cache=always,locks=host", true},
+		{",locks=guest", false},
+		{",readonly", false},
+		{",readonly,cache=never", false},
+		{",readonly,locks=host", true},
+	};
 	static const uint32_t asked[] = {FUSE_SETLK, FUSE_SETLKW, FUSE_GETLK};
 	const struct fuse_init_in init = {
 		.major = 7, .minor = 41, .flags = UINT32_MAX};
 	const struct fuse_init_out *out;
 	int head;
 
-	for (unsigned i = 0; i < 3; i++) {
-		new_device(r, i < 2 ? options[i] : ",cache=always,locks=host");
+	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+		new_device(r, cases[i].options);
 		head = request(r, OTHERS, FUSE_INIT, 0, &init, sizeof(init));
 		assert_int_equal(used(r, OTHERS, head, &r->in), 0);
 		out = (const void *)((char *)r->in.iov_base +
 				     sizeof(struct fuse_out_header));
 		assert_int_equal(
 			!!(out->flags & (FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS)),
-			i == 2);
+			cases[i].hosts);
 	}
-	new_device(r, ",locks=guest");
-	for (unsigned i = 0; i < ARRAY_LEN(asked); i++)
-		assert_int_equal(used(r, OTHERS,
-				      ask_lock(r, asked[i], 1, F_RDLCK, 0),
-				      &r->in),
-				 -ENOSYS);
+	for (unsigned j = 0; j < 2; j++) {
+		new_device(r, j ? ",readonly" : ",locks=guest");
+		for (unsigned i = 0; i < ARRAY_LEN(asked); i++)
+			assert_int_equal(
+				used(r, OTHERS,
+				     ask_lock(r, asked[i], 1, F_RDLCK, 0),
+				     &r->in),
+				-ENOSYS);
+	}
+	/* Nor by the other kind, of which a read-only descriptor is enough. */
+	assert_int_equal(host_lock(r, F_WRLCK, 0, 0), 0);
 }
 
 int main(void)

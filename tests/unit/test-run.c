@@ -302,6 +302,22 @@ static void test_mount_file(void **state)
 	assert_string_equal(ctx->machine.mounts[0].target, "/p");
 }
 
+static void test_mount_locks(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx, "-v /tmp:/a:locks=host,ro -v /tmp:/b "
+				    "--mount type=bind,src=/tmp,dst=/c,"
+				    "locks=guest r x"),
+			 0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_string_equal(config_text(share, "locks"), "host");
+	assert_true(config_flag(share, "readonly"));
+	assert_null(config_text(share + 1, "locks"));
+	assert_string_equal(config_text(share + 2, "locks"), "guest");
+}
+
 static void test_mounts_refused(void **state)
 {
 	static const char *const lines[] = {
@@ -318,6 +334,9 @@ static void test_mounts_refused(void **state)
 		"-v /nonexistent:/x r x",
 		"-v /dev/null:/x r x",
 		"-v /tmp:/x:rx r x",
+		"-v /tmp:/x:locks=ours r x",
+		"-v /tmp:/x:locks= r x",
+		"--mount type=bind,src=/tmp,dst=/x,locks=no r x",
 		"--tmpfs relative r x",
 		"--tmpfs /x:suid r x",
 		"--tmpfs /x:odd=1 r x",
@@ -593,6 +612,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mount_words, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_mount_file, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_mount_locks, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_mounts_refused, setup,
 						teardown),
