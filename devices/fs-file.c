@@ -19,29 +19,43 @@
 
 /* ---- handles; number 0 is none */
 
+static int pay(struct fs *fs)
+{
+	if (fs->nhandles < fs->max_handles && fs_take(&fs->files, 1))
+		return 0;
+	return -ENFILE;
+}
+
+int fs_handle_room(struct fs *fs)
+{
+	const int r = pay(fs);
+
+	if (r == 0)
+		fs_give(&fs->files, 1);
+	return r;
+}
+
 int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
 		  uint64_t *ret_handle)
 {
 	struct fs_handle *handle = NULL;
-	int r = fs->nhandles >= fs->max_handles ? -ENFILE : 0;
+	int r = pay(fs);
 
-	if (r == 0) {
-		handle = malloc(sizeof(*handle));
-		r = handle ? 0 : -ENOMEM;
-	}
-	if (r == 0) {
-		*handle = (struct fs_handle){
-			.inode = inode,
-			.fd = fd,
-			.id = fs_table_add(&fs->handles, handle),
-			.is_dir = is_dir,
-		};
-		r = handle->id ? 0 : -ENOMEM;
-	}
 	if (r < 0) {
-		free(handle);
 		close(fd);
 		return r;
+	}
+	handle = fs_alloc(fs, sizeof(*handle));
+	if (handle) {
+		*handle = (struct fs_handle){
+			.inode = inode, .fd = fd, .is_dir = is_dir};
+		handle->id = fs_table_add(&fs->handles, handle);
+	}
+	if (!handle || !handle->id) {
+		fs_free(fs, handle, sizeof(*handle));
+		fs_give(&fs->files, 1);
+		close(fd);
+		return -ENOMEM;
 	}
 	fs->nhandles++;
 	inode->handles++;
@@ -78,6 +92,28 @@ struct fs_handle *fs_handle_of(const struct fs *fs,
 	return NULL;
 }
 
+/* One of those that are open here only is closed; true: there was one. */
+static bool close_implicit(struct fs *fs)
+{
+	for (unsigned i = 0; i < FS_IMPLICIT; i++) {
+		struct fs_handle *handle = by_number(fs, fs->implicit[i]);
+
+		if (!handle)
+			continue;
+		fs->implicit[i] = 0;
+		fs_release(fs, handle);
+		return true;
+	}
+	return false;
+}
+
+static int open_implicit(struct fs *fs, struct fs_inode *inode, bool is_dir,
+			 uint64_t *ret_handle)
+{
+	return is_dir ? fs_open_dir(fs, inode, ret_handle)
+		      : fs_open_file(fs, inode, O_RDONLY, ret_handle);
+}
+
 int fs_handle_implicit(struct fs *fs, struct fs_inode *inode, bool is_dir,
 		       struct fs_handle **ret_handle)
 {
@@ -93,8 +129,9 @@ int fs_handle_implicit(struct fs *fs, struct fs_inode *inode, bool is_dir,
 	*place = 0;
 	if (handle)
 		fs_release(fs, handle);
-	r = is_dir ? fs_open_dir(fs, inode, &id)
-		   : fs_open_file(fs, inode, O_RDONLY, &id);
+	r = open_implicit(fs, inode, is_dir, &id);
+	if (r == -ENFILE && close_implicit(fs))
+		r = open_implicit(fs, inode, is_dir, &id);
 	if (r < 0)
 		return r;
 	*place = (uint32_t)id;
@@ -112,6 +149,8 @@ void fs_release(struct fs *fs, struct fs_handle *handle)
 	fs_table_del(&fs->handles, handle->id);
 	handle->next_closed = fs->closed;
 	fs->closed = handle;
+	/* It is closed at the end of the request, but may be replaced now. */
+	fs_give(&fs->files, 1);
 	fs->nhandles--;
 	inode->handles--;
 	fs_inode_drop(fs, inode);
@@ -135,8 +174,10 @@ void fs_handle_settle(struct fs *fs)
 	while ((handle = fs->closed)) {
 		fs->closed = handle->next_closed;
 		close(handle->fd);
-		free(handle);
+		fs_free(fs, handle, sizeof(*handle));
 	}
+	if (fs->nhandles == 0)
+		fs_table_shrink(&fs->handles);
 }
 
 /* ---- opening */

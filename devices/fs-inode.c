@@ -96,7 +96,7 @@ static void hash_grow(struct fs *fs)
 	struct fs_inode **old = fs->hash, *inode;
 	const uint32_t count = fs->nhash;
 
-	fs->hash = calloc(2 * (size_t)count, sizeof(struct fs_inode *));
+	fs->hash = fs_alloc(fs, 2 * (size_t)count * sizeof(struct fs_inode *));
 	if (!fs->hash) {
 		fs->hash = old;
 		return;
@@ -108,7 +108,7 @@ static void hash_grow(struct fs *fs)
 			hash_add(fs, inode);
 		}
 	}
-	free(old);
+	fs_free(fs, old, count * sizeof(struct fs_inode *));
 }
 
 /* ---- numbers */
@@ -342,7 +342,7 @@ void fs_inode_unname(struct fs *fs, struct fs_inode *inode)
 		TAILQ_REMOVE(&fs->used, inode, used);
 		fs->npinned++;
 	}
-	free(inode->name);
+	fs_free(fs, inode->name, strlen(inode->name) + 1);
 	inode->name = NULL;
 	inode->parent = NULL;
 	parent->children--;
@@ -369,13 +369,15 @@ static void break_circle(struct fs *fs, struct fs_inode *inode,
 void fs_inode_move(struct fs *fs, struct fs_inode *inode,
 		   const struct fs_place *to)
 {
+	const size_t bytes = strlen(to->name) + 1;
 	char *name;
 
 	if (inode == &fs->root || inode == to->dir || fs_inode_is_at(inode, to))
 		return;
-	name = strdup(to->name);
+	name = fs_alloc(fs, bytes);
 	if (!name)
 		return;
+	memcpy(name, to->name, bytes);
 	if (inode->children > 0)
 		break_circle(fs, inode, to->dir);
 	fs_inode_unname(fs, inode);
@@ -390,16 +392,30 @@ void fs_inode_move(struct fs *fs, struct fs_inode *inode,
 
 /* ---- life */
 
-static struct fs_inode *inode_new(struct fs *fs, const struct statx *stx)
+int fs_inode_room(struct fs *fs)
+{
+	const size_t bytes =
+		sizeof(struct fs_inode) + FS_NAME_MAX + 1 + 2 * FS_ALLOC;
+
+	if (fs->ninodes >= fs->max_inodes)
+		return -ENFILE;
+	if (!fs_take(&fs->bytes, bytes))
+		return -ENOMEM;
+	fs_give(&fs->bytes, bytes);
+	return 0;
+}
+
+static int inode_new(struct fs *fs, const struct statx *stx,
+		     struct fs_inode **ret_inode)
 {
 	struct fs_inode *inode;
 
 	if (fs->ninodes >= fs->max_inodes)
-		return NULL;
-	inode = calloc(1, sizeof(*inode));
+		return -ENFILE;
+	inode = fs_alloc(fs, sizeof(*inode));
 	if (!inode || number(fs, inode) < 0) {
-		free(inode);
-		return NULL;
+		fs_free(fs, inode, sizeof(*inode));
+		return -ENOMEM;
 	}
 	inode->fd = -1;
 	inode->type = stx->stx_mode & S_IFMT;
@@ -408,7 +424,8 @@ static struct fs_inode *inode_new(struct fs *fs, const struct statx *stx)
 	if (fs->ninodes++ >= fs->nhash)
 		hash_grow(fs);
 	hash_add(fs, inode);
-	return inode;
+	*ret_inode = inode;
+	return 0;
 }
 
 int fs_inode_get(struct fs *fs, struct fs_inode *dir, const char *name,
@@ -417,10 +434,12 @@ int fs_inode_get(struct fs *fs, struct fs_inode *dir, const char *name,
 	const struct fs_place place = {dir, name};
 	struct fs_inode *inode = fs_inode_find(fs, stx);
 
-	if (!inode)
-		inode = inode_new(fs, stx);
-	if (!inode)
-		return -ENFILE;
+	if (!inode) {
+		const int r = inode_new(fs, stx, &inode);
+
+		if (r < 0)
+			return r;
+	}
 	inode->lookups++;
 	fs_inode_move(fs, inode, &place);
 	if (!inode->parent && inode->fd < 0) {
@@ -435,12 +454,13 @@ int fs_inode_get_pinned(struct fs *fs, int fd, const struct statx *stx,
 			struct fs_inode **ret_inode)
 {
 	struct fs_inode *inode;
+	int r;
 
 	if (fs->npinned >= fs->max_paths / 2)
 		return -ENFILE;
-	inode = inode_new(fs, stx);
-	if (!inode)
-		return -ENFILE;
+	r = inode_new(fs, stx, &inode);
+	if (r < 0)
+		return r;
 	inode->lookups = 1;
 	set_fd(fs, inode, fd);
 	*ret_inode = inode;
@@ -454,8 +474,9 @@ static void inode_free(struct fs *fs, struct fs_inode *inode)
 	hash_del(fs, inode);
 	fs_table_del(&fs->inodes, (uint32_t)inode->id);
 	fs->ninodes--;
-	free(inode->name);
-	free(inode);
+	if (inode->name)
+		fs_free(fs, inode->name, strlen(inode->name) + 1);
+	fs_free(fs, inode, sizeof(*inode));
 }
 
 static bool is_needed(const struct fs *fs, const struct fs_inode *inode)
@@ -489,6 +510,24 @@ void fs_inode_drop_all(struct fs *fs)
 	}
 }
 
+/* Nothing but the root is left: the tables need not be what they were. */
+static void shrink(struct fs *fs)
+{
+	const size_t size = sizeof(struct fs_inode *);
+	struct fs_inode **hash;
+
+	fs_table_shrink(&fs->inodes);
+	if (fs->nhash == FIRST_BUCKETS)
+		return;
+	hash = fs_alloc(fs, FIRST_BUCKETS * size);
+	if (!hash)
+		return;
+	fs_free(fs, fs->hash, fs->nhash * size);
+	fs->hash = hash;
+	fs->nhash = FIRST_BUCKETS;
+	hash_add(fs, &fs->root);
+}
+
 /*
  * The one place where inodes are freed. A loop, not a recursion: a guest may
  * nest directories as it likes.
@@ -514,6 +553,8 @@ void fs_inode_settle(struct fs *fs)
 			close_fd(fs, inode);
 		}
 	}
+	if (fs->ninodes == 0)
+		shrink(fs);
 }
 
 int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx)
@@ -525,7 +566,7 @@ int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx)
 	fs->request = 1;
 	root->fd = root_fd;
 	root->type = S_IFDIR;
-	fs->hash = calloc(FIRST_BUCKETS, sizeof(struct fs_inode *));
+	fs->hash = fs_alloc(fs, FIRST_BUCKETS * sizeof(struct fs_inode *));
 	if (!fs->hash)
 		return -ENOMEM;
 	fs->nhash = FIRST_BUCKETS;

@@ -39,7 +39,8 @@ static void drop(struct fs *fs, struct fs_holder **at)
 
 	*at = holder->next;
 	close(holder->fd);
-	free(holder);
+	fs_free(fs, holder, sizeof(*holder));
+	fs_give(&fs->files, 1);
 	fs->nholders--;
 }
 
@@ -73,23 +74,21 @@ static int holder_at(struct fs *fs, struct fs_inode *inode,
 		     struct fs_holder ***ret_at)
 {
 	struct fs_holder **at = find(inode, owner), *holder;
+	int r;
 
 	*ret_at = at;
 	if (*at)
 		return 0;
-	if (fs->nholders >= fs->max_locks)
+	if (fs->nholders >= fs->max_locks || !fs_take(&fs->files, 1))
 		return -ENOLCK;
-	holder = malloc(sizeof(*holder));
-	if (!holder)
-		return -ENOLCK;
-	*holder = (struct fs_holder){.owner = *owner,
-				     .fd = open_to_lock(fs, inode)};
-	if (holder->fd < 0) {
-		const int r = holder->fd;
-
-		free(holder);
+	holder = fs_alloc(fs, sizeof(*holder));
+	r = holder ? open_to_lock(fs, inode) : -ENOLCK;
+	if (r < 0) {
+		fs_free(fs, holder, sizeof(*holder));
+		fs_give(&fs->files, 1);
 		return r;
 	}
+	*holder = (struct fs_holder){.owner = *owner, .fd = r};
 	*at = holder;
 	fs->nholders++;
 	return 0;

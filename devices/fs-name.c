@@ -31,10 +31,29 @@ static int place_fd(struct fs *fs, struct fs_inode *dir, const char *name)
 	return fs_inode_fd(fs, dir);
 }
 
-/* The same for what makes, moves or removes NAME. */
+/* The same for what moves or removes NAME. */
 static int change_fd(struct fs *fs, struct fs_inode *dir, const char *name)
 {
 	return fs_is_sealed(fs, dir) ? -EPERM : place_fd(fs, dir, name);
+}
+
+/*
+ * The same for what makes NAME. First of all, whether the guest may know one
+ * more: so that nothing is made, and then refused.
+ */
+static int make_fd(struct fs *fs, struct fs_inode *dir, const char *name)
+{
+	const int r = fs_inode_room(fs);
+
+	return r < 0 ? r : change_fd(fs, dir, name);
+}
+
+/* Whether it may know one more and have it open. */
+static int open_room(struct fs *fs)
+{
+	const int r = fs_handle_room(fs);
+
+	return r < 0 ? r : fs_inode_room(fs);
 }
 
 int fs_lookup(struct fs *fs, struct fs_inode *dir, const char *name,
@@ -80,7 +99,7 @@ int fs_mkdir(struct fs *fs, struct fs_inode *dir, const char *name,
 	     uint32_t mode, const struct fs_who *who,
 	     struct fs_entry *ret_entry)
 {
-	const int fd = change_fd(fs, dir, name);
+	const int fd = make_fd(fs, dir, name);
 	struct fs_owner owner = {0};
 	int r = 0;
 
@@ -126,7 +145,7 @@ int fs_mknod(struct fs *fs, const struct fs_place *at,
 	     const struct fs_node *node, const struct fs_who *who,
 	     struct fs_entry *ret_entry)
 {
-	const int fd = change_fd(fs, at->dir, at->name);
+	const int fd = make_fd(fs, at->dir, at->name);
 	const dev_t rdev = fs->devices ? node->rdev : 0;
 	uint32_t mode = node->mode;
 	struct fs_owner owner = {0};
@@ -154,7 +173,7 @@ int fs_symlink(struct fs *fs, struct fs_inode *dir, const char *name,
 	       const char *target, const struct fs_who *who,
 	       struct fs_entry *ret_entry)
 {
-	const int fd = change_fd(fs, dir, name);
+	const int fd = make_fd(fs, dir, name);
 	int r;
 
 	if (fd < 0)
@@ -231,11 +250,13 @@ int fs_create(struct fs *fs, const struct fs_place *at, int flags,
 	      uint32_t mode, const struct fs_who *who,
 	      struct fs_entry *ret_entry, uint64_t *ret_handle)
 {
-	const int dir_fd = change_fd(fs, at->dir, at->name);
 	char path[FS_PATH_MAX];
 	struct fs_entry entry;
-	int fd, r;
+	int dir_fd, fd, r;
 
+	dir_fd = open_room(fs);
+	if (dir_fd == 0)
+		dir_fd = change_fd(fs, at->dir, at->name);
 	if (dir_fd < 0)
 		return dir_fd;
 	/*
@@ -272,13 +293,14 @@ int fs_tmpfile(struct fs *fs, struct fs_inode *dir, int flags, uint32_t mode,
 	       const struct fs_who *who, struct fs_entry *ret_entry,
 	       uint64_t *ret_handle)
 {
-	const int dir_fd =
-		fs_is_sealed(fs, dir) ? -EPERM : fs_inode_fd(fs, dir);
 	char path[FS_PATH_MAX];
 	struct fs_entry entry;
 	autofd int fd = -1;
-	int path_fd, r;
+	int dir_fd, path_fd, r;
 
+	dir_fd = open_room(fs);
+	if (dir_fd == 0)
+		dir_fd = fs_is_sealed(fs, dir) ? -EPERM : fs_inode_fd(fs, dir);
 	if (dir_fd < 0)
 		return dir_fd;
 	fd = make_file(fs, dir_fd, ".",

@@ -70,10 +70,17 @@ struct fs_handle {
 	struct fs_handle *next_closed;
 };
 
+/* One share's account; of its thread. */
+struct fs_purse_part {
+	struct fs_purse *purse; /* borrowed */
+	uint64_t used;
+};
+
 /* Objects by a number, from 1 on. */
 struct fs_table {
 	void **slot; /* owned; the objects are not */
 	uint32_t count, free;
+	struct fs_purse_part *bytes; /* who pays for it; borrowed */
 };
 
 /* The part of a directory that was read last, whosever it is. */
@@ -97,6 +104,8 @@ struct fs {
 	uid_t uid;       /* the monitor's */
 	gid_t gid;
 	unsigned max_paths, max_handles, max_inodes, max_locks;
+	struct fs_budget own_budget; /* if nobody gave one */
+	struct fs_purse_part bytes, files;
 
 	struct fs_inode root;
 	struct fs_table inodes;
@@ -139,12 +148,25 @@ const char *fs_path(char buf[FS_PATH_MAX], int fd, const char *name);
 int fs_be(struct fs *fs, const struct fs_who *who);
 void fs_be_self(const struct fs *fs, const struct fs_who *who);
 
+/* fs-budget.c */
+/* True: AMOUNT more is the share's, until fs_give(). */
+bool fs_take(struct fs_purse_part *part, uint64_t amount);
+void fs_give(struct fs_purse_part *part, uint64_t amount);
+
+/* What the C library adds to each allocation, at most: header and rounding. */
+#define FS_ALLOC 24
+/* Pays for BYTES, and allocates them, zeroed. NULL: one of both failed. */
+void *fs_alloc(struct fs *fs, size_t bytes);
+void fs_free(struct fs *fs, void *memory, size_t bytes);
+
 /* fs-table.c */
 /* The object's number, or 0: out of memory. */
 uint32_t fs_table_add(struct fs_table *table, void *object);
 void fs_table_del(struct fs_table *table, uint32_t i);
 /* NULL: there is none. */
 void *fs_table_get(const struct fs_table *table, uint32_t i);
+/* It is as small again as at first; the first numbers alone are in use. */
+void fs_table_shrink(struct fs_table *table);
 void fs_table_done(struct fs_table *table);
 
 /* fs-inode.c */
@@ -161,6 +183,8 @@ int fs_inode_get(struct fs *fs, struct fs_inode *dir, const char *name,
 /* The same for a file without a name, whose O_PATH descriptor is taken. */
 int fs_inode_get_pinned(struct fs *fs, int fd, const struct statx *stx,
 			struct fs_inode **ret_inode);
+/* Whether there may be one more: 0 or -errno. Others may take it, though. */
+int fs_inode_room(struct fs *fs);
 /* The known inode that STX describes, or NULL. */
 struct fs_inode *fs_inode_find(struct fs *fs, const struct statx *stx);
 bool fs_inode_is_at(const struct fs_inode *inode, const struct fs_place *at);
@@ -195,6 +219,8 @@ uint32_t fs_owner_host_mode(uint32_t mode);
 int fs_file_flags(int flags);
 /* Opens what the inode's O_PATH descriptor is of. */
 int fs_reopen(struct fs *fs, struct fs_inode *inode, int flags);
+/* Whether there may be one more: 0 or -errno. Others may take it, though. */
+int fs_handle_room(struct fs *fs);
 /* Takes FD, also when it fails. */
 int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
 		  uint64_t *ret_handle);

@@ -26,10 +26,16 @@ static bool is_free_link(const void *object)
 static int grow(struct fs_table *table)
 {
 	const uint32_t count = table->count ? 2 * table->count : FIRST_SLOTS;
-	void **slot = reallocarray(table->slot, count, sizeof(void *));
+	const size_t more = (count - table->count) * sizeof(void *);
+	void **slot;
 
-	if (!slot)
+	if (!fs_take(table->bytes, more))
 		return -1;
+	slot = reallocarray(table->slot, count, sizeof(void *));
+	if (!slot) {
+		fs_give(table->bytes, more);
+		return -1;
+	}
 	/* Slot 0 is never used: it ends the list. */
 	for (uint32_t i = count - 1; i >= table->count && i > 0; i--) {
 		slot[i] = free_link(table->free);
@@ -65,8 +71,29 @@ void *fs_table_get(const struct fs_table *table, uint32_t i)
 	return is_free_link(object) ? NULL : object;
 }
 
+void fs_table_shrink(struct fs_table *table)
+{
+	const uint32_t before = table->count;
+	void **slot;
+
+	if (before <= FIRST_SLOTS)
+		return;
+	slot = reallocarray(table->slot, FIRST_SLOTS, sizeof(void *));
+	if (slot)
+		table->slot = slot;
+	table->count = FIRST_SLOTS;
+	fs_give(table->bytes, (before - FIRST_SLOTS) * sizeof(void *));
+	table->free = 0;
+	for (uint32_t i = FIRST_SLOTS - 1; i > 0; i--) {
+		if (is_free_link(table->slot[i]))
+			fs_table_del(table, i);
+	}
+}
+
 void fs_table_done(struct fs_table *table)
 {
+	if (table->slot)
+		fs_give(table->bytes, table->count * sizeof(void *));
 	free(table->slot);
 	*table = (struct fs_table){0};
 }

@@ -18,17 +18,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* Descriptors that are not this share's: the rest of the monitor's. */
-#define FDS_RESERVED 256
-
-/* More would be memory rather than speed. */
-#define PATHS_MAX   8192
+/* Of one share, whatever the budget has. */
 #define HANDLES_MAX 65536
 #define INODES_MAX  (1u << 20)
 #define LOCKS_MAX   4096
@@ -164,33 +159,32 @@ int fs_thread_init(struct fs *fs)
 	return 0;
 }
 
-/* As many descriptors as the host allows; this share's part of them. */
+static unsigned smaller(uint64_t a, unsigned b)
+{
+	return b > 0 && b < a ? b : (unsigned)a;
+}
+
 static void choose_limits(struct fs *fs, const struct fs_options *options)
 {
-	struct rlimit limit = {.rlim_cur = 1024, .rlim_max = 1024};
-	uint64_t fds;
+	struct fs_budget *budget = options->budget;
+	uint64_t files;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-	    limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (!budget) {
+		budget = &fs->own_budget;
+		fs_budget_init(budget, 4 * GIB, 1);
 	}
-	fds = limit.rlim_cur > 2 * FDS_RESERVED ? limit.rlim_cur - FDS_RESERVED
-						: FDS_RESERVED;
-	fs->max_paths = (unsigned)min_u64(fds / 8, PATHS_MAX);
-	fs->max_handles = (unsigned)min_u64(fds / 4, HANDLES_MAX);
-	fs->max_locks = (unsigned)min_u64(fds / 16, LOCKS_MAX);
-	fs->max_inodes = INODES_MAX;
-	if (options->max_paths)
-		fs->max_paths = options->max_paths;
+	fs->bytes.purse = &budget->bytes;
+	fs->files.purse = &budget->files;
+	fs->inodes.bytes = fs->handles.bytes = &fs->bytes;
+	files = budget->files.each + budget->files.left;
+	fs->max_paths = smaller(budget->paths, options->max_paths);
 	if (fs->max_paths < FS_PATHS_MIN)
 		fs->max_paths = FS_PATHS_MIN;
-	if (options->max_handles)
-		fs->max_handles = options->max_handles;
-	if (options->max_inodes)
-		fs->max_inodes = options->max_inodes;
-	if (options->max_locks)
-		fs->max_locks = options->max_locks;
+	fs->max_handles =
+		smaller(min_u64(files, HANDLES_MAX), options->max_handles);
+	fs->max_locks =
+		smaller(min_u64(files / 8, LOCKS_MAX), options->max_locks);
+	fs->max_inodes = smaller(INODES_MAX, options->max_inodes);
 }
 
 static int open_root(struct fs *fs, const char *what,
@@ -326,7 +320,7 @@ void fs_close(struct fs *fs)
 	util_close(&fs->root.fd);
 	fs_table_done(&fs->handles);
 	fs_table_done(&fs->inodes);
-	free(fs->hash);
+	fs_free(fs, fs->hash, fs->nhash * sizeof(struct fs_inode *));
 	free(fs->dirbuf.data);
 	free(fs->only);
 	free(fs);

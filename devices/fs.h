@@ -16,7 +16,8 @@
  * What nobody refers to any more is only noted, and fs_settle() frees it.
  *
  * Every function returns 0 (or a count) or -errno, for the guest; only
- * fs_open() logs. One thread at a time.
+ * fs_open() logs. ENOMEM and ENFILE: the guest has more than the tree's budget
+ * allows. One thread at a time.
  */
 #ifndef DEVICES_FS_H
 #define DEVICES_FS_H
@@ -43,6 +44,31 @@ struct fs_handle;
  */
 #define FS_STAT_MAX 64
 
+/*
+ * What all shares of one VM may have of the host's together: memory for their
+ * tables, and descriptors. Half of each is divided among them, and each has
+ * its part of that for itself; the other half is for whichever asks first. So
+ * a guest gets no more by having several, and none can leave another without.
+ */
+struct fs_purse {
+	uint64_t each; /* each share's own */
+	uint64_t left; /* for all; atomic */
+};
+struct fs_budget {
+	struct fs_purse bytes;
+	struct fs_purse files; /* descriptors of open files and of locks */
+	unsigned paths;        /* descriptors of inodes: each share's own */
+};
+/*
+ * For SHARES (at least one) of a VM with RAM_BYTES of memory: a quarter of
+ * that, as a guest's own kernel has four times as much to remember for each
+ * file; and what this process may open, but for a quarter (256 to 2048) that
+ * others need. RLIMIT_NOFILE is raised as far as it goes. Before any of the
+ * shares is opened; not freed before the last is closed.
+ */
+void fs_budget_init(struct fs_budget *budget, uint64_t ram_bytes,
+		    unsigned shares);
+
 enum fs_ownership {
 	FS_OWNER_AUTO,  /* HOST with root's privileges, else XATTR */
 	FS_OWNER_HOST,  /* the host's own owners and modes */
@@ -58,8 +84,9 @@ struct fs_options {
 	const char *only;
 	bool readonly;
 	enum fs_ownership ownership;
-	bool devices; /* real ones are made, with FS_OWNER_HOST */
-	/* 0: as many as is wise */
+	bool devices;             /* real ones are made, with FS_OWNER_HOST */
+	struct fs_budget *budget; /* borrowed; NULL: that of a VM of 4 GiB */
+	/* Less than the budget has; 0: no less. */
 	unsigned max_paths, max_handles, max_inodes, max_locks;
 };
 

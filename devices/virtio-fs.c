@@ -275,6 +275,7 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	const struct fs_options options = {
 		.path = config_text(cfg, "dir"),
 		.only = config_text(cfg, "only"),
+		.budget = d->files,
 		.readonly = config_flag(cfg, "readonly"),
 		.ownership = choice(cfg, "ownership", ownerships),
 		.devices = choice(cfg, "devices", devices) == 1,

@@ -125,8 +125,8 @@ static int open_device(struct virtio_dev *d, const struct config_device *cfg)
 }
 
 int virtio_new(const struct virtio_ops *ops, const struct config_device *cfg,
-	       unsigned index, const struct mem *mem, struct loop *loop,
-	       struct terminal *terminal, struct virtio_dev **ret_dev)
+	       unsigned index, const struct virtio_host *host,
+	       struct virtio_dev **ret_dev)
 {
 	struct virtio_dev *d = calloc(1, sizeof(*d));
 	int r;
@@ -136,10 +136,11 @@ int virtio_new(const struct virtio_ops *ops, const struct config_device *cfg,
 			       index);
 	d->ops = ops;
 	snprintf(d->name, sizeof(d->name), "%s%u", ops->type.name, index);
-	d->mem = mem;
-	d->loop = loop;
+	d->mem = host->mem;
+	d->loop = host->loop;
 	d->own_loop = (struct loop){.epoll_fd = -1, .wake_fd = -1};
-	d->terminal = terminal;
+	d->terminal = host->terminal;
+	d->files = host->files;
 	d->features = ops->features | COMMON_FEATURES;
 	pthread_mutex_init(&d->lock, NULL);
 	for (unsigned q = 0; q < VIRTIO_QUEUES_MAX; q++) {
@@ -149,7 +150,7 @@ int virtio_new(const struct virtio_ops *ops, const struct config_device *cfg,
 			.index = q,
 		};
 		if (q < ops->nqueues)
-			vq_init(&d->vq[q], mem, ops->queue_max);
+			vq_init(&d->vq[q], host->mem, ops->queue_max);
 	}
 	r = open_device(d, cfg);
 	if (r < 0) {

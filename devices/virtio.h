@@ -26,6 +26,7 @@
 
 struct virtio_dev;
 struct terminal;
+struct fs_budget;
 struct sandbox_rule;
 
 struct virtio_ops {
@@ -85,6 +86,7 @@ struct virtio_dev {
 	struct loop *loop;     /* borrowed main loop, or &own_loop */
 	struct loop own_loop;
 	struct terminal *terminal; /* borrowed; for the console only */
+	struct fs_budget *files;   /* borrowed; for shares only */
 	pthread_mutex_t lock;
 	struct log_limit limit;
 	/* What this one needs besides ops->syscalls; open() may set it. */
@@ -126,13 +128,21 @@ const struct virtio_ops *virtio_find(const char *type);
 /* The same as config types, NULL-terminated, for config_check() and --help. */
 const struct config_type *const *virtio_config_types(void);
 
+/* What a VM has for its devices; each of them outlives all devices. */
+struct virtio_host {
+	const struct mem *mem;
+	struct loop *loop;
+	struct terminal *terminal; /* NULL: none */
+	struct fs_budget *files;   /* NULL: each share has its own */
+};
+
 /*
  * Makes a device: opens its backend. INDEX numbers the devices of one type. The
- * caller frees it, before MEM and LOOP. 0 or -errno (logged).
+ * caller frees it. 0 or -errno (logged).
  */
 int virtio_new(const struct virtio_ops *ops, const struct config_device *cfg,
-	       unsigned index, const struct mem *mem, struct loop *loop,
-	       struct terminal *terminal, struct virtio_dev **ret_dev);
+	       unsigned index, const struct virtio_host *host,
+	       struct virtio_dev **ret_dev);
 void virtio_free(struct virtio_dev *d);
 /*
  * Starts the thread of a device with own_thread now, not with DRIVER_OK; there

@@ -88,10 +88,11 @@ static void free_config(struct config_device *cfg)
 	free(cfg->type);
 }
 
-struct vdriver *vdriver_new_on(const struct virtio_ops *ops, const char *text,
-			       struct loop *loop, struct terminal *terminal)
+struct vdriver *vdriver_new_of(const struct virtio_ops *ops, const char *text,
+			       const struct virtio_host *host)
 {
 	struct vdriver *v = calloc(1, sizeof(*v));
+	struct virtio_host mine = *host;
 
 	must(v != NULL, "out of memory");
 	must(mem_init(&v->mem, MEMORY_BYTES, &(struct mem_options){0}) == 0,
@@ -100,14 +101,15 @@ struct vdriver *vdriver_new_on(const struct virtio_ops *ops, const char *text,
 	must(v->page != NULL, "out of memory");
 	v->next_free = FIRST_FREE;
 	v->own_loop = (struct loop){.epoll_fd = -1, .wake_fd = -1};
-	v->loop = loop;
-	if (!loop) {
+	v->loop = host->loop;
+	if (!v->loop) {
 		v->loop = &v->own_loop;
 		must(loop_init(v->loop) == 0, "no event loop");
 	}
 	parse_config(&v->cfg, &ops->type, text);
-	if (virtio_new(ops, &v->cfg, 0, &v->mem, v->loop, terminal, &v->dev) <
-	    0) {
+	mine.mem = &v->mem;
+	mine.loop = v->loop;
+	if (virtio_new(ops, &v->cfg, 0, &mine, &v->dev) < 0) {
 		vdriver_free(v);
 		return NULL;
 	}
@@ -115,6 +117,14 @@ struct vdriver *vdriver_new_on(const struct virtio_ops *ops, const char *text,
 		     0,
 	     "no transport");
 	return v;
+}
+
+struct vdriver *vdriver_new_on(const struct virtio_ops *ops, const char *text,
+			       struct loop *loop, struct terminal *terminal)
+{
+	return vdriver_new_of(
+		ops, text,
+		&(struct virtio_host){.loop = loop, .terminal = terminal});
 }
 
 struct vdriver *vdriver_new(const struct virtio_ops *ops, const char *text)

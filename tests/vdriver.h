@@ -69,6 +69,12 @@ struct vdriver *vdriver_new(const struct virtio_ops *ops, const char *text);
  */
 struct vdriver *vdriver_new_on(const struct virtio_ops *ops, const char *text,
 			       struct loop *loop, struct terminal *terminal);
+/*
+ * The same as one of several devices of a VM: HOST's loop (NULL: its own, with
+ * no thread), terminal and files; the memory is the device's alone.
+ */
+struct vdriver *vdriver_new_of(const struct virtio_ops *ops, const char *text,
+			       const struct virtio_host *host);
 void vdriver_free(struct vdriver *v); /* NULL is fine */
 /* Runs the handlers of kicked queues here; only when no thread runs LOOP. */
 void vdriver_poll(struct vdriver *v);

@@ -10,6 +10,7 @@
  */
 #include "vmm/vm.h"
 
+#include "devices/fs.h"
 #include "devices/platform.h"
 #include "devices/terminal.h"
 #include "devices/virtio-mmio.h"
@@ -74,6 +75,7 @@ struct vm {
 	bool has_terminal, has_serial;
 	struct serial serial;
 	struct i8042 i8042;
+	struct fs_budget files; /* of all shares */
 	struct virtio_dev *virtio[MACHINE_VIRTIO_MAX];
 	struct virtio_mmio mmio[MACHINE_VIRTIO_MAX];
 	unsigned nvirtio;
@@ -362,6 +364,12 @@ static int build_platform(struct vm *vm)
 static int open_virtio(struct vm *vm, const struct config_device *device)
 {
 	const struct virtio_ops *ops = virtio_find(device->type);
+	const struct virtio_host host = {
+		.mem = &vm->mem,
+		.loop = &vm->loop,
+		.terminal = vm->has_terminal ? &vm->terminal : NULL,
+		.files = &vm->files,
+	};
 	unsigned index = 0;
 	int r;
 
@@ -375,12 +383,21 @@ static int open_virtio(struct vm *vm, const struct config_device *device)
 			       MACHINE_VIRTIO_MAX);
 	for (unsigned i = 0; i < vm->nvirtio; i++)
 		index += vm->virtio[i]->ops == ops;
-	r = virtio_new(ops, device, index, &vm->mem, &vm->loop,
-		       vm->has_terminal ? &vm->terminal : NULL,
-		       &vm->virtio[vm->nvirtio]);
+	r = virtio_new(ops, device, index, &host, &vm->virtio[vm->nvirtio]);
 	if (r == 0)
 		vm->nvirtio++;
 	return r;
+}
+
+/* What its shares may have together, before the first is opened. */
+static void build_budget(struct vm *vm)
+{
+	unsigned shares = 0;
+
+	for (unsigned i = 0; i < vm->cfg->ndevices; i++)
+		shares += strcmp(vm->cfg->device[i].type, "fs") == 0;
+	if (shares > 0)
+		fs_budget_init(&vm->files, vm->mem.bytes, shares);
 }
 
 static int build_virtio(struct vm *vm)
@@ -389,6 +406,7 @@ static int build_virtio(struct vm *vm)
 	const struct config_device console = {.type = console_type};
 	int r = 0;
 
+	build_budget(vm);
 	if (vm->cfg->console == CONFIG_CONSOLE_AUTO ||
 	    vm->cfg->console == CONFIG_CONSOLE_VIRTIO)
 		r = open_virtio(vm, &console);
