@@ -5,6 +5,7 @@
  * without, and what is given back can be had again.
  */
 #include "devices/fs.h"
+#include "tests/tempdir.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -31,7 +32,7 @@
 #define RAM    (32 * MIB)
 
 struct rig {
-	char dir[64];
+	char dir[TEMPDIR_ROOM];
 	struct fs_budget budget;
 	struct fs *fs[SHARES];
 	unsigned made[SHARES]; /* files that this one has made */
@@ -52,7 +53,7 @@ static int setup(void **state)
 				     .ownership = FS_OWNER_HOST,
 				     .budget = &r->budget};
 
-	snprintf(r->dir, sizeof(r->dir), "/var/tmp/test-fs-budget-XXXXXX");
+	tempdir_name_on_disk(r->dir);
 	if (!mkdtemp(r->dir))
 		return -1;
 	fs_budget_init(&r->budget, RAM, SHARES);
