@@ -137,6 +137,7 @@ void loop_stop(struct loop *loop)
 /* On the starter's stack until the new thread says that it began. */
 struct thread_start {
 	struct loop *loop;
+	const char *name;
 	int (*first)(void *arg);
 	void *arg;
 	int result;
@@ -147,8 +148,11 @@ static void *loop_thread(void *arg)
 {
 	struct thread_start *start = arg;
 	struct loop *loop = start->loop;
-	const int r = start->first ? start->first(start->arg) : 0;
+	int r;
 
+	/* Its own: to name another the sandbox refuses. */
+	pthread_setname_np(pthread_self(), start->name);
+	r = start->first ? start->first(start->arg) : 0;
 	start->result = r;
 	sem_post(&start->began);
 	/* A failing epoll_wait() is a broken process: nothing to run on. */
@@ -160,7 +164,12 @@ static void *loop_thread(void *arg)
 int loop_start_thread_with(struct loop *loop, const char *name,
 			   int (*first)(void *arg), void *arg)
 {
-	struct thread_start start = {.loop = loop, .first = first, .arg = arg};
+	struct thread_start start = {
+		.loop = loop,
+		.name = name,
+		.first = first,
+		.arg = arg,
+	};
 	pthread_attr_t attr;
 	sigset_t all, before;
 	int r;
@@ -175,7 +184,6 @@ int loop_start_thread_with(struct loop *loop, const char *name,
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 	if (r == 0) {
-		pthread_setname_np(loop->thread, name);
 		while (sem_wait(&start.began) < 0)
 			; /* a signal */
 		r = -start.result;

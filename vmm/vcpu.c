@@ -171,8 +171,12 @@ int vcpu_run_once(struct vcpu *vcpu)
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
+	char name[16];
 	int r = 0;
 
+	/* Its own: to name another the sandbox refuses. */
+	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
+	pthread_setname_np(pthread_self(), name);
 	while (!atomic_load_explicit(&vcpu->leave, memory_order_acquire)) {
 		if (vcpu->assist) {
 			r = assist_before_run(vcpu->assist, vcpu);
@@ -210,7 +214,6 @@ int vcpu_start_thread(struct vcpu *vcpu)
 	const struct sigaction action = {.sa_handler = ignore_signal};
 	pthread_attr_t attr;
 	sigset_t blocked, before;
-	char name[16];
 	int r;
 
 	sigaction(VCPU_SIGNAL, &action, NULL);
@@ -226,8 +229,6 @@ int vcpu_start_thread(struct vcpu *vcpu)
 		return log_ret(-r, "vCPU %u: cannot start its thread: %s",
 			       vcpu->id, strerror(r));
 	vcpu->started = true;
-	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
-	pthread_setname_np(vcpu->thread, name);
 	return 0;
 }
 

@@ -42,6 +42,10 @@ test_tap_busy()
 	tap_make 1500
 	guest_start vm hang --net "tap=$tap"
 	wait_for vm.out hanging
+	for name in vcpu0; do
+		grep -qx "$name" "/proc/$(guest_pid vm)/task"/*/comm ||
+			fail "no thread $name"
+	done
 	guest echo:no --net "tap=$tap"
 	[ "$status" -eq 2 ] || [ "$status" -eq 3 ] || fail "status $status"
 	expect_error "$tap" use
