@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -34,11 +33,6 @@
 #define BLK_BATCH_BYTES (512 * KIB)
 /* After so many requests others get at the lock. */
 #define BLK_ROUND 1024
-
-/* See adapt(): how many kicks show that waiting is of use, and of none. */
-#define BLK_TRIES       2
-#define BLK_BACKOFF     64
-#define BLK_BACKOFF_MAX 4096
 
 /* So much in one request takes block.c a moment at worst. */
 #define BLK_MAX_DISCARD_SECTORS (UINT32_C(1) << 22)
@@ -68,9 +62,7 @@ struct blk {
 	struct blk_request *free;
 	bool stopping;
 	bool durable; /* the driver does not flush: 5.2.6.2 */
-	/* Of the thread's scheduling: see adapt(). */
-	bool patient;
-	unsigned kicks_left, backoff;
+	struct loop_patience patience;
 	char serial[VIRTIO_BLK_ID_BYTES];
 };
 
@@ -320,43 +312,13 @@ static unsigned work(struct blk *k)
 	return first;
 }
 
-/*
- * Where a vCPU and this thread share a CPU, the kick of a first request makes
- * the host run this thread before the driver can add its second: a switch, an
- * interrupt and a kick for each request of a deep queue. A thread of
- * SCHED_BATCH does not take the CPU from the vCPU when it wakes. It gets it
- * when the guest has nothing more to add and halts; meanwhile requests are
- * added without kicks (2.7.10). But a guest that goes on computing makes it
- * wait for a time slice: so patience ends when it gains no second request, and
- * is tried again ever more seldom. On a CPU of its own neither makes a
- * difference.
- */
-static void adapt(struct blk *k, unsigned found)
-{
-	const struct sched_param param = {0};
-
-	if (k->patient && found > 1) {
-		k->kicks_left = BLK_TRIES;
-		k->backoff = BLK_BACKOFF;
-		return;
-	}
-	if (k->kicks_left > 0 && --k->kicks_left > 0)
-		return;
-	k->patient = !k->patient;
-	k->kicks_left = k->patient ? BLK_TRIES : k->backoff;
-	if (!k->patient)
-		k->backoff = (unsigned)min_u64(k->backoff * 2, BLK_BACKOFF_MAX);
-	/* Refused, it costs time and nothing else. */
-	(void)sched_setscheduler(0, k->patient ? SCHED_BATCH : SCHED_OTHER,
-				 &param);
-}
-
 static void blk_kick(struct virtio_dev *d, unsigned q)
 {
 	struct blk *k = d->state;
 
 	(void)q;
-	adapt(k, work(k));
+	if (loop_adapt(&k->patience, work(k)))
+		loop_wait_patiently(k->patience.patient);
 }
 
 static void blk_event(struct loop_source *source, uint32_t events)
@@ -447,7 +409,6 @@ static int blk_open(struct virtio_dev *d, const struct config_device *cfg)
 	int r;
 
 	k->d = d;
-	k->backoff = BLK_BACKOFF;
 	if (id && strlen(id) > sizeof(k->serial))
 		return log_ret(-EINVAL,
 			       "disk '%s': id '%s' is longer than %zu bytes",
@@ -498,16 +459,6 @@ static void blk_stop(struct virtio_dev *d)
 	block_drain(k->block);
 }
 
-/* The device's own; its image's are block_syscalls(). */
-static const struct sandbox_rule blk_syscalls[] = {
-	/* adapt(): of the thread that calls only */
-	{.call = SYS_sched_setscheduler,
-	 .when = {{SANDBOX_EQUALS, 0, 0}, {SANDBOX_EQUALS, 1, SCHED_BATCH}}},
-	{.call = SYS_sched_setscheduler,
-	 .when = {{SANDBOX_EQUALS, 0, 0}, {SANDBOX_EQUALS, 1, SCHED_OTHER}}},
-	SANDBOX_END,
-};
-
 const struct virtio_ops virtio_blk = {
 	.type = {.name = "blk",
 		 .help = "a disk: raw image file or block device",
@@ -517,7 +468,7 @@ const struct virtio_ops virtio_blk = {
 	.queue_max = BLK_QUEUE,
 	.state_size = sizeof(struct blk),
 	.own_thread = true,
-	.syscalls = blk_syscalls,
+	.syscalls = loop_patience_syscalls, /* the image's: block_syscalls() */
 	.open = blk_open,
 	.close = blk_close,
 	.start = blk_start,

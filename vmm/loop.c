@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -13,6 +14,11 @@
 
 #define EVENTS_AT_ONCE    16
 #define LOOP_THREAD_STACK (128 * KIB)
+
+/* See loop_adapt(): how many tries show that waiting is of use, and of none. */
+#define PATIENCE_TRIES       2
+#define PATIENCE_BACKOFF     64
+#define PATIENCE_BACKOFF_MAX 4096
 
 int loop_eventfd(void)
 {
@@ -199,4 +205,41 @@ int loop_start_thread_with(struct loop *loop, const char *name,
 int loop_start_thread(struct loop *loop, const char *name)
 {
 	return loop_start_thread_with(loop, name, NULL, NULL);
+}
+
+bool loop_adapt(struct loop_patience *p, unsigned found)
+{
+	if (p->patient && found > 1) {
+		p->left = PATIENCE_TRIES;
+		p->backoff = PATIENCE_BACKOFF;
+		return false;
+	}
+	if (p->left > 0 && --p->left > 0)
+		return false;
+	p->patient = !p->patient;
+	if (p->backoff == 0)
+		p->backoff = PATIENCE_BACKOFF;
+	p->left = p->patient ? PATIENCE_TRIES : p->backoff;
+	if (!p->patient)
+		p->backoff =
+			(unsigned)min_u64(p->backoff * 2, PATIENCE_BACKOFF_MAX);
+	return true;
+}
+
+/* Of the thread that calls only. */
+const struct sandbox_rule loop_patience_syscalls[] = {
+	{.call = SYS_sched_setscheduler,
+	 .when = {{SANDBOX_EQUALS, 0, 0}, {SANDBOX_EQUALS, 1, SCHED_BATCH}}},
+	{.call = SYS_sched_setscheduler,
+	 .when = {{SANDBOX_EQUALS, 0, 0}, {SANDBOX_EQUALS, 1, SCHED_OTHER}}},
+	SANDBOX_END,
+};
+
+void loop_wait_patiently(bool patiently)
+{
+	const struct sched_param param = {0};
+
+	/* Refused, it costs time and nothing else. */
+	(void)sched_setscheduler(0, patiently ? SCHED_BATCH : SCHED_OTHER,
+				 &param);
 }

@@ -7,6 +7,8 @@
 #ifndef VMM_LOOP_H
 #define VMM_LOOP_H
 
+#include "vmm/sandbox.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,7 +23,7 @@ struct loop {
 
 /*
  * One watched descriptor, embedded in its owner. The fd is borrowed. FN gets
- * the epoll events that came. Level-triggered.
+ * the epoll events that came. Level-triggered unless added with EPOLLET.
  */
 struct loop_source {
 	int fd;
@@ -55,6 +57,35 @@ int loop_start_thread(struct loop *loop, const char *name);
  */
 int loop_start_thread_with(struct loop *loop, const char *name,
 			   int (*first)(void *arg), void *arg);
+
+/*
+ * Whether a loop's thread waits for the CPU when a kick wakes it.
+ *
+ * Where a vCPU and the thread share a CPU, the kick of a first request makes
+ * the host run the thread before the driver can add its second: a switch, an
+ * interrupt and a kick for each request of a deep queue. A thread of
+ * SCHED_BATCH does not take the CPU from the vCPU when it wakes. It gets it
+ * when the guest has nothing more to add and halts; meanwhile requests are
+ * added without kicks (virtio 1.2, 2.7.10). But a guest that goes on computing
+ * makes it wait for a time slice: so patience ends when it gains no second
+ * request, and is tried again ever more seldom. On a CPU of its own neither
+ * makes a difference.
+ */
+struct loop_patience {
+	bool patient;
+	unsigned left, backoff; /* wake-ups until it is thought over */
+};
+
+/*
+ * A wake-up found so many requests at once: is it time to change? True when
+ * P->patient did; the thread is then told by loop_wait_patiently(). P begins
+ * zeroed.
+ */
+bool loop_adapt(struct loop_patience *p, unsigned found);
+/* The calling thread's scheduling; errors are of no consequence. */
+void loop_wait_patiently(bool patiently);
+/* What it calls, for the sandbox. */
+extern const struct sandbox_rule loop_patience_syscalls[];
 
 /* An eventfd, EFD_CLOEXEC | EFD_NONBLOCK. The fd or -errno. */
 int loop_eventfd(void);

@@ -58,6 +58,69 @@ static void test_runs_until_stopped(void **state)
 	loop_done(&loop);
 }
 
+/* By edges nothing need be drained: two signals, two calls, however counted. */
+static void test_edges(void **state)
+{
+	struct epoll_event event;
+	struct loop loop;
+	struct counter c;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	counter_init(&c, &loop, 1);
+	loop_del(&loop, &c.source);
+	assert_int_equal(loop_add(&loop, &c.source, EPOLLIN | EPOLLET), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		loop_signal(c.source.fd);
+		assert_int_equal(epoll_wait(loop.epoll_fd, &event, 1, 0), 1);
+		assert_int_equal(epoll_wait(loop.epoll_fd, &event, 1, 0), 0);
+	}
+	close(c.source.fd);
+	loop_done(&loop);
+}
+
+/* Wake-ups with one request each until loop_adapt() says that it is time. */
+static unsigned wakeups_until_change(struct loop_patience *p)
+{
+	unsigned n = 1;
+
+	while (!loop_adapt(p, 1)) {
+		n++;
+		assert_true(n < 100000);
+	}
+	return n;
+}
+
+/* It waits while that gains a second request; else ever more seldom. */
+static void test_patience(void **state)
+{
+	struct loop_patience p = {0};
+
+	(void)state;
+	assert_int_equal(wakeups_until_change(&p), 1);
+	assert_true(p.patient);
+	for (unsigned i = 0; i < 1000; i++)
+		assert_false(loop_adapt(&p, 2 + i % 3));
+	assert_int_equal(wakeups_until_change(&p), 2);
+	assert_false(p.patient);
+	/* Many requests at once show nothing while it does not wait. */
+	for (unsigned i = 0; i < 63; i++)
+		assert_false(loop_adapt(&p, 9));
+	for (unsigned n = 128; n <= 4096; n *= 2) {
+		assert_int_equal(wakeups_until_change(&p),
+				 n == 128 ? 1 : n / 2);
+		assert_true(p.patient);
+		assert_int_equal(wakeups_until_change(&p), 2);
+		assert_false(p.patient);
+	}
+	assert_int_equal(wakeups_until_change(&p), 4096);
+	assert_int_equal(wakeups_until_change(&p), 2);
+	assert_int_equal(wakeups_until_change(&p), 4096);
+	assert_false(loop_adapt(&p, 2));
+	assert_int_equal(wakeups_until_change(&p), 2);
+	assert_int_equal(wakeups_until_change(&p), 64);
+}
+
 static void test_stop_before_run(void **state)
 {
 	struct loop loop;
@@ -155,6 +218,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_runs_until_stopped),
+		cmocka_unit_test(test_edges),
+		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_stop_before_run),
 		cmocka_unit_test(test_removed_source_is_not_called),
 		cmocka_unit_test(test_thread),
