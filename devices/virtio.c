@@ -74,7 +74,6 @@ static void kick_ready(struct loop_source *source, uint32_t events)
 	struct virtio_dev *d = kick->dev;
 
 	(void)events;
-	loop_drain(source->fd);
 	virtio_lock(d);
 	if (d->running && d->vq[kick->index].ready)
 		d->ops->kick(d, kick->index);
@@ -87,7 +86,9 @@ static int init_kick(struct virtio_dev *d, unsigned q)
 	int r;
 
 	source->fd = loop_eventfd();
-	r = source->fd < 0 ? source->fd : loop_add(d->loop, source, EPOLLIN);
+	/* By edges: each kick is one, and the count is of no interest. */
+	r = source->fd < 0 ? source->fd
+			   : loop_add(d->loop, source, EPOLLIN | EPOLLET);
 	if (r < 0)
 		return log_ret(r, "%s: queue %u: %s", d->name, q, strerror(-r));
 	return 0;
