@@ -75,6 +75,7 @@ struct net {
 	size_t held_bytes;
 
 	struct iovec tx_iov[NET_IOV];
+	struct loop_patience rx_patience, tx_patience;
 	uint64_t rx_dropped, tx_dropped;
 };
 
@@ -306,10 +307,24 @@ static enum received receive(struct net *n)
 	return GOT_FRAME;
 }
 
+/* Both directions have one thread: either's patience is the thread's. */
+static void adapt(struct net *n, struct loop_patience *p, unsigned found)
+{
+	const bool before = n->rx_patience.patient || n->tx_patience.patient;
+	bool now;
+
+	if (!loop_adapt(p, found))
+		return;
+	now = n->rx_patience.patient || n->tx_patience.patient;
+	if (now != before)
+		loop_wait_patiently(now);
+}
+
 static void receive_all(struct net *n)
 {
 	struct vq *vq = &n->d->vq[NET_RX];
 	enum received r = GOT_FRAME;
+	unsigned got = 0;
 
 	if (!vq->ready || n->gone)
 		return;
@@ -317,12 +332,15 @@ static void receive_all(struct net *n)
 	n->starved = false;
 	for (unsigned i = 0; i < NET_BATCH && r != NO_FRAME; i++) {
 		r = receive(n);
+		got += r == GOT_FRAME;
 		if (r != NO_BUFFERS || vq_enable_kicks(vq))
 			continue;
 		n->starved = true;
 		break;
 	}
 	virtio_publish(n->d, NET_RX);
+	if (got > 0)
+		adapt(n, &n->rx_patience, got);
 	watch(n);
 	/* The descriptor does not tell of frames that were read from it. */
 	if ((n->held_bytes > 0 || waiting(n) & EPOLLIN) && !n->starved)
@@ -376,6 +394,8 @@ static void transmit_all(struct net *n)
 			loop_signal(d->kick[NET_TX].source.fd);
 	} while (left > 0 && !n->tx_blocked && vq_enable_kicks(vq));
 	virtio_publish(d, NET_TX);
+	if (left < NET_BATCH)
+		adapt(n, &n->tx_patience, NET_BATCH - left);
 	watch(n);
 }
 
@@ -512,6 +532,8 @@ const struct virtio_ops virtio_net = {
 	.features = BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_MAC) |
 		    BIT(VIRTIO_NET_F_MTU) | BIT(VIRTIO_NET_F_STATUS),
 	.state_size = sizeof(struct net),
+	.own_thread = true,
+	.syscalls = loop_patience_syscalls,
 	.open = net_open,
 	.close = net_close,
 	.start = net_start,

@@ -42,7 +42,7 @@ test_tap_busy()
 	tap_make 1500
 	guest_start vm hang --net "tap=$tap"
 	wait_for vm.out hanging
-	for name in vcpu0; do
+	for name in vcpu0 net0; do
 		grep -qx "$name" "/proc/$(guest_pid vm)/task"/*/comm ||
 			fail "no thread $name"
 	done

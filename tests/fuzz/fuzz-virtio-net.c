@@ -29,6 +29,7 @@ extern const struct virtio_ops virtio_net;
 /* Made once: a tap per input would be most of the work. */
 struct rig {
 	struct input in;
+	struct virtio_ops ops; /* without the thread */
 	struct loop loop;
 	struct vdriver *v;
 	int socket;
@@ -178,7 +179,9 @@ static struct rig *rig_new(void)
 	netns_no_ipv6("tap0");
 	netns_up("tap0");
 	check(loop_init(&r->loop) == 0, "no loop");
-	r->v = vdriver_new_on(&virtio_net, "tap0", &r->loop, NULL);
+	r->ops = virtio_net;
+	r->ops.own_thread = false;
+	r->v = vdriver_new_on(&r->ops, "tap0", &r->loop, NULL);
 	check(r->v != NULL, "no device");
 	/* Of no type: it only sends. */
 	r->socket = netns_packet_socket("tap0", 0);
