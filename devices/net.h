@@ -72,6 +72,13 @@ int net_backend_open(struct net_backend *b, const struct config_device *cfg,
 /* Accepts a zeroed one. */
 void net_backend_close(struct net_backend *b);
 
+/*
+ * The sum of the Internet's checksums (RFC 1071), not complemented, of the
+ * bytes from OFFSET to the end of IOV, in the order they have in memory. They
+ * may change meanwhile.
+ */
+uint16_t net_sum(const struct iovec *iov, unsigned niov, size_t offset);
+
 /* What the keys of a network cannot say each alone. 0 or -EINVAL, logged. */
 int net_check(const struct config_device *cfg);
 

@@ -16,6 +16,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/virtio_net.h>
 #include <net/if_arp.h>
 #include <netinet/if_ether.h>
 #include <poll.h>
@@ -33,7 +34,7 @@
 #define CHILD_FD     3     /* the socket, as passt sees it ... */
 #define CHILD_ARG    "3"   /* ... and is told */
 #define READY_MS     10000 /* for opening all ports */
-#define IOV_PARTS    257   /* a chain's, and the length */
+#define IOV_PARTS    259   /* a chain's, the length, a checksum amid it */
 #define SOCKET_BYTES (1 << 20)
 
 /* Frames for the guest: room for the longest behind the rest of another. */
@@ -46,6 +47,7 @@ struct passt {
 	/* What the socket did not take of the last frame. */
 	uint8_t out[PREFIX + NET_FRAME_MAX];
 	size_t out_start, out_end;
+	bool trusted; /* the guest need not check what passt has summed up */
 };
 
 /* ---- starting ---- */
@@ -377,8 +379,8 @@ static int read_more(struct net_backend *b)
 static ssize_t passt_receive(struct net_backend *b, const struct iovec *iov,
 			     unsigned niov)
 {
-	static const uint8_t header[NET_HEADER];
 	struct passt *p = b->state;
+	struct virtio_net_hdr_v1 header = {0};
 	size_t bytes = 0, copied;
 	int r;
 
@@ -386,7 +388,10 @@ static ssize_t passt_receive(struct net_backend *b, const struct iovec *iov,
 		;
 	if (r < 0)
 		return r;
-	copied = iov_write(iov, niov, 0, header, NET_HEADER);
+	/* Between passt and here is memory of this host, and no wire. */
+	if (p->trusted)
+		header.flags = VIRTIO_NET_HDR_F_DATA_VALID;
+	copied = iov_write(iov, niov, 0, &header, NET_HEADER);
 	if (copied == NET_HEADER)
 		copied += iov_write(iov, niov, NET_HEADER,
 				    p->in + p->in_start + PREFIX, bytes);
@@ -413,39 +418,88 @@ static void passt_flush(struct net_backend *b)
 	}
 }
 
+/* One frame as iovecs for the socket, and what they point to. */
+struct frame {
+	struct iovec part[IOV_PARTS];
+	unsigned nparts;
+	size_t bytes; /* of all parts */
+	uint32_t length;
+	uint16_t sum;
+};
+
+/*
+ * The bytes from AT on are for the checksum that the guest left to do (virtio
+ * 1.2, 5.1.6.2): its field lies at FIELD. Guest memory is only read.
+ */
+static void put_checksum(struct frame *f, const struct iovec *iov,
+			 unsigned niov, size_t at, size_t field)
+{
+	const uint16_t sum = (uint16_t)~net_sum(iov, niov, at);
+	unsigned n;
+
+	/* A checksum of 0 would mean that there is none (RFC 768). */
+	f->sum = sum ? sum : UINT16_MAX;
+	n = 1 +
+	    iov_slice(iov, niov, NET_HEADER, field - NET_HEADER, f->part + 1);
+	f->part[n++] = (struct iovec){&f->sum, sizeof(f->sum)};
+	n += iov_slice(iov, niov, field + sizeof(f->sum), NET_FRAME_MAX,
+		       f->part + n);
+	f->nparts = n;
+}
+
+/* 0, -EINVAL or -EMSGSIZE. */
+static int make_frame(struct frame *f, const struct iovec *iov, unsigned niov)
+{
+	struct virtio_net_hdr_v1 header;
+	size_t bytes = 0, at, field;
+
+	if (niov > IOV_PARTS - 3)
+		return -EMSGSIZE;
+	if (iov_read(iov, niov, 0, &header, NET_HEADER) < NET_HEADER)
+		return -EINVAL;
+	f->nparts = 1 + iov_slice(iov, niov, NET_HEADER, NET_FRAME_MAX,
+				  f->part + 1);
+	for (unsigned i = 1; i < f->nparts; i++)
+		bytes += f->part[i].iov_len;
+	if (bytes < ETH_HLEN || header.gso_type != VIRTIO_NET_HDR_GSO_NONE)
+		return -EINVAL;
+	if (bytes > PASST_MTU_MAX + ETH_HLEN)
+		return -EMSGSIZE;
+	if (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {
+		at = le16toh(header.csum_start);
+		field = at + le16toh(header.csum_offset);
+		if (at < ETH_HLEN || field + sizeof(f->sum) > bytes)
+			return -EINVAL;
+		put_checksum(f, iov, niov, NET_HEADER + at, NET_HEADER + field);
+	}
+	f->length = htobe32((uint32_t)bytes);
+	f->part[0] = (struct iovec){&f->length, PREFIX};
+	f->bytes = PREFIX + bytes;
+	return 0;
+}
+
 static int passt_send(struct net_backend *b, const struct iovec *iov,
 		      unsigned niov)
 {
 	struct passt *p = b->state;
-	struct iovec part[IOV_PARTS];
-	size_t bytes = 0;
-	uint32_t length;
-	unsigned n;
+	struct frame f;
 	ssize_t sent;
+	int r;
 
 	passt_flush(b);
 	if (p->out_start < p->out_end)
 		return -EAGAIN;
-	if (niov >= IOV_PARTS)
-		return -EMSGSIZE;
-	n = 1 + iov_slice(iov, niov, NET_HEADER, NET_FRAME_MAX, part + 1);
-	for (unsigned i = 1; i < n; i++)
-		bytes += part[i].iov_len;
-	if (bytes < ETH_HLEN)
-		return -EINVAL;
-	if (bytes > PASST_MTU_MAX + ETH_HLEN)
-		return -EMSGSIZE;
-	length = htobe32((uint32_t)bytes);
-	part[0] = (struct iovec){&length, PREFIX};
-	bytes += PREFIX;
+	r = make_frame(&f, iov, niov);
+	if (r < 0)
+		return r;
 	do
-		sent = writev(b->fd, part, (int)n);
+		sent = writev(b->fd, f.part, (int)f.nparts);
 	while (sent < 0 && errno == EINTR);
 	if (sent < 0)
 		return -errno;
 	p->out_start = 0;
-	p->out_end =
-		iov_read(part, n, (size_t)sent, p->out, bytes - (size_t)sent);
+	p->out_end = iov_read(f.part, f.nparts, (size_t)sent, p->out,
+			      f.bytes - (size_t)sent);
 	return 0;
 }
 
@@ -464,11 +518,11 @@ static uint32_t passt_waiting(const struct net_backend *b)
 	return events;
 }
 
-/* There are none. */
 static int passt_set_offloads(struct net_backend *b, uint64_t acked)
 {
-	(void)b;
-	(void)acked;
+	struct passt *p = b->state;
+
+	p->trusted = acked >> VIRTIO_NET_F_GUEST_CSUM & 1;
 	return 0;
 }
 
@@ -507,6 +561,8 @@ int passt_open(struct net_backend *b, const struct config_device *cfg,
 	}
 	b->ops = &passt_ops;
 	b->mtu = mtu;
+	b->features = UINT64_C(1) << VIRTIO_NET_F_CSUM |
+		      UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM;
 	snprintf(b->name, sizeof(b->name), PROGRAM);
 	b->state = take_ptr(p);
 	return 0;

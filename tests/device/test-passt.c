@@ -247,6 +247,8 @@ static size_t receive(struct vdriver *v, const uint8_t *buffer)
 	struct virtio_net_hdr_v1 header, plain = {.num_buffers = htole16(1)};
 	uint32_t written = 0;
 
+	if (v->features & BIT(VIRTIO_NET_F_GUEST_CSUM))
+		plain.flags = VIRTIO_NET_HDR_F_DATA_VALID;
 	assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >= 0);
 	assert_true(written >= HEADER + ETH_HLEN);
 	memcpy(&header, buffer, HEADER);
@@ -316,7 +318,7 @@ static void test_loopback(void **state)
 	assert_non_null(strstr((char *)buffer, "\n-t\nnone\n"));
 }
 
-/* passt knows of no offloads, so the guest must not. */
+/* passt takes no frames to be segmented, so the guest must not make them. */
 static void test_features(void **state)
 {
 	const uint64_t offered = vdriver_offered(up(*state, "user"));
@@ -325,6 +327,7 @@ static void test_features(void **state)
 
 	for (unsigned bit = 0; bit < 24; bit++) {
 		const uint64_t known =
+			BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) |
 			BIT(VIRTIO_NET_F_MTU) | BIT(VIRTIO_NET_F_MAC) |
 			BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_STATUS);
 
@@ -374,6 +377,97 @@ static void test_echo(void **state)
 		check_echo(v, bytes[i], ECHO);
 	check_echo(v, 700, ECHO_BY_BYTES);
 	check_echo(v, LONGEST, ECHO);
+}
+
+/* As it stands in RFC 1071, 4.1: two bytes at a time. */
+static uint16_t slow_sum(const uint8_t *p, size_t bytes)
+{
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+		sum += (uint32_t)p[i] << (i % 2 ? 0 : 8);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+/* Sends OUT in three pieces, cut at two places, and gets it back. */
+static void check_sum(struct vdriver *v, struct iovec out, size_t start,
+		      size_t offset, size_t cut)
+{
+	struct virtio_net_hdr_v1 header = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.csum_start = htole16((uint16_t)start),
+		.csum_offset = htole16((uint16_t)offset),
+	};
+	uint8_t *buffer = post(v, HEADER + NET_FRAME_MAX), *base = out.iov_base;
+	const size_t bytes = out.iov_len - HEADER;
+	const struct iovec part[] = {
+		{base, cut},
+		{base + cut, 5},
+		{base + cut + 5, out.iov_len - cut - 5},
+	};
+	uint8_t *wanted = malloc(bytes);
+	uint16_t sum = slow_sum(base + HEADER + start, bytes - start);
+
+	memcpy(base, &header, HEADER);
+	memcpy(wanted, base + HEADER, bytes);
+	sum = htobe16(sum ? sum : 0xffff);
+	memcpy(wanted + start + offset, &sum, sizeof(sum));
+	vdriver_kick(v, RX);
+	assert_int_equal(vdriver_request(v, TX, part, 3, NULL, 0), 0);
+	assert_int_equal(receive(v, buffer), bytes);
+	assert_memory_equal(buffer + HEADER, wanted, bytes);
+	free(wanted);
+}
+
+/* What the guest leaves to be summed up, passt gets whole. */
+static void test_checksum(void **state)
+{
+	struct vdriver *v = up(*state, "user");
+	struct iovec out;
+
+	for (size_t cut = 1; cut < 60; cut++)
+		check_sum(v, packet(v, 61 + cut % 2, ECHO), 34, 16, cut);
+	check_sum(v, packet(v, LONGEST, ECHO), 34, 16, 700);
+	check_sum(v, packet(v, LONGEST, ECHO), 35, 6, 50);
+	check_sum(v, packet(v, 100, ECHO), 14, 84, 96);
+	/* A sum of 0 is written as the other zero. */
+	out = packet(v, 60, ECHO);
+	memset((char *)out.iov_base + HEADER + 34, 0xff, 26);
+	check_sum(v, out, 34, 16, 20);
+	/* A driver that trusts nobody is told nothing. */
+	assert_true(vdriver_up(v, ALL & ~BIT(VIRTIO_NET_F_GUEST_CSUM)));
+	check_echo(v, 100, ECHO);
+}
+
+/* Each field of a header may be anything: the frame is lost, no more. */
+static void test_bad_headers(void **state)
+{
+	static const struct {
+		uint8_t flags, gso_type;
+		uint16_t start, offset;
+	} bad[] = {
+		{1, 0, 0, 0},      {1, 0, 13, 6},     {1, 0, 99, 0},
+		{1, 0, 98, 1},     {1, 0, 100, 0},    {1, 0, 65535, 65535},
+		{1, 0, 34, 65535}, {1, 0, 65535, 16}, {1, 0, 14, 85},
+		{0, 1, 0, 0},      {1, 1, 34, 16},    {0, 255, 0, 0},
+	};
+	struct vdriver *v = up(*state, "user");
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		const struct virtio_net_hdr_v1 header = {
+			.flags = bad[i].flags,
+			.gso_type = bad[i].gso_type,
+			.csum_start = htole16(bad[i].start),
+			.csum_offset = htole16(bad[i].offset),
+		};
+		struct iovec out = packet(v, 100, QUIT);
+
+		memcpy(out.iov_base, &header, HEADER);
+		request(v, out);
+	}
+	check_echo(v, 1514, ECHO);
 }
 
 /* Many frames come in one read: none waits for the next one. */
@@ -639,6 +733,8 @@ int main(int argc, char **argv)
 		FIXTURE_TEST(test_announced),
 		FIXTURE_TEST(test_failures),
 		FIXTURE_TEST(test_echo),
+		FIXTURE_TEST(test_checksum),
+		FIXTURE_TEST(test_bad_headers),
 		FIXTURE_TEST(test_burst),
 		FIXTURE_TEST(test_slow_peer),
 		FIXTURE_TEST(test_bad_frames),
