@@ -29,6 +29,7 @@ extern const struct action fs_actions[];
 extern const struct action fsbench_actions[];
 extern const struct action fslock_actions[];
 extern const struct action net_actions[];
+extern const struct action stream_actions[];
 extern const struct action vsock_actions[];
 extern const struct action bench_actions[];
 extern const struct action offer_actions[];
