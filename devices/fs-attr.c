@@ -101,13 +101,24 @@ static int change_size(const struct fs_handle *handle, const char *path,
 	return 0;
 }
 
+/*
+ * What is about to be changed is what the guest's name leads to, or something
+ * that it has open: then it may mean that, by descriptor.
+ */
+static int confirm(struct fs *fs, struct fs_inode *inode)
+{
+	return inode->handles > 0 ? 0 : fs_inode_confirm(fs, inode);
+}
+
 int fs_setattr(struct fs *fs, struct fs_inode *inode, struct fs_handle *handle,
 	       const struct fs_change *change)
 {
-	const int fd = handle ? handle->fd : fs_inode_fd(fs, inode);
+	int fd, r = handle ? 0 : confirm(fs, inode);
 	char path[FS_PATH_MAX];
-	int r = 0;
 
+	if (r < 0)
+		return r;
+	fd = handle ? handle->fd : fs_inode_fd(fs, inode);
 	if (fd < 0)
 		return fd;
 	if (fs_is_sealed(fs, inode))
@@ -210,8 +221,10 @@ int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *name,
 		const void *value, size_t bytes, int flags)
 {
 	char path[FS_PATH_MAX];
-	const int r = xattr_path(fs, inode, name, -EPERM, path);
+	int r = confirm(fs, inode);
 
+	if (r == 0)
+		r = xattr_path(fs, inode, name, -EPERM, path);
 	if (r < 0)
 		return r;
 	return setxattr(path, name, value, bytes, flags) < 0 ? -errno : 0;
@@ -264,8 +277,10 @@ int fs_listxattr(struct fs *fs, struct fs_inode *inode, char *buf, size_t bytes)
 int fs_removexattr(struct fs *fs, struct fs_inode *inode, const char *name)
 {
 	char path[FS_PATH_MAX];
-	const int r = xattr_path(fs, inode, name, -ENODATA, path);
+	int r = confirm(fs, inode);
 
+	if (r == 0)
+		r = xattr_path(fs, inode, name, -ENODATA, path);
 	if (r < 0)
 		return r;
 	return removexattr(path, name) < 0 ? -errno : 0;

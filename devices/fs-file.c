@@ -212,11 +212,15 @@ int fs_reopen(struct fs *fs, struct fs_inode *inode, int flags)
 int fs_open_file(struct fs *fs, struct fs_inode *inode, int flags,
 		 uint64_t *ret_handle)
 {
-	int fd;
+	int fd, r;
 
 	/* To open a device or a pipe may do something, or wait. */
 	if (inode->type != S_IFREG)
 		return inode->type == S_IFDIR ? -EISDIR : -ENXIO;
+	/* What is written to a file that nobody finds any more is lost. */
+	r = fs_inode_confirm(fs, inode);
+	if (r < 0)
+		return r;
 	fd = fs_reopen(fs, inode, fs_file_flags(flags));
 	return fd < 0 ? fd : fs_handle_new(fs, inode, fd, false, ret_handle);
 }

@@ -294,25 +294,65 @@ int fs_inode_fd(struct fs *fs, struct fs_inode *inode)
 	return r;
 }
 
-int fs_inode_stat(struct fs *fs, struct fs_inode *inode, struct statx *ret_stx)
+/* What is at its name, if that is INODE: the directory's descriptor. */
+static int stat_by_name(struct fs *fs, struct fs_inode *inode,
+			struct statx *ret_stx)
 {
-	char path[FS_PATH_MAX];
+	const int dir_fd =
+		inode->parent ? fs_inode_fd(fs, inode->parent) : -ESTALE;
 	struct fs_key key;
-	int dir_fd, r;
+	int r;
 
-	if (!inode->parent)
-		return -ESTALE;
-	dir_fd = fs_inode_fd(fs, inode->parent);
 	if (dir_fd < 0)
 		return dir_fd;
 	r = fs_statx(dir_fd, inode->name, ret_stx);
 	if (r < 0)
 		return r == -ENOENT || r == -ENOTDIR ? -ESTALE : r;
 	key_from(fs, ret_stx, &key);
-	if (!same_key(&key, &inode->key))
-		return -ESTALE;
+	return same_key(&key, &inode->key) ? dir_fd : -ESTALE;
+}
+
+int fs_inode_stat(struct fs *fs, struct fs_inode *inode, struct statx *ret_stx)
+{
+	const int dir_fd = stat_by_name(fs, inode, ret_stx);
+	char path[FS_PATH_MAX];
+
+	if (dir_fd < 0)
+		return dir_fd;
 	fs_owner_show(fs, fs_path(path, dir_fd, inode->name), ret_stx);
 	return 0;
+}
+
+/* No name leads to it any more, as far as its descriptor tells. */
+static bool is_unlinked(const struct fs_inode *inode)
+{
+	struct statx stx;
+
+	return inode->fd >= 0 && fs_statx(inode->fd, "", &stx) == 0 &&
+	       stx.stx_nlink == 0;
+}
+
+int fs_inode_confirm(struct fs *fs, struct fs_inode *inode)
+{
+	struct statx stx;
+	int r;
+
+	if (inode->parent) {
+		r = stat_by_name(fs, inode, &stx);
+		return r < 0 ? r : 0;
+	}
+	return inode->removed || !is_unlinked(inode) ? 0 : -ESTALE;
+}
+
+int fs_inode_missing(const struct fs_inode *dir)
+{
+	return dir->removed || !is_unlinked(dir) ? -ENOENT : -ESTALE;
+}
+
+void fs_inode_removed(struct fs *fs, struct fs_inode *inode)
+{
+	inode->removed = is_unlinked(inode);
+	fs_inode_unname(fs, inode);
 }
 
 /* ---- places */
@@ -383,6 +423,7 @@ void fs_inode_move(struct fs *fs, struct fs_inode *inode,
 	fs_inode_unname(fs, inode);
 	inode->parent = to->dir;
 	inode->name = name;
+	inode->removed = false;
 	to->dir->children++;
 	if (inode->fd >= 0) {
 		fs->npinned--;
@@ -462,6 +503,7 @@ int fs_inode_get_pinned(struct fs *fs, int fd, const struct statx *stx,
 	if (r < 0)
 		return r;
 	inode->lookups = 1;
+	inode->removed = true;
 	set_fd(fs, inode, fd);
 	*ret_inode = inode;
 	return 0;

@@ -79,6 +79,12 @@ int fs_lookup(struct fs *fs, struct fs_inode *dir, const char *name,
 
 /* ---- making */
 
+/* In DIR; 0 or -errno. */
+static int made(const struct fs_inode *dir, int r)
+{
+	return r == -ENOENT ? fs_inode_missing(dir) : r;
+}
+
 /* Something just made at DIR_FD's NAME gets its owner, or goes again. */
 static int own_new(struct fs *fs, int dir_fd, const char *name,
 		   const struct fs_owner *owner)
@@ -114,7 +120,7 @@ int fs_mkdir(struct fs *fs, struct fs_inode *dir, const char *name,
 		r = fs_be(fs, who);
 	if (r < 0)
 		return r;
-	r = mkdirat(fd, name, mode & 07777) < 0 ? -errno : 0;
+	r = mkdirat(fd, name, mode & 07777) < 0 ? made(dir, -errno) : 0;
 	fs_be_self(fs, who);
 	if (r == 0)
 		r = own_new(fs, fd, name, &owner);
@@ -162,7 +168,7 @@ int fs_mknod(struct fs *fs, const struct fs_place *at,
 		r = fs_be(fs, who);
 	if (r < 0)
 		return r;
-	r = mknodat(fd, at->name, mode, rdev) < 0 ? -errno : 0;
+	r = mknodat(fd, at->name, mode, rdev) < 0 ? made(at->dir, -errno) : 0;
 	fs_be_self(fs, who);
 	if (r == 0)
 		r = own_new(fs, fd, at->name, &owner);
@@ -181,7 +187,7 @@ int fs_symlink(struct fs *fs, struct fs_inode *dir, const char *name,
 	r = fs_be(fs, who);
 	if (r < 0)
 		return r;
-	r = symlinkat(target, fd, name) < 0 ? -errno : 0;
+	r = symlinkat(target, fd, name) < 0 ? made(dir, -errno) : 0;
 	fs_be_self(fs, who);
 	return r < 0 ? r : fs_lookup(fs, dir, name, ret_entry);
 }
@@ -268,7 +274,7 @@ int fs_create(struct fs *fs, const struct fs_place *at, int flags,
 			       (flags & (O_SYNC | O_DSYNC)),
 		       mode & 07777, who);
 	if (fd < 0 && (fd != -EEXIST || flags & O_EXCL))
-		return fd;
+		return made(at->dir, fd);
 	if (fd < 0) {
 		r = fs_lookup(fs, at->dir, at->name, &entry);
 		if (r < 0)
@@ -307,7 +313,7 @@ int fs_tmpfile(struct fs *fs, struct fs_inode *dir, int flags, uint32_t mode,
 		       (flags & (O_ACCMODE | O_EXCL)) | O_TMPFILE, mode & 07777,
 		       who);
 	if (fd < 0)
-		return fd;
+		return made(dir, fd);
 	r = fs_statx(fd, "", &entry.stx);
 	if (r < 0)
 		return r;
@@ -363,7 +369,7 @@ int fs_unlink(struct fs *fs, struct fs_inode *dir, const char *name,
 	if (unlinkat(fd, name, is_dir ? AT_REMOVEDIR : 0) < 0)
 		return -errno;
 	if (inode)
-		fs_inode_unname(fs, inode);
+		fs_inode_removed(fs, inode);
 	return 0;
 }
 
@@ -376,7 +382,7 @@ static void renamed(struct fs *fs, struct fs_inode *moved,
 	if (other && flags & RENAME_EXCHANGE)
 		fs_inode_move(fs, other, from);
 	else if (other)
-		fs_inode_unname(fs, other);
+		fs_inode_removed(fs, other);
 	if (moved)
 		fs_inode_move(fs, moved, to);
 }

@@ -59,6 +59,7 @@ struct fs_inode {
 	bool was_locked;
 	bool is_idle;     /* in the list for fs_settle() */
 	uint32_t request; /* the last that asked for its descriptor */
+	bool removed; /* the last name of it by the guest, or made without */
 };
 
 struct fs_handle {
@@ -173,6 +174,14 @@ void fs_table_done(struct fs_table *table);
 int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx);
 /* Its O_PATH descriptor, good until fs_settle(), or -errno. */
 int fs_inode_fd(struct fs *fs, struct fs_inode *inode);
+/*
+ * 0: what the guest calls INODE is still found where it was last seen, or the
+ * guest itself has removed it and goes on using it. -ESTALE: the host moved,
+ * replaced or removed it, so that the guest's kernel looks again.
+ */
+int fs_inode_confirm(struct fs *fs, struct fs_inode *inode);
+/* -ENOENT, but -ESTALE if the host has removed DIR. */
+int fs_inode_missing(const struct fs_inode *dir);
 /* Its attributes, for which no descriptor is opened. */
 int fs_inode_stat(struct fs *fs, struct fs_inode *inode, struct statx *ret_stx);
 /* Closes descriptors that can be opened again: true when it did. */
@@ -188,6 +197,8 @@ int fs_inode_room(struct fs *fs);
 /* The known inode that STX describes, or NULL. */
 struct fs_inode *fs_inode_find(struct fs *fs, const struct statx *stx);
 bool fs_inode_is_at(const struct fs_inode *inode, const struct fs_place *at);
+/* The guest has taken a name of it away, maybe not the last. */
+void fs_inode_removed(struct fs *fs, struct fs_inode *inode);
 /* It has moved, or (fs_inode_unname) is to be reached by descriptor only. */
 void fs_inode_move(struct fs *fs, struct fs_inode *inode,
 		   const struct fs_place *to);

@@ -279,6 +279,32 @@ wait_for_file()
 	wait_until test -e "$1" || fail "no $1"
 }
 
+# What the host removes or replaces while the guest believes in it: what the
+# guest then writes is to be found on the host.
+test_host_change()
+{
+	mkdir share sync
+	echo -n old >share/removed
+	echo -n old >share/replaced
+	mkdir share/dir
+	guest_start a 'mount:t:/mnt,mount:s:/sync,text:/mnt/removed:old,'\
+'text:/mnt/replaced:old,errno:2:/mnt/dir/none,put:/sync/ready:x,'\
+'await:/sync/go,rewrite:/mnt/removed:new,change:/mnt/replaced:new,'\
+'put:/mnt/dir/new:new' \
+		--share share,tag=t,cache=always --share sync,tag=s
+	wait_for_file sync/ready
+	rm share/removed
+	echo -n other >share/replaced~
+	mv share/replaced~ share/replaced
+	rmdir share/dir
+	mkdir share/dir
+	touch sync/go
+	guest_wait a
+	expect_ok
+	[ "$(cat share/removed share/replaced share/dir/new)" = newnewnew ] ||
+		fail "$(head share/* share/dir/*)"
+}
+
 # What a program of the host has locked is locked for the guest, and is the
 # guest's once it is given up.
 test_locks_host()

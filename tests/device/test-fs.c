@@ -361,6 +361,107 @@ static void test_replaced(void **state)
 	assert_null(fs_inode(r->fs, id ^ UINT64_C(1) << 40));
 }
 
+static int opening(struct rig *r, struct fs_inode *inode, int flags)
+{
+	uint64_t id;
+	const int e = fs_open_file(r->fs, inode, flags, &id);
+
+	if (e == 0)
+		fs_release(r->fs, fs_handle(r->fs, id, inode, false));
+	return e;
+}
+
+/*
+ * What the guest still has a name for, and the host has removed, moved or
+ * replaced, is to be looked up again: whatever is written to it was lost.
+ */
+static void test_gone_on_host(void **state)
+{
+	const struct fs_change mode = {.mode = true, .mode_value = 0600};
+	const struct fs_change size = {.size = true};
+	struct rig *r = *state;
+	struct fs_inode *f, *g, *d;
+	struct fs_entry e;
+	char away[PATH_MAX];
+	uint64_t id;
+
+	host_file(path(r, "f"), "x");
+	host_file(path(r, "g"), "x");
+	assert_int_equal(mkdir(path(r, "d"), 0755), 0);
+	f = look(r, root(r), "f");
+	g = look(r, root(r), "g");
+	d = look(r, root(r), "d");
+	/* With its descriptor at hand. */
+	assert_int_equal(opening(r, f, O_WRONLY), 0);
+	assert_int_equal(opening(r, g, O_WRONLY), 0);
+	assert_int_equal(looking(r, d, "none"), -ENOENT);
+	assert_int_equal(unlink(path(r, "f")), 0);
+	snprintf(away, sizeof(away), "%s/g~", r->share);
+	assert_int_equal(rename(path(r, "g"), away), 0);
+	host_file(path(r, "g"), "new");
+	assert_int_equal(rmdir(path(r, "d")), 0);
+
+	assert_int_equal(opening(r, f, O_WRONLY | O_TRUNC), -ESTALE);
+	assert_int_equal(opening(r, f, O_RDONLY), -ESTALE);
+	assert_int_equal(opening(r, g, O_WRONLY), -ESTALE);
+	assert_int_equal(fs_setattr(r->fs, f, NULL, &mode), -ESTALE);
+	assert_int_equal(fs_setattr(r->fs, g, NULL, &size), -ESTALE);
+	assert_int_equal(fs_setxattr(r->fs, f, "user.x", "y", 1, 0), -ESTALE);
+	assert_int_equal(fs_removexattr(r->fs, f, "user.x"), -ESTALE);
+	assert_int_equal(fs_mkdir(r->fs, d, "x", 0755, ME, &e), -ESTALE);
+	assert_int_equal(fs_create(r->fs, &(struct fs_place){d, "x"}, O_WRONLY,
+				   0644, ME, &e, &id),
+			 -ESTALE);
+	/* The second look finds what is there now. */
+	assert_int_equal(looking(r, root(r), "f"), -ENOENT);
+	assert_ptr_not_equal(look(r, root(r), "g"), g);
+	assert_int_equal(opening(r, look(r, root(r), "g~"), O_WRONLY), 0);
+}
+
+/* What the guest itself removed, or made without a name, it goes on using. */
+static void test_gone_in_guest(void **state)
+{
+	const struct fs_change mode = {.mode = true, .mode_value = 0600};
+	struct rig *r = *state;
+	struct fs_inode *f, *two;
+	struct fs_entry e;
+	char second[PATH_MAX];
+	uint64_t id;
+
+	host_file(path(r, "f"), "x");
+	host_file(path(r, "over"), "x");
+	host_file(path(r, "two"), "x");
+	snprintf(second, sizeof(second), "%s/second", r->share);
+	assert_int_equal(link(path(r, "two"), second), 0);
+	f = look(r, root(r), "f");
+	assert_int_equal(fs_unlink(r->fs, root(r), "f", false), 0);
+	assert_int_equal(opening(r, f, O_RDWR), 0);
+	assert_int_equal(fs_setattr(r->fs, f, NULL, &mode), 0);
+
+	host_file(path(r, "f"), "y");
+	f = look(r, root(r), "f");
+	(void)look(r, root(r), "over");
+	assert_int_equal(fs_rename(r->fs, &(struct fs_place){root(r), "over"},
+				   &(struct fs_place){root(r), "f"}, 0),
+			 0);
+	assert_int_equal(opening(r, f, O_RDWR), 0);
+
+	assert_int_equal(fs_tmpfile(r->fs, root(r), O_RDWR, 0600, ME, &e, &id),
+			 0);
+	assert_int_equal(opening(r, e.inode, O_RDWR), 0);
+	assert_int_equal(fs_link(r->fs, e.inode, root(r), "named", &e), 0);
+	assert_int_equal(opening(r, e.inode, O_RDWR), 0);
+	assert_int_equal(unlink(path(r, "named")), 0);
+	assert_int_equal(opening(r, e.inode, O_RDWR), -ESTALE);
+
+	/* Another name is left, until the host takes that. */
+	two = look(r, root(r), "two");
+	assert_int_equal(fs_unlink(r->fs, root(r), "two", false), 0);
+	assert_int_equal(opening(r, two, O_RDWR), 0);
+	assert_int_equal(unlink(second), 0);
+	assert_int_equal(opening(r, two, O_RDWR), -ESTALE);
+}
+
 static void test_limits(void **state)
 {
 	struct rig *r = *state;
@@ -776,6 +877,8 @@ int main(void)
 		TEST(test_circle),
 		TEST(test_replaced),
 		TEST(test_limits),
+		TEST(test_gone_on_host),
+		TEST(test_gone_in_guest),
 		TEST(test_removed),
 		TEST(test_rename_drops),
 		TEST(test_request),

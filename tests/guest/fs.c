@@ -807,6 +807,18 @@ static int do_change(char **arg)
 	return chmod(arg[0], 0640) ? guest_fail("change: mode") : 0;
 }
 
+/* rewrite:FILE:TEXT, as a shell's > does */
+static int do_rewrite(char **arg)
+{
+	const int fd = open(arg[0], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+			    0666);
+	const ssize_t bytes = (ssize_t)strlen(arg[1]);
+
+	if (fd < 0 || write(fd, arg[1], (size_t)bytes) != bytes || close(fd))
+		return guest_fail("rewrite: %s", arg[0]);
+	return 0;
+}
+
 /* mount9p:TAG:DIR:CACHE, to compare with */
 static int do_mount9p(char **arg)
 {
@@ -894,6 +906,7 @@ const struct action fs_actions[] = {
 	{"move", 2, do_move, "FILE:FILE"},
 	{"remove", 1, do_remove, "FILE"},
 	{"change", 2, do_change, "FILE:TEXT"},
+	{"rewrite", 2, do_rewrite, "FILE:TEXT"},
 	{"mount9p", 3, do_mount9p, "TAG:DIR:CACHE"},
 	{"umount", 1, do_umount, "DIR"},
 	{"posix", 1, do_posix, "DIR[:TEST]"},
