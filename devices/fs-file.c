@@ -35,7 +35,7 @@ int fs_handle_room(struct fs *fs)
 	return r;
 }
 
-int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
+int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, int flags,
 		  uint64_t *ret_handle)
 {
 	struct fs_handle *handle = NULL;
@@ -48,7 +48,9 @@ int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
 	handle = fs_alloc(fs, sizeof(*handle));
 	if (handle) {
 		*handle = (struct fs_handle){
-			.inode = inode, .fd = fd, .is_dir = is_dir};
+			.inode = inode,
+			.fd = fd,
+			.is_dir = flags & O_DIRECTORY};
 		handle->id = fs_table_add(&fs->handles, handle);
 	}
 	if (!handle || !handle->id) {
@@ -59,6 +61,8 @@ int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
 	}
 	fs->nhandles++;
 	inode->handles++;
+	if ((flags & O_ACCMODE) != O_RDONLY)
+		fs_peer_enter(fs, handle);
 	*ret_handle = handle->id;
 	return 0;
 }
@@ -144,6 +148,7 @@ void fs_release(struct fs *fs, struct fs_handle *handle)
 {
 	struct fs_inode *inode = handle->inode;
 
+	fs_peer_leave(fs, handle);
 	if (fs->dirbuf.owner == handle->id)
 		fs->dirbuf.owner = 0;
 	fs_table_del(&fs->handles, handle->id);
@@ -222,7 +227,9 @@ int fs_open_file(struct fs *fs, struct fs_inode *inode, int flags,
 	if (r < 0)
 		return r;
 	fd = fs_reopen(fs, inode, fs_file_flags(flags));
-	return fd < 0 ? fd : fs_handle_new(fs, inode, fd, false, ret_handle);
+	return fd < 0 ? fd
+		      : fs_handle_new(fs, inode, fd, flags & O_ACCMODE,
+				      ret_handle);
 }
 
 int fs_open_dir(struct fs *fs, struct fs_inode *inode, uint64_t *ret_handle)
@@ -234,7 +241,8 @@ int fs_open_dir(struct fs *fs, struct fs_inode *inode, uint64_t *ret_handle)
 	if (fs_is_sealed(fs, inode))
 		return -EACCES;
 	fd = fs_reopen(fs, inode, O_RDONLY | O_DIRECTORY);
-	return fd < 0 ? fd : fs_handle_new(fs, inode, fd, true, ret_handle);
+	return fd < 0 ? fd
+		      : fs_handle_new(fs, inode, fd, O_DIRECTORY, ret_handle);
 }
 
 /* ---- data */

@@ -290,7 +290,8 @@ int fs_create(struct fs *fs, const struct fs_place *at, int flags,
 			return r;
 		}
 		fs_owner_show(fs, fs_path(path, fd, NULL), &entry.stx);
-		r = fs_handle_new(fs, entry.inode, fd, false, ret_handle);
+		r = fs_handle_new(fs, entry.inode, fd, flags & O_ACCMODE,
+				  ret_handle);
 	}
 	return given(fs, r, &entry, ret_entry);
 }
@@ -326,7 +327,8 @@ int fs_tmpfile(struct fs *fs, struct fs_inode *dir, int flags, uint32_t mode,
 		return r;
 	}
 	fs_owner_show(fs, path, &entry.stx);
-	r = fs_handle_new(fs, entry.inode, take_fd(&fd), false, ret_handle);
+	/* Nobody else can find it: O_RDONLY needs no mark. */
+	r = fs_handle_new(fs, entry.inode, take_fd(&fd), O_RDONLY, ret_handle);
 	return given(fs, r, &entry, ret_entry);
 }
 

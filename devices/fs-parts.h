@@ -53,10 +53,12 @@ struct fs_inode {
 	struct fs_holder *holders;  /* owned */
 	uint64_t stamp;             /* of fs_unchanged() */
 	uint32_t children, handles; /* inodes below, open files of it */
+	uint32_t writers;           /* handles that fs-peer.c counts */
 	int fd;                     /* O_PATH, or -1 */
 	uint16_t type;              /* S_IFMT bits on the host */
 	uint8_t device;             /* index in fs->device */
 	bool was_locked;
+	bool is_marked;   /* others see that it is open for writing */
 	bool is_idle;     /* in the list for fs_settle() */
 	uint32_t request; /* the last that asked for its descriptor */
 	bool removed; /* the last name of it by the guest, or made without */
@@ -67,7 +69,9 @@ struct fs_handle {
 	int fd;
 	uint32_t id; /* index in fs->handle */
 	bool is_dir;
-	bool implicit; /* the guest has no number of it */
+	bool implicit;  /* the guest has no number of it */
+	bool writes;    /* counted in its inode's writers */
+	bool is_shared; /* not this guest's alone: fs_is_shared() */
 	struct fs_handle *next_closed;
 };
 
@@ -95,6 +99,7 @@ struct fs_dirbuf {
 TAILQ_HEAD(fs_used, fs_inode);
 
 struct fs {
+	const char *what; /* borrowed, for messages */
 	bool readonly, xattr;
 	bool devices;    /* the guest may make them on the host */
 	bool acls;       /* the guest sees and sets them */
@@ -104,7 +109,7 @@ struct fs {
 	bool has_births; /* birth times do not change in this tree */
 	uid_t uid;       /* the monitor's */
 	gid_t gid;
-	unsigned max_paths, max_handles, max_inodes, max_locks;
+	unsigned max_paths, max_handles, max_inodes, max_locks, max_marks;
 	struct fs_budget own_budget; /* if nobody gave one */
 	struct fs_purse_part bytes, files;
 
@@ -126,6 +131,12 @@ struct fs {
 	uint32_t nhandles;
 	struct fs_handle *closed; /* to be freed by fs_settle() */
 	unsigned nholders;        /* of all inodes */
+	/* Of fs-peer.c, for shares' marks and files'; -1: not looked at. */
+	int peer_fd, peer_file_fd;
+	uint32_t machine;
+	bool peer_stale; /* files' marks are of before fs_reset() */
+	unsigned nmarks; /* files it has marked */
+	bool peer_named; /* one shared with others was logged */
 	struct fs_dirbuf dirbuf;
 	uint32_t implicit[FS_IMPLICIT]; /* numbers of handles, by inode; or 0 */
 };
@@ -232,14 +243,24 @@ int fs_file_flags(int flags);
 int fs_reopen(struct fs *fs, struct fs_inode *inode, int flags);
 /* Whether there may be one more: 0 or -errno. Others may take it, though. */
 int fs_handle_room(struct fs *fs);
-/* Takes FD, also when it fails. */
-int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, bool is_dir,
+/* Takes FD, opened with FLAGS, also when it fails. */
+int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, int flags,
 		  uint64_t *ret_handle);
 /* The first that is open of INODE, or NULL. */
 struct fs_handle *fs_handle_of(const struct fs *fs,
 			       const struct fs_inode *inode);
 void fs_handle_release_all(struct fs *fs);
 void fs_handle_settle(struct fs *fs);
+
+/* fs-peer.c */
+/*
+ * Marks the share as one that can be written, and warns if another machine has
+ * it, too. Leaves peer_fd -1 (logged) where it cannot.
+ */
+void fs_peer_open(struct fs *fs, const struct fs_options *options);
+/* HANDLE, open for writing, is new; or is to be closed. */
+void fs_peer_enter(struct fs *fs, struct fs_handle *handle);
+void fs_peer_leave(struct fs *fs, struct fs_handle *handle);
 
 /* fs-lock.c */
 void fs_lock_free_all(struct fs *fs, struct fs_inode *inode);

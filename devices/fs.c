@@ -27,6 +27,8 @@
 #define HANDLES_MAX 65536
 #define INODES_MAX  (1u << 20)
 #define LOCKS_MAX   4096
+/* All are in one list of the host's kernel, which others wait for. */
+#define MARKS_MAX 4096
 
 int fs_statx(int fd, const char *name, struct statx *ret_stx)
 {
@@ -173,6 +175,7 @@ static void choose_limits(struct fs *fs, const struct fs_options *options)
 		budget = &fs->own_budget;
 		fs_budget_init(budget, 4 * GIB, 1);
 	}
+	fs->max_marks = smaller(MARKS_MAX, options->max_marks);
 	fs->bytes.purse = &budget->bytes;
 	fs->files.purse = &budget->files;
 	fs->inodes.bytes = fs->handles.bytes = &fs->bytes;
@@ -276,6 +279,8 @@ int fs_open(const char *what, const struct fs_options *options,
 	if (!fs)
 		return log_ret(-ENOMEM, "%s: out of memory", what);
 	fs->root.fd = -1;
+	fs->peer_fd = fs->peer_file_fd = -1;
+	fs->what = what;
 	fs->readonly = options->readonly;
 	if (options->only) {
 		fs->only = strdup(options->only);
@@ -290,6 +295,8 @@ int fs_open(const char *what, const struct fs_options *options,
 	r = open_root(fs, what, options);
 	if (r == 0)
 		r = choose_ownership(fs, what, options);
+	if (r == 0 && !fs->readonly)
+		fs_peer_open(fs, options);
 	if (r < 0) {
 		fs_close(fs);
 		return r;
@@ -300,6 +307,7 @@ int fs_open(const char *what, const struct fs_options *options,
 
 void fs_reset(struct fs *fs)
 {
+	fs->peer_stale = true;
 	fs_handle_release_all(fs);
 	fs_inode_drop_all(fs);
 }
@@ -318,6 +326,8 @@ void fs_close(struct fs *fs)
 	fs_reset(fs);
 	fs_settle(fs);
 	util_close(&fs->root.fd);
+	util_close(&fs->peer_fd);
+	util_close(&fs->peer_file_fd);
 	fs_table_done(&fs->handles);
 	fs_table_done(&fs->inodes);
 	fs_free(fs, fs->hash, fs->nhash * sizeof(struct fs_inode *));

@@ -16,8 +16,9 @@
  * What nobody refers to any more is only noted, and fs_settle() frees it.
  *
  * Every function returns 0 (or a count) or -errno, for the guest; only
- * fs_open() logs. ENOMEM and ENFILE: the guest has more than the tree's budget
- * allows. One thread at a time.
+ * fs_open() logs, and the first file that turns out to be shared. ENOMEM and
+ * ENFILE: the guest has more than the tree's budget allows. One thread at a
+ * time.
  */
 #ifndef DEVICES_FS_H
 #define DEVICES_FS_H
@@ -84,10 +85,13 @@ struct fs_options {
 	const char *only;
 	bool readonly;
 	enum fs_ownership ownership;
+	/* Others change files, too: their users were told what then holds. */
+	bool shared;
+	uint32_t machine; /* for tests: another's, not this process's; or 0 */
 	bool devices;             /* real ones are made, with FS_OWNER_HOST */
 	struct fs_budget *budget; /* borrowed; NULL: that of a VM of 4 GiB */
 	/* Less than the budget has; 0: no less. */
-	unsigned max_paths, max_handles, max_inodes, max_locks;
+	unsigned max_paths, max_handles, max_inodes, max_locks, max_marks;
 };
 
 /* On whose behalf something is made. */
@@ -102,7 +106,7 @@ struct fs_entry {
 	struct statx stx;
 };
 
-/* 0 or -errno (logged with WHAT, "fs0", and the path). */
+/* 0 or -errno (logged with WHAT, "fs0", which is borrowed, and the path). */
 int fs_open(const char *what, const struct fs_options *options,
 	    struct fs **ret_fs);
 void fs_close(struct fs *fs); /* NULL is fine */
@@ -121,6 +125,11 @@ bool fs_has_acls(const struct fs *fs);
 void fs_use_acls(struct fs *fs, bool use);
 /* Forgets every inode but the root, and every handle; fs_settle() is due. */
 void fs_reset(struct fs *fs);
+/*
+ * Other machines may have what fs_reset() closed. On the thread of the tree,
+ * which fs_reset() need not be called on; the next opening does it otherwise.
+ */
+void fs_reset_tell(struct fs *fs);
 /*
  * The end of a request: frees what it left without a reference. No inode and no
  * handle is held by the caller; numbers of them may be.
@@ -232,6 +241,12 @@ int fs_tmpfile(struct fs *fs, struct fs_inode *dir, int flags, uint32_t mode,
 	       const struct fs_who *who, struct fs_entry *ret_entry,
 	       uint64_t *ret_handle);
 void fs_release(struct fs *fs, struct fs_handle *handle);
+/*
+ * HANDLE is open for writing, and another guest has the file so, too, or has a
+ * program outside of this guest locked it: to be read and written directly, and
+ * not to be mapped.
+ */
+bool fs_is_shared(const struct fs_handle *handle);
 
 ssize_t fs_read(struct fs_handle *handle, const struct iovec *iov,
 		unsigned niov, uint64_t offset);

@@ -44,15 +44,25 @@ static int host_flags(const struct fuse *f, uint32_t flags)
 	return (int)flags;
 }
 
-/* What the guest has cached is right if the file, now STX, is as it was. */
-static uint32_t answer_flags(const struct fuse *f, struct fs_inode *inode,
-			     const struct statx *stx)
+#define DIRECT (FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES)
+
+/*
+ * What the guest has cached is right if the file, now STX, is as it was. One
+ * that others write to, too, must not be mapped (MAP_SHARED), as each guest
+ * would change pages of its own: direct I/O refuses it, ENODEV, as long as
+ * FUSE_DIRECT_IO_ALLOW_MMAP is not offered.
+ */
+static uint32_t answer_flags(const struct fuse *f,
+			     const struct fs_handle *handle,
+			     struct fs_inode *inode, const struct statx *stx)
 {
+	if (fs_is_shared(handle))
+		return DIRECT;
 	switch (f->cache) {
 	case FUSE_CACHE_ALWAYS:
 		return FOPEN_KEEP_CACHE;
 	case FUSE_CACHE_NEVER:
-		return FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+		return DIRECT;
 	default:
 		return fs_unchanged(inode, stx) ? FOPEN_KEEP_CACHE : 0;
 	}
@@ -62,6 +72,7 @@ int64_t fuse_open(struct fuse_request *r)
 {
 	const struct fuse_open_in *arg = r->arg;
 	struct fuse_open_out *out = fuse_answer(r, sizeof(*out));
+	struct fs_handle *handle;
 	struct statx stx = {0};
 	int e = 0;
 
@@ -77,15 +88,14 @@ int64_t fuse_open(struct fuse_request *r)
 				 &out->fh);
 	if (e < 0)
 		return e;
+	handle = fs_handle(r->fs, out->fh, r->inode, false);
 	if (r->f->cache == FUSE_CACHE_AUTO)
-		e = fs_getattr(r->fs, r->inode,
-			       fs_handle(r->fs, out->fh, r->inode, false),
-			       &stx);
+		e = fs_getattr(r->fs, r->inode, handle, &stx);
 	if (e < 0) {
-		fs_release(r->fs, fs_handle(r->fs, out->fh, r->inode, false));
+		fs_release(r->fs, handle);
 		return e;
 	}
-	out->open_flags = answer_flags(r->f, r->inode, &stx);
+	out->open_flags = answer_flags(r->f, handle, r->inode, &stx);
 	/*
 	 * Most that is read is never locked: each close(2) need not say that
 	 * there are no locks. Should there be one, it ends with the open file.
@@ -122,7 +132,9 @@ static int64_t answer_created(struct fuse_request *r, int e,
 		return e;
 	fuse_entry(r->f, entry, &out->entry);
 	out->open.fh = fh;
-	out->open.open_flags = answer_flags(r->f, entry->inode, &entry->stx);
+	out->open.open_flags =
+		answer_flags(r->f, fs_handle(r->fs, fh, entry->inode, false),
+			     entry->inode, &entry->stx);
 	return sizeof(*out);
 }
 

@@ -17,9 +17,6 @@
 #define BACKGROUND    64 /* requests of read-ahead and write-back at once */
 #define ALWAYS_S      86400
 
-/* Newer than Debian 12's header: shared mappings of files with direct I/O. */
-#define INIT_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36)
-
 struct fuse *fuse_new(struct fs *fs, const struct fuse_options *options)
 {
 	const enum fuse_cache cache = options->cache;
@@ -158,8 +155,9 @@ static uint64_t wanted_flags(const struct fuse *f)
 		flags |= ACL_FLAGS;
 	if (f->options.locks)
 		flags |= FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
+	/* FUSE_DIRECT_IO_ALLOW_MMAP never: see fuse-file.c. */
 	if (f->cache == FUSE_CACHE_NEVER)
-		return flags | INIT_DIRECT_IO_ALLOW_MMAP;
+		return flags;
 	flags |= FUSE_CACHE_SYMLINKS;
 	if (f->cache == FUSE_CACHE_AUTO)
 		flags |= FUSE_AUTO_INVAL_DATA;
@@ -194,6 +192,7 @@ static int64_t init(struct fuse_request *r)
 		flags &= ~(uint64_t)ACL_FLAGS;
 	fuse_waits_end(r->f, true);
 	start_over(r->f);
+	fs_reset_tell(r->fs);
 	r->f->initialized = true;
 	r->f->writeback = flags & FUSE_WRITEBACK_CACHE;
 	r->f->setxattr_ext = flags & FUSE_SETXATTR_EXT;
@@ -214,6 +213,7 @@ static int64_t destroy(struct fuse_request *r)
 {
 	fuse_waits_end(r->f, true);
 	start_over(r->f);
+	fs_reset_tell(r->fs);
 	return 0;
 }
 

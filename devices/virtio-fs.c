@@ -272,7 +272,7 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	const char *tag = config_text(cfg, "tag");
 	struct virtio_fs_config config = {.num_request_queues = htole32(1)};
 	struct share *share = d->state;
-	const struct fs_options options = {
+	struct fs_options options = {
 		.path = config_text(cfg, "dir"),
 		.only = config_text(cfg, "only"),
 		.budget = d->files,
@@ -290,6 +290,7 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 
 	share->dev = d;
 	share->timer.fd = -1;
+	options.shared = protocol.cache == FUSE_CACHE_NEVER;
 	protocol.locks = locks_are_hosts(choice(cfg, "locks", locks),
 					 options.readonly, protocol.cache);
 	if (strlen(tag) > sizeof(config.tag))

@@ -17,9 +17,13 @@ need_xattrs()
 # share CACHE OWNERSHIP: a fresh directory, and the actions on it.
 share()
 {
+	local maps=yes
+
+	[ "$1" != never ] || maps=no
 	mkdir share
-	guest "mount:t:/mnt,posix:/mnt,fsx:/mnt/fsx:$FSX:$RANDOM,"\
-'tree:/mnt/tree:4:15' --share "share,tag=t,cache=$1,ownership=$2"
+	guest "mount:t:/mnt,shmap:/mnt/mapped:$maps,posix:/mnt,"\
+"fsx:/mnt/fsx:$FSX:$RANDOM,tree:/mnt/tree:4:15" \
+		--share "share,tag=t,cache=$1,ownership=$2"
 	expect_ok
 }
 
@@ -49,6 +53,7 @@ test_always()
 	share always auto
 }
 
+# Every access is the host's, which no guest's mapping is.
 test_never()
 {
 	share never auto
@@ -318,7 +323,9 @@ test_locks_host()
 	guest 'mount:t:/mnt,held:/mnt/f,put:/mnt/done:x,wait:/mnt/f,'\
 'exits:/mnt/e' --share share,tag=t
 	wait "$held" || fail "the host's program: $(cat held.out)"
-	expect_ok
+	expect_status 0
+	expect_no_out FAIL
+	expect_error "'f' is in use"
 }
 
 # Two guests and a program of the host add to one number, four processes and
@@ -348,6 +355,44 @@ test_locks_guests()
 		[ "$(cat share/n)" = $((3 * times)) ] ||
 			fail "$kind: $(cat share/n), not $((3 * times))"
 	done
+}
+
+# Two guests that map one file, as a database does that shares memory under
+# locks: one alone may, the other is refused; nothing is lost without a word.
+test_mapped_guests()
+{
+	local i counted=0
+
+	mkdir share
+	for i in a b; do
+		guest_start $i "mount:t:/mnt,put:/mnt/$i:x,await:/mnt/go,"\
+"mapcount:/mnt/n:40:/mnt/lock,put:/mnt/$i.done:x,await:/mnt/end" \
+			--share share,tag=t
+	done
+	wait_for_file share/a
+	wait_for_file share/b
+	touch share/go
+	wait_for_file share/a.done
+	wait_for_file share/b.done
+	touch share/end
+	for i in a b; do
+		guest_wait $i
+		expect_status 0
+		expect_no_out FAIL
+		cp err $i.log
+		if grep -q counted out; then
+			counted=$((counted + 1))
+		else
+			expect_out refused
+			grep -q "'n' is in use" err || fail "no word of it"
+		fi
+	done
+	[ "$counted" -le 1 ] || fail "both have mapped it"
+	"$GUEST/guest" "mapped:share/n:$((40 * counted))" >mapped.out ||
+		fail "$(cat mapped.out)"
+	# The second to come was told beforehand, too.
+	grep -q 'another machine' a.log b.log ||
+		fail "no warning"
 }
 
 # A guest's own locks, which its kernel keeps.

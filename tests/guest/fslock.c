@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -164,12 +165,80 @@ static int do_count(char **arg)
 	return 0;
 }
 
+/* ---- mappings */
+
+static int *map_file(const char *path)
+{
+	const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	int *map = MAP_FAILED;
+
+	/* It stays open, and locked by whoever has mapped it. */
+	if (fd >= 0 && ftruncate(fd, 4096) == 0)
+		map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			   0);
+	return map;
+}
+
+/* shmap:FILE:yes|no: whether it can be mapped shared */
+static int do_shmap(char **arg)
+{
+	errno = 0;
+	if (strcmp(arg[1], "yes") == 0)
+		MUST(map_file(arg[0]) != MAP_FAILED);
+	else
+		MUST(map_file(arg[0]) == MAP_FAILED && errno == ENODEV);
+	return 0;
+}
+
+/*
+ * mapcount:FILE:TIMES:LOCK: adds one to a number that is mapped, under a lock
+ * of LOCK; a database's shared memory is used so. Says "counted", or "refused"
+ * when that does not work here.
+ */
+static int do_mapcount(char **arg)
+{
+	const int fd = open(arg[2], O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	struct flock lock = range(F_WRLCK, 0, 0), none = range(F_UNLCK, 0, 0);
+	volatile int *map = map_file(arg[0]);
+
+	MUST(fd >= 0);
+	if (map == MAP_FAILED) {
+		MUST(errno == ENODEV);
+		say("refused");
+		return 0;
+	}
+	for (unsigned i = (unsigned)guest_number(arg[1]); i > 0; i--) {
+		MUST(fcntl(fd, F_SETLKW, &lock) == 0);
+		++*map;
+		MUST(fcntl(fd, F_SETLK, &none) == 0);
+	}
+	MUST(msync((void *)map, 4096, MS_SYNC) == 0);
+	say("counted");
+	return 0;
+}
+
+/* mapped:FILE:VALUE: what it came to */
+static int do_mapped(char **arg)
+{
+	const int fd = open(arg[0], O_RDONLY | O_CLOEXEC);
+	int value = -1;
+
+	MUST(fd >= 0 && pread(fd, &value, sizeof(value), 0) == sizeof(value));
+	errno = 0;
+	if (value != (int)guest_number(arg[1]))
+		return guest_fail("mapped: %d, not %s", value, arg[1]);
+	return close(fd);
+}
+
 const struct action fslock_actions[] = {
 	{"await", 1, do_await, "FILE"},
 	{"hold", 3, do_hold, "FILE:HELD:DONE"},
 	{"held", 1, do_held, "FILE"},
 	{"wait", 1, do_wait, "FILE"},
 	{"exits", 1, do_exits, "FILE"},
+	{"shmap", 2, do_shmap, "FILE:yes|no"},
+	{"mapcount", 3, do_mapcount, "FILE:TIMES:LOCK"},
+	{"mapped", 2, do_mapped, "FILE:VALUE"},
 	{"count", 3, do_count, "FILE:TIMES:posix|flock"},
 	{NULL, 0, NULL, NULL},
 };
