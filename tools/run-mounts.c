@@ -37,11 +37,31 @@ struct wish {
 	const char *option, *text; /* for messages: "--volume", its value */
 	const char *type;          /* "bind", "volume"; NULL: by the source */
 	const char *source, *target;
+	const char *cache; /* the share's key; NULL: its default */
 	const char *locks; /* the share's; NULL: as it has them */
 	bool readonly;
 };
 
-/* "ro", "rw", "locks=", SELinux's "z" and "Z": behind the second colon. */
+/* "shared", or "cache=" and what the share's key takes. */
+static bool cache_word(const char *word, const char **ret_cache)
+{
+	static const char *const known[] = {"auto", "always", "never"};
+
+	if (strcmp(word, "shared") == 0) {
+		*ret_cache = "never";
+		return true;
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(known); i++) {
+		if (strncmp(word, "cache=", 6) == 0 &&
+		    strcmp(word + 6, known[i]) == 0) {
+			*ret_cache = known[i];
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The options behind the second colon; SELinux's "z" and "Z" mean nothing. */
 static int volume_options(struct wish *wish, char *list)
 {
 	char *rest = NULL;
@@ -53,10 +73,12 @@ static int volume_options(struct wish *wish, char *list)
 		else if (strncmp(word, "locks=", 6) == 0)
 			wish->locks = word + 6;
 		else if (strcmp(word, "rw") != 0 && strcmp(word, "z") != 0 &&
-			 strcmp(word, "Z") != 0)
+			 strcmp(word, "Z") != 0 &&
+			 !cache_word(word, &wish->cache))
 			return log_ret(-EINVAL,
-				       "--volume '%s': '%s' is none of ro, rw "
-				       "and locks=host|guest",
+				       "--volume '%s': '%s': known are ro, rw, "
+				       "shared, cache=auto|always|never and "
+				       "locks=host|guest",
 				       wish->text, word);
 	}
 	return 0;
@@ -120,7 +142,9 @@ static char *share_keys(const struct wish *wish, const char *only)
 	char *keys;
 
 	if ((only && !escaped) ||
-	    asprintf(&keys, "%s%s%s%s%s", wish->readonly ? ",readonly" : "",
+	    asprintf(&keys, "%s%s%s%s%s%s%s", wish->readonly ? ",readonly" : "",
+		     wish->cache ? ",cache=" : "",
+		     wish->cache ? wish->cache : "",
 		     wish->locks ? ",locks=" : "",
 		     wish->locks ? wish->locks : "", only ? ",only=" : "",
 		     only ? escaped : "") < 0) {
@@ -130,14 +154,18 @@ static char *share_keys(const struct wish *wish, const char *only)
 	return keys;
 }
 
-/* For `inspect`: "/source:/target:ro". */
+/* For `inspect`: "/source:/target:ro,cache=never". */
 static int describe(struct run_machine *machine, const struct wish *wish,
 		    const char *source)
 {
 	autofree char *text = NULL;
 
-	if (asprintf(&text, "%s:%s%s", source, wish->target,
-		     wish->readonly ? ":ro" : "") < 0) {
+	if (asprintf(&text, "%s:%s%s%s%s", source, wish->target,
+		     wish->readonly ? ":ro" : "",
+		     !wish->cache     ? ""
+		     : wish->readonly ? ",cache="
+				      : ":cache=",
+		     wish->cache ? wish->cache : "") < 0) {
 		text = NULL;
 		return log_ret(-ENOMEM, "out of memory");
 	}
@@ -337,6 +365,7 @@ static int add_tmpfs(struct run_machine *machine, const char *text)
 
 struct mount_words {
 	const char *type, *source, *target, *size, *mode, *locks;
+	const char *cache;
 	bool readonly;
 };
 
@@ -367,9 +396,14 @@ static int mount_word(const char *text, char *word, struct mount_words *words)
 				  strcmp(value, "1") == 0;
 		return 0;
 	}
+	if (value)
+		value[-1] = '=';
+	if (cache_word(word, &words->cache))
+		return 0;
 	return log_ret(-EINVAL,
 		       "--mount '%s': '%s': known are type=, src=, dst=, "
-		       "readonly, locks=, tmpfs-size= and tmpfs-mode=",
+		       "readonly, shared, cache=auto|always|never, locks=, "
+		       "tmpfs-size= and tmpfs-mode=",
 		       text, word);
 }
 
@@ -385,6 +419,7 @@ static int add_words(struct run_machine *machine, const char *text,
 		.target = words->target,
 		.readonly = words->readonly,
 		.locks = words->locks,
+		.cache = words->cache,
 	};
 	autofree char *options = NULL;
 	int r = check_target("--mount", text, words->target);

@@ -17,12 +17,13 @@ need_xattrs()
 # share CACHE OWNERSHIP: a fresh directory, and the actions on it.
 share()
 {
-	local maps=yes
+	local actions='mount:t:/mnt' maps=yes
 
 	[ "$1" != never ] || maps=no
 	mkdir share
-	guest "mount:t:/mnt,shmap:/mnt/mapped:$maps,posix:/mnt,"\
-"fsx:/mnt/fsx:$FSX:$RANDOM,tree:/mnt/tree:4:15" \
+	actions+=",shmap:/mnt/mapped:$maps,posix:/mnt"
+	actions+=",fsx:/mnt/fsx:$FSX:$RANDOM,tree:/mnt/tree:4:15"
+	guest "$actions" \
 		--share "share,tag=t,cache=$1,ownership=$2"
 	expect_ok
 }
@@ -361,13 +362,13 @@ test_locks_guests()
 # locks: one alone may, the other is refused; nothing is lost without a word.
 test_mapped_guests()
 {
-	local i counted=0
+	local i actions counted=0
 
 	mkdir share
 	for i in a b; do
-		guest_start $i "mount:t:/mnt,put:/mnt/$i:x,await:/mnt/go,"\
-"mapcount:/mnt/n:40:/mnt/lock,put:/mnt/$i.done:x,await:/mnt/end" \
-			--share share,tag=t
+		actions="mount:t:/mnt,put:/mnt/$i:x,await:/mnt/go"
+		actions+=",mapcount:/mnt/n:40:/mnt/lock,put:/mnt/$i.done:x"
+		guest_start $i "$actions,await:/mnt/end" --share share,tag=t
 	done
 	wait_for_file share/a
 	wait_for_file share/b

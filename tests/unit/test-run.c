@@ -287,6 +287,36 @@ static void test_mount_words(void **state)
 	assert_false(m[2].readonly);
 }
 
+/* How long the guest believes what it read, as the share's key has it. */
+static void test_mount_cache(void **state)
+{
+	static const char *const expected[] = {
+		"never", "always", NULL, "never", "auto", "never",
+	};
+	struct ctx *ctx = *state;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx,
+			       "-v /tmp:/a:shared -v /tmp:/b:ro,cache=always "
+			       "-v /tmp:/c:rw -v /tmp:/d:cache=never,z --mount "
+			       "type=bind,src=/tmp,dst=/e,cache=auto --mount "
+			       "type=bind,shared,src=/tmp,dst=/f r x"),
+			 0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(ctx->machine.cfg.ndevices, ARRAY_LEN(expected));
+	for (unsigned i = 0; i < ARRAY_LEN(expected); i++) {
+		const char *cache = config_text(share + i, "cache");
+
+		if (expected[i])
+			assert_string_equal(cache, expected[i]);
+		else
+			assert_null(cache);
+		assert_int_equal(config_flag(share + i, "readonly"), i == 1);
+	}
+	assert_string_equal(ctx->machine.mount_texts.item[1],
+			    "/tmp:/b:ro,cache=always");
+}
+
 /* Of a file only that is shared, and mounted. */
 static void test_mount_file(void **state)
 {
@@ -337,6 +367,10 @@ static void test_mounts_refused(void **state)
 		"-v /tmp:/x:locks=ours r x",
 		"-v /tmp:/x:locks= r x",
 		"--mount type=bind,src=/tmp,dst=/x,locks=no r x",
+		"-v /tmp:/x:cache=sometimes r x",
+		"-v /tmp:/x:cache= r x",
+		"--mount type=bind,src=/tmp,dst=/x,cache=no r x",
+		"--mount type=bind,src=/tmp,dst=/x,cache r x",
 		"--tmpfs relative r x",
 		"--tmpfs /x:suid r x",
 		"--tmpfs /x:odd=1 r x",
@@ -610,6 +644,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_mounts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mount_words, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_mount_cache, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_mount_file, setup,
 						teardown),
