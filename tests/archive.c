@@ -5,12 +5,14 @@
 #include "tools/sha256.h"
 
 #include <fcntl.h>
+#include <lzma.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+#include <zstd.h>
 
 static void must(int condition)
 {
@@ -34,7 +36,7 @@ void bytes_free(struct bytes *b)
 	*b = (struct bytes){0};
 }
 
-struct bytes bytes_gzip(const struct bytes *b)
+static struct bytes pack_gzip(const struct bytes *b)
 {
 	struct bytes out = {.data = malloc(b->len + b->len / 100 + 1024)};
 	z_stream z = {0};
@@ -49,6 +51,51 @@ struct bytes bytes_gzip(const struct bytes *b)
 	out.len = z.total_out;
 	deflateEnd(&z);
 	return out;
+}
+
+static struct bytes pack_zstd(const struct bytes *b)
+{
+	const size_t room = ZSTD_compressBound(b->len);
+	struct bytes out = {.data = malloc(room)};
+
+	must(out.data != NULL);
+	out.len = ZSTD_compress(out.data, room, b->data, b->len, 3);
+	must(!ZSTD_isError(out.len));
+	return out;
+}
+
+static struct bytes pack_xz(const struct bytes *b)
+{
+	const size_t room = lzma_stream_buffer_bound(b->len);
+	struct bytes out = {.data = malloc(room)};
+	lzma_stream s = LZMA_STREAM_INIT;
+
+	must(out.data && lzma_easy_encoder(&s, 6, LZMA_CHECK_CRC64) == LZMA_OK);
+	s.next_in = b->data;
+	s.avail_in = b->len;
+	s.next_out = out.data;
+	s.avail_out = room;
+	must(lzma_code(&s, LZMA_FINISH) == LZMA_STREAM_END);
+	out.len = room - s.avail_out;
+	lzma_end(&s);
+	return out;
+}
+
+struct bytes bytes_pack(const struct bytes *b, enum pack pack)
+{
+	struct bytes copy = {0};
+
+	switch (pack) {
+	case PACK_GZIP:
+		return pack_gzip(b);
+	case PACK_ZSTD:
+		return pack_zstd(b);
+	case PACK_XZ:
+		return pack_xz(b);
+	default:
+		bytes_add(&copy, b->data, b->len);
+		return copy;
+	}
 }
 
 /* ---- tar */
@@ -198,24 +245,26 @@ void layout_blob(const struct layout *layout, const struct bytes *blob,
 	write_below(layout->path, name, blob->data, blob->len);
 }
 
-void layout_layer(struct layout *layout, struct bytes *tar, int gzip)
+void layout_packed(struct layout *layout, const struct bytes *tar,
+		   const struct bytes *packed)
 {
 	const unsigned n = layout->nlayers++;
 
 	must(n < LAYOUT_LAYERS);
-	tar_end(tar);
 	memcpy(layout->diff_id[n], "sha256:", 7);
 	sha256_hex(tar->data, tar->len, layout->diff_id[n] + 7);
-	if (gzip) {
-		struct bytes packed = bytes_gzip(tar);
+	layout_blob(layout, packed, layout->digest[n]);
+	layout->size[n] = packed->len;
+}
 
-		layout_blob(layout, &packed, layout->digest[n]);
-		layout->size[n] = packed.len;
-		bytes_free(&packed);
-	} else {
-		layout_blob(layout, tar, layout->digest[n]);
-		layout->size[n] = tar->len;
-	}
+void layout_layer(struct layout *layout, struct bytes *tar, enum pack pack)
+{
+	struct bytes packed;
+
+	tar_end(tar);
+	packed = bytes_pack(tar, pack);
+	layout_packed(layout, tar, &packed);
+	bytes_free(&packed);
 	bytes_free(tar);
 }
 

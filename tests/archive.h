@@ -16,8 +16,9 @@ struct bytes {
 
 void bytes_add(struct bytes *b, const void *data, size_t len);
 void bytes_free(struct bytes *b);
-/* Allocated, gzip'd. */
-struct bytes bytes_gzip(const struct bytes *b);
+/* Allocated; by the usual tools' default settings. */
+enum pack { PACK_NONE, PACK_GZIP, PACK_ZSTD, PACK_XZ, PACKS };
+struct bytes bytes_pack(const struct bytes *b, enum pack pack);
 
 /* ---- tar */
 
@@ -59,7 +60,10 @@ struct layout {
 void layout_blob(const struct layout *layout, const struct bytes *blob,
 		 char ret_digest[72]);
 /* A layer: frees TAR after ending it. */
-void layout_layer(struct layout *layout, struct bytes *tar, int gzip);
+void layout_layer(struct layout *layout, struct bytes *tar, enum pack pack);
+/* A layer that PACKED is said to unpack to. Frees nothing. */
+void layout_packed(struct layout *layout, const struct bytes *tar,
+		   const struct bytes *packed);
 /* Configuration, manifest and index. CONFIG: of the process, JSON; NULL: {}. */
 void layout_finish(struct layout *layout, const char *config, const char *ref);
 

@@ -196,7 +196,7 @@ static inline void refused(struct ctx *ctx, int error)
 	check_store(ctx, 0);
 }
 
-static inline void add_plain_layer(struct ctx *ctx, int gzip)
+static inline void add_plain_layer(struct ctx *ctx, enum pack pack)
 {
 	struct bytes tar = {0};
 
@@ -215,7 +215,7 @@ static inline void add_plain_layer(struct ctx *ctx, int gzip)
 					     .mode = 01777,
 					     .uid = 1000});
 	tar_file(&tar, "tmp/file", "content");
-	layout_layer(&ctx->layout, &tar, gzip);
+	layout_layer(&ctx->layout, &tar, pack);
 }
 
 /*

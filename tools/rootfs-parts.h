@@ -5,7 +5,9 @@
  *
  *   source   a layout's directory, or an archive's members: names -> blobs
  *   meta     index, manifest, configuration (JSON): which blobs are layers
+ *   inflate  gzip, zstd, xz
  *   stream   a blob's bytes: inflated, hashed, counted
+ *   walls    a process that can write in one directory only
  *   unpack   layers -> a tree, contained in its directory
  *   store    where trees are kept: locks, names, removal
  *   tree     removing trees, sets of inodes
@@ -30,6 +32,41 @@ struct tar_entry;
 #define IMAGE_NAME_MAX   255
 #define IMAGE_DIGEST_MAX (7 + SHA256_HEX) /* "sha256:", 64 digits, NUL */
 
+/* ---- rootfs-inflate.c */
+
+/* Where a tar archive says that it is one. */
+#define TAR_MAGIC_AT 257
+
+/* A format that layers are packed with. */
+struct packing;
+
+/* The one that begins with HEAD, supported or not; NULL: none. */
+const struct packing *packing_find(const uint8_t *head, size_t len);
+bool packing_supported(const struct packing *packing);
+const char *packing_name(const struct packing *packing);
+
+struct inflater;
+
+/* What is left of input and of room for output. */
+struct flow {
+	const uint8_t *in;
+	size_t in_len;
+	bool last; /* nothing comes after it */
+	uint8_t *out;
+	size_t out_len;
+};
+
+/* NAME begins messages; borrowed. NULL: no memory. Its memory is bounded. */
+struct inflater *inflater_open(const char *name, const struct packing *packing);
+void inflater_close(struct inflater *inflater);
+
+/*
+ * Takes some input and gives some output. Input may be none only where it is
+ * the last. 0; 1: that was all; or -errno, logged: -EINVAL (damaged, cut off,
+ * or followed by something else), -ENOTSUP, -ENOMEM.
+ */
+int inflater_run(struct inflater *inflater, struct flow *flow);
+
 /* ---- rootfs-stream.c */
 
 /* A part of an open file; the descriptor is borrowed. */
@@ -53,7 +90,7 @@ struct stream *stream_open(const char *name, const struct blob *blob,
 void stream_close(struct stream *stream);
 
 /*
- * Up to LEN bytes of what the blob inflates to (itself, unless it is gzip'd); 0
+ * Up to LEN bytes of what the blob inflates to (itself, unless it is packed); 0
  * at the end; or -errno, logged. For struct tar_input.
  */
 ssize_t stream_read(void *stream, void *buf, size_t len);
@@ -70,7 +107,7 @@ int stream_finish(struct stream *stream, char ret_blob[IMAGE_DIGEST_MAX],
 struct source {
 	const char *path; /* for messages; borrowed */
 	int dir;          /* a layout's directory, or -1 */
-	int file;         /* an archive, or -1; not gzip'd any more */
+	int file;         /* an archive, or -1; not packed any more */
 	struct member *members;
 	size_t nmembers;
 };
@@ -154,15 +191,28 @@ bool name_normalize(const char *text, char ret_name[IMAGE_NAME_MAX + 1]);
 /* True for what name_normalize() gives. */
 bool name_is_normal(const char *text);
 
+/* ---- rootfs-walls.c */
+
+/* The signals that end a walled process, though the caller has them blocked. */
+sigset_t unpack_signals(void);
+
+/*
+ * Runs FN(ARG) in a process of its own, which can open files below the
+ * directory TREE and write there, read below SOURCE (-1: nothing), and use the
+ * descriptors it has; where the host offers that. Its process ends with this
+ * one. FN leaves RESULT, of BYTES (up to PIPE_BUF), which comes back. PATH is
+ * for messages. 0 or -errno, logged; -EINTR: a signal is pending.
+ */
+int walled(const char *path, int tree, int source,
+	   void (*fn)(void *arg, void *result), void *arg, void *result,
+	   size_t bytes);
+
 /* ---- rootfs-unpack.c, rootfs-entry.c */
 
 struct unpacked {
 	uint64_t bytes, files;
 	bool has_xattrs; /* for the guest to see */
 };
-
-/* The signals that end unpack(), though the store has them blocked. */
-sigset_t unpack_signals(void);
 
 /*
  * Unpacks the layers into the empty directory TREE, in a process of its own
@@ -258,6 +308,12 @@ int store_enter(struct store *store, const char *digest, struct stored *ret,
 int store_commit(struct store *store, struct stored *image,
 		 const struct meta *meta, const struct unpacked *unpacked);
 void store_abort(struct store *store, struct stored *image);
+
+/*
+ * An empty directory without a name: nothing can be made in it. A descriptor or
+ * -errno, logged.
+ */
+int store_nowhere(struct store *store);
 
 /* By name or start of the digest. -ENOENT is not logged. */
 int store_find(struct store *store, const char *name, struct stored *ret);

@@ -233,6 +233,29 @@ int store_discard(struct store *store, const char *name,
 								     : 0;
 }
 
+int store_nowhere(struct store *store)
+{
+	char name[STORE_TRASH_MAX];
+	uint64_t random;
+	int fd;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return failed(store, "random name");
+	/* What is left of it, should this process die now, is trash. */
+	snprintf(name, sizeof(name), "trash-%016jx", (uintmax_t)random);
+	do {
+		/* Whoever sweeps may have been faster. */
+		if (mkdirat(store->dir, name, 0500) < 0 && errno != EEXIST)
+			return failed(store, "mkdir");
+		fd = openat(store->dir, name,
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	} while (fd < 0 && errno == ENOENT);
+	if (fd < 0)
+		fd = failed(store, "open");
+	(void)unlinkat(store->dir, name, AT_REMOVEDIR);
+	return fd;
+}
+
 static bool has_prefix(const char *name, const char *prefix)
 {
 	return strncmp(name, prefix, strlen(prefix)) == 0;

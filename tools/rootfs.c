@@ -22,8 +22,6 @@
 
 /* Without O_NONBLOCK a FIFO would wait for a writer. */
 #define OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
-/* Where a tar archive says what it is. */
-#define TAR_MAGIC_AT 257
 
 /* What the user asked for, taken apart. */
 struct request {
@@ -249,57 +247,87 @@ static bool archive_key(const struct request *rq, char ret_key[SHA256_HEX])
 	return true;
 }
 
-/* A gzip'd archive has no places to read from: a copy without name has. */
-static int inflate_archive(const struct request *rq, const struct store *store,
-			   int *ret_fd)
+struct inflate_job {
+	const struct request *rq;
+	const struct store *store;
+	struct budget budget;
+	int out;
+};
+
+/* Copies what the archive inflates to. RESULT: 0 or -errno, logged. */
+static void inflate_walled(void *arg, void *result)
 {
+	struct inflate_job *job = arg;
 	const struct blob blob = {
-		.fd = rq->fd,
-		.bytes = (uint64_t)rq->st.st_size,
+		.fd = job->rq->fd,
+		.bytes = (uint64_t)job->rq->st.st_size,
 	};
 	autofree char *buf = malloc(TREE_BUF_BYTES);
+	struct stream *stream =
+		buf ? stream_open(job->rq->path, &blob, &job->budget) : NULL;
+	int *ret = result;
+	ssize_t n;
+
+	*ret = stream ? 0 : no_memory(job->rq->path);
+	while (*ret == 0) {
+		n = stream_read(stream, buf, TREE_BUF_BYTES);
+		if (n <= 0) {
+			*ret = (int)n;
+			break;
+		}
+		*ret = util_write_all(job->out, buf, (size_t)n);
+		if (*ret < 0)
+			log_error("image store '%s': temporary file: %s",
+				  job->store->path, strerror(-*ret));
+	}
+	stream_close(stream);
+}
+
+/*
+ * A packed archive has no places to read from: a copy without name has. Nothing
+ * of the archive was compared with a digest yet: its bytes are read behind
+ * walls with no file inside.
+ */
+static int inflate_archive(const struct request *rq, struct store *store,
+			   int *ret_fd)
+{
+	struct inflate_job job = {.rq = rq, .store = store};
 	autofd int out =
 		openat(store->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	struct stream *stream;
-	struct budget budget;
-	ssize_t n;
-	int r = make_budget(rq, store, &budget);
+	autofd int nowhere = -1;
+	int result;
+	int r = out < 0 ? log_ret(-errno,
+				  "image store '%s': temporary file: %s",
+				  store->path, strerror(errno))
+			: make_budget(rq, store, &job.budget);
 
 	if (r < 0)
 		return r;
-	if (out < 0)
-		return log_ret(-errno, "image store '%s': temporary file: %s",
-			       store->path, strerror(errno));
-	stream = buf ? stream_open(rq->path, &blob, &budget) : NULL;
-	if (!stream)
-		return no_memory(rq->path);
-	while ((n = stream_read(stream, buf, TREE_BUF_BYTES)) > 0) {
-		r = util_write_all(out, buf, (size_t)n);
-		if (r < 0) {
-			n = log_ret(r, "image store '%s': temporary file: %s",
-				    store->path, strerror(-r));
-			break;
-		}
-	}
-	stream_close(stream);
-	if (n < 0)
-		return (int)n;
-	*ret_fd = take_fd(&out);
-	return 0;
+	nowhere = store_nowhere(store);
+	if (nowhere < 0)
+		return nowhere;
+	job.out = out;
+	r = walled(rq->path, nowhere, -1, inflate_walled, &job, &result,
+		   sizeof(result));
+	if (r == 0)
+		r = result;
+	if (r == 0)
+		*ret_fd = take_fd(&out);
+	return r;
 }
 
-static int open_image(struct request *rq, struct store *store, bool gzip,
+static int open_image(struct request *rq, struct store *store, bool packed,
 		      struct rootfs *ret)
 {
 	char key[SHA256_HEX];
-	const bool has_key = gzip && archive_key(rq, key);
+	const bool has_key = packed && archive_key(rq, key);
 	struct stored image;
 	struct source src;
 	int fd = -1, r;
 
 	if (has_key && store_recall(store, key, &image) == 0)
 		return finish_stored(rq, store, &image, ret);
-	if (gzip) {
+	if (packed) {
 		r = inflate_archive(rq, store, &fd);
 		if (r < 0)
 			return r;
@@ -411,40 +439,49 @@ static int open_stored(const struct request *rq, struct rootfs *ret)
 }
 
 /* What kind of archive it is: -EINVAL, logged, when it is none. */
-static int look_at(const struct request *rq, bool *ret_gzip)
+static int look_at(const struct request *rq, bool *ret_packed)
 {
-	static const uint8_t gzip[2] = {0x1f, 0x8b};
 	uint8_t head[TAR_MAGIC_AT + 5] = {0};
 	const size_t len = min_u64((uint64_t)rq->st.st_size, sizeof(head));
+	const struct packing *packing;
 
 	if (!S_ISREG(rq->st.st_mode))
 		return log_ret(-EINVAL, "'%s': neither a directory nor a file",
 			       rq->path);
-	*ret_gzip = util_read_at(rq->fd, head, len, 0) == 0 &&
-		    memcmp(head, gzip, sizeof(gzip)) == 0;
-	if (!*ret_gzip && memcmp(head + TAR_MAGIC_AT, "ustar", 5) != 0)
+	if (util_read_at(rq->fd, head, len, 0) < 0)
+		memset(head, 0, sizeof(head));
+	packing = packing_find(head, len);
+	*ret_packed = packing != NULL;
+	if (!packing && memcmp(head + TAR_MAGIC_AT, "ustar", 5) == 0)
+		return 0;
+	if (!packing)
 		return log_ret(-EINVAL,
 			       "'%s': not an image: neither a tar archive nor "
-			       "a gzip'd one",
+			       "one packed with gzip, zstd or xz",
 			       rq->path);
+	if (!packing_supported(packing))
+		return log_ret(-ENOTSUP,
+			       "'%s': packed with %s, which is not supported; "
+			       "unpack it first",
+			       rq->path, packing_name(packing));
 	return 0;
 }
 
 static int open_file(struct request *rq, struct rootfs *ret)
 {
 	const bool is_dir = S_ISDIR(rq->st.st_mode);
-	bool gzip = false;
+	bool packed = false;
 	struct store store;
 	int r;
 
 	if (is_dir && faccessat(rq->fd, "oci-layout", F_OK, 0) < 0)
 		return open_directory(rq, ret);
-	r = is_dir ? 0 : look_at(rq, &gzip);
+	r = is_dir ? 0 : look_at(rq, &packed);
 	if (r == 0)
 		r = store_open(&store, rq->options->store, true);
 	if (r < 0)
 		return r;
-	r = open_image(rq, &store, gzip, ret);
+	r = open_image(rq, &store, packed, ret);
 	store_close(&store);
 	return r;
 }

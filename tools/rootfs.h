@@ -70,7 +70,8 @@ struct rootfs {
 /*
  * WHAT is one of:
  *   a directory with an OCI layout (oci-layout, index.json), "DIR[:NAME]";
- *   an archive of such, or of `docker save`, "FILE.tar[.gz][:NAME]";
+ *   an archive of such, or of `docker save`, "FILE.tar[.gz|.zst|.xz]
+ *   [:NAME]";
  *   any other directory: the root itself, used in place;
  *   when no such file exists: an image of the store, by name or by digest (the
  *   start of it is enough);

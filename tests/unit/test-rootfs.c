@@ -53,9 +53,9 @@ static void a_layout_is_unpacked(void **state)
 {
 	struct ctx *ctx = *state;
 
-	for (int gzip = 0; gzip < 2; gzip++) {
+	for (enum pack pack = 0; pack < PACKS; pack++) {
 		ctx->layout.nlayers = 0;
-		add_plain_layer(ctx, gzip);
+		add_plain_layer(ctx, pack);
 		opens(ctx);
 		check_plain_tree(ctx);
 		assert_string_equal(ctx->rootfs.name, "img:latest");
@@ -206,7 +206,7 @@ static void archives_are_unpacked(void **state)
 	char path[200];
 
 	docker_save(&tar);
-	packed = bytes_gzip(&tar);
+	packed = bytes_pack(&tar, PACK_GZIP);
 	write_below(ctx->layout_path, "a.tar", tar.data, tar.len);
 	write_below(ctx->layout_path, "a.tgz", packed.data, packed.len);
 	for (unsigned i = 0; i < 4; i++) {
@@ -239,7 +239,7 @@ static void archives_are_remembered(void **state)
 	struct stat st;
 
 	docker_save(&tar);
-	packed = bytes_gzip(&tar);
+	packed = bytes_pack(&tar, PACK_GZIP);
 	write_below(ctx->layout_path, "a.tgz", packed.data, packed.len);
 	snprintf(path, sizeof(path), "%s/a.tgz", ctx->layout_path);
 	sleep(3); /* what was changed just now is not remembered */
