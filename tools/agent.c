@@ -4,6 +4,7 @@
 
 #include "tools/agent-parts.h"
 #include "vmm/log.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 
 #include <assert.h>
@@ -243,11 +244,7 @@ int agent_read_failed(const struct agent_message *m, struct agent_failure *ret)
 		return agent_violation("a failure of unknown status");
 	n = m->bytes - sizeof(wire);
 	memcpy(ret->text, m->payload + sizeof(wire), n);
-	for (char *p = ret->text; *p; p++) {
-		/* It goes to a terminal. */
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
-	}
+	text_make_printable(ret->text);
 	return 0;
 }
 

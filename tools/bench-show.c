@@ -2,6 +2,8 @@
 /* What was measured, as a table and as JSON. */
 #include "tools/bench.h"
 
+#include "tools/print.h"
+
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -137,10 +139,7 @@ int bench_print_json(const struct bench_result *result)
 			 (int)sysconf(_SC_NPROCESSORS_ONLN), "command", command,
 			 "results", results, "bulkhead_phases",
 			 phases_json(result));
-	r = root ? json_dumpf(root, stdout,
-			      JSON_INDENT(2) | JSON_REAL_PRECISION(6))
-		 : -1;
-	putchar('\n');
+	r = print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	json_decref(root);
 	return r < 0 ? -EIO : 0;
 }

@@ -2,6 +2,8 @@
 /* `bulkhead boot --help` and `--list-devices`, from the tables themselves. */
 #include "tools/boot.h"
 
+#include "tools/print.h"
+
 #include "devices/virtio.h"
 #include "vmm/config.h"
 #include "vmm/vm.h"
@@ -156,8 +158,7 @@ int boot_list_devices(bool json)
 						(*types)->name, "help",
 						(*types)->help, "keys", keys));
 	}
-	r = json_dumpf(list, stdout, JSON_INDENT(2));
-	putchar('\n');
+	r = print_json(list, JSON_INDENT(2));
 	json_decref(list);
 	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
 }

@@ -10,6 +10,7 @@
 #include "tools/options.h"
 #include "tools/rootfs.h"
 #include "vmm/log.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"
 
@@ -64,9 +65,7 @@ static int leave_out(struct bench_peer *peer, int status, int err_fd)
 
 	line[n > 0 ? n : 0] = '\0';
 	line[strcspn(line, "\r\n")] = '\0';
-	for (char *p = line; *p; p++)
-		if (*p < ' ' || *p > '~')
-			*p = '?';
+	text_make_printable(line);
 	free(peer->why_not);
 	if (asprintf(&peer->why_not, "ended with status %d%s%s", status,
 		     line[0] ? ": " : "", line) < 0)

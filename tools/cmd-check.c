@@ -2,6 +2,8 @@
 /* `bulkhead check`: is this host fit, and what to do if not. */
 #include "tools/cmd.h"
 
+#include "tools/print.h"
+
 #include "devices/net.h"
 #include "vmm/hostcheck.h"
 #include "vmm/log.h"
@@ -84,7 +86,7 @@ static void print_text(const struct hostcheck *check)
 	       check->usable ? verdicts[check->kind] : "no guest can run here");
 }
 
-static int print_json(const struct hostcheck *check)
+static int print_checks(const struct hostcheck *check)
 {
 	json_t *lines = json_array();
 	json_t *root;
@@ -101,8 +103,7 @@ static int print_json(const struct hostcheck *check)
 	}
 	root = json_pack("{s:b, s:s, s:o}", "usable", check->usable, "kind",
 			 kinds[check->kind], "checks", lines);
-	r = json_dumpf(root, stdout, JSON_INDENT(2));
-	putchar('\n');
+	r = print_json(root, JSON_INDENT(2));
 	json_decref(root);
 	return r;
 }
@@ -137,7 +138,7 @@ int cmd_check(int argc, char **argv)
 	check_passt(&check);
 	if (!json)
 		print_text(&check);
-	else if (print_json(&check) < 0)
+	else if (print_checks(&check) < 0)
 		return VM_EXIT_HOST;
 	return check.usable ? VM_EXIT_OK : VM_EXIT_HOST;
 }

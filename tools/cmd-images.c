@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `bulkhead images`, `tag` and `rmi`: what is in the image store. */
 #include "tools/cmd.h"
+#include "tools/print.h"
 #include "tools/rootfs.h"
 
 #include "vmm/log.h"
@@ -86,7 +87,7 @@ static void print_table(const struct rootfs_image *images, size_t count)
 	}
 }
 
-static int print_json(const struct rootfs_image *images, size_t count)
+static int print_list(const struct rootfs_image *images, size_t count)
 {
 	json_t *list = json_array();
 	int r;
@@ -105,8 +106,7 @@ static int print_json(const struct rootfs_image *images, size_t count)
 				  (json_int_t)images[i].unpacked, "used",
 				  images[i].used));
 	}
-	r = json_dumpf(list, stdout, JSON_INDENT(2));
-	putchar('\n');
+	r = print_json(list, JSON_INDENT(2));
 	json_decref(list);
 	return r;
 }
@@ -121,7 +121,7 @@ static int list_images(enum form form)
 	if (form == FORM_TABLE)
 		print_table(images, count);
 	else if (form == FORM_JSON)
-		(void)print_json(images, count);
+		(void)print_list(images, count);
 	for (size_t i = 0; form == FORM_IDS && i < count; i++)
 		printf("%.*s\n", SHORT_ID, images[i].digest + DIGEST_PREFIX);
 	rootfs_list_free(images, count);

@@ -4,7 +4,9 @@
 
 #include "tools/instance.h"
 #include "tools/options.h"
+#include "tools/print.h"
 #include "vmm/log.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"
 
@@ -109,19 +111,19 @@ static char *format_status(const struct instance_state *state, bool alive,
 	return n < 0 ? NULL : text;
 }
 
+/* Printable: state.json may be anybody's, and its texts an image's. */
 static char *shorten(const char *text, bool whole)
 {
-	const int max = 30;
-	char *copy;
-	int n;
+	const size_t max = 30;
+	autofree char *copy = text_printable(text ? text : "");
+	char *cut;
 
-	if (!text)
-		return strdup("");
-	if (whole || strlen(text) <= (size_t)max)
-		n = asprintf(&copy, "%s", text);
-	else
-		n = asprintf(&copy, "%.*s...", max - 3, text);
-	return n < 0 ? NULL : copy;
+	if (!copy || whole || text_length(copy) <= max)
+		return take_ptr(copy);
+	return asprintf(&cut, "%.*s...", (int)text_prefix(copy, max - 3),
+			copy) < 0
+		       ? NULL
+		       : cut;
 }
 
 static int add_row(struct listing *listing, const char *name,
@@ -136,7 +138,7 @@ static int add_row(struct listing *listing, const char *name,
 		return -ENOMEM;
 	listing->row = more;
 	row = &more[listing->nrows++];
-	row->text[NAME] = strdup(name);
+	row->text[NAME] = shorten(name, true);
 	row->text[IMAGE] = shorten(state->image, listing->whole);
 	row->text[COMMAND] = shorten(state->command, listing->whole);
 	row->text[CREATED] = format_created(state, now);
@@ -303,7 +305,7 @@ static void print_rows(const struct listing *listing)
 	for (unsigned c = 0; c < COLUMNS; c++) {
 		width[c] = (int)strlen(head.text[c]);
 		for (unsigned i = 0; i < listing->nrows; i++) {
-			int n = (int)strlen(listing->row[i].text[c]);
+			int n = (int)text_length(listing->row[i].text[c]);
 
 			width[c] = n > width[c] ? n : width[c];
 		}
@@ -312,7 +314,8 @@ static void print_rows(const struct listing *listing)
 		const struct row *row = i ? &listing->row[i - 1] : &head;
 
 		for (unsigned c = 0; c < COLUMNS - 1; c++)
-			printf("%-*s   ", width[c], row->text[c]);
+			printf("%s%*s   ", row->text[c],
+			       width[c] - (int)text_length(row->text[c]), "");
 		puts(row->text[PORTS]);
 	}
 }
@@ -326,8 +329,7 @@ static void print_names(const struct listing *listing)
 static void print_lines(const struct listing *listing)
 {
 	for (size_t i = 0; i < json_array_size(listing->list); i++) {
-		json_dumpf(json_array_get(listing->list, i), stdout, 0);
-		putchar('\n');
+		(void)print_json(json_array_get(listing->list, i), 0);
 	}
 }
 
@@ -336,8 +338,7 @@ static void print(const struct listing *listing)
 	if (listing->lines) {
 		print_lines(listing);
 	} else if (listing->json) {
-		json_dumpf(listing->list, stdout, JSON_INDENT(2));
-		putchar('\n');
+		(void)print_json(listing->list, JSON_INDENT(2));
 	} else if (listing->quiet) {
 		print_names(listing);
 	} else {

@@ -3,38 +3,22 @@
 #include "tools/cmd.h"
 
 #include "tools/run.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-/* Safe to print and to keep as JSON; allocated, or NULL. */
-static char *printable(const char *text)
-{
-	json_t *valid = json_string(text);
-	char *copy = strdup(text);
-
-	for (char *p = copy; p && *p; p++) {
-		unsigned char c = (unsigned char)*p;
-
-		if (c < 0x20 || c == 0x7f || (c >= 0x80 && !valid))
-			*p = '?';
-	}
-	json_decref(valid);
-	return copy;
-}
 
 /* The command as one line, for `ps`. */
 static char *join_command(const struct text_list *argv)
 {
 	autofree char *all = text_list_join(argv, " ");
 
-	return all ? printable(all) : NULL;
+	return text_printable(all);
 }
 
 /* 0 or -ENOMEM; texts that are not there stay NULL. */
@@ -69,7 +53,7 @@ static int make_state(struct run *run)
 	state->caps = run->process.process.caps;
 	state->memory = run->machine.cfg.memory_bytes;
 	state->cpus = run->machine.cfg.cpus;
-	state->image = printable(run->root.name);
+	state->image = text_printable(run->root.name);
 	state->command = join_command(&run->process.argv);
 	r = state->image && state->command ? 0 : -ENOMEM;
 	if (r == 0)

@@ -5,8 +5,12 @@
 #include "tools/instance.h"
 #include "tools/options.h"
 #include "tools/volume.h"
+#include "vmm/log.h"
+#include "vmm/text.h"
+#include "vmm/util.h"
 #include "vmm/vm.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,11 +42,15 @@ static const struct option_table table = {
 static int print_one(const char *name, const char *path, void *arg)
 {
 	const struct request *req = arg;
+	autofree char *shown = text_printable(name);
+	autofree char *where = text_printable(path);
 
+	if (!shown || !where)
+		return log_ret(-ENOMEM, "out of memory");
 	if (req->quiet)
-		puts(name);
+		puts(shown);
 	else
-		printf("%-20s  %s\n", name, path);
+		printf("%-20s  %s\n", shown, where);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include "tools/instance.h"
 #include "tools/options.h"
+#include "tools/print.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"
@@ -130,8 +131,8 @@ int cmd_inspect(int argc, char **argv)
 	for (; n < argc; n++)
 		if (inspect_one(argv[n], list) < 0)
 			status = INSTANCE_EXIT_FAILED;
-	json_dumpf(list, stdout, JSON_INDENT(2));
-	putchar('\n');
+	if (print_json(list, JSON_INDENT(2)) < 0)
+		status = log_ret(VM_EXIT_HOST, "out of memory");
 	json_decref(list);
 	return status;
 }

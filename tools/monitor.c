@@ -4,6 +4,7 @@
 
 #include "vmm/config.h"
 #include "vmm/log.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"
 
@@ -175,12 +176,10 @@ static void print_line(int fd, const char *line, size_t bytes)
 	char text[LINE_MAX_BYTES];
 	int n = snprintf(text, sizeof(text), "guest: ");
 
-	for (size_t i = 0; i < bytes && n < LINE_MAX_BYTES - 2; i++) {
-		unsigned char c = (unsigned char)line[i];
-
-		text[n++] =
-			c == '\t' || (c >= 0x20 && c < 0x7f) ? (char)c : '?';
-	}
+	for (size_t i = 0; i < bytes && n < LINE_MAX_BYTES - 2; i++)
+		text[n++] = line[i] == '\t' ? ' ' : line[i] ? line[i] : '?';
+	text[n] = '\0';
+	text_make_printable(text);
 	text[n++] = '\n';
 	(void)util_write_all(fd, text, (size_t)n);
 }

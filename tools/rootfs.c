@@ -8,6 +8,7 @@
 #include "tools/rootfs-parts.h"
 
 #include "vmm/log.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -50,17 +51,6 @@ static int no_memory(const char *what)
 	return log_ret(-ENOMEM, "'%s': no memory", what);
 }
 
-/* A copy without what a terminal could take for a command. */
-static char *printable(const char *text)
-{
-	char *copy = strdup(text);
-
-	for (char *p = copy; p && *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
-	return copy;
-}
-
 /* ---- images */
 
 /*
@@ -79,7 +69,7 @@ static int finish(const struct store *store, struct stored *image,
 
 	memset(&meta->config, 0, sizeof(meta->config));
 	image->hold = -1;
-	rootfs.name = printable(meta->name ? meta->name : fallback);
+	rootfs.name = text_printable(meta->name ? meta->name : fallback);
 	if (asprintf(&rootfs.path, "%s/%s/tree", store->path, image->id) < 0)
 		rootfs.path = NULL;
 	if (asprintf(&rootfs.digest, "sha256:%s", image->id) < 0)
@@ -379,7 +369,7 @@ static int open_directory(const struct request *rq, struct rootfs *ret)
 			       "in it",
 			       rq->what, rq->path, rq->name);
 	rootfs.path = realpath(rq->path, NULL);
-	rootfs.name = printable(rq->what);
+	rootfs.name = text_printable(rq->what);
 	if (!rootfs.path || !rootfs.name || !config_empty(&rootfs.config)) {
 		rootfs_close(&rootfs);
 		return no_memory(rq->what);

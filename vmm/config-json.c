@@ -7,6 +7,7 @@
 
 #include "vmm/config-fields.h"
 #include "vmm/log.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -293,7 +294,7 @@ int config_write_json(const struct config *cfg, int fd,
 	autojson json_t *root = json_object();
 	json_t *devices = json_array();
 	bool ok = true;
-	autofree char *text = NULL;
+	autofree char *text = NULL, *plain = NULL;
 	int r;
 
 	for (const struct config_field *f = config_fields(); f->name; f++)
@@ -305,7 +306,8 @@ int config_write_json(const struct config *cfg, int fd,
 			     devices, device_json(&cfg->device[i], types)) == 0;
 	ok = put(root, "devices", devices) && ok;
 	if (ok)
-		text = json_dumps(root, JSON_INDENT(2));
+		plain = json_dumps(root, JSON_INDENT(2));
+	text = text_json(plain);
 	/* Only text that is not UTF-8 or a lack of memory gets here. */
 	if (!text)
 		return log_ret(-EINVAL, "the configuration has no JSON form: "

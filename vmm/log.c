@@ -5,6 +5,7 @@
  */
 #include "vmm/log.h"
 
+#include "vmm/text.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -45,59 +46,6 @@ bool log_enabled(enum log_level level)
 	return level <= log_level;
 }
 
-/*
- * The bytes of the UTF-8 character at TEXT, which is not ASCII; 0: it is none
- * (RFC 3629), or one of the controls U+0080 to U+009F.
- */
-static unsigned character(const unsigned char *text)
-{
-	static const uint32_t first[] = {0, 0, 0xa0, 0x800, 0x10000};
-	const unsigned bytes = text[0] >= 0xf0   ? 4
-			       : text[0] >= 0xe0 ? 3
-			       : text[0] >= 0xc0 ? 2
-						 : 0;
-	uint32_t code = text[0] & (0x7fu >> bytes);
-
-	for (unsigned i = 1; i < bytes; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (text[i] & 0x3f);
-	}
-	return bytes == 0 || text[0] >= 0xf8 || code < first[bytes] ||
-			       code > 0x10ffff || code >> 11 == 0x1b
-		       ? 0
-		       : bytes;
-}
-
-/*
- * File names and guest data end up in messages: control characters and what is
- * no text must neither reach a terminal nor break a line of JSON.
- */
-static size_t escape(char *out, size_t room, const char *text, bool json)
-{
-	size_t n = 0;
-
-	for (; *text && n + 7 < room; text++) {
-		unsigned char c = (unsigned char)*text;
-		unsigned bytes =
-			c < 0x80 ? 0 : character((const unsigned char *)text);
-
-		if (bytes > 0) {
-			memcpy(out + n, text, bytes);
-			n += bytes;
-			text += bytes - 1;
-		} else if (c < 0x20 || c >= 0x7f)
-			n += (size_t)snprintf(out + n, room - n,
-					      json ? "\\u%04x" : "\\x%02x", c);
-		else if (json && (c == '"' || c == '\\'))
-			n += (size_t)snprintf(out + n, room - n, "\\%c", c);
-		else
-			out[n++] = (char)c;
-	}
-	out[n] = '\0';
-	return n;
-}
-
 /* While the console has the terminal in raw mode a newline only goes down. */
 static const char *line_end(void)
 {
@@ -130,7 +78,7 @@ static void emit(enum log_level level, const char *message)
 	char text[2 * LINE_MAX_BYTES - 256];
 	int n;
 
-	escape(text, sizeof(text), message, log_json);
+	text_escape(text, sizeof(text), message, log_json);
 	if (log_json) {
 		struct timespec now;
 

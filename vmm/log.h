@@ -21,8 +21,8 @@ int log_parse_level(const char *text, enum log_level *ret_level);
 bool log_enabled(enum log_level level);
 
 /*
- * One line; the newline is added, control characters are escaped. Waits for
- * whoever reads it at most a second; then the line is lost.
+ * One line; the newline is added, what text.h does not show is escaped. Waits
+ * for whoever reads it at most a second; then the line is lost.
  */
 void log_at(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
