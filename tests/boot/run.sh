@@ -182,10 +182,16 @@ test_bad_images()
 	expect_nothing_left
 }
 
+# copy_image [OPTION]... FROM TO: as skopeo does, with no file elsewhere.
+copy_image()
+{
+	skopeo --insecure-policy --tmpdir . copy -q "$@"
+}
+
 # The same image in each of the forms that are known.
 test_image_forms()
 {
-	local form images=1
+	local form forms images=1
 
 	export BULKHEAD_STORE=$PWD/store
 
@@ -194,16 +200,22 @@ test_image_forms()
 	gzip -k image.tar
 	if command -v skopeo >/dev/null; then
 		images=2 # it writes the configuration anew
-		skopeo --insecure-policy copy -q docker-archive:image.tar oci:layout:tag ||
+		copy_image --dest-compress --dest-compress-format zstd \
+			docker-archive:image.tar oci:layout:tag ||
 			fail "skopeo: a layout"
-		skopeo --insecure-policy copy -q docker-archive:image.tar \
+		copy_image docker-archive:image.tar \
 			oci-archive:oci.tar:tag || fail "skopeo: an archive"
 	else
 		make_layout layout
 		tar -C layout -cf oci.tar .
 	fi
-	for form in image.tar image.tar.gz layout layout:tag oci.tar; do
-		run --rm --entrypoint sh $form -c 'echo $FROM; pwd; id -u'
+	forms=(image.tar image.tar.gz layout layout:tag oci.tar)
+	if command -v zstd >/dev/null; then
+		zstd -q image.tar
+		forms+=(image.tar.zst)
+	fi
+	for form in "${forms[@]}"; do
+		run --rm --entrypoint sh "$form" -c 'echo $FROM; pwd; id -u'
 		expect_ok
 		[ "$(tr '\n' ' ' <out)" = 'image /tmp 0 ' ] || fail "$form"
 	done
@@ -212,7 +224,7 @@ test_image_forms()
 	run --rm layout:other
 	expect_status 125
 	expect_error other
-	rm -r layout ./*.tar ./*.gz
+	rm -r layout ./*.tar ./*.tar.*
 	run --rm test:1
 	expect_ok
 	bulkhead rmi test:1
