@@ -47,10 +47,9 @@ int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, int flags,
 	}
 	handle = fs_alloc(fs, sizeof(*handle));
 	if (handle) {
-		*handle = (struct fs_handle){
-			.inode = inode,
-			.fd = fd,
-			.is_dir = flags & O_DIRECTORY};
+		*handle = (struct fs_handle){.inode = inode,
+					     .fd = fd,
+					     .is_dir = flags & O_DIRECTORY};
 		handle->id = fs_table_add(&fs->handles, handle);
 	}
 	if (!handle || !handle->id) {

@@ -88,7 +88,7 @@ struct fs_options {
 	/* Others change files, too: their users were told what then holds. */
 	bool shared;
 	uint32_t machine; /* for tests: another's, not this process's; or 0 */
-	bool devices;             /* real ones are made, with FS_OWNER_HOST */
+	bool devices;     /* real ones are made, with FS_OWNER_HOST */
 	struct fs_budget *budget; /* borrowed; NULL: that of a VM of 4 GiB */
 	/* Less than the budget has; 0: no less. */
 	unsigned max_paths, max_handles, max_inodes, max_locks, max_marks;
