@@ -864,9 +864,16 @@ int assist_wrmsr(struct assist *assist, struct vcpu *vcpu)
  */
 #define CLEARED "308,151,141,298,297,580,137,129,153,148,317,293"
 
-const char *assist_command_line(void)
+const char *assist_command_line(bool pti, bool ia32)
 {
-	return " nopti ia32_emulation=off clearcpuid=" CLEARED;
+	static const char *const lines[2][2] = {
+		{" clearcpuid=" CLEARED,
+		 " ia32_emulation=off clearcpuid=" CLEARED},
+		{" nopti clearcpuid=" CLEARED,
+		 " nopti ia32_emulation=off clearcpuid=" CLEARED},
+	};
+
+	return lines[pti][ia32];
 }
 
 /* The value of the last WORD (with its '='), or NULL. */

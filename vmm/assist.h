@@ -95,9 +95,10 @@ int assist_wrmsr(struct assist *assist, struct vcpu *vcpu);
 
 /*
  * What the guest's command line should carry on such a host; static text, with
- * a leading space.
+ * a leading space. PTI, IA32: the kernel takes nopti, ia32_emulation= (one that
+ * does not gives them to its init).
  */
-const char *assist_command_line(void);
+const char *assist_command_line(bool pti, bool ia32);
 
 /*
  * Of several clearcpuid= Linux takes the last only: the user's APPEND with the

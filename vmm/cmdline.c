@@ -74,6 +74,21 @@ static bool mentions(const char *append, const char *word)
 	return false;
 }
 
+static int check_length(const struct text *t, const struct cmdline_facts *facts)
+{
+	const size_t most = facts->kernel_max < t->bytes - 1 ? facts->kernel_max
+							     : t->bytes - 1;
+
+	if (t->used <= most)
+		return (int)t->used;
+	return log_ret(-E2BIG,
+		       "the kernel command line has %zu bytes, %zu of them "
+		       "from --append, and '%s' takes %zu: it has to be %zu "
+		       "shorter",
+		       t->used, facts->append ? strlen(facts->append) : 0,
+		       facts->kernel, most, t->used - most);
+}
+
 int cmdline_build(const struct machine *machine,
 		  const struct cmdline_facts *facts, char *buf, size_t bytes)
 {
@@ -85,17 +100,19 @@ int cmdline_build(const struct machine *machine,
 	/*
 	 * A panic ends the VM at once instead of hanging; the keyboard
 	 * controller is the reset every kernel knows, and f spares the taking
-	 * apart of interrupt controllers that end with the machine. There is
-	 * no PCI, and of the i8042 only that reset line.
+	 * apart of interrupt controllers that end with the machine. Of the
+	 * i8042 there is only that reset line.
 	 */
-	add(&t, "panic=-1 reboot=k,f pci=off i8042.noaux i8042.nokbd");
+	add(&t, "panic=-1 reboot=k,f i8042.noaux i8042.nokbd");
 	/*
 	 * A lone CPU would take the LOCK prefixes out of its kernel's text,
 	 * one write through a mapping of its own for each of some 8,000: a
-	 * fifth of the whole boot.
+	 * fifth of the whole boot. Linux compares this parameter's beginning
+	 * only (obsolete_checksetup()), and the dot keeps a kernel that lacks
+	 * it, as it has no SMP, from giving it to init.
 	 */
 	if (machine->cpus == 1)
-		add(&t, "noreplace-smp");
+		add(&t, "noreplace-smp.");
 	if (facts->assist)
 		add(&t, "%s", facts->assist + (facts->assist[0] == ' '));
 	if (facts->list_devices) {
@@ -110,10 +127,5 @@ int cmdline_build(const struct machine *machine,
 		add(&t, "root=/dev/vda %s", facts->disk_readonly ? "ro" : "rw");
 	if (facts->append)
 		add(&t, "%s", facts->append);
-	if (t.used >= bytes)
-		return log_ret(-E2BIG,
-			       "--append: the kernel command line is %zu bytes "
-			       "long, at most %zu fit",
-			       t.used, bytes - 1);
-	return (int)t.used;
+	return check_length(&t, facts);
 }

@@ -21,11 +21,18 @@ struct cmdline_facts {
 	bool list_devices;  /* virtio_mmio.device=: for a PVH boot */
 	const char *assist; /* what the host needs, or NULL */
 	const char *append; /* the user's, or NULL */
+	const char *kernel; /* its file, for messages */
+	size_t kernel_max;  /* bytes that the kernel takes, without NUL */
 };
 
 /*
  * Writes the command line, NUL-terminated, to BUF. Its length, or -E2BIG
- * (logged). Pure otherwise.
+ * (logged) if it has more bytes than the kernel takes or BUF holds: Linux would
+ * leave out the rest without a word. Pure otherwise.
+ *
+ * A word that a kernel does not know becomes an argument of its init, or a
+ * variable in its environment, unless there is a dot in its name. So every word
+ * here is one that each Linux knows, or has a dot; `assist` is the caller's.
  */
 int cmdline_build(const struct machine *machine,
 		  const struct cmdline_facts *facts, char *buf, size_t bytes);

@@ -66,6 +66,7 @@ static int copy_header(struct image *image, const struct image_source *src,
 	*hdr = (struct setup_header){0};
 	memcpy(hdr, image->setup_header,
 	       min_u64(image->header_bytes, sizeof(*hdr)));
+	image->cmdline_max = hdr->cmdline_size;
 	return 0;
 }
 

@@ -87,6 +87,7 @@ static int plan_load(struct elf_plan *plan, const struct image_source *src,
 	plan->segment[plan->nsegments++] = (struct elf_segment){
 		.base = base,
 		.bytes = ph->p_memsz,
+		.file_bytes = ph->p_filesz,
 		.vaddr = ph->p_vaddr,
 		.executable = ph->p_flags & PF_X,
 	};
@@ -204,6 +205,18 @@ static bool looks_like_linux(const struct elf_plan *plan)
 	       s->vaddr != s->base;
 }
 
+static void note_init(const struct elf_plan *plan, struct image *image)
+{
+	for (unsigned i = 0; i < plan->nsegments; i++) {
+		const struct elf_segment *s = &plan->segment[i];
+
+		if (s->base < image->init)
+			continue;
+		image->init = s->base;
+		image->init_bytes = s->file_bytes;
+	}
+}
+
 int image_elf_finish(const struct elf_plan *plan,
 		     const struct image_source *src, enum config_entry want,
 		     struct image *image)
@@ -214,6 +227,7 @@ int image_elf_finish(const struct elf_plan *plan,
 
 	image->start = plan->start;
 	image->end = plan->end;
+	note_init(plan, image);
 	image->pvh = want == CONFIG_ENTRY_PVH ||
 		     (want == CONFIG_ENTRY_AUTO && !looks_like_linux(plan) &&
 		      has_pvh);

@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* COMMAND_LINE_SIZE less the NUL, where no header says it. */
+#define LINUX_CMDLINE_MAX 2047
+
 /* Where the kernel's bytes come from: a descriptor, or memory (DATA). */
 struct image_source {
 	int fd;
@@ -47,7 +50,7 @@ struct elf_piece {
 
 struct elf_segment {
 	gpa_t base;
-	uint64_t bytes;
+	uint64_t bytes, file_bytes;
 	uint64_t vaddr;
 	bool executable;
 };

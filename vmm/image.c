@@ -105,6 +105,32 @@ static int unknown_kind(const struct image_source *src, const uint8_t *head,
 			      "gzip'd, nor a bzImage");
 }
 
+/* A NUL-terminated string of its own. */
+static bool has_string(const uint8_t *data, size_t bytes, const char *text)
+{
+	const size_t len = strlen(text) + 1;
+	const uint8_t *end = data + bytes;
+
+	for (const uint8_t *p = data;
+	     (p = memmem(p, (size_t)(end - p), text, len)); p++)
+		if (p > data && p[-1] == '\0')
+			return true;
+	return false;
+}
+
+bool image_takes(const struct image *image, const struct mem *mem,
+		 const char *name)
+{
+	const uint8_t *data =
+		image->init_bytes ? mem_at(mem, image->init, image->init_bytes)
+				  : NULL;
+
+	/* Every Linux takes this one: without it, the list is elsewhere. */
+	if (!data || !has_string(data, image->init_bytes, "quiet"))
+		return true;
+	return has_string(data, image->init_bytes, name);
+}
+
 static int load(struct image *image, const struct image_source *src,
 		enum config_entry want, const struct mem *mem)
 {
@@ -112,7 +138,7 @@ static int load(struct image *image, const struct image_source *src,
 	const size_t have = min_u64(src->bytes, sizeof(head));
 	int r;
 
-	*image = (struct image){0};
+	*image = (struct image){.cmdline_max = LINUX_CMDLINE_MAX};
 	if (src->bytes == 0)
 		return image_bad(src, "is empty");
 	r = image_read(src, head, have, 0);

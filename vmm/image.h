@@ -18,9 +18,14 @@
 #define IMAGE_SETUP_HEADER_MAX    0x90
 
 struct image {
-	bool pvh;         /* enter by PVH, else by Linux's 64-bit entry */
-	gpa_t entry;      /* guest-physical */
-	gpa_t start, end; /* the RAM it takes, BSS and init_size included */
+	bool pvh;             /* enter by PVH, else by Linux's 64-bit entry */
+	gpa_t entry;          /* guest-physical */
+	gpa_t start, end;     /* the RAM it takes, BSS and init_size included */
+	unsigned cmdline_max; /* bytes of command line it takes, without NUL */
+	/* ELF: the last segment's bytes from the file, where Linux keeps what
+	   is only for its start; 0 bytes: not known */
+	gpa_t init;
+	uint64_t init_bytes;
 	/* from a bzImage; header_bytes 0 for plain ELF */
 	uint8_t setup_header[IMAGE_SETUP_HEADER_MAX];
 	unsigned header_bytes;
@@ -37,6 +42,14 @@ struct image {
  */
 int image_load(struct image *image, int fd, const char *path,
 	       enum config_entry want, const struct mem *mem);
+
+/*
+ * Whether the kernel's boot may take the command line's parameter NAME: false
+ * only where its list of parameters could be searched and lacks it. Reads all
+ * of that list: about a millisecond. After image_load(), before the guest runs.
+ */
+bool image_takes(const struct image *image, const struct mem *mem,
+		 const char *name);
 
 /*
  * Reads the initrd into RAM as high as the kernel can use it (below MAX_ADDR,

@@ -462,14 +462,24 @@ static int build_assist(struct vm *vm)
 	return 0;
 }
 
+/* What this host needs, without what the kernel would give to its init. */
+static const char *assist_words(const struct vm *vm)
+{
+	return assist_command_line(
+		image_takes(&vm->image, &vm->mem, "nopti"),
+		image_takes(&vm->image, &vm->mem, "ia32_emulation"));
+}
+
 static int write_command_line(struct vm *vm)
 {
 	struct cmdline_facts facts = {
 		.console = vm->cfg->console,
 		.has_initrd = vm->machine.initrd_bytes > 0,
 		.list_devices = vm->image.pvh,
-		.assist = vm->assist ? assist_command_line() : NULL,
+		.assist = vm->assist ? assist_words(vm) : NULL,
 		.append = vm->cfg->append,
+		.kernel = vm->cfg->kernel,
+		.kernel_max = vm->image.cmdline_max,
 	};
 	const char *word = vm->assist ? assist_conflict(vm->cfg->append) : NULL;
 	char *merged = NULL;

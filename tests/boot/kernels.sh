@@ -72,6 +72,53 @@ test_initrd_large()
 	expect_out 'ok file'
 }
 
+# All that the kernel does not know would be init's: its arguments, and
+# variables in its environment.
+test_given()
+{
+	local console
+
+	for console in auto serial; do
+		guest given,echo:done --console "$console"
+		expect_ok
+		expect_out done
+		expect_no_out 'given '
+	done
+	guest given,echo:done --append 'test=given x-word x-name=value' \
+		--cpus 2 --assist on
+	expect_ok
+	[ "$(grep -c '^given ' out)" -eq 2 ] || fail 'more is given'
+	expect_out 'given argument x-word'
+	expect_out 'given variable x-name=value'
+}
+
+# Linux would leave out what it has no room for, without a word.
+test_command_line_limit()
+{
+	local long n room
+
+	# What is there besides: as much more as still fits, and one byte more.
+	boot --kernel "$KERNEL" --initrd "$GUEST/initrd" --append \
+		"$(printf 'x.y=%04000d' 0)"
+	expect_status 2
+	expect_error 'the kernel command line has' '4004 of them' 'takes 2047'
+	n=$(sed -n 's/.*has \([0-9]*\) bytes.*/\1/p' err)
+	room=$((2047 - (n - 4004) - 24))
+	long=$(printf "x.y=%0$((room))d" 0)
+	boot --kernel "$KERNEL" --initrd "$GUEST/initrd" --append \
+		"$long test=echo:all-of-it"
+	expect_ok
+	expect_out all-of-it
+	boot --kernel "$KERNEL" --initrd "$GUEST/initrd" --append \
+		"0$long test=echo:all-of-it"
+	expect_status 2
+	expect_error 'has to be 1 shorter'
+	boot --kernel "$BZIMAGE" --initrd "$GUEST/initrd" --append \
+		"0$long test=echo:all-of-it"
+	expect_status 2
+	expect_error 'has to be 1 shorter'
+}
+
 # Debian's stock cloud kernel finds the devices through ACPI alone: its MP
 # table and command line support for virtio-mmio are compiled out.
 test_debian_cloud()
@@ -95,8 +142,9 @@ test_debian_cloud()
 	truncate -s 4M disk
 	boot --kernel "$lab/vmlinuz" --initrd initrd --memory 512M --cpus 2 \
 		--console serial --disk disk,id=stock --append \
-'test=facts,modules,exists:/sys/firmware/acpi/tables/APIC,cpus:2,'\
+'test=given,facts,modules,exists:/sys/firmware/acpi/tables/APIC,cpus:2,'\
 'disk:vda:serial:stock,write:vda:0:1M:3,check:vda:0:1M:3,rng'
 	expect_ok
 	expect_out 'ok rng'
+	expect_no_out 'given '
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +188,36 @@ static int do_readhex(char **arg)
 	return 0;
 }
 
+/* What the kernel gave to init besides its name, HOME, TERM and test=. */
+static int do_given(char **arg)
+{
+	static const char *const usual[] = {"HOME=", "TERM=", "test="};
+	char text[4096];
+	ssize_t n;
+	int fd;
+
+	(void)arg;
+	guest_mounts();
+	fd = open("/proc/1/cmdline", O_RDONLY | O_CLOEXEC);
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return guest_fail("given: /proc/1/cmdline");
+	text[n] = 0;
+	for (char *p = text + strlen(text) + 1; p < text + n;
+	     p += strlen(p) + 1)
+		say("given argument %s", p);
+	for (char **e = environ; *e; e++) {
+		bool known = false;
+
+		for (size_t i = 0; i < sizeof(usual) / sizeof(*usual); i++)
+			known |= strncmp(*e, usual[i], strlen(usual[i])) == 0;
+		if (!known)
+			say("given variable %s", *e);
+	}
+	return 0;
+}
+
 static int do_size(char **arg)
 {
 	struct winsize ws;
@@ -350,6 +381,7 @@ const struct action machine_actions[] = {
 	{"echo", 1, do_echo, "TEXT"},
 	{"read", 0, do_read, ""},
 	{"readhex", 0, do_readhex, ""},
+	{"given", 0, do_given, ""},
 	{"size", 0, do_size, ""},
 	{"waitsize", 2, do_waitsize, "COLUMNS:ROWS"},
 	{"rng", 0, do_rng, ""},

@@ -326,7 +326,8 @@ static void test_conflict(void **state)
 static void expect_merged(const char *append, const char *before,
 			  const char *after)
 {
-	const char *own = strstr(assist_command_line(), "clearcpuid=");
+	const char *own =
+		strstr(assist_command_line(true, true), "clearcpuid=");
 	char wanted[400];
 	char *merged = NULL;
 

@@ -3,6 +3,7 @@
 #include "vmm/cmdline.h"
 
 #include "firmware/machine.h"
+#include "vmm/util.h"
 
 #include <errno.h>
 #include <string.h>
@@ -32,7 +33,8 @@ static void lacks(const char *line, const char *word)
 
 static void test_consoles(void **state)
 {
-	struct cmdline_facts facts = {.console = CONFIG_CONSOLE_AUTO};
+	struct cmdline_facts facts = {.console = CONFIG_CONSOLE_AUTO,
+				      .kernel_max = 2047};
 	char line[512];
 
 	(void)state;
@@ -58,12 +60,12 @@ static void test_consoles(void **state)
 static void test_one_cpu(void **state)
 {
 	struct machine m = {.cpus = 1};
-	struct cmdline_facts facts = {0};
+	struct cmdline_facts facts = {.kernel_max = 2047};
 	char line[512];
 
 	(void)state;
 	assert_true(cmdline_build(&m, &facts, line, sizeof(line)) > 0);
-	has(line, "noreplace-smp");
+	has(line, "noreplace-smp.");
 	m.cpus = 2;
 	assert_true(cmdline_build(&m, &facts, line, sizeof(line)) > 0);
 	lacks(line, "noreplace-smp");
@@ -71,7 +73,7 @@ static void test_one_cpu(void **state)
 
 static void test_root(void **state)
 {
-	struct cmdline_facts facts = {.has_disk = true};
+	struct cmdline_facts facts = {.has_disk = true, .kernel_max = 2047};
 	char line[512];
 
 	(void)state;
@@ -95,6 +97,7 @@ static void test_root(void **state)
 static void test_order_and_devices(void **state)
 {
 	const struct cmdline_facts facts = {
+		.kernel_max = 2047,
 		.list_devices = true,
 		.assist = " nopti",
 		.append = "quiet=no last",
@@ -115,19 +118,72 @@ static void test_order_and_devices(void **state)
 static void test_limit(void **state)
 {
 	char append[4096], line[4096], small[16];
-	struct cmdline_facts facts = {.append = append};
+	struct cmdline_facts facts = {
+		.append = append,
+		.kernel = "vmlinux",
+		.kernel_max = 2047,
+	};
+	size_t own;
 	int n;
 
 	(void)state;
 	append[0] = '\0';
 	n = cmdline_build(&machine, &facts, line, sizeof(line));
 	assert_true(n > 0);
+	own = (size_t)n;
 	assert_int_equal(cmdline_build(&machine, &facts, small, sizeof(small)),
 			 -E2BIG);
+	/* One byte more than the kernel takes, and just as many. */
 	memset(append, 'x', sizeof(append));
+	append[2048 - own] = '\0';
+	assert_int_equal(cmdline_build(&machine, &facts, line, sizeof(line)),
+			 -E2BIG);
+	append[2047 - own] = '\0';
+	assert_int_equal(cmdline_build(&machine, &facts, line, sizeof(line)),
+			 2047);
+	assert_int_equal(strlen(line), 2047);
+	/* A kernel that says more gets more, as far as there is room. */
+	append[2047 - own] = append[2048 - own] = 'x';
+	append[4095 - own] = '\0';
+	facts.kernel_max = 65535;
+	assert_int_equal(cmdline_build(&machine, &facts, line, sizeof(line)),
+			 4095);
+	append[4095 - own] = 'x';
 	append[sizeof(append) - 1] = '\0';
 	assert_int_equal(cmdline_build(&machine, &facts, line, sizeof(line)),
 			 -E2BIG);
+}
+
+/*
+ * What a kernel does not know it gives to init, unless the name has a dot.
+ * Every Linux for x86 knows the words without one.
+ */
+static void test_nothing_for_init(void **state)
+{
+	static const char *const known[] = {"quiet",  "console", "panic",
+					    "reboot", "root",    "ro",
+					    "rw",     "earlycon"};
+	const struct machine m = {.cpus = 1};
+	struct cmdline_facts facts = {.has_disk = true, .kernel_max = 2047};
+	char line[512], *save;
+
+	(void)state;
+	for (int console = CONFIG_CONSOLE_AUTO; console <= CONFIG_CONSOLE_NONE;
+	     console++) {
+		facts.console = (enum config_console)console;
+		assert_true(cmdline_build(&m, &facts, line, sizeof(line)) > 0);
+		for (char *word = strtok_r(line, " ", &save); word;
+		     word = strtok_r(NULL, " ", &save)) {
+			const size_t len = strcspn(word, "=");
+			bool found = memchr(word, '.', len) != NULL;
+
+			for (unsigned i = 0; i < ARRAY_LEN(known); i++)
+				found |= strlen(known[i]) == len &&
+					 memcmp(known[i], word, len) == 0;
+			if (!found)
+				fail_msg("init may be given '%s'", word);
+		}
+	}
 }
 
 int main(void)
@@ -138,6 +194,7 @@ int main(void)
 		cmocka_unit_test(test_root),
 		cmocka_unit_test(test_order_and_devices),
 		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_nothing_for_init),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,6 +129,7 @@ static void make_bzimage(struct bzimage *bz, const void *payload, size_t bytes)
 		.xloadflags = XLF_KERNEL_64,
 		.payload_offset = BZ_PAYLOAD_OFF,
 		.payload_length = (uint32_t)bytes,
+		.cmdline_size = 2047,
 		.pref_address = TEXT_GPA,
 		.init_size = 0x800000,
 	};
@@ -445,9 +446,35 @@ static void test_bzimage_inflated(void **state)
 	assert_linux_entry(&image);
 	assert_int_equal(image.header_bytes, 0x202 + 0x6a - 0x1f1);
 	assert_memory_equal(image.setup_header, &bz.hdr, image.header_bytes);
+	assert_int_equal(image.cmdline_max, 2047);
 	assert_int_equal(load(&bz, sizeof(bz), CONFIG_ENTRY_PVH, state, &image),
 			 0);
 	assert_true(image.pvh);
+}
+
+/* What a kernel's list of parameters says, if it is found. */
+static void test_takes(void **state)
+{
+	static const char list[] = "\0quiet\0xnopti\0root=";
+	struct image image;
+	struct elf elf;
+	uint8_t *data = (uint8_t *)&elf + DATA_AT;
+
+	make_elf(&elf);
+	assert_int_equal(
+		load(&elf, sizeof(elf), CONFIG_ENTRY_AUTO, state, &image), 0);
+	assert_int_equal(image.cmdline_max, 2047);
+	assert_true(image_takes(&image, ram(state), "nopti"));
+	memcpy(data + DATA_SIZE - sizeof(list), list, sizeof(list));
+	assert_int_equal(
+		load(&elf, sizeof(elf), CONFIG_ENTRY_AUTO, state, &image), 0);
+	assert_false(image_takes(&image, ram(state), "nopti"));
+	assert_true(image_takes(&image, ram(state), "root="));
+	assert_false(image_takes(&image, ram(state), "root"));
+	memcpy(data, "\0nopti", sizeof("\0nopti"));
+	assert_int_equal(
+		load(&elf, sizeof(elf), CONFIG_ENTRY_AUTO, state, &image), 0);
+	assert_true(image_takes(&image, ram(state), "nopti"));
 }
 
 static void test_bzimage_raw(void **state)
@@ -655,6 +682,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_bzimage_inflated, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_takes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bzimage_raw, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_bzimage_default_sectors,
