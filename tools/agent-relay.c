@@ -87,14 +87,12 @@ static int catch_signals(struct relay *relay)
 	static const int forwarded[] = {SIGHUP,  SIGINT,  SIGQUIT,
 					SIGTERM, SIGUSR1, SIGUSR2};
 	const struct sigaction ignore = {.sa_handler = SIG_IGN};
-	sigset_t set;
+	sigset_t set = util_signals(forwarded, relay->spec->forward_signals
+						       ? ARRAY_LEN(forwarded)
+						       : 0);
 
-	sigemptyset(&set);
 	if (relay->spec->tty)
 		sigaddset(&set, SIGWINCH);
-	for (unsigned i = 0;
-	     relay->spec->forward_signals && i < ARRAY_LEN(forwarded); i++)
-		sigaddset(&set, forwarded[i]);
 	relay->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (relay->signal_fd < 0)
 		return log_ret(-errno, "signalfd: %s", strerror(errno));

@@ -59,7 +59,7 @@ static const char notes[] =
 	"powered\n"
 	"off or rebooted; 1 it crashed; 2 bad usage or configuration; 3 the "
 	"host\n"
-	"cannot (no /dev/kvm, no memory, ...).\n";
+	"cannot (no /dev/kvm, no memory, ...); 128+N signal N ended it.\n";
 
 static void print_option(const struct boot_option *o)
 {

@@ -253,13 +253,10 @@ static int catch_signals(struct attachment *a)
 {
 	static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT,
 				      SIGTERM, SIGUSR1, SIGUSR2};
-	sigset_t set;
+	const sigset_t set = util_signals(signals, ARRAY_LEN(signals));
 
 	if (!a->req->forward_signals)
 		return 0;
-	sigemptyset(&set);
-	for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
-		sigaddset(&set, signals[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	a->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return a->signal_fd < 0

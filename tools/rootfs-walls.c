@@ -106,14 +106,9 @@ static void confine(int tree, int source)
 
 sigset_t unpack_signals(void)
 {
-	sigset_t set;
+	static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGQUIT);
-	sigaddset(&set, SIGTERM);
-	return set;
+	return util_signals(signals, ARRAY_LEN(signals));
 }
 
 /* The result, or -EINTR when a signal came first, which stays pending. */

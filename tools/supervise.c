@@ -117,11 +117,8 @@ static int watch(int epoll_fd, int fd)
 static int take_signals(struct supervisor *s)
 {
 	static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-	sigset_t set;
+	const sigset_t set = util_signals(signals, ARRAY_LEN(signals));
 
-	sigemptyset(&set);
-	for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
-		sigaddset(&set, signals[i]);
 	sigprocmask(SIG_BLOCK, &set, &s->mask_before);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)

@@ -182,3 +182,17 @@ void util_drop_code(void)
 {
 	dl_iterate_phdr(drop_segments, NULL);
 }
+
+sigset_t util_signals(const int *signals, size_t n)
+{
+	struct sigaction now;
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < n; i++) {
+		if (sigaction(signals[i], NULL, &now) == 0 &&
+		    now.sa_handler != SIG_IGN)
+			sigaddset(&set, signals[i]);
+	}
+	return set;
+}

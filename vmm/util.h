@@ -6,6 +6,7 @@
 #ifndef VMM_UTIL_H
 #define VMM_UTIL_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +55,13 @@ static inline int take_fd(int *fd)
 		(p) = NULL;                                                    \
 		taken_;                                                        \
 	})
+
+/*
+ * Those of the N SIGNALS that this process may take: the ones it was not
+ * started to ignore, as by nohup(1) or as a script's background job. A blocked
+ * signal would come all the same. Any thread.
+ */
+sigset_t util_signals(const int *signals, size_t n);
 
 /*
  * Gives up the pages of the program's code and constants, most of which only

@@ -608,12 +608,9 @@ static int build_signals(struct vm *vm)
 {
 	static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT,
 				      SIGWINCH};
-	sigset_t set;
+	const sigset_t set = util_signals(handled, ARRAY_LEN(handled));
 	int r;
 
-	sigemptyset(&set);
-	for (unsigned i = 0; i < ARRAY_LEN(handled); i++)
-		sigaddset(&set, handled[i]);
 	pthread_sigmask(SIG_BLOCK, &set, &vm->signals_before);
 	vm->signals_blocked = true;
 	vm->signals.fn = on_signal;

@@ -62,6 +62,30 @@ test_sigterm_busy()
 	expect_status 143
 }
 
+# nohup(1), and the shell for a script's background jobs, start a program with
+# signals ignored: they must not end the guest.
+test_ignored_signals()
+{
+	local pid s
+
+	trap '' HUP INT QUIT
+	"$BULKHEAD" boot --kernel "$KERNEL" --initrd "$GUEST/initrd" \
+		--append test=hang >vm.out 2>err </dev/null &
+	pid=$!
+	trap - HUP INT QUIT
+	wait_for vm.out hanging
+	for s in HUP INT QUIT; do
+		kill "-$s" "$pid"
+	done
+	# Those come first, and then this one, which tells that they did nothing.
+	sleep 0.3
+	kill -TERM "$pid"
+	status=0
+	wait "$pid" || status=$?
+	expect_status 143
+	expect_silence
+}
+
 test_sigkill()
 {
 	guest_start vm hang

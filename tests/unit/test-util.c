@@ -160,9 +160,28 @@ static void test_clock(void **state)
 	assert_true(util_now_ns() - a >= 2000000);
 }
 
+/* What the process was started to ignore stays ignored. */
+static void test_signals(void **state)
+{
+	static const int asked[] = {SIGHUP, SIGINT, SIGTERM};
+	sigset_t set;
+
+	(void)state;
+	assert_true(signal(SIGHUP, SIG_IGN) != SIG_ERR);
+	assert_true(signal(SIGINT, SIG_DFL) != SIG_ERR);
+	set = util_signals(asked, 2);
+	assert_false(sigismember(&set, SIGHUP));
+	assert_true(sigismember(&set, SIGINT));
+	assert_false(sigismember(&set, SIGTERM));
+	assert_true(signal(SIGHUP, SIG_DFL) != SIG_ERR);
+	set = util_signals(asked, ARRAY_LEN(asked));
+	assert_true(sigismember(&set, SIGHUP));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_macs),
