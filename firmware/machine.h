@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 /* Guest-physical layout. Below 1 MiB: what the VMM writes for the kernel. */
+#define MACHINE_RESET_FLAG  UINT64_C(0x472) /* 2 bytes: the BIOS data area's */
 #define MACHINE_GDT         UINT64_C(0x500)
 #define MACHINE_PVH_INFO    UINT64_C(0x6000) /* one page */
 #define MACHINE_BOOT_PARAMS UINT64_C(0x7000) /* one page */
@@ -46,7 +47,8 @@
 #define MACHINE_PM_SLEEP_STATUS (MACHINE_PORT_PM + 1)
 #define MACHINE_PM_RESET        (MACHINE_PORT_PM + 2) /* MACHINE_RESET_VALUE */
 #define MACHINE_RESET_VALUE     1
-#define MACHINE_S5              5 /* SLP_TYP for power-off */
+#define MACHINE_RESET_WARM      0x1234 /* in MACHINE_RESET_FLAG */
+#define MACHINE_S5              5      /* SLP_TYP for power-off */
 
 /*
  * The same for kernels without ACPI, which find it by the device tree: 32-bit

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options of `bulkhead boot`: cmd-boot.c reads them, boot-help.c shows. */
+/*
+ * The options of `bulkhead boot`: cmd-boot.c reads them, boot-help.c shows;
+ * boot-run.c runs what they ask for.
+ */
 #ifndef TOOLS_BOOT_H
 #define TOOLS_BOOT_H
 
@@ -17,6 +20,8 @@ enum boot_action {
 	BOOT_HELP,
 };
 
+struct config;
+
 struct boot_option {
 	const char *name; /* long option; NULL ends the table */
 	const char *arg;  /* what the help calls its argument; NULL: none */
@@ -31,5 +36,11 @@ const struct boot_option *boot_options(void);
 /* Both print on standard output and give the exit status. */
 int boot_help(void);
 int boot_list_devices(bool json);
+
+/*
+ * Makes the VM and runs it to its end; one more as often as the guest reboots
+ * and CFG says so. The exit status. Single-threaded callers only.
+ */
+int boot_run(const struct config *cfg);
 
 #endif

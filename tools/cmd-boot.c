@@ -45,6 +45,10 @@ static const struct boot_option options[] = {
 	 "take all RAM from the host before the guest starts"},
 	{"name", "NAME", BOOT_SET, "name", NULL, NULL,
 	 "the VM's name in messages [bulkhead]"},
+	{"on-reboot", "exit|restart", BOOT_SET, "on-reboot", NULL, NULL,
+	 "when the guest reboots, end or boot it anew [exit]"},
+	{"reboot-status", "N", BOOT_SET, "reboot-status", NULL, NULL,
+	 "the exit status when it rebooted [0]"},
 	{"disk", "FILE[,KEY...]", BOOT_DEVICE, "blk", NULL, "Devices",
 	 "add a disk; the first is /dev/vda"},
 	{"net", "tap=NAME|user[,KEY...]", BOOT_DEVICE, "net", NULL, NULL,
@@ -265,17 +269,6 @@ static int find_kernel(struct config *cfg)
 	return VM_EXIT_USAGE;
 }
 
-static int run(const struct config *cfg)
-{
-	struct vm *vm = NULL;
-	int status = vm_build(cfg, &vm);
-
-	if (status == VM_EXIT_OK)
-		status = vm_run(vm);
-	vm_free(vm);
-	return status;
-}
-
 static int boot(struct request *req, int argc, char **argv)
 {
 	const struct config_type *const *types = virtio_config_types();
@@ -301,7 +294,7 @@ static int boot(struct request *req, int argc, char **argv)
 		return config_write_json(&req->cfg, STDOUT_FILENO, types) < 0
 			       ? VM_EXIT_HOST
 			       : VM_EXIT_OK;
-	return run(&req->cfg);
+	return boot_run(&req->cfg);
 }
 
 int cmd_boot(int argc, char **argv)

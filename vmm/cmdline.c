@@ -100,10 +100,12 @@ int cmdline_build(const struct machine *machine,
 	/*
 	 * A panic ends the VM at once instead of hanging; the keyboard
 	 * controller is the reset every kernel knows, and f spares the taking
-	 * apart of interrupt controllers that end with the machine. Of the
-	 * i8042 there is only that reset line.
+	 * apart of interrupt controllers that end with the machine. A panic's
+	 * reset is called warm (Linux 5.2), which vm.c looks for; to an older
+	 * kernel the word is a type of reset, which the k behind it replaces.
+	 * Of the i8042 there is only the reset line.
 	 */
-	add(&t, "panic=-1 reboot=k,f i8042.noaux i8042.nokbd");
+	add(&t, "panic=-1 reboot=panic_warm,k,f i8042.noaux i8042.nokbd");
 	/*
 	 * A lone CPU would take the LOCK prefixes out of its kernel's text,
 	 * one write through a mapping of its own for each of some 8,000: a

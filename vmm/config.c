@@ -37,6 +37,8 @@ static const struct config_field fields[] = {
 	FIELD("console", CONFIG_CHOICE, console, "auto|serial|virtio|none"),
 	FIELD("entry", CONFIG_CHOICE, entry, "auto|linux|pvh"),
 	FIELD("assist", CONFIG_CHOICE, assist, "auto|on|off"),
+	FIELD("on-reboot", CONFIG_CHOICE, on_reboot, "exit|restart"),
+	FIELD("reboot-status", CONFIG_NUMBER, reboot_status, NULL),
 	FIELD("sandbox", CONFIG_FLAG, sandbox, NULL),
 	FIELD("dump-dtb", CONFIG_TEXT, dump_dtb, NULL),
 	{NULL, CONFIG_TEXT, 0, NULL},
@@ -489,6 +491,9 @@ int config_check(const struct config *cfg,
 	if (cfg->cpus < 1 || cfg->cpus > CONFIG_CPUS_MAX)
 		return log_ret(-EINVAL, "cpus '%u': must be 1 to %d", cfg->cpus,
 			       CONFIG_CPUS_MAX);
+	if (cfg->reboot_status > 255)
+		return log_ret(-EINVAL, "reboot-status '%u': must be 0 to 255",
+			       cfg->reboot_status);
 	config_format_size(size, cfg->memory_bytes);
 	if (cfg->memory_bytes < MEM_MIN_BYTES ||
 	    cfg->memory_bytes > MEM_MAX_BYTES)

@@ -83,6 +83,11 @@ enum config_assist {
 	CONFIG_ASSIST_OFF,
 };
 
+enum config_reboot {
+	CONFIG_REBOOT_EXIT,    /* a reboot ends the VM */
+	CONFIG_REBOOT_RESTART, /* and a new one is made of the configuration */
+};
+
 struct config {
 	char *name;   /* of the VM; NULL: "bulkhead" */
 	char *kernel; /* path; required */
@@ -94,6 +99,8 @@ struct config {
 	enum config_console console;
 	enum config_entry entry;
 	enum config_assist assist;
+	enum config_reboot on_reboot;
+	unsigned reboot_status; /* the exit status when the guest rebooted */
 	bool sandbox; /* around the VMM, as in sandbox.h; on by default */
 	struct config_device device[CONFIG_DEVICES_MAX];
 	unsigned ndevices;

@@ -35,6 +35,7 @@
 #include "vmm/vcpu.h"
 
 #include <asm/bootparam.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -85,6 +86,7 @@ struct vm {
 	struct vcpu *vcpu; /* cfg->cpus of them */
 	unsigned nvcpus;
 	struct assist *assist; /* on interpreting hosts only */
+	bool rebooted;
 };
 
 /* ---- steps ---- */
@@ -735,9 +737,52 @@ static int enter_sandbox(struct vm *vm)
 	return sandbox_enter(lists, n);
 }
 
-int vm_run(struct vm *vm)
+/*
+ * Linux resets the machine for a panic as for a reboot. It leaves in the BIOS
+ * data area how the reset is meant, and by our command line only a panic's is
+ * warm. pvpanic says the same where its driver is not a module.
+ */
+static bool reset_by_panic(const struct vm *vm)
+{
+	uint16_t flag = 0;
+
+	(void)mem_read(&vm->mem, MACHINE_RESET_FLAG, &flag, sizeof(flag));
+	return le16toh(flag) == MACHINE_RESET_WARM;
+}
+
+/* How the guest ended, once it is still; what went wrong was said before. */
+static int end_status(struct vm *vm)
 {
 	int status = VM_EXIT_HOST;
+
+	switch (stop_reason(&vm->stop, &status)) {
+	case STOP_POWEROFF:
+		log_info("the guest powered off");
+		break;
+	case STOP_RESET:
+		if (reset_by_panic(vm)) {
+			log_warn("the guest panicked");
+			return VM_EXIT_CRASH;
+		}
+		log_info("the guest rebooted");
+		vm->rebooted = true;
+		return (int)vm->cfg->reboot_status;
+	case STOP_EXIT:
+		log_info("the guest ended with status %d", status);
+		break;
+	default:
+		break;
+	}
+	return status;
+}
+
+bool vm_rebooted(struct vm *vm)
+{
+	return vm && vm->rebooted;
+}
+
+int vm_run(struct vm *vm)
+{
 	int r = 0;
 
 	if (vm->has_terminal)
@@ -754,10 +799,7 @@ int vm_run(struct vm *vm)
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vcpu_stop_thread(&vm->vcpu[i]);
 	report(vm);
-	if (r < 0)
-		return VM_EXIT_HOST;
-	stop_reason(&vm->stop, &status);
-	return status;
+	return r < 0 ? VM_EXIT_HOST : end_status(vm);
 }
 
 void vm_free(struct vm *vm)

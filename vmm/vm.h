@@ -6,6 +6,7 @@
 #ifndef VMM_VM_H
 #define VMM_VM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct config;
@@ -26,6 +27,9 @@ int vm_build(const struct config *cfg, struct vm **ret_vm);
 
 /* Runs it to its end: the exit status. Main thread. */
 int vm_run(struct vm *vm);
+
+/* Whether it ended as its guest rebooted. After vm_run(); VM may be NULL. */
+bool vm_rebooted(struct vm *vm);
 
 void vm_free(struct vm *vm); /* NULL is fine */
 

@@ -21,6 +21,98 @@ test_panic()
 	expect_status 1
 }
 
+# A status of its own tells a reboot from a power-off, and so does the log.
+test_reboot_status()
+{
+	guest reboot --reboot-status 133 --log-level info
+	expect_status 133
+	expect_error 'the guest rebooted'
+	guest poweroff --reboot-status 133 --log-level info
+	expect_status 0
+	expect_error 'the guest powered off'
+	guest panic --reboot-status 133 --log-level info
+	expect_status 1
+	expect_error 'the guest panicked'
+	guest exit:0 --log-level info
+	expect_status 0
+	expect_error 'the guest ended with status 0'
+}
+
+# Debian's kernel has pvpanic's driver in a module, so that a panic looks like
+# a reboot but for the reset's mark. Each way of reset, and with one CPU or two.
+test_stock_panic()
+{
+	local lab how
+
+	lab=$("$TOP/tests/lab/prepare") || skip "no kernel of Debian's here"
+	for how in k a; do
+		KERNEL=$lab/vmlinuz guest panic --console serial \
+			--memory 512M --cpus 2 --append "reboot=$how test=panic"
+		expect_status 1
+		expect_error 'the guest panicked'
+		KERNEL=$lab/vmlinuz guest reboot --console serial \
+			--memory 512M --append "reboot=$how test=reboot"
+		expect_ok
+	done
+}
+
+# The first boot writes to the disk and reboots, the second powers off.
+test_restart()
+{
+	truncate -s 1M disk
+	guest reboot-once:vda --on-reboot restart --disk disk \
+		--log-level info
+	expect_status 0
+	expect_out 'first time'
+	expect_out 'second time'
+	[ "$(cat err)" = "bulkhead: the guest rebooted
+bulkhead: the guest powered off" ] || fail 'other messages'
+	# What is not a reboot ends it.
+	guest panic --on-reboot restart
+	expect_status 1
+}
+
+# It restarts for ever; a signal to the process that was started ends it, and
+# so does one to the VM's.
+test_restart_signal()
+{
+	local vm
+
+	guest_start vm sleep:100,reboot --on-reboot restart
+	vm=$(guest_pid vm)
+	until [ "$(grep -c 'ok sleep' vm.out)" -ge 2 ]; do
+		kill -0 "$vm" 2>/dev/null || fail 'it ended'
+		sleep 0.1
+	done
+	kill -TERM "$vm"
+	guest_wait vm
+	expect_status 143
+	guest_start vm hang --on-reboot restart
+	wait_for vm.out hanging
+	read -r vm _ <"/proc/$(guest_pid vm)/task/$(guest_pid vm)/children"
+	kill -KILL "$vm"
+	guest_wait vm
+	expect_status 137
+}
+
+# The VM does not outlive the process that was started.
+test_restart_killed()
+{
+	local vm
+
+	guest_start vm hang --on-reboot restart
+	wait_for vm.out hanging
+	read -r vm _ <"/proc/$(guest_pid vm)/task/$(guest_pid vm)/children"
+	kill -KILL "$(guest_pid vm)"
+	guest_wait vm
+	expect_status 137
+	for _ in $(seq 100); do
+		kill -0 "$vm" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	fail 'the VM lives on'
+}
+
 # Linux's reboot=t loads an empty IDT and raises a fault.
 test_triple_fault()
 {

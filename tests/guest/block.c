@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/reboot.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define CHUNK (64u << 10)
@@ -179,6 +182,109 @@ static int do_eio(char **arg)
 	return errno == EIO ? 0 : guest_fail("eio: it did not come");
 }
 
+/* Waits until the disk has BYTES. */
+static int do_grown(char **arg)
+{
+	const uint64_t want = guest_number(arg[1]);
+	const double end = guest_now() + 60;
+	uint64_t have = 0;
+	int fd;
+
+	say("waiting for size");
+	do {
+		fd = disk_open(arg[0], O_RDONLY);
+		if (fd < 0 || ioctl(fd, BLKGETSIZE64, &have))
+			return guest_fail("grown: %s", arg[0]);
+		close(fd);
+		if (have == want)
+			return 0;
+		usleep(50000);
+	} while (guest_now() < end);
+	errno = 0;
+	return guest_fail("grown: %s has %lu bytes", arg[0],
+			  (unsigned long)have);
+}
+
+/*
+ * many:N: the disks vda to the Nth hold their own number in each sector; all
+ * are read at once, some rounds of it, so that their interrupts meet.
+ */
+#define MANY_ROUNDS 40
+
+static int many_child(unsigned index)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+	uint64_t *buf = aligned_alloc(4096, 4096);
+	char name[32];
+	int fd;
+
+	if (index < 26)
+		snprintf(name, sizeof(name), "vd%c", letters[index]);
+	else
+		snprintf(name, sizeof(name), "vd%c%c", letters[index / 26 - 1],
+			 letters[index % 26]);
+	fd = disk_open(name, O_RDWR | O_DIRECT);
+	if (fd < 0 || !buf)
+		return 1;
+	for (uint64_t i = 0; i < MANY_ROUNDS; i++) {
+		const off_t at = (off_t)(i % 16 * 4096);
+
+		memset(buf, (int)index + 1, 4096);
+		buf[0] = i;
+		if (pwrite(fd, buf, 4096, at) != 4096)
+			return 1;
+		memset(buf, 0, 4096);
+		if (pread(fd, buf, 4096, at) != 4096 || buf[0] != i ||
+		    (buf[1] & 0xff) != index + 1)
+			return 1;
+	}
+	return 0;
+}
+
+static int do_many(char **arg)
+{
+	const unsigned n = (unsigned)guest_number(arg[0]);
+	int status, bad = 0;
+
+	guest_mounts();
+	for (unsigned i = 0; i < n; i++) {
+		const pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(many_child(i));
+		if (pid < 0)
+			return guest_fail("many: fork");
+	}
+	for (unsigned i = 0; i < n; i++) {
+		if (wait(&status) < 0)
+			return guest_fail("many: wait");
+		bad += status != 0;
+	}
+	errno = 0;
+	return bad ? guest_fail("many: %d disks", bad) : 0;
+}
+
+/* Marks the disk and reboots; powers off where it finds the mark. */
+static int do_reboot_once(char **arg)
+{
+	static const char mark[] = "marked";
+	const int fd = disk_open(arg[0], O_RDWR);
+	char text[sizeof(mark)] = "";
+
+	if (fd < 0 || pread(fd, text, sizeof(text), 0) != sizeof(text))
+		return guest_fail("reboot-once: read");
+	if (memcmp(text, mark, sizeof(mark)) == 0) {
+		say("second time");
+		close(fd);
+		return 0;
+	}
+	say("first time");
+	if (pwrite(fd, mark, sizeof(mark), 0) != sizeof(mark) || fsync(fd))
+		return guest_fail("reboot-once: write");
+	tcdrain(STDOUT_FILENO);
+	return reboot(RB_AUTOBOOT);
+}
+
 const struct action block_actions[] = {
 	{"disk", 3, do_disk, "NAME:FILE:VALUE, + in FILE is /"},
 	{"write", 4, do_write, "NAME:OFFSET:SIZE:SEED"},
@@ -187,6 +293,9 @@ const struct action block_actions[] = {
 	{"discard", 3, do_discard, "NAME:OFFSET:SIZE"},
 	{"zero", 3, do_zero, "NAME:OFFSET:SIZE"},
 	{"refuse", 1, do_refuse, "NAME"},
+	{"grown", 2, do_grown, "NAME:BYTES"},
+	{"many", 1, do_many, "N"},
+	{"reboot-once", 1, do_reboot_once, "NAME"},
 	{"eio", 2, do_eio, "NAME:OFFSET"},
 	{NULL, 0, NULL, NULL},
 };

@@ -5,7 +5,8 @@ _bulkhead_boot()
 {
 	local opts='--kernel --initrd --append --entry --config --memory --cpus
 		--hugetlb --prefault --name --disk --net --share --vsock --device
-		--no-rng --console --no-sandbox --assist --log-level --json
+		--no-rng --console --on-reboot --reboot-status --no-sandbox
+		--assist --log-level --json
 		--dump-config --dump-dtb --list-devices --help'
 
 	case $prev in
@@ -19,6 +20,9 @@ _bulkhead_boot()
 	--console)
 		mapfile -t COMPREPLY < <(
 			compgen -W 'auto serial virtio none' -- "$cur")
+		;;
+	--on-reboot)
+		mapfile -t COMPREPLY < <(compgen -W 'exit restart' -- "$cur")
 		;;
 	--assist)
 		mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur")
