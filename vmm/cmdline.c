@@ -107,6 +107,12 @@ int cmdline_build(const struct machine *machine,
 	 */
 	add(&t, "panic=-1 reboot=panic_warm,k,f i8042.noaux i8042.nokbd");
 	/*
+	 * A kernel that unpacks itself, with xz or the like, is a distribution's
+	 * and has PCI, of which it would complain that there is none.
+	 */
+	if (facts->packed)
+		add(&t, "pci=off");
+	/*
 	 * A lone CPU would take the LOCK prefixes out of its kernel's text,
 	 * one write through a mapping of its own for each of some 8,000: a
 	 * fifth of the whole boot. Linux compares this parameter's beginning

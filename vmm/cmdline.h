@@ -19,6 +19,7 @@ struct cmdline_facts {
 	bool has_disk; /* a first virtio disk: the root unless told */
 	bool disk_readonly;
 	bool list_devices;  /* virtio_mmio.device=: for a PVH boot */
+	bool packed;        /* the kernel unpacks itself */
 	const char *assist; /* what the host needs, or NULL */
 	const char *append; /* the user's, or NULL */
 	const char *kernel; /* its file, for messages */
@@ -32,7 +33,8 @@ struct cmdline_facts {
  *
  * A word that a kernel does not know becomes an argument of its init, or a
  * variable in its environment, unless there is a dot in its name. So every word
- * here is one that each Linux knows, or has a dot; `assist` is the caller's.
+ * here is one that each Linux knows, or has a dot, or is for kernels that
+ * certainly know it; `assist` is the caller's.
  */
 int cmdline_build(const struct machine *machine,
 		  const struct cmdline_facts *facts, char *buf, size_t bytes);

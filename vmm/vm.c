@@ -478,6 +478,7 @@ static int write_command_line(struct vm *vm)
 		.console = vm->cfg->console,
 		.has_initrd = vm->machine.initrd_bytes > 0,
 		.list_devices = vm->image.pvh,
+		.packed = vm->image.init_bytes == 0,
 		.assist = vm->assist ? assist_words(vm) : NULL,
 		.append = vm->cfg->append,
 		.kernel = vm->cfg->kernel,

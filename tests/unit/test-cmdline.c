@@ -168,6 +168,10 @@ static void test_nothing_for_init(void **state)
 	char line[512], *save;
 
 	(void)state;
+	facts.packed = true;
+	assert_true(cmdline_build(&m, &facts, line, sizeof(line)) > 0);
+	has(line, "pci=off");
+	facts.packed = false;
 	for (int console = CONFIG_CONSOLE_AUTO; console <= CONFIG_CONSOLE_NONE;
 	     console++) {
 		facts.console = (enum config_console)console;
