@@ -39,7 +39,7 @@ test_reboot_status()
 }
 
 # Debian's kernel has pvpanic's driver in a module, so that a panic looks like
-# a reboot but for the reset's mark. Each way of reset, and with one CPU or two.
+# a reboot but for the reset's mark, by the keyboard controller and by ACPI.
 test_stock_panic()
 {
 	local lab how
@@ -47,7 +47,7 @@ test_stock_panic()
 	lab=$("$TOP/tests/lab/prepare") || skip "no kernel of Debian's here"
 	for how in k a; do
 		KERNEL=$lab/vmlinuz guest panic --console serial \
-			--memory 512M --cpus 2 --append "reboot=$how test=panic"
+			--memory 512M --append "reboot=$how test=panic"
 		expect_status 1
 		expect_error 'the guest panicked'
 		KERNEL=$lab/vmlinuz guest reboot --console serial \
@@ -65,8 +65,8 @@ test_restart()
 	expect_status 0
 	expect_out 'first time'
 	expect_out 'second time'
-	[ "$(cat err)" = "bulkhead: the guest rebooted
-bulkhead: the guest powered off" ] || fail 'other messages'
+	[ "$(sed 's/.*: //' err)" = "the guest rebooted
+the guest powered off" ] || fail 'other messages'
 	# What is not a reboot ends it.
 	guest panic --on-reboot restart
 	expect_status 1
