@@ -23,7 +23,8 @@
 #define ZEROS_AT_ONCE  64 /* iovecs of one page of zeros */
 
 struct block {
-	int fd; /* owned, as are the next two */
+	char *path; /* owned; for messages */
+	int fd;     /* owned, as are the next two */
 	/*
 	 * With O_DIRECT: the same file through the page cache, for what
 	 * O_DIRECT cannot take, such as buffers at odd addresses.
@@ -162,27 +163,34 @@ static int lock_file(const struct block *b, const char *path, bool readonly)
 	return 0;
 }
 
+/*
+ * A file's or a device's; nothing else uses the descriptor's position. 0 or
+ * -errno (logged).
+ */
+static int tell_size(const struct block *b, const char *path,
+		     uint64_t *ret_bytes)
+{
+	const off_t end = lseek(b->fd, 0, SEEK_END);
+
+	if (end < 0)
+		return log_ret(-errno, "disk '%s': cannot tell its size: %s",
+			       path, strerror(errno));
+	*ret_bytes = (uint64_t)end;
+	return 0;
+}
+
 static int measure(struct block *b, const char *path)
 {
 	uint64_t bytes = 0;
 	unsigned physical = MAX_BLOCK;
 	int logical = SECTOR;
-	struct stat st;
-	int r;
+	int r = tell_size(b, path, &bytes);
 
-	if (b->is_device) {
-		r = ioctl(b->fd, BLKGETSIZE64, &bytes);
-		if (r == 0)
-			r = ioctl(b->fd, BLKSSZGET, &logical);
-		if (r == 0)
-			r = ioctl(b->fd, BLKPBSZGET, &physical);
-	} else {
-		r = fstat(b->fd, &st);
-		if (r == 0)
-			bytes = (uint64_t)st.st_size;
-	}
 	if (r < 0)
-		return log_ret(-errno, "disk '%s': cannot tell its size: %s",
+		return r;
+	if (b->is_device && (ioctl(b->fd, BLKSSZGET, &logical) < 0 ||
+			     ioctl(b->fd, BLKPBSZGET, &physical) < 0))
+		return log_ret(-errno, "disk '%s': cannot tell its blocks: %s",
 			       path, strerror(errno));
 	if (bytes < SECTOR)
 		return log_ret(-EINVAL,
@@ -337,6 +345,11 @@ int block_open(const char *path, const struct block_options *options,
 	if (!b)
 		return log_ret(-ENOMEM, "disk '%s': out of memory", path);
 	b->fd = b->cached_fd = b->event_fd = -1;
+	b->path = strdup(path);
+	if (!b->path) {
+		free(b);
+		return log_ret(-ENOMEM, "disk '%s': out of memory", path);
+	}
 	b->nowait = true;
 	b->info.readonly = options->readonly;
 	list_init(&b->queued);
@@ -360,7 +373,24 @@ void block_close(struct block *b)
 	util_close(&b->cached_fd);
 	util_close(&b->fd);
 	free(b->batch);
+	free(b->path);
 	free(b);
+}
+
+int block_look(struct block *b)
+{
+	uint64_t bytes = 0;
+
+	if (tell_size(b, b->path, &bytes) < 0)
+		return 0;
+	bytes = align_down(bytes, b->info.block_bytes);
+	if (bytes == b->info.bytes)
+		return 0;
+	log_info("disk '%s': %llu KiB, was %llu", b->path,
+		 (unsigned long long)(bytes / KIB),
+		 (unsigned long long)(b->info.bytes / KIB));
+	b->info.bytes = bytes;
+	return 1;
 }
 
 void block_info(const struct block *b, struct block_info *ret_info)
@@ -368,10 +398,13 @@ void block_info(const struct block *b, struct block_info *ret_info)
 	*ret_info = b->info;
 }
 
-/* io_setup() is over; io_destroy() ends what is under way. */
+/*
+ * io_setup() is over; io_destroy() ends what is under way. lseek() is
+ * block_look()'s.
+ */
 #define AIO_CALLS                                                              \
 	SANDBOX_CALL(io_submit), SANDBOX_CALL(io_getevents),                   \
-		SANDBOX_CALL(io_destroy)
+		SANDBOX_CALL(io_destroy), SANDBOX_CALL(lseek)
 #define WRITE_CALLS SANDBOX_CALL(fdatasync), SANDBOX_CALL(fallocate)
 
 const struct sandbox_rule *block_syscalls(const struct block *b)

@@ -69,6 +69,12 @@ int block_open(const char *path, const struct block_options *options,
 	       struct block **ret_block);
 void block_close(struct block *block); /* NULL is fine; nothing under way */
 void block_info(const struct block *block, struct block_info *ret_info);
+/*
+ * Looks for the image's size anew, and puts it into its info. 1 if it changed,
+ * 0 if not or if it cannot be told (logged). Any thread, if no other one looks
+ * at the info meanwhile.
+ */
+int block_look(struct block *block);
 /* The system calls that its requests take (vmm/sandbox.h). */
 const struct sandbox_rule *block_syscalls(const struct block *block);
 

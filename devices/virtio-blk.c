@@ -433,6 +433,21 @@ static int blk_open(struct virtio_dev *d, const struct config_device *cfg)
 	return 0;
 }
 
+/* Requests are checked against k->info under the device's lock. */
+static void blk_resized(struct virtio_dev *d)
+{
+	struct blk *k = d->state;
+	const size_t at = offsetof(struct virtio_blk_config, capacity);
+	uint64_t capacity;
+
+	if (block_look(k->block) == 0)
+		return;
+	block_info(k->block, &k->info);
+	capacity = htole64(k->info.bytes / BLK_SECTOR);
+	memcpy(d->config + at, &capacity, sizeof(capacity));
+	virtio_config_changed(d);
+}
+
 static void blk_close(struct virtio_dev *d)
 {
 	struct blk *k = d->state;
@@ -474,4 +489,5 @@ const struct virtio_ops virtio_blk = {
 	.start = blk_start,
 	.stop = blk_stop,
 	.kick = blk_kick,
+	.resized = blk_resized,
 };

@@ -302,5 +302,4 @@ const struct virtio_ops virtio_console = {
 	.stop = console_stop,
 	.kick = console_kick,
 	.config_written = console_config_written,
-	.resized = console_resized,
 };

@@ -222,6 +222,15 @@ int virtio_start_thread(struct virtio_dev *d,
 				      &start);
 }
 
+void virtio_resized(struct virtio_dev *d)
+{
+	if (!d->ops->resized)
+		return;
+	virtio_lock(d);
+	d->ops->resized(d);
+	virtio_unlock(d);
+}
+
 static void tell(struct virtio_dev *d, uint32_t interrupt)
 {
 	if (d->notify)

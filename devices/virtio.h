@@ -68,13 +68,16 @@ struct virtio_ops {
 	void (*kick)(struct virtio_dev *d, unsigned q);
 	/* The driver wrote d->config[off..off + len). May be NULL. */
 	void (*config_written)(struct virtio_dev *d, size_t off, size_t len);
-	/* The host's terminal changed size. May be NULL. */
+	/*
+	 * What is behind the device may have changed its size: looks, and tells
+	 * the driver. May be NULL.
+	 */
 	void (*resized)(struct virtio_dev *d);
 };
 
 /*
- * All ops run with D->lock held: open, close: main thread; kick and the
- * handlers of the device's own sources: D->loop's thread; start, stop,
+ * All ops run with D->lock held: open, close, resized: main thread; kick and
+ * the handlers of the device's own sources: D->loop's thread; start, stop,
  * config_written: a vCPU's thread. A source's handler locks by itself:
  * virtio_lock(d) / virtio_unlock(d).
  */
@@ -150,6 +153,9 @@ void virtio_free(struct virtio_dev *d);
  */
 int virtio_start_thread(struct virtio_dev *d,
 			int (*confine)(const struct virtio_ops *ops));
+
+/* Has the device look for a change of its size. The main thread. */
+void virtio_resized(struct virtio_dev *d);
 
 /* ---- for transports: each takes the device's lock itself ---- */
 

@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 
 #define VCPU_STACK  (128 * KIB)
-#define VCPU_SIGNAL SIGUSR1
+#define VCPU_SIGNAL SIGUSR2 /* SIGUSR1 is for vm.c, from outside */
 
 /*
  * KVM notes the TSC's rate when it is loaded. Where the host measures it better

@@ -589,7 +589,10 @@ static int build_firmware(struct vm *vm)
 	return r < 0 ? log_ret(r, "boot parameters: %s", strerror(-r)) : 0;
 }
 
-/* SIGTERM and its like end the VM in order; SIGWINCH resizes the console. */
+/*
+ * SIGTERM and its like end the VM in order; SIGWINCH resizes the console, and
+ * SIGUSR1 has the disks look for a new size.
+ */
 static void on_signal(struct loop_source *source, uint32_t events)
 {
 	struct vm *vm = container_of(source, struct vm, signals);
@@ -603,14 +606,19 @@ static void on_signal(struct loop_source *source, uint32_t events)
 			terminal_resized(&vm->terminal);
 		return;
 	}
+	if (info.ssi_signo == SIGUSR1) {
+		for (unsigned i = 0; i < vm->nvirtio; i++)
+			virtio_resized(vm->virtio[i]);
+		return;
+	}
 	log_info("ended by signal %u", info.ssi_signo);
 	stop_request(&vm->stop, STOP_USER, 128 + (int)info.ssi_signo);
 }
 
 static int build_signals(struct vm *vm)
 {
-	static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT,
-				      SIGWINCH};
+	static const int handled[] = {SIGTERM, SIGINT,   SIGHUP,
+				      SIGQUIT, SIGWINCH, SIGUSR1};
 	const sigset_t set = util_signals(handled, ARRAY_LEN(handled));
 	int r;
 

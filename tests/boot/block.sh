@@ -83,3 +83,29 @@ test_shrinks()
 	expect_no_out FAIL
 	expect_out 'ok check'
 }
+
+# The file, or the device, grows while the guest runs.
+test_grows()
+{
+	local loop=''
+
+	truncate -s 1M disk
+	guest_start vm grown:vda:3M,write:vda:2M:1M:5,check:vda:2M:1M:5 \
+		--disk disk
+	wait_for vm.out 'waiting for size'
+	truncate -s 3M disk
+	kill -USR1 "$(guest_pid vm)"
+	guest_wait vm
+	expect_ok
+	expect_out 'ok check'
+	[ "$(id -u)" -eq 0 ] && loop=$(losetup -f --show disk 2>/dev/null) ||
+		return 0
+	guest_start vm grown:vda:4M --disk "$loop"
+	wait_for vm.out 'waiting for size'
+	truncate -s 4M disk
+	losetup -c "$loop"
+	kill -USR1 "$(guest_pid vm)"
+	guest_wait vm
+	losetup -d "$loop"
+	expect_ok
+}

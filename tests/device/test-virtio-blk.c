@@ -455,6 +455,42 @@ static void test_shrunk_image(void **state)
 	expect_content(&data, 0);
 }
 
+static uint64_t capacity(struct vdriver *v)
+{
+	struct virtio_blk_config config;
+
+	vdriver_config_read(v, 0, &config, sizeof(config.capacity));
+	return le64toh(config.capacity);
+}
+
+/* The driver is told of a new size once, and may use all of it, no more. */
+static void test_resized(void **state)
+{
+	struct fixture *f = *state;
+	struct vdriver *v = up(f, "", ALL);
+	struct iovec data = vdriver_buf(v, NULL, 512);
+
+	virtio_resized(v->dev);
+	assert_int_equal(vdriver_interrupts(v), 0);
+	assert_int_equal(ftruncate(f->fd, IMAGE_BYTES + 4096 + 100), 0);
+	assert_int_equal(capacity(v), SECTORS);
+	assert_int_equal(request(v, VIRTIO_BLK_T_IN, SECTORS, &data, NULL),
+			 VIRTIO_BLK_S_IOERR);
+	(void)vdriver_interrupts(v);
+	virtio_resized(v->dev);
+	assert_int_equal(vdriver_interrupts(v), 1);
+	assert_true(vdriver_read32(v, VIRTIO_MMIO_INTERRUPT_STATUS) &
+		    VIRTIO_INTERRUPT_CONFIG);
+	assert_int_equal(capacity(v), SECTORS + 8);
+	assert_int_equal(request(v, VIRTIO_BLK_T_IN, SECTORS + 7, &data, NULL),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(request(v, VIRTIO_BLK_T_IN, SECTORS + 8, &data, NULL),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(ftruncate(f->fd, 4096), 0);
+	virtio_resized(v->dev);
+	assert_int_equal(capacity(v), 8);
+}
+
 /* ---- discard and zeroes */
 
 static int erase(struct vdriver *v, uint32_t type, uint64_t sector,
@@ -594,6 +630,7 @@ int main(void)
 		FIXTURE_TEST(test_short_header),
 		FIXTURE_TEST(test_no_status),
 		FIXTURE_TEST(test_shrunk_image),
+		FIXTURE_TEST(test_resized),
 		FIXTURE_TEST(test_write_zeroes),
 		FIXTURE_TEST(test_discard),
 		FIXTURE_TEST(test_bad_erase),
