@@ -9,9 +9,10 @@
  * 1, is what a busy guest does most often; with a mapped page KVM swallows it
  * (datamatch on ack_fd, which nobody reads). The price: once set, the queue bit
  * stays set until an acknowledgement with the configuration bit comes. That is
- * harmless: the line is edge-triggered and belongs to this device alone, so a
- * driver is only called after a new interrupt, and the bit merely makes it look
- * at its queues. The configuration bit always arrives here to be cleared.
+ * harmless: the line is edge-triggered, so a driver is only called after a new
+ * interrupt, of this device or of one that shares the line, and the bit merely
+ * makes it look at its queues. The configuration bit always arrives here to be
+ * cleared.
  */
 #include "devices/virtio-mmio.h"
 
@@ -288,7 +289,8 @@ static int add_ioeventfds(struct virtio_mmio *t, int vm_fd, bool mapped)
 }
 
 int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
-		     uint64_t base, uint32_t gsi, uint8_t *page, bool mapped)
+		     uint64_t base, uint32_t gsi, const struct irq *shared,
+		     uint8_t *page, bool mapped)
 {
 	int r;
 
@@ -312,7 +314,7 @@ int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
 	set(t, VIRTIO_MMIO_SHM_BASE_HIGH, SHM_NONE);
 	show_features(t);
 	show_queue(t);
-	r = irq_init(&t->irq, vm_fd, gsi);
+	r = shared ? irq_share(&t->irq, shared) : irq_init(&t->irq, vm_fd, gsi);
 	if (r == 0 && vm_fd >= 0)
 		r = add_ioeventfds(t, vm_fd, mapped);
 	if (r < 0)

@@ -35,13 +35,14 @@ struct virtio_mmio {
 };
 
 /*
- * Puts DEV behind registers at BASE with interrupt GSI. PAGE: one page that the
- * caller maps read-only for the guest if MAPPED, and that outlives the
- * transport. VM_FD is -1 in tests. Registers ioeventfds when VM_FD is a VM. 0
- * or -errno (logged).
+ * Puts DEV behind registers at BASE with interrupt GSI, which is SHARED's where
+ * that is not NULL. PAGE: one page that the caller maps read-only for the guest
+ * if MAPPED, and that outlives the transport. VM_FD is -1 in tests. Registers
+ * ioeventfds when VM_FD is a VM. 0 or -errno (logged).
  */
 int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
-		     uint64_t base, uint32_t gsi, uint8_t *page, bool mapped);
+		     uint64_t base, uint32_t gsi, const struct irq *shared,
+		     uint8_t *page, bool mapped);
 /* Of a zeroed or half-made one, too. Before the device is freed. */
 void virtio_mmio_done(struct virtio_mmio *t);
 

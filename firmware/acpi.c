@@ -284,12 +284,12 @@ static void crs_memory(struct writer *w, uint64_t base, uint32_t bytes)
 	put32(w, bytes);
 }
 
-/* Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive), 6.4.3.6. */
-static void crs_interrupt(struct writer *w, uint32_t gsi)
+/* Interrupt (ResourceConsumer, Edge, ActiveHigh), 6.4.3.6. */
+static void crs_interrupt(struct writer *w, uint32_t gsi, bool shared)
 {
 	put8(w, 0x89);
 	put16(w, 6);
-	put8(w, 0x03);
+	put8(w, shared ? 0x0b : 0x03);
 	put8(w, 1);
 	put32(w, gsi);
 }
@@ -314,6 +314,15 @@ static void crs_irq(struct writer *w, unsigned irq)
 
 /* ---- the tables */
 
+static bool is_shared(const struct machine *machine, unsigned index)
+{
+	for (unsigned i = 0; i < machine->nvirtio; i++)
+		if (i != index &&
+		    machine->virtio[i].gsi == machine->virtio[index].gsi)
+			return true;
+	return false;
+}
+
 static void write_virtio(struct writer *w, const struct machine *machine,
 			 unsigned index)
 {
@@ -330,7 +339,7 @@ static void write_virtio(struct writer *w, const struct machine *machine,
 	aml_byte(w, (uint8_t)index);
 	crs = crs_begin(w);
 	crs_memory(w, virtio->base, virtio->bytes);
-	crs_interrupt(w, virtio->gsi);
+	crs_interrupt(w, virtio->gsi, is_shared(machine, index));
 	crs_end(w, &crs);
 	aml_end(w, device);
 }

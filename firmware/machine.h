@@ -68,7 +68,7 @@ struct machine_virtio {
 	uint32_t gsi;
 };
 
-#define MACHINE_VIRTIO_MAX 19
+#define MACHINE_VIRTIO_MAX 64
 
 struct machine {
 	unsigned cpus;

@@ -113,8 +113,8 @@ struct vdriver *vdriver_new_of(const struct virtio_ops *ops, const char *text,
 		vdriver_free(v);
 		return NULL;
 	}
-	must(virtio_mmio_init(&v->mmio, v->dev, -1, BASE, 5, v->page, true) ==
-		     0,
+	must(virtio_mmio_init(&v->mmio, v->dev, -1, BASE, 5, NULL, v->page,
+			      true) == 0,
 	     "no transport");
 	return v;
 }

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BUS_MAX_RANGES 64
+#define BUS_MAX_RANGES 96
 
 enum bus_space { BUS_PORT, BUS_MMIO };
 

@@ -284,7 +284,9 @@ int config_new_device(struct config *cfg, const struct config_type *type,
 	struct config_device *dev = &cfg->device[cfg->ndevices];
 
 	if (cfg->ndevices == CONFIG_DEVICES_MAX)
-		return log_ret(-EINVAL, "%s: there are %d devices already",
+		return log_ret(-EINVAL,
+			       "%s: there are %d devices already, as "
+			       "many as a guest can have",
 			       type->name, CONFIG_DEVICES_MAX);
 	dev->type = strdup(type->name);
 	if (!dev->type)

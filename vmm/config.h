@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define CONFIG_CPUS_MAX    32
-#define CONFIG_DEVICES_MAX 16
+#define CONFIG_DEVICES_MAX 64 /* MACHINE_VIRTIO_MAX, console included */
 #define CONFIG_PARAMS_MAX  16
 
 enum config_kind {

@@ -7,6 +7,7 @@
 #include "vmm/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kvm.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -23,6 +24,16 @@ int irq_init(struct irq *irq, int vm_fd, uint32_t gsi)
 	request.fd = (uint32_t)irq->event_fd;
 	if (vm_fd >= 0 && ioctl(vm_fd, KVM_IRQFD, &request) < 0)
 		return log_ret(-errno, "interrupt %u: KVM_IRQFD: %s", gsi,
+			       strerror(errno));
+	return 0;
+}
+
+int irq_share(struct irq *irq, const struct irq *of)
+{
+	irq->gsi = of->gsi;
+	irq->event_fd = fcntl(of->event_fd, F_DUPFD_CLOEXEC, 0);
+	if (irq->event_fd < 0)
+		return log_ret(-errno, "interrupt %u: %s", irq->gsi,
 			       strerror(errno));
 	return 0;
 }

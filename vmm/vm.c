@@ -380,8 +380,9 @@ static int open_virtio(struct vm *vm, const struct config_device *device)
 			       device->type);
 	if (vm->nvirtio == MACHINE_VIRTIO_MAX)
 		return log_ret(-E2BIG,
-			       "more than %u virtio devices: use fewer disks "
-			       "or networks",
+			       "a guest has at most %u devices, its console "
+			       "and random numbers among them: use fewer "
+			       "disks, shares or networks",
 			       MACHINE_VIRTIO_MAX);
 	for (unsigned i = 0; i < vm->nvirtio; i++)
 		index += vm->virtio[i]->ops == ops;
@@ -426,12 +427,16 @@ static int attach_virtio(struct vm *vm)
 
 		slot->base = MACHINE_VIRTIO_BASE + i * MACHINE_VIRTIO_STRIDE;
 		slot->bytes = VIRTIO_MMIO_BYTES;
-		slot->gsi = IRQ_VIRTIO_FIRST + i;
+		slot->gsi = IRQ_VIRTIO_FIRST + i % IRQ_VIRTIO_LINES;
 		vm->machine.nvirtio = i + 1;
-		r = virtio_mmio_init(&vm->mmio[i], vm->virtio[i], vm->kvm.vm_fd,
-				     slot->base, slot->gsi,
-				     vm->pages + i * VIRTIO_MMIO_BYTES,
-				     vm->kvm.has_readonly_mem);
+		r = virtio_mmio_init(
+			&vm->mmio[i], vm->virtio[i], vm->kvm.vm_fd, slot->base,
+			slot->gsi,
+			i < IRQ_VIRTIO_LINES
+				? NULL
+				: &vm->mmio[i - IRQ_VIRTIO_LINES].irq,
+			vm->pages + i * VIRTIO_MMIO_BYTES,
+			vm->kvm.has_readonly_mem);
 		if (r == 0)
 			r = add_platform(vm, BUS_MMIO, slot->base, slot->bytes,
 					 &virtio_mmio_bus_ops, &vm->mmio[i]);

@@ -109,3 +109,35 @@ test_grows()
 	losetup -d "$loop"
 	expect_ok
 }
+
+# More devices than interrupt lines: from the twentieth on they share. By the
+# device tree, and by ACPI.
+test_many_disks()
+{
+	local disks=() i
+
+	for i in $(seq 62); do
+		truncate -s 64K "disk$i"
+		disks+=(--disk "disk$i")
+	done
+	guest many:62,rng "${disks[@]}" --cpus 2
+	expect_ok
+	expect_out 'ok rng'
+	truncate -s 64K one-more
+	guest many:4 "${disks[@]}" --disk one-more
+	expect_status 2
+	expect_error 'at most 64 devices'
+}
+
+test_many_disks_pvh()
+{
+	local disks=() i
+
+	for i in $(seq 32); do
+		truncate -s 64K "disk$i"
+		disks+=(--disk "disk$i")
+	done
+	guest many:32,exit:0 "${disks[@]}" --entry pvh --cpus 2
+	expect_ok
+	expect_out 'ok many'
+}

@@ -339,18 +339,18 @@ static void test_with_kvm(void **state)
 	}
 	virtio_mmio_done(&v->mmio);
 	assert_int_equal(virtio_mmio_init(&v->mmio, v->dev, vm, 0xd0000000, 5,
-					  v->page, true),
+					  NULL, v->page, true),
 			 0);
 	assert_true(v->mmio.ack_fd >= 0);
 	virtio_mmio_done(&v->mmio);
 	/* The addresses are taken for as long as the VM lives. */
 	assert_int_equal(virtio_mmio_init(&v->mmio, v->dev, vm, 0xd0000000, 6,
-					  v->page, false),
+					  NULL, v->page, false),
 			 -EEXIST);
 	virtio_mmio_done(&v->mmio);
 	/* The guest's reads come as exits: then its acknowledgements, too. */
 	assert_int_equal(virtio_mmio_init(&v->mmio, v->dev, vm, 0xd0001000, 7,
-					  v->page, false),
+					  NULL, v->page, false),
 			 0);
 	assert_int_equal(v->mmio.ack_fd, -1);
 }
