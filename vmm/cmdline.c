@@ -107,8 +107,9 @@ int cmdline_build(const struct machine *machine,
 	 */
 	add(&t, "panic=-1 reboot=panic_warm,k,f i8042.noaux i8042.nokbd");
 	/*
-	 * A kernel that unpacks itself, with xz or the like, is a distribution's
-	 * and has PCI, of which it would complain that there is none.
+	 * A kernel that unpacks itself, with xz or the like, is a
+	 * distribution's and has PCI, of which it would complain that there is
+	 * none.
 	 */
 	if (facts->packed)
 		add(&t, "pci=off");
