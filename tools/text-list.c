@@ -117,28 +117,3 @@ int env_set_option(struct text_list *env, const char *text)
 	}
 	return env_set(env, both);
 }
-
-int env_set_file(struct text_list *env, const char *path)
-{
-	FILE *file = fopen(path, "re");
-	autofree char *line = NULL;
-	size_t room = 0;
-	ssize_t n;
-	int r = 0;
-
-	if (!file)
-		return log_ret(-errno, "--env-file '%s': %s", path,
-			       strerror(errno));
-	while (r == 0 && (n = getline(&line, &room, file)) >= 0) {
-		const char *text = line + strspn(line, " \t");
-
-		if (n > 0 && line[n - 1] == '\n')
-			line[n - 1] = '\0';
-		if (text[0] != '#' && text[0] != '\0')
-			r = env_set_option(env, text);
-	}
-	if (r == 0 && ferror(file))
-		r = log_ret(-EIO, "--env-file '%s': it cannot be read", path);
-	fclose(file);
-	return r;
-}

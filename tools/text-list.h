@@ -24,7 +24,10 @@ const char *const *text_list_items(const struct text_list *list);
 int env_set(struct text_list *env, const char *text);
 /* -e: "NAME" alone takes this program's, if it has one. 0 or -errno, logged. */
 int env_set_option(struct text_list *env, const char *text);
-/* --env-file: lines of the same. 0 or -errno, logged. */
+/*
+ * --env-file (env-file.c): lines of the same, as Docker's command line reads
+ * them. 0 or -errno, logged with the file's name and the line's number.
+ */
 int env_set_file(struct text_list *env, const char *path);
 
 #endif

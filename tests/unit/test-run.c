@@ -141,6 +141,74 @@ static void test_env(void **state)
 			 -EINVAL);
 }
 
+/* What --env-file makes of BYTES: 0 or -errno; all it set in *RET. */
+static int read_env(const char *bytes, size_t n, char **ret)
+{
+	struct text_list env = {0};
+	int fd = memfd_create("env", MFD_CLOEXEC);
+	char path[32];
+	int r;
+
+	assert_int_equal(write(fd, bytes, n), n);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = env_set_file(&env, path);
+	*ret = text_list_join(&env, "|");
+	text_list_done(&env);
+	close(fd);
+	return r;
+}
+
+static void test_env_file(void **state)
+{
+	static const struct {
+		const char *bytes, *result;
+	} good[] = {
+		{"", ""},
+		{"A=1\nB=two words\n", "A=1|B=two words"},
+		{"PLAIN=v\nCR=v\r\nQ=\"a  b\"\n# comment\n\r\n",
+		 "PLAIN=v|CR=v|Q=\"a  b\""},
+		{"\xef\xbb\xbf"
+		 "B=bom\n",
+		 "B=bom"},
+		{"\xef\xbb\xbf# comment\nA=1", "A=1"},
+		{" \t A=1 \n", "A=1 "},
+		{"A=\nA==\nB=x=y#z", "A==|B=x=y#z"},
+		{"TEST_RUN_HERE\nTEST_RUN_NOT\n", "TEST_RUN_HERE=here"},
+		{"export=1", "export=1"},
+	};
+	static const char *const bad[] = {
+		"export X=1\n",
+		"export X\n",
+		"noeq with space\n",
+		"A B=1",
+		"A\t=1",
+		"A =1",
+		"=1",
+		"A=1\n  =2\n",
+		"A=\xff\n",
+		"A=1\n\xef\xbb",
+	};
+	char *set;
+
+	(void)state;
+	setenv("TEST_RUN_HERE", "here", 1);
+	unsetenv("TEST_RUN_NOT");
+	for (unsigned i = 0; i < ARRAY_LEN(good); i++) {
+		assert_int_equal(
+			read_env(good[i].bytes, strlen(good[i].bytes), &set),
+			0);
+		assert_string_equal(set, good[i].result);
+		free(set);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_int_equal(read_env(bad[i], strlen(bad[i]), &set),
+				 -EINVAL);
+		free(set);
+	}
+	assert_int_equal(read_env("A=1\0B=2\n", 8, &set), -EINVAL);
+	free(set);
+}
+
 static void expect_caps(struct ctx *ctx, const char *line, uint64_t caps)
 {
 	assert_int_equal(parse(ctx, line), 0);
@@ -636,6 +704,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_argv, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_env, setup, teardown),
+		cmocka_unit_test(test_env_file),
 		cmocka_unit_test_setup_teardown(test_caps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_process, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_process_refused, setup,
