@@ -132,7 +132,8 @@ static int open_tmpfs(int root, const struct init_mount *m,
 
 	if (at >= 0 && fstat(at, &st) == 0 && !strstr(m->options, "mode="))
 		snprintf(mode, sizeof(mode), "mode=%o,", st.st_mode & 07777);
-	if (snprintf(options, sizeof(options), "nosuid,nodev,noexec,%s%s", mode,
+	/* Whether something may be executed there is the mount's to say. */
+	if (snprintf(options, sizeof(options), "nosuid,nodev,%s%s", mode,
 		     m->options) >= (int)sizeof(options))
 		return init_fail_path(f, E2BIG, "options of tmpfs on",
 				      m->target);

@@ -171,15 +171,26 @@ test_tmpfs()
 	echo image >root/there/file
 	chown 1000:1000 root/there 2>/dev/null
 	run --rm --tmpfs /there --tmpfs /new --tmpfs /set:mode=711,uid=5,gid=6 \
-		--tmpfs /bin2:exec,ro root sh -c '
+		--tmpfs /bin2:exec,size=8m --tmpfs /fixed:exec,ro root sh -c '
 		stat -c "%n %a %u %g" /there /new /set
 		ls -A /there /new
-		cp /bin/busybox /new/sh; /new/sh true 2>/dev/null || echo noexec
-		touch /bin2/x 2>/dev/null || echo ro
-		grep -c "^tmpfs /there .*nosuid,nodev,noexec" /proc/mounts'
+		for d in /new /bin2; do
+			cp /bin/busybox $d/true && chmod 755 $d/true
+			$d/true 2>/dev/null && echo exec $d || echo noexec $d
+		done
+		touch /fixed/x 2>/dev/null && echo write || echo ro
+		for d in /there /new /set /bin2 /fixed; do
+			sed -n "s|^tmpfs $d tmpfs \([^ ]*\) .*|\1|p" /proc/mounts |
+				tr , "\n" | grep -xE "ro|nosuid|nodev|noexec" |
+				sort | tr "\n" " "
+			echo $d
+		done'
 	expect_ok
 	expect_lines '/there 750 0 0' '/new 1777 0 0' '/set 711 5 6' \
-		/new: '' /there: noexec ro 1
+		/new: '' /there: 'noexec /new' 'exec /bin2' ro \
+		'nodev noexec nosuid /there' 'nodev noexec nosuid /new' \
+		'nodev noexec nosuid /set' 'nodev nosuid /bin2' \
+		'nodev nosuid ro /fixed'
 }
 
 # More than one frame's worth of arguments, and the clock.

@@ -140,6 +140,11 @@ test_agent_mounts()
 	same agent mounts
 }
 
+test_agent_tmpfs()
+{
+	same agent tmpfs
+}
+
 test_agent_read_only()
 {
 	same agent read_only
