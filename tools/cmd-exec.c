@@ -23,6 +23,8 @@ struct request {
 	struct option_list env, env_files;
 	char *const *argv;
 	struct text_list environment;
+	struct agent_rlimit_value rlimits[RUN_RLIMITS_MAX];
+	size_t nrlimits;
 };
 
 #define AT(member) offsetof(struct request, member)
@@ -71,6 +73,18 @@ static int make_env(struct request *req, const struct instance_state *state)
 		r = env_set_file(&req->environment, req->env_files.item[i]);
 	for (unsigned i = 0; r == 0 && i < req->env.count; i++)
 		r = env_set_option(&req->environment, req->env.item[i]);
+	return r;
+}
+
+/* Those of the container's command. */
+static int make_rlimits(struct request *req, const struct instance_state *state)
+{
+	char *const *text = state->ulimits;
+	int r = 0;
+
+	for (; r == 0 && text && *text && req->nrlimits < RUN_RLIMITS_MAX;
+	     text++)
+		r = run_ulimit_parse(*text, &req->rlimits[req->nrlimits++]);
 	return r;
 }
 
@@ -137,6 +151,10 @@ static int start(const struct request *req, const struct instance_state *state,
 		.cwd = req->workdir ? req->workdir : state->directory,
 		.user = req->user ? req->user : state->user,
 		.caps = req->privileged ? UINT64_MAX : state->caps,
+		.no_new_privs = state->no_new_privs,
+		.groups = (const char *const *)state->groups,
+		.rlimits = req->rlimits,
+		.nrlimits = req->nrlimits,
 	};
 	struct agent_failure failure;
 	int r;
@@ -163,7 +181,7 @@ static int run(struct request *req, const struct instance *instance)
 			       instance->name);
 	if (!instance_is_alive(instance) || state.phase != INSTANCE_RUNNING)
 		log_error("'%s' does not run", instance->name);
-	else if (make_env(req, &state) == 0 &&
+	else if (make_env(req, &state) == 0 && make_rlimits(req, &state) == 0 &&
 		 agent_connect(instance->socket, CONNECT_TIMEOUT_MS, &agent) ==
 			 0)
 		status = start(req, &state, agent);

@@ -38,19 +38,31 @@ static int copy_list(const struct text_list *list, char ***ret)
 	return r;
 }
 
+static int copy_options(const struct option_list *list, char ***ret)
+{
+	struct text_list copy = {0};
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < list->count; i++)
+		r = text_list_add(&copy, list->item[i]);
+	*ret = copy.item; /* the state frees it as it is */
+	return r;
+}
+
 static int make_state(struct run *run)
 {
 	struct instance_state *state = &run->state;
-	struct text_list labels = {0};
+	const struct run_options *opt = run->opt;
 	int r;
 
 	state->phase = INSTANCE_CREATED;
 	state->created_s = time(NULL);
 	state->status = INSTANCE_NO_STATUS;
-	state->remove = run->opt->remove;
-	state->tty = run->opt->tty;
+	state->remove = opt->remove;
+	state->tty = opt->tty;
 	state->stop_signal = run->process.stop_signal;
 	state->caps = run->process.process.caps;
+	state->no_new_privs = run->process.process.no_new_privs;
 	state->memory = run->machine.cfg.memory_bytes;
 	state->cpus = run->machine.cfg.cpus;
 	state->image = text_printable(run->root.name);
@@ -70,9 +82,12 @@ static int make_state(struct run *run)
 		r = copy_list(&run->process.argv, &state->argv);
 	if (r == 0)
 		r = copy_list(&run->machine.mount_texts, &state->mounts);
-	for (unsigned i = 0; r == 0 && i < run->opt->labels.count; i++)
-		r = text_list_add(&labels, run->opt->labels.item[i]);
-	state->labels = labels.item; /* the state frees it as it is */
+	if (r == 0)
+		r = copy_list(&run->process.groups, &state->groups);
+	if (r == 0)
+		r = copy_options(&opt->labels, &state->labels);
+	if (r == 0)
+		r = copy_options(&opt->ulimits, &state->ulimits);
 	return r < 0 ? log_ret(r, "out of memory")
 		     : instance_save(&run->instance, state);
 }

@@ -40,6 +40,8 @@ void instance_state_done(struct instance_state *state)
 	free_list(state->argv);
 	free_list(state->mounts);
 	free_list(state->labels);
+	free_list(state->groups);
+	free_list(state->ulimits);
 	*state = (struct instance_state){0};
 }
 
@@ -60,21 +62,24 @@ json_t *instance_state_json(const struct instance *instance,
 {
 	return json_pack(
 		"{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:b, s:b, s:i, s:I,"
-		" s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:I, s:i, s:o, s:o,"
-		" s:o, s:o}",
+		" s:b, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:I, s:i, s:o,"
+		" s:o, s:o, s:o, s:o, s:o}",
 		"name", instance->name, "status", phases[state->phase], "pid",
 		(int)state->pid, "pid_start", (json_int_t)state->pid_start,
 		"created", (json_int_t)state->created_s, "started",
 		(json_int_t)state->started_s, "finished",
 		(json_int_t)state->finished_s, "exit_status", state->status,
 		"remove", state->remove, "tty", state->tty, "stop_signal",
-		state->stop_signal, "caps", (json_int_t)state->caps, "image",
-		state->image, "command", state->command, "ports", state->ports,
-		"user", state->user, "directory", state->directory, "error",
+		state->stop_signal, "caps", (json_int_t)state->caps,
+		"no_new_privs", state->no_new_privs, "image", state->image,
+		"command", state->command, "ports", state->ports, "user",
+		state->user, "directory", state->directory, "error",
 		state->error, "network", state->network, "memory",
 		(json_int_t)state->memory, "cpus", (int)state->cpus, "env",
 		list_json(state->env), "argv", list_json(state->argv), "mounts",
-		list_json(state->mounts), "labels", list_json(state->labels));
+		list_json(state->mounts), "labels", list_json(state->labels),
+		"groups", list_json(state->groups), "ulimits",
+		list_json(state->ulimits));
 }
 
 /* Whole or not at all: a reader never sees half a file. */
@@ -175,10 +180,9 @@ static int get_state(json_t *json, struct instance_state *state)
 		const char *key;
 		char ***to;
 	} lists[] = {
-		{"env", &state->env},
-		{"argv", &state->argv},
-		{"mounts", &state->mounts},
-		{"labels", &state->labels},
+		{"env", &state->env},       {"argv", &state->argv},
+		{"mounts", &state->mounts}, {"labels", &state->labels},
+		{"groups", &state->groups}, {"ulimits", &state->ulimits},
 	};
 	int r = 0;
 
@@ -194,6 +198,8 @@ static int get_state(json_t *json, struct instance_state *state)
 	state->tty = json_is_true(json_object_get(json, "tty"));
 	state->stop_signal = (int)get_number(json, "stop_signal");
 	state->caps = (uint64_t)get_number(json, "caps");
+	state->no_new_privs =
+		json_is_true(json_object_get(json, "no_new_privs"));
 	state->memory = (uint64_t)get_number(json, "memory");
 	state->cpus = (unsigned)get_number(json, "cpus");
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(texts); i++)

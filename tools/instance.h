@@ -51,7 +51,9 @@ struct instance_state {
 	bool remove;            /* --rm */
 	bool tty;               /* one stream of output */
 	int stop_signal;        /* what `bulkhead stop` sends */
-	uint64_t caps;          /* of `bulkhead exec`, as the command's */
+	/* What `bulkhead exec` gives its command, too. */
+	uint64_t caps;
+	bool no_new_privs;
 	char *image, *command;  /* as the user sees them in `ps` */
 	char *ports;            /* "0.0.0.0:8080->80/tcp, ..." */
 	char *user, *directory; /* defaults of `bulkhead exec` */
@@ -64,6 +66,9 @@ struct instance_state {
 	char **argv;   /* of the command */
 	char **mounts; /* "/source:/target[:ro]", "tmpfs:/target" */
 	char **labels; /* "name=value" */
+	/* of `bulkhead exec`, too */
+	char **groups;  /* supplementary ones, as --group-add has them */
+	char **ulimits; /* as --ulimit has them: "nofile=1024:4096" */
 };
 
 /*

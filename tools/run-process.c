@@ -197,8 +197,7 @@ static int parse_limit(const char *text, rlim_t *ret)
 	return 0;
 }
 
-/* "nofile=1024:4096"; one number is both limits. */
-static int parse_ulimit(const char *text, struct agent_rlimit_value *ret)
+int run_ulimit_parse(const char *text, struct agent_rlimit_value *ret)
 {
 	autofree char *copy = strdup(text);
 	char *value = copy ? strchr(copy, '=') : NULL;
@@ -238,7 +237,8 @@ static int make_rlimits(struct run_process *run, const struct run_options *opt)
 		return log_ret(-E2BIG, "--ulimit: more than %d of them",
 			       RUN_RLIMITS_MAX);
 	for (unsigned i = 0; i < opt->ulimits.count; i++) {
-		int r = parse_ulimit(opt->ulimits.item[i], &run->rlimits[i]);
+		int r = run_ulimit_parse(opt->ulimits.item[i],
+					 &run->rlimits[i]);
 
 		if (r < 0)
 			return r;

@@ -62,6 +62,8 @@ void run_process_done(struct run_process *run);
 
 /* The capabilities that OPT leaves. 0 or -EINVAL, logged. */
 int run_caps(const struct run_options *opt, uint64_t *ret);
+/* "nofile=1024:4096"; one number is both limits. 0 or -errno, logged. */
+int run_ulimit_parse(const char *text, struct agent_rlimit_value *ret);
 /* Of "--security-opt seccomp=FILE"; NULL: there is none. */
 const char *run_seccomp_file(const struct run_options *opt);
 

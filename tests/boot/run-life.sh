@@ -76,6 +76,35 @@ test_exec_fails()
 	expect_nothing_left
 }
 
+# What the command was started with, its neighbours are, too.
+test_exec_keeps()
+{
+	local facts='grep -E "^(Groups|NoNewPrivs|CapBnd):" /proc/self/status |
+		tr "\\t\\n" "  "; ulimit -n; ulimit -Hn; ulimit -c'
+
+	make_root
+	start one --rm --security-opt no-new-privileges --cap-drop chown \
+		--group-add 77 --group-add more --ulimit nofile=100:200 \
+		--ulimit core=0 root sh -c "$facts; exec sleep 1000"
+	for _ in $(seq 100); do
+		bulkhead logs one
+		[ "$(wc -l <out)" -lt 3 ] || break
+		sleep 0.1
+	done
+	mv out command.out
+	grep -q 'Groups: .*77 1001 .*NoNewPrivs: 1 100$' command.out ||
+		fail "the command's own: $(cat command.out)"
+	bulkhead exec one sh -c "$facts"
+	expect_ok
+	cmp -s out command.out || fail "exec: $(cat out)"
+	bulkhead exec -u user one sh -c "$facts"
+	expect_ok
+	grep -q 'Groups: .*77 .*NoNewPrivs: 1 100$' out ||
+		fail "another user's: $(cat out)"
+	bulkhead kill one
+	expect_nothing_left
+}
+
 test_wait()
 {
 	make_root
