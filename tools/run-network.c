@@ -102,20 +102,11 @@ static int make_tap(struct run_machine *machine, const struct run_options *opt)
 }
 
 /* All of them with commas between, as the device takes them; escaped. */
-static char *join_publish(const struct option_list *list)
+static char *join_publish(const struct text_list *list)
 {
-	struct text_list all = {0};
-	char *text = NULL, *escaped;
-	int r = 0;
+	autofree char *text = text_list_join(list, ",");
 
-	for (unsigned i = 0; r == 0 && i < list->count; i++)
-		r = text_list_add(&all, list->item[i]);
-	if (r == 0)
-		text = text_list_join(&all, ",");
-	text_list_done(&all);
-	escaped = text ? run_escape(text) : NULL;
-	free(text);
-	return escaped;
+	return text ? run_escape(text) : NULL;
 }
 
 /* "8080" or "8000-8010". */
@@ -146,7 +137,7 @@ static int describe(struct text_list *ports, const struct net_publish *publish)
 
 /* Checks each, and says all of them for `ps`. */
 static int describe_ports(struct run_machine *machine,
-			  const struct option_list *list)
+			  const struct text_list *list)
 {
 	struct text_list ports = {0};
 	int r = 0;
@@ -171,10 +162,10 @@ static int describe_ports(struct run_machine *machine,
 }
 
 static int make_publish(struct run_machine *machine,
-			const struct run_options *opt, char **ret_device)
+			const struct text_list *list, char **ret_device)
 {
-	autofree char *escaped = join_publish(&opt->publish);
-	int r = describe_ports(machine, &opt->publish);
+	autofree char *escaped = join_publish(list);
+	int r = describe_ports(machine, list);
 
 	if (r < 0)
 		return r;
@@ -190,9 +181,13 @@ static int make_user(struct run_machine *machine, const struct run_options *opt)
 {
 	const struct net_user_facts *facts = net_user_facts();
 	autofree char *device = NULL;
+	struct text_list publish = {0};
 	char address[64];
-	int r = make_publish(machine, opt, &device);
+	int r = run_publish_resolve(&opt->publish, &publish);
 
+	if (r == 0)
+		r = make_publish(machine, &publish, &device);
+	text_list_done(&publish);
 	if (r == 0)
 		r = run_add_device(&machine->cfg, "net", device);
 	if (r == 0 && opt->dns.count == 0)

@@ -99,6 +99,11 @@ void run_machine_done(struct run_machine *machine);
 /* Parts of it: devices, and what the guest does with them. */
 bool run_is_address(const char *text); /* IPv4 or IPv6 */
 int run_mounts_make(struct run_machine *machine, const struct run_options *opt);
+/*
+ * The texts of -p, and where they name no port of the host's, a free one each.
+ * 0 or -errno, logged. What is wrong otherwise stays as it is.
+ */
+int run_publish_resolve(const struct option_list *list, struct text_list *ret);
 int run_network_make(struct run_machine *machine,
 		     const struct run_options *opt);
 
