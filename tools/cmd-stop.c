@@ -22,6 +22,7 @@
 #define END_TIMEOUT_MS 5000
 
 struct request {
+	const char *command; /* "stop" */
 	const char *time_text, *signal_text;
 	bool force;
 	uint64_t time_s;
@@ -89,13 +90,13 @@ static int send_signal(const struct instance *instance, int signal)
 }
 
 /* With the guest's help, if it ANSWERS, or without. */
-static int kill_now(const struct instance *instance,
+static int kill_now(const struct request *req, const struct instance *instance,
 		    const struct instance_state *state, bool answers)
 {
 	if (answers && send_signal(instance, SIGKILL) == 0 &&
 	    instance_wait(instance, END_TIMEOUT_MS) == 0)
 		return 0;
-	instance_kill_monitor(state);
+	instance_kill_monitor(instance, state, req->command);
 	if (instance_wait(instance, END_TIMEOUT_MS) == 0)
 		return 0;
 	return log_ret(-ETIME, "'%s': process %d does not end", instance->name,
@@ -116,7 +117,7 @@ static int stop_one(const struct request *req, const struct instance *instance,
 	answers = send_signal(instance, signal) == 0;
 	if (answers && instance_wait(instance, timeout_ms) == 0)
 		return 0;
-	return kill_now(instance, state, answers);
+	return kill_now(req, instance, state, answers);
 }
 
 static int kill_one(const struct request *req, const struct instance *instance,
@@ -126,7 +127,7 @@ static int kill_one(const struct request *req, const struct instance *instance,
 
 	if (!instance_is_alive(instance))
 		return log_ret(-ESRCH, "'%s' does not run", instance->name);
-	return signal == SIGKILL ? kill_now(instance, state, true)
+	return signal == SIGKILL ? kill_now(req, instance, state, true)
 				 : send_signal(instance, signal);
 }
 
@@ -136,7 +137,7 @@ static int rm_one(const struct request *req, const struct instance *instance,
 	int r;
 
 	if (req->force && instance_is_alive(instance)) {
-		r = kill_now(instance, state, true);
+		r = kill_now(req, instance, state, true);
 		if (r < 0)
 			return r;
 	}
@@ -190,7 +191,7 @@ static int read_values(struct request *req, const char *command)
 static int each(const struct option_table *table, action act, int argc,
 		char **argv)
 {
-	struct request req = {0};
+	struct request req = {.command = table->command};
 	int n = options_parse(table, &req, argc, argv);
 	int status = VM_EXIT_OK;
 

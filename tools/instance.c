@@ -326,7 +326,29 @@ uint64_t instance_process_start(pid_t pid)
 	return p ? strtoull(p, NULL, 10) : 0;
 }
 
-void instance_kill_monitor(const struct instance_state *state)
+static void note_killer(const struct instance *instance, const char *command)
+{
+	autofd int fd = openat(
+		instance->dir_fd, INSTANCE_KILLER_FILE,
+		O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		(void)util_write_all(fd, command, strlen(command));
+}
+
+void instance_read_killer(const struct instance *instance,
+			  char ret[INSTANCE_KILLER_MAX + 1])
+{
+	autofd int fd = openat(instance->dir_fd, INSTANCE_KILLER_FILE,
+			       O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, ret, INSTANCE_KILLER_MAX);
+
+	ret[n > 0 ? n : 0] = '\0';
+}
+
+void instance_kill_monitor(const struct instance *instance,
+			   const struct instance_state *state,
+			   const char *command)
 {
 	autofd int fd = -1;
 
@@ -334,8 +356,10 @@ void instance_kill_monitor(const struct instance_state *state)
 		return;
 	fd = (int)syscall(SYS_pidfd_open, state->pid, 0);
 	/* The descriptor is this process's, whatever its number becomes. */
-	if (fd >= 0 && instance_process_start(state->pid) == state->pid_start)
-		(void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+	if (fd < 0 || instance_process_start(state->pid) != state->pid_start)
+		return;
+	note_killer(instance, command);
+	(void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
 }
 
 /* Its files, and then itself: there are no directories in it. */

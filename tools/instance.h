@@ -123,8 +123,18 @@ struct json_t *instance_state_json(const struct instance *instance,
 int instance_status_read(int fd);
 void instance_status_write(const struct instance *instance, int status);
 
-/* Sends SIGKILL to the monitor that STATE names, if it still is that one. */
-void instance_kill_monitor(const struct instance_state *state);
+/*
+ * Sends SIGKILL to the monitor that STATE names, if it still is that one. What
+ * waits for the monitor finds COMMAND ("stop") in INSTANCE_KILLER_FILE then.
+ */
+void instance_kill_monitor(const struct instance *instance,
+			   const struct instance_state *state,
+			   const char *command);
+#define INSTANCE_KILLER_FILE "killer"
+#define INSTANCE_KILLER_MAX  15
+/* Who has killed it, or "": nobody of ours. */
+void instance_read_killer(const struct instance *instance,
+			  char ret[INSTANCE_KILLER_MAX + 1]);
 
 /*
  * Takes the directory away. For whoever holds its lock (OWNED), or for an

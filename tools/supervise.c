@@ -194,10 +194,19 @@ static int start_command(struct supervisor *s)
 static int explain_end(struct supervisor *s)
 {
 	const int status = s->monitor.wait_status;
+	char killer[INSTANCE_KILLER_MAX + 1];
 	char text[128];
 
 	if (s->killed)
 		return RUN_EXIT_FAILED;
+	instance_read_killer(&s->run->instance, killer);
+	if (WIFSIGNALED(status) && killer[0]) {
+		snprintf(text, sizeof(text),
+			 "ended by 'bulkhead %s': its guest did not end by "
+			 "itself",
+			 killer);
+		return fail(s, 128 + WTERMSIG(status), text);
+	}
 	if (WIFSIGNALED(status)) {
 		snprintf(text, sizeof(text),
 			 "its monitor was killed by signal %d",

@@ -310,10 +310,23 @@ test_exec_detached()
 test_monitor_hangs()
 {
 	make_root
-	start one --rm root sleep 1000
+	run_start one --rm root sh -c 'echo ready; sleep 1000'
+	wait_for one.out ready
 	kill -STOP "$(monitor_pid one)"
 	bulkhead stop -t 1 one
 	expect_status 0
+	guest_wait one
+	expect_status 137
+	expect_error one "ended by 'bulkhead stop'"
+	expect_nothing_left
+	start one root sleep 1000
+	kill -STOP "$(monitor_pid one)"
+	bulkhead kill one
+	expect_status 0
+	[ "$(field one exit_status)" = 137 ] || fail "its status"
+	field one error >out
+	expect_out "ended by 'bulkhead kill'"
+	bulkhead rm one
 	expect_nothing_left
 }
 

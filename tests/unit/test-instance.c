@@ -297,11 +297,14 @@ static void test_foreign_base(void **state)
 /* A number that now is another process's is left alone. */
 static void test_kill(void **state)
 {
+	char killer[INSTANCE_KILLER_MAX + 1];
 	struct instance_state s = {0};
+	struct instance instance;
 	int status;
 	pid_t pid = fork();
 
 	(void)state;
+	assert_int_equal(instance_create("one", &instance), 0);
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		pause();
@@ -309,13 +312,19 @@ static void test_kill(void **state)
 	}
 	s.pid = pid;
 	s.pid_start = instance_process_start(pid) + 1;
-	instance_kill_monitor(&s);
+	instance_kill_monitor(&instance, &s, "stop");
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	instance_read_killer(&instance, killer);
+	assert_string_equal(killer, "");
 	s.pid_start--;
-	instance_kill_monitor(&s);
+	instance_kill_monitor(&instance, &s, "stop");
+	instance_read_killer(&instance, killer);
+	assert_string_equal(killer, "stop");
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	assert_int_equal(instance_process_start(pid), 0);
+	assert_int_equal(instance_remove(&instance, true), 0);
+	instance_done(&instance);
 }
 
 /* ---- the log */
