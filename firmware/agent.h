@@ -67,7 +67,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 1
+#define AGENT_MINOR 2
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -103,6 +103,7 @@ enum agent_key {
 	AGENT_ITEM_TIME = 12,    /* agent_time */
 	AGENT_ITEM_SHM = 13,     /* agent_bytes: size of /dev/shm */
 	AGENT_ITEM_OCI = 14,     /* config.json for crun, see AGENT_OCI_ROOT */
+	AGENT_ITEM_PIDS = 15,    /* agent_number: processes at most; 0: any */
 
 	/* START */
 	AGENT_ITEM_ARG = 32,    /* argument; many, at least one */
@@ -184,6 +185,10 @@ static_assert(sizeof(struct agent_time) == 16, "as on the wire");
 
 struct agent_bytes {
 	__le64 bytes;
+};
+
+struct agent_number {
+	__le64 number;
 };
 
 struct agent_caps {

@@ -137,6 +137,12 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 		agent_items_add(items, AGENT_ITEM_SHM, &wire, sizeof(wire),
 				NULL, 0);
 	}
+	if (c->pids_max) {
+		const struct agent_number wire = {htole64(c->pids_max)};
+
+		agent_items_add(items, AGENT_ITEM_PIDS, &wire, sizeof(wire),
+				NULL, 0);
+	}
 	add_text(items, AGENT_ITEM_OCI, c->oci);
 	return 0;
 }

@@ -83,6 +83,7 @@ struct agent_config {
 	const char *const *hosts;   /* lines of /etc/hosts: "10.0.0.1 name" */
 	const char *const *sysctls; /* "net.ipv4.ip_forward=1" */
 	uint64_t shm_bytes;         /* 0: 64 MiB, as Docker's */
+	uint64_t pids_max;          /* processes at most; 0: any number */
 	const char *oci; /* config.json without process: crun runs it; NULL */
 };
 

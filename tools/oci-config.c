@@ -148,15 +148,26 @@ static json_t *make_namespaces(void)
 	return list;
 }
 
+static json_t *make_resources(const struct agent_config *c)
+{
+	json_t *all = json_pack("{s[{sb, ss}]}", "devices", "allow",
+				(int)c->privileged, "access", "rwm");
+
+	if (c->pids_max)
+		json_object_set_new(
+			all, "pids",
+			json_pack("{sI}", "limit", (json_int_t)c->pids_max));
+	return all;
+}
+
 static json_t *make_linux(const struct agent_config *c)
 {
 	static const char *const none[] = {NULL};
 
-	return json_pack("{so, so, s{s[{sb, ss}]}, ss, so, so}", "namespaces",
+	return json_pack("{so, so, so, ss, so, so}", "namespaces",
 			 make_namespaces(), "sysctl", make_sysctls(c),
-			 "resources", "devices", "allow", (int)c->privileged,
-			 "access", "rwm", "cgroupsPath", "/container",
-			 "maskedPaths",
+			 "resources", make_resources(c), "cgroupsPath",
+			 "/container", "maskedPaths",
 			 strings(c->privileged ? none : agent_masked_paths),
 			 "readonlyPaths",
 			 strings(c->privileged ? none : agent_readonly_paths));

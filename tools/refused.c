@@ -73,7 +73,6 @@ static const struct refused options[] = {
 	{"oom-score-adj", 0,
 	 "put it around: 'choom -n NUMBER bulkhead run ...'"},
 	{"pid", 0, own_kernel},
-	{"pids-limit", 0, "use --ulimit nproc=NUMBER"},
 	{"platform", 0, "guests are x86-64"},
 	{"publish-all", 'P', "name the ports: -p HOST:PORT"},
 	{"pull", 0, no_fetch},

@@ -23,6 +23,12 @@
 
 #define MEMORY_DEFAULT (512 * MIB)
 
+/* What a small process costs the guest, roughly. */
+#define PIDS_BYTES   (512 * KIB)
+#define PIDS_LEAST   64
+#define PIDS_MOST    16384
+#define PIDS_LARGEST 4194304 /* Linux has no more numbers */
+
 /* ---- the root */
 
 /*
@@ -130,6 +136,35 @@ static int check_hostname(const char *name)
 		       name, HOST_NAME_MAX);
 }
 
+/*
+ * The machine's memory is what processes cost, and what the agent needs to be
+ * able to end them; user 0 is bound by no other limit.
+ */
+static uint64_t default_pids(uint64_t memory_bytes)
+{
+	const uint64_t n = memory_bytes / PIDS_BYTES;
+
+	return n < PIDS_LEAST ? PIDS_LEAST : min_u64(n, PIDS_MOST);
+}
+
+/* Docker's: 0 and -1 are no limit. */
+static int make_pids(struct run_machine *machine, const struct run_options *opt)
+{
+	const char *text = opt->pids_limit;
+	uint64_t *max = &machine->agent.pids_max;
+
+	*max = 0;
+	if (!text)
+		*max = default_pids(machine->cfg.memory_bytes);
+	else if (strcmp(text, "-1") != 0 &&
+		 util_parse_number(text, 0, PIDS_LARGEST, max) < 0)
+		return log_ret(-EINVAL,
+			       "--pids-limit '%s': not a number of processes, "
+			       "up to %d, or -1 for any",
+			       text, PIDS_LARGEST);
+	return 0;
+}
+
 static int make_guest(struct run_machine *machine,
 		      const struct run_options *opt,
 		      const struct instance *instance)
@@ -137,6 +172,8 @@ static int make_guest(struct run_machine *machine,
 	struct agent_config *agent = &machine->agent;
 	int r = make_shm(machine, opt);
 
+	if (r == 0)
+		r = make_pids(machine, opt);
 	if (r == 0 && opt->hostname)
 		r = check_hostname(opt->hostname);
 	if (r == 0)

@@ -43,6 +43,8 @@ static const struct option_entry entries[] = {
 	 "no-new-privileges, or seccomp=FILE with crun"},
 	{"ulimit", 0, "NAME=SOFT[:HARD]", OPTION_LIST, AT(ulimits), NULL,
 	 "set a limit: nofile=1024:4096"},
+	{"pids-limit", 0, "N", OPTION_TEXT, AT(pids_limit), NULL,
+	 "so many processes at most; -1: any [2 for each MiB]"},
 	{"init", 0, NULL, OPTION_FLAG, AT(init), NULL,
 	 "run below a process that reaps orphans"},
 	{"stop-signal", 0, "SIGNAL", OPTION_TEXT, AT(stop_signal), NULL,

@@ -32,7 +32,7 @@ struct run_options {
 	const char *name, *hostname, *workdir, *user, *entrypoint;
 	const char *memory, *cpus, *network, *shm_size, *max_image;
 	const char *stop_signal, *kernel, *append, *log_level;
-	const char *guest_runtime;
+	const char *guest_runtime, *pids_limit;
 	struct option_list env, env_files, volumes, tmpfs, mounts, publish;
 	struct option_list labels;
 	struct option_list cap_add, cap_drop, groups, ulimits, security;

@@ -61,7 +61,7 @@ static void send_signal(pid_t pid, int number)
 
 const struct server_actions server_actions = {
 	.configure = configure,
-	.start = process_start,
+	.start = process_begin,
 	.set_clock = set_clock,
 	.kill = send_signal,
 };

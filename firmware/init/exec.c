@@ -131,6 +131,98 @@ static int take_stdio(const struct process_side *side, int slave,
 	return 0;
 }
 
+/* ---- the agent's own things */
+
+/*
+ * glibc has no sched_setattr(2) yet, and its headers clash with Linux's, where
+ * this is SCHED_FLAG_RESET_ON_FORK.
+ */
+#define RESET_ON_FORK 0x01
+struct sched_wish {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+static void set_priority(pid_t pid, uint32_t policy, int32_t nice,
+			 uint32_t priority)
+{
+	struct sched_wish wish = {
+		.size = sizeof(wish),
+		.policy = policy,
+		/* What a program starts has an ordinary one in any case. */
+		.flags = policy == SCHED_OTHER && nice < 0 ? RESET_ON_FORK : 0,
+		.nice = nice,
+		.priority = priority,
+	};
+
+	(void)syscall(SYS_sched_setattr, pid, &wish, 0U);
+}
+
+void process_raise_priority(void)
+{
+	set_priority(0, SCHED_BATCH, -20, 0);
+}
+
+void process_drop_priority(pid_t pid)
+{
+	set_priority(pid, SCHED_OTHER, 0, 0);
+}
+
+/*
+ * In the container's group it would have to share with all others, and each
+ * of its few steps could take as long as they are many.
+ */
+static void hurry(void)
+{
+	set_priority(0, SCHED_FIFO, 0, 1);
+}
+
+/* And execve(2) is the longest of them; after it the agent ends this. */
+static void slow_down(void)
+{
+	set_priority(0, SCHED_OTHER, -20, 0);
+}
+
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Closes all descriptors above the first three but these; -1 is none. */
+static int keep_only(const int *fds, unsigned n)
+{
+	unsigned next = STDERR_FILENO + 1;
+	int sorted[8];
+
+	memcpy(sorted, fds, n * sizeof(*fds));
+	qsort(sorted, n, sizeof(*sorted), compare_fds);
+	for (unsigned i = 0; i < n; i++) {
+		const unsigned fd = (unsigned)sorted[i];
+
+		if (sorted[i] < (int)next)
+			continue;
+		if (fd > next && syscall(SYS_close_range, next, fd - 1, 0U) < 0)
+			return -1;
+		next = fd + 1;
+	}
+	return (int)syscall(SYS_close_range, next, ~0U, 0U);
+}
+
+/* The first three lead to the machine's console. */
+static int leave_console(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; fd >= 0 && i < 3; i++) {
+		if (dup2(fd, i) < 0)
+			return -1;
+	}
+	return fd;
+}
+
 /* ---- limits and privileges */
 
 static int set_limits(const struct init_start *s, struct init_failure *f)
@@ -334,8 +426,11 @@ static int enter(const struct process_side *side, struct init_failure *f)
 
 	if (box->plain)
 		return 0;
-	if (side->start->flags & AGENT_START_MAIN)
+	if (side->start->flags & AGENT_START_MAIN) {
+		if (unshare(CLONE_NEWCGROUP) < 0)
+			return fail(f, errno, "a control group's namespace");
 		return container_enter(box->config, f);
+	}
 	if (setns(box->main_fd, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
 					CLONE_NEWCGROUP) < 0)
 		return fail(f, errno, "enter the container");
@@ -385,6 +480,10 @@ static int run(const struct process_side *side, struct init_failure *f)
 	ready.inside = s->flags & AGENT_START_INIT ? 2 : getpid();
 	if (process_tell(side->report_fd, &ready, tty) < 0)
 		return fail(f, errno, "report");
+	if (s->flags & AGENT_START_MAIN)
+		process_drop_priority(0);
+	else if (!side->box->plain)
+		slow_down();
 	if (set_limits(s, f) || (!side->box->plain && become(s, &user, f)))
 		return -1;
 	if (s->flags & AGENT_START_INIT) {
@@ -399,16 +498,86 @@ static int run(const struct process_side *side, struct init_failure *f)
 	return exec_program(s, env, f);
 }
 
-void process_child(const struct process_side *side)
+static void __attribute__((noreturn))
+fail_child(const struct process_side *side, const struct init_failure *f)
 {
+	process_tell_failure(side->report_fd, f);
+	_exit(f->status);
+}
+
+/*
+ * The process that becomes the program, in the container's PID namespace, where
+ * others may look into it at once: it has nothing of the agent's but a view of
+ * control groups that changes nothing, a way into the container's own, and its
+ * end of the report's socket, with which it can only speak of itself. FULL: it
+ * is not in the container's group yet, which has as many processes as it may
+ * have; but this one may join.
+ */
+static void __attribute__((noreturn))
+run_neighbour(const struct process_side *side, bool full)
+{
+	const struct container *box = side->box;
+	const struct process_report born = {.kind = PROCESS_BORN};
+	const int ours[] = {side->report_fd, side->in, side->out, side->err,
+			    box->main_fd};
 	struct init_failure f = {0};
 
-	if (!side->box->plain && side->box->config->oci) {
+	if (full && write(box->group.procs_fd, "0", 1) < 0)
+		fail(&f, errno, "join the container's control group");
+	else if (keep_only(ours, ARRAY_LEN(ours)) < 0 ||
+		 process_tell(side->report_fd, &born, (const int[]){-1, -1}) <
+			 0)
+		fail(&f, errno, "start a process");
+	else
+		run(side, &f);
+	fail_child(side, &f);
+}
+
+/*
+ * A process of the container's PID namespace, but the agent's child, who has to
+ * reap it: CLONE_PARENT. This one stays outside, unseen, and ends.
+ */
+static void __attribute__((noreturn))
+send_neighbour(const struct process_side *side)
+{
+	const struct container *box = side->box;
+	const int ours[] = {side->report_fd,     side->in,
+			    side->out,           side->err,
+			    box->main_fd,        box->group.view_fd,
+			    box->group.procs_fd, leave_console()};
+	struct init_failure f = {0};
+	bool full = false;
+	pid_t pid = -1;
+
+	hurry();
+	if (ours[7] >= 0 && keep_only(ours, ARRAY_LEN(ours) - 1) == 0 &&
+	    setns(box->main_fd, CLONE_NEWPID) == 0)
+		pid = cgroup_fork(&box->group, CLONE_PARENT, box->main_pid);
+	if (pid < 0 && errno == EAGAIN) {
+		full = true;
+		pid = cgroup_fork(NULL, CLONE_PARENT, 0);
+	}
+	if (pid == 0)
+		run_neighbour(side, full);
+	if (pid > 0)
+		_exit(0);
+	fail(&f, errno, "start a process");
+	fail_child(side, &f);
+}
+
+void process_child(const struct process_side *side)
+{
+	const struct container *box = side->box;
+	struct init_failure f = {0};
+
+	if (!box->plain && box->config->oci) {
+		process_drop_priority(0);
 		if (crun_start(side, &f) == 0)
 			_exit(0);
-	} else {
-		run(side, &f);
+		fail_child(side, &f);
 	}
-	process_tell_failure(side->report_fd, &f);
-	_exit(f.status);
+	if (!box->plain && !(side->start->flags & AGENT_START_MAIN))
+		send_neighbour(side);
+	run(side, &f);
+	fail_child(side, &f);
 }

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -120,6 +121,10 @@ int main(int argc, char **argv)
 		      stderr);
 		return 2;
 	}
+	/* What a process of the container's begins as is not to be looked into.
+	 */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	process_raise_priority();
 	open_stdio();
 	umask(022);
 	mkdir("/proc", 0555);

@@ -18,12 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A root that hangs must not hang the agent. */
-#define START_SECONDS 60
-
+/* The control group's namespace comes later: it is the group's, then. */
 #define MAIN_NAMESPACES                                                        \
-	(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |            \
-	 CLONE_NEWCGROUP)
+	(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC)
 
 static int fail(struct init_failure *f, const char *what)
 {
@@ -85,44 +82,49 @@ static bool has_crun(const struct container *box)
 	return !box->plain && box->config->oci;
 }
 
-/* A fork() into new namespaces, for the container's first process. */
-static pid_t fork_main(const struct container *box)
-{
-	if (box->plain || has_crun(box))
-		return fork();
-	return (pid_t)syscall(SYS_clone, MAIN_NAMESPACES | SIGCHLD, NULL, NULL,
-			      NULL, 0L);
-}
-
 /*
- * A fork() whose child is a process of the container's PID namespace, but
- * still the agent's child: that is who has to reap it.
+ * The container's first process is born in its namespaces: nothing else is in
+ * there that could look at it. Others get there through a process of the
+ * agent's own namespaces, which drops what the container must not see.
  */
-static pid_t fork_other(const struct container *box)
+static pid_t fork_process(const struct process_side *side)
 {
-	autofd int own = -1;
-	pid_t pid;
-	int saved;
+	const struct container *box = side->box;
+	const bool is_main = side->start->flags & AGENT_START_MAIN;
 
-	if (box->plain || has_crun(box))
+	if (box->plain || has_crun(box) || !is_main)
 		return fork();
-	own = open_pid(getpid());
-	if (own < 0 || setns(box->main_fd, CLONE_NEWPID) < 0)
-		return -1;
-	pid = fork();
-	saved = errno;
-	if (pid != 0 && setns(own, CLONE_NEWPID) < 0)
-		init_say("cannot return to the first PID namespace: %s",
-			 strerror(errno));
-	errno = saved;
-	return pid;
+	return cgroup_fork(&box->group, MAIN_NAMESPACES, 0);
 }
 
-/* One report: its bytes, 0 when the program runs, -1. */
-static ssize_t receive_report(int fd, struct process_report *ret, int fds[2])
+/* What came along with a report. */
+struct extras {
+	pid_t sender;
+	int fds[2]; /* owned; -1 */
+};
+
+static void take_extra(const struct cmsghdr *c, struct extras *ret)
+{
+	const size_t bytes = c->cmsg_len - CMSG_LEN(0);
+	struct ucred who;
+
+	if (c->cmsg_level != SOL_SOCKET)
+		return;
+	if (c->cmsg_type == SCM_CREDENTIALS && bytes == sizeof(who)) {
+		memcpy(&who, CMSG_DATA(c), sizeof(who));
+		ret->sender = who.pid;
+	} else if (c->cmsg_type == SCM_RIGHTS && bytes <= sizeof(ret->fds)) {
+		memcpy(ret->fds, CMSG_DATA(c), bytes);
+	}
+}
+
+/* One report: its bytes, 0 when nobody is left to send any, -1. */
+static ssize_t receive_report(int fd, struct process_report *ret,
+			      struct extras *extras)
 {
 	union {
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		char bytes[CMSG_SPACE(2 * sizeof(int)) +
+			   CMSG_SPACE(sizeof(struct ucred))];
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = {ret, sizeof(*ret)};
@@ -132,56 +134,18 @@ static ssize_t receive_report(int fd, struct process_report *ret, int fds[2])
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	const struct cmsghdr *c;
 	ssize_t n;
 
+	*extras = (struct extras){.fds = {-1, -1}};
 	do {
-		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
-	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-	if (c && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(2 * sizeof(int)))
-		memcpy(fds, CMSG_DATA(c), 2 * sizeof(int));
+	if (n <= 0)
+		return n;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c;
+	     c = CMSG_NXTHDR(&msg, c))
+		take_extra(c, extras);
 	return n;
-}
-
-/*
- * Until the new process has become its program, or has had it started. 0, or
- * -1: it has not.
- */
-static int await_program(int fd, struct init_child *child,
-			 struct init_failure *f)
-{
-	const struct timeval limit = {.tv_sec = START_SECONDS};
-	struct process_report report = {0};
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	for (;;) {
-		int fds[2] = {-1, -1};
-		ssize_t n = receive_report(fd, &report, fds);
-
-		if (n == 0)
-			return 0;
-		if (n != sizeof(report)) {
-			errno = n < 0 ? errno : EPROTO;
-			return init_fail(f, INIT_STATUS_SETUP,
-					 errno == EAGAIN ? ETIMEDOUT : errno,
-					 "start the process");
-		}
-		if (report.kind == PROCESS_FAILED) {
-			*f = report.failure;
-			return -1;
-		}
-		child->inside = report.inside;
-		child->pid = report.pid;
-		if (fds[0] < 0)
-			continue;
-		child->in_fd = fds[0];
-		child->out_fd = fds[0];
-		child->slave_fd = fds[1];
-		if (fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0)
-			return fail(f, "terminal");
-	}
 }
 
 static int watch_main(struct container *box, pid_t pid, struct init_failure *f)
@@ -207,74 +171,162 @@ void process_main_ended(struct container *box)
 	util_close(&box->main_fd);
 	box->main_fd = -1;
 	box->main_pid = 0;
+	box->running = false;
 }
 
-/* PID has had the process started, which is left to the agent as its parent. */
-static void take_orphan(struct container *box, pid_t pid, bool is_main,
-			struct init_child *child)
+void process_abandon(struct container *box, struct process_starting *p)
 {
-	if (child->pid == 0) {
-		child->pid = pid;
-		return;
+	/* Not one that has been reaped: its number may be another's now. */
+	if (p->pid > 0)
+		kill(p->pid, SIGKILL);
+	if (p->child.pid > 0 && p->child.pid != p->pid && !p->ended)
+		kill(p->child.pid, SIGKILL);
+	if (p->is_main) {
+		process_main_ended(box);
+		util_close(&box->mounts_fd);
+		box->mounts_fd = -1;
 	}
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	if (is_main)
-		box->main_pid = child->pid;
+	util_close(&p->report_fd);
+	child_close(&p->child);
+	*p = PROCESS_STARTING_NONE;
 }
 
-static int start_failed(pid_t pid, struct init_child *child, int theirs[3])
+int process_begin(struct container *box, const struct init_start *start,
+		  struct process_starting *ret, struct init_failure *f)
 {
-	if (pid > 0) {
-		kill(pid, SIGKILL);
-		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
-	close_all(theirs, 3);
-	child_close(child);
-	return -1;
-}
-
-int process_start(struct container *box, const struct init_start *start,
-		  struct init_child *ret, struct init_failure *f)
-{
-	const bool is_main = start->flags & AGENT_START_MAIN;
-	struct init_child child = INIT_CHILD_NONE;
+	struct process_starting p = PROCESS_STARTING_NONE;
+	struct process_side side = {.box = box, .start = start};
 	int theirs[3] = {-1, -1, -1};
-	autofd int ours = -1;
+	const int on = 1;
 	int report[2];
-	pid_t pid;
 
+	p.is_main = start->flags & AGENT_START_MAIN;
+	if (p.is_main && !box->plain && !has_crun(box) &&
+	    cgroup_make(&box->group, box->config, f))
+		return -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0)
 		return fail(f, "socket pair");
-	ours = report[0];
-	pid = -1;
-	if (make_pipes(start, &child, theirs) == 0)
-		pid = is_main ? fork_main(box) : fork_other(box);
-	if (pid == 0) {
-		process_child(&(struct process_side){
-			.box = box,
-			.start = start,
-			.report_fd = report[1],
-			.in = theirs[0],
-			.out = theirs[1],
-			.err = theirs[2],
-		});
+	p.report_fd = report[0];
+	p.pid = -1;
+	if (setsockopt(p.report_fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) ==
+		    0 &&
+	    make_pipes(start, &p.child, theirs) == 0) {
+		side.report_fd = report[1];
+		side.in = theirs[0];
+		side.out = theirs[1];
+		side.err = theirs[2];
+		p.pid = fork_process(&side);
 	}
-	if (pid < 0)
+	if (p.pid == 0)
+		process_child(&side);
+	if (p.pid < 0)
 		fail(f, "start a process");
 	close(report[1]);
-	if (pid < 0 || (is_main && watch_main(box, pid, f)) ||
-	    await_program(ours, &child, f)) {
-		if (is_main) {
-			process_main_ended(box);
-			util_close(&box->mounts_fd);
-			box->mounts_fd = -1;
-		}
-		return start_failed(pid, &child, theirs);
-	}
 	close_all(theirs, 3);
-	take_orphan(box, pid, is_main, &child);
-	*ret = child;
+	if (p.pid < 0 || (p.is_main && watch_main(box, p.pid, f))) {
+		process_abandon(box, &p);
+		return -1;
+	}
+	*ret = p;
 	return 0;
+}
+
+/* The terminal's two ends, or none. 0 or -1. */
+static int take_terminal(struct process_starting *p, struct extras *extras)
+{
+	if (extras->fds[0] < 0)
+		return 0;
+	p->child.in_fd = extras->fds[0];
+	p->child.out_fd = extras->fds[0];
+	p->child.slave_fd = extras->fds[1];
+	extras->fds[0] = -1;
+	extras->fds[1] = -1;
+	if (p->child.slave_fd < 0)
+		return -1;
+	return fcntl(p->child.out_fd, F_SETFL, O_NONBLOCK);
+}
+
+/*
+ * With crun it is the report that names the process: crun's caller sends it,
+ * from outside of the container. Else who sends it is the one.
+ */
+static int take_ready(struct container *box, struct process_starting *p,
+		      const struct process_report *report,
+		      struct extras *extras, struct init_failure *f)
+{
+	if (p->ready || extras->sender <= 0) {
+		errno = EPROTO;
+		return fail(f, "start the process");
+	}
+	p->ready = true;
+	p->child.inside = report->inside;
+	p->child.pid = has_crun(box) ? report->pid : extras->sender;
+	if (p->is_main)
+		box->main_pid = p->child.pid;
+	if (take_terminal(p, extras) < 0)
+		return fail(f, "terminal");
+	if (p->is_main && has_crun(box))
+		return cgroup_adopt(&box->group, "/sys/fs/cgroup", f);
+	return 0;
+}
+
+static int take_report(struct container *box, struct process_starting *p,
+		       struct process_report *report, struct extras *extras,
+		       struct init_failure *f)
+{
+	switch (report->kind) {
+	case PROCESS_BORN:
+		p->child.pid = extras->sender;
+		return 0;
+	case PROCESS_READY:
+		return take_ready(box, p, report, extras, f);
+	case PROCESS_FAILED:
+		*f = report->failure;
+		f->text[sizeof(f->text) - 1] = 0;
+		if (f->status < INIT_STATUS_SETUP ||
+		    f->status > INIT_STATUS_NOT_FOUND)
+			f->status = INIT_STATUS_SETUP;
+		return -1;
+	}
+	errno = EPROTO;
+	return fail(f, "start the process");
+}
+
+int process_proceed(struct container *box, struct process_starting *p,
+		    struct init_failure *f)
+{
+	for (;;) {
+		struct process_report report = {0};
+		struct extras extras;
+		ssize_t n = receive_report(p->report_fd, &report, &extras);
+		int r = 0;
+
+		if (n < 0 && errno == EAGAIN)
+			return 0;
+		/* Its end of the socket goes with exec, or with the process. */
+		if (n == 0 && p->ready)
+			break;
+		if (n == 0) {
+			r = init_fail(f, INIT_STATUS_SETUP, 0,
+				      "start the process: it was killed");
+		} else if (n == sizeof(report)) {
+			r = take_report(box, p, &report, &extras, f);
+		} else {
+			errno = n < 0 ? errno : EPROTO;
+			r = fail(f, "start the process");
+		}
+		util_close(&extras.fds[0]);
+		util_close(&extras.fds[1]);
+		if (r < 0) {
+			process_abandon(box, p);
+			return -1;
+		}
+	}
+	util_close(&p->report_fd);
+	p->report_fd = -1;
+	if (!p->is_main && !p->ended && !box->plain && !has_crun(box))
+		process_drop_priority(p->child.pid);
+	if (p->is_main)
+		box->running = !p->ended;
+	return 1;
 }

@@ -7,6 +7,7 @@
 #ifndef FIRMWARE_INIT_PROCESS_H
 #define FIRMWARE_INIT_PROCESS_H
 
+#include "firmware/init/cgroup.h"
 #include "firmware/init/request.h"
 
 #include <stdbool.h>
@@ -17,10 +18,16 @@ struct container {
 	/* Tests: no namespaces, mounts and users; the caller's root. */
 	bool plain;
 	const struct init_config *config; /* borrowed */
+	struct cgroup group;              /* owned */
 	pid_t main_pid;                   /* 0: none runs */
-	int main_fd;                      /* pidfd, owned; -1 */
+	bool running;  /* the main one has become its program */
+	int main_fd;   /* pidfd, owned; -1 */
 	int mounts_fd; /* owned; keeps them until they are synced; -1 */
 };
+
+#define CONTAINER_NONE                                                         \
+	((struct container){                                                   \
+		.group = CGROUP_NONE, .main_fd = -1, .mounts_fd = -1})
 
 /* A process that was started; its descriptors are owned by the receiver. */
 struct init_child {
@@ -35,27 +42,54 @@ struct init_child {
 	((struct init_child){                                                  \
 		.in_fd = -1, .out_fd = -1, .err_fd = -1, .slave_fd = -1})
 
+/* One that has not become its program yet. */
+struct process_starting {
+	bool is_main, ready;
+	pid_t pid;     /* what the agent itself has forked; 0: it has ended */
+	int report_fd; /* owned; gets readable when there is news; -1: none */
+	struct init_child child;
+	bool ended; /* the child has, before it was known to run */
+	int wait_status;
+	bool oom;
+};
+
+#define PROCESS_STARTING_NONE                                                  \
+	((struct process_starting){.report_fd = -1, .child = INIT_CHILD_NONE})
+
 /*
- * Starts what START says; waits until its program runs. 0, or -1 with the
- * failure filled in.
+ * Begins with what START says, which is not needed any more afterwards, and
+ * does not wait. 0, or -1 with the failure filled in.
  */
-int process_start(struct container *box, const struct init_start *start,
-		  struct init_child *ret, struct init_failure *f);
+int process_begin(struct container *box, const struct init_start *start,
+		  struct process_starting *ret, struct init_failure *f);
+
+/*
+ * Takes the news there are, without waiting: 1 when its program runs, and P's
+ * child is the caller's then; 0 when it does not yet; -1 with the failure
+ * filled in, and nothing of it is left.
+ */
+int process_proceed(struct container *box, struct process_starting *p,
+		    struct init_failure *f);
+
+/* Ends one that is starting. */
+void process_abandon(struct container *box, struct process_starting *p);
 
 /* Forgets the main process, which has ended. */
 void process_main_ended(struct container *box);
 
 /* ---- between process.c and exec.c */
 
+/* Each comes with the sender's number, by the kernel's word. */
 enum process_report_kind {
-	PROCESS_READY = 1, /* with a terminal: master and slave come along */
-	PROCESS_FAILED = 2,
+	PROCESS_BORN = 1,  /* the one that sends it will be the program */
+	PROCESS_READY = 2, /* with a terminal: master and slave come along */
+	PROCESS_FAILED = 3,
 };
 
 struct process_report {
 	enum process_report_kind kind;
 	int inside;
-	pid_t pid; /* the process, unless it is the one that reports: 0 */
+	pid_t pid; /* by crun: the process, which is not the one that reports */
 	struct init_failure failure;
 };
 
@@ -77,6 +111,15 @@ void process_child(const struct process_side *side) __attribute__((noreturn));
 
 /* That may be open, as Docker's service has it. */
 #define PROCESS_FILES 1048576
+
+/*
+ * The agent is the first of its control group when it wants the CPU, but drives
+ * nobody off in the middle of a turn (SCHED_BATCH): output is taken when there
+ * is more of it. The container's group has half of what all want together, the
+ * kernel's own threads the other half. Programs get an ordinary priority.
+ */
+void process_raise_priority(void);
+void process_drop_priority(pid_t pid); /* 0: the caller */
 
 /* The agent handles none and ignores one. */
 void process_reset_signals(void);

@@ -241,6 +241,17 @@ static int take_shm(void *target, const void *fixed, const char *const *text)
 	return 0;
 }
 
+static int take_pids(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct agent_number wire;
+
+	(void)text;
+	memcpy(&wire, fixed, sizeof(wire));
+	c->pids_max = le64toh(wire.number);
+	return 0; /* the kernel checks it */
+}
+
 /* crun reads it; only where "process" goes is this side's. */
 static int take_oci(void *target, const void *fixed, const char *const *text)
 {
@@ -270,6 +281,7 @@ static const struct rule config_rules[] = {
 	{AGENT_ITEM_TIME, sizeof(struct agent_time), 0, false, take_time},
 	{AGENT_ITEM_SHM, sizeof(struct agent_bytes), 0, false, take_shm},
 	{AGENT_ITEM_OCI, 0, 1, false, take_oci},
+	{AGENT_ITEM_PIDS, sizeof(struct agent_number), 0, false, take_pids},
 	{0},
 };
 

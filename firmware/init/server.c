@@ -42,6 +42,11 @@ static uint64_t now_ms(clockid_t clock)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+uint64_t server_now_ms(void)
+{
+	return now_ms(CLOCK_MONOTONIC);
+}
+
 int server_init(struct server *server, const struct server_actions *actions,
 		int listen_fd)
 {
@@ -50,7 +55,7 @@ int server_init(struct server *server, const struct server_actions *actions,
 	*server = (struct server){
 		.actions = actions,
 		.listen_fd = listen_fd,
-		.box = {.main_fd = -1, .mounts_fd = -1},
+		.box = CONTAINER_NONE,
 		.kmsg_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC),
 	};
 	/* What was before does not concern us. */
@@ -74,6 +79,7 @@ void server_done(struct server *server)
 		session_free(s);
 	}
 	process_main_ended(&server->box);
+	cgroup_done(&server->box.group);
 	util_close(&server->box.mounts_fd);
 	util_close(&server->listen_fd);
 	util_close(&server->signal_fd);
@@ -118,31 +124,61 @@ static uint64_t proc_number(const char *path, const char *name)
 }
 
 /*
+ * The process that RECORD of the kernel's log says was killed for lack of
+ * memory; 0: it says something else. "6,123,4567,-;Out of memory: Killed
+ * process 12 (sh) ...": the first number has the facility above its lowest
+ * three bits, and that is 0 for the kernel alone, whatever others write there;
+ * the text begins like this, so that nothing which the kernel repeats after
+ * somebody (a name, an option of mount(2)) is taken for it.
+ */
+static pid_t victim_of(const char *record)
+{
+	static const char *const begin[] = {
+		"Out of memory: Killed process ",
+		"Memory cgroup out of memory: Killed process ",
+		"Out of memory (oom_kill_allocating_task): Killed process ",
+	};
+	const char *text = strchr(record, ';');
+
+	if (!text || strtoul(record, NULL, 10) > 7)
+		return 0;
+	for (unsigned i = 0; i < ARRAY_LEN(begin); i++) {
+		const size_t n = strlen(begin[i]);
+
+		if (strncmp(text + 1, begin[i], n) == 0)
+			return (pid_t)strtol(text + 1 + n, NULL, 10);
+	}
+	return 0;
+}
+
+/*
  * Who was killed for lack of memory since the last look: only the kernel's log
- * names them ("Out of memory: Killed process 12 (sh) ..."), a record a read.
+ * names them, a record a read. The control group has counted each of them
+ * before it is in the log, so there are never more of them than that.
  */
 static void find_victims(struct server *server)
 {
-	static const char killed[] = "Killed process ";
+	bool lost = false;
 	char record[1024];
 	ssize_t n;
 
 	if (server->kmsg_fd < 0)
 		return;
 	do {
-		const char *text;
+		pid_t pid;
 
 		n = read(server->kmsg_fd, record, sizeof(record) - 1);
-		if (n <= 0)
-			continue;
-		record[n] = 0;
-		text = strstr(record, killed);
-		if (!text || !strstr(record, "ut of memory"))
-			continue;
-		server->victim[server->oom_kills++ % SERVER_VICTIMS] =
-			(pid_t)strtol(text + sizeof(killed) - 1, NULL, 10);
-		/* EPIPE: records were lost, the next ones are there. */
+		/* The next ones are there. */
+		lost |= n < 0 && errno == EPIPE;
+		record[n > 0 ? n : 0] = 0;
+		pid = n > 0 ? victim_of(record) : 0;
+		if (pid &&
+		    cgroup_oom_kills(&server->box.group) > server->oom_kills)
+			server->victim[server->oom_kills++ % SERVER_VICTIMS] =
+				pid;
 	} while (n > 0 || (n < 0 && (errno == EPIPE || errno == EINTR)));
+	if (lost)
+		server->oom_kills = cgroup_oom_kills(&server->box.group);
 }
 
 static bool is_victim(struct server *server, pid_t pid)
@@ -230,10 +266,8 @@ static void ended(struct server *server, pid_t pid, int status)
 	const bool oom = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
 			 is_victim(server, pid);
 
-	for (struct session *s = server->sessions; s; s = s->next) {
-		if (s->has_child && !s->exited && s->child.pid == pid)
-			session_exited(s, status, oom);
-	}
+	for (struct session *s = server->sessions; s; s = s->next)
+		session_reaped(s, pid, status, oom);
 	if (pid == server->box.main_pid)
 		process_main_ended(&server->box);
 }
@@ -246,8 +280,12 @@ static void reap(struct server *server)
 
 	if (read(server->signal_fd, &info, sizeof(info)) < 0)
 		return;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		/* What it has said of itself comes before its end. */
+		for (struct session *s = server->sessions; s; s = s->next)
+			session_hear(s);
 		ended(server, pid, status);
+	}
 }
 
 void server_end(struct server *server, int signal, uint32_t grace_ms)
@@ -279,7 +317,8 @@ static bool check_end(struct server *server)
 		return server->ending;
 	for (const struct session *s = server->sessions; s; s = s->next) {
 		main_speaks |= s->is_main;
-		speaking |= s->is_main || s->has_child;
+		speaking |= s->is_main || s->has_child ||
+			    s->state == SESSION_STARTING;
 	}
 	if (!speaking)
 		return true;
@@ -328,7 +367,7 @@ static void pump_all(struct server *server, const struct pollfd *pfd)
 
 	for (; *at; pfd += SESSION_SOURCES) {
 		struct session *s = *at;
-		bool due = s->exited || s->watch;
+		bool due = s->exited || s->watch || session_is_late(s);
 
 		for (unsigned i = 0; i < SESSION_SOURCES; i++)
 			due |= pfd[i].revents != 0;
@@ -355,6 +394,10 @@ static int patience(const struct server *server, int timeout_ms)
 {
 	if (has_watchers(server))
 		timeout_ms = until_ms(server->look_ms, timeout_ms);
+	for (const struct session *s = server->sessions; s; s = s->next) {
+		if (s->state == SESSION_STARTING)
+			timeout_ms = until_ms(s->start_ms, timeout_ms);
+	}
 	if (server->ending)
 		timeout_ms = until_ms(server->kill_ms ? server->kill_ms
 						      : server->end_ms,

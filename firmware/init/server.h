@@ -21,8 +21,9 @@ struct server_actions {
 	/* 0, or -1 with the failure filled in. */
 	int (*configure)(const struct init_config *config,
 			 struct init_failure *f);
+	/* As process_begin(). */
 	int (*start)(struct container *box, const struct init_start *start,
-		     struct init_child *ret, struct init_failure *f);
+		     struct process_starting *ret, struct init_failure *f);
 	int (*set_clock)(const struct agent_time *time, struct init_failure *f);
 	void (*kill)(pid_t pid, int signal);
 };
@@ -70,6 +71,9 @@ int server_run(struct server *server);
 int server_step(struct server *server, int timeout_ms);
 
 /* ---- for session.c */
+
+/* CLOCK_MONOTONIC */
+uint64_t server_now_ms(void);
 
 /* The main process gets SIGNAL, then SIGKILL; then the machine ends. */
 void server_end(struct server *server, int signal, uint32_t grace_ms);

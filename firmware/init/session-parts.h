@@ -13,6 +13,7 @@
 /* ---- session.c */
 
 /* Whoever calls this has looked that nothing waits (or one short frame). */
+void session_put_failed(struct session *s, const struct init_failure *f);
 void session_put(struct session *s, enum agent_type type, const void *payload,
 		 size_t bytes);
 void session_flush(struct session *s);
@@ -27,6 +28,12 @@ void session_peer_gone(struct session *s);
 bool session_read_signal(const struct agent_message *m, int *ret);
 
 /* ---- session-process.c */
+
+/* Begins with it. 0, or -1 with the failure filled in. */
+int session_begin(struct session *s, const struct init_start *start,
+		  struct init_failure *f);
+/* SESSION_STARTING: nothing came of it; what did is ended. */
+void session_abandon(struct session *s);
 
 bool session_has_terminal(const struct session *s);
 void session_close_input(struct session *s);

@@ -45,6 +45,120 @@ bool session_has_terminal(const struct session *s)
 	return s->child.slave_fd >= 0;
 }
 
+/* ---- its start */
+
+/* A root that hangs must not hang the session for ever. */
+#define START_MS 60000
+
+int session_begin(struct session *s, const struct init_start *start,
+		  struct init_failure *f)
+{
+	struct server *server = s->server;
+	const bool is_main = start->flags & AGENT_START_MAIN;
+
+	if (is_main && (!server->configured || server->main_started))
+		return init_fail(f, INIT_STATUS_SETUP, 0,
+				 server->configured
+					 ? "the container has started before"
+					 : "the guest is not configured");
+	if (!is_main && !server->box.running)
+		return init_fail(f, INIT_STATUS_SETUP, 0,
+				 "the container is not running");
+	if (start->flags & AGENT_START_INIT && !is_main)
+		return init_fail(f, INIT_STATUS_SETUP, EINVAL, "init");
+	s->input = malloc(AGENT_STDIN_WINDOW);
+	if (!s->input)
+		return init_fail(f, INIT_STATUS_SETUP, ENOMEM, "start");
+	if (is_main) {
+		/* Even if it fails: this session's end is the machine's. */
+		server->main_started = true;
+		s->is_main = true;
+	}
+	s->with_input = start->flags & AGENT_START_STDIN;
+	if (server->actions->start(&server->box, start, &s->starting, f)) {
+		free(take_ptr(s->input));
+		return -1;
+	}
+	s->state = SESSION_STARTING;
+	s->start_ms = server_now_ms() + START_MS;
+	return 0;
+}
+
+void session_abandon(struct session *s)
+{
+	process_abandon(&s->server->box, &s->starting);
+	free(take_ptr(s->input));
+	s->state = SESSION_REQUEST;
+}
+
+static void exited(struct session *s, int wait_status, bool oom)
+{
+	s->exited = true;
+	s->wait_status = wait_status;
+	s->oom = oom;
+	session_close_input(s);
+	session_close_slave(s);
+}
+
+static void started(struct session *s)
+{
+	const struct agent_started wire = {
+		htole32((uint32_t)s->starting.child.inside)};
+
+	const struct process_starting was = s->starting;
+
+	s->child = was.child;
+	s->starting = PROCESS_STARTING_NONE;
+	s->has_child = true;
+	s->state = SESSION_PROCESS;
+	s->window = AGENT_STDIN_WINDOW;
+	s->drain[0] = SESSION_DRAIN_MAX;
+	s->drain[1] = SESSION_DRAIN_MAX;
+	if (!s->with_input)
+		session_close_input(s);
+	session_put(s, AGENT_STARTED, &wire, sizeof(wire));
+	if (was.ended)
+		exited(s, was.wait_status, was.oom);
+}
+
+bool session_is_late(const struct session *s)
+{
+	return s->state == SESSION_STARTING && server_now_ms() >= s->start_ms;
+}
+
+void session_hear(struct session *s)
+{
+	struct init_failure f;
+	int r;
+
+	if (s->state != SESSION_STARTING)
+		return;
+	r = process_proceed(&s->server->box, &s->starting, &f);
+	if (r == 0 && session_is_late(s)) {
+		r = init_fail(&f, INIT_STATUS_SETUP, ETIMEDOUT,
+			      "start the process");
+	}
+	if (r > 0) {
+		started(s);
+	} else if (r < 0) {
+		session_abandon(s);
+		session_put_failed(s, &f);
+	}
+}
+
+void session_reaped(struct session *s, pid_t pid, int wait_status, bool oom)
+{
+	if (s->state == SESSION_STARTING && s->starting.child.pid == pid) {
+		s->starting.ended = true;
+		s->starting.wait_status = wait_status;
+		s->starting.oom = oom;
+	}
+	if (s->state == SESSION_STARTING && s->starting.pid == pid)
+		s->starting.pid = 0;
+	if (s->has_child && !s->exited && s->child.pid == pid)
+		exited(s, wait_status, oom);
+}
+
 /* ---- a process's frames */
 
 static bool take_stdin(struct session *s, const struct agent_message *m)
@@ -283,13 +397,4 @@ void session_send_output(struct session *s)
 		session_flush(s);
 		return;
 	}
-}
-
-void session_exited(struct session *s, int wait_status, bool oom)
-{
-	s->exited = true;
-	s->wait_status = wait_status;
-	s->oom = oom;
-	session_close_input(s);
-	session_close_slave(s);
 }

@@ -24,6 +24,7 @@ struct session *session_new(struct server *server, int fd)
 		return NULL;
 	s->server = server;
 	s->fd = fd;
+	s->starting = PROCESS_STARTING_NONE;
 	s->child = INIT_CHILD_NONE;
 	s->out = malloc(OUT_ROOM);
 	if (agent_reader_init(&s->reader) < 0 || !s->out) {
@@ -36,6 +37,8 @@ struct session *session_new(struct server *server, int fd)
 
 void session_free(struct session *s)
 {
+	if (s->state == SESSION_STARTING)
+		session_abandon(s);
 	session_close_input(s);
 	session_close_output(s, 0);
 	session_close_output(s, 1);
@@ -54,6 +57,8 @@ void session_peer_gone(struct session *s)
 	s->fd = -1;
 	s->out_start = 0;
 	s->out_end = 0;
+	if (s->state == SESSION_STARTING)
+		session_abandon(s);
 	if (!s->has_child || s->exited)
 		return;
 	session_close_input(s);
@@ -100,23 +105,27 @@ void session_flush(struct session *s)
 	s->out_end = 0;
 }
 
-/* The answer to a request: DONE, or FAILED if R is not 0. */
-static void answer(struct session *s, int r, const struct init_failure *f)
+void session_put_failed(struct session *s, const struct init_failure *f)
 {
-	const size_t text = r ? strlen(f->text) + 1 : 0;
+	const size_t text = strlen(f->text) + 1;
 	struct {
 		struct agent_failed head;
 		char text[AGENT_TEXT_MAX];
 	} failed;
 
-	if (!r) {
-		session_put(s, AGENT_DONE, NULL, 0);
-		return;
-	}
 	failed.head.status = htole32((uint32_t)f->status);
 	failed.head.error = htole32((uint32_t)f->error);
 	memcpy(failed.text, f->text, text);
 	session_put(s, AGENT_FAILED, &failed, sizeof(failed.head) + text);
+}
+
+/* The answer to a request: DONE, or FAILED if R is not 0. */
+static void answer(struct session *s, int r, const struct init_failure *f)
+{
+	if (r)
+		session_put_failed(s, f);
+	else
+		session_put(s, AGENT_DONE, NULL, 0);
 }
 
 /* ---- requests */
@@ -180,63 +189,20 @@ static int configure(struct session *s, struct init_failure *f)
 	return server->actions->configure(&server->config, f);
 }
 
-static int start_process(struct session *s, const struct init_start *start,
-			 struct init_failure *f)
-{
-	struct server *server = s->server;
-	const bool is_main = start->flags & AGENT_START_MAIN;
-
-	if (is_main && (!server->configured || server->main_started))
-		return init_fail(f, INIT_STATUS_SETUP, 0,
-				 server->configured
-					 ? "the container has started before"
-					 : "the guest is not configured");
-	if (!is_main && !server->box.main_pid)
-		return init_fail(f, INIT_STATUS_SETUP, 0,
-				 "the container is not running");
-	if (start->flags & AGENT_START_INIT && !is_main)
-		return init_fail(f, INIT_STATUS_SETUP, EINVAL, "init");
-	s->input = malloc(AGENT_STDIN_WINDOW);
-	if (!s->input)
-		return init_fail(f, INIT_STATUS_SETUP, ENOMEM, "start");
-	if (is_main) {
-		/* Even if it fails: this session's end is the machine's. */
-		server->main_started = true;
-		s->is_main = true;
-	}
-	if (server->actions->start(&server->box, start, &s->child, f)) {
-		free(take_ptr(s->input));
-		return -1;
-	}
-	return 0;
-}
-
 static void start(struct session *s)
 {
 	uint8_t *request = take_ptr(s->request);
 	const size_t n = s->nrequest;
 	struct init_start what = {0};
 	struct init_failure f;
-	struct agent_started started;
 	int r;
 
 	s->nrequest = 0;
 	r = init_start_parse(request, n, &what, &f);
 	if (r == 0)
-		r = start_process(s, &what, &f);
-	if (r == 0) {
-		s->has_child = true;
-		s->state = SESSION_PROCESS;
-		s->window = AGENT_STDIN_WINDOW;
-		s->drain[0] = SESSION_DRAIN_MAX;
-		s->drain[1] = SESSION_DRAIN_MAX;
-		if (!(what.flags & AGENT_START_STDIN))
-			session_close_input(s);
-		started.pid = htole32((uint32_t)s->child.inside);
-		session_put(s, AGENT_STARTED, &started, sizeof(started));
-	} else {
-		answer(s, r, &f);
-	}
+		r = session_begin(s, &what, &f);
+	if (r)
+		session_put_failed(s, &f);
 	init_start_done(&what);
 }
 
@@ -331,15 +297,21 @@ static bool take(struct session *s, const struct agent_message *m)
 		return take_hello(s, m);
 	case SESSION_REQUEST:
 		return take_request(s, m);
+	case SESSION_STARTING:
+		return false;
 	default:
 		return session_take_process(s, m);
 	}
 }
 
-/* An answer that nobody takes must not be followed by another one. */
+/*
+ * An answer that nobody takes must not be followed by another one; and while a
+ * process starts, the host's next frame is for it, or for none.
+ */
 static bool is_stalled(const struct session *s)
 {
-	return s->state == SESSION_REQUEST && s->out_end > 0;
+	return s->state == SESSION_STARTING ||
+	       (s->state == SESSION_REQUEST && s->out_end > 0);
 }
 
 static void receive(struct session *s, bool readable)
@@ -383,6 +355,10 @@ bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES])
 	pfd[SESSION_PEER].fd = s->fd;
 	pfd[SESSION_PEER].events =
 		(short)((is_stalled(s) ? 0 : POLLIN) | (idle ? 0 : POLLOUT));
+	if (s->state == SESSION_STARTING) {
+		pfd[SESSION_OUT].fd = s->starting.report_fd;
+		pfd[SESSION_OUT].events = POLLIN;
+	}
 	if (s->state != SESSION_PROCESS)
 		return false;
 	/* Without input only a pipe tells that its reader is gone. */
@@ -400,7 +376,12 @@ bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES])
 
 bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES])
 {
-	receive(s, pfd[SESSION_PEER].revents & (POLLIN | POLLHUP | POLLERR));
+	const short peer = pfd[SESSION_PEER].revents;
+
+	if (s->state == SESSION_STARTING && peer & (POLLHUP | POLLERR))
+		session_peer_gone(s);
+	session_hear(s);
+	receive(s, peer & (POLLIN | POLLHUP | POLLERR));
 	if (s->state == SESSION_PROCESS) {
 		session_write_input(s, pfd[SESSION_IN].revents & POLLERR);
 		session_send_output(s);

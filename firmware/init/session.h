@@ -15,10 +15,11 @@
 #include <stdbool.h>
 
 enum session_state {
-	SESSION_HELLO,   /* nothing has been said */
-	SESSION_REQUEST, /* requests are answered */
-	SESSION_PROCESS, /* a process was started */
-	SESSION_ENDING,  /* EXIT was sent */
+	SESSION_HELLO,    /* nothing has been said */
+	SESSION_REQUEST,  /* requests are answered */
+	SESSION_STARTING, /* a process is on its way; the host waits */
+	SESSION_PROCESS,  /* a process was started */
+	SESSION_ENDING,   /* EXIT was sent */
 };
 
 /* What session_poll() fills in, in this order. */
@@ -41,7 +42,10 @@ struct session {
 	uint8_t *request; /* owned: the items so far */
 	size_t nrequest;
 
+	struct process_starting starting;
+	uint64_t start_ms; /* SESSION_STARTING: when patience ends */
 	struct init_child child;
+	bool with_input; /* AGENT_START_STDIN */
 	bool is_main, has_child, exited, oom;
 	int wait_status;
 	size_t drain[2]; /* what is still read after the end, at most */
@@ -74,7 +78,12 @@ bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES]);
 void session_memory(struct session *s, const struct agent_event *now,
 		    bool own_victim);
 
-/* Its process has ended. */
-void session_exited(struct session *s, int wait_status, bool oom);
+/* SESSION_STARTING: takes what its process says of itself. */
+void session_hear(struct session *s);
+/* SESSION_STARTING: and has been for too long. */
+bool session_is_late(const struct session *s);
+
+/* The process PID, its own or another one, has ended. */
+void session_reaped(struct session *s, pid_t pid, int wait_status, bool oom);
 
 #endif

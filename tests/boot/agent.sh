@@ -186,6 +186,8 @@ test_tmpfs()
 			echo $d
 		done'
 	expect_ok
+	# An old crun has a mode of its own there (docs/CONTAINERS).
+	[ ${#how[@]} -eq 0 ] || sed -i 's|^/there 1777 |/there 750 |' out
 	expect_lines '/there 750 0 0' '/new 1777 0 0' '/set 711 5 6' \
 		/new: '' /there: 'noexec /new' 'exec /bin2' ro \
 		'nodev noexec nosuid /there' 'nodev noexec nosuid /new' \
@@ -228,6 +230,165 @@ test_clock_follows()
 	date -s "@$(($(date +%s) - 3600))" >/dev/null
 	guest_wait one
 	expect_status 0
+}
+
+# Any node may be made, as with Docker; few lead anywhere. With crun these are
+# crun's rules.
+test_devices()
+{
+	local try='
+		try() {
+			rm -f /node
+			mknod /node $2 $3 $4 || echo FAIL mknod $1
+			if (exec 3<>/node) 2>/dev/null; then echo open $1
+			elif (exec 3<>/node) 2>&1 | grep -q "not permitted"
+			then echo denied $1
+			else echo other $1
+			fi
+		}
+		try null c 1 3; try zero c 1 5; try full c 1 7
+		try random c 1 8; try urandom c 1 9; try ptmx c 5 2
+		try mem c 1 1; try kmsg c 1 11; try hvc0 c 229 0
+		try ttyS0 c 4 64; try fuse c 10 229; try vsock c 10 241
+		try loop0 b 7 0; try vda b 254 0'
+
+	make_root
+	run --rm root sh -c "$try"
+	expect_ok
+	expect_lines 'open null' 'open zero' 'open full' 'open random' \
+		'open urandom' 'other ptmx' 'denied mem' 'denied kmsg' \
+		'denied hvc0' 'denied ttyS0' 'denied fuse' 'denied vsock' \
+		'denied loop0' 'denied vda'
+	run --rm --cap-add SYS_ADMIN root sh -c "$try"
+	expect_ok
+	expect_out 'denied kmsg'
+	run --rm --privileged root sh -c "$try"
+	expect_ok
+	expect_out 'open kmsg'
+	expect_out 'open hvc0'
+	expect_no_out denied
+}
+
+# Only crun's own rules allow these, see above.
+test_devices_direct()
+{
+	make_root
+	run --rm root sh -c 'mknod /tun c 10 200; mknod /console c 5 1
+		(exec 3<>/tun) 2>&1; (exec 3<>/console) 2>&1'
+	expect_status 1
+	[ "$(grep -c 'not permitted' out)" -eq 2 ] || fail "one of them opened"
+}
+
+# What the container writes to the kernel's log, or has the kernel repeat there,
+# is no word of the kernel's.
+test_forged_kill()
+{
+	make_root
+	run --rm --privileged root sh -c '
+		mknod /kmsg c 1 11
+		text="Out of memory: Killed process 1 (x) total-vm:1kB"
+		echo "$text" >/kmsg
+		echo "<0>$text" >/kmsg
+		echo "<3>Memory cgroup $text" >/kmsg
+		mount -t tmpfs -o "$text" none /tmp 2>/dev/null
+		dmesg | grep -c "Killed process"
+		sleep 6'
+	expect_ok
+	[ "$(cat out)" -ge 3 ] || fail "it could not write there"
+}
+
+# start_bomb NAME OPTION...: a container that makes processes, and nothing else.
+start_bomb()
+{
+	local name=$1
+
+	shift
+	# What takes its turn among so many takes long where turns are short.
+	LIMIT=$((4 * LIMIT))
+	cp "$GUEST/guest" root/bin/guest
+	run_start "$name" "$@" root sh -c 'guest bomb; sleep 1000'
+	wait_for "$name.out" bomb
+}
+
+# With the limit that is there unless told otherwise: others get in, and it ends
+# as all others do. A shell's own words: there is no process for another one.
+test_fork_bomb()
+{
+	local look='read -r a </sys/fs/cgroup/pids.max
+		read -r b </sys/fs/cgroup/pids.current; echo $a $b'
+
+	make_root
+	start_bomb one -m 64M --rm
+	for _ in $(seq 50); do
+		bulkhead exec one sh -c "$look"
+		expect_ok
+		read -r max now <out
+		[ "$now" -lt "$max" ] || break
+	done
+	[ "$max" -eq 128 ] || fail "the limit"
+	[ "$now" -ge 128 ] || fail "it is no bomb"
+	bulkhead stop -t 1 one
+	expect_status 0
+	guest_wait one
+	expect_status 137
+	expect_nothing_left
+}
+
+# Memory runs out before processes do: what is left of it is the agent's, which
+# still answers, and ends it.
+test_unlimited_bomb()
+{
+	make_root
+	start_bomb one -m 64M --rm --pids-limit -1
+	wait_for one.err 'memory is short'
+	bulkhead kill -s WINCH one
+	expect_status 0
+	bulkhead stop -t 1 one
+	expect_status 0
+	guest_wait one
+	expect_status 137
+	expect_nothing_left
+}
+
+test_pids_limit()
+{
+	make_root
+	run --rm --pids-limit 5 root sh -c 'cat /sys/fs/cgroup/pids.max
+		for i in 1 2 3 4 5; do sleep 2 & done; echo never'
+	expect_status 2
+	[ "$(cat out)" = 5 ] || fail "there were more"
+	grep -q fork err || fail "no word of fork()"
+	run --rm --pids-limit 0 root cat /sys/fs/cgroup/pids.max
+	expect_ok
+	expect_lines max
+	run --rm -m 256M root cat /sys/fs/cgroup/pids.max
+	expect_ok
+	expect_lines 512
+	for limit in x -2 1.5 99999999; do
+		run --rm --pids-limit "$limit" root true
+		expect_status 125
+		expect_error --pids-limit "$limit"
+	done
+	expect_nothing_left
+}
+
+# Somebody in the container who may look into any process of it: what exec makes
+# there has nothing of the agent's at any time.
+test_spy()
+{
+	make_root
+	cp "$GUEST/guest" root/bin/guest
+	run_start one --rm --cap-add SYS_PTRACE root \
+		sh -c 'exec 3</dev/null; guest spy:8; exit 0'
+	wait_for one.out spying
+	for _ in 1 2 3 4 5 6 7 8; do
+		bulkhead exec one true
+		[ "$status" -eq 0 ] || break
+	done
+	guest_wait one
+	expect_ok
+	expect_no_out saw
+	[ "$(fact looks)" -gt 10 ] || fail "it has not looked"
 }
 
 test_init_reaps()

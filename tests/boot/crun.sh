@@ -150,6 +150,26 @@ test_agent_read_only()
 	same agent read_only
 }
 
+test_agent_devices()
+{
+	same agent devices
+}
+
+test_agent_forged_kill()
+{
+	same agent forged_kill
+}
+
+test_agent_pids_limit()
+{
+	same agent pids_limit
+}
+
+test_agent_fork_bomb()
+{
+	same agent fork_bomb
+}
+
 test_agent_large_request()
 {
 	same agent large_request

@@ -52,11 +52,14 @@ static void print_oci(const char *config, const struct init_start *start)
 	free(text);
 }
 
-/* Standard input and output of nothing: a loop of one pipe. */
+/*
+ * Standard input and output of nothing: a loop of one pipe. What is to report
+ * that the program runs has done so, or has died of it ("die").
+ */
 static int fake_start(struct container *box, const struct init_start *start,
-		      struct init_child *ret, struct init_failure *f)
+		      struct process_starting *ret, struct init_failure *f)
 {
-	int fd[2];
+	int fd[2], report[2];
 
 	for (size_t i = 0; i < start->args.n; i++) {
 		if (strlen(start->args.list[i]) >= AGENT_REQUEST_MAX)
@@ -69,13 +72,18 @@ static int fake_start(struct container *box, const struct init_start *start,
 	if (strcmp(start->args.list[0], "fail") == 0)
 		return init_fail(f, INIT_STATUS_NOT_FOUND, ENOENT, "%s",
 				 start->args.list[0]);
-	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) < 0)
+	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0)
 		abort();
-	*ret = INIT_CHILD_NONE;
-	ret->pid = FAKE_PID;
-	ret->in_fd = fd[1];
-	ret->out_fd = fd[0];
-	if (start->flags & AGENT_START_MAIN)
+	close(report[1]);
+	*ret = PROCESS_STARTING_NONE;
+	ret->report_fd = report[0];
+	ret->ready = strcmp(start->args.list[0], "die") != 0;
+	ret->is_main = start->flags & AGENT_START_MAIN;
+	ret->child.pid = ret->ready ? FAKE_PID : 0;
+	ret->child.in_fd = fd[1];
+	ret->child.out_fd = fd[0];
+	if (ret->is_main)
 		box->main_pid = FAKE_PID;
 	return 0;
 }
@@ -139,10 +147,10 @@ static void run(struct server *server, int host, const uint8_t *data,
 			for (struct session *s = server->sessions; s;
 			     s = s->next) {
 				if (s->has_child && !s->exited)
-					session_exited(s, (int)size & 0x7f,
-						       false);
+					session_reaped(s, s->child.pid,
+						       (int)size & 0x7f, false);
 			}
-			server->box.main_pid = 0;
+			process_main_ended(&server->box);
 			shutdown(host, SHUT_WR);
 		}
 		if (!server->sessions)

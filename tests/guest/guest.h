@@ -33,6 +33,7 @@ extern const struct action stream_actions[];
 extern const struct action vsock_actions[];
 extern const struct action bench_actions[];
 extern const struct action offer_actions[];
+extern const struct action contained_actions[];
 
 /* One line of output, in one write. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));

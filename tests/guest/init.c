@@ -185,13 +185,11 @@ static const struct action end_actions[] = {
 };
 
 static const struct action *const all_actions[] = {
-	end_actions,     machine_actions,
-	process_actions, block_actions,
-	fs_actions,      fsbench_actions,
-	fslock_actions,  net_actions,
-	stream_actions,  vsock_actions,
-	bench_actions,   entry_actions,
-	offer_actions,   NULL,
+	end_actions,    machine_actions,   process_actions,
+	block_actions,  fs_actions,        fsbench_actions,
+	fslock_actions, net_actions,       stream_actions,
+	vsock_actions,  bench_actions,     entry_actions,
+	offer_actions,  contained_actions, NULL,
 };
 
 static const struct action *action_find(const char *name)

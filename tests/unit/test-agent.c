@@ -45,7 +45,7 @@ static void send_signal(pid_t pid, int number)
 
 static const struct server_actions plain_actions = {
 	.configure = no_configure,
-	.start = process_start,
+	.start = process_begin,
 	.set_clock = agent_leave_clock,
 	.kill = send_signal,
 };

@@ -67,7 +67,8 @@ _bulkhead_container()
 	run)
 		opts='--interactive --tty --detach --sig-proxy --entrypoint
 			--env --env-file --workdir --user --group-add --cap-add
-			--cap-drop --privileged --security-opt --ulimit --init
+			--cap-drop --privileged --security-opt --ulimit --pids-limit
+			--init
 			--stop-signal --name --rm --label --hostname --read-only
 			--rootfs-write --volume --mount --tmpfs --shm-size --sysctl
 			--network --net --publish --dns --dns-search --add-host
