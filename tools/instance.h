@@ -42,15 +42,15 @@ enum instance_phase {
 /* What state.json holds. All texts are owned; NULL where there is none. */
 struct instance_state {
 	enum instance_phase phase;
-	pid_t pid;              /* the monitor's */
-	uint64_t pid_start;     /* its start, see instance_process_start() */
-	int64_t created_s;      /* seconds since 1970 */
-	int64_t started_s;      /* 0: never */
-	int64_t finished_s;     /* 0: not yet */
-	int status;             /* exit status, or INSTANCE_NO_STATUS */
-	bool remove;            /* --rm */
-	bool tty;               /* one stream of output */
-	int stop_signal;        /* what `bulkhead stop` sends */
+	pid_t pid;          /* the monitor's */
+	uint64_t pid_start; /* its start, see instance_process_start() */
+	int64_t created_s;  /* seconds since 1970 */
+	int64_t started_s;  /* 0: never */
+	int64_t finished_s; /* 0: not yet */
+	int status;         /* exit status, or INSTANCE_NO_STATUS */
+	bool remove;        /* --rm */
+	bool tty;           /* one stream of output */
+	int stop_signal;    /* what `bulkhead stop` sends */
 	/* What `bulkhead exec` gives its command, too. */
 	uint64_t caps;
 	bool no_new_privs;
