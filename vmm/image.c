@@ -131,6 +131,16 @@ bool image_takes(const struct image *image, const struct mem *mem,
 	return has_string(data, image->init_bytes, name);
 }
 
+bool image_mentions(const struct image *image, const struct mem *mem,
+		    const char *name)
+{
+	const size_t bytes = image->end - image->start;
+	const uint8_t *data = mem_at(mem, image->start, bytes);
+
+	/* With its NUL: a linker may keep it as the end of another string. */
+	return data && memmem(data, bytes, name, strlen(name) + 1);
+}
+
 static int load(struct image *image, const struct image_source *src,
 		enum config_entry want, const struct mem *mem)
 {

@@ -52,6 +52,13 @@ bool image_takes(const struct image *image, const struct mem *mem,
 		 const char *name);
 
 /*
+ * Whether the string NAME is anywhere in the kernel, for a parameter that it
+ * looks for without having it in its list. Reads all of the image: some ms.
+ */
+bool image_mentions(const struct image *image, const struct mem *mem,
+		    const char *name);
+
+/*
  * Reads the initrd into RAM as high as the kernel can use it (below MAX_ADDR,
  * page aligned, above ABOVE). 0 or -errno, logged.
  */

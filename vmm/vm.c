@@ -472,9 +472,12 @@ static int build_assist(struct vm *vm)
 /* What this host needs, without what the kernel would give to its init. */
 static const char *assist_words(const struct vm *vm)
 {
-	return assist_command_line(
-		image_takes(&vm->image, &vm->mem, "nopti"),
-		image_takes(&vm->image, &vm->mem, "ia32_emulation"));
+	const bool ia32 = image_takes(&vm->image, &vm->mem, "ia32_emulation");
+	/* Linux 6.7 brought both into its list; it looked for nopti before. */
+	const bool pti = ia32 ? image_takes(&vm->image, &vm->mem, "nopti")
+			      : image_mentions(&vm->image, &vm->mem, "nopti");
+
+	return assist_command_line(pti, ia32);
 }
 
 static int write_command_line(struct vm *vm)

@@ -471,6 +471,9 @@ static void test_takes(void **state)
 	assert_false(image_takes(&image, ram(state), "nopti"));
 	assert_true(image_takes(&image, ram(state), "root="));
 	assert_false(image_takes(&image, ram(state), "root"));
+	/* Not in the list, but in the kernel, if only as the end of another. */
+	assert_true(image_mentions(&image, ram(state), "nopti"));
+	assert_false(image_mentions(&image, ram(state), "nopt"));
 	memcpy(data, "\0nopti", sizeof("\0nopti"));
 	assert_int_equal(
 		load(&elf, sizeof(elf), CONFIG_ENTRY_AUTO, state, &image), 0);
