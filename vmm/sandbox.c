@@ -153,6 +153,9 @@ static const struct sock_filter tail[] = {
 	/* Restoring or naming a thread opens /proc: refused, not fatal. */
 	SKIP_UNLESS(SYS_openat, 1),
 	RETURN(SECCOMP_RET_ERRNO | EACCES),
+	/* malloc counts the CPUs when a ninth thread allocates. */
+	SKIP_UNLESS(SYS_sched_getaffinity, 1),
+	RETURN(SECCOMP_RET_ERRNO | EPERM),
 	RETURN(SECCOMP_RET_TRAP),
 };
 

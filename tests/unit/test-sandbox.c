@@ -66,6 +66,34 @@ static void do_allowed(void)
 		_exit(2);
 }
 
+#define ALLOCATING 32
+
+static pthread_barrier_t allocated;
+
+static void *allocates(void *arg)
+{
+	void *volatile p = malloc(100);
+
+	(void)arg;
+	pthread_barrier_wait(&allocated);
+	free(p);
+	return NULL;
+}
+
+/* As the threads of many shares do, each of which gets an arena. */
+static void do_allocate_in_threads(void)
+{
+	pthread_t thread[ALLOCATING];
+
+	pthread_barrier_init(&allocated, NULL, ALLOCATING);
+	for (unsigned i = 0; i < ALLOCATING; i++) {
+		if (pthread_create(&thread[i], NULL, allocates, NULL))
+			_exit(1);
+	}
+	for (unsigned i = 0; i < ALLOCATING; i++)
+		pthread_join(thread[i], NULL);
+}
+
 static void do_socket(void)
 {
 	(void)socket(AF_INET, SOCK_STREAM, 0);
@@ -216,6 +244,7 @@ static void test_allowed(void **state)
 {
 	(void)state;
 	assert_true(exits_with_0(do_allowed, NULL));
+	assert_true(exits_with_0(do_allocate_in_threads, NULL));
 	assert_true(exits_with_0(do_own_signals, NULL));
 }
 
