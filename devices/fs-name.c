@@ -334,7 +334,10 @@ int fs_tmpfile(struct fs *fs, struct fs_inode *dir, int flags, uint32_t mode,
 
 /* ---- moving and removing */
 
-/* What the guest knows as AT, or NULL. */
+/*
+ * What the guest knows as AT, or NULL. One of which the guest took away the
+ * name where it was last seen may have this one, too.
+ */
 static struct fs_inode *known(struct fs *fs, int dir_fd,
 			      const struct fs_place *at)
 {
@@ -344,7 +347,8 @@ static struct fs_inode *known(struct fs *fs, int dir_fd,
 	if (fs_statx(dir_fd, at->name, &stx) < 0)
 		return NULL;
 	inode = fs_inode_find(fs, &stx);
-	return inode && fs_inode_is_at(inode, at) ? inode : NULL;
+	return inode && (!inode->parent || fs_inode_is_at(inode, at)) ? inode
+								      : NULL;
 }
 
 /* The same, with its descriptor open: that is all there will be left of it. */

@@ -460,6 +460,15 @@ static void test_gone_in_guest(void **state)
 	assert_int_equal(opening(r, two, O_RDWR), 0);
 	assert_int_equal(unlink(second), 0);
 	assert_int_equal(opening(r, two, O_RDWR), -ESTALE);
+
+	/* Both names are the guest's to take. */
+	host_file(path(r, "two"), "x");
+	assert_int_equal(link(path(r, "two"), second), 0);
+	(void)look(r, root(r), "second");
+	two = look(r, root(r), "two");
+	assert_int_equal(fs_unlink(r->fs, root(r), "two", false), 0);
+	assert_int_equal(fs_unlink(r->fs, root(r), "second", false), 0);
+	assert_int_equal(opening(r, two, O_RDWR), 0);
 }
 
 static void test_limits(void **state)
