@@ -353,8 +353,10 @@ bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES])
 	for (unsigned i = 0; i < SESSION_SOURCES; i++)
 		pfd[i] = (struct pollfd){.fd = -1};
 	pfd[SESSION_PEER].fd = s->fd;
+	/* A vsock tells by POLLRDHUP alone that its peer has gone. */
 	pfd[SESSION_PEER].events =
-		(short)((is_stalled(s) ? 0 : POLLIN) | (idle ? 0 : POLLOUT));
+		(short)((is_stalled(s) ? 0 : POLLIN) | (idle ? 0 : POLLOUT) |
+			(s->state == SESSION_STARTING ? POLLRDHUP : 0));
 	if (s->state == SESSION_STARTING) {
 		pfd[SESSION_OUT].fd = s->starting.report_fd;
 		pfd[SESSION_OUT].events = POLLIN;
@@ -378,7 +380,8 @@ bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES])
 {
 	const short peer = pfd[SESSION_PEER].revents;
 
-	if (s->state == SESSION_STARTING && peer & (POLLHUP | POLLERR))
+	if (s->state == SESSION_STARTING &&
+	    peer & (POLLHUP | POLLERR | POLLRDHUP))
 		session_peer_gone(s);
 	session_hear(s);
 	receive(s, peer & (POLLIN | POLLHUP | POLLERR));

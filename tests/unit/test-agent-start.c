@@ -22,7 +22,7 @@
 #include <cmocka.h>
 
 #define TIMEOUT_MS 60000
-#define SESSIONS   3
+#define SESSIONS   4
 
 /* "hang" is the one. */
 static int start_or_hang(struct container *box, const struct init_start *start,
@@ -129,15 +129,30 @@ static struct agent *open_session(int fd)
 	return agent;
 }
 
+/* A process of the host's that waits for "hang" to start. */
+static pid_t wait_for_hang(int fd)
+{
+	const char *const argv[] = {"hang", NULL};
+	const struct agent_process hangs = {.argv = argv};
+	struct agent_failure failure;
+	pid_t pid;
+
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		agent_start(open_session(fd), &hangs, &failure, NULL);
+		_exit(1);
+	}
+	return pid;
+}
+
 static void test_start_hangs(void **state)
 {
 	/* It ends with the agent, whose pipe it reads from. */
 	const char *const main_argv[] = {"cat", NULL};
-	const char *const hang_argv[] = {"hang", NULL};
 	const char *const argv[] = {"sh", "-c", "exit 9", NULL};
 	const struct agent_process main_process = {
 		.main = true, .input = true, .argv = main_argv};
-	const struct agent_process hangs = {.argv = hang_argv};
 	const struct agent_process process = {.argv = argv};
 	const struct agent_config config = {.root_tag = "rootfs"};
 	const struct agent_relay relay = {
@@ -154,12 +169,7 @@ static void test_start_hangs(void **state)
 	first = open_session(fd[0]);
 	assert_int_equal(agent_configure(first, &config), 0);
 	assert_int_equal(agent_start(first, &main_process, &failure, NULL), 0);
-	waiting = fork();
-	assert_true(waiting >= 0);
-	if (waiting == 0) {
-		agent_start(open_session(fd[1]), &hangs, &failure, NULL);
-		_exit(1);
-	}
+	waiting = wait_for_hang(fd[1]);
 	close(fd[1]);
 	await_children(agent, 2);
 	other = open_session(fd[2]);
@@ -173,6 +183,14 @@ static void test_start_hangs(void **state)
 	kill(waiting, SIGKILL);
 	assert_int_equal(waitpid(waiting, NULL, 0), waiting);
 	await_children(agent, 1);
+	/* By what a vsock tells of that: it gives no POLLHUP. */
+	waiting = wait_for_hang(fd[3]);
+	await_children(agent, 2);
+	assert_int_equal(shutdown(fd[3], SHUT_WR), 0);
+	await_children(agent, 1);
+	close(fd[3]);
+	kill(waiting, SIGKILL);
+	assert_int_equal(waitpid(waiting, NULL, 0), waiting);
 	agent_free(first);
 	kill(agent, SIGKILL);
 	assert_int_equal(waitpid(agent, NULL, 0), agent);
