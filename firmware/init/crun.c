@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -380,6 +381,13 @@ int crun_start(const struct process_side *side, struct init_failure *f)
 	int r;
 
 	process_reset_signals();
+	/*
+	 * crun leaves the process behind. The agent, which reaps all of its
+	 * children at once, must not get it before it knows the number: one
+	 * that ends sooner stays here as long, and the report comes first.
+	 */
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		return fail(f, errno, "wait for orphans");
 	if (take_stdio(side, f) || crun_init(&c, side->start, f))
 		return -1;
 	r = is_main ? create(side, &c, f) : exec_other(side, &c, f);
