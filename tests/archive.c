@@ -24,8 +24,12 @@ static void must(int condition)
 
 void bytes_add(struct bytes *b, const void *data, size_t len)
 {
-	b->data = realloc(b->data, b->len + len + 1);
-	must(b->data != NULL);
+	if (b->room < b->len + len + 1) {
+		/* Twice as much: a sanitizer's realloc() always copies. */
+		b->room = 2 * (b->len + len + 1);
+		b->data = realloc(b->data, b->room);
+		must(b->data != NULL);
+	}
 	memcpy(b->data + b->len, data, len);
 	b->len += len;
 }

@@ -12,6 +12,7 @@
 struct bytes {
 	uint8_t *data; /* owned */
 	size_t len;
+	size_t room; /* of bytes_add(); less than LEN where others made DATA */
 };
 
 void bytes_add(struct bytes *b, const void *data, size_t len);
