@@ -35,7 +35,7 @@ static int run_once(const struct config *cfg, bool *ret_rebooted)
 struct keeper {
 	sigset_t signals, before; /* taken by this process; its mask before */
 	bool *rebooted;           /* shared: the child's last word */
-	bool ending;              /* it was told to end */
+	int ending;               /* the signal that told it to; 0: none */
 };
 
 /*
@@ -71,7 +71,7 @@ static int wait_child(struct keeper *keeper, pid_t child)
 		const pid_t ended = waitpid(child, &wait_status, WNOHANG);
 
 		if (signal > 0 && signal != SIGCHLD && signal != SIGUSR1)
-			keeper->ending = true;
+			keeper->ending = signal;
 		if (ended != 0)
 			break;
 		if (signal > 0 && signal != SIGCHLD && info.si_code <= 0)
@@ -98,7 +98,8 @@ static int keep(const struct config *cfg, struct keeper *keeper)
 				       strerror(errno));
 		status = wait_child(keeper, child);
 	} while (*keeper->rebooted && !keeper->ending);
-	return status;
+	/* The signal came too late for the VM, but not for the next one. */
+	return *keeper->rebooted ? 128 + keeper->ending : status;
 }
 
 int boot_run(const struct config *cfg)
