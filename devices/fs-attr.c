@@ -102,8 +102,8 @@ static int change_size(const struct fs_handle *handle, const char *path,
 }
 
 /*
- * What is about to be changed is what the guest's name leads to, or something
- * that it has open: then it may mean that, by descriptor.
+ * The guest changes the file that its name leads to now, unless it has the
+ * inode open: then it may mean that one, by its descriptor.
  */
 static int confirm(struct fs *fs, struct fs_inode *inode)
 {

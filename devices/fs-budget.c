@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What all shares of one VM may have of the host's together, whichever of them
- * the guest asks for it.
+ * The memory and descriptors that all shares of one VM may have together,
+ * whichever of them the guest asks.
  */
 #include "devices/fs-parts.h"
 
@@ -9,7 +9,7 @@
 
 #include <sys/resource.h>
 
-/* Of descriptors: for the rest of the monitor. */
+/* Descriptors that are kept for the rest of the monitor. */
 #define OTHERS_LEAST 256
 #define OTHERS_MOST  2048
 
@@ -53,7 +53,7 @@ void fs_budget_init(struct fs_budget *budget, uint64_t ram_bytes,
 	divide(&budget->bytes, ram_bytes / 4, shares);
 }
 
-/* What is above a share's own part comes from what is for all. */
+/* How much of AMOUNT a share takes from the part that is for all of them. */
 static uint64_t above(const struct fs_purse_part *part, uint64_t amount)
 {
 	return amount > part->purse->each ? amount - part->purse->each : 0;

@@ -221,7 +221,7 @@ int fs_open_file(struct fs *fs, struct fs_inode *inode, int flags,
 	/* To open a device or a pipe may do something, or wait. */
 	if (inode->type != S_IFREG)
 		return inode->type == S_IFDIR ? -EISDIR : -ENXIO;
-	/* What is written to a file that nobody finds any more is lost. */
+	/* Data in a file that has no name any more would be lost. */
 	r = fs_inode_confirm(fs, inode);
 	if (r < 0)
 		return r;

@@ -294,7 +294,7 @@ int fs_inode_fd(struct fs *fs, struct fs_inode *inode)
 	return r;
 }
 
-/* What is at its name, if that is INODE: the directory's descriptor. */
+/* Looks at INODE's name. The directory's descriptor, if INODE is there. */
 static int stat_by_name(struct fs *fs, struct fs_inode *inode,
 			struct statx *ret_stx)
 {
@@ -591,7 +591,7 @@ void fs_inode_settle(struct fs *fs)
 			}
 		} else if (!parent && inode != &fs->root &&
 			   fs->npinned > fs->max_paths / 2) {
-			/* What was removed and is open may use half of all. */
+			/* Removed inodes may keep half of all paths open. */
 			close_fd(fs, inode);
 		}
 	}

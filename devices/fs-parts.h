@@ -131,7 +131,7 @@ struct fs {
 	uint32_t nhandles;
 	struct fs_handle *closed; /* to be freed by fs_settle() */
 	unsigned nholders;        /* of all inodes */
-	/* Of fs-peer.c, for shares' marks and files'; -1: not looked at. */
+	/* fs-peer.c's, for marks of shares and of files; -1: no marks. */
 	int peer_fd, peer_file_fd;
 	uint32_t machine;
 	bool peer_stale; /* files' marks are of before fs_reset() */
@@ -165,7 +165,7 @@ void fs_be_self(const struct fs *fs, const struct fs_who *who);
 bool fs_take(struct fs_purse_part *part, uint64_t amount);
 void fs_give(struct fs_purse_part *part, uint64_t amount);
 
-/* What the C library adds to each allocation, at most: header and rounding. */
+/* The C library adds so much to each allocation: header and rounding. */
 #define FS_ALLOC 24
 /* Pays for BYTES, and allocates them, zeroed. NULL: one of both failed. */
 void *fs_alloc(struct fs *fs, size_t bytes);

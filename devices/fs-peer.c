@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who else uses the files of a shared tree: other virtual machines, and
+ * Finds others that use the files of a shared tree: other virtual machines, and
  * programs of the host that lock them.
  *
  * A guest keeps what it maps (MAP_SHARED) in its own memory, so two of them
@@ -28,7 +28,7 @@
 /* From a share up to its file system's root; deeper ones go unnoticed. */
 #define DEPTH_MAX 64
 
-/* What a lock says of a file or directory. */
+/* The meaning of a lock. */
 enum mark {
 	MARK_FILE = 1, /* a guest has it open for writing */
 	MARK_SHARE,    /* a guest can write to it and to all below */
@@ -275,7 +275,7 @@ void fs_peer_open(struct fs *fs, const struct fs_options *options)
 	fs->machine =
 		options->machine ? options->machine % MACHINES : this_machine();
 
-	/* Who was told expects no file to be mapped. */
+	/* A user who was warned of the share needs no word about a file. */
 	fs->peer_named = told;
 	r = climb(fs->root.fd, &above);
 	if (r == 0) {

@@ -23,7 +23,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* Of one share, whatever the budget has. */
+/* One share has no more than this, whatever the budget has. */
 #define HANDLES_MAX 65536
 #define INODES_MAX  (1u << 20)
 #define LOCKS_MAX   4096

@@ -13,7 +13,7 @@
  * A request is what happens between two calls of fs_settle(). Within one, no
  * inode and no handle is freed, and no descriptor that was asked for is closed,
  * whatever else is called: a pointer taken at its start is good until its end.
- * What nobody refers to any more is only noted, and fs_settle() frees it.
+ * An object that nobody refers to any more is only noted; fs_settle() frees it.
  *
  * Every function returns 0 (or a count) or -errno, for the guest; only
  * fs_open() logs, and the first file that turns out to be shared. ENOMEM and
@@ -46,8 +46,8 @@ struct fs_handle;
 #define FS_STAT_MAX 64
 
 /*
- * What all shares of one VM may have of the host's together: memory for their
- * tables, and descriptors. Half of each is divided among them, and each has
+ * All shares of one VM have one budget of the host's memory, for their tables,
+ * and of its descriptors. Half of each is divided among them, and each has
  * its part of that for itself; the other half is for whichever asks first. So
  * a guest gets no more by having several, and none can leave another without.
  */

@@ -47,8 +47,8 @@ static int host_flags(const struct fuse *f, uint32_t flags)
 #define DIRECT (FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES)
 
 /*
- * What the guest has cached is right if the file, now STX, is as it was. One
- * that others write to, too, must not be mapped (MAP_SHARED), as each guest
+ * The guest's cache is right if the file, now STX, is as it was. A file that
+ * others write to, too, must not be mapped (MAP_SHARED), as each guest
  * would change pages of its own: direct I/O refuses it, ENODEV, as long as
  * FUSE_DIRECT_IO_ALLOW_MMAP is not offered.
  */

@@ -158,7 +158,7 @@ uint16_t net_sum(const struct iovec *iov, unsigned niov, size_t offset)
 		}
 		piece = sum_piece((const uint8_t *)iov[i].iov_base + offset,
 				  iov[i].iov_len - offset);
-		/* What begins at an odd place is in the other half of words. */
+		/* A piece at an odd place has its words' halves exchanged. */
 		sum += odd ? __builtin_bswap16(piece) : piece;
 		odd ^= (iov[i].iov_len - offset) & 1;
 		offset = 0;

@@ -29,7 +29,7 @@
 #define HOLD_MAX_NS    UINT64_C(5000000000)
 
 #define FLUSH_NS UINT64_C(250000000)
-/* What is taken without waiting when poll() says so: by n_tty and pipes ... */
+/* So many bytes n_tty and pipes take without waiting when poll() says so ... */
 #define SHARED_MAX 256
 /* ... and by others, sockets and devices like /dev/null. */
 #define OTHERS_MAX 4096

@@ -22,7 +22,7 @@
 
 struct stop;
 
-/* What a running terminal takes of system calls (vmm/sandbox.h). */
+/* The system calls that a running terminal makes (vmm/sandbox.h). */
 extern const struct sandbox_rule terminal_syscalls[];
 
 #define TERMINAL_INPUT_MAX   1024

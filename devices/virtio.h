@@ -69,8 +69,8 @@ struct virtio_ops {
 	/* The driver wrote d->config[off..off + len). May be NULL. */
 	void (*config_written)(struct virtio_dev *d, size_t off, size_t len);
 	/*
-	 * What is behind the device may have changed its size: looks, and tells
-	 * the driver. May be NULL.
+	 * The file or device behind this one may have changed its size: looks,
+	 * and tells the driver. May be NULL.
 	 */
 	void (*resized)(struct virtio_dev *d);
 };
@@ -92,7 +92,7 @@ struct virtio_dev {
 	struct fs_budget *files;   /* borrowed; for shares only */
 	pthread_mutex_t lock;
 	struct log_limit limit;
-	/* What this one needs besides ops->syscalls; open() may set it. */
+	/* This device's besides ops->syscalls; open() may set it. */
 	const struct sandbox_rule *more_syscalls;
 
 	uint64_t features; /* offered */
@@ -131,7 +131,7 @@ const struct virtio_ops *virtio_find(const char *type);
 /* The same as config types, NULL-terminated, for config_check() and --help. */
 const struct config_type *const *virtio_config_types(void);
 
-/* What a VM has for its devices; each of them outlives all devices. */
+/* The VM's parts that devices use; each of them outlives all devices. */
 struct virtio_host {
 	const struct mem *mem;
 	struct loop *loop;

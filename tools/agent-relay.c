@@ -349,7 +349,7 @@ static int take_exit(struct relay *relay, const struct agent_message *m,
 		.oom = le32toh(wire.oom) != 0,
 	};
 	agent->started = false;
-	/* Who wants an end does not wait for the guest to take this. */
+	/* A signal ends the wait for the guest to take this. */
 	agent->gone_fd = relay->signal_fd;
 	r = agent_flush_all(agent, ACK_MS);
 	if (r == 0)

@@ -94,7 +94,7 @@ static int session_ended(const struct agent *agent)
 	return log_ret(-ECONNRESET, "the guest's agent is gone");
 }
 
-/* What wait_for() said instead of 1, as an error. */
+/* wait_for()'s answer R, other than 1, as an error. */
 static int waited_in_vain(int r, const char *what)
 {
 	if (r == -ECONNRESET)

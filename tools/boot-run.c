@@ -31,7 +31,7 @@ static int run_once(const struct config *cfg, bool *ret_rebooted)
 	return status;
 }
 
-/* What the parent has for all of its VMs. */
+/* The parent's own, for all of its VMs. */
 struct keeper {
 	sigset_t signals, before; /* taken by this process; its mask before */
 	bool *rebooted;           /* shared: the child's last word */

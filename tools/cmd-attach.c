@@ -32,7 +32,7 @@
 #define AGENT_TIMEOUT_MS 3000
 /* Nobody tells of a death; what is written is heard of at once. */
 #define STEP_MS 100
-/* Of output, until keys and signals are looked at again. */
+/* Keys and signals are looked at again after so much output. */
 #define STUCK_MS        20
 #define RECORDS_AT_ONCE 16
 #define KEY_P           0x10 /* Ctrl-P, Ctrl-Q: to leave, as with Docker */

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define BOM "\xef\xbb\xbf"
-/* What may stand before a line's first word. */
+/* These may stand before a line's first word. */
 #define BLANKS " \t\v\f\r"
 
 /* One that holds NUL, or is not UTF-8, could not be kept in state.json. */
@@ -27,7 +27,7 @@ static bool is_text(const char *line, size_t bytes)
 	return valid;
 }
 
-/* Of BYTES, without its newline. Where it is wrong: what, or NULL. */
+/* A line of BYTES, without its newline. NULL, or what is wrong with it. */
 static const char *take_line(struct text_list *env, const char *line,
 			     size_t bytes, int *ret_error)
 {

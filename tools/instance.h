@@ -51,7 +51,7 @@ struct instance_state {
 	bool remove;        /* --rm */
 	bool tty;           /* one stream of output */
 	int stop_signal;    /* what `bulkhead stop` sends */
-	/* What `bulkhead exec` gives its command, too. */
+	/* `bulkhead exec` gives these to its command, too. */
 	uint64_t caps;
 	bool no_new_privs;
 	char *image, *command;  /* as the user sees them in `ps` */
@@ -132,7 +132,7 @@ void instance_kill_monitor(const struct instance *instance,
 			   const char *command);
 #define INSTANCE_KILLER_FILE "killer"
 #define INSTANCE_KILLER_MAX  15
-/* Who has killed it, or "": nobody of ours. */
+/* The command of ours that has killed it, or "". */
 void instance_read_killer(const struct instance *instance,
 			  char ret[INSTANCE_KILLER_MAX + 1]);
 

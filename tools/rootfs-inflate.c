@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The formats that layers and archives are packed with, each by the library
- * that knows it: gzip (RFC 1952), zstd (RFC 8878), xz. What strangers wrote is
- * unpacked, so this runs behind walls (rootfs-walls.c), and a format gets no
- * more memory than its usual tools ask for.
+ * that knows it: gzip (RFC 1952), zstd (RFC 8878), xz. Strangers wrote the
+ * data, so this runs behind walls (rootfs-walls.c), and a format gets no more
+ * memory than its usual tools ask for.
  */
 #include "tools/rootfs-parts.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What images are called. A digest says what an image is; a name is what
- * somebody says of it. So a text that can be meant as a digest never is a name,
- * whoever gave that name, and no archive can give one.
+ * Names of images, and digests. A digest proves which image it means; a name is
+ * only somebody's word. So a text that can be meant as a digest never is a
+ * name, neither by an archive's word nor by the user's.
  */
 #include "tools/rootfs-parts.h"
 

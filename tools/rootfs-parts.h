@@ -47,7 +47,7 @@ const char *packing_name(const struct packing *packing);
 
 struct inflater;
 
-/* What is left of input and of room for output. */
+/* The rest of the input, and of the room for output. */
 struct flow {
 	const uint8_t *in;
 	size_t in_len;

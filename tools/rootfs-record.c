@@ -83,7 +83,7 @@ static int write_file(int dir, const char *name, const char *text, size_t len)
 
 /*
  * Older programs took names that could be meant as digests, or that a terminal
- * would obey. Whoever reads a record does not get to see them.
+ * would obey. Readers of a record do not get to see them.
  */
 static void drop_odd_names(json_t *names)
 {

@@ -241,10 +241,10 @@ int store_nowhere(struct store *store)
 
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		return failed(store, "random name");
-	/* What is left of it, should this process die now, is trash. */
+	/* Should this process die now, the next sweep removes it. */
 	snprintf(name, sizeof(name), "trash-%016jx", (uintmax_t)random);
 	do {
-		/* Whoever sweeps may have been faster. */
+		/* Another process that sweeps may have been faster. */
 		if (mkdirat(store->dir, name, 0500) < 0 && errno != EEXIST)
 			return failed(store, "mkdir");
 		fd = openat(store->dir, name,

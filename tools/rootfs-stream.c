@@ -71,7 +71,7 @@ static int refill(struct stream *s)
 	s->left.bytes -= len;
 	s->next = s->in;
 	s->avail = len;
-	/* What is not packed need not be hashed twice. */
+	/* Data that is not packed need not be hashed twice. */
 	if (!s->started || s->inflater)
 		sha256_update(&s->blob_hash, s->in, len);
 	return 0;

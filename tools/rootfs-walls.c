@@ -70,7 +70,7 @@ static void confine_files(int tree, int source)
 		log_debug("landlock: %s", strerror(errno));
 }
 
-/* What root needs to give files away, and no more. */
+/* Root keeps what it needs to give files away, and no more. */
 static void confine_privileges(void)
 {
 	const uint32_t keep = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE |

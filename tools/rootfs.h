@@ -77,9 +77,9 @@ struct rootfs {
  *   start of it is enough);
  *   whatever files exist: an image of the store by its digest, where that is
  *   written as "sha256:...", "NAME@sha256:..." or as 12 digits or more.
- * What can be a digest is never looked for among the names. NAME chooses among
- * several images. An image that is not in the store yet is unpacked into it;
- * the tree must not be written to by anybody then.
+ * A text that can be a digest is never looked for among the names. NAME chooses
+ * among several images. An image that is not in the store yet is unpacked into
+ * it; the tree must not be written to by anybody then.
  *
  * 0 with RET filled in, for rootfs_close(); or -errno, logged: -ENOENT (no such
  * thing), -EINVAL (not an image, or one that is damaged or malicious),

@@ -23,7 +23,7 @@
 
 #define MEMORY_DEFAULT (512 * MIB)
 
-/* What a small process costs the guest, roughly. */
+/* A small process costs the guest so much, roughly. */
 #define PIDS_BYTES   (512 * KIB)
 #define PIDS_LEAST   64
 #define PIDS_MOST    16384

@@ -101,7 +101,8 @@ bool run_is_address(const char *text); /* IPv4 or IPv6 */
 int run_mounts_make(struct run_machine *machine, const struct run_options *opt);
 /*
  * The texts of -p, and where they name no port of the host's, a free one each.
- * 0 or -errno, logged. What is wrong otherwise stays as it is.
+ * 0 or -errno, logged. Other mistakes in them are left for their parser to
+ * tell.
  */
 int run_publish_resolve(const struct option_list *list, struct text_list *ret);
 int run_network_make(struct run_machine *machine,

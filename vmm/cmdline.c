@@ -103,7 +103,7 @@ int cmdline_build(const struct machine *machine,
 	 * apart of interrupt controllers that end with the machine. A panic's
 	 * reset is called warm (Linux 5.2), which vm.c looks for; to an older
 	 * kernel the word is a type of reset, which the k behind it replaces.
-	 * Of the i8042 there is only the reset line.
+	 * The i8042 has only the reset line.
 	 */
 	add(&t, "panic=-1 reboot=panic_warm,k,f i8042.noaux i8042.nokbd");
 	/*

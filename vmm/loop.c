@@ -226,7 +226,7 @@ bool loop_adapt(struct loop_patience *p, unsigned found)
 	return true;
 }
 
-/* Of the thread that calls only. */
+/* They allow it for the calling thread only. */
 const struct sandbox_rule loop_patience_syscalls[] = {
 	{.call = SYS_sched_setscheduler,
 	 .when = {{SANDBOX_EQUALS, 0, 0}, {SANDBOX_EQUALS, 1, SCHED_BATCH}}},

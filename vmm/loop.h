@@ -84,7 +84,7 @@ struct loop_patience {
 bool loop_adapt(struct loop_patience *p, unsigned found);
 /* The calling thread's scheduling; errors are of no consequence. */
 void loop_wait_patiently(bool patiently);
-/* What it calls, for the sandbox. */
+/* The system calls that it makes, for the sandbox. */
 extern const struct sandbox_rule loop_patience_syscalls[];
 
 /* An eventfd, EFD_CLOEXEC | EFD_NONBLOCK. The fd or -errno. */

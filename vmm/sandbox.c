@@ -41,11 +41,11 @@
 	}
 
 /*
- * What the event loops, the vCPUs and the C library use while a guest runs. No
- * open, no socket, no exec, no fork, no ptrace: a device that needs one of
- * those says so in its virtio_ops. Of ioctl by number only, above all not
- * TIOCSTI, which types into the user's shell. KVM_RUN comes first: it is the
- * hottest.
+ * The event loops, the vCPUs and the C library make these calls while a guest
+ * runs. No open, no socket, no exec, no fork, no ptrace: a device that needs
+ * one of those says so in its virtio_ops. Each ioctl is named by its number;
+ * TIOCSTI, which types into the user's shell, must not be among them. KVM_RUN
+ * comes first: it is the hottest.
  */
 static const struct sandbox_rule basics[] = {
 	SANDBOX_IOCTL(KVM_RUN),
@@ -142,7 +142,7 @@ static const struct sock_filter head[] = {
 	LOAD(nr),
 };
 
-/* What no rule allows. Some of it the C library does without. */
+/* Calls that no rule allows. The C library does without some of them. */
 static const struct sock_filter tail[] = {
 	/* A filter cannot see its arguments: the C library takes clone. */
 	SKIP_UNLESS(SYS_clone3, 1),

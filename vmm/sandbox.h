@@ -61,8 +61,8 @@ extern const struct sandbox_rule sandbox_assists[];
 int sandbox_enter(const struct sandbox_rule *const *lists, unsigned nlists);
 /*
  * The same for the calling thread alone, before sandbox_enter(), which leaves
- * it as it is then. What of CAPABILITIES (bits by CAP_*) it has, it keeps; LIST
- * (or NULL) is what it may call besides.
+ * it as it is then. It keeps those of CAPABILITIES (bits by CAP_*) that it has,
+ * and may make the calls of LIST (or NULL) besides.
  */
 int sandbox_enter_thread(const struct sandbox_rule *list,
 			 uint64_t capabilities);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What of a stranger's text a terminal gets to see. */
+/* Which characters of a stranger's text reach a terminal. */
 #include "vmm/text.h"
 
 #include <stdint.h>

@@ -392,7 +392,7 @@ static int open_virtio(struct vm *vm, const struct config_device *device)
 	return r;
 }
 
-/* What its shares may have together, before the first is opened. */
+/* The budget of all shares, before the first is opened. */
 static void build_budget(struct vm *vm)
 {
 	unsigned shares = 0;
@@ -469,7 +469,7 @@ static int build_assist(struct vm *vm)
 	return 0;
 }
 
-/* What this host needs, without what the kernel would give to its init. */
+/* Words that this host needs, but none that the kernel would give to init. */
 static const char *assist_words(const struct vm *vm)
 {
 	const bool ia32 = image_takes(&vm->image, &vm->mem, "ia32_emulation");

@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 /*
- * What the agent and the kernel keep of the memory: a part of it, for what the
- * kernel holds back grows with it, too, and something in any case.
+ * The agent and the kernel keep a part of the memory, as the kernel's own needs
+ * grow with it, and RESERVE_MIN in any case.
  */
 #define RESERVE_PART 64
 #define RESERVE_MIN  (2 * MIB)
@@ -63,7 +63,7 @@ static int write_number(int dir, const char *name, uint64_t number,
 
 /* ---- limits */
 
-/* Of what is free now: the kernel's own part is not the container's to use. */
+/* The container gets from what is free now, without the kernel's own part. */
 static int reserve_memory(int dir, struct init_failure *f)
 {
 	struct sysinfo info = {0};
@@ -181,7 +181,7 @@ int cgroup_make(struct cgroup *group, const struct init_config *config,
 	if (open_group(group, root, f) || limit_processes(group->fd, config, f))
 		return -1;
 	group->procs_fd = open_file(group->fd, "cgroup.procs", O_WRONLY, f);
-	/* What a process may hold that the container could look into. */
+	/* A process into which the container could look may hold this one. */
 	if (group->procs_fd >= 0)
 		group->view_fd = mount_make("cgroup2", "cgroup2", "ro", f);
 	if (group->view_fd < 0)

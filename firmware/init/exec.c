@@ -152,7 +152,7 @@ static void set_priority(pid_t pid, uint32_t policy, int32_t nice,
 	struct sched_wish wish = {
 		.size = sizeof(wish),
 		.policy = policy,
-		/* What a program starts has an ordinary one in any case. */
+		/* Children of the program get an ordinary one in any case. */
 		.flags = policy == SCHED_OTHER && nice < 0 ? RESET_ON_FORK : 0,
 		.nice = nice,
 		.priority = priority,

@@ -121,8 +121,7 @@ int main(int argc, char **argv)
 		      stderr);
 		return 2;
 	}
-	/* What a process of the container's begins as is not to be looked into.
-	 */
+	/* The container may not look into a process before its exec. */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	process_raise_priority();
 	open_stdio();

@@ -97,7 +97,7 @@ static pid_t fork_process(const struct process_side *side)
 	return cgroup_fork(&box->group, MAIN_NAMESPACES, 0);
 }
 
-/* What came along with a report. */
+/* The sender and the descriptors that came with a report. */
 struct extras {
 	pid_t sender;
 	int fds[2]; /* owned; -1 */

@@ -281,7 +281,7 @@ static void reap(struct server *server)
 	if (read(server->signal_fd, &info, sizeof(info)) < 0)
 		return;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		/* What it has said of itself comes before its end. */
+		/* Its reports come before its end. */
 		for (struct session *s = server->sessions; s; s = s->next)
 			session_hear(s);
 		ended(server, pid, status);
