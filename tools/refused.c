@@ -9,9 +9,9 @@
 static const char own_kernel[] =
 	"the command has a kernel of its own and shares no namespace with the "
 	"host";
-static const char no_device[] =
-	"the machine has no devices of the host, those of its own are used with "
-	"--privileged; files are shared with -v";
+static const char no_device[] = "the machine has no devices of the host, those "
+				"of its own are used with "
+				"--privileged; files are shared with -v";
 static const char no_limit[] =
 	"limits of the host's are not set here: put them around it, as in "
 	"'systemd-run --scope -p CPUQuota=150% bulkhead run ...'";
