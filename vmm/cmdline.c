@@ -106,12 +106,8 @@ int cmdline_build(const struct machine *machine,
 	 * The i8042 has only the reset line.
 	 */
 	add(&t, "panic=-1 reboot=panic_warm,k,f i8042.noaux i8042.nokbd");
-	/*
-	 * A kernel that unpacks itself, with xz or the like, is a
-	 * distribution's and has PCI, of which it would complain that there is
-	 * none.
-	 */
-	if (facts->packed)
+	/* Or it would complain that there is no PCI. */
+	if (facts->has_pci)
 		add(&t, "pci=off");
 	/*
 	 * A lone CPU would take the LOCK prefixes out of its kernel's text,

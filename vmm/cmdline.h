@@ -19,7 +19,7 @@ struct cmdline_facts {
 	bool has_disk; /* a first virtio disk: the root unless told */
 	bool disk_readonly;
 	bool list_devices;  /* virtio_mmio.device=: for a PVH boot */
-	bool packed;        /* the kernel unpacks itself */
+	bool has_pci;       /* the kernel has, or may have, PCI */
 	const char *assist; /* what the host needs, or NULL */
 	const char *append; /* the user's, or NULL */
 	const char *kernel; /* its file, for messages */

@@ -46,7 +46,8 @@ int image_load(struct image *image, int fd, const char *path,
 /*
  * Whether the kernel's boot may take the command line's parameter NAME: false
  * only where its list of parameters could be searched and lacks it. Reads all
- * of that list: about a millisecond. After image_load(), before the guest runs.
+ * of that list: a tenth of a millisecond. After image_load(), before the guest
+ * runs.
  */
 bool image_takes(const struct image *image, const struct mem *mem,
 		 const char *name);

@@ -486,7 +486,8 @@ static int write_command_line(struct vm *vm)
 		.console = vm->cfg->console,
 		.has_initrd = vm->machine.initrd_bytes > 0,
 		.list_devices = vm->image.pvh,
-		.packed = vm->image.init_bytes == 0,
+		/* In the list of every kernel with CONFIG_PCI. */
+		.has_pci = image_takes(&vm->image, &vm->mem, "pcie_port_pm="),
 		.assist = vm->assist ? assist_words(vm) : NULL,
 		.append = vm->cfg->append,
 		.kernel = vm->cfg->kernel,

@@ -81,7 +81,7 @@ test_given()
 	for console in auto serial; do
 		guest given,echo:done --console "$console"
 		expect_ok
-		expect_out done
+		expect_out 'done'
 		expect_no_out 'given '
 	done
 	# An interpreting host's words are left out where the kernel has not

@@ -383,6 +383,7 @@ unread()
 	: >"$name.out"
 	timeout -k 5 "$LIMIT" "$BULKHEAD" "$@" >"$name.pipe" 2>"$name.err" \
 		</dev/null &
+	# shellcheck disable=SC2004 # a name, no number
 	running[$name]=$!
 	while [ "$SECONDS" -lt "$end" ]; do
 		[ "$(stat -c %s "$log" 2>/dev/null || echo 0)" -lt 65536 ] ||

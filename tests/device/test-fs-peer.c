@@ -5,6 +5,8 @@
  */
 #include "devices/fs.h"
 
+#include "tests/tempdir.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,7 +23,7 @@
 #define MACHINES 3
 
 struct rig {
-	char top[64], file[80], sub[80], log[80];
+	char top[TEMPDIR_ROOM], file[80], sub[80], log[80];
 	struct fs *fs[MACHINES];
 	int err; /* standard error, as it was */
 };
@@ -31,7 +33,7 @@ static int setup(void **state)
 	struct rig *r = calloc(1, sizeof(*r));
 	int fd;
 
-	snprintf(r->top, sizeof(r->top), "/var/tmp/test-fs-peer-XXXXXX");
+	tempdir_name_on_disk(r->top);
 	if (!mkdtemp(r->top))
 		return -1;
 	snprintf(r->file, sizeof(r->file), "%s/sub/file", r->top);

@@ -168,10 +168,10 @@ static void test_nothing_for_init(void **state)
 	char line[512], *save;
 
 	(void)state;
-	facts.packed = true;
+	facts.has_pci = true;
 	assert_true(cmdline_build(&m, &facts, line, sizeof(line)) > 0);
 	has(line, "pci=off");
-	facts.packed = false;
+	facts.has_pci = false;
 	for (int console = CONFIG_CONSOLE_AUTO; console <= CONFIG_CONSOLE_NONE;
 	     console++) {
 		facts.console = (enum config_console)console;
