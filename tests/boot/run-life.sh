@@ -370,6 +370,16 @@ test_signal_hung()
 	expect_nothing_left
 }
 
+# blocks_int NAME: it has come so far as to take SIGINT in its own time
+blocks_int()
+{
+	local mask
+
+	mask=$(sed -n 's/^SigBlk:[[:space:]]*//p' \
+		"/proc/$(guest_pid "$1")/status" 2>/dev/null)
+	((16#${mask:-0} & 2))
+}
+
 # unread NAME COMMAND...: `bulkhead COMMAND`, whose output nobody reads, once
 # that of instance `one` is more than a pipe takes.
 unread()
@@ -385,6 +395,7 @@ unread()
 		</dev/null &
 	# shellcheck disable=SC2004 # a name, no number
 	running[$name]=$!
+	wait_until blocks_int "$name" || fail "it takes no signals"
 	while [ "$SECONDS" -lt "$end" ]; do
 		[ "$(stat -c %s "$log" 2>/dev/null || echo 0)" -lt 65536 ] ||
 			return 0
