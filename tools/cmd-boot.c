@@ -217,7 +217,7 @@ static int parse(struct request *req, int argc, char **argv, bool early)
 	optind = 0; /* glibc: begin anew */
 	opterr = 0;
 	while (status == 0 &&
-	       (c = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1) {
+	       (c = usage_next(argc, argv, "+:h", long_options)) != -1) {
 		const struct boot_option *option = options;
 
 		if (c == 'h') {

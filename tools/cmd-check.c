@@ -121,7 +121,7 @@ int cmd_check(int argc, char **argv)
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
+	while ((c = usage_next(argc, argv, "+:h", options)) != -1) {
 		if (c == 'h') {
 			fputs(usage, stdout);
 			return VM_EXIT_OK;

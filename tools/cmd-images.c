@@ -141,7 +141,7 @@ int cmd_images(int argc, char **argv)
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:qh", options, NULL)) != -1) {
+	while ((c = usage_next(argc, argv, "+:qh", options)) != -1) {
 		if (c == 'h') {
 			fputs(images_usage, stdout);
 			return VM_EXIT_OK;
@@ -195,7 +195,7 @@ int cmd_tag(int argc, char **argv)
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
+	while ((c = usage_next(argc, argv, "+:h", options)) != -1) {
 		if (c != 'h')
 			return usage_getopt("tag", c, argv, names);
 		fputs(tag_usage, stdout);
@@ -234,7 +234,7 @@ int cmd_rmi(int argc, char **argv)
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
+	while ((c = usage_next(argc, argv, "+:h", options)) != -1) {
 		if (c != 'h')
 			return usage_getopt("rmi", c, argv, names);
 		fputs(rmi_usage, stdout);

@@ -4,6 +4,7 @@
 #define TOOLS_CMD_H
 
 struct config_type;
+struct option; /* of <getopt.h> */
 
 struct command {
 	const char *name; /* NULL ends the table */
@@ -47,7 +48,15 @@ int usage_error(const char *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /*
- * What getopt_long() could not make sense of, after it answered RESULT ('?' or
+ * getopt_long(3) that takes no abbreviation for an option: one that is added
+ * later must not change what an older script means, and Docker's options that
+ * do not exist here ("--pid") must not pass for others ("--pids-limit").
+ */
+int usage_next(int argc, char **argv, const char *letters,
+	       const struct option *longs);
+
+/*
+ * What usage_next() could not make sense of, after it answered RESULT ('?' or
  * ':'). NAMES are the long options, for a suggestion; ends with NULL.
  */
 int usage_getopt(const char *command, int result, char **argv,

@@ -174,8 +174,7 @@ int options_parse(const struct option_table *table, void *into, int argc,
 	make_forms(table->entries, &forms);
 	optind = 0; /* glibc: begin anew */
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, forms.letters, forms.longs,
-				NULL)) != -1) {
+	while ((c = usage_next(argc, argv, forms.letters, forms.longs)) != -1) {
 		if (c == VALUE_HELP) {
 			print_help(table);
 			return OPTIONS_HELP;

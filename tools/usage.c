@@ -8,6 +8,7 @@
 
 #include <getopt.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,6 +25,31 @@ int usage_error(const char *command, const char *format, ...)
 	else
 		log_error("%s (see bulkhead --help)", text);
 	return VM_EXIT_USAGE;
+}
+
+static bool is_exact(const char *arg, const struct option *longs)
+{
+	const size_t len = strcspn(arg, "=");
+
+	for (; longs->name; longs++)
+		if (strlen(longs->name) == len &&
+		    memcmp(longs->name, arg, len) == 0)
+			return true;
+	return false;
+}
+
+int usage_next(int argc, char **argv, const char *letters,
+	       const struct option *longs)
+{
+	const int at = optind > 0 ? optind : 1;
+
+	if (at < argc && strncmp(argv[at], "--", 2) == 0 &&
+	    argv[at][2] != '\0' && !is_exact(argv[at] + 2, longs)) {
+		optind = at + 1;
+		optopt = 0;
+		return '?';
+	}
+	return getopt_long(argc, argv, letters, longs, NULL);
 }
 
 int usage_getopt(const char *command, int result, char **argv,

@@ -340,7 +340,9 @@ static void test_process_refused(void **state)
 static void test_options_refused(void **state)
 {
 	static const char *const lines[] = {
-		"", "--nothing r", "-m", "--rm=maybe r", "--network", "-x r",
+		"",          "--nothing r", "-m",        "--rm=maybe r",
+		"--network", "-x r",        "--pid 9 r", "--mem 64M r",
+		"--rea r", /* no abbreviations */
 	};
 	struct ctx *ctx = *state;
 
