@@ -106,7 +106,7 @@ int cmdline_build(const struct machine *machine,
 	 * The i8042 has only the reset line.
 	 */
 	add(&t, "panic=-1 reboot=panic_warm,k,f i8042.noaux i8042.nokbd");
-	/* Or it would complain that there is no PCI. */
+	/* It need not look for a bus that is not there. */
 	if (facts->has_pci)
 		add(&t, "pci=off");
 	/*

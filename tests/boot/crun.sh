@@ -221,7 +221,7 @@ test_exec_and_stop()
 	timeout -k 5 "$LIMIT" "$GUEST/pty" 'expect=# ' 'type=stty size\r' \
 		'expect=24 80' size=100x40 'type=stty size\r' 'expect=40 100' \
 		'type=cat; echo was\r' 'expect=was' 'type=more\r' \
-		'expect=more' sleep=500 'type=\x03' 'expect=# ' \
+		'expect=more' sleep=500 'type=\x03' 'expect=^C' 'expect=# ' \
 		'type=hostname; exit 3\r' 'expect=box' -- "$BULKHEAD" exec -it one sh >out 2>err ||
 		status=$?
 	expect_status 3

@@ -75,8 +75,8 @@ published()
 	make_host
 	make_net_root
 	start one --rm -p 8080:80 -p 127.0.0.1:8090-8092:80-82 -p 8081:81/udp \
-		-p 80 -p 127.0.0.1::82-83 -p 81/udp \
-		root sh -c 'guest answer:81 & while :; do guest serve:80:1M
+		-p 80 -p 127.0.0.1::82-83 -p 83/udp \
+		root sh -c 'guest answer:81 & guest answer:83 & while :; do guest serve:80:1M
 			done & while :; do guest serve:82:1M; done'
 	"$BULKHEAD" ps >out
 	expect_out '*:8080->80/tcp'
@@ -88,7 +88,7 @@ published()
 	# Chosen ones.
 	ask "send:192.0.2.1:$(sed -n 's/.*\*:\([0-9]*\)->80\/tcp, .*/\1/p' out):1M"
 	ask "send:127.0.0.1:$(sed -n 's/.* 127.0.0.1:\([0-9]*\)->82\/tcp, .*/\1/p' out):1M"
-	ask "ask:192.0.2.1:$(sed -n 's/.*\*:\([0-9]*\)->81\/udp$/\1/p' out):1000"
+	ask "ask:192.0.2.1:$(sed -n 's/.*\*:\([0-9]*\)->83\/udp$/\1/p' out):1000"
 	! busybox nc -w 2 192.0.2.1 8092 </dev/null >host.out 2>&1 ||
 		fail "a port of the loopback's is open to others"
 	bulkhead run --rm -p 8080:80 root true
