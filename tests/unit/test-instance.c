@@ -301,10 +301,11 @@ static void test_kill(void **state)
 	struct instance_state s = {0};
 	struct instance instance;
 	int status;
-	pid_t pid = fork();
+	pid_t pid;
 
 	(void)state;
 	assert_int_equal(instance_create("one", &instance), 0);
+	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		pause();
