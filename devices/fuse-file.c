@@ -6,6 +6,7 @@
  */
 #include "devices/fuse-parts.h"
 
+#include "vmm/iov.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -195,7 +196,7 @@ int64_t fuse_releasedir(struct fuse_request *r)
 int64_t fuse_read(struct fuse_request *r)
 {
 	const struct fuse_read_in *arg = r->arg;
-	const struct vq_chain *chain = r->chain;
+	const struct iov_chain *chain = r->chain;
 	const size_t room = chain->in_bytes - sizeof(struct fuse_out_header);
 	struct fs_handle *handle;
 	const int e = file(r, arg->fh, &handle);
@@ -212,7 +213,7 @@ int64_t fuse_read(struct fuse_request *r)
 int64_t fuse_write(struct fuse_request *r)
 {
 	const struct fuse_write_in *arg = r->arg;
-	const struct vq_chain *chain = r->chain;
+	const struct iov_chain *chain = r->chain;
 	const size_t before = sizeof(r->in) + sizeof(*arg);
 	const bool delayed = arg->write_flags & FUSE_WRITE_CACHE;
 	struct fuse_write_out out = {0};

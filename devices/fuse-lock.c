@@ -9,6 +9,7 @@
  */
 #include "devices/fuse-parts.h"
 
+#include "vmm/iov.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -186,7 +187,7 @@ static int try(struct fuse *f, struct fuse_wait *wait)
 int64_t fuse_setlkw(struct fuse_request *r)
 {
 	struct fuse *f = r->f;
-	const struct vq_chain *chain = r->chain;
+	const struct iov_chain *chain = r->chain;
 	struct fuse_wait wait = {
 		.unique = r->in.unique,
 		.node = r->in.nodeid,

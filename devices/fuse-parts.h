@@ -39,7 +39,7 @@ struct fuse {
 struct fuse_request {
 	struct fuse *f;
 	struct fs *fs;
-	const struct vq_chain *chain;
+	const struct iov_chain *chain;
 	uint32_t ticket;
 	struct fuse_in_header in;
 	struct fs_inode *inode; /* of in.nodeid */

@@ -5,6 +5,7 @@
  */
 #include "devices/fuse-parts.h"
 
+#include "vmm/iov.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -232,7 +233,7 @@ static const struct fuse_op *find_op(uint32_t opcode)
 /* The request's arguments, copied once; checked from here on. */
 static int take_arguments(struct fuse_request *r, const struct fuse_op *op)
 {
-	const struct vq_chain *chain = r->chain;
+	const struct iov_chain *chain = r->chain;
 	const size_t bytes = r->in.len - sizeof(r->in);
 	size_t want = bytes;
 
@@ -271,7 +272,7 @@ static int64_t run(struct fuse_request *r, const struct fuse_op *op)
  */
 static int64_t answer(struct fuse_request *r, int64_t result, bool is_written)
 {
-	const struct vq_chain *chain = r->chain;
+	const struct iov_chain *chain = r->chain;
 	const struct iovec *in = chain->iov + chain->nout;
 	struct fuse_out_header header = {.len = sizeof(header),
 					 .unique = r->in.unique};
@@ -292,7 +293,7 @@ static int64_t answer(struct fuse_request *r, int64_t result, bool is_written)
 	return header.len;
 }
 
-int64_t fuse_handle(struct fuse *f, const struct vq_chain *chain,
+int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 		    uint32_t ticket)
 {
 	struct fuse_request r = {

@@ -7,7 +7,7 @@
 #ifndef DEVICES_FUSE_H
 #define DEVICES_FUSE_H
 
-#include "devices/vq.h"
+#include "vmm/iov.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -49,7 +49,7 @@ void fuse_reset(struct fuse *f);
  * answered() will be called with TICKET. On the thread of the tree.
  */
 #define FUSE_LATER INT64_MIN
-int64_t fuse_handle(struct fuse *f, const struct vq_chain *chain,
+int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 		    uint32_t ticket);
 
 /* Sees whether those who wait for the host may go on. */

@@ -8,7 +8,7 @@
 #include "devices/passt.h"
 
 #include "devices/net.h"
-#include "devices/vq.h"
+#include "vmm/iov.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 

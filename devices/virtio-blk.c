@@ -9,6 +9,7 @@
  */
 #include "devices/block.h"
 #include "devices/virtio.h"
+#include "vmm/iov.h"
 #include "vmm/sandbox.h"
 #include "vmm/util.h"
 
@@ -149,7 +150,7 @@ static int queue(struct blk_request *r, enum block_op op, uint64_t sector,
 	return 0;
 }
 
-static int transfer(struct blk_request *r, const struct vq_chain *chain,
+static int transfer(struct blk_request *r, const struct iov_chain *chain,
 		    bool write, uint64_t sector)
 {
 	struct iovec *data = write ? r->iov : r->iov + chain->nout;
@@ -170,7 +171,7 @@ static int transfer(struct blk_request *r, const struct vq_chain *chain,
 }
 
 /* 5.2.6.2: one segment, as max_discard_seg and max_write_zeroes_seg say. */
-static int erase(struct blk_request *r, const struct vq_chain *chain,
+static int erase(struct blk_request *r, const struct iov_chain *chain,
 		 bool zeroes)
 {
 	const struct block_info *info = &r->blk->info;
@@ -196,7 +197,7 @@ static int erase(struct blk_request *r, const struct vq_chain *chain,
 		     le64toh(segment.sector), (uint64_t)sectors * BLK_SECTOR);
 }
 
-static int get_id(struct blk_request *r, const struct vq_chain *chain)
+static int get_id(struct blk_request *r, const struct iov_chain *chain)
 {
 	const size_t room = chain->in_bytes - 1;
 	const size_t bytes = min_u64(room, sizeof(r->blk->serial));
@@ -207,7 +208,7 @@ static int get_id(struct blk_request *r, const struct vq_chain *chain)
 	return 0;
 }
 
-static int dispatch(struct blk_request *r, const struct vq_chain *chain)
+static int dispatch(struct blk_request *r, const struct iov_chain *chain)
 {
 	struct virtio_blk_outhdr header;
 	uint64_t sector;
@@ -240,7 +241,7 @@ static int64_t take(struct blk *k)
 {
 	struct virtio_dev *d = k->d;
 	struct blk_request *r = k->free;
-	struct vq_chain chain = {.iov_max = BLK_IOV};
+	struct iov_chain chain = {.iov_max = BLK_IOV};
 	const struct iovec *last;
 	int result;
 

@@ -8,6 +8,7 @@
  */
 #include "devices/terminal.h"
 #include "devices/virtio.h"
+#include "vmm/iov.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -31,7 +32,7 @@ struct console {
 	struct virtio_console_config config; /* what the driver should see */
 	/* The chain being sent, if any, and how much of it has been. */
 	bool sending;
-	struct vq_chain chain;
+	struct iov_chain chain;
 	size_t sent;
 	struct iovec iov[QUEUE_MAX];
 };
@@ -41,7 +42,7 @@ struct console {
 /* Sends from CHAIN what the terminal takes, within *BUDGET. */
 static void send_some(struct console *c, size_t *budget)
 {
-	const struct vq_chain *chain = &c->chain;
+	const struct iov_chain *chain = &c->chain;
 	struct iovec rest[QUEUE_MAX];
 	unsigned n = iov_slice(chain->iov, chain->nout, c->sent, *budget, rest);
 
@@ -113,7 +114,7 @@ static void has_room(void *owner)
  * Pops a chain for input. False: there is none; the driver will kick when it
  * adds one. 5.3.6.1: the receive queue's buffers are there to be written.
  */
-static bool pop_input(struct virtio_dev *d, struct vq_chain *chain)
+static bool pop_input(struct virtio_dev *d, struct iov_chain *chain)
 {
 	struct vq *vq = &d->vq[RECEIVEQ];
 	int r;
@@ -135,7 +136,7 @@ static size_t input_room(void *owner)
 	struct console *c = owner;
 	struct virtio_dev *d = c->d;
 	struct iovec iov[QUEUE_MAX];
-	struct vq_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
+	struct iov_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
 	size_t room = 0;
 
 	virtio_lock(d);
@@ -152,7 +153,7 @@ static size_t input_arrived(void *owner, const uint8_t *data, size_t bytes)
 	struct console *c = owner;
 	struct virtio_dev *d = c->d;
 	struct iovec iov[QUEUE_MAX];
-	struct vq_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
+	struct iov_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
 	size_t done = 0;
 
 	virtio_lock(d);

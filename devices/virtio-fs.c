@@ -132,7 +132,7 @@ static const struct sandbox_rule fs_syscalls[] = {
 static bool serve(struct virtio_dev *d, unsigned q)
 {
 	struct share *share = d->state;
-	struct vq_chain chain = {.iov = share->iov, .iov_max = FUSE_IOV};
+	struct iov_chain chain = {.iov = share->iov, .iov_max = FUSE_IOV};
 	const int r = vq_pop(&d->vq[q], &chain);
 	int64_t written;
 

@@ -5,6 +5,7 @@
  */
 #include "devices/net.h"
 #include "devices/virtio.h"
+#include "vmm/iov.h"
 #include "vmm/util.h"
 
 #include <endian.h>
@@ -173,7 +174,7 @@ static void take_buffers(struct net *n)
 
 	while (n->room < n->rx_need && n->count < NET_QUEUE &&
 	       (n->mergeable || n->count == 0) && make_iov_room(n)) {
-		struct vq_chain chain = {
+		struct iov_chain chain = {
 			.iov = n->iov + n->iov_end,
 			.iov_max = NET_IOV,
 		};
@@ -353,7 +354,7 @@ static void receive_all(struct net *n)
 static bool transmit(struct net *n)
 {
 	struct virtio_dev *d = n->d;
-	struct vq_chain chain = {.iov = n->tx_iov, .iov_max = NET_IOV};
+	struct iov_chain chain = {.iov = n->tx_iov, .iov_max = NET_IOV};
 	int r = vq_pop(&d->vq[NET_TX], &chain);
 
 	if (r < 0)

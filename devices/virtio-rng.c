@@ -78,7 +78,7 @@ static uint32_t fill(const struct iovec *iov, unsigned niov)
 static void rng_kick(struct virtio_dev *d, unsigned q)
 {
 	struct iovec iov[QUEUE_SIZE];
-	struct vq_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
+	struct iov_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
 	struct vq *vq = &d->vq[q];
 	bool more = true;
 

@@ -11,6 +11,7 @@
  */
 #include "devices/virtio.h"
 #include "devices/vsock-conn.h"
+#include "vmm/iov.h"
 #include "vmm/sandbox.h"
 #include "vmm/util.h"
 
@@ -106,7 +107,7 @@ static void refuse(struct vsock *v, const struct virtio_vsock_hdr *packet)
 }
 
 /* HEADER, its ports, op, flags and length filled in, at the buffer's start. */
-static uint32_t write_header(struct vsock *v, const struct vq_chain *chain,
+static uint32_t write_header(struct vsock *v, const struct iov_chain *chain,
 			     struct virtio_vsock_hdr header)
 {
 	const uint32_t bytes = (uint32_t)sizeof(header) + header.len;
@@ -117,7 +118,7 @@ static uint32_t write_header(struct vsock *v, const struct vq_chain *chain,
 	return bytes;
 }
 
-static uint32_t give_reset(struct vsock *v, const struct vq_chain *chain)
+static uint32_t give_reset(struct vsock *v, const struct iov_chain *chain)
 {
 	const struct vsock_reset *reset = &v->reset[v->first];
 
@@ -133,7 +134,8 @@ static uint32_t give_reset(struct vsock *v, const struct vq_chain *chain)
 			    });
 }
 
-static uint32_t receive_data(struct vsock_conn *c, const struct vq_chain *chain)
+static uint32_t receive_data(struct vsock_conn *c,
+			     const struct iov_chain *chain)
 {
 	struct iovec iov[VSOCK_QUEUE];
 	const unsigned niov = iov_slice(chain->iov, chain->nin,
@@ -145,7 +147,7 @@ static uint32_t receive_data(struct vsock_conn *c, const struct vq_chain *chain)
 
 /* One packet of the connection's, owed ones first; 0 when there is none. */
 static uint32_t give_packet(struct vsock *v, struct vsock_conn *c,
-			    const struct vq_chain *chain)
+			    const struct iov_chain *chain)
 {
 	struct virtio_vsock_hdr header = {
 		.src_cid = VMADDR_CID_HOST,
@@ -177,7 +179,7 @@ static uint32_t give_packet(struct vsock *v, struct vsock_conn *c,
 }
 
 /* Who is next gives one packet, or has changed its mind. */
-static uint32_t give_next(struct vsock *v, const struct vq_chain *chain)
+static uint32_t give_next(struct vsock *v, const struct iov_chain *chain)
 {
 	struct vsock_conn *c = vsock_conns_next(&v->conns);
 	const uint32_t bytes = give_packet(v, c, chain);
@@ -192,7 +194,7 @@ static bool give_one(struct vsock *v)
 	struct virtio_dev *d = v->d;
 	struct vq *vq = &d->vq[VSOCK_RX];
 	struct iovec iov[VSOCK_QUEUE];
-	struct vq_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
+	struct iov_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
 	uint32_t bytes;
 	int r;
 
@@ -314,7 +316,7 @@ static void guest_answers(struct vsock *v, struct vsock_conn *c,
 
 static void guest_sends(struct vsock *v, struct vsock_conn *c,
 			const struct virtio_vsock_hdr *packet,
-			const struct vq_chain *chain)
+			const struct iov_chain *chain)
 {
 	struct iovec iov[VSOCK_QUEUE];
 	const unsigned niov = iov_slice(chain->iov, chain->nout,
@@ -343,7 +345,7 @@ static void guest_shuts(struct vsock *v, struct vsock_conn *c,
 
 static void take_open(struct vsock *v, struct vsock_conn *c,
 		      const struct virtio_vsock_hdr *packet,
-		      const struct vq_chain *chain)
+		      const struct iov_chain *chain)
 {
 	switch (packet->op) {
 	case VIRTIO_VSOCK_OP_RW:
@@ -369,7 +371,7 @@ static void take_open(struct vsock *v, struct vsock_conn *c,
 /* A packet for connection C. */
 static void take_for(struct vsock *v, struct vsock_conn *c,
 		     const struct virtio_vsock_hdr *packet,
-		     const struct vq_chain *chain)
+		     const struct iov_chain *chain)
 {
 	c->guest_buffer = packet->buf_alloc;
 	c->guest_forwarded = packet->fwd_cnt;
@@ -383,7 +385,7 @@ static void take_for(struct vsock *v, struct vsock_conn *c,
 }
 
 static void take_packet(struct vsock *v, const struct virtio_vsock_hdr *packet,
-			const struct vq_chain *chain)
+			const struct iov_chain *chain)
 {
 	struct vsock_conn *c;
 
@@ -410,7 +412,7 @@ static void take_packet(struct vsock *v, const struct virtio_vsock_hdr *packet,
 }
 
 /* The header, copied once, in the host's byte order. False: it is not whole. */
-static bool read_header(const struct vq_chain *chain,
+static bool read_header(const struct iov_chain *chain,
 			struct virtio_vsock_hdr *ret)
 {
 	struct virtio_vsock_hdr raw;
@@ -427,7 +429,7 @@ static bool take_one(struct vsock *v)
 {
 	struct virtio_dev *d = v->d;
 	struct iovec iov[VSOCK_QUEUE];
-	struct vq_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
+	struct iov_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
 	struct virtio_vsock_hdr packet;
 	int r;
 

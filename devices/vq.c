@@ -106,7 +106,7 @@ static struct vring_desc fetch_desc(const struct vring_desc *table, unsigned i)
 }
 
 /* A buffer without bytes is legal and means nothing: no device sees it. */
-static int add_buffer(const struct vq *vq, struct vq_chain *chain,
+static int add_buffer(const struct vq *vq, struct iov_chain *chain,
 		      const struct vring_desc *desc)
 {
 	const bool writable = desc->flags & VRING_DESC_F_WRITE;
@@ -141,7 +141,7 @@ static int add_buffer(const struct vq *vq, struct vq_chain *chain,
  * table there is none, as `indirect` is over then. Its WRITE flag means
  * nothing.
  */
-static int walk(const struct vq *vq, struct vq_chain *chain)
+static int walk(const struct vq *vq, struct iov_chain *chain)
 {
 	const struct vring_desc *table = vq->desc;
 	bool indirect = vq->indirect;
@@ -178,7 +178,7 @@ static int walk(const struct vq *vq, struct vq_chain *chain)
 	return -EPROTO;
 }
 
-int vq_pop(struct vq *vq, struct vq_chain *chain)
+int vq_pop(struct vq *vq, struct iov_chain *chain)
 {
 	uint16_t waiting, under_way;
 
@@ -266,69 +266,4 @@ bool vq_enable_kicks(struct vq *vq)
 	/* As in vq_publish(): ask first, then look once more. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return load_avail_idx(vq) != vq->next_avail;
-}
-
-size_t iov_read(const struct iovec *iov, unsigned niov, size_t offset,
-		void *buf, size_t len)
-{
-	size_t done = 0;
-
-	for (unsigned i = 0; i < niov && done < len; i++) {
-		size_t n;
-
-		if (offset >= iov[i].iov_len) {
-			offset -= iov[i].iov_len;
-			continue;
-		}
-		n = min_u64(iov[i].iov_len - offset, len - done);
-		memcpy((uint8_t *)buf + done,
-		       (const uint8_t *)iov[i].iov_base + offset, n);
-		done += n;
-		offset = 0;
-	}
-	return done;
-}
-
-size_t iov_write(const struct iovec *iov, unsigned niov, size_t offset,
-		 const void *buf, size_t len)
-{
-	size_t done = 0;
-
-	for (unsigned i = 0; i < niov && done < len; i++) {
-		size_t n;
-
-		if (offset >= iov[i].iov_len) {
-			offset -= iov[i].iov_len;
-			continue;
-		}
-		n = min_u64(iov[i].iov_len - offset, len - done);
-		memcpy((uint8_t *)iov[i].iov_base + offset,
-		       (const uint8_t *)buf + done, n);
-		done += n;
-		offset = 0;
-	}
-	return done;
-}
-
-unsigned iov_slice(const struct iovec *iov, unsigned niov, size_t offset,
-		   size_t len, struct iovec *ret)
-{
-	unsigned taken = 0;
-
-	for (unsigned i = 0; i < niov && len > 0; i++) {
-		size_t n;
-
-		if (offset >= iov[i].iov_len) {
-			offset -= iov[i].iov_len;
-			continue;
-		}
-		n = min_u64(iov[i].iov_len - offset, len);
-		ret[taken++] = (struct iovec){
-			.iov_base = (uint8_t *)iov[i].iov_base + offset,
-			.iov_len = n,
-		};
-		len -= n;
-		offset = 0;
-	}
-	return taken;
 }

@@ -10,11 +10,11 @@
 #ifndef DEVICES_VQ_H
 #define DEVICES_VQ_H
 
+#include "vmm/iov.h"
 #include "vmm/mem.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #define VQ_MAX_SIZE 1024
 
@@ -40,19 +40,6 @@ struct vq {
 	bool broken;         /* the guest broke the rules; pops give -EPROTO */
 };
 
-/*
- * A chain of buffers: readable ones first, iov[0..nout), then writable ones,
- * iov[nout..nout + nin). The caller provides IOV and IOV_MAX before vq_pop();
- * the buffers are in guest RAM and may change under the device at any time.
- */
-struct vq_chain {
-	struct iovec *iov;
-	unsigned iov_max;
-	unsigned nout, nin;
-	uint32_t out_bytes, in_bytes; /* sums; a chain over 4 GiB is refused */
-	uint16_t head;
-};
-
 void vq_init(struct vq *vq, const struct mem *mem, uint16_t max);
 void vq_reset(struct vq *vq);
 
@@ -68,7 +55,7 @@ int vq_enable(struct vq *vq, uint64_t features);
  * than iov_max buffers, readable after writable, zero-length indirect table);
  * the queue stays broken until reset.
  */
-int vq_pop(struct vq *vq, struct vq_chain *chain);
+int vq_pop(struct vq *vq, struct iov_chain *chain);
 
 /* Puts the last popped chain back as if never popped. */
 void vq_unpop(struct vq *vq);
@@ -90,21 +77,5 @@ bool vq_publish(struct vq *vq);
  */
 void vq_disable_kicks(struct vq *vq);
 bool vq_enable_kicks(struct vq *vq);
-
-/*
- * Copies between a flat buffer and iovecs, from byte OFFSET of the iovecs on:
- * no device assumes how a driver splits its buffers (2.6.4). The number of
- * bytes copied, less than LEN where the iovecs end.
- */
-size_t iov_read(const struct iovec *iov, unsigned niov, size_t offset,
-		void *buf, size_t len);
-size_t iov_write(const struct iovec *iov, unsigned niov, size_t offset,
-		 const void *buf, size_t len);
-/*
- * Drops OFFSET bytes from the front and keeps at most LEN: fills RET (room for
- * NIOV) and returns how many iovecs it took.
- */
-unsigned iov_slice(const struct iovec *iov, unsigned niov, size_t offset,
-		   size_t len, struct iovec *ret);
 
 #endif

@@ -6,6 +6,7 @@
 #include "devices/vsock-conn.h"
 
 #include "devices/vq.h"
+#include "vmm/iov.h"
 #include "vmm/util.h"
 
 #include <assert.h>

@@ -42,7 +42,7 @@ static void echo_close(struct virtio_dev *d)
 static void echo_kick(struct virtio_dev *d, unsigned q)
 {
 	struct iovec iov[16];
-	struct vq_chain chain = {.iov = iov, .iov_max = 16};
+	struct iov_chain chain = {.iov = iov, .iov_max = 16};
 	int r;
 
 	while ((r = vq_pop(&d->vq[q], &chain)) > 0)

@@ -94,7 +94,7 @@ static void probe_kick(struct virtio_dev *d, unsigned q)
 {
 	struct probe *p = d->state;
 	struct iovec iov[16];
-	struct vq_chain chain = {.iov = iov, .iov_max = 16};
+	struct iov_chain chain = {.iov = iov, .iov_max = 16};
 	int r;
 
 	p->kicks[q]++;

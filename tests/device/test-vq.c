@@ -2,6 +2,7 @@
 /* Split virtqueues on bare rings: no device, no thread, hostile chains. */
 #include "devices/vq.h"
 
+#include "vmm/iov.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -35,7 +36,7 @@ struct fixture {
 	struct vring_avail *avail;
 	struct vring_used *used;
 	struct iovec iov[IOV_MAX];
-	struct vq_chain chain;
+	struct iov_chain chain;
 };
 
 static int setup(void **state)
@@ -47,7 +48,7 @@ static int setup(void **state)
 	f->desc = mem_at(&f->mem, DESC_GPA, 4096);
 	f->avail = mem_at(&f->mem, AVAIL_GPA, 4096);
 	f->used = mem_at(&f->mem, USED_GPA, 16384);
-	f->chain = (struct vq_chain){.iov = f->iov, .iov_max = IOV_MAX};
+	f->chain = (struct iov_chain){.iov = f->iov, .iov_max = IOV_MAX};
 	vq_init(&f->vq, &f->mem, 256);
 	*state = f;
 	return 0;

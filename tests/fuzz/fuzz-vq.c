@@ -7,6 +7,7 @@
  */
 #include "devices/vq.h"
 
+#include "vmm/iov.h"
 #include "vmm/util.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ struct run {
 	struct vq vq;
 	uint64_t features;
 	struct iovec iov[IOV_MAX];
-	struct vq_chain chain;
+	struct iov_chain chain;
 	uint16_t head[VQ_MAX_SIZE]; /* under way */
 	unsigned nheads;
 };
@@ -64,7 +65,7 @@ static bool in_ram(const struct mem *mem, const struct iovec *iov)
 
 static void check_chain(struct run *run)
 {
-	struct vq_chain *chain = &run->chain;
+	struct iov_chain *chain = &run->chain;
 	const unsigned n = chain->nout + chain->nin;
 	uint64_t out = 0, in = 0;
 	uint8_t byte;
