@@ -13,6 +13,7 @@
 #include "tools/instance.h"
 #include "tools/options.h"
 #include "tools/runlog.h"
+#include "tools/usage.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"

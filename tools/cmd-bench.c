@@ -9,6 +9,7 @@
 #include "tools/bench.h"
 #include "tools/options.h"
 #include "tools/rootfs.h"
+#include "tools/usage.h"
 #include "vmm/log.h"
 #include "vmm/text.h"
 #include "vmm/util.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `bulkhead boot`: options to struct config, and the VM's life. */
+#include "devices/virtio.h"
 #include "tools/boot.h"
 #include "tools/cmd.h"
-
-#include "devices/virtio.h"
+#include "tools/kernel.h"
+#include "tools/usage.h"
 #include "vmm/config.h"
 #include "vmm/log.h"
 #include "vmm/util.h"

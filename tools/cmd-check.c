@@ -2,9 +2,9 @@
 /* `bulkhead check`: is this host fit, and what to do if not. */
 #include "tools/cmd.h"
 
-#include "tools/print.h"
-
 #include "devices/net.h"
+#include "tools/print.h"
+#include "tools/usage.h"
 #include "vmm/hostcheck.h"
 #include "vmm/log.h"
 #include "vmm/util.h"

@@ -6,6 +6,7 @@
 #include "tools/instance.h"
 #include "tools/options.h"
 #include "tools/run.h"
+#include "tools/usage.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"

@@ -2,6 +2,7 @@
 /* `bulkhead help`, `bulkhead version`, and `bulkhead` alone. */
 #include "tools/cmd.h"
 
+#include "tools/usage.h"
 #include "vmm/vm.h"
 
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #include "tools/cmd.h"
 #include "tools/print.h"
 #include "tools/rootfs.h"
-
+#include "tools/usage.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"

@@ -3,6 +3,7 @@
 #include "tools/cmd.h"
 
 #include "tools/run.h"
+#include "tools/usage.h"
 #include "vmm/text.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"

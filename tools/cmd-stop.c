@@ -8,6 +8,7 @@
 #include "tools/agent.h"
 #include "tools/instance.h"
 #include "tools/options.h"
+#include "tools/usage.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"

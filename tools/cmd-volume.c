@@ -4,6 +4,7 @@
 
 #include "tools/instance.h"
 #include "tools/options.h"
+#include "tools/usage.h"
 #include "tools/volume.h"
 #include "vmm/log.h"
 #include "vmm/text.h"

@@ -5,6 +5,7 @@
 #include "tools/instance.h"
 #include "tools/options.h"
 #include "tools/print.h"
+#include "tools/usage.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 #include "vmm/vm.h"

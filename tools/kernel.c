@@ -3,7 +3,7 @@
  * Where the project's own guest kernel is found. firmware/kernel/build puts
  * each build into a directory of the cache named after its configuration.
  */
-#include "tools/cmd.h"
+#include "tools/kernel.h"
 
 #include "vmm/util.h"
 

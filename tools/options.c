@@ -2,7 +2,7 @@
 /* getopt_long(3) driven by a table. */
 #include "tools/options.h"
 
-#include "tools/cmd.h"
+#include "tools/usage.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 

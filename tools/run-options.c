@@ -2,8 +2,8 @@
 /* The options of `bulkhead run`: Docker's names and letters. */
 #include "tools/run.h"
 
-#include "tools/cmd.h"
 #include "tools/refused.h"
+#include "tools/usage.h"
 
 #include <stddef.h>
 #include <string.h>

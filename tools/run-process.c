@@ -7,7 +7,6 @@
 
 #include "firmware/agent-names.h"
 #include "firmware/agent.h"
-#include "tools/cmd.h"
 #include "vmm/util.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How every subcommand answers a wrong command line. */
-#include "tools/cmd.h"
+#include "tools/usage.h"
 
 #include "vmm/log.h"
 #include "vmm/suggest.h"
