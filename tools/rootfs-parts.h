@@ -296,17 +296,20 @@ struct stored {
 };
 void stored_close(struct stored *image);
 
+/* Writes what is known of a new image. 0 or -errno, logged. */
+int record_create(const struct store *store, const struct stored *image,
+		  const struct meta *meta, const struct unpacked *unpacked);
+
 /*
  * Finds and holds an image by its digest, or enters a new one: *RET_NEW says
  * that RET->dir is to be filled, and nobody else sees it before store_commit(),
- * which takes over what is in META. store_abort() undoes. Until either is done
- * unpack_signals() are blocked, so that they leave nothing half done. 0 or
- * -errno, logged; after a failed commit, too, abort.
+ * before which record_create() has written what is known of it. store_abort()
+ * undoes. Until either is done unpack_signals() are blocked, so that they leave
+ * nothing half done. 0 or -errno, logged; after a failed commit, too, abort.
  */
 int store_enter(struct store *store, const char *digest, struct stored *ret,
 		bool *ret_new);
-int store_commit(struct store *store, struct stored *image,
-		 const struct meta *meta, const struct unpacked *unpacked);
+int store_commit(struct store *store, struct stored *image);
 void store_abort(struct store *store, struct stored *image);
 
 /*

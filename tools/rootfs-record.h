@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between the store's two files: places and locks, and what is known. */
+/* What rootfs-store.c (places and locks) has for rootfs-record.c. */
 #ifndef TOOLS_ROOTFS_RECORD_H
 #define TOOLS_ROOTFS_RECORD_H
 
@@ -29,11 +29,5 @@ int store_discard(struct store *store, const char *name,
 
 /* Removes what killed processes left. Logs no error: it is not the user's. */
 void store_sweep(struct store *store);
-
-/* ---- rootfs-record.c */
-
-/* Writes what is known of a new image. 0 or -errno, logged. */
-int record_create(const struct store *store, const struct stored *image,
-		  const struct meta *meta, const struct unpacked *unpacked);
 
 #endif

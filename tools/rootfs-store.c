@@ -399,14 +399,13 @@ int store_enter(struct store *store, const char *digest, struct stored *ret,
 	}
 }
 
-int store_commit(struct store *store, struct stored *image,
-		 const struct meta *meta, const struct unpacked *unpacked)
+int store_commit(struct store *store, struct stored *image)
 {
 	char part[PART_NAME_MAX];
-	int r = record_create(store, image, meta, unpacked);
+	int r = 0;
 
 	/* After a power failure the image is complete, or not there. */
-	if (r == 0 && syncfs(image->dir) < 0)
+	if (syncfs(image->dir) < 0)
 		r = failed(store, "sync");
 	if (r == 0)
 		r = store_lock(store);

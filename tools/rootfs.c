@@ -169,7 +169,9 @@ static int fill(const struct request *rq, const struct source *src,
 	log_info("image '%s': unpacking %u layers", src->path, meta->nlayers);
 	r = unpack(src, meta, tree, store->owner_xattr, &budget, &unpacked);
 	if (r == 0)
-		r = store_commit(store, image, meta, &unpacked);
+		r = record_create(store, image, meta, &unpacked);
+	if (r == 0)
+		r = store_commit(store, image);
 	if (r == 0)
 		log_info("image '%s': %" PRIu64 " MiB, %" PRIu64
 			 " files in %" PRIu64 " ms",
