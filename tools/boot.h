@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The options of `bulkhead boot`: cmd-boot.c reads them, boot-help.c shows;
- * boot-run.c runs what they ask for.
+ * The options of `bulkhead boot`, boot-options.c: cmd-boot.c reads them,
+ * boot-help.c shows them, boot-run.c runs what they ask for.
  */
 #ifndef TOOLS_BOOT_H
 #define TOOLS_BOOT_H
@@ -31,6 +31,8 @@ struct boot_option {
 	const char *help;  /* default in brackets */
 };
 
+/* The table, with its end. */
+#define BOOT_OPTIONS_MAX 32
 const struct boot_option *boot_options(void);
 
 /* Both print on standard output and give the exit status. */

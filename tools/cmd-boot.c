@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OPTIONS_MAX  32
 #define OPTION_FIRST 256 /* getopt's value of the first option in the table */
 
 /* What the command line asks for besides the configuration. */
@@ -24,69 +23,6 @@ struct request {
 	bool has_config, no_rng, dump_config, list_devices, json, help;
 	enum log_level level;
 };
-
-static const struct boot_option options[] = {
-	{"kernel", "FILE", BOOT_SET, "kernel", NULL, "What to boot",
-	 "ELF vmlinux, gzip'd vmlinux or bzImage [the project's]"},
-	{"initrd", "FILE", BOOT_SET, "initrd", NULL, NULL,
-	 "initial RAM disk [none]"},
-	{"append", "TEXT", BOOT_SET, "append", NULL, NULL,
-	 "add TEXT to the kernel command line"},
-	{"entry", "auto|linux|pvh", BOOT_SET, "entry", NULL, NULL,
-	 "how the kernel is entered [auto]"},
-	{"config", "FILE", BOOT_CONFIG, NULL, NULL, NULL,
-	 "read options from a JSON file, see bulkhead-config(5)"},
-	{"memory", "SIZE", BOOT_SET, "memory", NULL, "The machine",
-	 "guest RAM, 32M or more [256M]"},
-	{"cpus", "N", BOOT_SET, "cpus", NULL, NULL,
-	 "virtual CPUs, 1 to 32 [1]"},
-	{"hugetlb", NULL, BOOT_SET, "hugetlb", "true", NULL,
-	 "take RAM from the host's reserved huge pages"},
-	{"prefault", NULL, BOOT_SET, "prefault", "true", NULL,
-	 "take all RAM from the host before the guest starts"},
-	{"name", "NAME", BOOT_SET, "name", NULL, NULL,
-	 "the VM's name in messages [bulkhead]"},
-	{"on-reboot", "exit|restart", BOOT_SET, "on-reboot", NULL, NULL,
-	 "when the guest reboots, end or boot it anew [exit]"},
-	{"reboot-status", "N", BOOT_SET, "reboot-status", NULL, NULL,
-	 "the exit status when it rebooted [0]"},
-	{"disk", "FILE[,KEY...]", BOOT_DEVICE, "blk", NULL, "Devices",
-	 "add a disk; the first is /dev/vda"},
-	{"net", "tap=NAME|user[,KEY...]", BOOT_DEVICE, "net", NULL, NULL,
-	 "add a network interface; \"none\" adds none"},
-	{"share", "DIR,tag=TAG[,KEY...]", BOOT_DEVICE, "fs", NULL, NULL,
-	 "share a directory: mount -t virtiofs TAG /mnt"},
-	{"vsock", "PATH[,KEY...]", BOOT_DEVICE, "vsock", NULL, NULL,
-	 "sockets between guest and host, by Unix sockets"},
-	{"device", "TYPE[,KEY...]", BOOT_DEVICE, NULL, NULL, NULL,
-	 "add a device of any type, see --list-devices"},
-	{"no-rng", NULL, BOOT_NO_RNG, NULL, NULL, NULL,
-	 "leave out the random number device"},
-	{"console", "auto|serial|virtio|none", BOOT_SET, "console", NULL, NULL,
-	 "where standard input and output go [auto]"},
-	{"no-sandbox", NULL, BOOT_SET, "sandbox", "false", "The host",
-	 "do not confine the monitor (for debugging it)"},
-	{"assist", "auto|on|off", BOOT_SET, "assist", NULL, NULL,
-	 "finish what KVM's emulator cannot [auto]"},
-	{"log-level", "LEVEL", BOOT_LOG_LEVEL, NULL, NULL, NULL,
-	 "error, warn, info or debug [warn]"},
-	{"json", NULL, BOOT_JSON, NULL, NULL, NULL,
-	 "messages (and --list-devices) as JSON"},
-	{"dump-config", NULL, BOOT_DUMP_CONFIG, NULL, NULL,
-	 "Instead or besides",
-	 "print the configuration for --config; boot nothing"},
-	{"dump-dtb", "FILE", BOOT_SET, "dump-dtb", NULL, NULL,
-	 "write the guest's device tree to FILE, and boot"},
-	{"list-devices", NULL, BOOT_LIST_DEVICES, NULL, NULL, NULL,
-	 "print device types and their keys; boot nothing"},
-	{"help", NULL, BOOT_HELP, NULL, NULL, NULL, "print this"},
-	{0},
-};
-
-const struct boot_option *boot_options(void)
-{
-	return options;
-}
 
 static const struct config_type *find_type(const char *name)
 {
@@ -203,11 +139,11 @@ static int apply(struct request *req, const struct boot_option *option,
  */
 static int parse(struct request *req, int argc, char **argv, bool early)
 {
-	struct option long_options[OPTIONS_MAX + 1] = {0};
-	const char *names[OPTIONS_MAX + 1] = {NULL};
+	const struct boot_option *options = boot_options();
+	struct option long_options[BOOT_OPTIONS_MAX + 1] = {0};
+	const char *names[BOOT_OPTIONS_MAX + 1] = {NULL};
 	int c, status = 0;
 
-	_Static_assert(ARRAY_LEN(options) <= OPTIONS_MAX, "too many options");
 	for (int i = 0; options[i].name; i++) {
 		names[i] = options[i].name;
 		long_options[i] = (struct option){

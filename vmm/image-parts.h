@@ -5,12 +5,18 @@
 
 #include "vmm/image.h"
 #include "vmm/log.h"
+#include "vmm/util.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* COMMAND_LINE_SIZE less the NUL, where no header says it. */
 #define LINUX_CMDLINE_MAX 2047
+
+/* The monitor writes tables, command line and device tree below. */
+#define IMAGE_LOAD_MIN MIB
+
+/* ---- image-source.c */
 
 /* Where the kernel's bytes come from: a descriptor, or memory (DATA). */
 struct image_source {
@@ -23,6 +29,9 @@ struct image_source {
 /* "kernel 'vmlinux' is ...": one line, and -EINVAL. */
 #define image_bad(src, format, ...)                                            \
 	log_ret(-EINVAL, "kernel '%s' " format, (src)->name, ##__VA_ARGS__)
+
+/* In MiB, rounded up: for messages. */
+unsigned long long image_mib(uint64_t bytes);
 
 /* Whole reads only: 0 or -errno (logged). */
 int image_read(const struct image_source *src, void *buf, size_t len,

@@ -15,64 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The monitor writes tables, command line and device tree below. */
-#define LOAD_MIN MIB
-#define PAGE     UINT64_C(4096)
-
-static unsigned long long in_mib(uint64_t bytes)
-{
-	return (bytes + MIB - 1) / MIB;
-}
-
-int image_read(const struct image_source *src, void *buf, size_t len,
-	       uint64_t offset)
-{
-	int r;
-
-	if (!range_fits(offset, len, src->bytes))
-		return image_bad(src, "is truncated");
-	if (src->data) {
-		if (len)
-			memcpy(buf, src->data + offset, len);
-		return 0;
-	}
-	r = util_read_at(src->fd, buf, len, offset);
-	if (r == -ENODATA)
-		return image_bad(src, "became shorter while it was read");
-	if (r < 0)
-		return log_ret(r, "kernel '%s': read: %s", src->name,
-			       strerror(-r));
-	return 0;
-}
-
-int image_place(const struct image_source *src, const struct mem *mem,
-		gpa_t gpa, uint64_t bytes, uint8_t **ret_host)
-{
-	uint8_t *host;
-
-	if (gpa < LOAD_MIN)
-		return image_bad(
-			src,
-			"wants to lie at 0x%llx: the first MiB belongs "
-			"to the monitor",
-			(unsigned long long)gpa);
-	if (!range_fits(gpa, bytes, MEM_LOW_END))
-		return image_bad(src,
-				 "wants 0x%llx bytes at 0x%llx: kernels have "
-				 "to lie below 0x%llx",
-				 (unsigned long long)bytes,
-				 (unsigned long long)gpa,
-				 (unsigned long long)MEM_LOW_END);
-	host = mem_at(mem, gpa, bytes);
-	if (!host)
-		return log_ret(-E2BIG,
-			       "kernel '%s' needs memory up to %llu MiB, the "
-			       "guest has %llu: raise --memory",
-			       src->name, in_mib(gpa + bytes),
-			       (unsigned long long)(mem->bytes / MIB));
-	*ret_host = host;
-	return 0;
-}
+#define PAGE UINT64_C(4096)
 
 /* Files that are a kernel, but packed in a way that only Linux knows. */
 static const struct packing {
@@ -237,14 +180,14 @@ int image_load_initrd(int fd, const char *path, const struct mem *mem,
 		return r;
 	if (bytes == 0)
 		return log_ret(-EINVAL, "initrd '%s' is empty", path);
-	above = above > LOAD_MIN ? above : LOAD_MIN;
+	above = above > IMAGE_LOAD_MIN ? above : IMAGE_LOAD_MIN;
 	gpa = highest_place(mem, above, max_addr, bytes);
 	if (!gpa)
 		return log_ret(
 			-E2BIG,
 			"initrd '%s' of %llu MiB does not fit between "
 			"the kernel's end at %llu MiB and %llu MiB: %s",
-			path, in_mib(bytes), in_mib(above),
+			path, image_mib(bytes), image_mib(above),
 			(unsigned long long)(min_u64(mem->bytes, max_addr) /
 					     MIB),
 			mem->bytes < max_addr ? "raise --memory"
