@@ -18,6 +18,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 static int run_once(const struct config *cfg, bool *ret_rebooted)
 {
@@ -33,10 +35,22 @@ static int run_once(const struct config *cfg, bool *ret_rebooted)
 
 /* The parent's own, for all of its VMs. */
 struct keeper {
-	sigset_t signals, before; /* taken by this process; its mask before */
-	bool *rebooted;           /* shared: the child's last word */
-	int ending;               /* the signal that told it to; 0: none */
+	sigset_t signals; /* blocked from boot_run() on, here and in children */
+	bool *rebooted;   /* shared: the child's last word */
+	int ending;       /* the signal that told it to; 0: none */
 };
+
+/* A signal to end that came when no VM took it any more; 0: none. */
+static int late_signal(const struct keeper *keeper)
+{
+	const struct timespec at_once = {0};
+	int signal;
+
+	do
+		signal = sigtimedwait(&keeper->signals, NULL, &at_once);
+	while (signal == SIGUSR1 || (signal < 0 && errno == EINTR));
+	return signal > 0 ? signal : 0;
+}
 
 /*
  * The signal for the parent's death is set before the parent is looked at: it
@@ -45,10 +59,16 @@ struct keeper {
 static int run_child(const struct config *cfg, const struct keeper *keeper,
 		     pid_t parent)
 {
+	int status, signal;
+
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		return VM_EXIT_HOST;
-	sigprocmask(SIG_SETMASK, &keeper->before, NULL);
-	return run_once(cfg, keeper->rebooted);
+	status = run_once(cfg, keeper->rebooted);
+	signal = *keeper->rebooted ? late_signal(keeper) : 0;
+	if (signal == 0)
+		return status;
+	*keeper->rebooted = false;
+	return 128 + signal;
 }
 
 static int exit_status(int wait_status)
@@ -58,23 +78,25 @@ static int exit_status(int wait_status)
 }
 
 /*
- * Passes on what somebody sent to this process alone: the terminal's signals
- * go to the child by themselves.
+ * Passes on every signal. The terminal's go to the child by themselves as well,
+ * but not one that came before there was this child; to get one twice is the
+ * same as to get it once.
  */
 static int wait_child(struct keeper *keeper, pid_t child)
 {
+	sigset_t awaited = keeper->signals;
 	int wait_status;
 
+	sigaddset(&awaited, SIGCHLD);
 	for (;;) {
-		siginfo_t info;
-		const int signal = sigwaitinfo(&keeper->signals, &info);
+		const int signal = sigwaitinfo(&awaited, NULL);
 		const pid_t ended = waitpid(child, &wait_status, WNOHANG);
 
 		if (signal > 0 && signal != SIGCHLD && signal != SIGUSR1)
 			keeper->ending = signal;
 		if (ended != 0)
 			break;
-		if (signal > 0 && signal != SIGCHLD && info.si_code <= 0)
+		if (signal > 0 && signal != SIGCHLD)
 			(void)kill(child, signal);
 	}
 	return exit_status(wait_status);
@@ -102,17 +124,13 @@ static int keep(const struct config *cfg, struct keeper *keeper)
 	return *keeper->rebooted ? 128 + keeper->ending : status;
 }
 
-int boot_run(const struct config *cfg)
+/* VMs one after the other, until one ends otherwise than by a reboot. */
+static int run_anew(const struct config *cfg, const sigset_t *signals)
 {
-	static const int taken[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
-	struct keeper keeper = {
-		.signals = util_signals(taken, ARRAY_LEN(taken)),
-	};
-	bool rebooted;
+	struct keeper keeper = {.signals = *signals};
+	sigset_t child_ends;
 	int status;
 
-	if (cfg->on_reboot == CONFIG_REBOOT_EXIT)
-		return run_once(cfg, &rebooted);
 	keeper.rebooted =
 		mmap(NULL, sizeof(*keeper.rebooted), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -120,10 +138,22 @@ int boot_run(const struct config *cfg)
 		return log_ret(VM_EXIT_HOST, "out of memory");
 	/* Ignored, it would have the kernel collect the child unseen. */
 	(void)signal(SIGCHLD, SIG_DFL);
-	sigaddset(&keeper.signals, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &keeper.signals, &keeper.before);
+	sigemptyset(&child_ends);
+	sigaddset(&child_ends, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child_ends, NULL);
 	status = keep(cfg, &keeper);
-	sigprocmask(SIG_SETMASK, &keeper.before, NULL);
 	munmap(keeper.rebooted, sizeof(*keeper.rebooted));
 	return status;
+}
+
+int boot_run(const struct config *cfg)
+{
+	static const int taken[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+	const sigset_t signals = util_signals(taken, ARRAY_LEN(taken));
+	bool rebooted;
+
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	if (cfg->on_reboot == CONFIG_REBOOT_EXIT)
+		return run_once(cfg, &rebooted);
+	return run_anew(cfg, &signals);
 }

@@ -42,6 +42,10 @@ int boot_list_devices(bool json);
 /*
  * Makes the VM and runs it to its end; one more as often as the guest reboots
  * and CFG says so. The exit status. Single-threaded callers only.
+ *
+ * The signals that a VM takes are blocked from here on, also after it returns:
+ * none may end the process by itself before a VM takes it, between two VMs or
+ * when the status is known.
  */
 int boot_run(const struct config *cfg);
 
