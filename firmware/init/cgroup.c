@@ -169,7 +169,7 @@ static int open_group(struct cgroup *group, int root, struct init_failure *f)
 int cgroup_make(struct cgroup *group, const struct init_config *config,
 		struct init_failure *f)
 {
-	autofd int root = mount_make("cgroup2", "cgroup2", NULL, f);
+	autofd int root = mount_make("cgroup2", "cgroup2", CGROUP_OPTIONS, f);
 
 	if (root < 0)
 		return -1;
@@ -183,7 +183,8 @@ int cgroup_make(struct cgroup *group, const struct init_config *config,
 	group->procs_fd = open_file(group->fd, "cgroup.procs", O_WRONLY, f);
 	/* A process into which the container could look may hold this one. */
 	if (group->procs_fd >= 0)
-		group->view_fd = mount_make("cgroup2", "cgroup2", "ro", f);
+		group->view_fd = mount_make("cgroup2", "cgroup2",
+					    "ro," CGROUP_OPTIONS, f);
 	if (group->view_fd < 0)
 		return -1;
 	return config->flags & AGENT_CONFIG_PRIVILEGED

@@ -19,6 +19,14 @@
  */
 #define CGROUP_NAME "container"
 
+/*
+ * With this a container that mounts cgroup2 (CAP_SYS_ADMIN) cannot change the
+ * limits of its own group, the root of its namespace. It is the hierarchy's,
+ * whatever mount: each one that is made in the first namespace has to say it,
+ * or takes it away.
+ */
+#define CGROUP_OPTIONS "nsdelegate"
+
 struct cgroup {
 	int fd;        /* owned: the directory; -1: there is none */
 	int view_fd;   /* owned: the first group; nothing changes by it; -1 */

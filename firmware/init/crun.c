@@ -78,7 +78,7 @@ int crun_prepare(struct init_failure *f)
 	if (access(AGENT_OCI_CRUN, X_OK) < 0)
 		return fail(f, errno, AGENT_OCI_CRUN);
 	if (cover_root(f) || mount_at("sysfs", "/sys", NULL, f) ||
-	    mount_at("cgroup2", "/sys/fs/cgroup", NULL, f) ||
+	    mount_at("cgroup2", "/sys/fs/cgroup", CGROUP_OPTIONS, f) ||
 	    mount_at("tmpfs", "/run", "mode=755", f))
 		return -1;
 	if (mkdir(BUNDLE, 0700) < 0)

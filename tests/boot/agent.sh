@@ -372,6 +372,23 @@ test_pids_limit()
 	expect_nothing_left
 }
 
+# A container that may mount sees its own group and those below, and may divide
+# it, but its own limits are not its to change.
+test_own_limits()
+{
+	make_root
+	run --rm --cap-add SYS_ADMIN --pids-limit 50 root sh -c '
+		mkdir /tmp/c && mount -t cgroup2 none /tmp/c || exit 3
+		cat /tmp/c/pids.max
+		echo max >/tmp/c/pids.max && echo changed pids.max
+		echo max >/tmp/c/memory.max && echo changed memory.max
+		mkdir /tmp/c/below && echo may divide'
+	expect_status 0
+	[ "$(cat out)" = "50
+may divide" ] || fail "it changed its limits, or could do nothing"
+	expect_nothing_left
+}
+
 # Somebody in the container who may look into any process of it: what exec makes
 # there has nothing of the agent's at any time.
 test_spy()

@@ -165,6 +165,11 @@ test_agent_pids_limit()
 	same agent pids_limit
 }
 
+test_agent_own_limits()
+{
+	same agent own_limits
+}
+
 test_agent_fork_bomb()
 {
 	same agent fork_bomb
