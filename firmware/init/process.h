@@ -71,7 +71,10 @@ int process_begin(struct container *box, const struct init_start *start,
 int process_proceed(struct container *box, struct process_starting *p,
 		    struct init_failure *f);
 
-/* Ends one that is starting. */
+/*
+ * Ends one that is starting, as far as the agent knows its processes: others
+ * become the agent's children when these are gone, strays (server.h).
+ */
 void process_abandon(struct container *box, struct process_starting *p);
 
 /* Forgets the main process, which has ended. */

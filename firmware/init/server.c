@@ -6,6 +6,7 @@
 #include "firmware/init/session.h"
 #include "vmm/util.h"
 
+#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -177,15 +178,29 @@ static void find_victims(struct server *server)
 			server->victim[server->oom_kills++ % SERVER_VICTIMS] =
 				pid;
 	} while (n > 0 || (n < 0 && (errno == EPIPE || errno == EINTR)));
-	if (lost)
+	if (lost) {
 		server->oom_kills = cgroup_oom_kills(&server->box.group);
+		memset(server->victim, 0, sizeof(server->victim));
+	}
 }
 
-static bool is_victim(struct server *server, pid_t pid)
+uint64_t server_oom_kills(struct server *server)
 {
 	find_victims(server);
-	for (unsigned i = 0; i < SERVER_VICTIMS; i++) {
-		if (server->victim[i] == pid)
+	return server->oom_kills;
+}
+
+/*
+ * PID is one that the session has begun: it may have been another's before,
+ * and victims stay in the ring for long.
+ */
+static bool is_victim(struct server *server, const struct session *s, pid_t pid)
+{
+	const uint64_t end = server_oom_kills(server);
+	uint64_t i = end > SERVER_VICTIMS ? end - SERVER_VICTIMS : 0;
+
+	for (i = i > s->kills_before ? i : s->kills_before; i < end; i++) {
+		if (server->victim[i % SERVER_VICTIMS] == pid)
 			return true;
 	}
 	return false;
@@ -240,13 +255,12 @@ static void look_at_memory(struct server *server)
 		available = proc_number("/proc/meminfo", "MemAvailable:") * KIB;
 	now.memory_total = htole64((uint64_t)info.totalram * info.mem_unit);
 	now.memory_available = htole64(available);
-	find_victims(server);
-	now.oom_kills = htole64(server->oom_kills);
+	now.oom_kills = htole64(server_oom_kills(server));
 	for (struct session *s = server->sessions; s; s = s->next) {
 		if (s->watch)
 			session_memory(s, &now,
-				       s->has_child &&
-					       is_victim(server, s->child.pid));
+				       s->has_child && is_victim(server, s,
+								 s->child.pid));
 	}
 	server->look_ms =
 		now_ms(CLOCK_MONOTONIC) + (plenty ? LOOK_RARELY_MS : LOOK_MS);
@@ -254,8 +268,7 @@ static void look_at_memory(struct server *server)
 
 void server_watch(struct server *server, struct session *s)
 {
-	find_victims(server);
-	s->memory.oom_kills = htole64(server->oom_kills);
+	s->memory.oom_kills = htole64(server_oom_kills(server));
 	server->look_ms = 0; /* at once */
 }
 
@@ -263,13 +276,20 @@ void server_watch(struct server *server, struct session *s)
 
 static void ended(struct server *server, pid_t pid, int status)
 {
-	const bool oom = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
-			 is_victim(server, pid);
+	const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 
 	for (struct session *s = server->sessions; s; s = s->next)
-		session_reaped(s, pid, status, oom);
+		session_reaped(s, pid, status,
+			       killed && is_victim(server, s, pid));
 	if (pid == server->box.main_pid)
 		process_main_ended(&server->box);
+}
+
+/* Takes in what processes that start have said of themselves. */
+static void hear_all(struct server *server)
+{
+	for (struct session *s = server->sessions; s; s = s->next)
+		session_hear(s);
 }
 
 static void reap(struct server *server)
@@ -282,9 +302,94 @@ static void reap(struct server *server)
 		return;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		/* Its reports come before its end. */
-		for (struct session *s = server->sessions; s; s = s->next)
-			session_hear(s);
+		hear_all(server);
 		ended(server, pid, status);
+	}
+	if (server->strays == SERVER_STRAYS_WAIT)
+		server->strays = SERVER_STRAYS_LOOK;
+}
+
+static bool has_session(const struct server *server, pid_t pid)
+{
+	if (pid == server->box.main_pid)
+		return true;
+	for (const struct session *s = server->sessions; s; s = s->next) {
+		if (s->state == SESSION_STARTING &&
+		    (s->starting.pid == pid || s->starting.child.pid == pid))
+			return true;
+		if (s->has_child && !s->exited && s->child.pid == pid)
+			return true;
+	}
+	return false;
+}
+
+/* The process that is the parent of PID; 0: it is gone. */
+static pid_t parent_of(pid_t pid)
+{
+	char path[32], line[512];
+	const char *name_end;
+	FILE *file;
+	int parent = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	line[fread(line, 1, sizeof(line) - 1, file)] = 0;
+	fclose(file);
+	/* "12 (name) S 1 ...": the name may have anything in it. */
+	name_end = strrchr(line, ')');
+	if (!name_end || sscanf(name_end + 1, " %*c %d", &parent) != 1)
+		return 0;
+	return parent;
+}
+
+/*
+ * Kills the strays. When one's parent ends it becomes the agent's child, as all
+ * orphans do, and that parent's number is what the agent gets: so there is one
+ * more look after each end, until there is none left. A process whose parent
+ * has just ended is its session's once that has heard the report, which was
+ * sent before.
+ */
+static void end_strays(struct server *server)
+{
+	const pid_t self = getpid();
+	DIR *proc = opendir("/proc");
+	const struct dirent *entry;
+
+	server->strays = SERVER_STRAYS_NONE;
+	while (proc && (entry = readdir(proc))) {
+		const pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+		if (pid <= 0 || parent_of(pid) != self)
+			continue;
+		hear_all(server);
+		if (has_session(server, pid))
+			continue;
+		server->actions->kill(pid, SIGKILL);
+		server->strays = SERVER_STRAYS_WAIT;
+	}
+	if (proc)
+		closedir(proc);
+}
+
+void server_signal(struct server *server, int signal)
+{
+	if (!server->box.main_pid)
+		return;
+	if (server->box.running || signal == SIGKILL)
+		server->actions->kill(server->box.main_pid, signal);
+	else
+		server->held |= UINT64_C(1) << (signal - 1);
+}
+
+void server_main_runs(struct server *server)
+{
+	for (; server->held; server->held &= server->held - 1) {
+		const int signal = __builtin_ctzll(server->held) + 1;
+
+		if (server->box.main_pid)
+			server->actions->kill(server->box.main_pid, signal);
 	}
 }
 
@@ -295,9 +400,7 @@ void server_end(struct server *server, int signal, uint32_t grace_ms)
 	server->ending = true;
 	server->kill_ms = now + grace_ms;
 	server->end_ms = now + grace_ms + KILL_MS;
-	if (server->box.main_pid)
-		server->actions->kill(server->box.main_pid,
-				      signal ? signal : SIGTERM);
+	server_signal(server, signal ? signal : SIGTERM);
 }
 
 /* Does what time says; true: the machine is to end now. */
@@ -432,6 +535,8 @@ int server_step(struct server *server, int timeout_ms)
 	    (pfd[2].revents || now_ms(CLOCK_MONOTONIC) >= server->look_ms))
 		look_at_memory(server);
 	pump_all(server, pfd + OWN_SOURCES);
+	if (server->strays == SERVER_STRAYS_LOOK)
+		end_strays(server);
 	if (pfd[1].revents & POLLIN)
 		accept_one(server);
 	return !check_end(server);

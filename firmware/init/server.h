@@ -17,6 +17,16 @@ struct session;
 
 #define SERVER_VICTIMS 16
 
+/*
+ * Children of the agent's that no session has: what a start that came to
+ * nothing had forked, or had somebody else fork, on its way.
+ */
+enum server_strays {
+	SERVER_STRAYS_NONE,
+	SERVER_STRAYS_LOOK, /* there may be some now */
+	SERVER_STRAYS_WAIT, /* they are killed; their end may leave others */
+};
+
 struct server_actions {
 	/* 0, or -1 with the failure filled in. */
 	int (*configure)(const struct init_config *config,
@@ -48,6 +58,8 @@ struct server {
 	pid_t victim[SERVER_VICTIMS]; /* who was killed for memory, a ring */
 	uint64_t oom_kills;           /* how many so far */
 	uint64_t look_ms; /* when memory is looked at again, for who watches */
+	uint64_t held;    /* bit N - 1: signal N waits for the main process */
+	enum server_strays strays;
 };
 
 /*
@@ -75,8 +87,20 @@ int server_step(struct server *server, int timeout_ms);
 /* CLOCK_MONOTONIC */
 uint64_t server_now_ms(void);
 
+/*
+ * Sends the main process SIGNAL; once its program runs, if it does not yet:
+ * before that a process which is the first of its namespace takes none but
+ * SIGKILL. Nothing happens without a main process.
+ */
+void server_signal(struct server *server, int signal);
+/* The main process's program runs. */
+void server_main_runs(struct server *server);
+
 /* The main process gets SIGNAL, then SIGKILL; then the machine ends. */
 void server_end(struct server *server, int signal, uint32_t grace_ms);
+
+/* How many processes the kernel has killed for lack of memory until now. */
+uint64_t server_oom_kills(struct server *server);
 
 /* The session watches memory from now on. */
 void server_watch(struct server *server, struct session *s);

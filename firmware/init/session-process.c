@@ -75,6 +75,7 @@ int session_begin(struct session *s, const struct init_start *start,
 		s->is_main = true;
 	}
 	s->with_input = start->flags & AGENT_START_STDIN;
+	s->kills_before = server_oom_kills(server);
 	if (server->actions->start(&server->box, start, &s->starting, f)) {
 		free(take_ptr(s->input));
 		return -1;
@@ -87,6 +88,7 @@ int session_begin(struct session *s, const struct init_start *start,
 void session_abandon(struct session *s)
 {
 	process_abandon(&s->server->box, &s->starting);
+	s->server->strays = SERVER_STRAYS_LOOK;
 	free(take_ptr(s->input));
 	s->state = SESSION_REQUEST;
 }
@@ -119,6 +121,8 @@ static void started(struct session *s)
 	session_put(s, AGENT_STARTED, &wire, sizeof(wire));
 	if (was.ended)
 		exited(s, was.wait_status, was.oom);
+	if (s->is_main)
+		server_main_runs(s->server);
 }
 
 bool session_is_late(const struct session *s)

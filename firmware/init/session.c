@@ -276,7 +276,7 @@ static bool take_request(struct session *s, const struct agent_message *m)
 		if (!session_read_signal(m, &number))
 			return false;
 		if (server->box.main_pid) {
-			server->actions->kill(server->box.main_pid, number);
+			server_signal(server, number);
 			answer(s, 0, NULL);
 		} else {
 			answer(s,

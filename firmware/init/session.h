@@ -45,7 +45,8 @@ struct session {
 	struct process_starting starting;
 	uint64_t start_ms; /* SESSION_STARTING: when patience ends */
 	struct init_child child;
-	bool with_input; /* AGENT_START_STDIN */
+	bool with_input;       /* AGENT_START_STDIN */
+	uint64_t kills_before; /* server_oom_kills() before it began */
 	bool is_main, has_child, exited, oom;
 	int wait_status;
 	size_t drain[2]; /* what is still read after the end, at most */
