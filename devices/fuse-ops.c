@@ -415,3 +415,36 @@ const struct fuse_op *fuse_op_find(uint32_t opcode)
 {
 	return opcode < ARRAY_LEN(ops) && ops[opcode].run ? &ops[opcode] : NULL;
 }
+
+#define NAME(opcode) [FUSE_##opcode] = #opcode
+
+const char *fuse_op_name(uint32_t opcode)
+{
+	static const char *const names[] = {
+		NAME(LOOKUP),       NAME(FORGET),
+		NAME(GETATTR),      NAME(SETATTR),
+		NAME(READLINK),     NAME(SYMLINK),
+		NAME(MKNOD),        NAME(MKDIR),
+		NAME(UNLINK),       NAME(RMDIR),
+		NAME(RENAME),       NAME(LINK),
+		NAME(OPEN),         NAME(READ),
+		NAME(WRITE),        NAME(STATFS),
+		NAME(RELEASE),      NAME(FSYNC),
+		NAME(SETXATTR),     NAME(GETXATTR),
+		NAME(LISTXATTR),    NAME(REMOVEXATTR),
+		NAME(FLUSH),        NAME(INIT),
+		NAME(OPENDIR),      NAME(READDIR),
+		NAME(RELEASEDIR),   NAME(FSYNCDIR),
+		NAME(GETLK),        NAME(SETLK),
+		NAME(SETLKW),       NAME(ACCESS),
+		NAME(CREATE),       NAME(INTERRUPT),
+		NAME(BMAP),         NAME(DESTROY),
+		NAME(IOCTL),        NAME(POLL),
+		NAME(BATCH_FORGET), NAME(FALLOCATE),
+		NAME(READDIRPLUS),  NAME(RENAME2),
+		NAME(LSEEK),        NAME(COPY_FILE_RANGE),
+		NAME(SYNCFS),       NAME(TMPFILE),
+	};
+
+	return opcode < ARRAY_LEN(names) ? names[opcode] : NULL;
+}

@@ -19,6 +19,8 @@
 
 TAILQ_HEAD(fuse_waits, fuse_wait);
 
+#define FUSE_OPCODES 64 /* Linux's are smaller */
+
 struct fuse {
 	struct fs *fs; /* borrowed */
 	struct fuse_options options;
@@ -32,6 +34,7 @@ struct fuse {
 	bool stateless;    /* the guest opens nothing, it just reads */
 	uint64_t valid_s;  /* what the guest reads is valid so long */
 	void *in, *out;    /* owned, one allocation */
+	uint64_t requests[FUSE_OPCODES]; /* how many there were of each */
 	struct iovec iov[FUSE_IOV];
 };
 
@@ -67,6 +70,8 @@ struct fuse_op {
 
 /* By opcode; those without run() are not offered. */
 const struct fuse_op *fuse_op_find(uint32_t opcode);
+/* "LOOKUP", also if it is not offered; NULL: no version has it. */
+const char *fuse_op_name(uint32_t opcode);
 
 /* fuse.c, for the operations */
 

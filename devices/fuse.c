@@ -6,9 +6,11 @@
 #include "devices/fuse-parts.h"
 
 #include "vmm/iov.h"
+#include "vmm/log.h"
 #include "vmm/util.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -49,6 +51,26 @@ void fuse_free(struct fuse *f)
 	fuse_waits_end(f, false);
 	free(f->out);
 	free(f);
+}
+
+void fuse_log_requests(const struct fuse *f, const char *what)
+{
+	char line[1024] = "";
+	size_t n = 0;
+
+	if (!log_enabled(LOG_DEBUG))
+		return;
+	for (uint32_t i = 0; i < FUSE_OPCODES; i++) {
+		const char *name = fuse_op_name(i);
+
+		if (f->requests[i] == 0 || !name || n >= sizeof(line))
+			continue;
+		n += (size_t)snprintf(line + n, sizeof(line) - n, "%s%llu %s",
+				      n ? ", " : "",
+				      (unsigned long long)f->requests[i], name);
+	}
+	if (n > 0)
+		log_debug("%s: requests: %s", what, line);
 }
 
 /* Within a request, which ends later. */
@@ -306,6 +328,8 @@ int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 		    sizeof(r.in) ||
 	    r.in.len < sizeof(r.in) || r.in.len > chain->out_bytes)
 		return -EPROTO;
+	if (r.in.opcode < FUSE_OPCODES)
+		f->requests[r.in.opcode]++;
 	op = find_op(r.in.opcode);
 	if (!has_room && !(op && op->flags & FUSE_OP_QUIET))
 		return -EPROTO;

@@ -40,6 +40,8 @@ struct fuse_options {
 
 struct fuse *fuse_new(struct fs *fs, const struct fuse_options *options);
 void fuse_free(struct fuse *f); /* NULL is fine; FS is the caller's */
+/* Logs what the guest has asked for so far, with --log-level debug. */
+void fuse_log_requests(const struct fuse *f, const char *what);
 /* The guest is gone: forgets what it knew, had open and waits for. */
 void fuse_reset(struct fuse *f);
 

@@ -313,6 +313,8 @@ static void fs_device_close(struct virtio_dev *d)
 {
 	struct share *share = d->state;
 
+	if (share->fuse)
+		fuse_log_requests(share->fuse, d->name);
 	if (share->timer.fd >= 0)
 		loop_del(d->loop, &share->timer);
 	util_close(&share->timer.fd);

@@ -75,8 +75,10 @@ static void kick_ready(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	virtio_lock(d);
-	if (d->running && d->vq[kick->index].ready)
+	if (d->running && d->vq[kick->index].ready) {
+		d->kicks++;
 		d->ops->kick(d, kick->index);
+	}
 	virtio_unlock(d);
 }
 
@@ -185,6 +187,10 @@ void virtio_free(struct virtio_dev *d)
 	loop_done(&d->own_loop);
 	for (unsigned q = 0; q < d->ops->nqueues; q++)
 		loop_del(d->loop, &d->kick[q].source);
+	if (d->kicks > 0)
+		log_debug("%s: %llu kicks, %llu interrupts", d->name,
+			  (unsigned long long)d->kicks,
+			  (unsigned long long)d->interrupts);
 	if (d->state) {
 		virtio_lock(d);
 		d->ops->close(d);
@@ -420,8 +426,10 @@ void virtio_config_write(struct virtio_dev *d, size_t off, const void *buf,
 
 void virtio_publish(struct virtio_dev *d, unsigned q)
 {
-	if (d->running && vq_publish(&d->vq[q]))
+	if (d->running && vq_publish(&d->vq[q])) {
+		d->interrupts++;
 		tell(d, VIRTIO_INTERRUPT_VRING);
+	}
 }
 
 void virtio_config_changed(struct virtio_dev *d)

@@ -107,6 +107,10 @@ struct virtio_dev {
 		unsigned index;
 	} kick[VIRTIO_QUEUES_MAX];
 
+	/* How often the driver woke the device, and was interrupted for a
+	 * queue. */
+	uint64_t kicks, interrupts;
+
 	uint8_t config[VIRTIO_CONFIG_MAX];
 	size_t config_bytes;
 	uint32_t config_generation;

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,34 @@ static int do_fsmake(char **arg)
 	return rmdir(arg[0]);
 }
 
+/* fsfiles:make|read|remove:DIR:FILES, each of 4 KiB, named from 0 on */
+static int do_fsfiles(char **arg)
+{
+	const bool makes = strcmp(arg[0], "make") == 0;
+	const int count = (int)guest_number(arg[2]);
+	char path[PATH_MAX];
+
+	for (int i = 0; i < count; i++) {
+		ssize_t n;
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/%d", arg[1], i);
+		if (strcmp(arg[0], "remove") == 0) {
+			if (unlink(path))
+				return guest_fail("fsfiles: %s", path);
+			continue;
+		}
+		fd = open(path,
+			  O_CLOEXEC | (makes ? O_WRONLY | O_CREAT | O_EXCL
+					     : O_RDONLY),
+			  0644);
+		n = makes ? write(fd, buffer, BLOCK) : read(fd, buffer, BLOCK);
+		if (n != BLOCK || close(fd))
+			return guest_fail("fsfiles: %s", path);
+	}
+	return 0;
+}
+
 /*
  * fstime:NAME:ROOT:PROGRAM:ARGUMENT...: how long it takes with ROOT as its
  * root; what it says is written, but nowhere to
@@ -189,6 +218,7 @@ const struct action fsbench_actions[] = {
 	{"fsread", 1, do_fsread, "FILE"},
 	{"fsrandom", 2, do_fsrandom, "FILE:READS"},
 	{"fsmake", 2, do_fsmake, "DIR:FILES"},
+	{"fsfiles", 3, do_fsfiles, "make|read|remove:DIR:FILES"},
 	{"fsrun", 2, do_fsrun, "ROOT:PROGRAM[:ARGUMENT]..."},
 	{"fstime", 3, do_fstime, "NAME:ROOT:PROGRAM[:ARGUMENT]..."},
 	{NULL, 0, NULL, NULL},
