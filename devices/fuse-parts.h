@@ -31,6 +31,7 @@ struct fuse {
 	bool unlocked; /* somebody who waits may go on */
 	bool writeback;
 	bool setxattr_ext; /* FUSE_SETXATTR has flags of its own */
+	bool awaited;      /* fuse_is_awaited() */
 	bool stateless;    /* the guest opens nothing, it just reads */
 	uint64_t valid_s;  /* what the guest reads is valid so long */
 	void *in, *out;    /* owned, one allocation */

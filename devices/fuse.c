@@ -331,6 +331,7 @@ int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 	if (r.in.opcode < FUSE_OPCODES)
 		f->requests[r.in.opcode]++;
 	op = find_op(r.in.opcode);
+	f->awaited = !(op && op->flags & FUSE_OP_QUIET);
 	if (!has_room && !(op && op->flags & FUSE_OP_QUIET))
 		return -EPROTO;
 	r.out = f->out;
@@ -349,4 +350,9 @@ int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 	if (op && op->flags & FUSE_OP_QUIET && (result == 0 || !has_room))
 		return 0;
 	return answer(&r, result, op && op->flags & FUSE_OP_DATA);
+}
+
+bool fuse_is_awaited(const struct fuse *f)
+{
+	return f->awaited;
 }

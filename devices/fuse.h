@@ -54,6 +54,12 @@ void fuse_reset(struct fuse *f);
 int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 		    uint32_t ticket);
 
+/*
+ * Whether anybody in the guest waits for the answer that fuse_handle() has just
+ * written. Else it may be given to the guest later, along with others.
+ */
+bool fuse_is_awaited(const struct fuse *f);
+
 /* Sees whether those who wait for the host may go on. */
 void fuse_retry(struct fuse *f);
 /* When that is due, by util_now_ns(); 0: nobody waits. */

@@ -29,12 +29,28 @@
 /* After so many requests others get at the lock. */
 #define FS_ROUND 256
 
+/* 5.11.2: in Linux all that comes by the first is FORGET. */
+#define HIPRIO   0
+#define REQUESTS 1
+
+/*
+ * What nobody waits for is put off for so long, or until there is so much of
+ * it: answers to the guest, for which the next answer's interrupt will do, and
+ * a look at HIPRIO, where kicks are few as long as requests come, too.
+ */
+#define LATER_NS  UINT64_C(5000000)
+#define HELD_MOST 16
+#define KICK_MOST 64
+
 struct share {
 	struct virtio_dev *dev;
 	struct fs *fs;            /* owned */
 	struct fuse *fuse;        /* owned */
-	struct loop_source timer; /* fd: timerfd, owned; -1: none needed */
+	struct loop_source timer; /* fd: timerfd, owned; -1: none yet */
 	uint64_t timer_ns;        /* when it is due; 0: not set */
+	unsigned held;            /* answers not yet published */
+	bool active;              /* kicked since the timer was due last */
+	bool looks;               /* kicks of HIPRIO are few: the timer looks */
 	struct iovec iov[FUSE_IOV];
 };
 
@@ -128,6 +144,12 @@ static const struct sandbox_rule fs_syscalls[] = {
 	 BIT(CAP_FSETID) | BIT(CAP_SETUID) | BIT(CAP_SETGID) |                 \
 	 BIT(CAP_SETFCAP) | BIT(CAP_MKNOD))
 
+static void publish(struct share *share)
+{
+	share->held = 0;
+	virtio_publish_all(share->dev);
+}
+
 /* One request: true when there may be another. */
 static bool serve(struct virtio_dev *d, unsigned q)
 {
@@ -150,7 +172,8 @@ static bool serve(struct virtio_dev *d, unsigned q)
 	}
 	vq_push(&d->vq[q], chain.head, (uint32_t)written);
 	/* At once: the next one may take the disk's time. */
-	virtio_publish(d, q);
+	if (fuse_is_awaited(share->fuse) || ++share->held == HELD_MOST)
+		publish(share);
 	return true;
 }
 
@@ -161,15 +184,20 @@ static void answered(void *arg, uint32_t ticket, uint32_t written)
 	struct share *share = arg;
 
 	vq_push(&share->dev->vq[ticket >> 16], (uint16_t)ticket, written);
-	virtio_publish(share->dev, ticket >> 16);
+	publish(share);
 }
 
 /* Never later than it is set for already. On the device's thread. */
 static void set_timer(struct share *share)
 {
-	const uint64_t due = fuse_retry_at(share->fuse);
+	uint64_t due = fuse_retry_at(share->fuse);
 	struct itimerspec when = {0};
 
+	if (share->held > 0 || share->looks) {
+		const uint64_t later = util_now_ns() + LATER_NS;
+
+		due = due == 0 ? later : min_u64(due, later);
+	}
 	if (due == 0 || (share->timer_ns != 0 && share->timer_ns <= due))
 		return;
 	when.it_value.tv_sec = (time_t)(due / 1000000000);
@@ -177,6 +205,39 @@ static void set_timer(struct share *share)
 	if (timerfd_settime(share->timer.fd, TFD_TIMER_ABSTIME, &when, NULL) ==
 	    0)
 		share->timer_ns = due;
+}
+
+/* ---- queues ---- */
+
+/* Until Q is empty, or for a while; AFTER so many chains it is to be kicked. */
+static void serve_all(struct virtio_dev *d, unsigned q, uint16_t after)
+{
+	struct vq *vq = &d->vq[q];
+	unsigned left = FS_ROUND;
+
+	do {
+		vq_disable_kicks(vq);
+		while (left > 0 && serve(d, q))
+			left--;
+		if (left == 0) {
+			loop_signal(d->kick[q].source.fd);
+			return;
+		}
+	} while (d->running && (after > 1 ? vq_enable_kicks_after(vq, after)
+					  : vq_enable_kicks(vq)));
+}
+
+static void fs_kick(struct virtio_dev *d, unsigned q)
+{
+	struct share *share = d->state;
+
+	/* FORGET follows upon requests; the next of these will look, too. */
+	share->active = share->looks = true;
+	serve_all(d, HIPRIO, KICK_MOST);
+	if (q == REQUESTS && d->running)
+		serve_all(d, REQUESTS, 1);
+	if (d->running)
+		set_timer(share);
 }
 
 static void timer_ready(struct loop_source *source, uint32_t events)
@@ -189,7 +250,14 @@ static void timer_ready(struct loop_source *source, uint32_t events)
 	virtio_lock(d);
 	share->timer_ns = 0;
 	if (d->running) {
+		/* As long as it is used the next kick or this will look. */
+		share->looks = share->active;
+		share->active = false;
 		fuse_retry(share->fuse);
+		serve_all(d, HIPRIO, share->looks ? KICK_MOST : 1);
+	}
+	if (d->running) {
+		publish(share);
 		set_timer(share);
 	}
 	virtio_unlock(d);
@@ -206,29 +274,6 @@ static int init_timer(struct share *share)
 	r = share->timer.fd < 0 ? -errno
 				: loop_add(d->loop, &share->timer, EPOLLIN);
 	return r < 0 ? log_ret(r, "%s: timer: %s", d->name, strerror(-r)) : 0;
-}
-
-static void serve_all(struct virtio_dev *d, unsigned q)
-{
-	struct vq *vq = &d->vq[q];
-	unsigned left = FS_ROUND;
-
-	do {
-		vq_disable_kicks(vq);
-		while (left > 0 && serve(d, q))
-			left--;
-		if (left == 0) {
-			loop_signal(d->kick[q].source.fd);
-			return;
-		}
-	} while (d->running && vq_enable_kicks(vq));
-}
-
-static void fs_kick(struct virtio_dev *d, unsigned q)
-{
-	serve_all(d, q);
-	if (d->running)
-		set_timer(d->state);
 }
 
 static unsigned choice(const struct config_device *cfg, const char *key,
@@ -306,7 +351,7 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	share->fuse = fuse_new(share->fs, &protocol);
 	if (!share->fuse)
 		return log_ret(-ENOMEM, "%s: out of memory", d->name);
-	return protocol.locks ? init_timer(share) : 0;
+	return init_timer(share);
 }
 
 static void fs_device_close(struct virtio_dev *d)
@@ -336,6 +381,8 @@ static void fs_stop(struct virtio_dev *d)
 	struct share *share = d->state;
 
 	fuse_reset(share->fuse);
+	share->held = 0;
+	share->active = share->looks = false;
 }
 
 const struct virtio_ops virtio_fs = {

@@ -424,12 +424,26 @@ void virtio_config_write(struct virtio_dev *d, size_t off, const void *buf,
 	virtio_unlock(d);
 }
 
+static void interrupt(struct virtio_dev *d)
+{
+	d->interrupts++;
+	tell(d, VIRTIO_INTERRUPT_VRING);
+}
+
 void virtio_publish(struct virtio_dev *d, unsigned q)
 {
-	if (d->running && vq_publish(&d->vq[q])) {
-		d->interrupts++;
-		tell(d, VIRTIO_INTERRUPT_VRING);
-	}
+	if (d->running && vq_publish(&d->vq[q]))
+		interrupt(d);
+}
+
+void virtio_publish_all(struct virtio_dev *d)
+{
+	bool wanted = false;
+
+	for (unsigned q = 0; q < d->ops->nqueues && d->running; q++)
+		wanted |= vq_publish(&d->vq[q]);
+	if (wanted)
+		interrupt(d);
 }
 
 void virtio_config_changed(struct virtio_dev *d)

@@ -186,6 +186,8 @@ void virtio_config_write(struct virtio_dev *d, size_t off, const void *buf,
 
 /* Publishes the pushes on queue Q; interrupts if the driver wants it. */
 void virtio_publish(struct virtio_dev *d, unsigned q);
+/* The same for all queues, with one interrupt. */
+void virtio_publish_all(struct virtio_dev *d);
 /* d->config changed: new generation, mirror, interrupt (2.5). */
 void virtio_config_changed(struct virtio_dev *d);
 /*

@@ -267,3 +267,17 @@ bool vq_enable_kicks(struct vq *vq)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return load_avail_idx(vq) != vq->next_avail;
 }
+
+bool vq_enable_kicks_after(struct vq *vq, uint16_t count)
+{
+	if (!vq->ready || vq->broken)
+		return false;
+	if (!vq->event_idx) {
+		vq_disable_kicks(vq);
+		return false;
+	}
+	/* 2.7.10: the driver kicks when its index passes this one. */
+	store16(avail_event(vq), (uint16_t)(vq->next_avail + count - 1));
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return (uint16_t)(load_avail_idx(vq) - vq->next_avail) >= count;
+}

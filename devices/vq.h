@@ -77,5 +77,10 @@ bool vq_publish(struct vq *vq);
  */
 void vq_disable_kicks(struct vq *vq);
 bool vq_enable_kicks(struct vq *vq);
+/*
+ * The same for a device that looks by itself, too: asks for a kick when COUNT
+ * more chains are there; for none, if the driver has no EVENT_IDX.
+ */
+bool vq_enable_kicks_after(struct vq *vq, uint16_t count);
 
 #endif

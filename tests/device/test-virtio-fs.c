@@ -15,6 +15,7 @@
 #include <linux/fuse.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,12 +56,17 @@ static void host_file(const struct rig *r, const char *name, const char *text)
 	fclose(f);
 }
 
-static void up(struct rig *r)
+static void up_with(struct rig *r, uint64_t features)
 {
-	assert_true(vdriver_up(r->v, UINT64_MAX));
+	assert_true(vdriver_up(r->v, features));
 	r->out = vdriver_buf(r->v, NULL, OUT_MAX);
 	r->in = vdriver_buf(r->v, NULL, IN_MAX);
 	r->answer = (char *)r->in.iov_base + sizeof(struct fuse_out_header);
+}
+
+static void up(struct rig *r)
+{
+	up_with(r, UINT64_MAX);
 }
 
 /* Exactly these bytes, whatever their header says. */
@@ -682,6 +688,66 @@ static void test_reset(void **state)
 			 -ENOSYS);
 }
 
+/* Adds a request with no arguments but ARG; its answer is not looked at. */
+static void add(struct rig *r, unsigned q, struct fuse_in_header header,
+		const void *arg, size_t arg_bytes, bool is_answered)
+{
+	const size_t bytes = sizeof(header) + arg_bytes;
+	const struct iovec out = vdriver_buf(r->v, NULL, bytes);
+	const struct iovec in = vdriver_buf(r->v, NULL, 256);
+
+	header.len = (uint32_t)bytes;
+	memcpy(out.iov_base, &header, sizeof(header));
+	memcpy((char *)out.iov_base + sizeof(header), arg, arg_bytes);
+	assert_true(vdriver_add(r->v, q, &out, 1, &in, is_answered) >= 0);
+}
+
+/* The driver is told of what nobody waits for with the next answer. */
+static void test_not_awaited(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_in_header header = {.opcode = FUSE_FORGET};
+	const struct fuse_forget_in forget = {.nlookup = 1};
+	const struct fuse_getattr_in attr = {0};
+
+	/* Else it would be told when to interrupt. */
+	up_with(r, ~(UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX));
+	assert_int_equal(start(r), sizeof(struct fuse_init_out));
+	(void)vdriver_interrupts(r->v);
+	for (unsigned i = 0; i < 3; i++)
+		add(r, REQUESTS, header, &forget, sizeof(forget), false);
+	header = (struct fuse_in_header){.opcode = FUSE_GETATTR,
+					 .nodeid = FUSE_ROOT_ID};
+	add(r, REQUESTS, header, &attr, sizeof(attr), true);
+	vdriver_kick(r->v, REQUESTS);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(vdriver_wait_used(r->v, REQUESTS, NULL,
+					      PATIENCE_MS) >= 0);
+	assert_int_equal(vdriver_interrupts(r->v), 1);
+	/* If there is none, it is told some time later. */
+	header = (struct fuse_in_header){.opcode = FUSE_FORGET};
+	add(r, REQUESTS, header, &forget, sizeof(forget), false);
+	vdriver_kick(r->v, REQUESTS);
+	assert_true(vdriver_wait_used(r->v, REQUESTS, NULL, PATIENCE_MS) >= 0);
+}
+
+/* As long as other requests come, FORGET needs no kick to be heard. */
+static void test_forget_unkicked(void **state)
+{
+	struct rig *r = *state;
+	const struct fuse_in_header header = {.opcode = FUSE_FORGET};
+	const struct fuse_forget_in in = {.nlookup = 1};
+	bool kicked = true;
+
+	/* Unless the device has slept meanwhile. */
+	while (kicked) {
+		(void)look(r, FUSE_ROOT_ID, "file");
+		add(r, 0, header, &in, sizeof(in), false);
+		kicked = vdriver_kick(r->v, 0);
+		assert_true(vdriver_wait_used(r->v, 0, NULL, PATIENCE_MS) >= 0);
+	}
+}
+
 static uint64_t make_dir(struct rig *r, uint64_t dir, const char *name)
 {
 	const struct fuse_mkdir_in in = {.mode = 0755};
@@ -766,14 +832,15 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_identity),   TEST(test_init),
-		TEST(test_lookup),     TEST(test_read),
-		TEST(test_scattered),  TEST(test_write_sizes),
-		TEST(test_create),     TEST(test_readdir),
-		TEST(test_forget),     TEST(test_unknown),
-		TEST(test_xattr),      TEST(test_no_xattrs),
-		TEST(test_readonly),   TEST(test_stateless),
-		TEST(test_reset),      TEST(test_malformed),
+		TEST(test_identity),        TEST(test_init),
+		TEST(test_lookup),          TEST(test_read),
+		TEST(test_scattered),       TEST(test_write_sizes),
+		TEST(test_create),          TEST(test_readdir),
+		TEST(test_forget),          TEST(test_unknown),
+		TEST(test_xattr),           TEST(test_no_xattrs),
+		TEST(test_readonly),        TEST(test_stateless),
+		TEST(test_reset),           TEST(test_not_awaited),
+		TEST(test_forget_unkicked), TEST(test_malformed),
 		TEST(test_two_shares),
 	};
 

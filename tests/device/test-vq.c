@@ -613,6 +613,30 @@ static void test_kick_event(void **state)
 	assert_int_equal(vq_pop(&f->vq, &f->chain), 1);
 	assert_false(vq_enable_kicks(&f->vq));
 	assert_int_equal(*event, 4);
+	/* A kick for the third from now on. */
+	assert_false(vq_enable_kicks_after(&f->vq, 3));
+	assert_int_equal(*event, 6);
+	offer(f, 0);
+	offer(f, 0);
+	assert_false(vq_enable_kicks_after(&f->vq, 3));
+	assert_int_equal(*event, 6);
+	offer(f, 0);
+	assert_true(vq_enable_kicks_after(&f->vq, 3));
+}
+
+/* Without EVENT_IDX "not yet" cannot be said: it is "no". */
+static void test_kicks_after_flag(void **state)
+{
+	struct fixture *f = *state;
+
+	set(f->desc, 0, DATA, 16, 0, 0);
+	assert_int_equal(enable(f, SIZE, 0), 0);
+	assert_false(vq_enable_kicks_after(&f->vq, 1));
+	assert_int_equal(f->used->flags, VRING_USED_F_NO_NOTIFY);
+	offer(f, 0);
+	assert_false(vq_enable_kicks_after(&f->vq, 1));
+	assert_true(vq_enable_kicks(&f->vq));
+	assert_int_equal(f->used->flags, 0);
 }
 
 /* ---- iovec helpers */
@@ -688,6 +712,7 @@ int main(void)
 		TEST(test_interrupt_event_wraps),
 		TEST(test_kick_flag),
 		TEST(test_kick_event),
+		TEST(test_kicks_after_flag),
 		TEST(test_iov),
 	};
 
