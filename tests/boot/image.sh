@@ -8,9 +8,10 @@
 # give_chown FILE: the capability to give files away, to who runs it.
 give_chown()
 {
-	python3 -c 'import os, struct, sys
-os.setxattr(sys.argv[1], "security.capability",
-	struct.pack("<5I", 0x02000001, 1, 0, 0, 0))' "$1"
+	# setxattr(2) by its number: Python takes seconds to start in the lab.
+	perl -e '$file = shift; $name = "security.capability";
+		$value = pack "V5", 0x02000001, 1, 0, 0, 0;
+		exit !!syscall 188, $file, $name, $value, 20, 0' "$1"
 }
 
 # The guest is told that a tree has no extended attributes where it has none,

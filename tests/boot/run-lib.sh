@@ -4,23 +4,45 @@
 # What the tests of containers share: a root, runs, and looking for leftovers.
 
 export BULKHEAD_RUNTIME_DIR=$PWD/instances BULKHEAD_KERNEL=$KERNEL
-mounts_before=$(grep -cF " $PWD/" /proc/mounts)
+# count_mounts: below this directory; sets mounts
+count_mounts()
+{
+	local place
 
-# make_root: a directory `root` with busybox in it.
+	mounts=0
+	while read -r _ place _; do
+		[[ $place != "$PWD"/* ]] || mounts=$((mounts + 1))
+	done </proc/mounts
+}
+count_mounts
+mounts_before=$mounts
+
+# make_root: a directory `root` with busybox in it, a copy of one that the first
+# test makes.
 make_root()
 {
-	local busybox
+	[ -d "$BULKHEAD_TEST_SHARED/root" ] || make_first_root
+	cp -a "$BULKHEAD_TEST_SHARED/root" root
+}
+
+make_first_root()
+{
+	local busybox root=$BULKHEAD_TEST_SHARED/root
 
 	busybox=$(command -v busybox) || skip "no busybox"
 	! ldd "$busybox" >/dev/null 2>&1 || skip "busybox is not static"
-	mkdir -p root/bin root/etc root/tmp root/root
-	chmod 1777 root/tmp
-	cp -L "$busybox" root/bin/busybox
+	rm -rf "$root.part"
+	mkdir -p "$root.part"/{bin,etc,tmp,root}
+	chmod 1777 "$root.part/tmp"
+	cp -L "$busybox" "$root.part/bin/busybox"
 	# One process for all: 400 of them take seconds in the lab.
-	"$busybox" --list | perl -lne 'symlink "busybox", "root/bin/$_"'
-	echo root:x:0:0:root:/root:/bin/sh >root/etc/passwd
-	echo user:x:1000:1000:user:/home:/bin/sh >>root/etc/passwd
-	printf 'root:x:0:\nuser:x:1000:\nmore:x:1001:user\n' >root/etc/group
+	"$busybox" --list | perl -lne 'BEGIN { chdir shift }
+		symlink "busybox", $_' "$root.part/bin"
+	echo root:x:0:0:root:/root:/bin/sh >"$root.part/etc/passwd"
+	echo user:x:1000:1000:user:/home:/bin/sh >>"$root.part/etc/passwd"
+	printf 'root:x:0:\nuser:x:1000:\nmore:x:1001:user\n' \
+		>"$root.part/etc/group"
+	mv "$root.part" "$root"
 }
 
 # make_archive FILE [TAR-OPTION]...: of `root`, an archive as `docker save` writes it, with an image's say in the command.
@@ -157,6 +179,11 @@ our_processes()
 	return 0
 }
 
+no_process()
+{
+	[ -z "$(our_processes)" ]
+}
+
 # Whatever way a test ends.
 end_all()
 {
@@ -183,17 +210,10 @@ expect_swept()
 # No process, no directory, nothing mounted below here.
 expect_nothing_left()
 {
-	local left
-
 	# What has been told to end may take a moment on a busy machine.
-	for _ in $(seq 300); do
-		left=$(our_processes)
-		[ -n "$left" ] || break
-		sleep 0.1
-	done
-	[ -z "$left" ] || fail "left behind: process $left"
+	wait_until no_process || fail "left behind: process $(our_processes)"
 	[ ! -e "$BULKHEAD_RUNTIME_DIR" ] ||
 		fail "left behind: $(find "$BULKHEAD_RUNTIME_DIR")"
-	[ "$(grep -cF " $PWD/" /proc/mounts)" = "$mounts_before" ] ||
-		fail "left behind: a mount"
+	count_mounts
+	[ "$mounts" = "$mounts_before" ] || fail "left behind: a mount"
 }
