@@ -3,7 +3,7 @@
 #ifndef TESTS_AGENT_H
 #define TESTS_AGENT_H
 
-#include "firmware/agent-wire.h"
+#include "firmware/agent/agent-wire.h"
 #include "firmware/init/server.h"
 
 #include <endian.h>

@@ -2,7 +2,7 @@
 /* Tar archives and OCI layouts, made by hand. */
 #include "tests/archive.h"
 
-#include "tools/sha256.h"
+#include "tools/image/sha256.h"
 
 #include <fcntl.h>
 #include <lzma.h>

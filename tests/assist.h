@@ -7,8 +7,8 @@
 #ifndef TESTS_ASSIST_H
 #define TESTS_ASSIST_H
 
-#include "vmm/assist-exec.h"
-#include "vmm/util.h"
+#include "vmm/pvm/assist-exec.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -8,9 +8,9 @@
 
 #include "tests/archive.h"
 #include "tests/tempdir.h"
-#include "tools/rootfs.h"
-#include "tools/sha256.h"
-#include "vmm/util.h"
+#include "tools/image/rootfs.h"
+#include "tools/image/sha256.h"
+#include "vmm/base/util.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -7,9 +7,9 @@
 #ifndef TESTS_INTERP_H
 #define TESTS_INTERP_H
 
-#include "vmm/interp.h"
-#include "vmm/mem.h"
-#include "vmm/util.h"
+#include "vmm/pvm/interp.h"
+#include "vmm/base/mem.h"
+#include "vmm/base/util.h"
 
 #include <linux/kvm.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #ifndef TESTS_NETNS_H
 #define TESTS_NETNS_H
 
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

@@ -8,7 +8,7 @@
 #ifndef TESTS_PATIENCE_H
 #define TESTS_PATIENCE_H
 
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -7,10 +7,10 @@
 #ifndef TESTS_USER_H
 #define TESTS_USER_H
 
-#include "devices/terminal.h"
+#include "devices/host/terminal.h"
 #include "tests/patience.h"
-#include "vmm/loop.h"
-#include "vmm/stop.h"
+#include "vmm/base/loop.h"
+#include "vmm/base/stop.h"
 
 #include <errno.h>
 #include <fcntl.h>

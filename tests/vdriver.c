@@ -6,7 +6,7 @@
  */
 #include "tests/vdriver.h"
 
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>

@@ -24,12 +24,12 @@
 #ifndef TESTS_VDRIVER_H
 #define TESTS_VDRIVER_H
 
-#include "devices/virtio-mmio.h"
-#include "devices/virtio.h"
+#include "devices/virtio/virtio-mmio.h"
+#include "devices/virtio/virtio.h"
 #include "tests/patience.h"
-#include "vmm/config.h"
-#include "vmm/loop.h"
-#include "vmm/mem.h"
+#include "vmm/config/config.h"
+#include "vmm/base/loop.h"
+#include "vmm/base/mem.h"
 
 #include <stdbool.h>
 #include <stdint.h>

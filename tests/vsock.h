@@ -6,10 +6,10 @@
 #ifndef TESTS_VSOCK_H
 #define TESTS_VSOCK_H
 
-#include "devices/vsock-conn.h"
+#include "devices/virtio/vsock-conn.h"
 #include "tests/tempdir.h"
 #include "tests/vdriver.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <linux/virtio_ids.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The program: finds the subcommand and runs it. */
-#include "tools/cmd.h"
+#include "tools/cmd/cmd.h"
 
-#include "tools/refused.h"
-#include "tools/usage.h"
-#include "vmm/log.h"
+#include "tools/cli/refused.h"
+#include "tools/cli/usage.h"
+#include "vmm/base/log.h"
 #include "vmm/vm.h"
 
 #include <fcntl.h>

@@ -4,7 +4,7 @@
 #include "firmware/init/net.h"
 #include "firmware/init/server.h"
 
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <endian.h>
 #include <errno.h>

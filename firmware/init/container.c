@@ -9,9 +9,9 @@
  */
 #include "firmware/init/container.h"
 
-#include "firmware/agent-defaults.h"
+#include "firmware/agent/agent-defaults.h"
 #include "firmware/init/mount.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>

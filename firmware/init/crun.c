@@ -10,7 +10,7 @@
 #include "firmware/init/mount.h"
 #include "firmware/init/oci.h"
 #include "firmware/init/users.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>

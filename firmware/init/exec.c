@@ -11,7 +11,7 @@
 #include "firmware/init/reaper.h"
 #include "firmware/init/users.h"
 
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <endian.h>
 #include <errno.h>

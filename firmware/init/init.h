@@ -3,7 +3,7 @@
 #ifndef FIRMWARE_INIT_INIT_H
 #define FIRMWARE_INIT_INIT_H
 
-#include "firmware/agent.h"
+#include "firmware/agent/agent.h"
 
 /* Of `docker run`: our own trouble; the command cannot be run; no such one. */
 #define INIT_STATUS_SETUP     125

@@ -8,7 +8,7 @@
 #include "firmware/init/reaper.h"
 #include "firmware/init/server.h"
 
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 /* The kernel's mount interface of descriptors, and openat2(). */
 #include "firmware/init/mount.h"
 
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
  */
 #include "firmware/init/net.h"
 
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <linux/if_addr.h>

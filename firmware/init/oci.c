@@ -5,9 +5,9 @@
  */
 #include "firmware/init/oci.h"
 
-#include "firmware/agent-names.h"
+#include "firmware/agent/agent-names.h"
 #include "firmware/init/process.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <endian.h>
 #include <stdbool.h>

@@ -5,7 +5,7 @@
  */
 #include "firmware/init/process.h"
 
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,9 +5,9 @@
  */
 #include "firmware/init/request.h"
 
-#include "firmware/agent-defaults.h"
-#include "firmware/agent-wire.h"
-#include "vmm/util.h"
+#include "firmware/agent/agent-defaults.h"
+#include "firmware/agent/agent-wire.h"
+#include "vmm/base/util.h"
 
 #include <endian.h>
 #include <errno.h>

@@ -6,7 +6,7 @@
 #include "firmware/init/container.h"
 
 #include "firmware/init/mount.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include "firmware/init/server.h"
 
 #include "firmware/init/session.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <dirent.h>
 #include <endian.h>

@@ -4,7 +4,7 @@
 #define FIRMWARE_INIT_SESSION_PARTS_H
 
 #include "firmware/init/session.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #define SESSION_HEADER (sizeof(struct agent_frame))
 /* What a pipe may hold at most when its writer ends (F_SETPIPE_SZ). */

@@ -3,7 +3,7 @@
 #include "firmware/init/session.h"
 
 #include "firmware/init/session-parts.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <assert.h>
 #include <endian.h>

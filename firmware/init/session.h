@@ -7,7 +7,7 @@
 #ifndef FIRMWARE_INIT_SESSION_H
 #define FIRMWARE_INIT_SESSION_H
 
-#include "firmware/agent-wire.h"
+#include "firmware/agent/agent-wire.h"
 #include "firmware/init/process.h"
 #include "firmware/init/server.h"
 

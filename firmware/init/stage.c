@@ -3,7 +3,7 @@
 #include "firmware/init/container.h"
 
 #include "firmware/init/mount.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>

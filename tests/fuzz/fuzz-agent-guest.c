@@ -7,7 +7,7 @@
 #include "firmware/init/oci.h"
 #include "firmware/init/session.h"
 #include "tests/agent.h"
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>

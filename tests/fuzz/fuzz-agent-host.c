@@ -4,11 +4,11 @@
  * session, from the first byte. The host configures, starts a process with a
  * terminal or without, and relays until the end.
  */
-#include "tools/agent.h"
+#include "tools/agent/agent.h"
 
-#include "firmware/agent-wire.h"
-#include "vmm/log.h"
-#include "vmm/util.h"
+#include "firmware/agent/agent-wire.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <string.h>
 #include <sys/mman.h>

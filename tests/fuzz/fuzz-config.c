@@ -3,9 +3,9 @@
  * The JSON configuration, and a device's text (the input after its first NUL).
  * What is accepted must be printable and read back as the same.
  */
-#include "vmm/config.h"
-#include "vmm/log.h"
-#include "vmm/util.h"
+#include "vmm/config/config.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <fcntl.h>
 #include <stdio.h>

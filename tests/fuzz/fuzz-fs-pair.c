@@ -10,9 +10,9 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/vdriver.h"
 
-#include "devices/fs.h"
-#include "vmm/log.h"
-#include "vmm/util.h"
+#include "devices/fs/fs.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <dirent.h>
 #include <fcntl.h>

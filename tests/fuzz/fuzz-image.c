@@ -4,8 +4,8 @@
  * what it accepts has an entry inside of what it loaded. The first byte chooses
  * the entry that is wanted.
  */
-#include "vmm/image.h"
-#include "vmm/util.h"
+#include "vmm/kernel/image.h"
+#include "vmm/base/util.h"
 
 #include <stdlib.h>
 

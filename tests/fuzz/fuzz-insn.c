@@ -9,7 +9,7 @@
  */
 #include "tests/assist.h"
 
-#include "vmm/assist-syscall.h"
+#include "vmm/pvm/assist-syscall.h"
 
 #include <stdlib.h>
 

@@ -11,7 +11,7 @@
  */
 #include "tests/interp.h"
 
-#include "vmm/shadow.h"
+#include "vmm/pvm/shadow.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 

@@ -9,10 +9,10 @@
  */
 #include "tests/archive.h"
 #include "tests/tempdir.h"
-#include "tools/rootfs-parts.h"
-#include "tools/tar.h"
-#include "vmm/log.h"
-#include "vmm/util.h"
+#include "tools/image/rootfs-parts.h"
+#include "tools/image/tar.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -7,8 +7,8 @@
  * Input: one byte that chooses, and the document.
  */
 #include "tests/archive.h"
-#include "tools/rootfs-parts.h"
-#include "vmm/util.h"
+#include "tools/image/rootfs-parts.h"
+#include "vmm/base/util.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,11 +6,11 @@
  *
  * Input: operations, one byte and its operands each.
  */
-#include "devices/platform.h"
+#include "devices/platform/platform.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/user.h"
-#include "vmm/log.h"
-#include "vmm/util.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <linux/serial_reg.h>
 

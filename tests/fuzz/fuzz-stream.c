@@ -6,9 +6,9 @@
  *
  * Input: one byte that chooses the pieces, and the blob.
  */
-#include "tools/rootfs-parts.h"
-#include "vmm/log.h"
-#include "vmm/util.h"
+#include "tools/image/rootfs-parts.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <stdlib.h>
 #include <string.h>

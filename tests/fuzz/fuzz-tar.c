@@ -5,8 +5,8 @@
  * size of the pieces in which the input comes; if it is odd, every block gets
  * the checksum of a header, which no fuzzer would guess.
  */
-#include "tools/tar.h"
-#include "vmm/util.h"
+#include "tools/image/tar.h"
+#include "vmm/base/util.h"
 
 #include <stdio.h>
 #include <stdlib.h>

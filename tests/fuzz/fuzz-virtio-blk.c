@@ -9,8 +9,8 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/vdriver.h"
 
-#include "vmm/log.h"
-#include "vmm/util.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>

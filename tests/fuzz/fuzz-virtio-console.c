@@ -11,8 +11,8 @@
 #include "tests/user.h"
 #include "tests/vdriver.h"
 
-#include "vmm/log.h"
-#include "vmm/util.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <linux/virtio_ring.h>
 

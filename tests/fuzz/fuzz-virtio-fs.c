@@ -10,8 +10,8 @@
 #include "tests/vdriver.h"
 #include "tests/tempdir.h"
 
-#include "vmm/log.h"
-#include "vmm/util.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <dirent.h>
 #include <fcntl.h>

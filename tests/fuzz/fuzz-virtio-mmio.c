@@ -10,8 +10,8 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/vdriver.h"
 
-#include "devices/terminal.h"
-#include "vmm/util.h"
+#include "devices/host/terminal.h"
+#include "vmm/base/util.h"
 
 #include <fcntl.h>
 #include <linux/virtio_config.h>

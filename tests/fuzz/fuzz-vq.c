@@ -5,10 +5,10 @@
  *
  * Input: size and features, then operations, one byte and its operands each.
  */
-#include "devices/vq.h"
+#include "devices/virtio/vq.h"
 
-#include "vmm/iov.h"
-#include "vmm/util.h"
+#include "vmm/base/iov.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <linux/virtio_ring.h>

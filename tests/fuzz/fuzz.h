@@ -7,7 +7,7 @@
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 
-#include "vmm/loop.h"
+#include "vmm/base/loop.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -4,7 +4,7 @@
  * command line, and all files of the directories among them. Fails when there
  * was none: a corpus that went missing is no success.
  */
-#include "vmm/util.h"
+#include "vmm/base/util.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the FUSE protocol (fuse*.c) know of each other; nobody else
+ * includes this.
+ */
+#ifndef DEVICES_FS_FUSE_PARTS_H
+#define DEVICES_FS_FUSE_PARTS_H
+
+#include "devices/fs/fs.h"
+#include "devices/fs/fuse.h"
+
+#include <linux/fuse.h>
+#include <linux/limits.h>
+#include <sys/queue.h>
+
+/* The longest arguments besides data: an xattr with its value. */
+#define FUSE_IN_MAX  (XATTR_SIZE_MAX + 4096)
+#define FUSE_OUT_MAX XATTR_SIZE_MAX
+
+TAILQ_HEAD(fuse_waits, fuse_wait);
+
+#define FUSE_OPCODES 64 /* Linux's are smaller */
+
+struct fuse {
+	struct fs *fs; /* borrowed */
+	struct fuse_options options;
+	enum fuse_cache cache;
+	bool initialized;
+	struct fuse_waits waits; /* owned, the first to wait first */
+	unsigned nwaits;
+	bool unlocked; /* somebody who waits may go on */
+	bool writeback;
+	bool setxattr_ext; /* FUSE_SETXATTR has flags of its own */
+	bool awaited;      /* fuse_is_awaited() */
+	bool stateless;    /* the guest opens nothing, it just reads */
+	uint64_t valid_s;  /* what the guest reads is valid so long */
+	void *in, *out;    /* owned, one allocation */
+	uint64_t requests[FUSE_OPCODES]; /* how many there were of each */
+	struct iovec iov[FUSE_IOV];
+};
+
+/* A request; all of it is this side's copy, but for the data of a write. */
+struct fuse_request {
+	struct fuse *f;
+	struct fs *fs;
+	const struct iov_chain *chain;
+	uint32_t ticket;
+	struct fuse_in_header in;
+	struct fs_inode *inode; /* of in.nodeid */
+	const void *arg;        /* the operation's fuse_*_in */
+	const char *rest;       /* what follows it; a zero follows that */
+	size_t rest_bytes;
+	void *out;       /* FUSE_OUT_MAX bytes for the answer */
+	size_t out_room; /* what of them the guest has room for */
+};
+
+enum {
+	FUSE_OP_NODE = 1,   /* needs an inode the guest knows */
+	FUSE_OP_WRITES = 2, /* not on a read-only share */
+	FUSE_OP_QUIET = 4,  /* is not answered, but for an error */
+	FUSE_OP_DATA = 8,   /* data in guest memory follows the arguments, or
+			       is the answer: not copied here */
+};
+
+struct fuse_op {
+	/* Bytes of the answer in `out`, -errno or FUSE_LATER. */
+	int64_t (*run)(struct fuse_request *r);
+	uint16_t arg_bytes;
+	uint8_t flags;
+};
+
+/* By opcode; those without run() are not offered. */
+const struct fuse_op *fuse_op_find(uint32_t opcode);
+/* "LOOKUP", also if it is not offered; NULL: no version has it. */
+const char *fuse_op_name(uint32_t opcode);
+
+/* fuse.c, for the operations */
+
+/* Zeroed, at the start of `out`. */
+void *fuse_answer(struct fuse_request *r, size_t bytes);
+/* The next zero-terminated text of `rest`, or NULL. */
+const char *fuse_text(struct fuse_request *r);
+void fuse_attr(const struct fs_entry *entry, struct fuse_attr *ret_attr);
+/* For how many seconds the guest may believe its attributes. */
+uint64_t fuse_attr_valid(const struct fuse *f, const struct fs_inode *inode);
+void fuse_entry(const struct fuse *f, const struct fs_entry *entry,
+		struct fuse_entry_out *ret_out);
+struct fs_who fuse_who(const struct fuse_request *r, uint32_t umask);
+
+/* fuse-file.c */
+int64_t fuse_open(struct fuse_request *r);
+int64_t fuse_opendir(struct fuse_request *r);
+int64_t fuse_create(struct fuse_request *r);
+int64_t fuse_tmpfile(struct fuse_request *r);
+int64_t fuse_release(struct fuse_request *r);
+int64_t fuse_releasedir(struct fuse_request *r);
+int64_t fuse_read(struct fuse_request *r);
+int64_t fuse_write(struct fuse_request *r);
+int64_t fuse_fsync(struct fuse_request *r);
+int64_t fuse_fsyncdir(struct fuse_request *r);
+int64_t fuse_fallocate(struct fuse_request *r);
+int64_t fuse_lseek(struct fuse_request *r);
+int64_t fuse_copy_file_range(struct fuse_request *r);
+int64_t fuse_readdir(struct fuse_request *r);
+int64_t fuse_readdirplus(struct fuse_request *r);
+
+/* fuse-lock.c */
+int64_t fuse_flush(struct fuse_request *r);
+int64_t fuse_getlk(struct fuse_request *r);
+int64_t fuse_setlk(struct fuse_request *r);
+int64_t fuse_setlkw(struct fuse_request *r);
+int64_t fuse_interrupt(struct fuse_request *r);
+/* All of the owner's locks of the request's inode. */
+void fuse_unlock(struct fuse_request *r, uint64_t owner, bool flock);
+/* Those that were set by way of an open file that is closed for good. */
+void fuse_unlock_handle(struct fuse_request *r, uint64_t handle);
+/* Nobody waits any more; with TELL they are told. */
+void fuse_waits_end(struct fuse *f, bool tell);
+
+#endif

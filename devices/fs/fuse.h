@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The FUSE protocol (<linux/fuse.h>, version 7.38) between a guest's kernel and
+ * a shared tree (fs.h). Knows no virtqueue: a request is a chain of buffers in
+ * guest memory, and what is in them is not trusted.
+ */
+#ifndef DEVICES_FS_FUSE_H
+#define DEVICES_FS_FUSE_H
+
+#include "vmm/base/iov.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fs;
+struct fuse;
+
+/* How long the guest may believe what it has read. */
+enum fuse_cache {
+	FUSE_CACHE_AUTO,   /* a second; data until the file changes */
+	FUSE_CACHE_ALWAYS, /* for ever: nobody else writes */
+	FUSE_CACHE_NEVER,
+};
+
+/* Buffers of one request: headers, arguments, FUSE_DATA_PAGES of data. */
+#define FUSE_IOV        512
+#define FUSE_DATA_PAGES 256
+
+struct fuse_options {
+	enum fuse_cache cache;
+	bool locks; /* locks are the host's; without, the guest's own affair */
+	bool no_xattrs; /* it need not ask for any: there are none */
+	/*
+	 * The answer to a request that had to wait is written: so many bytes.
+	 * Called within fuse_handle() and fuse_retry().
+	 */
+	void (*answered)(void *arg, uint32_t ticket, uint32_t written);
+	void *arg;
+};
+
+struct fuse *fuse_new(struct fs *fs, const struct fuse_options *options);
+void fuse_free(struct fuse *f); /* NULL is fine; FS is the caller's */
+/* Logs what the guest has asked for so far, with --log-level debug. */
+void fuse_log_requests(const struct fuse *f, const char *what);
+/* The guest is gone: forgets what it knew, had open and waits for. */
+void fuse_reset(struct fuse *f);
+
+/*
+ * Carries out the request in CHAIN and writes the answer there. How many bytes
+ * that took (none for some requests), -EPROTO: not a request, or FUSE_LATER:
+ * answered() will be called with TICKET. On the thread of the tree.
+ */
+#define FUSE_LATER INT64_MIN
+int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
+		    uint32_t ticket);
+
+/*
+ * Whether anybody in the guest waits for the answer that fuse_handle() has just
+ * written. Else it may be given to the guest later, along with others.
+ */
+bool fuse_is_awaited(const struct fuse *f);
+
+/* Sees whether those who wait for the host may go on. */
+void fuse_retry(struct fuse *f);
+/* When that is due, by util_now_ns(); 0: nobody waits. */
+uint64_t fuse_retry_at(const struct fuse *f);
+
+#endif

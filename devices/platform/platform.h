@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine's few devices that are not virtio: each a `struct bus_ops` and
+ * the state it needs. One file each; this header is all that vm.c sees.
+ */
+#ifndef DEVICES_PLATFORM_PLATFORM_H
+#define DEVICES_PLATFORM_PLATFORM_H
+
+#include "devices/host/terminal.h"
+#include "vmm/base/bus.h"
+#include "vmm/base/irq.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stop;
+
+/*
+ * 16550A at MACHINE_PORT_SERIAL, 8 ports. Not there: the modem's lines outside
+ * loopback (always connected), baud rates, breaks, parity.
+ */
+#define SERIAL_FIFO 16
+struct serial_fifo {
+	uint8_t data[SERIAL_FIFO];
+	unsigned head, count;
+};
+struct serial {
+	pthread_mutex_t lock;
+	struct irq irq;            /* owned */
+	struct terminal *terminal; /* borrowed; NULL: output vanishes */
+	struct terminal_writer writer;
+	bool input; /* this device gets the terminal's input */
+	uint8_t ier, lcr, mcr, scr, fcr, dll, dlm;
+	uint8_t msr_changes; /* MSR's low half */
+	bool thri;           /* transmitter-empty interrupt pending */
+	bool line;           /* the interrupt line, as last computed */
+	bool overrun;
+	unsigned polls;        /* LSR reads in a row that found nothing */
+	struct serial_fifo rx; /* for the guest */
+	bool rx_seen;          /* the guest knows of what is in it */
+	/* Input that the guest was about to throw away, unknowingly. */
+	struct serial_fifo ahead;
+	struct serial_fifo tx; /* what the terminal did not take yet */
+};
+/* Before the loop runs, as serial_done() after. 0 or -errno (logged). */
+int serial_init(struct serial *s, int vm_fd, uint32_t gsi,
+		struct terminal *terminal, bool input);
+void serial_done(struct serial *s);
+extern const struct bus_ops serial_bus_ops;
+
+/*
+ * i8042 at 0x60..0x64, without keyboard and mouse: enough for detection to end
+ * fast, and reset (0xfe). Port 0x61 in between is KVM's PIT's, if there is one.
+ */
+struct i8042 {
+	struct stop *stop; /* borrowed */
+	uint8_t command;   /* 0, or the one that waits for its data byte */
+	uint8_t ram[32];   /* [0]: the controller's configuration */
+	uint8_t output;
+	bool output_full, output_aux, expect_data;
+	pthread_mutex_t lock;
+};
+void i8042_init(struct i8042 *k, struct stop *stop);
+extern const struct bus_ops i8042_bus_ops;
+
+/*
+ * The sleep control, sleep status and reset registers at MACHINE_PORT_PM (ACPI
+ * 6.4 4.8.3.7, 4.8.3.6), and the same for kernels without ACPI at
+ * MACHINE_PM_MMIO. DEV: struct stop.
+ */
+extern const struct bus_ops pm_bus_ops;
+extern const struct bus_ops pm_mmio_bus_ops;
+/* The exit port: a byte written is the exit status; DEV: struct stop. */
+extern const struct bus_ops exit_port_bus_ops;
+/* QEMU's pvpanic (MMIO, one byte): the guest says it panicked; DEV: stop. */
+extern const struct bus_ops pvpanic_bus_ops;
+
+#endif

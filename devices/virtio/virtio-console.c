@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * virtio-console (virtio 1.2, 5.3) with its one port on the user's terminal.
+ *
+ * Nothing is dropped and nothing piles up: a chain that the terminal does not
+ * take stays where it is until there is room, and input is only taken from the
+ * terminal while the guest has buffers for it.
+ */
+#include "devices/host/terminal.h"
+#include "devices/virtio/virtio.h"
+#include "vmm/base/iov.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/virtio_console.h>
+#include <linux/virtio_ids.h>
+#include <string.h>
+
+#define RECEIVEQ  0
+#define TRANSMITQ 1
+#define QUEUE_MAX 128
+
+/* One turn's work, so that no guest keeps the loop to itself. */
+#define TURN_CHAINS 256
+#define TURN_BYTES  (64 * KIB)
+
+struct console {
+	struct virtio_dev *d; /* borrowed */
+	struct terminal_writer writer;
+	struct virtio_console_config config; /* what the driver should see */
+	/* The chain being sent, if any, and how much of it has been. */
+	bool sending;
+	struct iov_chain chain;
+	size_t sent;
+	struct iovec iov[QUEUE_MAX];
+};
+
+/* ---- output ---- */
+
+/* Sends from CHAIN what the terminal takes, within *BUDGET. */
+static void send_some(struct console *c, size_t *budget)
+{
+	const struct iov_chain *chain = &c->chain;
+	struct iovec rest[QUEUE_MAX];
+	unsigned n = iov_slice(chain->iov, chain->nout, c->sent, *budget, rest);
+
+	for (unsigned i = 0; i < n; i++) {
+		size_t taken = terminal_write(c->d->terminal, rest[i].iov_base,
+					      rest[i].iov_len);
+
+		c->sent += taken;
+		*budget -= taken;
+		if (taken < rest[i].iov_len)
+			return;
+	}
+}
+
+/* Takes the next chain to send. False: there is none. */
+static bool next_chain(struct console *c)
+{
+	struct virtio_dev *d = c->d;
+	struct vq *vq = &d->vq[TRANSMITQ];
+	int r;
+
+	do {
+		c->chain.iov = c->iov;
+		c->chain.iov_max = QUEUE_MAX;
+		r = vq_pop(vq, &c->chain);
+	} while (r == 0 && vq_enable_kicks(vq));
+	if (r < 0)
+		virtio_broken(d, "transmit queue: bad buffers");
+	c->sending = r > 0;
+	c->sent = 0;
+	return c->sending;
+}
+
+static void transmit(struct console *c)
+{
+	struct virtio_dev *d = c->d;
+	size_t budget = TURN_BYTES;
+	unsigned chains;
+
+	vq_disable_kicks(&d->vq[TRANSMITQ]);
+	for (chains = TURN_CHAINS; chains > 0; chains--) {
+		if (!c->sending && !next_chain(c))
+			break;
+		send_some(c, &budget);
+		if (c->sent < c->chain.out_bytes)
+			break;
+		vq_push(&d->vq[TRANSMITQ], c->chain.head, 0);
+		c->sending = false;
+	}
+	virtio_publish(d, TRANSMITQ);
+	/* Otherwise the driver's next kick goes on, or has_room(). */
+	if (d->running && (chains == 0 || budget == 0))
+		loop_signal(d->kick[TRANSMITQ].source.fd);
+}
+
+static void has_room(void *owner)
+{
+	struct console *c = owner;
+
+	virtio_lock(c->d);
+	if (c->d->running)
+		transmit(c);
+	virtio_unlock(c->d);
+}
+
+/* ---- input ---- */
+
+/*
+ * Pops a chain for input. False: there is none; the driver will kick when it
+ * adds one. 5.3.6.1: the receive queue's buffers are there to be written.
+ */
+static bool pop_input(struct virtio_dev *d, struct iov_chain *chain)
+{
+	struct vq *vq = &d->vq[RECEIVEQ];
+	int r;
+
+	if (!d->running)
+		return false;
+	do
+		r = vq_pop(vq, chain);
+	while (r == 0 && vq_enable_kicks(vq));
+	if (r < 0)
+		virtio_broken(d, "receive queue: bad buffers");
+	else if (r > 0 && chain->in_bytes == 0)
+		virtio_broken(d, "receive queue: a buffer without room");
+	return r > 0 && chain->in_bytes > 0;
+}
+
+static size_t input_room(void *owner)
+{
+	struct console *c = owner;
+	struct virtio_dev *d = c->d;
+	struct iovec iov[QUEUE_MAX];
+	struct iov_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
+	size_t room = 0;
+
+	virtio_lock(d);
+	if (pop_input(d, &chain)) {
+		vq_unpop(&d->vq[RECEIVEQ]);
+		room = chain.in_bytes;
+	}
+	virtio_unlock(d);
+	return room;
+}
+
+static size_t input_arrived(void *owner, const uint8_t *data, size_t bytes)
+{
+	struct console *c = owner;
+	struct virtio_dev *d = c->d;
+	struct iovec iov[QUEUE_MAX];
+	struct iov_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
+	size_t done = 0;
+
+	virtio_lock(d);
+	while (done < bytes && pop_input(d, &chain)) {
+		size_t n = iov_write(chain.iov + chain.nout, chain.nin, 0,
+				     data + done, bytes - done);
+
+		vq_push(&d->vq[RECEIVEQ], chain.head, (uint32_t)n);
+		done += n;
+	}
+	virtio_publish(d, RECEIVEQ);
+	virtio_unlock(d);
+	return done;
+}
+
+/* ---- configuration space (5.3.4) ---- */
+
+static void fill_config(struct virtio_dev *d)
+{
+	struct console *c = d->state;
+	uint16_t columns = 0, rows = 0;
+
+	if (d->features >> VIRTIO_CONSOLE_F_SIZE & 1)
+		terminal_size(d->terminal, &columns, &rows);
+	c->config.cols = htole16(columns);
+	c->config.rows = htole16(rows);
+	c->config.max_nr_ports = htole32(1);
+	memcpy(d->config, &c->config, sizeof(c->config));
+}
+
+/*
+ * The one field for the driver to write is emerg_wr, at any time, even before
+ * feature negotiation; whatever else it wrote is put back.
+ */
+static void console_config_written(struct virtio_dev *d, size_t off, size_t len)
+{
+	const size_t emerg = offsetof(struct virtio_console_config, emerg_wr);
+	const struct console *c = d->state;
+	const uint8_t last_word = d->config[emerg];
+
+	/* If the terminal is stuck, nothing could keep it. */
+	if (off <= emerg && emerg < off + len)
+		(void)terminal_write(d->terminal, &last_word, 1);
+	memcpy(d->config, &c->config, sizeof(c->config));
+}
+
+static void console_resized(struct virtio_dev *d)
+{
+	const struct console *c = d->state;
+	const struct virtio_console_config before = c->config;
+
+	fill_config(d);
+	if (memcmp(&c->config, &before, sizeof(before)) != 0)
+		virtio_config_changed(d);
+}
+
+static void terminal_was_resized(void *owner)
+{
+	struct console *c = owner;
+
+	virtio_lock(c->d);
+	console_resized(c->d);
+	virtio_unlock(c->d);
+}
+
+/* ---- life ---- */
+
+static int console_open(struct virtio_dev *d, const struct config_device *cfg)
+{
+	struct console *c = d->state;
+	struct terminal *t = d->terminal;
+
+	(void)cfg;
+	if (!t)
+		return log_ret(-EINVAL,
+			       "%s: there is no terminal for it: it "
+			       "is what --console virtio adds",
+			       d->name);
+	c->d = d;
+	c->writer = (struct terminal_writer){.owner = c, .room_fn = has_room};
+	terminal_add_writer(t, &c->writer);
+	if (!t->owner) {
+		t->owner = c;
+		t->input_room = input_room;
+		t->input_fn = input_arrived;
+		t->eof_fn = NULL;
+		t->resize_fn = terminal_was_resized;
+	}
+	/* The size of a pipe or file is not known, and never will be. */
+	if (!terminal_has_size(t))
+		d->features &= ~(UINT64_C(1) << VIRTIO_CONSOLE_F_SIZE);
+	d->config_bytes = sizeof(struct virtio_console_config);
+	fill_config(d);
+	return 0;
+}
+
+static void console_close(struct virtio_dev *d)
+{
+	struct console *c = d->state;
+
+	if (!d->terminal || !c->d)
+		return;
+	terminal_remove_writer(d->terminal, &c->writer);
+	if (d->terminal->owner == c)
+		d->terminal->owner = NULL;
+}
+
+static void console_start(struct virtio_dev *d)
+{
+	const struct console *c = d->state;
+
+	if (d->terminal->owner == c)
+		terminal_hold_input(d->terminal);
+}
+
+static void console_stop(struct virtio_dev *d)
+{
+	struct console *c = d->state;
+
+	c->sending = false;
+}
+
+static void console_kick(struct virtio_dev *d, unsigned q)
+{
+	if (q == TRANSMITQ)
+		transmit(d->state);
+	else
+		terminal_resume_input(d->terminal);
+}
+
+static const struct config_key console_keys[] = {{.name = NULL}};
+
+const struct virtio_ops virtio_console = {
+	.type = {.name = "console",
+		 .help = "the guest's console (hvc0) on standard input and "
+			 "output",
+		 .keys = console_keys},
+	.id = VIRTIO_ID_CONSOLE,
+	.nqueues = 2,
+	.queue_max = QUEUE_MAX,
+	.features = UINT64_C(1) << VIRTIO_CONSOLE_F_SIZE |
+		    UINT64_C(1) << VIRTIO_CONSOLE_F_EMERG_WRITE,
+	.state_size = sizeof(struct console),
+	.open = console_open,
+	.close = console_close,
+	.start = console_start,
+	.stop = console_stop,
+	.kick = console_kick,
+	.config_written = console_config_written,
+};

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network device (virtio 1.2, 5.1): frames between the guest's queues and
+ * whatever devices/host/net.h found on the host. There is no control queue.
+ */
+#include "devices/host/net.h"
+#include "devices/virtio/virtio.h"
+#include "vmm/base/iov.h"
+#include "vmm/base/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+
+#define BIT(n) (UINT64_C(1) << (n))
+
+#define NET_RX    0
+#define NET_TX    1
+#define NET_QUEUE 256
+#define NET_IOV   256 /* buffers of one chain */
+#define NET_BATCH 64  /* frames until other devices have their turn */
+
+/* Newer than Debian 12's kernel headers. */
+#ifndef VIRTIO_NET_F_HOST_USO
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#endif
+
+/* The guest may get frames longer than the MTU (5.1.6.3.1). */
+#define NET_GUEST_GSO                                                          \
+	(BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) |         \
+	 BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_NET_F_GUEST_USO4) |          \
+	 BIT(VIRTIO_NET_F_GUEST_USO6))
+
+struct net_buffer {
+	uint16_t head;
+	uint16_t niov;
+	uint32_t bytes;
+};
+
+struct net {
+	struct virtio_dev *d;
+	struct net_backend backend;
+	struct loop_source source;
+	uint16_t mtu;
+	bool gone;       /* the backend is, for good */
+	bool starved;    /* frames wait for the guest's buffers */
+	bool tx_blocked; /* the backend takes no more now */
+	bool mergeable;
+	size_t rx_need; /* room for any frame, header included */
+
+	/*
+	 * Receive buffers taken off the queue ahead of the frames, so that one
+	 * receive() can fill as many as it needs: buffer[first..first + count)
+	 * with iov[iov_first..iov_end).
+	 */
+	struct net_buffer buffer[NET_QUEUE];
+	unsigned first, count;
+	struct iovec iov[2 * NET_IOV + 1];
+	unsigned iov_first, iov_end;
+	size_t room; /* bytes in them */
+	uint8_t overflow;
+
+	/*
+	 * A frame read while there was not room for any frame: it waits here
+	 * for more buffers. Owned, NET_FRAME_MAX and header; NULL until needed.
+	 */
+	uint8_t *held;
+	size_t held_bytes;
+
+	struct iovec tx_iov[NET_IOV];
+	struct loop_patience rx_patience, tx_patience;
+	uint64_t rx_dropped, tx_dropped;
+};
+
+static const struct config_key net_keys[] = {
+	{.name = "tap",
+	 .kind = CONFIG_TEXT,
+	 .bare = true,
+	 .help = "name of an existing tap interface"},
+	{.name = "user",
+	 .kind = CONFIG_FLAG,
+	 .help = "no tap: the host's own connections, through passt"},
+	{.name = "publish",
+	 .kind = CONFIG_TEXT,
+	 .list = true,
+	 .help = "[ADDRESS:]PORT:GUESTPORT[/udp], user only"},
+	{.name = "loopback",
+	 .kind = CONFIG_FLAG,
+	 .help = "the gateway is this host's 127.0.0.1, user only"},
+	{.name = "mac",
+	 .kind = CONFIG_MAC,
+	 .help = "the guest's address; a random one otherwise"},
+	{.name = "mtu",
+	 .kind = CONFIG_NUMBER,
+	 .min = ETH_MIN_MTU,
+	 .max = ETH_MAX_MTU,
+	 .help = "MTU for the guest; the tap's, or 65520, otherwise"},
+	{0},
+};
+
+static uint32_t waiting(const struct net *n)
+{
+	const struct net_backend *b = &n->backend;
+
+	return b->ops->waiting ? b->ops->waiting(b) : 0;
+}
+
+/* What of the backend is worth waking up for. */
+static void watch(struct net *n)
+{
+	/* The rest of a frame goes out even when the device rests. */
+	uint32_t events = waiting(n) & EPOLLOUT;
+
+	if (n->d->running && !n->starved)
+		events |= EPOLLIN;
+	if (n->d->running && n->tx_blocked)
+		events |= EPOLLOUT;
+	/* Fails only for a backend that is gone. */
+	if (!n->gone)
+		(void)loop_modify(n->d->loop, &n->source, events);
+}
+
+/* On the loop's thread only. */
+static void backend_gone(struct net *n)
+{
+	struct virtio_net_config *config = (void *)n->d->config;
+
+	if (n->gone)
+		return;
+	log_error("%s: %s is gone; the guest's link is down", n->d->name,
+		  n->backend.name);
+	n->gone = true;
+	loop_del(n->d->loop, &n->source);
+	config->status = 0;
+	virtio_config_changed(n->d);
+}
+
+/* ---- receiving ---- */
+
+static void forget_buffers(struct net *n)
+{
+	n->first = n->count = 0;
+	n->iov_first = n->iov_end = 0;
+	n->room = 0;
+}
+
+/* Room behind iov_end for a whole chain. */
+static bool make_iov_room(struct net *n)
+{
+	const unsigned used = n->iov_end - n->iov_first;
+
+	if (used > NET_IOV)
+		return false;
+	if (n->iov_end > NET_IOV) {
+		memmove(n->iov, n->iov + n->iov_first, used * sizeof(*n->iov));
+		n->iov_first = 0;
+		n->iov_end = used;
+	}
+	return true;
+}
+
+/* Takes buffers until any frame fits, or there are no more. */
+static void take_buffers(struct net *n)
+{
+	struct virtio_dev *d = n->d;
+
+	while (n->room < n->rx_need && n->count < NET_QUEUE &&
+	       (n->mergeable || n->count == 0) && make_iov_room(n)) {
+		struct iov_chain chain = {
+			.iov = n->iov + n->iov_end,
+			.iov_max = NET_IOV,
+		};
+		const int r = vq_pop(&d->vq[NET_RX], &chain);
+
+		if (r < 0)
+			virtio_broken(d, "malformed receive buffer");
+		if (r <= 0)
+			return;
+		/* 5.1.6.3.1: any buffer can hold the header at least. */
+		if (chain.nout > 0 || chain.in_bytes < NET_HEADER) {
+			virtio_broken(d, "receive buffer without room");
+			return;
+		}
+		n->buffer[(n->first + n->count++) % NET_QUEUE] =
+			(struct net_buffer){
+				.head = chain.head,
+				.niov = (uint16_t)chain.nin,
+				.bytes = chain.in_bytes,
+			};
+		n->iov_end += chain.nin;
+		n->room += chain.in_bytes;
+	}
+}
+
+/* The first BYTES of the buffers hold a frame with its header. */
+static void give_frame(struct net *n, size_t bytes)
+{
+	const struct iovec *header = n->iov + n->iov_first;
+	const unsigned header_niov = n->iov_end - n->iov_first;
+	uint16_t used = 0;
+
+	while (bytes > 0) {
+		const struct net_buffer *b = &n->buffer[n->first];
+		const uint32_t written = (uint32_t)min_u64(bytes, b->bytes);
+
+		vq_push(&n->d->vq[NET_RX], b->head, written);
+		n->first = (n->first + 1) % NET_QUEUE;
+		n->count--;
+		n->iov_first += b->niov;
+		n->room -= b->bytes;
+		bytes -= written;
+		used++;
+	}
+	/* Backends leave this field alone (5.1.6.4). */
+	used = htole16(used);
+	iov_write(header, header_niov,
+		  offsetof(struct virtio_net_hdr_v1, num_buffers), &used,
+		  sizeof(used));
+}
+
+enum received { GOT_FRAME, NO_FRAME, NO_BUFFERS };
+
+static enum received receive_failed(struct net *n, ssize_t error)
+{
+	if (error == -ENOTCONN)
+		backend_gone(n);
+	else if (error != -EAGAIN && error != -EINTR)
+		log_guest(&n->d->limit, "%s: reading from %s: %s", n->d->name,
+			  n->backend.name, strerror((int)-error));
+	return NO_FRAME;
+}
+
+static enum received give_held(struct net *n)
+{
+	/* 5.1.6.4: without MRG_RXBUF a frame has one buffer or none. */
+	const bool all = !n->mergeable || n->count == n->d->vq[NET_RX].size ||
+			 n->iov_end - n->iov_first > NET_IOV;
+
+	if (n->held_bytes <= n->room) {
+		iov_write(n->iov + n->iov_first, n->iov_end - n->iov_first, 0,
+			  n->held, n->held_bytes);
+		give_frame(n, n->held_bytes);
+	} else if (n->count > 0 && all) {
+		n->rx_dropped++;
+	} else {
+		return NO_BUFFERS;
+	}
+	n->held_bytes = 0;
+	return GOT_FRAME;
+}
+
+/* There is room for some frames, but maybe not for the next. */
+static enum received hold_frame(struct net *n)
+{
+	struct iovec to = {
+		.iov_base = &n->overflow,
+		.iov_len = sizeof(n->overflow),
+	};
+	ssize_t got;
+
+	if (!n->held)
+		n->held = malloc(NET_HEADER + NET_FRAME_MAX);
+	if (n->held)
+		to = (struct iovec){n->held, NET_HEADER + NET_FRAME_MAX};
+	got = n->backend.ops->receive(&n->backend, &to, 1);
+	if (got < 0)
+		return receive_failed(n, got);
+	if (!n->held) {
+		n->rx_dropped++;
+		return GOT_FRAME;
+	}
+	n->held_bytes = (size_t)got;
+	return give_held(n);
+}
+
+static enum received receive(struct net *n)
+{
+	ssize_t got;
+
+	take_buffers(n);
+	if (!n->d->running)
+		return NO_FRAME;
+	if (n->held_bytes > 0)
+		return give_held(n);
+	if (n->count == 0)
+		return NO_BUFFERS;
+	if (n->room < n->rx_need)
+		return hold_frame(n);
+	/* One byte more than there is: a frame that was cut short shows. */
+	n->iov[n->iov_end] =
+		(struct iovec){.iov_base = &n->overflow, .iov_len = 1};
+	got = n->backend.ops->receive(&n->backend, n->iov + n->iov_first,
+				      n->iov_end - n->iov_first + 1);
+	if (got < 0)
+		return receive_failed(n, got);
+	if (got < NET_HEADER || (size_t)got > n->room)
+		n->rx_dropped++;
+	else
+		give_frame(n, (size_t)got);
+	return GOT_FRAME;
+}
+
+/* Both directions have one thread: either's patience is the thread's. */
+static void adapt(struct net *n, struct loop_patience *p, unsigned found)
+{
+	const bool before = n->rx_patience.patient || n->tx_patience.patient;
+	bool now;
+
+	if (!loop_adapt(p, found))
+		return;
+	now = n->rx_patience.patient || n->tx_patience.patient;
+	if (now != before)
+		loop_wait_patiently(now);
+}
+
+static void receive_all(struct net *n)
+{
+	struct vq *vq = &n->d->vq[NET_RX];
+	enum received r = GOT_FRAME;
+	unsigned got = 0;
+
+	if (!vq->ready || n->gone)
+		return;
+	vq_disable_kicks(vq);
+	n->starved = false;
+	for (unsigned i = 0; i < NET_BATCH && r != NO_FRAME; i++) {
+		r = receive(n);
+		got += r == GOT_FRAME;
+		if (r != NO_BUFFERS || vq_enable_kicks(vq))
+			continue;
+		n->starved = true;
+		break;
+	}
+	virtio_publish(n->d, NET_RX);
+	if (got > 0)
+		adapt(n, &n->rx_patience, got);
+	watch(n);
+	/* The descriptor does not tell of frames that were read from it. */
+	if ((n->held_bytes > 0 || waiting(n) & EPOLLIN) && !n->starved)
+		loop_signal(n->d->kick[NET_RX].source.fd);
+}
+
+/* ---- sending ---- */
+
+/* One frame: true when there may be another. */
+static bool transmit(struct net *n)
+{
+	struct virtio_dev *d = n->d;
+	struct iov_chain chain = {.iov = n->tx_iov, .iov_max = NET_IOV};
+	int r = vq_pop(&d->vq[NET_TX], &chain);
+
+	if (r < 0)
+		virtio_broken(d, "malformed packet");
+	if (r <= 0)
+		return false;
+	r = -EMSGSIZE;
+	if (chain.out_bytes <= NET_HEADER + NET_FRAME_MAX)
+		r = n->backend.ops->send(&n->backend, chain.iov, chain.nout);
+	if (r == -EAGAIN && !n->gone) {
+		vq_unpop(&d->vq[NET_TX]);
+		n->tx_blocked = true;
+		return false;
+	}
+	if (r < 0) {
+		n->tx_dropped++;
+		if (r == -EINVAL || r == -EMSGSIZE)
+			log_guest(&d->limit, "%s: bad packet of %u bytes: %s",
+				  d->name, chain.out_bytes, strerror(-r));
+	}
+	vq_push(&d->vq[NET_TX], chain.head, 0);
+	return true;
+}
+
+static void transmit_all(struct net *n)
+{
+	struct virtio_dev *d = n->d;
+	struct vq *vq = &d->vq[NET_TX];
+	unsigned left = NET_BATCH;
+
+	if (!vq->ready || n->tx_blocked)
+		return;
+	do {
+		vq_disable_kicks(vq);
+		while (left > 0 && transmit(n))
+			left--;
+		if (left == 0)
+			loop_signal(d->kick[NET_TX].source.fd);
+	} while (left > 0 && !n->tx_blocked && vq_enable_kicks(vq));
+	virtio_publish(d, NET_TX);
+	if (left < NET_BATCH)
+		adapt(n, &n->tx_patience, NET_BATCH - left);
+	watch(n);
+}
+
+/* ---- life ---- */
+
+static void net_kick(struct virtio_dev *d, unsigned q)
+{
+	if (q == NET_RX)
+		receive_all(d->state);
+	else
+		transmit_all(d->state);
+}
+
+static void net_event(struct loop_source *source, uint32_t events)
+{
+	struct net *n = container_of(source, struct net, source);
+
+	virtio_lock(n->d);
+	if (events & (EPOLLERR | EPOLLHUP))
+		backend_gone(n);
+	if (!n->gone && (events & EPOLLOUT) && n->backend.ops->flush)
+		n->backend.ops->flush(&n->backend);
+	if (n->d->running && (events & EPOLLOUT)) {
+		n->tx_blocked = false;
+		transmit_all(n);
+	}
+	if (n->d->running && (events & EPOLLIN))
+		receive_all(n);
+	watch(n);
+	virtio_unlock(n->d);
+}
+
+static int choose_mac(struct virtio_dev *d, const struct config_device *cfg,
+		      uint8_t mac[ETH_ALEN])
+{
+	const char *text = config_text(cfg, "mac");
+
+	if (config_mac(cfg, "mac", mac)) {
+		if (mac[0] & 1)
+			return log_ret(-EINVAL,
+				       "%s: mac '%s' is a group address: its "
+				       "first byte must be even",
+				       d->name, text);
+		return 0;
+	}
+	if (getrandom(mac, ETH_ALEN, 0) != ETH_ALEN)
+		return log_ret(-EIO, "%s: no random numbers for a mac",
+			       d->name);
+	/* One interface's, locally administered. */
+	mac[0] = (uint8_t)((mac[0] & ~1u) | 2u);
+	return 0;
+}
+
+static int net_open(struct virtio_dev *d, const struct config_device *cfg)
+{
+	struct virtio_net_config config = {
+		.status = htole16(VIRTIO_NET_S_LINK_UP),
+	};
+	struct net *n = d->state;
+	uint16_t mtu;
+	int r;
+
+	n->d = d;
+	r = choose_mac(d, cfg, config.mac);
+	if (r == 0)
+		r = net_backend_open(&n->backend, cfg, config.mac, d->name);
+	if (r < 0)
+		return r;
+	mtu = (uint16_t)config_number(cfg, "mtu", n->backend.mtu);
+	config.mtu = htole16(mtu);
+	n->mtu = mtu > n->backend.mtu ? mtu : n->backend.mtu;
+	d->features |= n->backend.features;
+	d->more_syscalls = n->backend.ops->syscalls;
+	d->config_bytes = offsetof(struct virtio_net_config, mtu) + 2;
+	memcpy(d->config, &config, d->config_bytes);
+
+	n->source.fd = n->backend.fd;
+	n->source.fn = net_event;
+	r = loop_add(d->loop, &n->source, 0);
+	if (r < 0)
+		return log_ret(r, "%s: event loop: %s", d->name, strerror(-r));
+	return 0;
+}
+
+static void net_close(struct virtio_dev *d)
+{
+	struct net *n = d->state;
+
+	if (!n->d)
+		return;
+	loop_del(d->loop, &n->source);
+	net_backend_close(&n->backend);
+	free(n->held);
+	if (n->rx_dropped || n->tx_dropped)
+		log_info("%s: %llu frames to and %llu from the guest were "
+			 "dropped",
+			 d->name, (unsigned long long)n->rx_dropped,
+			 (unsigned long long)n->tx_dropped);
+}
+
+static void net_start(struct virtio_dev *d)
+{
+	struct net *n = d->state;
+
+	n->mergeable = virtio_acked(d, VIRTIO_NET_F_MRG_RXBUF);
+	n->rx_need = NET_HEADER;
+	n->rx_need += d->acked & NET_GUEST_GSO ? NET_FRAME_MAX
+					       : n->mtu + ETH_HLEN + 8u;
+	n->tx_blocked = false;
+	n->starved = true; /* until the first kick of the receive queue */
+	if (!n->gone && n->backend.ops->set_offloads(&n->backend, d->acked) < 0)
+		virtio_broken(d, "%s refuses these offloads", n->backend.name);
+}
+
+static void net_stop(struct virtio_dev *d)
+{
+	struct net *n = d->state;
+
+	forget_buffers(n);
+	n->held_bytes = 0;
+	n->tx_blocked = false;
+	n->starved = true;
+	watch(n);
+}
+
+const struct virtio_ops virtio_net = {
+	.type = {.name = "net",
+		 .help = "a network interface, on a tap or through passt",
+		 .keys = net_keys,
+		 .check = net_check},
+	.id = VIRTIO_ID_NET,
+	.nqueues = 2,
+	.queue_max = NET_QUEUE,
+	.features = BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_MAC) |
+		    BIT(VIRTIO_NET_F_MTU) | BIT(VIRTIO_NET_F_STATUS),
+	.state_size = sizeof(struct net),
+	.own_thread = true,
+	.syscalls = loop_patience_syscalls,
+	.open = net_open,
+	.close = net_close,
+	.start = net_start,
+	.stop = net_stop,
+	.kick = net_kick,
+};

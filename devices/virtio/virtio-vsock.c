@@ -1,0 +1,759 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The socket device (virtio 1.2, 5.10): stream connections between the guest
+ * and programs of the host, which see Unix sockets (vsock-host.h). This file is
+ * the packets' side of it; vsock-conn.h has the connections.
+ *
+ * Packets for the guest are not queued. A connection remembers which it owes
+ * and makes them when there is a buffer, so that what a guest leaves unread
+ * costs nothing. Only RSTs for packets of no connection wait in a list, and
+ * when it is full the guest's packets wait, too (5.10.6.1).
+ */
+#include "devices/virtio/virtio.h"
+#include "devices/virtio/vsock-conn.h"
+#include "vmm/base/iov.h"
+#include "vmm/base/sandbox.h"
+#include "vmm/base/util.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_vsock.h>
+#include <linux/vm_sockets.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+
+#define VSOCK_RX     0 /* to the guest */
+#define VSOCK_TX     1
+#define VSOCK_EVENT  2 /* for migration, which there is none of */
+#define VSOCK_QUEUES 3
+#define VSOCK_QUEUE  128 /* entries, and so buffers of one packet */
+#define VSOCK_BATCH  64  /* packets until other devices have their turn */
+#define VSOCK_RESETS 64
+
+/* For slow readers on the host, when the VM ends. */
+#define VSOCK_LINGER_MS 1000
+
+#define VSOCK_CID_FIRST   3 /* 5.10.4: those below are reserved */
+#define VSOCK_CID_LAST    (UINT32_MAX - 1)
+#define VSOCK_CID_DEFAULT 3
+
+/* The host's ports of connections that the host makes: 2^30 up to 2^31. */
+#define VSOCK_PORTS UINT32_C(0x40000000)
+
+/* An RST for a packet that belongs to no connection. */
+struct vsock_reset {
+	uint64_t host_cid; /* as the guest has it */
+	uint32_t host_port, guest_port;
+	uint16_t type;
+};
+
+struct vsock {
+	struct virtio_dev *d;
+	struct vsock_host host;
+	struct loop_source listener; /* fd: the host's */
+	bool accepting;
+	/* The one connection that the guest may make, made before it runs. */
+	bool limited;
+	uint32_t ahead_port;
+	int ahead_fd;             /* owned; -1: it was made, or there is none */
+	struct loop_source timer; /* fd: timerfd, owned */
+	bool waiting;             /* for the timer, to look for room again */
+	bool exhausted;           /* of descriptors or memory, until then */
+	struct vsock_conns conns;
+	uint32_t cid;
+	uint32_t ports_used;
+	struct vsock_reset reset[VSOCK_RESETS]; /* from `first` on, a ring */
+	unsigned first, nresets;
+	bool tx_held; /* until there is room for another reset */
+};
+
+/* From the guest's byte order to the host's, or back: it is the same. */
+static struct virtio_vsock_hdr convert_header(const struct virtio_vsock_hdr *h)
+{
+	return (struct virtio_vsock_hdr){
+		.src_cid = le64toh(h->src_cid),
+		.dst_cid = le64toh(h->dst_cid),
+		.src_port = le32toh(h->src_port),
+		.dst_port = le32toh(h->dst_port),
+		.len = le32toh(h->len),
+		.type = le16toh(h->type),
+		.op = le16toh(h->op),
+		.flags = le32toh(h->flags),
+		.buf_alloc = le32toh(h->buf_alloc),
+		.fwd_cnt = le32toh(h->fwd_cnt),
+	};
+}
+
+/* ---- to the guest ---- */
+
+/* The answer to a packet that nobody wants; never to an RST. */
+static void refuse(struct vsock *v, const struct virtio_vsock_hdr *packet)
+{
+	if (packet->op == VIRTIO_VSOCK_OP_RST)
+		return;
+	assert(v->nresets < VSOCK_RESETS);
+	v->reset[(v->first + v->nresets++) % VSOCK_RESETS] =
+		(struct vsock_reset){
+			.host_cid = packet->dst_cid,
+			.host_port = packet->dst_port,
+			.guest_port = packet->src_port,
+			.type = packet->type,
+		};
+}
+
+/* HEADER, its ports, op, flags and length filled in, at the buffer's start. */
+static uint32_t write_header(struct vsock *v, const struct iov_chain *chain,
+			     struct virtio_vsock_hdr header)
+{
+	const uint32_t bytes = (uint32_t)sizeof(header) + header.len;
+
+	header.dst_cid = v->cid;
+	header = convert_header(&header);
+	iov_write(chain->iov, chain->nin, 0, &header, sizeof(header));
+	return bytes;
+}
+
+static uint32_t give_reset(struct vsock *v, const struct iov_chain *chain)
+{
+	const struct vsock_reset *reset = &v->reset[v->first];
+
+	v->first = (v->first + 1) % VSOCK_RESETS;
+	v->nresets--;
+	return write_header(v, chain,
+			    (struct virtio_vsock_hdr){
+				    .src_cid = reset->host_cid,
+				    .src_port = reset->host_port,
+				    .dst_port = reset->guest_port,
+				    .type = reset->type,
+				    .op = VIRTIO_VSOCK_OP_RST,
+			    });
+}
+
+static uint32_t receive_data(struct vsock_conn *c,
+			     const struct iov_chain *chain)
+{
+	struct iovec iov[VSOCK_QUEUE];
+	const unsigned niov = iov_slice(chain->iov, chain->nin,
+					sizeof(struct virtio_vsock_hdr),
+					vsock_conn_credit(c), iov);
+
+	return vsock_conn_receive(c, iov, niov);
+}
+
+/* One packet of the connection's, owed ones first; 0 when there is none. */
+static uint32_t give_packet(struct vsock *v, struct vsock_conn *c,
+			    const struct iov_chain *chain)
+{
+	struct virtio_vsock_hdr header = {
+		.src_cid = VMADDR_CID_HOST,
+		.src_port = c->host_port,
+		.dst_port = c->guest_port,
+		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.op = VIRTIO_VSOCK_OP_RW,
+		.buf_alloc = c->buffer,
+		.fwd_cnt = c->forwarded,
+	};
+
+	if (c->owed) {
+		/* In the order of their numbers: REQUEST and RESPONSE first. */
+		header.op = (uint16_t)__builtin_ctz(c->owed);
+		c->owed &= ~(1u << header.op);
+		if (header.op == VIRTIO_VSOCK_OP_SHUTDOWN)
+			header.flags = c->host_shut;
+	} else {
+		header.len = receive_data(c, chain);
+		if (header.len == 0)
+			return 0;
+	}
+	/* Every packet updates the guest's credit. */
+	c->told = c->forwarded;
+	c->owed &= ~(1u << VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	if (header.op == VIRTIO_VSOCK_OP_RST)
+		vsock_conn_release(c);
+	return write_header(v, chain, header);
+}
+
+/* Who is next gives one packet, or has changed its mind. */
+static uint32_t give_next(struct vsock *v, const struct iov_chain *chain)
+{
+	struct vsock_conn *c = vsock_conns_next(&v->conns);
+	const uint32_t bytes = give_packet(v, c, chain);
+
+	vsock_conn_schedule(c);
+	return bytes;
+}
+
+/* False: there is nothing to give, or no buffer for it. */
+static bool give_one(struct vsock *v)
+{
+	struct virtio_dev *d = v->d;
+	struct vq *vq = &d->vq[VSOCK_RX];
+	struct iovec iov[VSOCK_QUEUE];
+	struct iov_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
+	uint32_t bytes;
+	int r;
+
+	if (v->nresets == 0 && TAILQ_EMPTY(&v->conns.turns))
+		return false;
+	r = vq_pop(vq, &chain);
+	if (r == 0)
+		return vq_enable_kicks(vq);
+	if (r < 0) {
+		virtio_broken(d, "malformed receive buffer");
+		return false;
+	}
+	if (chain.nout > 0 ||
+	    chain.in_bytes <= sizeof(struct virtio_vsock_hdr)) {
+		virtio_broken(d, "receive buffer without room");
+		return false;
+	}
+	bytes = v->nresets > 0 ? give_reset(v, &chain) : give_next(v, &chain);
+	if (bytes > 0)
+		vq_push(vq, chain.head, bytes);
+	else
+		vq_unpop(vq);
+	return true;
+}
+
+static void give_all(struct vsock *v)
+{
+	struct virtio_dev *d = v->d;
+	unsigned left = VSOCK_BATCH;
+
+	if (!d->running)
+		return;
+	vq_disable_kicks(&d->vq[VSOCK_RX]);
+	while (left > 0 && give_one(v))
+		left--;
+	virtio_publish(d, VSOCK_RX);
+	if (left == 0)
+		loop_signal(d->kick[VSOCK_RX].source.fd);
+	if (v->tx_held && v->nresets < VSOCK_RESETS)
+		loop_signal(d->kick[VSOCK_TX].source.fd);
+}
+
+/* ---- from the guest ---- */
+
+/* The connection cannot go on as the guest thinks it does. */
+static void reset(struct vsock *v, struct vsock_conn *c,
+		  const struct virtio_vsock_hdr *packet)
+{
+	refuse(v, packet);
+	vsock_conn_release(c);
+}
+
+static void misused(struct vsock *v, struct vsock_conn *c,
+		    const struct virtio_vsock_hdr *packet)
+{
+	log_guest(&v->d->limit,
+		  "%s: packet out of place (op %u) from port %" PRIu32
+		  " to port %" PRIu32 ": connection reset",
+		  v->d->name, packet->op, packet->src_port, packet->dst_port);
+	reset(v, c, packet);
+}
+
+/* Whom the guest reaches at PORT: the fd, which does not block, or -errno. */
+static int reach_host(struct vsock *v, uint32_t port)
+{
+	int fd = v->ahead_fd;
+
+	if (!v->limited)
+		return vsock_host_connect(&v->host, port);
+	if (fd < 0 || port != v->ahead_port)
+		return -ECONNREFUSED;
+	v->ahead_fd = -1;
+	return fd;
+}
+
+static void guest_connects(struct vsock *v,
+			   const struct virtio_vsock_hdr *packet)
+{
+	const int fd = vsock_conns_make_room(&v->conns, true)
+			       ? reach_host(v, packet->dst_port)
+			       : -ENFILE;
+	struct vsock_conn *c = NULL;
+
+	if (fd >= 0)
+		c = vsock_conn_new(&v->conns, fd, true);
+	else if (fd != -ENOENT && fd != -ECONNREFUSED)
+		log_guest(&v->d->limit, "%s: connect to '%s_%" PRIu32 "': %s",
+			  v->d->name, v->host.path, packet->dst_port,
+			  strerror(-fd));
+	if (!c) {
+		refuse(v, packet);
+		return;
+	}
+	vsock_conn_bind(c, packet->dst_port, packet->src_port);
+	c->state = VSOCK_OPEN;
+	c->guest_buffer = packet->buf_alloc;
+	c->guest_forwarded = packet->fwd_cnt;
+	vsock_conn_owe(c, VIRTIO_VSOCK_OP_RESPONSE);
+	vsock_conn_schedule(c);
+}
+
+/* The guest answers to a REQUEST: by RESPONSE, or by RST if nobody listens. */
+static void guest_answers(struct vsock *v, struct vsock_conn *c,
+			  const struct virtio_vsock_hdr *packet)
+{
+	const bool asked = !(c->owed & 1u << VIRTIO_VSOCK_OP_REQUEST);
+
+	if (packet->op == VIRTIO_VSOCK_OP_RST) {
+		vsock_conn_release(c);
+	} else if (packet->op != VIRTIO_VSOCK_OP_RESPONSE || !asked) {
+		misused(v, c, packet);
+	} else if (vsock_greeting_answer(c->source.fd, c->host_port) < 0) {
+		reset(v, c, packet);
+	} else {
+		c->state = VSOCK_OPEN;
+		c->readable = true; /* events so far meant the greeting */
+	}
+}
+
+static void guest_sends(struct vsock *v, struct vsock_conn *c,
+			const struct virtio_vsock_hdr *packet,
+			const struct iov_chain *chain)
+{
+	struct iovec iov[VSOCK_QUEUE];
+	const unsigned niov = iov_slice(chain->iov, chain->nout,
+					sizeof(*packet), packet->len, iov);
+	const int r = vsock_conn_send(c, iov, niov, packet->len);
+
+	if (r == -EPROTO)
+		misused(v, c, packet);
+	else if (r < 0)
+		reset(v, c, packet);
+}
+
+/*
+ * 5.10.6.5: after both ends of a connection are shut it is over for the guest
+ * when the RST comes. The host may read what is held for as long as it likes.
+ */
+static void guest_shuts(struct vsock *v, struct vsock_conn *c,
+			const struct virtio_vsock_hdr *packet)
+{
+	vsock_conn_guest_shuts(c, packet->flags);
+	if (c->guest_shut == VSOCK_SHUTDOWN_BOTH) {
+		refuse(v, packet);
+		vsock_conn_detach(c);
+	}
+}
+
+static void take_open(struct vsock *v, struct vsock_conn *c,
+		      const struct virtio_vsock_hdr *packet,
+		      const struct iov_chain *chain)
+{
+	switch (packet->op) {
+	case VIRTIO_VSOCK_OP_RW:
+		guest_sends(v, c, packet, chain);
+		break;
+	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
+		vsock_conn_owe(c, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+		break;
+	case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
+		break;
+	case VIRTIO_VSOCK_OP_SHUTDOWN:
+		guest_shuts(v, c, packet);
+		break;
+	case VIRTIO_VSOCK_OP_RST:
+		vsock_conn_detach(c);
+		break;
+	default:
+		misused(v, c, packet);
+		break;
+	}
+}
+
+/* A packet for connection C. */
+static void take_for(struct vsock *v, struct vsock_conn *c,
+		     const struct virtio_vsock_hdr *packet,
+		     const struct iov_chain *chain)
+{
+	c->guest_buffer = packet->buf_alloc;
+	c->guest_forwarded = packet->fwd_cnt;
+	if (c->state == VSOCK_OPEN)
+		take_open(v, c, packet, chain);
+	else if (c->state == VSOCK_REQUESTED)
+		guest_answers(v, c, packet);
+	else if (packet->op == VIRTIO_VSOCK_OP_RST)
+		vsock_conn_release(c); /* abandoned; else its RST is due */
+	vsock_conn_schedule(c);
+}
+
+static void take_packet(struct vsock *v, const struct virtio_vsock_hdr *packet,
+			const struct iov_chain *chain)
+{
+	struct vsock_conn *c;
+
+	/* 5.10.6.4: nobody could be answered. */
+	if (packet->src_cid != v->cid) {
+		log_guest(&v->d->limit,
+			  "%s: packet from CID %" PRIu64 " dropped", v->d->name,
+			  (uint64_t)packet->src_cid);
+		return;
+	}
+	/* Other types than streams must be refused, other guests may be. */
+	if (packet->type != VIRTIO_VSOCK_TYPE_STREAM ||
+	    packet->dst_cid != VMADDR_CID_HOST) {
+		refuse(v, packet);
+		return;
+	}
+	c = vsock_conn_find(&v->conns, packet->dst_port, packet->src_port);
+	if (c)
+		take_for(v, c, packet, chain);
+	else if (packet->op == VIRTIO_VSOCK_OP_REQUEST)
+		guest_connects(v, packet);
+	else
+		refuse(v, packet);
+}
+
+/* The header, copied once, in the host's byte order. False: it is not whole. */
+static bool read_header(const struct iov_chain *chain,
+			struct virtio_vsock_hdr *ret)
+{
+	struct virtio_vsock_hdr raw;
+
+	if (iov_read(chain->iov, chain->nout, 0, &raw, sizeof(raw)) !=
+	    sizeof(raw))
+		return false;
+	*ret = convert_header(&raw);
+	return ret->len <= chain->out_bytes - sizeof(raw);
+}
+
+/* False: there is none, or no room for an answer. */
+static bool take_one(struct vsock *v)
+{
+	struct virtio_dev *d = v->d;
+	struct iovec iov[VSOCK_QUEUE];
+	struct iov_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
+	struct virtio_vsock_hdr packet;
+	int r;
+
+	v->tx_held = v->nresets == VSOCK_RESETS;
+	if (v->tx_held)
+		return false;
+	r = vq_pop(&d->vq[VSOCK_TX], &chain);
+	if (r < 0)
+		virtio_broken(d, "malformed packet");
+	if (r <= 0)
+		return false;
+	if (!read_header(&chain, &packet)) {
+		virtio_broken(d, "packet shorter than it says");
+		return false;
+	}
+	take_packet(v, &packet, &chain);
+	vq_push(&d->vq[VSOCK_TX], chain.head, 0);
+	return true;
+}
+
+static void take_all(struct vsock *v)
+{
+	struct virtio_dev *d = v->d;
+	struct vq *vq = &d->vq[VSOCK_TX];
+	unsigned left = VSOCK_BATCH;
+
+	do {
+		vq_disable_kicks(vq);
+		while (left > 0 && take_one(v))
+			left--;
+		if (left == 0)
+			loop_signal(d->kick[VSOCK_TX].source.fd);
+	} while (left > 0 && !v->tx_held && vq_enable_kicks(vq));
+	virtio_publish(d, VSOCK_TX);
+}
+
+/* ---- from the host ---- */
+
+/* At the limit, programs of the host wait in the socket's backlog. */
+static void accept_while_room(struct vsock *v)
+{
+	static const struct itimerspec soon = {
+		.it_value = {.tv_sec = VSOCK_PATIENCE_MS / 1000,
+			     .tv_nsec = VSOCK_PATIENCE_MS % 1000 * 1000000}};
+
+	v->accepting = !v->exhausted && vsock_conns_make_room(&v->conns, false);
+	(void)loop_modify(v->d->loop, &v->listener, v->accepting ? EPOLLIN : 0);
+	if (!v->accepting && !v->waiting)
+		v->waiting = timerfd_settime(v->timer.fd, 0, &soon, NULL) == 0;
+}
+
+/* Somebody may have been silent for too long, or descriptors come back. */
+static void time_passes(struct loop_source *source, uint32_t events)
+{
+	struct vsock *v = container_of(source, struct vsock, timer);
+
+	(void)events;
+	virtio_lock(v->d);
+	loop_drain(v->timer.fd);
+	v->waiting = v->exhausted = false;
+	accept_while_room(v);
+	virtio_unlock(v->d);
+}
+
+static void host_connects(struct loop_source *source, uint32_t events)
+{
+	struct vsock *v = container_of(source, struct vsock, listener);
+	int fd = 0;
+
+	(void)events;
+	virtio_lock(v->d);
+	while (v->accepting && fd >= 0) {
+		fd = vsock_host_accept(&v->host);
+		if (fd >= 0)
+			(void)vsock_conn_new(&v->conns, fd, false);
+		accept_while_room(v);
+	}
+	if (fd < 0 && fd != -EAGAIN && fd != -ECONNABORTED) {
+		log_guest(&v->d->limit, "%s: accept: %s", v->d->name,
+			  strerror(-fd));
+		v->exhausted = true;
+		accept_while_room(v);
+	}
+	virtio_unlock(v->d);
+}
+
+static uint32_t new_port(struct vsock *v, uint32_t guest_port)
+{
+	uint32_t port;
+
+	/* Fewer connections than ports: one is free. */
+	do
+		port = VSOCK_PORTS + v->ports_used++ % VSOCK_PORTS;
+	while (vsock_conn_find(&v->conns, port, guest_port));
+	return port;
+}
+
+static void greet(struct vsock *v, struct vsock_conn *c)
+{
+	uint32_t guest_port;
+	const int r =
+		vsock_greeting_read(&c->greeting, c->source.fd, &guest_port);
+
+	if (r == 0)
+		return;
+	if (r < 0 || vsock_conn_hung_up(c)) {
+		vsock_conn_release(c);
+		return;
+	}
+	vsock_conn_bind(c, new_port(v, guest_port), guest_port);
+	c->state = VSOCK_REQUESTED;
+	vsock_conn_owe(c, VIRTIO_VSOCK_OP_REQUEST);
+}
+
+static void host_moves(struct vsock_conn *c)
+{
+	const bool nothing_to_read =
+		(c->host_shut & VIRTIO_VSOCK_SHUTDOWN_SEND) ||
+		(c->guest_shut & VIRTIO_VSOCK_SHUTDOWN_RCV);
+
+	c->readable = true;
+	vsock_conn_flush(c);
+	if (c->state == VSOCK_OPEN && nothing_to_read && vsock_conn_hung_up(c))
+		vsock_conn_host_shuts(c, VSOCK_SHUTDOWN_BOTH);
+}
+
+/* EVENTS may be of an earlier life: what is true, system calls tell. */
+static void host_event(struct loop_source *source, uint32_t events)
+{
+	struct vsock_conn *c = container_of(source, struct vsock_conn, source);
+	struct vsock *v = container_of(c->conns, struct vsock, conns);
+
+	(void)events;
+	virtio_lock(v->d);
+	if (c->state == VSOCK_GREETING)
+		greet(v, c);
+	else if (c->state == VSOCK_REQUESTED && vsock_conn_hung_up(c))
+		vsock_conn_abandon(c);
+	else if (c->state == VSOCK_OPEN || c->state == VSOCK_DRAINING)
+		host_moves(c);
+	vsock_conn_schedule(c);
+	give_all(v);
+	accept_while_room(v);
+	virtio_unlock(v->d);
+}
+
+/* ---- system calls ---- */
+
+/* For the host's programs, which come and go while the guest runs. */
+static const struct sandbox_rule vsock_syscalls[] = {
+	SANDBOX_CALL(accept4),
+	SANDBOX_CALL(recvfrom),
+	SANDBOX_CALL(sendto),
+	SANDBOX_CALL(sendmsg),
+	SANDBOX_CALL(shutdown),
+	SANDBOX_CALL(timerfd_settime),
+	/* at the end, to remove the socket */
+	SANDBOX_CALL(newfstatat),
+	SANDBOX_CALL(unlink),
+	SANDBOX_END,
+};
+
+/* For a guest that may connect to whatever PATH_PORT there is. */
+static const struct sandbox_rule vsock_connect_syscalls[] = {
+	{.call = SYS_socket,
+	 .when = {{SANDBOX_EQUALS, 0, AF_UNIX},
+		  {SANDBOX_EQUALS, 1, VSOCK_HOST_SOCKET},
+		  {SANDBOX_EQUALS, 2, 0}}},
+	SANDBOX_CALL(connect),
+	SANDBOX_END,
+};
+
+/* ---- life ---- */
+
+static void vsock_kick(struct virtio_dev *d, unsigned q)
+{
+	struct vsock *v = d->state;
+
+	if (q == VSOCK_TX)
+		take_all(v);
+	give_all(v);
+	accept_while_room(v);
+}
+
+/* A soft limit of 1024 files would not even do for the connections. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur =
+		min_u64(limit.rlim_cur + VSOCK_CONNS_MAX, limit.rlim_max);
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int open_timer(struct vsock *v)
+{
+	v->timer.fn = time_passes;
+	v->timer.fd =
+		timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (v->timer.fd < 0)
+		return -errno;
+	return loop_add(v->d->loop, &v->timer, EPOLLIN);
+}
+
+static int connect_ahead(struct vsock *v, uint32_t port)
+{
+	v->limited = true;
+	v->ahead_port = port;
+	v->ahead_fd = vsock_host_connect(&v->host, port);
+	if (v->ahead_fd >= 0)
+		return 0;
+	return log_ret(v->ahead_fd,
+		       "%s: connect to '%s_%" PRIu32 "': %s; who listens there "
+		       "has to be started first",
+		       v->d->name, v->host.path, port, strerror(-v->ahead_fd));
+}
+
+static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
+{
+	struct vsock *v = d->state;
+	struct virtio_vsock_config config;
+	int r;
+
+	v->d = d;
+	v->host.fd = v->timer.fd = v->ahead_fd = -1;
+	d->more_syscalls = vsock_connect_syscalls;
+	v->cid = (uint32_t)config_number(cfg, "cid", VSOCK_CID_DEFAULT);
+	config.guest_cid = htole64(v->cid);
+	memcpy(d->config, &config, sizeof(config));
+	d->config_bytes = sizeof(config);
+	vsock_conns_init(&v->conns, d->loop, host_event);
+	raise_file_limit();
+	r = vsock_host_open(&v->host, config_text(cfg, "path"), d->name);
+	if (r < 0)
+		return r;
+	if (config_text(cfg, "connect")) {
+		d->more_syscalls = NULL;
+		r = connect_ahead(v,
+				  (uint32_t)config_number(cfg, "connect", 0));
+		if (r < 0)
+			return r;
+	}
+	v->accepting = true;
+	v->listener.fd = v->host.fd;
+	v->listener.fn = host_connects;
+	r = open_timer(v);
+	if (r == 0)
+		r = loop_add(d->loop, &v->listener, EPOLLIN);
+	if (r < 0)
+		return log_ret(r, "%s: event loop: %s", d->name, strerror(-r));
+	return 0;
+}
+
+static void vsock_close(struct virtio_dev *d)
+{
+	struct vsock *v = d->state;
+
+	if (!v->d)
+		return;
+	loop_del(d->loop, &v->listener);
+	loop_del(d->loop, &v->timer);
+	util_close(&v->timer.fd);
+	util_close(&v->ahead_fd);
+	vsock_conns_drain(&v->conns, VSOCK_LINGER_MS);
+	vsock_conns_done(&v->conns);
+	vsock_host_close(&v->host);
+}
+
+/* What the guest sent still reaches the host; all else is over. */
+static void vsock_stop(struct virtio_dev *d)
+{
+	struct vsock *v = d->state;
+	struct vsock_conn *c;
+	unsigned left = VSOCK_QUEUE;
+
+	/* Also what it kicked for, and the loop had no time to fetch. */
+	do
+		v->nresets = 0; /* nobody reads answers */
+	while (left-- > 0 && take_one(v));
+	c = LIST_FIRST(&v->conns.live);
+	while (c) {
+		struct vsock_conn *next = LIST_NEXT(c, list);
+
+		if (c->state != VSOCK_GREETING && c->state != VSOCK_DRAINING)
+			vsock_conn_detach(c);
+		c = next;
+	}
+	v->nresets = 0;
+	v->tx_held = false;
+	accept_while_room(v);
+}
+
+static const struct config_key vsock_keys[] = {
+	{.name = "path",
+	 .kind = CONFIG_TEXT,
+	 .required = true,
+	 .bare = true,
+	 .help = "Unix socket for programs of the host, made and removed"},
+	{.name = "cid",
+	 .kind = CONFIG_NUMBER,
+	 .min = VSOCK_CID_FIRST,
+	 .max = VSOCK_CID_LAST,
+	 .help = "the guest's address; 3 otherwise"},
+	{.name = "connect",
+	 .kind = CONFIG_NUMBER,
+	 .max = UINT32_MAX - 1,
+	 .help = "the host's port that the guest may reach, once, and no "
+		 "other"},
+	{0},
+};
+
+const struct virtio_ops virtio_vsock = {
+	.type = {.name = "vsock",
+		 .help = "sockets between the guest and programs of this host",
+		 .keys = vsock_keys},
+	.id = VIRTIO_ID_VSOCK,
+	.nqueues = VSOCK_QUEUES,
+	.queue_max = VSOCK_QUEUE,
+	.state_size = sizeof(struct vsock),
+	.syscalls = vsock_syscalls,
+	.open = vsock_open,
+	.close = vsock_close,
+	.stop = vsock_stop,
+	.kick = vsock_kick,
+};

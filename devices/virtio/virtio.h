@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every virtio device shares (virtio 1.2, chapters 2 and 3): feature
+ * negotiation, status, reset, queues and their kicks, the configuration space.
+ * Knows no transport and no particular device.
+ *
+ * A device is one file that defines `const struct virtio_ops virtio_NAME`, and
+ * one line in Makefile.am's VIRTIO_DEVICES. Its options, help, queues and
+ * features come from the ops.
+ */
+#ifndef DEVICES_VIRTIO_VIRTIO_H
+#define DEVICES_VIRTIO_VIRTIO_H
+
+#include "devices/virtio/vq.h"
+#include "vmm/config/config.h"
+#include "vmm/base/log.h"
+#include "vmm/base/loop.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define VIRTIO_CONFIG_MAX 256 /* bytes of configuration space, at most */
+#define VIRTIO_QUEUES_MAX 8
+
+struct virtio_dev;
+struct terminal;
+struct fs_budget;
+struct sandbox_rule;
+
+struct virtio_ops {
+	struct config_type type; /* name, help, keys: --disk's, --net's ... */
+	uint16_t id;             /* VIRTIO_ID_* */
+	uint16_t nqueues;
+	uint16_t queue_max; /* entries of each queue, a power of two */
+	uint64_t features;  /* besides VERSION_1, EVENT_IDX, INDIRECT_DESC */
+	size_t state_size;  /* of the private state, zeroed at birth */
+	bool own_thread;    /* kicks and fds run on a thread of their own */
+	/* Beyond what every VM may call: see vmm/base/sandbox.h. May be NULL.
+	 */
+	const struct sandbox_rule *syscalls;
+	/*
+	 * With own_thread: what of these capabilities (bits by CAP_*) the
+	 * monitor has, that thread keeps, and it alone may make the `syscalls`.
+	 */
+	uint64_t capabilities;
+
+	/*
+	 * Opens files and taps, adjusts d->features, fills d->config and
+	 * d->config_bytes. Before the guest starts. 0 or -errno (logged).
+	 */
+	int (*open)(struct virtio_dev *d, const struct config_device *cfg);
+	/*
+	 * On a thread of its own, before all else, without the lock. 0 or
+	 * -errno (logged). May be NULL.
+	 */
+	int (*thread)(struct virtio_dev *d);
+	/* Frees what open() took; accepts a half-open device. */
+	void (*close)(struct virtio_dev *d);
+	/* DRIVER_OK: d->acked is final, queues are ready. May be NULL. */
+	void (*start)(struct virtio_dev *d);
+	/*
+	 * Reset. On return the device holds no chain, has no I/O under way and
+	 * will not touch a queue until start(). May be NULL.
+	 */
+	void (*stop)(struct virtio_dev *d);
+	/* The driver kicked queue Q, or the device was started. */
+	void (*kick)(struct virtio_dev *d, unsigned q);
+	/* The driver wrote d->config[off..off + len). May be NULL. */
+	void (*config_written)(struct virtio_dev *d, size_t off, size_t len);
+	/*
+	 * The file or device behind this one may have changed its size: looks,
+	 * and tells the driver. May be NULL.
+	 */
+	void (*resized)(struct virtio_dev *d);
+};
+
+/*
+ * All ops run with D->lock held: open, close, resized: main thread; kick and
+ * the handlers of the device's own sources: D->loop's thread; start, stop,
+ * config_written: a vCPU's thread. A source's handler locks by itself:
+ * virtio_lock(d) / virtio_unlock(d).
+ */
+struct virtio_dev {
+	const struct virtio_ops *ops;
+	void *state;           /* owned, ops->state_size bytes */
+	char name[24];         /* "blk0", for messages */
+	const struct mem *mem; /* borrowed */
+	struct loop *loop;     /* borrowed main loop, or &own_loop */
+	struct loop own_loop;
+	struct terminal *terminal; /* borrowed; for the console only */
+	struct fs_budget *files;   /* borrowed; for shares only */
+	pthread_mutex_t lock;
+	struct log_limit limit;
+	/* This device's besides ops->syscalls; open() may set it. */
+	const struct sandbox_rule *more_syscalls;
+
+	uint64_t features; /* offered */
+	uint64_t acked;    /* accepted by the driver */
+	uint8_t status;
+	bool running; /* DRIVER_OK, and neither reset nor broken since */
+	bool started; /* start() was called, stop() was not yet */
+	struct vq vq[VIRTIO_QUEUES_MAX];
+	struct virtio_queue_kick {
+		struct loop_source source; /* fd: eventfd, owned */
+		struct virtio_dev *dev;
+		unsigned index;
+	} kick[VIRTIO_QUEUES_MAX];
+
+	/* How often the driver woke the device, and was interrupted for a
+	 * queue. */
+	uint64_t kicks, interrupts;
+
+	uint8_t config[VIRTIO_CONFIG_MAX];
+	size_t config_bytes;
+	uint32_t config_generation;
+
+	/*
+	 * The transport: raises VIRTIO_INTERRUPT_*. Unless it is for a queue
+	 * only, also mirrors status and config; 0 does nothing else. The lock
+	 * is held.
+	 */
+	void (*notify)(void *transport, uint32_t interrupt);
+	void *transport;
+};
+
+#define VIRTIO_INTERRUPT_VRING  1u
+#define VIRTIO_INTERRUPT_CONFIG 2u
+
+/* ---- for vm.c ---- */
+
+/* Every device type this build has, NULL-terminated. */
+const struct virtio_ops *const *virtio_list(void);
+const struct virtio_ops *virtio_find(const char *type);
+/* The same as config types, NULL-terminated, for config_check() and --help. */
+const struct config_type *const *virtio_config_types(void);
+
+/* The VM's parts that devices use; each of them outlives all devices. */
+struct virtio_host {
+	const struct mem *mem;
+	struct loop *loop;
+	struct terminal *terminal; /* NULL: none */
+	struct fs_budget *files;   /* NULL: each share has its own */
+};
+
+/*
+ * Makes a device: opens its backend. INDEX numbers the devices of one type. The
+ * caller frees it. 0 or -errno (logged).
+ */
+int virtio_new(const struct virtio_ops *ops, const struct config_device *cfg,
+	       unsigned index, const struct virtio_host *host,
+	       struct virtio_dev **ret_dev);
+void virtio_free(struct virtio_dev *d);
+/*
+ * Starts the thread of a device with own_thread now, not with DRIVER_OK; there
+ * CONFINE is called, after the device's own thread(). 0 or -errno (logged).
+ */
+int virtio_start_thread(struct virtio_dev *d,
+			int (*confine)(const struct virtio_ops *ops));
+
+/* Has the device look for a change of its size. The main thread. */
+void virtio_resized(struct virtio_dev *d);
+
+/* ---- for transports: each takes the device's lock itself ---- */
+
+uint8_t virtio_status(struct virtio_dev *d);
+/*
+ * The driver wrote the status register (3.1): bits are only added; 0 resets and
+ * returns when the device is quiet. FEATURES_OK is refused when the driver
+ * accepted what was not offered or left out VERSION_1.
+ */
+void virtio_set_status(struct virtio_dev *d, uint8_t status);
+void virtio_set_features(struct virtio_dev *d, uint64_t features);
+/* A queue's registers; ignored once the queue is ready (4.2.2.2). */
+void virtio_queue_set_size(struct virtio_dev *d, unsigned q, uint32_t size);
+enum virtio_ring { VIRTIO_RING_DESC, VIRTIO_RING_AVAIL, VIRTIO_RING_USED };
+void virtio_queue_set_address(struct virtio_dev *d, unsigned q,
+			      enum virtio_ring ring, bool high, uint32_t half);
+void virtio_queue_set_ready(struct virtio_dev *d, unsigned q, bool ready);
+/* A kick that did not come through the ioeventfd. */
+void virtio_queue_kick(struct virtio_dev *d, unsigned q);
+void virtio_config_write(struct virtio_dev *d, size_t off, const void *buf,
+			 size_t len);
+
+/* ---- for devices: the lock is held ---- */
+
+/* Publishes the pushes on queue Q; interrupts if the driver wants it. */
+void virtio_publish(struct virtio_dev *d, unsigned q);
+/* The same for all queues, with one interrupt. */
+void virtio_publish_all(struct virtio_dev *d);
+/* d->config changed: new generation, mirror, interrupt (2.5). */
+void virtio_config_changed(struct virtio_dev *d);
+/*
+ * The guest broke the rules: DEVICE_NEEDS_RESET (2.1.2), logged with a limit;
+ * the device rests until the driver resets it.
+ */
+void virtio_broken(struct virtio_dev *d, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static inline bool virtio_acked(const struct virtio_dev *d, unsigned feature)
+{
+	return d->acked >> feature & 1;
+}
+
+static inline void virtio_lock(struct virtio_dev *d)
+{
+	pthread_mutex_lock(&d->lock);
+}
+
+static inline void virtio_unlock(struct virtio_dev *d)
+{
+	pthread_mutex_unlock(&d->lock);
+}
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The words between `bulkhead` and bulkhead-init, the agent in a container's
+ * VM: what goes over one connection of the guest's vsock device. docs/AGENT
+ * tells the order of things; tools/agent/agent.h is the host's side as
+ * functions.
+ *
+ * All numbers are little-endian, nothing is padded beyond what is written here.
+ * Neither side trusts the other: a frame of unknown type, a length that does
+ * not fit, a frame that has no place in the session's state end the session.
+ */
+#ifndef FIRMWARE_AGENT_AGENT_H
+#define FIRMWARE_AGENT_AGENT_H
+
+#include <assert.h>
+#include <linux/types.h>
+#include <stdint.h>
+
+/*
+ * Where the agent listens in the guest; and the port of the host it connects to
+ * once when it has started: whoever waits there need not ask again and again.
+ */
+#define AGENT_PORT 1024
+
+#define AGENT_PAYLOAD_MAX  65536     /* bytes behind one header */
+#define AGENT_REQUEST_MAX  (1 << 20) /* items of one request, in all */
+#define AGENT_SESSIONS_MAX 128
+/* What the host may send of standard input before it is told to go on. */
+#define AGENT_STDIN_WINDOW 65536
+#define AGENT_TEXT_MAX     1024 /* of an agent_failed, with its NUL */
+
+/* Every frame: this, then `bytes` of payload. */
+struct agent_frame {
+	__le32 bytes;
+	__le16 type;     /* enum agent_type */
+	__le16 reserved; /* 0 */
+};
+static_assert(sizeof(struct agent_frame) == 8, "as on the wire");
+
+/* H: the host sends it; G: the guest does. */
+enum agent_type {
+	AGENT_HELLO = 1,     /* H G  agent_hello, first frame each way */
+	AGENT_ITEMS = 2,     /* H    a part of a request's items */
+	AGENT_CONFIGURE = 3, /* H    acts on the items; the answer: DONE */
+	AGENT_START = 4,     /* H    acts on the items; STARTED */
+	AGENT_CLOCK = 5,     /* H    agent_time; DONE, or none to a process */
+	AGENT_SHUTDOWN = 6,  /* H    agent_shutdown; DONE, then the VM ends */
+	AGENT_INFO = 7,      /* H    empty; agent_info under the same type */
+	AGENT_STDIN = 8,     /* H    data, within the window */
+	AGENT_STDIN_EOF = 9, /* H    empty; no STDIN follows */
+	AGENT_RESIZE = 10,   /* H    agent_size */
+	AGENT_SIGNAL = 11,   /* H    agent_signal */
+	AGENT_EXIT_ACK = 12, /* H    empty; EXIT has arrived */
+	AGENT_CLOSED = 13,   /* H    agent_stream: nobody takes its output */
+	AGENT_WATCH = 14,    /* H    agent_watch; no answer, but EVENTs */
+
+	AGENT_DONE = 32,         /*   G empty */
+	AGENT_FAILED = 33,       /*   G agent_failed: the request's end */
+	AGENT_STARTED = 34,      /*   G agent_started */
+	AGENT_STDOUT = 35,       /*   G data; with a terminal: all output */
+	AGENT_STDERR = 36,       /*   G data */
+	AGENT_STDIN_MORE = 37,   /*   G agent_credit */
+	AGENT_STDIN_CLOSED = 38, /*   G empty: nobody reads it any more */
+	AGENT_EXIT = 39,         /*   G agent_exit, the last frame */
+	AGENT_EVENT = 40,        /*   G agent_event, at any time after WATCH */
+};
+
+/* The same major number on both sides, or the session ends. */
+#define AGENT_MAGIC "BHA1"
+#define AGENT_MAJOR 1
+#define AGENT_MINOR 2
+struct agent_hello {
+	__u8 magic[4];
+	__le16 major, minor;
+};
+static_assert(sizeof(struct agent_hello) == 8, "as on the wire");
+
+/*
+ * Requests are made of items: the payloads of all AGENT_ITEMS frames one after
+ * the other, wherever the frames' borders are. Each item is this header and
+ * `bytes` of content: first the structure named below, if any, then the strings
+ * named, each with its NUL, and nothing else.
+ */
+struct agent_item {
+	__le16 key; /* enum agent_key */
+	__le16 reserved;
+	__le32 bytes;
+};
+static_assert(sizeof(struct agent_item) == 8, "as on the wire");
+
+enum agent_key {
+	/* CONFIGURE, each once unless noted */
+	AGENT_ITEM_FLAGS = 1,    /* agent_flags, AGENT_CONFIG_*; or _START_* */
+	AGENT_ITEM_HOSTNAME = 2, /* name */
+	AGENT_ITEM_ROOT = 3,     /* agent_flags, AGENT_ROOT_*; tag */
+	AGENT_ITEM_MOUNT = 4,    /* agent_mount_item; 4 strings; many */
+	AGENT_ITEM_LINK = 5,     /* agent_link_item; name; many */
+	AGENT_ITEM_ADDRESS = 6,  /* agent_address, of the last LINK; many */
+	AGENT_ITEM_GATEWAY = 7,  /* agent_address, of the last LINK; many */
+	AGENT_ITEM_DNS = 8,      /* address of a name server; many */
+	AGENT_ITEM_SEARCH = 9,   /* domain; many */
+	AGENT_ITEM_HOST = 10,    /* a line for /etc/hosts; many */
+	AGENT_ITEM_SYSCTL = 11,  /* "name=value"; many */
+	AGENT_ITEM_TIME = 12,    /* agent_time */
+	AGENT_ITEM_SHM = 13,     /* agent_bytes: size of /dev/shm */
+	AGENT_ITEM_OCI = 14,     /* config.json for crun, see AGENT_OCI_ROOT */
+	AGENT_ITEM_PIDS = 15,    /* agent_number: processes at most; 0: any */
+
+	/* START */
+	AGENT_ITEM_ARG = 32,    /* argument; many, at least one */
+	AGENT_ITEM_ENV = 33,    /* "NAME=value"; many */
+	AGENT_ITEM_CWD = 34,    /* path */
+	AGENT_ITEM_USER = 35,   /* "user", "uid", "user:group", "uid:gid" */
+	AGENT_ITEM_GROUP = 36,  /* supplementary, name or number; many */
+	AGENT_ITEM_CAPS = 37,   /* agent_caps */
+	AGENT_ITEM_RLIMIT = 38, /* agent_rlimit; many */
+	AGENT_ITEM_SIZE = 39,   /* agent_size: the terminal's */
+};
+
+/* AGENT_ITEM_FLAGS of CONFIGURE. */
+#define AGENT_CONFIG_HOST_BOUND 0x1 /* ends with the main process's session */
+#define AGENT_CONFIG_PRIVILEGED 0x2 /* nothing masked or read-only in /proc */
+#define AGENT_CONFIG_FLAGS      0x3
+
+/* AGENT_ITEM_FLAGS of START. */
+#define AGENT_START_MAIN         0x01 /* the container's; its end is the VM's */
+#define AGENT_START_STDIN        0x02 /* else /dev/null */
+#define AGENT_START_TTY          0x04
+#define AGENT_START_NO_NEW_PRIVS 0x08
+#define AGENT_START_INIT         0x10 /* MAIN: a process that reaps is PID 1 */
+#define AGENT_START_FLAGS        0x1f
+
+/* AGENT_ITEM_ROOT: a share as it is, or below a file system in memory. */
+#define AGENT_ROOT_OVERLAY  0x1
+#define AGENT_ROOT_READONLY 0x2
+#define AGENT_ROOT_FLAGS    0x3
+
+struct agent_flags {
+	__le32 flags;
+};
+
+/*
+ * AGENT_ITEM_OCI: crun runs the container, by this config.json. The agent puts
+ * "process" into it, from START; so it has none. The root is mounted at
+ * AGENT_OCI_ROOT, the share of the Nth MOUNT (from 0) at AGENT_OCI_VOLUME "N";
+ * other mounts, and what is made of these, is config.json's to say. With
+ * AGENT_START_INIT the agent's program has to be at AGENT_OCI_REAPER in the
+ * container: a bind mount of AGENT_OCI_INIT.
+ */
+#define AGENT_OCI_ROOT   "/newroot"
+#define AGENT_OCI_VOLUME "/volume"
+#define AGENT_OCI_INIT   "/init"
+#define AGENT_OCI_REAPER "/dev/bulkhead-init"
+#define AGENT_OCI_CRUN   "/bin/crun" /* in the initrd; libraries in /lib */
+
+enum agent_mount_kind {
+	AGENT_MOUNT_SHARE = 1, /* strings: tag, path in the share, target, "" */
+	AGENT_MOUNT_TMPFS = 2, /* strings: "", "", target, "size=1m,mode=755" */
+};
+#define AGENT_MOUNT_READONLY 0x1
+#define AGENT_MOUNT_NOEXEC   0x2
+#define AGENT_MOUNT_FLAGS    0x3
+struct agent_mount_item {
+	__le32 kind;
+	__le32 flags;
+};
+
+struct agent_link_item {
+	__le32 mtu; /* 0: as it is */
+};
+
+struct agent_address {
+	__u8 family; /* 4 or 6 */
+	__u8 prefix; /* bits; 0 for a gateway */
+	__u8 reserved[2];
+	__u8 address[16]; /* of an IPv4 one the first 4; the rest is 0 */
+};
+static_assert(sizeof(struct agent_address) == 20, "as on the wire");
+
+struct agent_time {
+	__le64 seconds; /* since 1970, UTC */
+	__le32 nanoseconds;
+	__le32 reserved;
+};
+static_assert(sizeof(struct agent_time) == 16, "as on the wire");
+
+struct agent_bytes {
+	__le64 bytes;
+};
+
+struct agent_number {
+	__le64 number;
+};
+
+struct agent_caps {
+	__le64 mask; /* bit N: capability N may be had */
+};
+
+/* What a container of Docker has when nothing is added or dropped. */
+#define AGENT_CAPS_DEFAULT UINT64_C(0xa80425fb)
+
+struct agent_rlimit {
+	__le32 resource; /* RLIMIT_* of Linux on x86-64 */
+	__le32 reserved;
+	__le64 soft, hard; /* all ones: unlimited */
+};
+static_assert(sizeof(struct agent_rlimit) == 24, "as on the wire");
+
+struct agent_size {
+	__le16 rows, columns;
+};
+static_assert(sizeof(struct agent_size) == 4, "as on the wire");
+
+/* In a session with a process: to it; before any: to the main process. */
+struct agent_signal {
+	__le32 signal; /* 1..64 */
+};
+
+/* SIGNAL to the main process, SIGKILL after the time, then power-off. */
+struct agent_shutdown {
+	__le32 signal; /* 0: SIGTERM */
+	__le32 grace_ms;
+};
+
+/* STATUS is what `docker run` ends with: 125, 126 or 127. */
+struct agent_failed {
+	__le32 status;
+	__le32 error; /* errno of Linux, or 0 */
+	/* then a text of at most AGENT_TEXT_MAX bytes with its NUL */
+};
+
+struct agent_started {
+	__le32 pid; /* as the container sees it */
+};
+
+/* 1: standard output, 2: standard error. The process gets SIGPIPE there. */
+struct agent_stream {
+	__le32 stream;
+};
+
+struct agent_credit {
+	__le32 bytes; /* so many more may be sent */
+};
+
+struct agent_exit {
+	__le32 status; /* 0..255, or 0 */
+	__le32 signal; /* that ended it, or 0 */
+	__le32 oom;    /* 1: the guest had no memory left for it */
+};
+static_assert(sizeof(struct agent_exit) == 12, "as on the wire");
+
+/*
+ * Short is memory when less than this part of all can be had without killing
+ * somebody; it is enough again with twice as much.
+ */
+struct agent_watch {
+	__le32 percent; /* 1..99 */
+};
+
+enum agent_event_kind {
+	AGENT_EVENT_SHORT = 1,
+	AGENT_EVENT_ENOUGH = 2,
+	AGENT_EVENT_KILLED = 3, /* a process, which is not the session's own */
+};
+struct agent_event {
+	__le32 kind;
+	__le32 reserved;
+	__le64 memory_total, memory_available; /* bytes */
+	__le64 oom_kills;                      /* since the guest started */
+};
+static_assert(sizeof(struct agent_event) == 32, "as on the wire");
+
+struct agent_info {
+	__le64 memory_total, memory_available; /* bytes */
+	__le64 oom_kills;                      /* since the guest started */
+	__le64 uptime_ms;
+	__le32 processes; /* sessions with a process that runs */
+	__le32 running;   /* 1: the main process is one of them */
+};
+static_assert(sizeof(struct agent_info) == 40, "as on the wire");
+
+#endif

@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What bulkhead-init makes of requests: items, and users of a passwd file.
+ * Requests that lie are refused, whatever their length says.
+ */
+#include "firmware/agent/agent-wire.h"
+#include "firmware/init/oci.h"
+#include "firmware/init/request.h"
+#include "firmware/init/users.h"
+#include "tests/tempdir.h"
+#include "vmm/base/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct init_failure failure;
+
+/* ---- items */
+
+static void text(struct agent_items *items, enum agent_key key,
+		 const char *value)
+{
+	agent_items_add(items, key, NULL, 0, &value, 1);
+}
+
+static void flags(struct agent_items *items, enum agent_key key, uint32_t value,
+		  const char *more)
+{
+	const struct agent_flags wire = {htole32(value)};
+
+	agent_items_add(items, key, &wire, sizeof(wire), &more, more ? 1 : 0);
+}
+
+static int parse_config(struct agent_items *items, struct init_config *ret)
+{
+	assert_int_equal(items->error, 0);
+	return init_config_parse(items->data, items->bytes, ret, &failure);
+}
+
+static int parse_start(struct agent_items *items, struct init_start *ret)
+{
+	assert_int_equal(items->error, 0);
+	return init_start_parse(items->data, items->bytes, ret, &failure);
+}
+
+static void add_address(struct agent_items *items, enum agent_key key,
+			uint8_t family, uint8_t prefix, uint8_t last)
+{
+	struct agent_address wire = {.family = family, .prefix = prefix};
+
+	wire.address[15] = last;
+	agent_items_add(items, key, &wire, sizeof(wire), NULL, 0);
+}
+
+static void test_config(void **state)
+{
+	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_SHARE),
+					       htole32(AGENT_MOUNT_READONLY)};
+	const char *const share[] = {"vol0", "a/b", "/data", ""};
+	const struct agent_link_item link = {htole32(1500)};
+	const char *const eth0 = "eth0";
+	struct agent_items items = {0};
+	struct init_config c;
+
+	(void)state;
+	flags(&items, AGENT_ITEM_FLAGS, AGENT_CONFIG_HOST_BOUND, NULL);
+	text(&items, AGENT_ITEM_HOSTNAME, "box");
+	flags(&items, AGENT_ITEM_ROOT, AGENT_ROOT_OVERLAY, "rootfs");
+	for (int i = 0; i < 5; i++)
+		agent_items_add(&items, AGENT_ITEM_MOUNT, &mount, sizeof(mount),
+				share, 4);
+	agent_items_add(&items, AGENT_ITEM_LINK, &link, sizeof(link), &eth0, 1);
+	add_address(&items, AGENT_ITEM_ADDRESS, 6, 64, 1);
+	add_address(&items, AGENT_ITEM_GATEWAY, 6, 0, 2);
+	text(&items, AGENT_ITEM_DNS, "10.0.2.3");
+	text(&items, AGENT_ITEM_SYSCTL, "net.ipv4.ip_forward=1");
+	assert_int_equal(parse_config(&items, &c), 0);
+	assert_int_equal(c.flags, AGENT_CONFIG_HOST_BOUND);
+	assert_string_equal(c.hostname, "box");
+	assert_string_equal(c.root_tag, "rootfs");
+	assert_int_equal(c.nmounts, 5);
+	assert_string_equal(c.mounts[4].target, "/data");
+	assert_string_equal(c.mounts[4].subpath, "a/b");
+	assert_int_equal(c.mounts[4].flags, AGENT_MOUNT_READONLY);
+	assert_int_equal(c.links[0].mtu, 1500);
+	assert_int_equal(c.naddresses, 2);
+	assert_true(c.addresses[1].gateway);
+	assert_int_equal(c.dns.n, 1);
+	assert_null(c.dns.list[1]);
+	assert_int_equal(c.shm_bytes, 64 * MIB);
+	init_config_done(&c);
+}
+
+static void test_start(void **state)
+{
+	const struct agent_rlimit limit = {.resource = htole32(RLIMIT_NOFILE),
+					   .soft = htole64(10),
+					   .hard = htole64(UINT64_MAX)};
+	struct agent_items items = {0};
+	struct init_start s;
+	char number[16];
+
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		snprintf(number, sizeof(number), "%d", i);
+		text(&items, AGENT_ITEM_ARG, number);
+	}
+	text(&items, AGENT_ITEM_ENV, "");
+	agent_items_add(&items, AGENT_ITEM_RLIMIT, &limit, sizeof(limit), NULL,
+			0);
+	assert_int_equal(parse_start(&items, &s), 0);
+	assert_int_equal(s.args.n, 1000);
+	assert_string_equal(s.args.list[999], "999");
+	assert_null(s.args.list[1000]);
+	assert_int_equal(s.caps, AGENT_CAPS_DEFAULT);
+	assert_int_equal(s.rlimits[0].limit.rlim_cur, 10);
+	assert_int_equal(s.rlimits[0].limit.rlim_max, RLIM_INFINITY);
+	init_start_done(&s);
+}
+
+/* Each one alone must be refused. */
+static void refuse_config(void (*add)(struct agent_items *items))
+{
+	struct agent_items items = {0};
+	struct init_config c;
+
+	add(&items);
+	assert_int_equal(parse_config(&items, &c), -1);
+	assert_int_equal(failure.status, 125);
+	assert_true(failure.text[0]);
+}
+
+static void twice(struct agent_items *items)
+{
+	text(items, AGENT_ITEM_HOSTNAME, "a");
+	text(items, AGENT_ITEM_HOSTNAME, "a");
+}
+
+static void unknown_key(struct agent_items *items)
+{
+	text(items, 63, "a");
+}
+
+static void key_of_start(struct agent_items *items)
+{
+	text(items, AGENT_ITEM_ARG, "a");
+}
+
+static void unknown_flag(struct agent_items *items)
+{
+	flags(items, AGENT_ITEM_FLAGS, 0x80, NULL);
+}
+
+static void hostname_of_lines(struct agent_items *items)
+{
+	text(items, AGENT_ITEM_HOSTNAME, "a\n10.0.0.1 evil");
+}
+
+static void dns_of_lines(struct agent_items *items)
+{
+	text(items, AGENT_ITEM_DNS, "10.0.0.1\noptions debug");
+}
+
+static void address_of_no_link(struct agent_items *items)
+{
+	add_address(items, AGENT_ITEM_ADDRESS, 6, 64, 1);
+}
+
+static void sysctl_outside(struct agent_items *items)
+{
+	text(items, AGENT_ITEM_SYSCTL, "../../etc/passwd=x");
+}
+
+static void relative_mount(struct agent_items *items)
+{
+	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_TMPFS), 0};
+	const char *const strings[] = {"", "", "data", ""};
+
+	agent_items_add(items, AGENT_ITEM_MOUNT, &mount, sizeof(mount), strings,
+			4);
+}
+
+static void mount_of_three(struct agent_items *items)
+{
+	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_TMPFS), 0};
+	const char *const strings[] = {"", "", "/data"};
+
+	agent_items_add(items, AGENT_ITEM_MOUNT, &mount, sizeof(mount), strings,
+			3);
+}
+
+static void long_prefix(struct agent_items *items)
+{
+	const struct agent_link_item link = {0};
+	const char *const eth0 = "eth0";
+
+	agent_items_add(items, AGENT_ITEM_LINK, &link, sizeof(link), &eth0, 1);
+	add_address(items, AGENT_ITEM_ADDRESS, 4, 33, 0);
+}
+
+static void test_refused_configs(void **state)
+{
+	(void)state;
+	refuse_config(twice);
+	refuse_config(unknown_key);
+	refuse_config(key_of_start);
+	refuse_config(unknown_flag);
+	refuse_config(hostname_of_lines);
+	refuse_config(dns_of_lines);
+	refuse_config(address_of_no_link);
+	refuse_config(sysctl_outside);
+	refuse_config(relative_mount);
+	refuse_config(mount_of_three);
+	refuse_config(long_prefix);
+}
+
+/* A request that was cut, wherever: the end is never passed (ASan looks). */
+static void test_cut_requests(void **state)
+{
+	struct agent_items items = {0};
+
+	(void)state;
+	text(&items, AGENT_ITEM_ARG, "command");
+	text(&items, AGENT_ITEM_ENV, "A=B");
+	for (size_t n = 0; n < items.bytes; n++) {
+		uint8_t *part = malloc(n ? n : 1);
+		struct init_start s;
+		int r;
+
+		assert_non_null(part);
+		memcpy(part, items.data, n);
+		r = init_start_parse(part, n, &s, &failure);
+		/* After the first item the rest may be missing. */
+		if (r == 0) {
+			assert_int_equal(n, sizeof(struct agent_item) + 8);
+			init_start_done(&s);
+		}
+	}
+	agent_items_done(&items);
+}
+
+static void test_no_end_of_string(void **state)
+{
+	struct agent_items items = {0};
+	struct init_start s;
+
+	(void)state;
+	agent_items_add(&items, AGENT_ITEM_ARG, "abc", 3, NULL, 0);
+	assert_int_equal(parse_start(&items, &s), -1);
+	items = (struct agent_items){0};
+	agent_items_add(&items, AGENT_ITEM_ARG, "a\0b", 4, NULL, 0);
+	assert_int_equal(parse_start(&items, &s), -1);
+}
+
+static void test_too_much(void **state)
+{
+	struct agent_items items = {0};
+	char *large = malloc(AGENT_REQUEST_MAX);
+
+	(void)state;
+	assert_non_null(large);
+	memset(large, 'x', AGENT_REQUEST_MAX - 1);
+	large[AGENT_REQUEST_MAX - 1] = 0;
+	text(&items, AGENT_ITEM_ARG, large);
+	assert_int_equal(items.error, -E2BIG);
+	free(large);
+	agent_items_done(&items);
+}
+
+/* ---- users */
+
+#define PASSWD                                                                 \
+	"root:x:0:0:root:/root:/bin/sh\n"                                      \
+	"broken line\n"                                                        \
+	"odd:x:abc:1:::\n"                                                     \
+	"minus:x:-1:1:::\n"                                                    \
+	"all:x:4294967295:1:::\n"                                              \
+	"joe:x:1000:1001:Joe:/home/joe:/bin/sh\n"                              \
+	"relative:x:7:7::home:\n"                                              \
+	"last:x:8:8::/last:/bin/sh"
+#define GROUP "root:x:0:\nwheel:x:10:root,joe\njoes:x:1001:joe\nno:x:11:joey\n"
+
+struct files {
+	char passwd[TEMPDIR_ROOM], group[TEMPDIR_ROOM];
+};
+
+static void write_file(const char *path, const char *content)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	fputs(content, file);
+	assert_int_equal(fclose(file), 0);
+}
+
+static int setup(void **state)
+{
+	struct files *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	tempdir_name(f->passwd);
+	tempdir_name(f->group);
+	close(mkstemp(f->passwd));
+	close(mkstemp(f->group));
+	write_file(f->passwd, PASSWD);
+	write_file(f->group, GROUP);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct files *f = *state;
+
+	unlink(f->passwd);
+	unlink(f->group);
+	free(f);
+	return 0;
+}
+
+static int resolve(void **state, const char *spec, struct init_user *ret)
+{
+	const struct files *f = *state;
+
+	return users_resolve(f->passwd, f->group, spec, NULL, ret, &failure);
+}
+
+static void test_users(void **state)
+{
+	struct init_user u;
+
+	assert_int_equal(resolve(state, NULL, &u), 0);
+	assert_int_equal(u.uid, 0);
+	assert_string_equal(u.home, "/root");
+	assert_int_equal(resolve(state, "joe", &u), 0);
+	assert_int_equal(u.uid, 1000);
+	assert_int_equal(u.gid, 1001);
+	assert_string_equal(u.home, "/home/joe");
+	assert_int_equal(u.ngroups, 2);
+	assert_int_equal(u.groups[0], 10);
+	assert_int_equal(resolve(state, "1000", &u), 0);
+	assert_int_equal(u.gid, 1001);
+	assert_int_equal(resolve(state, "joe:wheel", &u), 0);
+	assert_int_equal(u.gid, 10);
+	assert_int_equal(u.ngroups, 1);
+	assert_int_equal(resolve(state, "4711", &u), 0);
+	assert_int_equal(u.uid, 4711);
+	assert_int_equal(u.gid, 0);
+	assert_string_equal(u.home, "/");
+	assert_int_equal(resolve(state, "4711:4712", &u), 0);
+	assert_int_equal(u.gid, 4712);
+	assert_int_equal(resolve(state, "relative", &u), 0);
+	assert_string_equal(u.home, "/");
+	assert_int_equal(resolve(state, "last", &u), 0);
+	assert_string_equal(u.home, "/last");
+}
+
+static void test_no_such_users(void **state)
+{
+	static const char *const specs[] = {
+		"nobody",     "odd",        "minus", "all", "broken line",
+		"4294967295", "4294967296", "-1",    "+1",  "joe:nogroup",
+		"joe:-1",     "0x10",       "1000 ",
+	};
+	struct init_user u;
+
+	for (unsigned i = 0; i < ARRAY_LEN(specs); i++)
+		assert_int_equal(resolve(state, specs[i], &u), -1);
+}
+
+static void test_more_groups(void **state)
+{
+	const struct files *f = *state;
+	const char *const more[] = {"no", "77", "wheel", NULL};
+	const char *const wrong[] = {"nogroup", NULL};
+	struct init_user u;
+
+	assert_int_equal(
+		users_resolve(f->passwd, f->group, "joe", more, &u, &failure),
+		0);
+	assert_int_equal(u.ngroups, 4);
+	assert_int_equal(
+		users_resolve(f->passwd, f->group, "joe", wrong, &u, &failure),
+		-1);
+}
+
+/* What is no regular file is an empty one; nobody waits for it. */
+static void test_odd_files(void **state)
+{
+	struct files *f = *state;
+	struct init_user u;
+
+	unlink(f->passwd);
+	assert_int_equal(resolve(state, "5", &u), 0);
+	assert_int_equal(resolve(state, "joe", &u), -1);
+	assert_int_equal(mkfifo(f->passwd, 0600), 0);
+	assert_int_equal(resolve(state, "joe", &u), -1);
+}
+
+/* A line of any length is skipped, and what follows is found. */
+static void test_long_line(void **state)
+{
+	struct files *f = *state;
+	FILE *file = fopen(f->passwd, "we");
+	struct init_user u;
+
+	assert_non_null(file);
+	for (int i = 0; i < 100000; i++)
+		fputs("joe:x:1:1", file);
+	fputs("\njoe:x:1000:1001::/home/joe:\n", file);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(resolve(state, "joe", &u), 0);
+	assert_int_equal(u.uid, 1000);
+}
+
+/* ---- crun's side */
+
+/* No limit is 2^64-1, which Jansson has no integers for. */
+#define OCI_JSON (JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL)
+
+static json_t *print_oci(struct agent_items *items, const char *config,
+			 const struct init_user *user)
+{
+	static const char *const env[] = {"A=1", "B=\"\\\n\t\x01", NULL};
+	struct init_start s;
+	char *json = NULL;
+	size_t bytes;
+	FILE *file = open_memstream(&json, &bytes);
+	json_t *object;
+
+	assert_non_null(file);
+	assert_int_equal(parse_start(items, &s), 0);
+	if (config)
+		oci_print_config(file, config, &s, user, env);
+	else
+		oci_print_process(file, &s, user, env);
+	assert_int_equal(fclose(file), 0);
+	object = json_loads(json, OCI_JSON, NULL);
+	assert_non_null(object);
+	init_start_done(&s);
+	free(json);
+	return object;
+}
+
+static const char *text_at(json_t *list, size_t at)
+{
+	return json_string_value(json_array_get(list, at));
+}
+
+static void test_oci_process(void **state)
+{
+	const struct init_user user = {
+		.uid = 1000, .gid = 5, .groups = {5, 7}, .ngroups = 2};
+	const struct agent_caps caps = {htole64(0x201)};
+	const struct agent_size size = {htole16(24), htole16(80)};
+	const struct agent_rlimit limit = {
+		.resource = htole32(RLIMIT_NOFILE),
+		.soft = htole64(10),
+		.hard = htole64(UINT64_MAX),
+	};
+	struct agent_items items = {0};
+	json_t *p, *caps_of, *list;
+
+	(void)state;
+	flags(&items, AGENT_ITEM_FLAGS, AGENT_START_TTY | AGENT_START_INIT,
+	      NULL);
+	text(&items, AGENT_ITEM_ARG, "sh");
+	text(&items, AGENT_ITEM_ARG, "\"},{");
+	text(&items, AGENT_ITEM_CWD, "/a \\b");
+	agent_items_add(&items, AGENT_ITEM_CAPS, &caps, sizeof(caps), NULL, 0);
+	agent_items_add(&items, AGENT_ITEM_SIZE, &size, sizeof(size), NULL, 0);
+	agent_items_add(&items, AGENT_ITEM_RLIMIT, &limit, sizeof(limit), NULL,
+			0);
+	p = print_oci(&items, NULL, &user);
+	items = (struct agent_items){0};
+	assert_true(json_is_true(json_object_get(p, "terminal")));
+	list = json_object_get(p, "args");
+	assert_int_equal(json_array_size(list), 4);
+	assert_string_equal(text_at(list, 0), AGENT_OCI_REAPER);
+	assert_string_equal(text_at(list, 3), "\"},{");
+	assert_string_equal(text_at(json_object_get(p, "env"), 1),
+			    "B=\"\\\n\t\x01");
+	assert_string_equal(json_string_value(json_object_get(p, "cwd")),
+			    "/a \\b");
+	list = json_object_get(json_object_get(p, "user"), "additionalGids");
+	assert_true(json_real_value(json_array_get(list, 1)) == 7);
+	caps_of = json_object_get(p, "capabilities");
+	list = json_object_get(caps_of, "bounding");
+	assert_int_equal(json_array_size(list), 2);
+	assert_string_equal(text_at(list, 1), "CAP_LINUX_IMMUTABLE");
+	list = json_object_get(caps_of, "effective");
+	assert_int_equal(json_array_size(list), 0);
+	json_decref(p);
+}
+
+static void test_oci_config(void **state)
+{
+	const struct init_user user = {.home = "/"};
+	struct agent_items items = {0};
+	json_t *config, *process, *list;
+
+	(void)state;
+	text(&items, AGENT_ITEM_ARG, "x");
+	config = print_oci(&items, "{\"hostname\":\"h\"}", &user);
+	assert_string_equal(
+		json_string_value(json_object_get(config, "hostname")), "h");
+	process = json_object_get(config, "process");
+	assert_true(json_is_false(json_object_get(process, "terminal")));
+	list = json_object_get(process, "rlimits");
+	assert_int_equal(json_array_size(list), 2);
+	list = json_object_get(json_object_get(process, "capabilities"),
+			       "permitted");
+	assert_int_equal(json_array_size(list),
+			 __builtin_popcountll(AGENT_CAPS_DEFAULT));
+	json_decref(config);
+}
+
+static void test_oci_refused(void **state)
+{
+	static const char *const texts[] = {"", "[]", "{}", " {\"a\":1}"};
+	struct init_config c;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(texts); i++) {
+		struct agent_items items = {0};
+
+		text(&items, AGENT_ITEM_OCI, texts[i]);
+		assert_int_equal(parse_config(&items, &c), -1);
+	}
+}
+
+#define WITH_FILES(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_config),
+		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_refused_configs),
+		cmocka_unit_test(test_cut_requests),
+		cmocka_unit_test(test_no_end_of_string),
+		cmocka_unit_test(test_too_much),
+		cmocka_unit_test(test_oci_process),
+		cmocka_unit_test(test_oci_config),
+		cmocka_unit_test(test_oci_refused),
+		WITH_FILES(test_users),
+		WITH_FILES(test_no_such_users),
+		WITH_FILES(test_more_groups),
+		WITH_FILES(test_odd_files),
+		WITH_FILES(test_long_line),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,926 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent and the host's side of it against each other, over a Unix socket:
+ * processes run here, without namespaces and mounts. Then each against a peer
+ * that lies.
+ */
+#include "firmware/init/server.h"
+#include "tests/agent.h"
+#include "tests/patience.h"
+#include "tests/tempdir.h"
+#include "tools/agent/agent-parts.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+
+#include <cmocka.h>
+
+/* ---- an agent in a process of its own */
+
+static int no_configure(const struct init_config *config,
+			struct init_failure *f)
+{
+	if (config->hostname && strcmp(config->hostname, "refused") == 0)
+		return init_fail(f, INIT_STATUS_SETUP, EPERM, "hostname");
+	return 0;
+}
+
+static void send_signal(pid_t pid, int number)
+{
+	kill(pid, number);
+}
+
+static const struct server_actions plain_actions = {
+	.configure = no_configure,
+	.start = process_begin,
+	.set_clock = agent_leave_clock,
+	.kill = send_signal,
+};
+
+struct fixture {
+	pid_t server;
+	int listen_fd; /* for the sessions after the first one */
+	char path[TEMPDIR_ROOM + 2];
+	struct agent *agent;
+};
+
+static void run_server(int fd, int listen_fd)
+{
+	struct server server;
+
+	alarm(PATIENCE_MS / 1000);
+	if (server_init(&server, &plain_actions, listen_fd) < 0 ||
+	    server_add(&server, fd) < 0)
+		_exit(1);
+	server.box.plain = true;
+	if (server_run(&server) < 0)
+		_exit(2);
+	server_done(&server);
+	_exit(0);
+}
+
+/* PATH is the vsock device's; its listener is the agent itself here. */
+static int listen_like_device(char *path, size_t bytes)
+{
+	char dir[TEMPDIR_ROOM];
+	char listening[80];
+	int fd;
+
+	tempdir_name(dir);
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, bytes, "%s/v", dir);
+	assert_int_equal(agent_listen(path, &fd), 0);
+	snprintf(listening, sizeof(listening), "%s_1024", path);
+	/* The "device" has no CONNECT: sessions are opened on connections. */
+	assert_int_equal(rename(listening, path), 0);
+	return fd;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	int fd[2];
+
+	assert_non_null(f);
+	f->listen_fd = listen_like_device(f->path, sizeof(f->path));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
+			 0);
+	fflush(NULL);
+	f->server = fork();
+	assert_true(f->server >= 0);
+	if (f->server == 0) {
+		close(fd[0]);
+		run_server(fd[1], f->listen_fd);
+	}
+	close(fd[1]);
+	assert_int_equal(agent_open(fd[0], PATIENCE_MS, &f->agent), 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	int status;
+
+	agent_free(f->agent);
+	/* Tests without a main process leave it waiting for the next host. */
+	kill(f->server, SIGKILL);
+	assert_int_equal(waitpid(f->server, &status, 0), f->server);
+	close(f->listen_fd);
+	unlink(f->path);
+	*strrchr(f->path, '/') = 0;
+	rmdir(f->path);
+	free(f);
+	return 0;
+}
+
+static int connect_to(const struct fixture *f)
+{
+	struct sockaddr_un {
+		sa_family_t family;
+		char path[108];
+	} address = {.family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.path, sizeof(address.path), "%s", f->path);
+	assert_int_equal(
+		connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static struct agent *another(const struct fixture *f)
+{
+	struct agent *agent;
+
+	assert_int_equal(agent_open(connect_to(f), PATIENCE_MS, &agent), 0);
+	return agent;
+}
+
+/* ---- what a process said */
+
+struct capture {
+	char text[2][4096];
+	size_t n[2], total[2];
+};
+
+static int capture(void *arg, int stream, const void *data, size_t bytes)
+{
+	struct capture *c = arg;
+	size_t *n = &c->n[stream - 1];
+	const size_t room = sizeof(c->text[0]) - 1 - *n;
+
+	c->total[stream - 1] += bytes;
+	memcpy(c->text[stream - 1] + *n, data, bytes < room ? bytes : room);
+	*n += bytes < room ? bytes : room;
+	return 0;
+}
+
+static void configure(struct fixture *f)
+{
+	const struct agent_config config = {.root_tag = "rootfs"};
+
+	assert_int_equal(agent_configure(f->agent, &config), 0);
+}
+
+static struct agent_status run_in(struct agent *agent,
+				  const struct agent_process *process,
+				  struct agent_relay *relay, struct capture *c)
+{
+	struct agent_failure failure;
+	struct agent_status status;
+
+	memset(c, 0, sizeof(*c));
+	relay->output = capture;
+	relay->arg = c;
+	relay->gone_fd = -1;
+	assert_int_equal(agent_start(agent, process, &failure, NULL), 0);
+	assert_int_equal(agent_relay(agent, relay, &status), 0);
+	return status;
+}
+
+#define NO_FDS ((struct agent_relay){.in_fd = -1, .out_fd = -1, .err_fd = -1})
+
+static struct agent_status run_shell(struct fixture *f, const char *script,
+				     struct capture *c)
+{
+	const char *const argv[] = {"sh", "-c", script, NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+
+	configure(f);
+	return run_in(f->agent, &process, &relay, c);
+}
+
+/* The agent ends by itself after its main process. */
+static void expect_end(struct fixture *f)
+{
+	siginfo_t info = {0};
+
+	agent_free(f->agent);
+	f->agent = NULL;
+	assert_int_equal(
+		waitid(P_PID, (id_t)f->server, &info, WEXITED | WNOWAIT), 0);
+	assert_int_equal(info.si_code, CLD_EXITED);
+	assert_int_equal(info.si_status, 0);
+}
+
+/* ---- tests */
+
+static void test_output_and_status(void **state)
+{
+	struct capture c;
+	struct agent_status s;
+
+	s = run_shell(*state, "echo out; echo err >&2; exit 42", &c);
+	assert_int_equal(s.status, 42);
+	assert_int_equal(s.signal, 0);
+	assert_string_equal(c.text[0], "out\n");
+	assert_string_equal(c.text[1], "err\n");
+	expect_end(*state);
+}
+
+static void test_killed_by_signal(void **state)
+{
+	struct capture c;
+	struct agent_status s = run_shell(*state, "kill -KILL $$", &c);
+
+	assert_int_equal(s.status, 128 + SIGKILL);
+	assert_int_equal(s.signal, SIGKILL);
+	expect_end(*state);
+}
+
+/* All that was written before the end arrives, more than any buffer holds. */
+static void test_much_output(void **state)
+{
+	struct capture c;
+	struct agent_status s = run_shell(
+		*state,
+		"head -c 3000000 /dev/zero; head -c 70000 /dev/zero >&2", &c);
+
+	assert_int_equal(s.status, 0);
+	assert_int_equal(c.total[0], 3000000);
+	assert_int_equal(c.total[1], 70000);
+}
+
+/* A grandchild that holds the pipe open does not hold up the end. */
+static void test_background_process(void **state)
+{
+	struct capture c;
+	struct agent_status s = run_shell(*state, "sleep 900 & echo $!", &c);
+
+	assert_int_equal(s.status, 0);
+	/* It still runs: its end was not waited for. */
+	assert_int_equal(kill(atoi(c.text[0]), SIGKILL), 0);
+}
+
+static void test_input(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"sh", "-c", "wc -c; echo end", NULL};
+	const struct agent_process process = {
+		.main = true, .input = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_status s;
+	struct capture c;
+	FILE *file = tempdir_file();
+
+	configure(f);
+	assert_non_null(file);
+	assert_int_equal(ftruncate(fileno(file), 1000000), 0);
+	relay.in_fd = fileno(file);
+	s = run_in(f->agent, &process, &relay, &c);
+	fclose(file);
+	assert_int_equal(s.status, 0);
+	assert_string_equal(c.text[0], "1000000\nend\n");
+}
+
+/* Input that nobody reads: a signal still gets through. */
+static void test_signal_past_input(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"sh", "-c",
+				    "trap 'exit 7' TERM; echo up; "
+				    "while :; do sleep 0.05; done",
+				    NULL};
+	const struct agent_process process = {
+		.main = true, .input = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_status s;
+	struct capture c;
+	pid_t pid;
+
+	configure(f);
+	relay.in_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	relay.forward_signals = true;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		usleep(300000);
+		kill(getppid(), SIGTERM);
+		_exit(0);
+	}
+	s = run_in(f->agent, &process, &relay, &c);
+	waitpid(pid, NULL, 0);
+	close(relay.in_fd);
+	assert_int_equal(s.status, 7);
+	assert_string_equal(c.text[0], "up\n");
+}
+
+/* A reader that goes away: its writer hears of it, as on the host. */
+static void test_closed_output(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"sh", "-c", "exec yes", NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_status s;
+	struct capture c;
+	int fd[2];
+
+	configure(f);
+	assert_int_equal(pipe2(fd, O_CLOEXEC), 0);
+	close(fd[0]);
+	relay.out_fd = fd[1];
+	s = run_in(f->agent, &process, &relay, &c);
+	close(fd[1]);
+	assert_int_equal(s.signal, SIGPIPE);
+}
+
+static void test_closed_input(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"sh", "-c", "exec <&-; sleep 0.3; exit 3",
+				    NULL};
+	const struct agent_process process = {
+		.main = true, .input = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_status s;
+	struct capture c;
+
+	configure(f);
+	relay.in_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	s = run_in(f->agent, &process, &relay, &c);
+	close(relay.in_fd);
+	assert_int_equal(s.status, 3);
+}
+
+static void test_terminal(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {
+		"sh", "-c", "test -t 0 && stty size; echo $TERM; exit 5", NULL};
+	const struct agent_process process = {.main = true,
+					      .tty = true,
+					      .input = true,
+					      .argv = argv,
+					      .rows = 33,
+					      .columns = 99};
+	struct agent_relay relay = NO_FDS;
+	struct agent_status s;
+	struct capture c;
+	int in[2];
+
+	configure(f);
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	relay.in_fd = in[0];
+	s = run_in(f->agent, &process, &relay, &c);
+	close(in[0]);
+	close(in[1]);
+	assert_int_equal(s.status, 5);
+	assert_string_equal(c.text[0], "33 99\r\nxterm\r\n");
+}
+
+static void expect_failure(struct fixture *f, const char *program, int status)
+{
+	const char *const argv[] = {program, NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	struct agent_failure failure;
+
+	configure(f);
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL),
+			 -EREMOTEIO);
+	assert_int_equal(failure.status, status);
+	assert_non_null(strstr(failure.text, program));
+	expect_end(f);
+}
+
+static void test_not_found(void **state)
+{
+	expect_failure(*state, "no-such-program-here", 127);
+}
+
+static void test_no_such_path(void **state)
+{
+	expect_failure(*state, "/no/such/program", 127);
+}
+
+static void test_not_executable(void **state)
+{
+	expect_failure(*state, "/etc/passwd", 126);
+}
+
+static void test_directory(void **state)
+{
+	expect_failure(*state, "/etc", 126);
+}
+
+static void test_exec_beside_main(void **state)
+{
+	struct fixture *f = *state;
+	const char *const main_argv[] = {"sleep", "60", NULL};
+	const char *const argv[] = {"sh", "-c", "cat; exit 9", NULL};
+	const struct agent_process main_process = {.main = true,
+						   .argv = main_argv};
+	const struct agent_process process = {.input = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_failure failure;
+	struct agent_facts facts;
+	struct agent_status s;
+	struct agent *second;
+	struct capture c;
+	int in[2];
+
+	configure(f);
+	assert_int_equal(agent_start(f->agent, &main_process, &failure, NULL),
+			 0);
+	second = another(f);
+	assert_int_equal(agent_get_facts(second, &facts), 0);
+	assert_true(facts.running);
+	assert_true(facts.memory_total > 0);
+	assert_int_equal(facts.processes, 1);
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	assert_int_equal(write(in[1], "hello", 5), 5);
+	close(in[1]);
+	relay.in_fd = in[0];
+	s = run_in(second, &process, &relay, &c);
+	close(in[0]);
+	agent_free(second);
+	assert_int_equal(s.status, 9);
+	assert_string_equal(c.text[0], "hello");
+
+	second = another(f);
+	assert_int_equal(agent_shutdown(second, SIGTERM, 10000), 0);
+	agent_free(second);
+	relay = NO_FDS;
+	relay.gone_fd = -1;
+	assert_int_equal(agent_relay(f->agent, &relay, &s), 0);
+	assert_int_equal(s.signal, SIGTERM);
+	expect_end(f);
+}
+
+/* SIGTERM is ignored: patience ends. */
+static void test_shutdown_kills(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {
+		"sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done",
+		NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_failure failure;
+	struct agent_status s;
+	struct agent *second;
+
+	configure(f);
+	relay.gone_fd = -1;
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	usleep(200000);
+	second = another(f);
+	assert_int_equal(agent_shutdown(second, 0, 100), 0);
+	agent_free(second);
+	assert_int_equal(agent_relay(f->agent, &relay, &s), 0);
+	assert_int_equal(s.signal, SIGKILL);
+	expect_end(f);
+}
+
+static void test_refusals(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"true", NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	const struct agent_config config = {.hostname = "refused",
+					    .root_tag = "rootfs"};
+	struct agent_failure failure;
+
+	/* Not configured, or wrongly, or twice. */
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL),
+			 -EREMOTEIO);
+	assert_int_equal(failure.status, 125);
+	assert_int_equal(agent_configure(f->agent, &config), -EPERM);
+	assert_int_equal(agent_configure(f->agent, &config), -EALREADY);
+	assert_int_equal(agent_signal(f->agent, SIGTERM), -ESRCH);
+	assert_int_equal(agent_set_clock(f->agent), 0);
+}
+
+static void test_host_gone(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"sleep", "60", NULL};
+	const struct agent_config config = {.root_tag = "r",
+					    .host_bound = true};
+	const struct agent_process process = {.main = true, .argv = argv};
+	struct agent_failure failure;
+
+	assert_int_equal(agent_configure(f->agent, &config), 0);
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	expect_end(f);
+}
+
+/* The time may be told at any time; it is no answer's turn then. */
+static void test_clock_beside_process(void **state)
+{
+	const struct agent_time now = agent_time_now();
+	struct fixture *f = *state;
+	const char *const argv[] = {"sh", "-c", "sleep 0.3; exit 4", NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_failure failure;
+	struct agent_status s;
+
+	configure(f);
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	agent_put(f->agent, AGENT_CLOCK, &now, sizeof(now));
+	relay.clock = true;
+	relay.gone_fd = -1;
+	assert_int_equal(agent_relay(f->agent, &relay, &s), 0);
+	assert_int_equal(s.status, 4);
+	expect_end(f);
+}
+
+/* There are as many sessions as there may be; the next one has to wait. */
+static void test_session_limit(void **state)
+{
+	struct fixture *f = *state;
+	const struct agent_first hello = agent_first_words(AGENT_MAJOR);
+	struct agent *many[AGENT_SESSIONS_MAX];
+	struct agent_facts facts;
+	struct pollfd pfd = {.events = POLLIN};
+
+	for (unsigned i = 1; i < AGENT_SESSIONS_MAX; i++)
+		many[i] = another(f);
+	pfd.fd = connect_to(f);
+	assert_int_equal(send(pfd.fd, &hello, sizeof(hello), MSG_NOSIGNAL),
+			 sizeof(hello));
+	assert_int_equal(poll(&pfd, 1, QUIET_MS), 0);
+	assert_int_equal(agent_get_facts(f->agent, &facts), 0);
+	agent_free(many[1]);
+	assert_int_equal(poll(&pfd, 1, PATIENCE_MS), 1);
+	close(pfd.fd);
+	for (unsigned i = 2; i < AGENT_SESSIONS_MAX; i++)
+		agent_free(many[i]);
+}
+
+struct watched {
+	struct capture capture;
+	unsigned events;
+	struct agent_memory last;
+};
+
+static void count_event(void *arg, const struct agent_memory *memory)
+{
+	struct watched *w = arg;
+
+	w->events++;
+	w->last = *memory;
+}
+
+/* Nobody has 99 % of all memory free; that is said once. */
+static void test_memory_short(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"sleep", "2.5", NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_failure failure;
+	struct agent_status s;
+	struct watched w = {0};
+
+	configure(f);
+	assert_int_equal(agent_watch(f->agent, 99), 0);
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	relay.memory = count_event;
+	relay.arg = &w;
+	relay.gone_fd = -1;
+	assert_int_equal(agent_relay(f->agent, &relay, &s), 0);
+	assert_int_equal(s.status, 0);
+	assert_int_equal(w.events, 1);
+	assert_int_equal(w.last.what, AGENT_MEMORY_SHORT);
+	assert_true(w.last.total > 0);
+	assert_true(w.last.available < w.last.total);
+}
+
+/* ---- a host that lies: the agent ends that session, and no other */
+
+static void expect_cut(struct fixture *f, const void *bytes, size_t n)
+{
+	struct agent *liar = another(f);
+	struct agent_facts facts;
+	struct agent_message m;
+
+	assert_int_equal(send(agent_fd(liar), bytes, n, MSG_NOSIGNAL), n);
+	assert_int_equal(agent_await(liar, PATIENCE_MS, &m), -ECONNRESET);
+	agent_free(liar);
+	assert_int_equal(agent_get_facts(f->agent, &facts), 0);
+}
+
+static void test_lying_host(void **state)
+{
+	static const struct {
+		struct agent_frame frame;
+		uint32_t word[2];
+		size_t bytes;
+	} lies[] = {
+		{{.bytes = 65537, .type = AGENT_ITEMS}, {0}, 8},
+		{{.type = AGENT_ITEMS, .reserved = 1}, {0}, 8},
+		{{.type = 99}, {0}, 8},
+		{{.type = AGENT_HELLO}, {0}, 8},
+		{{.bytes = 4, .type = AGENT_STDIN}, {0}, 12},
+		{{.type = AGENT_EXIT_ACK}, {0}, 8},
+		{{.bytes = 4, .type = AGENT_SIGNAL}, {65}, 12},
+		{{.bytes = 4, .type = AGENT_SIGNAL}, {0}, 12},
+		{{.bytes = 8, .type = AGENT_SIGNAL}, {15}, 16},
+		{{.bytes = 4, .type = AGENT_CLOCK}, {0}, 12},
+		{{.bytes = 8, .type = AGENT_SHUTDOWN}, {77, 1}, 16},
+		{{.bytes = 4, .type = AGENT_WATCH}, {0}, 12},
+		{{.bytes = 4, .type = AGENT_WATCH}, {100}, 12},
+		{{.bytes = 8, .type = AGENT_WATCH}, {10, 0}, 16},
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(lies); i++)
+		expect_cut(*state, &lies[i], lies[i].bytes);
+}
+
+/* ---- an agent that lies: the host says so and gives up */
+
+#define LIE_MAX 128
+
+/* Sends BYTES behind a proper HELLO, as an agent, and that is all if it ENDS.
+ */
+static struct agent *liar(const void *bytes, size_t n, bool ends)
+{
+	const struct agent_first hello = agent_first_words(AGENT_MAJOR);
+	struct agent *agent;
+	int fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
+			 0);
+	assert_int_equal(write(fd[1], &hello, sizeof(hello)), sizeof(hello));
+	assert_int_equal(write(fd[1], bytes, n), n);
+	assert_int_equal(agent_open(fd[0], 1000, &agent), 0);
+	/* Kept open, so that the host can send. */
+	if (ends)
+		shutdown(fd[1], SHUT_WR);
+	return agent;
+}
+
+static int relay_lie(uint16_t type, const void *payload, size_t n)
+{
+	const bool watched = type == AGENT_EVENT && n > 0;
+	const struct agent_started started = {.pid = htole32(1)};
+	const char *const argv[] = {"x", NULL};
+	const struct agent_process process = {.argv = argv, .input = true};
+	struct agent_relay relay = NO_FDS;
+	struct agent_failure failure;
+	struct agent_status status;
+	struct agent_frame frame;
+	struct agent *agent;
+	uint8_t lie[LIE_MAX];
+	size_t at = 0;
+	int r;
+
+	frame = agent_frame_make(AGENT_STARTED, sizeof(started));
+	memcpy(lie, &frame, sizeof(frame));
+	at += sizeof(frame);
+	memcpy(lie + at, &started, sizeof(started));
+	at += sizeof(started);
+	frame = agent_frame_make(type, n);
+	memcpy(lie + at, &frame, sizeof(frame));
+	at += sizeof(frame);
+	if (n > 0)
+		memcpy(lie + at, payload, n);
+	agent = liar(lie, at + n, true);
+	if (watched)
+		assert_int_equal(agent_watch(agent, 10), 0);
+	assert_int_equal(agent_start(agent, &process, &failure, NULL), 0);
+	relay.gone_fd = -1;
+	r = agent_relay(agent, &relay, &status);
+	agent_free(agent);
+	return r;
+}
+
+static void test_lying_agent(void **state)
+{
+	const struct agent_credit credit = {.bytes = htole32(1)};
+	const struct agent_exit large = {.status = htole32(256)};
+	const struct agent_exit both = {htole32(1), htole32(9), 0};
+	const struct agent_event event = {.kind = htole32(1)};
+	const struct agent_event strange = {.kind = htole32(4)};
+
+	(void)state;
+	assert_int_equal(relay_lie(AGENT_STDIN_MORE, &credit, sizeof(credit)),
+			 -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EXIT, &large, sizeof(large)), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EXIT, &both, sizeof(both)), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EXIT, NULL, 0), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_STARTED, NULL, 0), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_STDOUT, NULL, 0), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_HELLO, NULL, 0), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EVENT, NULL, 0), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EVENT, &event, 31), -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EVENT, &strange, sizeof(strange)),
+			 -EPROTO);
+	assert_int_equal(relay_lie(AGENT_EVENT, &event, sizeof(event)),
+			 -ECONNRESET);
+	assert_int_equal(relay_lie(AGENT_STDOUT, "x", 1), -ECONNRESET);
+}
+
+/* Events without an end are no answer. */
+static void test_endless_events(void **state)
+{
+	const struct {
+		struct agent_frame frame;
+		struct agent_event event;
+	} wire = {
+		agent_frame_make(AGENT_EVENT, sizeof(wire.event)),
+		{.kind = htole32(AGENT_EVENT_SHORT)},
+	};
+	struct agent *agent = liar(&wire, sizeof(wire), false);
+	struct agent_message m;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(agent_watch(agent, 10), 0);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		/* The other end of the pair is the next descriptor. */
+		alarm(PATIENCE_MS / 1000);
+		while (write(agent_fd(agent) + 1, &wire, sizeof(wire)) > 0)
+			;
+		_exit(0);
+	}
+	alarm(PATIENCE_MS / 1000);
+	assert_int_equal(agent_await(agent, 300, &m), -ETIME);
+	alarm(0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	agent_free(agent);
+}
+
+/* All of a process's life in one piece: nothing more will come to wake us. */
+static void test_all_at_once(void **state)
+{
+	static const struct agent_exit end = {.status = 0};
+	struct {
+		struct agent_frame frame;
+		char text[4];
+		struct agent_frame exit;
+		struct agent_exit end;
+	} wire = {
+		agent_frame_make(AGENT_STDOUT, 4),
+		"out",
+		agent_frame_make(AGENT_EXIT, sizeof(end)),
+		end,
+	};
+	struct {
+		struct agent_frame started;
+		struct agent_started pid;
+	} start = {
+		agent_frame_make(AGENT_STARTED, sizeof(start.pid)),
+		{.pid = htole32(1)},
+	};
+	uint8_t bytes[sizeof(start) + sizeof(wire)];
+	const char *const argv[] = {"x", NULL};
+	const struct agent_process process = {.argv = argv};
+	struct agent_relay relay = NO_FDS;
+	struct agent_status status;
+	struct agent *agent;
+	struct capture c;
+
+	(void)state;
+	memcpy(bytes, &start, sizeof(start));
+	memcpy(bytes + sizeof(start), &wire, sizeof(wire));
+	agent = liar(bytes, sizeof(bytes), false);
+	alarm(PATIENCE_MS / 1000);
+	status = run_in(agent, &process, &relay, &c);
+	alarm(0);
+	agent_free(agent);
+	assert_int_equal(status.status, 0);
+	assert_int_equal(c.total[0], 4);
+}
+
+static int read_failure(const void *payload, size_t n,
+			struct agent_failure *ret)
+{
+	const struct agent_message m = {AGENT_FAILED, payload, n};
+
+	return agent_read_failed(&m, ret);
+}
+
+static void test_lying_failure(void **state)
+{
+	struct {
+		struct agent_failed head;
+		char text[AGENT_TEXT_MAX + 1];
+	} wire = {.head = {htole32(127), htole32(2)}};
+	struct agent_failure failure;
+
+	(void)state;
+	memset(wire.text, 'x', sizeof(wire.text));
+	assert_int_equal(read_failure(&wire, 8, &failure), -EPROTO);
+	assert_int_equal(read_failure(&wire, 20, &failure), -EPROTO);
+	wire.text[AGENT_TEXT_MAX] = 0;
+	assert_int_equal(read_failure(&wire,
+				      sizeof(wire.head) + AGENT_TEXT_MAX + 1,
+				      &failure),
+			 -EPROTO);
+	/* What it says goes to a terminal. */
+	memcpy(wire.text, "\x1b[31m\n", 7);
+	assert_int_equal(read_failure(&wire, 8 + 7, &failure), 0);
+	assert_string_equal(failure.text, "?[31m?");
+	assert_int_equal(failure.status, 127);
+	wire.head.status = htole32(0);
+	assert_int_equal(read_failure(&wire, 8 + 7, &failure), -EPROTO);
+}
+
+/* Nothing, or half a frame: there is an end to patience. */
+static void test_silent_agent(void **state)
+{
+	static const struct agent_frame large = {.bytes = 65536, .type = 1};
+	struct agent *agent;
+
+	(void)state;
+	for (size_t n = 0; n <= sizeof(large); n += 4) {
+		int fd[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+		assert_int_equal(send(fd[1], &large, n, 0), n);
+		assert_int_equal(agent_open(fd[0], 100, &agent), -ETIME);
+		close(fd[1]);
+	}
+}
+
+static void test_wrong_version(void **state)
+{
+	struct agent_first hello = agent_first_words(AGENT_MAJOR + 1);
+	struct agent *agent;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		int fd[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+		assert_int_equal(write(fd[1], &hello, sizeof(hello)),
+				 sizeof(hello));
+		assert_int_equal(agent_open(fd[0], 1000, &agent), -EPROTO);
+		close(fd[1]);
+		hello.hello.magic[0] = 'X';
+	}
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	assert_int_equal(agent_capability("CHOWN"), 0);
+	assert_int_equal(agent_capability("cap_net_admin"), 12);
+	assert_int_equal(agent_capability("CAP_CHECKPOINT_RESTORE"), 40);
+	assert_int_equal(agent_capability("FLY"), -EINVAL);
+	assert_int_equal(agent_signal_number("SIGTERM"), SIGTERM);
+	assert_int_equal(agent_signal_number("hup"), SIGHUP);
+	assert_int_equal(agent_signal_number("9"), 9);
+	assert_int_equal(agent_signal_number("0"), -EINVAL);
+	assert_int_equal(agent_signal_number("65"), -EINVAL);
+	assert_int_equal(agent_signal_number("SIGNOT"), -EINVAL);
+}
+
+#define WITH_AGENT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_AGENT(test_output_and_status),
+		WITH_AGENT(test_killed_by_signal),
+		WITH_AGENT(test_much_output),
+		WITH_AGENT(test_background_process),
+		WITH_AGENT(test_input),
+		WITH_AGENT(test_signal_past_input),
+		WITH_AGENT(test_closed_output),
+		WITH_AGENT(test_closed_input),
+		WITH_AGENT(test_terminal),
+		WITH_AGENT(test_not_found),
+		WITH_AGENT(test_no_such_path),
+		WITH_AGENT(test_not_executable),
+		WITH_AGENT(test_directory),
+		WITH_AGENT(test_exec_beside_main),
+		WITH_AGENT(test_shutdown_kills),
+		WITH_AGENT(test_refusals),
+		WITH_AGENT(test_host_gone),
+		WITH_AGENT(test_clock_beside_process),
+		WITH_AGENT(test_session_limit),
+		WITH_AGENT(test_memory_short),
+		WITH_AGENT(test_lying_host),
+		cmocka_unit_test(test_lying_agent),
+		cmocka_unit_test(test_endless_events),
+		cmocka_unit_test(test_all_at_once),
+		cmocka_unit_test(test_lying_failure),
+		cmocka_unit_test(test_silent_agent),
+		cmocka_unit_test(test_wrong_version),
+		cmocka_unit_test(test_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

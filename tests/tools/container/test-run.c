@@ -1,0 +1,790 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What `bulkhead run` makes of its options and an image's say: the command, the
+ * shares, the network; and the initial RAM disk.
+ */
+#include "tools/guest/initrd.h"
+#include "tools/container/oci-config.h"
+#include "tools/container/oci-seccomp.h"
+#include "tools/container/run.h"
+#include "vmm/base/util.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static char *none[] = {NULL};
+static const struct rootfs_config silent = {
+	.entrypoint = none,
+	.cmd = none,
+	.env = none,
+	.ports = none,
+	.volumes = none,
+};
+
+struct ctx {
+	struct run_options opt;
+	struct run_process process;
+	struct run_machine machine;
+};
+
+static int setup(void **state)
+{
+	struct ctx *ctx = calloc(1, sizeof(*ctx));
+
+	log_setup(LOG_ERROR, false);
+	ctx->machine.initrd_fd = -1;
+	config_init(&ctx->machine.cfg);
+	*state = ctx;
+	return 0;
+}
+
+static void clear(struct ctx *ctx)
+{
+	run_options_done(&ctx->opt);
+	run_process_done(&ctx->process);
+	run_machine_done(&ctx->machine);
+	memset(ctx, 0, sizeof(*ctx));
+	ctx->machine.initrd_fd = -1;
+	config_init(&ctx->machine.cfg);
+}
+
+static int teardown(void **state)
+{
+	clear(*state);
+	free(*state);
+	return 0;
+}
+
+/* "-e A=1 root cmd" as a command line. */
+static int parse(struct ctx *ctx, const char *line)
+{
+	static char copy[512];
+	static char *argv[64];
+	char *rest = NULL;
+	int n = 0;
+
+	snprintf(copy, sizeof(copy), "run %s", line);
+	for (char *word = strtok_r(copy, " ", &rest); word;
+	     word = strtok_r(NULL, " ", &rest))
+		argv[n++] = word;
+	argv[n] = NULL;
+	return run_options_parse(&ctx->opt, n, argv);
+}
+
+/* What becomes of the command: its arguments with spaces between. */
+static void expect_argv(struct ctx *ctx, const char *line,
+			const struct rootfs_config *image, const char *expected)
+{
+	char *joined;
+
+	assert_int_equal(parse(ctx, line), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, image), 0);
+	joined = text_list_join(&ctx->process.argv, " ");
+	assert_string_equal(joined, expected);
+	free(joined);
+	clear(ctx);
+}
+
+static void test_argv(void **state)
+{
+	char entry[] = "/entry", first[] = "first", cmd[] = "cmd";
+	char *entrypoint[] = {entry, first, NULL}, *cmds[] = {cmd, NULL};
+	struct rootfs_config image = silent;
+	struct ctx *ctx = *state;
+
+	image.cmd = cmds;
+	expect_argv(ctx, "root", &image, "cmd");
+	expect_argv(ctx, "root x y", &image, "x y");
+	expect_argv(ctx, "root -- x -y", &image, "x -y");
+	expect_argv(ctx, "root x -- y", &image, "x -- y");
+	image.entrypoint = entrypoint;
+	expect_argv(ctx, "root", &image, "/entry first cmd");
+	expect_argv(ctx, "root x", &image, "/entry first x");
+	expect_argv(ctx, "--entrypoint e root", &image, "e");
+	expect_argv(ctx, "--entrypoint e root x", &image, "e x");
+	expect_argv(ctx, "--entrypoint= root x", &image, "x");
+	assert_int_equal(parse(ctx, "root"), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
+			 -EINVAL);
+}
+
+static void test_env(void **state)
+{
+	char a[] = "A=image", b[] = "B=image", *env[] = {a, b, NULL};
+	struct rootfs_config image = silent;
+	struct ctx *ctx = *state;
+	char *joined;
+
+	image.env = env;
+	setenv("TEST_RUN_HERE", "here", 1);
+	unsetenv("TEST_RUN_NOT");
+	assert_int_equal(parse(ctx, "-e A=1 -e TEST_RUN_HERE -e "
+				    "TEST_RUN_NOT -e AB=2 -e A=3 root x"),
+			 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
+	joined = text_list_join(&ctx->process.env, " ");
+	assert_string_equal(joined, "A=3 B=image TEST_RUN_HERE=here AB=2");
+	free(joined);
+	clear(ctx);
+	assert_int_equal(parse(ctx, "-e =x root x"), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image),
+			 -EINVAL);
+}
+
+/* What --env-file makes of BYTES: 0 or -errno; all it set in *RET. */
+static int read_env(const char *bytes, size_t n, char **ret)
+{
+	struct text_list env = {0};
+	int fd = memfd_create("env", MFD_CLOEXEC);
+	char path[32];
+	int r;
+
+	assert_int_equal(write(fd, bytes, n), n);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = env_set_file(&env, path);
+	*ret = text_list_join(&env, "|");
+	text_list_done(&env);
+	close(fd);
+	return r;
+}
+
+static void test_env_file(void **state)
+{
+	static const struct {
+		const char *bytes, *result;
+	} good[] = {
+		{"", ""},
+		{"A=1\nB=two words\n", "A=1|B=two words"},
+		{"PLAIN=v\nCR=v\r\nQ=\"a  b\"\n# comment\n\r\n",
+		 "PLAIN=v|CR=v|Q=\"a  b\""},
+		{"\xef\xbb\xbf"
+		 "B=bom\n",
+		 "B=bom"},
+		{"\xef\xbb\xbf# comment\nA=1", "A=1"},
+		{" \t A=1 \n", "A=1 "},
+		{"A=\nA==\nB=x=y#z", "A==|B=x=y#z"},
+		{"TEST_RUN_HERE\nTEST_RUN_NOT\n", "TEST_RUN_HERE=here"},
+		{"export=1", "export=1"},
+	};
+	static const char *const bad[] = {
+		"export X=1\n",
+		"export X\n",
+		"noeq with space\n",
+		"A B=1",
+		"A\t=1",
+		"A =1",
+		"=1",
+		"A=1\n  =2\n",
+		"A=\xff\n",
+		"A=1\n\xef\xbb",
+	};
+	char *set;
+
+	(void)state;
+	setenv("TEST_RUN_HERE", "here", 1);
+	unsetenv("TEST_RUN_NOT");
+	for (unsigned i = 0; i < ARRAY_LEN(good); i++) {
+		assert_int_equal(
+			read_env(good[i].bytes, strlen(good[i].bytes), &set),
+			0);
+		assert_string_equal(set, good[i].result);
+		free(set);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_int_equal(read_env(bad[i], strlen(bad[i]), &set),
+				 -EINVAL);
+		free(set);
+	}
+	assert_int_equal(read_env("A=1\0B=2\n", 8, &set), -EINVAL);
+	free(set);
+}
+
+static void expect_publish(const char *text, unsigned n, const char *ends)
+{
+	const struct option_list list = {&text, 1};
+	struct text_list all = {0};
+	const size_t length = strlen(ends);
+
+	assert_int_equal(run_publish_resolve(&list, &all), 0);
+	assert_int_equal(all.count, n);
+	assert_true(strlen(all.item[n - 1]) >= length);
+	assert_string_equal(all.item[n - 1] + strlen(all.item[n - 1]) - length,
+			    ends);
+	text_list_done(&all);
+}
+
+/* A port that is not given is chosen; all else is passed on as it is. */
+static void test_publish(void **state)
+{
+	const char *items[] = {"80", "127.0.0.1::80-81"};
+	struct text_list all = {0};
+	const struct option_list list = {items, 2};
+	unsigned port[3];
+	char end;
+
+	(void)state;
+	expect_publish("8080:80", 1, "8080:80");
+	expect_publish("1.2.3.4:8080:80/udp", 1, "1.2.3.4:8080:80/udp");
+	expect_publish("x", 1, "x");
+	expect_publish("0", 1, "0");
+	expect_publish("65536", 1, "65536");
+	expect_publish("80/sctp", 1, "80/sctp");
+	expect_publish("[::1]::80", 1, "[::1]::80");
+	expect_publish(":80", 1, ":80");
+	expect_publish("::80", 1, "::80");
+	expect_publish("9-8", 1, "9-8");
+	expect_publish("80", 1, ":80");
+	expect_publish("0:80", 1, ":80");
+	expect_publish("53/udp", 1, ":53/udp");
+	expect_publish("127.0.0.1:0:53/tcp", 1, ":53");
+	expect_publish("80-82", 3, ":82");
+	assert_int_equal(run_publish_resolve(&list, &all), 0);
+	assert_int_equal(all.count, 3);
+	assert_int_equal(sscanf(all.item[0], "%u:80%c", &port[0], &end), 1);
+	assert_int_equal(
+		sscanf(all.item[1], "127.0.0.1:%u:80%c", &port[1], &end), 1);
+	assert_int_equal(
+		sscanf(all.item[2], "127.0.0.1:%u:81%c", &port[2], &end), 1);
+	assert_true(port[0] > 0 && port[0] != port[1] && port[1] != port[2]);
+	text_list_done(&all);
+}
+
+static void expect_caps(struct ctx *ctx, const char *line, uint64_t caps)
+{
+	assert_int_equal(parse(ctx, line), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
+			 0);
+	assert_true(ctx->process.process.caps == caps);
+	clear(ctx);
+}
+
+static void test_caps(void **state)
+{
+	const uint64_t usual = 0xa80425fb;
+	struct ctx *ctx = *state;
+
+	expect_caps(ctx, "r x", usual);
+	expect_caps(ctx, "--cap-drop CHOWN r x", usual & ~UINT64_C(1));
+	expect_caps(ctx, "--cap-add net_admin r x", usual | 1 << 12);
+	expect_caps(ctx, "--cap-add CAP_CHOWN --cap-drop all r x", 1);
+	expect_caps(ctx, "--cap-add ALL --cap-drop CHOWN r x",
+		    (UINT64_C(1) << 41) - 2);
+	expect_caps(ctx, "--privileged r x", (UINT64_C(1) << 41) - 1);
+	assert_int_equal(parse(ctx, "--cap-drop NO r x"), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
+			 -EINVAL);
+}
+
+static void test_process(void **state)
+{
+	struct rootfs_config image = silent;
+	char workdir[] = "/image", user[] = "u", stop[] = "SIGQUIT";
+	struct ctx *ctx = *state;
+	const struct agent_process *p = &ctx->process.process;
+
+	image.workdir = workdir;
+	image.user = user;
+	image.stop_signal = stop;
+	assert_int_equal(parse(ctx, "-itd --ulimit nofile=1:2 --ulimit core=-1 "
+				    "--security-opt no-new-privileges r x"),
+			 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
+	assert_true(p->tty && p->input && p->main && p->no_new_privs);
+	assert_string_equal(p->cwd, "/image");
+	assert_string_equal(p->user, "u");
+	assert_int_equal(ctx->process.stop_signal, SIGQUIT);
+	assert_int_equal(p->nrlimits, 2);
+	assert_int_equal(p->rlimits[0].resource, RLIMIT_NOFILE);
+	assert_int_equal(p->rlimits[0].limit.rlim_max, 2);
+	assert_true(p->rlimits[1].limit.rlim_cur == RLIM_INFINITY);
+	clear(ctx);
+	assert_int_equal(parse(ctx, "-w /w -u 5:6 --stop-signal 9 r x"), 0);
+	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
+	assert_string_equal(p->cwd, "/w");
+	assert_string_equal(p->user, "5:6");
+	assert_int_equal(ctx->process.stop_signal, 9);
+}
+
+static void test_process_refused(void **state)
+{
+	static const char *const lines[] = {
+		"-w relative r x",
+		"--ulimit nofile r x",
+		"--ulimit nothing=1 r x",
+		"--ulimit nofile=2:1 r x",
+		"--ulimit nofile=x r x",
+		"--stop-signal NO r x",
+		"--security-opt label=disable r x",
+		"--env-file /nonexistent r x",
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(ctx, lines[i]), 0);
+		assert_true(run_process_make(&ctx->process, &ctx->opt,
+					     &silent) < 0);
+		clear(ctx);
+	}
+}
+
+static void test_options_refused(void **state)
+{
+	static const char *const lines[] = {
+		"",          "--nothing r", "-m",        "--rm=maybe r",
+		"--network", "-x r",        "--pid 9 r", "--mem 64M r",
+		"--rea r", /* no abbreviations */
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(ctx, lines[i]), OPTIONS_ERROR);
+		clear(ctx);
+	}
+	assert_int_equal(parse(ctx, "--rm=false -it r --rm -x"), 0);
+	assert_false(ctx->opt.remove);
+	assert_true(ctx->opt.tty && ctx->opt.interactive);
+	assert_string_equal(ctx->opt.args[0], "--rm");
+}
+
+static void test_mounts(void **state)
+{
+	struct ctx *ctx = *state;
+	struct agent_config *agent = &ctx->machine.agent;
+	const struct agent_mount *m = ctx->machine.mounts;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx, "-v /tmp:/a/b:ro,z -v /:/c --tmpfs "
+				    "/t:size=1m,mode=700,exec --tmpfs /u r x"),
+			 0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(agent->nmounts, 4);
+	assert_int_equal(ctx->machine.cfg.ndevices, 2);
+	assert_string_equal(m[3].target, "/a/b");
+	assert_string_equal(m[3].tag, config_text(share, "tag"));
+	assert_true(config_flag(share, "readonly"));
+	assert_true(m[3].readonly);
+	assert_false(config_flag(share + 1, "readonly"));
+	/* Outer ones first. */
+	assert_string_equal(m[0].target, "/c");
+	assert_string_equal(m[0].tag, config_text(share + 1, "tag"));
+	assert_null(m[1].tag);
+	assert_string_equal(m[1].options, "size=1m,mode=700");
+	assert_false(m[1].noexec);
+	assert_null(m[2].options);
+	assert_true(m[2].noexec);
+}
+
+static void test_mount_words(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct agent_mount *m = ctx->machine.mounts;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(
+		parse(ctx, "--mount type=bind,source=/tmp,target=/a,readonly "
+			   "--mount dst=/b,tmpfs-size=1m,type=tmpfs,"
+			   "tmpfs-mode=700 --mount type=bind,src=/tmp,"
+			   "destination=/c,ro=false r x"),
+		0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(ctx->machine.agent.nmounts, 3);
+	assert_string_equal(config_text(share, "dir"), "/tmp");
+	assert_true(config_flag(share, "readonly"));
+	assert_string_equal(m[0].target, "/a");
+	assert_null(m[1].tag);
+	assert_string_equal(m[1].options, "size=1m,mode=700");
+	assert_string_equal(m[2].target, "/c");
+	assert_false(m[2].readonly);
+}
+
+/* How long the guest believes what it read, as the share's key has it. */
+static void test_mount_cache(void **state)
+{
+	static const char *const expected[] = {
+		"never", "always", NULL, "never", "auto", "never",
+	};
+	struct ctx *ctx = *state;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx,
+			       "-v /tmp:/a:shared -v /tmp:/b:ro,cache=always "
+			       "-v /tmp:/c:rw -v /tmp:/d:cache=never,z --mount "
+			       "type=bind,src=/tmp,dst=/e,cache=auto --mount "
+			       "type=bind,shared,src=/tmp,dst=/f r x"),
+			 0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(ctx->machine.cfg.ndevices, ARRAY_LEN(expected));
+	for (unsigned i = 0; i < ARRAY_LEN(expected); i++) {
+		const char *cache = config_text(share + i, "cache");
+
+		if (expected[i])
+			assert_string_equal(cache, expected[i]);
+		else
+			assert_null(cache);
+		assert_int_equal(config_flag(share + i, "readonly"), i == 1);
+	}
+	assert_string_equal(ctx->machine.mount_texts.item[1],
+			    "/tmp:/b:ro,cache=always");
+}
+
+/* Of a file only that is shared, and mounted. */
+static void test_mount_file(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx, "-v /etc/passwd:/p:ro r x"), 0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_string_equal(config_text(share, "dir"), "/etc");
+	assert_string_equal(config_text(share, "only"), "passwd");
+	assert_true(config_flag(share, "readonly"));
+	assert_string_equal(ctx->machine.mounts[0].subpath, "passwd");
+	assert_string_equal(ctx->machine.mounts[0].target, "/p");
+}
+
+static void test_mount_locks(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct config_device *share = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx, "-v /tmp:/a:locks=host,ro -v /tmp:/b "
+				    "--mount type=bind,src=/tmp,dst=/c,"
+				    "locks=guest r x"),
+			 0);
+	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_string_equal(config_text(share, "locks"), "host");
+	assert_true(config_flag(share, "readonly"));
+	assert_null(config_text(share + 1, "locks"));
+	assert_string_equal(config_text(share + 2, "locks"), "guest");
+}
+
+static void test_mounts_refused(void **state)
+{
+	static const char *const lines[] = {
+		"-v na~me:/x r x",
+		"-v /tmp r x",
+		"--mount dst=/x r x",
+		"--mount type=bind,src=/tmp r x",
+		"--mount type=tmpfs r x",
+		"--mount type=x,src=/,dst=/x r x",
+		"--mount odd=1 r x",
+		"--mount src r x",
+		"-v /tmp:relative r x",
+		"-v /tmp:/ r x",
+		"-v /nonexistent:/x r x",
+		"-v /dev/null:/x r x",
+		"-v /tmp:/x:rx r x",
+		"-v /tmp:/x:locks=ours r x",
+		"-v /tmp:/x:locks= r x",
+		"--mount type=bind,src=/tmp,dst=/x,locks=no r x",
+		"-v /tmp:/x:cache=sometimes r x",
+		"-v /tmp:/x:cache= r x",
+		"--mount type=bind,src=/tmp,dst=/x,cache=no r x",
+		"--mount type=bind,src=/tmp,dst=/x,cache r x",
+		"--tmpfs relative r x",
+		"--tmpfs /x:suid r x",
+		"--tmpfs /x:odd=1 r x",
+		"--tmpfs /x:size=zz r x",
+		"--tmpfs /x:mode=8 r x",
+		"--tmpfs /x:size= r x",
+		"--tmpfs /x:uid=1k r x",
+		"--mount type=tmpfs,dst=/x,tmpfs-size=1q r x",
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(ctx, lines[i]), 0);
+		assert_true(run_mounts_make(&ctx->machine, &ctx->opt) < 0);
+		clear(ctx);
+	}
+}
+
+static void test_network(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct agent_link *link = &ctx->machine.link;
+	const struct config_device *net = &ctx->machine.cfg.device[0];
+
+	assert_int_equal(parse(ctx, "--network none r x"), 0);
+	assert_int_equal(run_network_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(ctx->machine.cfg.ndevices, 0);
+	assert_int_equal(ctx->machine.agent.nlinks, 0);
+	clear(ctx);
+	assert_int_equal(parse(ctx, "--net tap=t0,address=10.0.0.2/24,gateway="
+				    "10.0.0.1,mac=02:00:00:00:00:01 --dns "
+				    "1.2.3.4 r x"),
+			 0);
+	assert_int_equal(run_network_make(&ctx->machine, &ctx->opt), 0);
+	assert_string_equal(config_text(net, "tap"), "t0");
+	assert_string_equal(config_text(net, "mac"), "02:00:00:00:00:01");
+	assert_string_equal(link->addresses[0], "10.0.0.2/24");
+	assert_null(link->addresses[1]);
+	assert_string_equal(link->gateways[0], "10.0.0.1");
+	assert_string_equal(ctx->machine.agent.dns[0], "1.2.3.4");
+	clear(ctx);
+	assert_int_equal(parse(ctx, "-p 8080:80 -p 127.0.0.1:53:53/udp r x"),
+			 0);
+	assert_int_equal(run_network_make(&ctx->machine, &ctx->opt), 0);
+	assert_string_equal(ctx->machine.ports,
+			    "*:8080->80/tcp, 127.0.0.1:53->53/udp");
+	assert_non_null(link->addresses[0]);
+	assert_non_null(ctx->machine.agent.dns[0]);
+}
+
+static void test_network_refused(void **state)
+{
+	static const char *const lines[] = {
+		"--network host r x",
+		"--network none -p 1:2 r x",
+		"--network tap=t,ip=1 r x",
+		"--network tap=t -p 1:2 r x",
+		"-p x r x",
+		"-p 1:2,3:4 r x",
+		"--dns nowhere r x",
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(ctx, lines[i]), 0);
+		assert_true(run_network_make(&ctx->machine, &ctx->opt) < 0);
+		clear(ctx);
+	}
+}
+
+/* Names and contents at multiples of 4, and the mark of the end. */
+static void test_initrd(void **state)
+{
+	char data[512] = {0};
+	int fd = initrd_make("hello", 5, NULL, 0);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, data, sizeof(data), 0),
+			 (110 + 6) + (5 + 3) + (110 + 11 + 3));
+	assert_memory_equal(data, "070701", 6);
+	assert_memory_equal(data + 6 + 8, "000081ED", 2);
+	assert_memory_equal(data + 6 + 6 * 8, "00000005", 8);
+	assert_string_equal(data + 110, "init");
+	assert_memory_equal(data + 116, "hello\0\0\0", 8);
+	assert_memory_equal(data + 124, "070701", 6);
+	assert_string_equal(data + 124 + 110, "TRAILER!!!");
+	close(fd);
+}
+
+/* More files, with their directories in front. */
+static void test_initrd_more(void **state)
+{
+	int content = memfd_create("content", MFD_CLOEXEC);
+	char dir[] = "a/b";
+	const struct initrd_file more = {.name = dir, .fd = content};
+	char data[1024] = {0};
+	int fd;
+
+	(void)state;
+	assert_int_equal(write(content, "hello", 5), 5);
+	fd = initrd_make("init", 4, &more, 1);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, data, sizeof(data), 0),
+			 (116 + 4) + (110 + 2) + (110 + 4 + 2 + 5 + 3) + 124);
+	assert_memory_equal(data + 120 + 6 + 8, "000041ed", 8);
+	assert_string_equal(data + 120 + 110, "a");
+	assert_string_equal(data + 232 + 110, "a/b");
+	assert_memory_equal(data + 232 + 116, "hello\0\0\0", 8);
+	close(fd);
+	close(content);
+}
+
+static json_t *mount_of(json_t *config, const char *target)
+{
+	json_t *mount;
+	size_t i;
+
+	json_array_foreach(json_object_get(config, "mounts"), i, mount) {
+		json_t *at = json_object_get(mount, "destination");
+
+		if (strcmp(json_string_value(at), target) == 0)
+			return mount;
+	}
+	return NULL;
+}
+
+static bool has_option(json_t *mount, const char *option)
+{
+	json_t *value;
+	size_t i;
+
+	json_array_foreach(json_object_get(mount, "options"), i, value) {
+		if (strcmp(json_string_value(value), option) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void test_oci(void **state)
+{
+	static const char *const sysctls[] = {"kernel.shmmax=1",
+					      "net.core.somaxconn=2", NULL};
+	const struct agent_mount mounts[] = {
+		{.target = "/a/t", .options = "size=1m", .noexec = true},
+		{.tag = "vol0", .target = "/a", .readonly = true},
+		{.tag = "vol1", .subpath = "file", .target = "/f"},
+	};
+	const struct agent_config c = {
+		.hostname = "box",
+		.root_readonly = true,
+		.mounts = mounts,
+		.nmounts = ARRAY_LEN(mounts),
+		.sysctls = sysctls,
+	};
+	char *text = oci_config_make(&c, true, json_pack("{}"));
+	json_t *config, *mount;
+
+	(void)state;
+	assert_non_null(text);
+	/* As the agent wants it, to put "process" in. */
+	assert_memory_equal(text, "{\"", 2);
+	config = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(config);
+	assert_null(json_object_get(config, "process"));
+	mount = mount_of(config, "/a");
+	assert_true(has_option(mount, "ro"));
+	assert_string_equal(json_string_value(json_object_get(mount, "source")),
+			    "/volume1");
+	mount = mount_of(config, "/f");
+	assert_true(has_option(mount, "rw"));
+	assert_string_equal(json_string_value(json_object_get(mount, "source")),
+			    "/volume2/file");
+	mount = mount_of(config, "/a/t");
+	assert_true(has_option(mount, "size=1m"));
+	assert_true(has_option(mount, "noexec"));
+	assert_true(has_option(mount_of(config, "/sys"), "ro"));
+	assert_non_null(mount_of(config, "/dev/bulkhead-init"));
+	mount = json_object_get(json_object_get(config, "linux"), "sysctl");
+	assert_int_equal(json_object_size(mount), 1);
+	mount = json_object_get(json_object_get(config, "linux"), "seccomp");
+	assert_true(json_is_object(mount));
+	json_decref(config);
+	free(text);
+}
+
+static json_t *load_profile(const char *text, uint64_t caps)
+{
+	int fd = memfd_create("profile", MFD_CLOEXEC);
+	char path[32];
+	json_t *seccomp;
+
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	seccomp = oci_seccomp_load(path, caps);
+	close(fd);
+	return seccomp;
+}
+
+/* The names that are left, in a row. */
+static void expect_calls(const char *profile, uint64_t caps, const char *wanted)
+{
+	json_t *seccomp = load_profile(profile, caps);
+	char names[64] = "";
+	json_t *call;
+	size_t i;
+
+	assert_non_null(seccomp);
+	json_array_foreach(json_object_get(seccomp, "syscalls"), i, call) {
+		json_t *list = json_object_get(call, "names");
+
+		assert_null(json_object_get(call, "includes"));
+		strcat(names, json_string_value(json_array_get(list, 0)));
+	}
+	assert_string_equal(names, wanted);
+	json_decref(seccomp);
+}
+
+static void test_seccomp(void **state)
+{
+	static const char profile[] =
+		"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"archMap\":["
+		"{\"architecture\":\"SCMP_ARCH_ARM\"},"
+		"{\"architecture\":\"SCMP_ARCH_X86_64\","
+		"\"subArchitectures\":[\"SCMP_ARCH_X86\"]}],\"syscalls\":["
+		"{\"names\":[\"a\"],\"action\":\"SCMP_ACT_ALLOW\"},"
+		"{\"name\":\"b\",\"includes\":{\"caps\":[\"CAP_KILL\"]}},"
+		"{\"names\":[\"c\"],\"excludes\":{\"caps\":[\"CAP_KILL\"]}},"
+		"{\"names\":[\"d\"],\"includes\":{\"arches\":[\"arm\"]}},"
+		"{\"names\":[\"e\"],\"excludes\":{\"arches\":[\"amd64\"]}},"
+		"{\"names\":[\"f\"],\"includes\":{\"minKernel\":\"4.8\"}},"
+		"{\"names\":[\"g\"],\"includes\":{\"minKernel\":\"7.0\"}},"
+		"{\"names\":[\"h\"],\"includes\":"
+		"{\"arches\":[\"arm\",\"amd64\"]}}]}";
+	json_t *seccomp = load_profile(profile, 0);
+	json_t *list = json_object_get(seccomp, "architectures");
+
+	(void)state;
+	assert_int_equal(json_array_size(list), 2);
+	assert_string_equal(json_string_value(json_array_get(list, 1)),
+			    "SCMP_ARCH_X86");
+	json_decref(seccomp);
+	expect_calls(profile, 0, "acfh");
+	expect_calls(profile, 1 << 5, "abfh");
+	assert_null(load_profile("{}", 0));
+	assert_null(load_profile("[", 0));
+	assert_null(load_profile("[1]", 0));
+	assert_null(oci_seccomp_load("/nonexistent", 0));
+}
+
+/* Nothing is left out silently. */
+static void test_oci_refused(void **state)
+{
+	const struct agent_mount mount = {.target = "/\xff"};
+	const struct agent_config c = {.mounts = &mount, .nmounts = 1};
+
+	(void)state;
+	assert_null(oci_config_make(&c, false, json_pack("{}")));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_argv, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_env, setup, teardown),
+		cmocka_unit_test(test_env_file),
+		cmocka_unit_test(test_publish),
+		cmocka_unit_test_setup_teardown(test_caps, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_process, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_process_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_options_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_mounts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mount_words, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_mount_cache, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_mount_file, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_mount_locks, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_mounts_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_network, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_network_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_initrd, setup, teardown),
+		cmocka_unit_test(test_initrd_more),
+		cmocka_unit_test_setup_teardown(test_oci, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_seccomp, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_oci_refused, setup,
+						teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

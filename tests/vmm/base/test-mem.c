@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guest memory: layout, and that no address gets past mem_at(). */
+#include "vmm/base/mem.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static void test_one_region(void **state)
+{
+	const struct mem_options none = {0};
+	struct mem mem;
+
+	(void)state;
+	assert_int_equal(mem_init(&mem, 64 * MIB, &none), 0);
+	assert_int_equal(mem.nregions, 1);
+	assert_int_equal(mem.region[0].base, 0);
+	assert_int_equal((uintptr_t)mem.region[0].host % (2 * MIB), 0);
+	assert_non_null(mem_at(&mem, 0, 64 * MIB));
+	assert_non_null(mem_at(&mem, 64 * MIB - 1, 1));
+	assert_null(mem_at(&mem, 64 * MIB - 1, 2));
+	assert_null(mem_at(&mem, 64 * MIB, 1));
+	assert_null(mem_at(&mem, 0, 0));
+	mem_done(&mem);
+}
+
+static void test_hole(void **state)
+{
+	const struct mem_options none = {0};
+	struct mem mem;
+	uint8_t byte = 0x5a, back = 0;
+
+	(void)state;
+	assert_int_equal(mem_init(&mem, 5 * GIB, &none), 0);
+	assert_int_equal(mem.nregions, 2);
+	assert_int_equal(mem.region[0].bytes, MEM_LOW_END);
+	assert_int_equal(mem.region[1].base, MEM_HIGH_START);
+	assert_int_equal(mem.region[0].bytes + mem.region[1].bytes, 5 * GIB);
+	assert_null(mem_at(&mem, MEM_LOW_END - 8, 16)); /* into the hole */
+	assert_null(mem_at(&mem, MEM_LOW_END, 1));
+	assert_null(mem_at(&mem, MEM_HIGH_START - 1, 2));
+	assert_int_equal(mem_write(&mem, MEM_HIGH_START + GIB, &byte, 1), 0);
+	assert_int_equal(mem_read(&mem, MEM_HIGH_START + GIB, &back, 1), 0);
+	assert_int_equal(back, byte);
+	assert_int_equal(mem_read(&mem, MEM_HIGH_START + 2 * GIB, &back, 1),
+			 -EFAULT);
+	mem_done(&mem);
+}
+
+static void test_wrap(void **state)
+{
+	const struct mem_options none = {0};
+	struct mem mem;
+
+	(void)state;
+	assert_int_equal(mem_init(&mem, 64 * MIB, &none), 0);
+	assert_null(mem_at(&mem, UINT64_MAX, 2));
+	assert_null(mem_at(&mem, 4096, UINT64_MAX));
+	assert_null(mem_at(&mem, UINT64_MAX - 4095, 8192));
+	mem_done(&mem);
+}
+
+static void test_refused_sizes(void **state)
+{
+	const struct mem_options none = {0};
+	const uint64_t bad[] = {0,
+				4096,
+				32 * MIB - 4096,
+				64 * MIB + 1,
+				(UINT64_C(1) << 40) + 4096,
+				UINT64_MAX};
+	struct mem mem;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(mem_init(&mem, bad[i], &none), -EINVAL);
+	mem_done(&mem); /* of a failed init */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_one_region),
+		cmocka_unit_test(test_hole),
+		cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_refused_sizes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of tools/agent/ share and nobody else needs. */
+#ifndef TOOLS_AGENT_AGENT_PARTS_H
+#define TOOLS_AGENT_AGENT_PARTS_H
+
+#include "firmware/agent/agent-wire.h"
+#include "tools/agent/agent.h"
+
+struct agent {
+	int fd;      /* owned */
+	int gone_fd; /* borrowed; waiting ends when it is readable; -1: none */
+	struct agent_reader reader;
+	uint8_t *out; /* owned: one frame of data, or a few short ones */
+	size_t out_start, out_end;
+	bool started; /* it has a process */
+	bool input;   /* whose standard input is open */
+	size_t window;
+	bool watched;               /* events may come */
+	struct agent_memory memory; /* the last one not told; what 0: none */
+};
+
+#define AGENT_OUT_ROOM (2 * sizeof(struct agent_frame) + AGENT_PAYLOAD_MAX)
+
+/* The guest broke the rules: one line, and -EPROTO. */
+int agent_violation(const char *what);
+
+/* One frame more to be sent; there is room, as nothing or little waits. */
+void agent_put(struct agent *agent, enum agent_type type, const void *payload,
+	       size_t bytes);
+/* This host's time, now. */
+struct agent_time agent_time_now(void);
+
+/* Sends what can be sent now. 0 (look at out_end), or -errno, logged. */
+int agent_flush(struct agent *agent);
+/* Sends all of it. 0 or -errno, logged. */
+int agent_flush_all(struct agent *agent, int timeout_ms);
+
+/* An AGENT_EVENT goes to agent->memory. 0 or -EPROTO, logged. */
+int agent_take_event(struct agent *agent, const struct agent_message *m);
+
+/* The next frame that is no event. 0 or -errno, logged. */
+int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret);
+
+/* Sends a request's items and the frame that ends them. 0 or -errno, logged. */
+int agent_send_items(struct agent *agent, const struct agent_items *items,
+		     enum agent_type type, const char *what);
+
+/* The answer DONE, or FAILED, which is logged. WHAT is for the log. 0, -errno.
+ */
+int agent_await_done(struct agent *agent, int timeout_ms, const char *what);
+
+/* An AGENT_FAILED, taken apart. 0 or -EPROTO, logged. */
+int agent_read_failed(const struct agent_message *m, struct agent_failure *ret);
+
+#endif

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* CONFIGURE and START: the caller's settings as items of a request. */
+#include "tools/agent/agent.h"
+
+#include "firmware/agent/agent-names.h"
+#include "tools/agent/agent-parts.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <arpa/inet.h>
+#include <endian.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define CONFIGURE_MS 30000
+/* Longer than the agent's own patience with a process that does not start. */
+#define START_MS 90000
+
+static void add_flags(struct agent_items *items, enum agent_key key,
+		      uint32_t flags, const char *text)
+{
+	const struct agent_flags wire = {.flags = htole32(flags)};
+
+	agent_items_add(items, key, &wire, sizeof(wire), &text, text ? 1 : 0);
+}
+
+static void add_text(struct agent_items *items, enum agent_key key,
+		     const char *text)
+{
+	if (text)
+		agent_items_add(items, key, NULL, 0, &text, 1);
+}
+
+static void add_list(struct agent_items *items, enum agent_key key,
+		     const char *const *list)
+{
+	for (; list && *list; list++)
+		add_text(items, key, *list);
+}
+
+static void add_time(struct agent_items *items)
+{
+	const struct agent_time wire = agent_time_now();
+
+	agent_items_add(items, AGENT_ITEM_TIME, &wire, sizeof(wire), NULL, 0);
+}
+
+static void add_mount(struct agent_items *items, const struct agent_mount *m)
+{
+	const struct agent_mount_item wire = {
+		.kind = htole32(m->tag ? AGENT_MOUNT_SHARE : AGENT_MOUNT_TMPFS),
+		.flags = htole32((m->readonly ? AGENT_MOUNT_READONLY : 0U) |
+				 (m->noexec ? AGENT_MOUNT_NOEXEC : 0U)),
+	};
+	const char *const text[] = {m->tag, m->subpath, m->target, m->options};
+
+	agent_items_add(items, AGENT_ITEM_MOUNT, &wire, sizeof(wire), text,
+			ARRAY_LEN(text));
+}
+
+/* "10.0.2.15/24", or without the prefix for a gateway. 0 or -EINVAL, logged. */
+static int add_address(struct agent_items *items, const char *text,
+		       bool gateway)
+{
+	struct agent_address wire = {0};
+	const char *slash = strchr(text, '/');
+	char address[INET6_ADDRSTRLEN];
+	uint64_t bits = 0;
+
+	snprintf(address, sizeof(address), "%.*s",
+		 (int)(slash ? slash - text : (long)strlen(text)), text);
+	if (inet_pton(AF_INET, address, wire.address) == 1)
+		wire.family = 4;
+	else if (inet_pton(AF_INET6, address, wire.address) == 1)
+		wire.family = 6;
+	if (!wire.family || gateway != !slash ||
+	    (slash && util_parse_number(slash + 1, 0,
+					wire.family == 4 ? 32 : 128, &bits)))
+		return log_ret(-EINVAL, "'%s': not %s", text,
+			       gateway ? "an address"
+				       : "an address with its prefix, as in "
+					 "10.0.2.15/24");
+	wire.prefix = (uint8_t)bits;
+	agent_items_add(items,
+			gateway ? AGENT_ITEM_GATEWAY : AGENT_ITEM_ADDRESS,
+			&wire, sizeof(wire), NULL, 0);
+	return 0;
+}
+
+static int add_link(struct agent_items *items, const struct agent_link *link)
+{
+	const struct agent_link_item wire = {.mtu = htole32(link->mtu)};
+	const char *const *p;
+	int r = 0;
+
+	agent_items_add(items, AGENT_ITEM_LINK, &wire, sizeof(wire),
+			&link->name, 1);
+	for (p = link->addresses; r == 0 && p && *p; p++)
+		r = add_address(items, *p, false);
+	for (p = link->gateways; r == 0 && p && *p; p++)
+		r = add_address(items, *p, true);
+	return r;
+}
+
+static int config_items(struct agent_items *items, const struct agent_config *c)
+{
+	add_flags(items, AGENT_ITEM_FLAGS,
+		  (c->host_bound ? AGENT_CONFIG_HOST_BOUND : 0U) |
+			  (c->privileged ? AGENT_CONFIG_PRIVILEGED : 0U),
+		  NULL);
+	add_time(items);
+	add_text(items, AGENT_ITEM_HOSTNAME, c->hostname);
+	if (c->root_tag)
+		add_flags(items, AGENT_ITEM_ROOT,
+			  (c->root_overlay ? AGENT_ROOT_OVERLAY : 0U) |
+				  (c->root_readonly ? AGENT_ROOT_READONLY : 0U),
+			  c->root_tag);
+	for (size_t i = 0; i < c->nmounts; i++)
+		add_mount(items, &c->mounts[i]);
+	for (size_t i = 0; i < c->nlinks; i++) {
+		int r = add_link(items, &c->links[i]);
+
+		if (r < 0)
+			return r;
+	}
+	add_list(items, AGENT_ITEM_DNS, c->dns);
+	add_list(items, AGENT_ITEM_SEARCH, c->search);
+	add_list(items, AGENT_ITEM_HOST, c->hosts);
+	add_list(items, AGENT_ITEM_SYSCTL, c->sysctls);
+	if (c->shm_bytes) {
+		const struct agent_bytes wire = {htole64(c->shm_bytes)};
+
+		agent_items_add(items, AGENT_ITEM_SHM, &wire, sizeof(wire),
+				NULL, 0);
+	}
+	if (c->pids_max) {
+		const struct agent_number wire = {htole64(c->pids_max)};
+
+		agent_items_add(items, AGENT_ITEM_PIDS, &wire, sizeof(wire),
+				NULL, 0);
+	}
+	add_text(items, AGENT_ITEM_OCI, c->oci);
+	return 0;
+}
+
+int agent_configure(struct agent *agent, const struct agent_config *config)
+{
+	static const char what[] = "the guest's configuration";
+	struct agent_items items = {0};
+	int r = config_items(&items, config);
+
+	if (r == 0)
+		r = agent_send_items(agent, &items, AGENT_CONFIGURE, what);
+	agent_items_done(&items);
+	return r < 0 ? r : agent_await_done(agent, CONFIGURE_MS, what);
+}
+
+/* ---- a process */
+
+static void process_items(struct agent_items *items,
+			  const struct agent_process *p)
+{
+	const struct agent_caps caps = {htole64(p->caps)};
+
+	add_flags(items, AGENT_ITEM_FLAGS,
+		  (p->main ? AGENT_START_MAIN : 0U) |
+			  (p->input ? AGENT_START_STDIN : 0U) |
+			  (p->tty ? AGENT_START_TTY : 0U) |
+			  (p->no_new_privs ? AGENT_START_NO_NEW_PRIVS : 0U) |
+			  (p->init ? AGENT_START_INIT : 0U),
+		  NULL);
+	add_list(items, AGENT_ITEM_ARG, p->argv);
+	add_list(items, AGENT_ITEM_ENV, p->env);
+	add_text(items, AGENT_ITEM_CWD, p->cwd);
+	add_text(items, AGENT_ITEM_USER, p->user);
+	add_list(items, AGENT_ITEM_GROUP, p->groups);
+	agent_items_add(items, AGENT_ITEM_CAPS, &caps, sizeof(caps), NULL, 0);
+	for (size_t i = 0; i < p->nrlimits; i++) {
+		const struct agent_rlimit_value *l = &p->rlimits[i];
+		const struct agent_rlimit wire = {
+			.resource = htole32((uint32_t)l->resource),
+			.soft = htole64(l->limit.rlim_cur),
+			.hard = htole64(l->limit.rlim_max),
+		};
+
+		agent_items_add(items, AGENT_ITEM_RLIMIT, &wire, sizeof(wire),
+				NULL, 0);
+	}
+	if (p->tty) {
+		const struct agent_size wire = {
+			.rows = htole16(p->rows),
+			.columns = htole16(p->columns),
+		};
+
+		agent_items_add(items, AGENT_ITEM_SIZE, &wire, sizeof(wire),
+				NULL, 0);
+	}
+}
+
+int agent_start(struct agent *agent, const struct agent_process *process,
+		struct agent_failure *ret_failure, int *ret_pid)
+{
+	struct agent_items items = {0};
+	struct agent_started started;
+	struct agent_message m;
+	int r;
+
+	process_items(&items, process);
+	r = agent_send_items(agent, &items, AGENT_START, "the command");
+	agent_items_done(&items);
+	if (r == 0)
+		r = agent_await(agent, START_MS, &m);
+	if (r < 0)
+		return r;
+	if (m.type == AGENT_FAILED) {
+		r = agent_read_failed(&m, ret_failure);
+		return r < 0 ? r : -EREMOTEIO;
+	}
+	if (m.type != AGENT_STARTED ||
+	    agent_message_copy(&m, &started, sizeof(started)))
+		return agent_violation("an answer to no question");
+	agent->started = true;
+	agent->input = process->input;
+	agent->window = AGENT_STDIN_WINDOW;
+	if (ret_pid)
+		*ret_pid = (int)(le32toh(started.pid) & INT32_MAX);
+	return 0;
+}
+
+/* ---- names */
+
+int agent_capability(const char *name)
+{
+	if (strncasecmp(name, "CAP_", 4) == 0)
+		name += 4;
+	for (unsigned i = 0; agent_capability_name(i); i++) {
+		if (strcasecmp(name, agent_capability_name(i)) == 0)
+			return (int)i;
+	}
+	return -EINVAL;
+}
+
+int agent_signal_number(const char *name)
+{
+	uint64_t number;
+
+	if (util_parse_number(name, 1, 64, &number) == 0)
+		return (int)number;
+	if (strncasecmp(name, "SIG", 3) == 0)
+		name += 3;
+	for (int n = 1; n < 32; n++) {
+		const char *known = sigabbrev_np(n);
+
+		if (known && strcasecmp(name, known) == 0)
+			return n;
+	}
+	if (strncasecmp(name, "RTMIN+", 6) == 0 &&
+	    util_parse_number(name + 6, 0, 30, &number) == 0)
+		return 34 + (int)number;
+	return -EINVAL;
+}

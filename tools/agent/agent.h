@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host's side of the guest's agent (bulkhead-init): sessions over the VM's
+ * vsock socket. The bytes are described in firmware/agent/agent.h, the order of
+ * things in docs/AGENT. The guest is hostile: everything it sends is checked,
+ * and what is wrong ends the session with one line that says so.
+ *
+ * One thread, no callbacks from elsewhere. Functions return 0 or -errno, logged
+ * once: -EPROTO the guest broke the rules, -ETIME it did not answer in time,
+ * -ECONNRESET it (or its VM) went away.
+ */
+#ifndef TOOLS_AGENT_AGENT_H
+#define TOOLS_AGENT_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+struct agent; /* one session */
+
+/*
+ * For who starts a VM. Before it starts: a socket beside the vsock device's
+ * (VSOCK_PATH with "_1024" behind it) on which the guest's agent reports. Mode
+ * 0600; a stale one is replaced. The descriptor is close-on-exec.
+ */
+int agent_listen(const char *vsock_path, int *ret_fd);
+
+/*
+ * Takes the first connection, which may be made before the guest runs, and
+ * waits until the agent has started and greets. GONE_FD, unless -1, is a
+ * descriptor that gets readable (a pidfd, a pipe) when the VM ended:
+ * -ECONNRESET then, not logged, here and from what waits in this session until
+ * agent_relay(). Borrowed as long. Closes nothing; whoever listened closes FD
+ * and unlinks the socket now: one session comes in this way.
+ */
+int agent_accept(int fd, int gone_fd, int timeout_ms, struct agent **ret_agent);
+
+/* For everyone later: a session through the vsock device's socket. */
+int agent_connect(const char *vsock_path, int timeout_ms,
+		  struct agent **ret_agent);
+
+/* On a connection that exists already (tests). FD is taken, also on failure. */
+int agent_open(int fd, int timeout_ms, struct agent **ret_agent);
+
+/* Ends the session. NULL is fine. */
+void agent_free(struct agent *agent);
+
+/* The connection's descriptor, to be watched for its end only. */
+int agent_fd(const struct agent *agent);
+
+/* ---- the machine: once, before the first process */
+
+struct agent_mount {
+	const char *tag;     /* of the share; NULL: a file system in memory */
+	const char *subpath; /* in the share; NULL: its root; may be a file */
+	const char *target;  /* absolute path in the container */
+	const char *options; /* in memory: "size=64m,mode=1777"; or NULL */
+	bool readonly, noexec;
+};
+
+struct agent_link {
+	const char *name;             /* "eth0" */
+	uint32_t mtu;                 /* 0: as the device says */
+	const char *const *addresses; /* "10.0.2.15/24", "fd00::2/64"; NULL */
+	const char *const *gateways;  /* "10.0.2.2", "fe80::1"; NULL */
+};
+
+/* Lists end with NULL; a NULL list is an empty one. */
+struct agent_config {
+	const char *hostname; /* NULL: none is set */
+	const char *root_tag; /* of the share that is the root */
+	bool root_overlay;    /* changes stay in the guest's memory */
+	bool root_readonly;
+	bool host_bound; /* the VM ends when the main process's session does */
+	bool privileged; /* nothing of /proc and /sys masked or read-only */
+	const struct agent_mount *mounts; /* in this order: outer ones first */
+	size_t nmounts;
+	const struct agent_link *links;
+	size_t nlinks;
+	const char *const *dns;     /* addresses */
+	const char *const *search;  /* domains */
+	const char *const *hosts;   /* lines of /etc/hosts: "10.0.0.1 name" */
+	const char *const *sysctls; /* "net.ipv4.ip_forward=1" */
+	uint64_t shm_bytes;         /* 0: 64 MiB, as Docker's */
+	uint64_t pids_max;          /* processes at most; 0: any number */
+	const char *oci; /* config.json without process: crun runs it; NULL */
+};
+
+/* Also sets the guest's clock. -EINVAL: CONFIG cannot be; logged. */
+int agent_configure(struct agent *agent, const struct agent_config *config);
+
+/* ---- a process: at most one in a session */
+
+struct agent_rlimit_value {
+	int resource; /* RLIMIT_* */
+	struct rlimit limit;
+};
+
+struct agent_process {
+	bool main; /* the container's own; its end ends the VM */
+	bool init; /* main: below a small PID 1 that reaps (docker's --init) */
+	bool tty;
+	bool input; /* standard input is given (-i), else /dev/null */
+	bool no_new_privs;
+	const char *const *argv; /* at least one */
+	/*
+	 * PATH, HOME, HOSTNAME and, with a terminal, TERM are set by the agent
+	 * where the list has none.
+	 */
+	const char *const *env;
+	const char *cwd;           /* NULL: "/"; made when missing (main) */
+	const char *user;          /* "user[:group]", names or numbers; NULL */
+	const char *const *groups; /* supplementary ones besides the user's */
+	uint64_t caps;             /* mask; AGENT_CAPS_DEFAULT in agent.h */
+	const struct agent_rlimit_value *rlimits;
+	size_t nrlimits;
+	unsigned short rows, columns; /* of the terminal; 0: unknown */
+};
+
+/* Why it did not start: what the user is told and `run` exits with. */
+struct agent_failure {
+	int status;      /* 125, 126 or 127 */
+	int error;       /* errno in the guest, or 0 */
+	char text[1024]; /* printable; without "bulkhead:" and newline */
+};
+
+/*
+ * Starts it. -EREMOTEIO: the guest refused, RET_FAILURE says why (nothing is
+ * logged then). RET_PID, may be NULL: its number in the container.
+ */
+int agent_start(struct agent *agent, const struct agent_process *process,
+		struct agent_failure *ret_failure, int *ret_pid);
+
+/*
+ * A capability's number by name, "NET_ADMIN" or "cap_net_admin". -EINVAL, not
+ * logged.
+ */
+int agent_capability(const char *name);
+/* A signal's number: "TERM", "SIGTERM", "15". -EINVAL, not logged. */
+int agent_signal_number(const char *name);
+
+/* ---- standard input and output, until the process ends */
+
+/* What a guest that agent_watch() was called for tells of its memory. */
+struct agent_memory {
+	enum {
+		AGENT_MEMORY_SHORT = 1,
+		AGENT_MEMORY_ENOUGH = 2, /* again */
+		AGENT_MEMORY_KILLED = 3, /* a process, not the session's own */
+	} what;
+	uint64_t total, available; /* bytes */
+	uint64_t oom_kills;
+};
+
+/*
+ * Signals that mean to end a process: SIGINT, SIGQUIT and SIGTERM. The first
+ * one is the process's; the second one is meant for whoever waits for it.
+ */
+struct agent_ends {
+	unsigned count;
+	uint64_t last_ns;
+};
+/* timeout(1) sends its signal twice, the terminal's Ctrl-C may be a repeat. */
+#define AGENT_ENDS_APART_MS 500
+/*
+ * Counts SIGNAL, unless it is another one, or comes less than that behind the
+ * last one counted. True: it is the second, or one behind that.
+ */
+bool agent_ends_count(struct agent_ends *ends, int signal);
+
+struct agent_relay {
+	int in_fd;  /* -1: none; only used when the process has input */
+	int out_fd; /* -1: output vanishes */
+	int err_fd;
+	/*
+	 * IN_FD is a terminal: raw while this runs, its size passed on. Only
+	 * with a process that has one. When the terminal goes away the process
+	 * gets SIGHUP; if it does not end within 10 s, the relay does with
+	 * -EINTR.
+	 */
+	bool tty;
+	/*
+	 * SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 to this process
+	 * go to the guest's one; where agent_ends_count() says so, the relay
+	 * ends with -EINTR, whatever the guest or a reader of the output does.
+	 * (The VMM must not get the terminal's Ctrl-C: give it a process group
+	 * of its own.)
+	 */
+	bool forward_signals;
+	struct agent_ends *ends; /* borrowed; NULL: one of the relay's own */
+	/*
+	 * The guest's clock follows this host's: when that is set or was
+	 * suspended, and every few minutes.
+	 */
+	bool clock;
+	/*
+	 * Called with all output (STREAM 1 or 2) before it is written, for a
+	 * log; NULL: nobody. A negative result ends the relay with it.
+	 */
+	int (*output)(void *arg, int stream, const void *data, size_t bytes);
+	/* After agent_watch(); NULL: nobody cares. */
+	void (*memory)(void *arg, const struct agent_memory *memory);
+	void *arg;
+	int gone_fd; /* as in agent_accept() */
+};
+
+struct agent_status {
+	int status; /* what `run` exits with: 0..255; 128 + N after signal N */
+	int signal; /* that ended it, or 0 */
+	bool oom;   /* the guest ran out of memory */
+};
+
+/*
+ * Relays until the process has ended, all its output is written and its end is
+ * acknowledged (the VM then powers off if it was the main one). Never waits for
+ * input that nobody takes. Where output cannot be written any more (EPIPE) the
+ * process in the guest gets SIGPIPE, too.
+ */
+int agent_relay(struct agent *agent, const struct agent_relay *relay,
+		struct agent_status *ret_status);
+
+/* ---- single requests, each in a session without a process */
+
+/*
+ * Before a process is started: have its relay told when less than PERCENT of
+ * the guest's memory is left.
+ */
+int agent_watch(struct agent *agent, unsigned percent);
+
+/* To the main process. -ESRCH: there is none (logged). */
+int agent_signal(struct agent *agent, int signal);
+/* SIGNAL (0: SIGTERM), after GRACE_MS SIGKILL, then power-off; does not wait.
+ */
+int agent_shutdown(struct agent *agent, int signal, uint32_t grace_ms);
+/* Gives the guest the host's time: after a pause or a restore. */
+int agent_set_clock(struct agent *agent);
+
+struct agent_facts {
+	uint64_t memory_total, memory_available; /* bytes */
+	uint64_t oom_kills, uptime_ms;
+	uint32_t processes; /* that sessions have started and that run */
+	bool running;       /* the main one does */
+};
+int agent_get_facts(struct agent *agent, struct agent_facts *ret_facts);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The words, and a line about each. */
+#include "tools/cli/refused.h"
+
+#include "vmm/base/util.h"
+
+#include <string.h>
+
+static const char own_kernel[] =
+	"the command has a kernel of its own and shares no namespace with the "
+	"host";
+static const char no_device[] = "the machine has no devices of the host, those "
+				"of its own are used with "
+				"--privileged; files are shared with -v";
+static const char no_limit[] =
+	"limits of the host's are not set here: put them around it, as in "
+	"'systemd-run --scope -p CPUQuota=150% bulkhead run ...'";
+static const char no_fetch[] =
+	"images are not fetched: 'skopeo copy docker://NAME "
+	"docker-archive:FILE.tar', then 'bulkhead run FILE.tar'";
+static const char no_bridge[] =
+	"instances have no network in common: reach each by its published "
+	"ports (-p), or use a tap";
+static const char no_health[] =
+	"nothing asks for it by itself: use 'bulkhead exec NAME COMMAND'";
+static const char no_restart[] =
+	"an instance runs once: leave it to a service manager to run it again";
+static const char one_log[] = "there is one kind of log: see 'bulkhead logs'";
+static const char no_build[] = "images are not made here: use buildah, podman "
+			       "or docker, and 'bulkhead "
+			       "run' what they save";
+
+struct refused {
+	const char *name;
+	int letter;
+	const char *why;
+};
+
+static const struct refused options[] = {
+	{"annotation", 0, "use --label"},
+	{"attach", 'a', "-i, -t and -d say what is attached"},
+	{"blkio-weight", 0, no_limit},
+	{"cgroup-parent", 0, no_limit},
+	{"cgroupns", 0, own_kernel},
+	{"cidfile", 0, "there is no ID: --name gives it a name"},
+	{"cpu-count", 0, "use --cpus"},
+	{"cpu-period", 0, no_limit},
+	{"cpu-quota", 0, no_limit},
+	{"cpu-shares", 'c', no_limit},
+	{"cpuset-cpus", 0, "put it around: 'taskset -c LIST bulkhead run ...'"},
+	{"device", 0, no_device},
+	{"device-cgroup-rule", 0, no_device},
+	{"domainname", 0, "use --hostname NAME.DOMAIN"},
+	{"expose", 0, "nothing has to be exposed to be published with -p"},
+	{"gpus", 0, no_device},
+	{"health-cmd", 0, no_health},
+	{"health-interval", 0, no_health},
+	{"health-retries", 0, no_health},
+	{"health-timeout", 0, no_health},
+	{"ip", 0, "an address is given to a tap: --network tap=NAME,address="},
+	{"ipc", 0, own_kernel},
+	{"isolation", 0, "it is always a virtual machine"},
+	{"link", 0, no_bridge},
+	{"log-driver", 0, one_log},
+	{"log-opt", 0, one_log},
+	{"mac-address", 0,
+	 "an address is given to a tap: --network tap=NAME,mac="},
+	{"memory-reservation", 0, no_limit},
+	{"memory-swap", 0, "the host's memory is what --memory says, no more"},
+	{"memory-swappiness", 0,
+	 "the host's memory is what --memory says, no more"},
+	{"network-alias", 0, no_bridge},
+	{"oom-kill-disable", 0, no_limit},
+	{"oom-score-adj", 0,
+	 "put it around: 'choom -n NUMBER bulkhead run ...'"},
+	{"pid", 0, own_kernel},
+	{"platform", 0, "guests are x86-64"},
+	{"publish-all", 'P', "name the ports: -p HOST:PORT"},
+	{"pull", 0, no_fetch},
+	{"restart", 0, no_restart},
+	{"runtime", 0, "there is one: a virtual machine"},
+	{"stop-timeout", 0, "'bulkhead stop --time SECONDS' says it"},
+	{"storage-opt", 0, "changes are kept in the guest's memory: --memory"},
+	{"userns", 0, own_kernel},
+	{"uts", 0, own_kernel},
+	{"volume-driver", 0, "volumes are directories of the host"},
+	{"volumes-from", 0, "name them again: -v"},
+};
+
+static const struct refused commands[] = {
+	{"build", 0, no_build},
+	{"commit", 0, no_build},
+	{"compose", 0, no_bridge},
+	{"container", 0, "leave the word out: 'bulkhead ps', 'bulkhead rm'"},
+	{"cp", 0,
+	 "use a volume, or 'bulkhead exec -i NAME tar' with a pipe to it"},
+	{"create", 0, no_restart},
+	{"diff", 0, "changes are in the guest's memory"},
+	{"export", 0, "'bulkhead exec NAME tar c /' with a pipe from it"},
+	{"history", 0, "an image is unpacked as one tree"},
+	{"image", 0, "use 'bulkhead images', 'tag' and 'rmi'"},
+	{"import", 0, "'bulkhead run' takes directories and archives as such"},
+	{"info", 0, "use 'bulkhead check'"},
+	{"load", 0,
+	 "'bulkhead run' takes archives as such; 'bulkhead tag FILE NAME' "
+	 "unpacks one and gives it a name"},
+	{"login", 0, no_fetch},
+	{"network", 0, no_bridge},
+	{"pause", 0, "use 'bulkhead kill -s STOP NAME' and '-s CONT'"},
+	{"port", 0, "'bulkhead ps' lists them"},
+	{"pull", 0, no_fetch},
+	{"push", 0, no_build},
+	{"rename", 0, "--name gives a name at the start"},
+	{"restart", 0, no_restart},
+	{"save", 0, no_build},
+	{"search", 0, no_fetch},
+	{"start", 0, no_restart},
+	{"stats", 0, "use 'bulkhead exec NAME top'"},
+	{"top", 0, "use 'bulkhead exec NAME ps'"},
+	{"unpause", 0, "use 'bulkhead kill -s CONT NAME'"},
+	{"update", 0, "the machine's size is fixed when it starts"},
+};
+
+const char *refused_option(const char *name, int letter)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(options); i++)
+		if (name ? strcmp(options[i].name, name) == 0
+			 : options[i].letter && options[i].letter == letter)
+			return options[i].why;
+	return NULL;
+}
+
+const char *refused_command(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return commands[i].why;
+	return NULL;
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `bulkhead exec`: one more process in an instance that runs. */
+#include "tools/cmd/cmd.h"
+
+#include "tools/agent/agent.h"
+#include "tools/instance/instance.h"
+#include "tools/cli/options.h"
+#include "tools/container/run.h"
+#include "tools/cli/usage.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define CONNECT_TIMEOUT_MS 10000
+
+struct request {
+	bool interactive, tty, detach, privileged;
+	const char *workdir, *user;
+	struct option_list env, env_files;
+	char *const *argv;
+	struct text_list environment;
+	struct agent_rlimit_value rlimits[RUN_RLIMITS_MAX];
+	size_t nrlimits;
+};
+
+#define AT(member) offsetof(struct request, member)
+
+static const struct option_entry entries[] = {
+	{"interactive", 'i', NULL, OPTION_FLAG, AT(interactive), NULL,
+	 "give the command this standard input [/dev/null]"},
+	{"tty", 't', NULL, OPTION_FLAG, AT(tty), NULL,
+	 "give the command a terminal"},
+	{"detach", 'd', NULL, OPTION_FLAG, AT(detach), NULL,
+	 "do not wait for its end; its output is lost"},
+	{"env", 'e', "NAME[=VALUE]", OPTION_LIST, AT(env), NULL,
+	 "set a variable, beside the container's"},
+	{"env-file", 0, "FILE", OPTION_LIST, AT(env_files), NULL,
+	 "set variables from the lines of a file"},
+	{"workdir", 'w', "DIR", OPTION_TEXT, AT(workdir), NULL,
+	 "start in DIR [as the container's command]"},
+	{"user", 'u', "USER[:GROUP]", OPTION_TEXT, AT(user), NULL,
+	 "run as USER [as the container's command]"},
+	{"privileged", 0, NULL, OPTION_FLAG, AT(privileged), NULL,
+	 "with all capabilities"},
+	{0},
+};
+
+static const struct option_table table = {
+	.command = "exec",
+	.synopsis = "usage: bulkhead exec [OPTION]... NAME COMMAND "
+		    "[ARGUMENT]...\n"
+		    "\n"
+		    "Runs a command in an instance that runs.\n",
+	.entries = entries,
+	.notes = "\nExit status: the command's; 125 it could not be started "
+		 "by bulkhead, 126 it\n"
+		 "cannot be executed, 127 it was not found.\n"
+		 "\nExamples:\n"
+		 "  bulkhead exec -it web sh\n"
+		 "  tar c src | bulkhead exec -i web tar x -C /tmp\n",
+};
+
+static int make_env(struct request *req, const struct instance_state *state)
+{
+	int r = text_list_add_all(&req->environment,
+				  (const char *const *)state->env);
+
+	for (unsigned i = 0; r == 0 && i < req->env_files.count; i++)
+		r = env_set_file(&req->environment, req->env_files.item[i]);
+	for (unsigned i = 0; r == 0 && i < req->env.count; i++)
+		r = env_set_option(&req->environment, req->env.item[i]);
+	return r;
+}
+
+/* Those of the container's command. */
+static int make_rlimits(struct request *req, const struct instance_state *state)
+{
+	char *const *text = state->ulimits;
+	int r = 0;
+
+	for (; r == 0 && text && *text && req->nrlimits < RUN_RLIMITS_MAX;
+	     text++)
+		r = run_ulimit_parse(*text, &req->rlimits[req->nrlimits++]);
+	return r;
+}
+
+static void fill_size(const struct request *req, struct agent_process *process)
+{
+	struct winsize size = {0};
+
+	if (!req->tty || req->detach)
+		return;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
+		(void)ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
+	process->rows = size.ws_row;
+	process->columns = size.ws_col;
+}
+
+/* In the foreground until its end. */
+static int relay(const struct request *req, struct agent *agent)
+{
+	const struct agent_relay relay = {
+		.in_fd = req->interactive && !req->detach ? STDIN_FILENO : -1,
+		.out_fd = req->detach ? -1 : STDOUT_FILENO,
+		.err_fd = req->detach ? -1 : STDERR_FILENO,
+		.tty = req->tty && req->interactive && !req->detach,
+		.forward_signals = true,
+		.gone_fd = -1,
+	};
+	struct agent_status status;
+	int r = agent_relay(agent, &relay, &status);
+
+	if (r == -ECONNRESET)
+		log_error("the instance ended before the command");
+	/* As if the command had gone down with it, which it has. */
+	return r == -ECONNRESET || r == -EINTR ? INSTANCE_KILLED
+	       : r < 0                         ? RUN_EXIT_FAILED
+					       : status.status;
+}
+
+/* A terminal whose session ends is hung up, so someone stays behind. */
+static int relay_behind(const struct request *req, struct agent *agent)
+{
+	pid_t pid = fork();
+	int null_fd;
+
+	if (pid < 0)
+		return log_ret(RUN_EXIT_FAILED, "cannot fork: %s",
+			       strerror(errno));
+	if (pid > 0)
+		return VM_EXIT_OK;
+	(void)setsid();
+	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd < 3 && null_fd >= 0; fd++)
+		(void)dup2(null_fd, fd);
+	return chdir("/") == 0 ? relay(req, agent) : RUN_EXIT_FAILED;
+}
+
+static int start(const struct request *req, const struct instance_state *state,
+		 struct agent *agent)
+{
+	struct agent_process process = {
+		.tty = req->tty,
+		.input = req->interactive && !req->detach,
+		.argv = (const char *const *)req->argv,
+		.env = text_list_items(&req->environment),
+		.cwd = req->workdir ? req->workdir : state->directory,
+		.user = req->user ? req->user : state->user,
+		.caps = req->privileged ? UINT64_MAX : state->caps,
+		.no_new_privs = state->no_new_privs,
+		.groups = (const char *const *)state->groups,
+		.rlimits = req->rlimits,
+		.nrlimits = req->nrlimits,
+	};
+	struct agent_failure failure;
+	int r;
+
+	fill_size(req, &process);
+	r = agent_start(agent, &process, &failure, NULL);
+	if (r == -EREMOTEIO)
+		return log_ret(failure.status, "%s", failure.text);
+	if (r < 0)
+		return RUN_EXIT_FAILED;
+	if (!req->detach)
+		return relay(req, agent);
+	return req->tty ? relay_behind(req, agent) : VM_EXIT_OK;
+}
+
+static int run(struct request *req, const struct instance *instance)
+{
+	struct instance_state state;
+	struct agent *agent = NULL;
+	int status = RUN_EXIT_FAILED;
+
+	if (instance_load(instance, &state) < 0)
+		return log_ret(RUN_EXIT_FAILED, "'%s' has not started yet",
+			       instance->name);
+	if (!instance_is_alive(instance) || state.phase != INSTANCE_RUNNING)
+		log_error("'%s' does not run", instance->name);
+	else if (make_env(req, &state) == 0 && make_rlimits(req, &state) == 0 &&
+		 agent_connect(instance->socket, CONNECT_TIMEOUT_MS, &agent) ==
+			 0)
+		status = start(req, &state, agent);
+	agent_free(agent);
+	instance_state_done(&state);
+	return status;
+}
+
+static int check(const struct request *req)
+{
+	if (req->workdir && req->workdir[0] != '/')
+		return log_ret(-EINVAL,
+			       "--workdir '%s': must begin with '/': it is a "
+			       "path in the container",
+			       req->workdir);
+	if (req->tty && req->interactive && !req->detach &&
+	    !isatty(STDIN_FILENO))
+		return log_ret(-ENOTTY,
+			       "-it: standard input is not a terminal; leave "
+			       "out -t");
+	return 0;
+}
+
+int cmd_exec(int argc, char **argv)
+{
+	struct request req = {0};
+	struct instance instance;
+	int n = options_parse(&table, &req, argc, argv);
+	int status = n == OPTIONS_HELP ? VM_EXIT_OK : RUN_EXIT_FAILED;
+
+	if (n >= 0 && argc - n < 2) {
+		usage_error("exec", "give an instance's name and a command");
+	} else if (n >= 0 && check(&req) == 0) {
+		req.argv = &argv[n + 1];
+		instance_sweep();
+		if (instance_open(argv[n], &instance) == 0) {
+			status = run(&req, &instance);
+			instance_done(&instance);
+		}
+	}
+	option_list_done(&req.env);
+	option_list_done(&req.env_files);
+	text_list_done(&req.environment);
+	return status;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `bulkhead run`: from options to a container's exit status. */
+#include "tools/cmd/cmd.h"
+
+#include "tools/container/run.h"
+#include "tools/cli/usage.h"
+#include "vmm/base/text.h"
+#include "vmm/base/util.h"
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* The command as one line, for `ps`. */
+static char *join_command(const struct text_list *argv)
+{
+	autofree char *all = text_list_join(argv, " ");
+
+	return text_printable(all);
+}
+
+/* 0 or -ENOMEM; texts that are not there stay NULL. */
+static int copy_text(const char *text, char **ret)
+{
+	if (text && !(*ret = strdup(text)))
+		return -ENOMEM;
+	return 0;
+}
+
+static int copy_list(const struct text_list *list, char ***ret)
+{
+	struct text_list copy = {0};
+	int r = text_list_add_all(&copy, text_list_items(list));
+
+	*ret = copy.item; /* the state frees it as it is */
+	return r;
+}
+
+static int copy_options(const struct option_list *list, char ***ret)
+{
+	struct text_list copy = {0};
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < list->count; i++)
+		r = text_list_add(&copy, list->item[i]);
+	*ret = copy.item; /* the state frees it as it is */
+	return r;
+}
+
+static int make_state(struct run *run)
+{
+	struct instance_state *state = &run->state;
+	const struct run_options *opt = run->opt;
+	int r;
+
+	state->phase = INSTANCE_CREATED;
+	state->created_s = time(NULL);
+	state->status = INSTANCE_NO_STATUS;
+	state->remove = opt->remove;
+	state->tty = opt->tty;
+	state->stop_signal = run->process.stop_signal;
+	state->caps = run->process.process.caps;
+	state->no_new_privs = run->process.process.no_new_privs;
+	state->memory = run->machine.cfg.memory_bytes;
+	state->cpus = run->machine.cfg.cpus;
+	state->image = text_printable(run->root.name);
+	state->command = join_command(&run->process.argv);
+	r = state->image && state->command ? 0 : -ENOMEM;
+	if (r == 0)
+		r = copy_text(run->machine.ports, &state->ports);
+	if (r == 0)
+		r = copy_text(run->process.user, &state->user);
+	if (r == 0)
+		r = copy_text(run->process.cwd, &state->directory);
+	if (r == 0)
+		r = copy_text(run->machine.network, &state->network);
+	if (r == 0)
+		r = copy_list(&run->process.env, &state->env);
+	if (r == 0)
+		r = copy_list(&run->process.argv, &state->argv);
+	if (r == 0)
+		r = copy_list(&run->machine.mount_texts, &state->mounts);
+	if (r == 0)
+		r = copy_list(&run->process.groups, &state->groups);
+	if (r == 0)
+		r = copy_options(&opt->labels, &state->labels);
+	if (r == 0)
+		r = copy_options(&opt->ulimits, &state->ulimits);
+	return r < 0 ? log_ret(r, "out of memory")
+		     : instance_save(&run->instance, state);
+}
+
+/* Whatever of this fails leaves nothing for finish() to do but freeing. */
+static int prepare(struct run *run)
+{
+	struct rootfs_options options = {0};
+	int r = 0;
+
+	if (run->opt->max_image &&
+	    (util_parse_size(run->opt->max_image, &options.max_bytes) < 0 ||
+	     options.max_bytes == 0))
+		r = log_ret(-EINVAL,
+			    "--max-image-size '%s': not a size: use a number "
+			    "with K, M or G",
+			    run->opt->max_image);
+	if (r == 0)
+		r = rootfs_open(run->opt->root, &options, &run->root);
+	if (r == 0)
+		r = run_process_make(&run->process, run->opt,
+				     &run->root.config);
+	if (r == 0)
+		r = instance_create(run->opt->name, &run->instance);
+	if (r < 0)
+		return r;
+	r = run_machine_make(&run->machine, run->opt, &run->root,
+			     &run->instance);
+	if (r == 0)
+		r = make_state(run);
+	if (r < 0)
+		(void)instance_remove(&run->instance, true);
+	return r;
+}
+
+static void run_done(struct run *run)
+{
+	run_machine_done(&run->machine);
+	run_process_done(&run->process);
+	instance_state_done(&run->state);
+	instance_done(&run->instance);
+	rootfs_close(&run->root);
+}
+
+/* ---- -d */
+
+static int to_background(void)
+{
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	(void)setsid();
+	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 ||
+	    dup2(null_fd, STDOUT_FILENO) < 0)
+		return log_ret(-errno, "'/dev/null': %s", strerror(errno));
+	close(null_fd);
+	return 0;
+}
+
+/* The foreground's end: a name on standard output, or what went wrong. */
+static int wait_ready(int fd, const char *name)
+{
+	int status;
+	ssize_t n;
+
+	do {
+		n = read(fd, &status, sizeof(status));
+	} while (n < 0 && errno == EINTR);
+	if (n != sizeof(status))
+		return log_ret(RUN_EXIT_FAILED,
+			       "'%s': what started it was killed", name);
+	if (status == 0)
+		puts(name);
+	return status;
+}
+
+static int run_detached(struct run *run)
+{
+	int ends[2];
+	int status;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return log_ret(RUN_EXIT_FAILED, "pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		if (to_background() < 0)
+			return RUN_EXIT_FAILED;
+		return supervise(run, ends[1]);
+	}
+	close(ends[1]);
+	status = pid < 0 ? log_ret(RUN_EXIT_FAILED, "cannot fork: %s",
+				   strerror(errno))
+			 : wait_ready(ends[0], run->instance.name);
+	close(ends[0]);
+	return status;
+}
+
+static int set_log_level(const struct run_options *opt)
+{
+	enum log_level level = LOG_WARN;
+
+	if (opt->log_level && log_parse_level(opt->log_level, &level) < 0)
+		return usage_error("run",
+				   "--log-level '%s': not one of error, warn, "
+				   "info, debug",
+				   opt->log_level);
+	log_setup(level, false);
+	return 0;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run_options opt = {.forward_signals = true};
+	struct run run = {
+		.opt = &opt,
+		.root.hold = -1,
+		.machine.initrd_fd = -1,
+	};
+	int status = RUN_EXIT_FAILED;
+	int r = run_options_parse(&opt, argc, argv);
+
+	instance_init(&run.instance);
+	if (r == OPTIONS_HELP) {
+		status = VM_EXIT_OK;
+	} else if (r == 0 && set_log_level(&opt) == 0) {
+		instance_sweep();
+		if (prepare(&run) == 0)
+			status = opt.detach ? run_detached(&run)
+					    : supervise(&run, -1);
+	}
+	run_done(&run);
+	run_options_done(&opt);
+	return status;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of subcommands. */
+#include "tools/cmd/cmd.h"
+
+#include "vmm/base/suggest.h"
+#include "vmm/base/util.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const struct command commands[] = {
+	{"boot", cmd_boot, "boot a guest from a kernel image"},
+	{"run", cmd_run, "run a command in a virtual machine of its own"},
+	{"exec", cmd_exec, "run one more in an instance that runs"},
+	{"attach", cmd_attach, "show what a command writes, give it input"},
+	{"ps", cmd_ps, "list instances"},
+	{"logs", cmd_logs, "print what an instance's command wrote"},
+	{"stop", cmd_stop, "ask an instance's command to end"},
+	{"kill", cmd_kill, "send a signal to an instance's command"},
+	{"rm", cmd_rm, "forget an instance that has ended"},
+	{"wait", cmd_wait, "wait for an instance's end, print its exit status"},
+	{"inspect", cmd_inspect, "print all that is known of an instance"},
+	{"volume", cmd_volume, "list, make or remove named volumes"},
+	{"images", cmd_images, "list the images that were unpacked"},
+	{"tag", cmd_tag, "give an image another name"},
+	{"rmi", cmd_rmi, "remove images"},
+	{"bench", cmd_bench, "measure start-up beside ordinary containers"},
+	{"check", cmd_check, "say what this host's KVM can do, and what to do"},
+	{"help", cmd_help, "explain a command: bulkhead help boot"},
+	{"version", cmd_version, "print the version"},
+	{NULL, NULL, NULL},
+};
+
+const struct command *command_list(void)
+{
+	return commands;
+}
+
+const struct command *command_find(const char *name)
+{
+	for (const struct command *c = commands; c->name; c++)
+		if (strcmp(c->name, name) == 0)
+			return c;
+	return NULL;
+}
+
+const char *command_suggest(const char *name)
+{
+	const char *names[ARRAY_LEN(commands)];
+
+	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
+		names[i] = commands[i].name;
+	return suggest(name, names);
+}

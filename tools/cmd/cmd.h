@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The subcommands of `bulkhead`, one file each. */
+#ifndef TOOLS_CMD_CMD_H
+#define TOOLS_CMD_CMD_H
+
+struct command {
+	const char *name; /* NULL ends the table */
+	/* argv[0] is the subcommand's name; the exit status */
+	int (*run)(int argc, char **argv);
+	const char *help; /* one line */
+};
+
+/* Every subcommand, in the order of the help. */
+const struct command *command_list(void);
+/* NULL: there is none of that name. */
+const struct command *command_find(const char *name);
+/* The one whose name is most like NAME, or NULL. */
+const char *command_suggest(const char *name);
+
+int cmd_attach(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+int cmd_boot(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+int cmd_images(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_kill(int argc, char **argv);
+int cmd_logs(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_rm(int argc, char **argv);
+int cmd_rmi(int argc, char **argv);
+int cmd_tag(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
+int cmd_version(int argc, char **argv);
+int cmd_volume(int argc, char **argv);
+int cmd_wait(int argc, char **argv);
+
+/* The short help of `bulkhead` itself; to standard error if STATUS is not 0. */
+int help_print(int status);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fork(2) again: the less there is to die of, the better. */
+#include "tools/container/keeper.h"
+
+#include "tools/instance/instance.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* From the supervisor's death to that of the monitor, which follows it. */
+#define MONITOR_TIMEOUT_MS 30000
+#define WATCHED_FD         3
+
+/*
+ * Nobody waits for the end of this process's streams, no lock is its own, no
+ * directory is kept busy by it.
+ */
+static int let_go(int *watched_fd)
+{
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null_fd < 0)
+		return -errno;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (dup2(null_fd, fd) < 0)
+			return -errno;
+	if (*watched_fd != WATCHED_FD && dup2(*watched_fd, WATCHED_FD) < 0)
+		return -errno;
+	*watched_fd = WATCHED_FD;
+	if (syscall(SYS_close_range, WATCHED_FD + 1, ~0U, 0) < 0)
+		return -errno;
+	return chdir("/") < 0 ? -errno : 0;
+}
+
+static void wait_for_end(int watched_fd)
+{
+	struct pollfd pfd = {.fd = watched_fd, .events = POLLIN};
+
+	while (poll(&pfd, 1, -1) < 0 && errno == EINTR)
+		;
+}
+
+static int keep(const struct instance *instance, int watched_fd)
+{
+	sigset_t none;
+
+	/* What is meant for who sits at the terminal is not for this one. */
+	(void)setsid();
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)prctl(PR_SET_NAME, "bulkhead-keep");
+	if (let_go(&watched_fd) < 0)
+		return 1;
+	wait_for_end(watched_fd);
+	instance_sweep_one(instance->name, MONITOR_TIMEOUT_MS);
+	return 0;
+}
+
+int keeper_start(const struct instance *instance, pid_t *ret_pid)
+{
+	autofd int self_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	pid_t pid;
+
+	if (self_fd < 0)
+		return log_ret(-errno, "this process: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0)
+		_exit(keep(instance, self_fd));
+	if (pid < 0)
+		return log_ret(-errno, "cannot fork: %s", strerror(errno));
+	*ret_pid = pid;
+	return 0;
+}
+
+void keeper_stop(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	/* It has nothing to lose, and may have been stopped. */
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The monitor as a child of `bulkhead run`: one process with one VM in it, in a
+ * session of its own, that dies with its parent. What the guest's console says
+ * is kept, the last of it, for the case that the guest breaks.
+ */
+#ifndef TOOLS_CONTAINER_MONITOR_H
+#define TOOLS_CONTAINER_MONITOR_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct config;
+
+#define MONITOR_TAIL_BYTES 4096
+
+struct monitor {
+	pid_t pid;  /* 0: not started, or its end was collected */
+	int pid_fd; /* owned; readable when it has ended */
+	int wait_status;
+	/* the console's reader; the tail is its own until it is joined */
+	pthread_t thread;
+	bool has_thread;
+	int console_fd;                /* owned */
+	char tail[MONITOR_TAIL_BYTES]; /* a ring */
+	size_t written;                /* bytes in all */
+};
+
+struct monitor_options {
+	/*
+	 * Messages of its own go where the console's go, not to this process's
+	 * standard error, which somebody may wait to see closed.
+	 */
+	bool keep_messages;
+	int close_fds[4];        /* of the parent's; -1: none */
+	const sigset_t *sigmask; /* for the child; NULL: as it is */
+};
+
+/*
+ * Starts the VM of CFG in a child. Single-threaded callers only, whose thread
+ * must live as long as the child shall. 0 or -errno, logged; monitor_done()
+ * accepts what a failed start left of a zeroed struct with fds of -1.
+ */
+int monitor_start(struct monitor *monitor, const struct config *cfg,
+		  const struct monitor_options *options);
+
+void monitor_kill(const struct monitor *monitor);
+
+/*
+ * Waits for its end and the console's. 0 and wait(2)'s status in
+ * monitor->wait_status, or -ETIME after TIMEOUT_MS (< 0: none).
+ */
+int monitor_wait(struct monitor *monitor, int timeout_ms);
+
+/*
+ * Writes the console's last words to FD, each line behind "guest: ", what could
+ * upset a terminal made harmless. After monitor_wait(). True if there were any.
+ */
+bool monitor_print_tail(const struct monitor *monitor, int fd);
+
+/* Kills it where it still is. */
+void monitor_done(struct monitor *monitor);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `bulkhead run`, in parts: the options (run-options.c), the command they and
+ * the image make (run-process.c), the machine for it (run-machine.c,
+ * run-network.c), and its life (supervise.c). cmd-run.c puts them together.
+ */
+#ifndef TOOLS_CONTAINER_RUN_H
+#define TOOLS_CONTAINER_RUN_H
+
+#include "tools/agent/agent.h"
+#include "tools/instance/instance.h"
+#include "tools/cli/options.h"
+#include "tools/image/rootfs.h"
+#include "tools/cli/text-list.h"
+#include "vmm/config/config.h"
+#include "vmm/base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Docker's: it could not even be started, and why. */
+#define RUN_EXIT_FAILED 125
+
+#define RUN_VOLUMES_MAX 10
+#define RUN_MOUNTS_MAX  32
+#define RUN_RLIMITS_MAX 16
+
+/* What the user said; texts are borrowed from argv. */
+struct run_options {
+	bool interactive, tty, detach, remove, readonly, rootfs_write;
+	bool privileged, init, forward_signals, no_sandbox;
+	const char *name, *hostname, *workdir, *user, *entrypoint;
+	const char *memory, *cpus, *network, *shm_size, *max_image;
+	const char *stop_signal, *kernel, *append, *log_level;
+	const char *guest_runtime, *pids_limit;
+	struct option_list env, env_files, volumes, tmpfs, mounts, publish;
+	struct option_list labels;
+	struct option_list cap_add, cap_drop, groups, ulimits, security;
+	struct option_list dns, search, hosts, sysctls;
+	const char *root;  /* the image or directory */
+	char *const *args; /* what follows it; ends with NULL */
+};
+
+/* 0, OPTIONS_ERROR or OPTIONS_HELP. */
+int run_options_parse(struct run_options *opt, int argc, char **argv);
+void run_options_done(struct run_options *opt);
+
+/* ---- the process */
+
+struct run_process {
+	struct agent_process process; /* points into what follows */
+	struct text_list argv, env, groups;
+	char *cwd, *user;
+	struct agent_rlimit_value rlimits[RUN_RLIMITS_MAX];
+	int stop_signal;
+};
+
+/* Zeroed before. 0 or -errno, logged. */
+int run_process_make(struct run_process *run, const struct run_options *opt,
+		     const struct rootfs_config *image);
+void run_process_done(struct run_process *run);
+
+/* The capabilities that OPT leaves. 0 or -EINVAL, logged. */
+int run_caps(const struct run_options *opt, uint64_t *ret);
+/* "nofile=1024:4096"; one number is both limits. 0 or -errno, logged. */
+int run_ulimit_parse(const char *text, struct agent_rlimit_value *ret);
+/* Of "--security-opt seccomp=FILE"; NULL: there is none. */
+const char *run_seccomp_file(const struct run_options *opt);
+
+/* ---- the machine */
+
+struct run_machine {
+	struct config cfg;         /* of the VM */
+	struct agent_config agent; /* of the guest; points into what follows */
+	int initrd_fd;             /* owned: the file cfg.initrd names */
+	struct agent_mount mounts[RUN_MOUNTS_MAX];
+	struct text_list strings; /* what mounts and link point to */
+	struct agent_link link;
+	const char *addresses[2], *gateways[2];
+	struct text_list dns, search, hosts, sysctls;
+	char *ports;                     /* for `ps`; NULL: none */
+	const char *network;             /* which it became; borrowed */
+	struct text_list mount_texts;    /* for `inspect` */
+	int volume_fds[RUN_VOLUMES_MAX]; /* owned: locks of named volumes */
+	unsigned nvolume_fds;
+	unsigned nshares; /* besides the root */
+	char *oci;        /* owned: with crun in the guest */
+};
+
+/*
+ * Zeroed before, but for initrd_fd, which is -1. Needs the instance's paths. 0
+ * or -errno, logged.
+ */
+int run_machine_make(struct run_machine *machine, const struct run_options *opt,
+		     const struct rootfs *root,
+		     const struct instance *instance);
+void run_machine_done(struct run_machine *machine);
+
+/* Parts of it: devices, and what the guest does with them. */
+bool run_is_address(const char *text); /* IPv4 or IPv6 */
+int run_mounts_make(struct run_machine *machine, const struct run_options *opt);
+/*
+ * The texts of -p, and where they name no port of the host's, a free one each.
+ * 0 or -errno, logged. Other mistakes in them are left for their parser to
+ * tell.
+ */
+int run_publish_resolve(const struct option_list *list, struct text_list *ret);
+int run_network_make(struct run_machine *machine,
+		     const struct run_options *opt);
+
+/* Adds a device to the configuration. 0 or -errno, logged. */
+int run_add_device(struct config *cfg, const char *type, const char *text);
+/* Shares the directory PATH under TAG; MORE: ",readonly". */
+int run_add_share(struct run_machine *machine, const char *path,
+		  const char *tag, const char *more);
+/* Keeps a copy of TEXT as long as the machine. NULL: no memory, logged. */
+const char *run_keep(struct run_machine *machine, const char *text);
+/* TEXT with its commas doubled, as a device's value. Allocated or NULL. */
+char *run_escape(const char *text);
+
+/* ---- its life */
+
+struct run {
+	const struct run_options *opt;
+	struct rootfs root;
+	struct instance instance;
+	struct instance_state state;
+	struct run_process process;
+	struct run_machine machine;
+};
+
+/*
+ * Starts the machine, has the command run in it, waits for its end and leaves
+ * of the instance what is to stay. READY_FD, unless -1 (-d): gets an int, 0 or
+ * the exit status, once the command has started or could not. The exit status.
+ */
+int supervise(struct run *run, int ready_fd);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest RAM: where it lies, and the only code that turns a guest-physical
+ * address into a pointer. Every such turn takes a length and is checked.
+ */
+#ifndef VMM_BASE_MEM_H
+#define VMM_BASE_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint64_t gpa_t;
+
+/* RAM ends here below 4 GiB; the rest continues at 4 GiB. Devices between. */
+#define MEM_LOW_END    UINT64_C(0xc0000000)
+#define MEM_HIGH_START UINT64_C(0x100000000)
+#define MEM_MIN_BYTES  (UINT64_C(32) << 20)
+#define MEM_MAX_BYTES  (UINT64_C(1) << 40)
+
+struct mem_region {
+	gpa_t base;
+	uint64_t bytes;
+	uint8_t *host; /* owned mapping, 2 MiB aligned */
+};
+
+struct mem {
+	struct mem_region region[2];
+	unsigned nregions;
+	uint64_t bytes; /* of RAM in all */
+};
+
+struct mem_options {
+	bool hugetlb;  /* MAP_HUGETLB pages; otherwise transparent ones */
+	bool prefault; /* touch every page before the guest starts */
+};
+
+/*
+ * Maps BYTES (a multiple of 4 KiB within MEM_MIN_BYTES..MEM_MAX_BYTES) of
+ * zeroed RAM. 0, -EINVAL, -ENOMEM (logged). mem_done() accepts what a failed
+ * or missing mem_init() left of a zeroed struct.
+ */
+int mem_init(struct mem *mem, uint64_t bytes, const struct mem_options *opt);
+void mem_done(struct mem *mem);
+
+/*
+ * LEN bytes at GPA as a host pointer, or NULL unless all of them lie in one
+ * region. The guest may change the bytes at any time: copy before checking.
+ * LEN 0 is answered NULL. Any thread.
+ */
+void *mem_at(const struct mem *mem, gpa_t gpa, uint64_t len);
+
+/* Copies out of or into guest RAM. 0 or -EFAULT, nothing copied. Any thread. */
+int mem_read(const struct mem *mem, gpa_t gpa, void *buf, size_t len);
+int mem_write(const struct mem *mem, gpa_t gpa, const void *buf, size_t len);
+
+#endif

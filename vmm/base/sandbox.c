@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Capabilities and seccomp (Linux: Documentation/userspace-api/seccomp_filter).
+ * A forbidden system call raises SIGSYS: the terminal's handler for fatal
+ * signals can still restore the user's terminal before the process dies.
+ */
+#include "vmm/base/sandbox.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/kvm.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MORE_MAX 256 /* rules in all lists of devices together */
+
+/* As glibc makes threads: with any other flag it is another kind of child. */
+#define THREAD_FLAGS                                                           \
+	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |    \
+	 CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |                  \
+	 CLONE_CHILD_CLEARTID)
+
+#define NO_CODE(name)                                                          \
+	{                                                                      \
+		.call = SYS_##name,                                            \
+		.when[0] = {SANDBOX_WITHIN, 2, PROT_READ | PROT_WRITE},        \
+	}
+
+/*
+ * The event loops, the vCPUs and the C library make these calls while a guest
+ * runs. No open, no socket, no exec, no fork, no ptrace: a device that needs
+ * one of those says so in its virtio_ops. Each ioctl is named by its number;
+ * TIOCSTI, which types into the user's shell, must not be among them. KVM_RUN
+ * comes first: it is the hottest.
+ */
+static const struct sandbox_rule basics[] = {
+	SANDBOX_IOCTL(KVM_RUN),
+	/* vCPUs, and the ends of a device's interrupts and doorbells */
+	SANDBOX_IOCTL(KVM_GET_REGS),
+	SANDBOX_IOCTL(KVM_GET_MSRS), /* assist_prepare() filters one, */
+	SANDBOX_IOCTL(KVM_SET_MSRS), /* on each host */
+	SANDBOX_IOCTL(KVM_IRQFD),
+	SANDBOX_IOCTL(KVM_IOEVENTFD),
+	/* what is open already */
+	SANDBOX_CALL(read),
+	SANDBOX_CALL(write),
+	SANDBOX_CALL(readv),
+	SANDBOX_CALL(writev),
+	SANDBOX_CALL(pread64),
+	SANDBOX_CALL(pwrite64),
+	SANDBOX_CALL(preadv),
+	SANDBOX_CALL(pwritev),
+	SANDBOX_CALL(preadv2),
+	SANDBOX_CALL(pwritev2),
+	SANDBOX_CALL(fstat),
+	SANDBOX_CALL(close),
+	/* the log asks what kind of terminal it writes to */
+	SANDBOX_IOCTL(TCGETS),
+	/* event loops */
+	SANDBOX_CALL(epoll_wait),
+	SANDBOX_CALL(epoll_pwait),
+	SANDBOX_CALL(epoll_ctl),
+	SANDBOX_CALL(poll),
+	SANDBOX_CALL(ppoll),
+	SANDBOX_CALL(futex),
+	SANDBOX_CALL(clock_gettime),
+	SANDBOX_CALL(clock_nanosleep),
+	SANDBOX_CALL(nanosleep),
+	SANDBOX_CALL(restart_syscall),
+	SANDBOX_CALL(sched_yield),
+	/* memory, none of which becomes executable */
+	SANDBOX_CALL(brk),
+	NO_CODE(mmap),
+	NO_CODE(mprotect),
+	SANDBOX_CALL(munmap),
+	SANDBOX_CALL(madvise),
+	SANDBOX_CALL(mremap),
+	/* threads and their signals; tgkill is added by build_filter() */
+	SANDBOX_CALL_IF(clone, 0, THREAD_FLAGS),
+	SANDBOX_CALL(rt_sigreturn),
+	SANDBOX_CALL(rt_sigprocmask),
+	SANDBOX_CALL(rt_sigaction),
+	SANDBOX_CALL(sigaltstack),
+	SANDBOX_CALL(gettid),
+	SANDBOX_CALL(getpid),
+	SANDBOX_CALL_IF(prctl, 0, PR_SET_NAME),
+	SANDBOX_CALL(set_robust_list),
+	SANDBOX_CALL(rseq),
+	SANDBOX_CALL(exit),
+	SANDBOX_CALL(exit_group),
+	SANDBOX_END,
+};
+
+const struct sandbox_rule sandbox_assists[] = {
+	SANDBOX_IOCTL(KVM_SET_REGS),
+	SANDBOX_IOCTL(KVM_GET_SREGS),
+	SANDBOX_IOCTL(KVM_SET_SREGS),
+	SANDBOX_IOCTL(KVM_GET_VCPU_EVENTS),
+	SANDBOX_IOCTL(KVM_GET_XCRS),
+	SANDBOX_IOCTL(KVM_GET_XSAVE),
+	SANDBOX_IOCTL(KVM_GET_XSAVE2),
+	SANDBOX_IOCTL(KVM_SET_XSAVE),
+	SANDBOX_IOCTL(KVM_GET_DEBUGREGS),
+	SANDBOX_IOCTL(KVM_SET_DEBUGREGS),
+	SANDBOX_IOCTL(KVM_SET_GUEST_DEBUG),
+	SANDBOX_IOCTL(KVM_GET_MP_STATE),
+	SANDBOX_IOCTL(KVM_SET_MP_STATE),
+	SANDBOX_CALL(getrandom), /* RDRAND */
+	SANDBOX_END,
+};
+
+#define LOAD(field)                                                            \
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+/* The low half of argument N: enough for what is at most 32 bits. */
+#define LOAD_ARG(n)                                                            \
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS,                                     \
+		 offsetof(struct seccomp_data, args) + 8u * (n))
+#define RETURN(action) BPF_STMT(BPF_RET | BPF_K, (action))
+#define SKIP_UNLESS(value, count)                                              \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, (count))
+#define SKIP_IF_SET(bits, count)                                               \
+	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), (count), 0)
+
+static const struct sock_filter head[] = {
+	LOAD(arch),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
+	RETURN(SECCOMP_RET_KILL_PROCESS),
+	LOAD(nr),
+};
+
+/* Calls that no rule allows. The C library does without some of them. */
+static const struct sock_filter tail[] = {
+	/* A filter cannot see its arguments: the C library takes clone. */
+	SKIP_UNLESS(SYS_clone3, 1),
+	RETURN(SECCOMP_RET_ERRNO | ENOSYS),
+	/* PR_SET_VMA: malloc's labels. */
+	SKIP_UNLESS(SYS_prctl, 1),
+	RETURN(SECCOMP_RET_ERRNO | EPERM),
+	/* Restoring or naming a thread opens /proc: refused, not fatal. */
+	SKIP_UNLESS(SYS_openat, 1),
+	RETURN(SECCOMP_RET_ERRNO | EACCES),
+	/* malloc counts the CPUs when a ninth thread allocates. */
+	SKIP_UNLESS(SYS_sched_getaffinity, 1),
+	RETURN(SECCOMP_RET_ERRNO | EPERM),
+	RETURN(SECCOMP_RET_TRAP),
+};
+
+#define RULE_CODE_MAX (3 + 2 * ARRAY_LEN(((struct sandbox_rule *)0)->when))
+
+/*
+ * The call's number is in the accumulator before and, where the rule does not
+ * allow it, behind: a call without conditions is decided by its number alone,
+ * so that the kernel can remember the decision.
+ */
+static unsigned add_rule(struct sock_filter *code, unsigned n,
+			 const struct sandbox_rule *rule)
+{
+	unsigned conditions = 0;
+
+	while (conditions < ARRAY_LEN(rule->when) &&
+	       rule->when[conditions].test != SANDBOX_ANYTHING)
+		conditions++;
+	code[n++] = (struct sock_filter)SKIP_UNLESS(
+		rule->call, (uint8_t)(2 * conditions + 1 + (conditions > 0)));
+	for (unsigned i = 0; i < conditions; i++) {
+		const struct sandbox_condition *c = &rule->when[i];
+		const uint8_t left = (uint8_t)(2 * (conditions - 1 - i) + 1);
+
+		code[n++] = (struct sock_filter)LOAD_ARG(c->argument);
+		if (c->test == SANDBOX_EQUALS)
+			code[n++] =
+				(struct sock_filter)SKIP_UNLESS(c->value, left);
+		else
+			code[n++] = (struct sock_filter)SKIP_IF_SET(~c->value,
+								    left);
+	}
+	code[n++] = (struct sock_filter)RETURN(SECCOMP_RET_ALLOW);
+	if (conditions > 0)
+		code[n++] = (struct sock_filter)LOAD(nr);
+	return n;
+}
+
+static bool is_end(const struct sandbox_rule *rule)
+{
+	return rule->call == UINT32_MAX;
+}
+
+/* What the devices need, once each list: two disks have the same one. */
+static unsigned add_lists(struct sock_filter *code, unsigned n,
+			  const struct sandbox_rule *const *lists,
+			  unsigned nlists)
+{
+	unsigned left = MORE_MAX;
+
+	for (unsigned i = 0; i < nlists; i++) {
+		const struct sandbox_rule *rule = lists[i];
+		unsigned before = 0;
+
+		while (before < i && lists[before] != lists[i])
+			before++;
+		if (!rule || before < i)
+			continue;
+		for (; !is_end(rule); rule++, left--) {
+			assert(left > 0);
+			n = add_rule(code, n, rule);
+		}
+	}
+	return n;
+}
+
+static unsigned build_filter(struct sock_filter *code,
+			     const struct sandbox_rule *const *lists,
+			     unsigned nlists)
+{
+	const struct sandbox_rule own_signals =
+		SANDBOX_CALL_IF(tgkill, 0, getpid());
+	unsigned n = ARRAY_LEN(head);
+
+	memcpy(code, head, sizeof(head));
+	for (const struct sandbox_rule *rule = basics; !is_end(rule); rule++)
+		n = add_rule(code, n, rule);
+	n = add_rule(code, n, &own_signals);
+	n = add_lists(code, n, lists, nlists);
+	memcpy(&code[n], tail, sizeof(tail));
+	return n + (unsigned)ARRAY_LEN(tail);
+}
+
+#define FILTER_MAX                                                             \
+	(ARRAY_LEN(head) + ARRAY_LEN(tail) +                                   \
+	 RULE_CODE_MAX * (ARRAY_LEN(basics) + 1 + MORE_MAX))
+
+static int install_filter(const struct sandbox_rule *const *lists,
+			  unsigned nlists, bool all_threads)
+{
+	struct sock_filter code[FILTER_MAX];
+	struct sock_fprog program = {.filter = code};
+	long r;
+
+	program.len = (unsigned short)build_filter(code, lists, nlists);
+	errno = 0;
+	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		    all_threads ? SECCOMP_FILTER_FLAG_TSYNC : 0, &program);
+	/* A thread that confined itself; vm.c has no others that did not. */
+	if (r > 0)
+		r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+	if (r != 0)
+		return log_ret(errno ? -errno : -EBUSY,
+			       "sandbox: seccomp: %s: --no-sandbox runs "
+			       "without it",
+			       strerror(errno));
+	return 0;
+}
+
+static int keep_capabilities(uint64_t keep)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    syscall(SYS_capget, &header, data) < 0)
+		return log_ret(-errno, "sandbox: capabilities: %s",
+			       strerror(errno));
+	for (unsigned i = 0; i < 2; i++) {
+		data[i].permitted &= (uint32_t)(keep >> 32 * i);
+		data[i].effective = data[i].permitted;
+		data[i].inheritable = 0;
+	}
+	if (syscall(SYS_capset, &header, data) < 0)
+		return log_ret(-errno, "sandbox: drop capabilities: %s",
+			       strerror(errno));
+	return 0;
+}
+
+int sandbox_enter(const struct sandbox_rule *const *lists, unsigned nlists)
+{
+	int r = keep_capabilities(0);
+
+	return r < 0 ? r : install_filter(lists, nlists, true);
+}
+
+int sandbox_enter_thread(const struct sandbox_rule *list, uint64_t capabilities)
+{
+	int r = keep_capabilities(capabilities);
+
+	return r < 0 ? r : install_filter(&list, 1, false);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading, writing and parsing helpers; knows nothing of a VM. */
+#include "vmm/base/util.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <link.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <time.h>
+
+int util_read_at(int fd, void *buf, size_t len, uint64_t offset)
+{
+	uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = pread(fd, p, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENODATA;
+		p += n;
+		len -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+int util_write_all(int fd, const void *buf, size_t len)
+{
+	const uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* strtoull() alone takes signs, leading space and an empty string. */
+static int parse_unsigned(const char *text, uint64_t *ret_value, char **ret_end)
+{
+	unsigned long long value;
+	int base = strncasecmp(text, "0x", 2) == 0 ? 16 : 10;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(text, ret_end, base);
+	if (errno == ERANGE)
+		return -ERANGE;
+	if (*ret_end == text)
+		return -EINVAL;
+	*ret_value = value;
+	return 0;
+}
+
+int util_parse_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char suffixes[] = "KMGT";
+	uint64_t value;
+	char *end;
+	unsigned shift = 0;
+	int r = parse_unsigned(text, &value, &end);
+
+	if (r < 0)
+		return r;
+	if (*end != '\0') {
+		const char *suffix =
+			strchr(suffixes, toupper((unsigned char)*end));
+
+		if (!suffix)
+			return -EINVAL;
+		shift = 10 * (unsigned)(suffix - suffixes + 1);
+		end++;
+		if (strcasecmp(end, "") != 0 && strcasecmp(end, "b") != 0 &&
+		    strcasecmp(end, "ib") != 0)
+			return -EINVAL;
+	}
+	if (shift && value >> (64 - shift) != 0)
+		return -ERANGE;
+	*ret_bytes = value << shift;
+	return 0;
+}
+
+int util_parse_number(const char *text, uint64_t min, uint64_t max,
+		      uint64_t *ret_value)
+{
+	uint64_t value;
+	char *end;
+	int r = parse_unsigned(text, &value, &end);
+
+	if (r < 0)
+		return r;
+	if (*end != '\0')
+		return -EINVAL;
+	if (value < min || value > max)
+		return -ERANGE;
+	*ret_value = value;
+	return 0;
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+int util_parse_mac(const char *text, uint8_t ret_mac[6])
+{
+	uint8_t mac[6];
+
+	for (unsigned i = 0; i < 6; i++, text += 3) {
+		int high = hex_digit(text[0]);
+		int low = high < 0 ? -1 : hex_digit(text[1]);
+
+		if (low < 0 || text[2] != (i < 5 ? ':' : '\0'))
+			return -EINVAL;
+		mac[i] = (uint8_t)(high << 4 | low);
+	}
+	memcpy(ret_mac, mac, sizeof(mac));
+	return 0;
+}
+
+uint64_t util_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/*
+ * A fault maps what the page cache has up to 64 KiB around it, but never beyond
+ * its mapping: advice that differs from chunk to chunk makes small ones.
+ */
+static void split(uintptr_t start, uintptr_t end)
+{
+	const uintptr_t chunk = 8 * KIB;
+
+	for (; end - start > chunk && start < end; start += 2 * chunk)
+		(void)madvise((void *)start, chunk, MADV_RANDOM);
+}
+
+static int drop_segments(struct dl_phdr_info *info, size_t size, void *unused)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+	(void)size;
+	(void)unused;
+	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + h->p_vaddr;
+		uintptr_t end = start + h->p_memsz;
+
+		if (h->p_type != PT_LOAD || h->p_flags & PF_W)
+			continue;
+		start &= ~(page - 1);
+		/* A saving that fails costs nothing else. */
+		(void)madvise((void *)start, end - start, MADV_DONTNEED);
+		split(start, end);
+	}
+	return 1; /* the program itself comes first: no other object */
+}
+
+void util_drop_code(void)
+{
+	dl_iterate_phdr(drop_segments, NULL);
+}
+
+sigset_t util_signals(const int *signals, size_t n)
+{
+	struct sigaction now;
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < n; i++) {
+		if (sigaction(signals[i], NULL, &now) == 0 &&
+		    now.sa_handler != SIG_IGN)
+			sigaddset(&set, signals[i]);
+	}
+	return set;
+}

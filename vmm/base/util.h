@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Small things every file needs: cleanup attributes, checked arithmetic, whole
+ * reads and writes, sizes with a suffix. Nothing here knows what a VM is.
+ */
+#ifndef VMM_BASE_UTIL_H
+#define VMM_BASE_UTIL_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+/* A pointer to the object of TYPE whose MEMBER is at PTR. */
+#define container_of(ptr, type, member)                                        \
+	((type *)((char *)(ptr)-offsetof(type, member)))
+
+static inline void util_free(void *pointer)
+{
+	free(*(void **)pointer);
+}
+
+static inline void util_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+/* Locals that end with their scope: `autofree char *p = NULL;`. */
+#define autofree __attribute__((cleanup(util_free)))
+/* `autofd int fd = -1;` closes the descriptor when the scope ends. */
+#define autofd __attribute__((cleanup(util_close)))
+
+/* Hands an autofd's descriptor over: the local no longer closes it. */
+static inline int take_fd(int *fd)
+{
+	int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
+
+/* Hands an autofree's memory over. */
+#define take_ptr(p)                                                            \
+	({                                                                     \
+		__auto_type taken_ = (p);                                      \
+		(p) = NULL;                                                    \
+		taken_;                                                        \
+	})
+
+/*
+ * Those of the N SIGNALS that this process may take: the ones it was not
+ * started to ignore, as by nohup(1) or as a script's background job. A blocked
+ * signal would come all the same. Any thread.
+ */
+sigset_t util_signals(const int *signals, size_t n);
+
+/*
+ * Gives up the pages of the program's code and constants, most of which only
+ * starting needed; what is used further comes back from the page cache.
+ * (With them go a debugger's breakpoints: set them after this, or hbreak.)
+ */
+void util_drop_code(void);
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Rounds up to a power of two; the caller has checked it cannot wrap. */
+static inline uint64_t align_up(uint64_t value, uint64_t power)
+{
+	return (value + power - 1) & ~(power - 1);
+}
+
+static inline uint64_t align_down(uint64_t value, uint64_t power)
+{
+	return value & ~(power - 1);
+}
+
+/* True when [start, start + len) lies within [0, limit), without wrapping. */
+static inline bool range_fits(uint64_t start, uint64_t len, uint64_t limit)
+{
+	return start <= limit && len <= limit - start;
+}
+
+/*
+ * Reads exactly LEN bytes at OFFSET. 0, -errno, or -ENODATA when the file ends
+ * first. Any thread.
+ */
+int util_read_at(int fd, void *buf, size_t len, uint64_t offset);
+
+/* Writes all LEN bytes to FD at its position. 0 or -errno. Any thread. */
+int util_write_all(int fd, const void *buf, size_t len);
+
+/*
+ * A size: decimal or 0x number, optionally K, M, G or T (powers of 1024, either
+ * case, "KiB" and "KB" alike). 0, -EINVAL (not a size) or -ERANGE.
+ */
+int util_parse_size(const char *text, uint64_t *ret_bytes);
+
+/* A whole number in [min, max]. 0, -EINVAL or -ERANGE. */
+int util_parse_number(const char *text, uint64_t min, uint64_t max,
+		      uint64_t *ret_value);
+
+/* Six octets as 02:00:5e:10:00:01. 0 or -EINVAL. */
+int util_parse_mac(const char *text, uint8_t ret_mac[6]);
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t util_now_ns(void);
+
+#endif

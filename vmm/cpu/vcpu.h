@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtual CPU: its KVM descriptor, its thread, and the loop that runs the
+ * guest and hands its exits to the bus.
+ */
+#ifndef VMM_CPU_VCPU_H
+#define VMM_CPU_VCPU_H
+
+#include "vmm/base/mem.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct assist;
+struct bus;
+struct kvm;
+struct kvm_run;
+struct stop;
+
+struct vcpu {
+	unsigned id;
+	int fd; /* owned */
+	struct kvm_run *run;
+	size_t run_bytes;
+	pthread_t thread;
+	bool started;
+	atomic_bool leave; /* the thread is to return */
+	uint64_t exits;    /* to user space; written by the thread only */
+
+	const struct bus *bus; /* borrowed, all of these */
+	const struct mem *mem;
+	struct stop *stop;
+	struct assist *assist; /* NULL on hosts that need none */
+};
+
+/* How the boot CPU begins. */
+enum vcpu_mode {
+	VCPU_LONG,      /* 64-bit, paging, RSI = boot_params */
+	VCPU_PROTECTED, /* 32-bit flat, no paging, EBX = PVH start info */
+};
+
+struct vcpu_start {
+	enum vcpu_mode mode;
+	gpa_t entry;
+	gpa_t info; /* boot_params or hvm_start_info */
+	gpa_t gdt;  /* regs.c wrote these tables there */
+	gpa_t page_tables;
+};
+
+/* Creates the vCPU and tells it its CPUID. 0 or -errno (logged). */
+int vcpu_init(struct vcpu *vcpu, const struct kvm *kvm, unsigned id,
+	      unsigned ncpus);
+void vcpu_done(struct vcpu *vcpu);
+
+/* regs.c: writes GDT and identity page tables into RAM (VCPU_LONG). */
+int regs_write_tables(const struct mem *mem, struct vcpu_start *start);
+/* regs.c: sets the boot CPU's registers; for others nothing is to be set. */
+int regs_set(struct vcpu *vcpu, const struct vcpu_start *start);
+
+/*
+ * cpuid.c: KVM's CPUID table completed for this vCPU: hypervisor bit, TSC
+ * deadline timer, APIC id, topology. 0 or -errno (logged).
+ */
+int cpuid_set(const struct kvm *kvm, int vcpu_fd, unsigned id, unsigned ncpus);
+
+int vcpu_start_thread(struct vcpu *vcpu);
+/* Makes the thread leave KVM_RUN and return, and joins it. Main thread. */
+void vcpu_stop_thread(struct vcpu *vcpu);
+
+/* One KVM_RUN, for probes: the exit reason or -errno. No other thread. */
+int vcpu_run_once(struct vcpu *vcpu);
+
+#endif

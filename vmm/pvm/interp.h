@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Runs 64-bit kernel code of a guest in user space. A KVM host that interprets
+ * guest kernels does about a million instructions a second: it fetches, decodes
+ * and walks page tables anew for each. This interpreter remembers decoded
+ * instructions and translations, and does fifty times as many. It knows what
+ * kernels execute all the time - integer arithmetic, branches, strings, locked
+ * operations - and leaves everything else to KVM, one instruction at a time.
+ *
+ * Needs registers and guest RAM, no KVM.
+ */
+#ifndef VMM_PVM_INTERP_H
+#define VMM_PVM_INTERP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct interp;
+struct kvm_regs;
+struct kvm_sregs;
+struct mem;
+struct shadow;
+
+/*
+ * One per vCPU, used on its thread only, made before any of them runs. MEM and
+ * SHADOW are borrowed; writes to what SHADOW holds are left to KVM (NULL: none
+ * are). NULL: no memory.
+ */
+struct interp *interp_new(const struct mem *mem, struct shadow *shadow);
+void interp_free(struct interp *in);
+
+/*
+ * Runs from REGS on, in ring 0 and 64-bit mode with paging as SREGS say, until
+ * an instruction is not known here, faults, or touches what is not RAM, or
+ * BUDGET instructions are done. REGS are then those before that instruction;
+ * nothing of it has happened. The number of instructions done; of a repeated
+ * one each part done in one go counts, and long parts use up more of BUDGET,
+ * so that it bounds the time, too. At the end of BUDGET, unless it is 0, some
+ * more may be done: up to one that writes nothing.
+ *
+ * Translations are forgotten at each call: whatever KVM or another vCPU did
+ * meanwhile is seen.
+ */
+uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
+		    const struct kvm_sregs *sregs, uint64_t budget);
+
+/* A write to what SHADOW holds. */
+struct interp_write {
+	uint64_t gpa;   /* UINT64_MAX: there is none */
+	uint64_t bytes; /* at most, in KVM's next step */
+	bool known;     /* what the 8 bytes around GPA will be: */
+	uint64_t value;
+};
+
+/*
+ * What the instruction before which the last interp_run() stopped is about to
+ * write, for whichever reason it stopped.
+ */
+const struct interp_write *interp_held(const struct interp *in);
+
+#endif

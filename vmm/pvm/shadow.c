@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Follows the page tables of user mode (SDM 3A 4.5). */
+#include "vmm/pvm/shadow.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#define ENTRIES      512u
+#define USER_ENTRIES 256u /* of the top level */
+#define PAGE         UINT64_C(4096)
+#define PTE_PRESENT  UINT64_C(0x01)
+#define PTE_LARGE    UINT64_C(0x80)
+#define PTE_ADDRESS  UINT64_C(0x000ffffffffff000)
+
+/*
+ * A frame's byte: as a table of which levels it is known (the lowest bit: 1);
+ * whether it is the top, of which user mode's half counts; was searched to the
+ * end; was unlinked with something in it.
+ */
+#define TOP    0x20
+#define READY  0x40
+#define ORPHAN 0x80
+
+/*
+ * A hostile guest may link tables in any way: an end to following them. These
+ * map 512 GiB.
+ */
+#define SCAN_TABLES_MAX (1u << 18)
+
+int shadow_init(struct shadow *shadow, const struct mem *mem)
+{
+	shadow->mem = mem;
+	shadow->writers = NULL;
+	shadow->level = calloc(mem->bytes / PAGE, sizeof(shadow->level[0]));
+	if (!shadow->level)
+		return -ENOMEM;
+	pthread_mutex_init(&shadow->lock, NULL);
+	return 0;
+}
+
+void shadow_done(struct shadow *shadow)
+{
+	if (!shadow->level)
+		return;
+	pthread_mutex_destroy(&shadow->lock);
+	free(shadow->level);
+	shadow->level = NULL;
+}
+
+static _Atomic uint8_t *slot(const struct shadow *shadow, gpa_t gpa)
+{
+	uint64_t before = 0;
+
+	for (unsigned i = 0; i < shadow->mem->nregions; i++) {
+		const struct mem_region *region = &shadow->mem->region[i];
+
+		if (gpa >= region->base && gpa - region->base < region->bytes)
+			return &shadow->level[(before + gpa - region->base) /
+					      PAGE];
+		before += region->bytes;
+	}
+	return NULL;
+}
+
+static const uint64_t *table(const struct shadow *shadow, gpa_t gpa)
+{
+	return mem_at(shadow->mem, gpa & ~(PAGE - 1), PAGE);
+}
+
+uint64_t shadow_entry(const struct shadow *shadow, gpa_t gpa)
+{
+	const uint64_t *entry = mem_at(shadow->mem, gpa & ~UINT64_C(7), 8);
+
+	return entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : 0;
+}
+
+static unsigned entries(uint8_t mark)
+{
+	return mark & TOP ? USER_ENTRIES : ENTRIES;
+}
+
+static bool is_empty(const struct shadow *shadow, gpa_t gpa, uint8_t mark)
+{
+	const uint64_t *t = table(shadow, gpa);
+
+	for (unsigned i = 0; t && i < entries(mark); i++) {
+		if (__atomic_load_n(&t[i], __ATOMIC_RELAXED) & PTE_PRESENT)
+			return false;
+	}
+	return true;
+}
+
+static bool links(uint64_t entry, unsigned level)
+{
+	return (entry & PTE_PRESENT) && level > 1 &&
+	       !(level <= 3 && (entry & PTE_LARGE));
+}
+
+/* ---- writers ------------------------------------------------------------- */
+
+void shadow_join(struct shadow *shadow, struct shadow_writer *writer)
+{
+	atomic_init(&writer->seen, 0);
+	writer->next = shadow->writers;
+	shadow->writers = writer;
+}
+
+/*
+ * Either await_writers() finds the number that is stored here, or the epoch is
+ * the new one here: both sides store first and look then.
+ */
+unsigned shadow_begin(struct shadow *shadow, struct shadow_writer *writer)
+{
+	unsigned epoch = atomic_load(&shadow->epoch), before;
+
+	do {
+		before = epoch;
+		atomic_store(&writer->seen, (uint64_t)epoch + 1);
+		epoch = atomic_load(&shadow->epoch);
+	} while (epoch != before);
+	return epoch;
+}
+
+void shadow_seen(struct shadow_writer *writer, unsigned epoch)
+{
+	atomic_store_explicit(&writer->seen, (uint64_t)epoch + 1,
+			      memory_order_release);
+}
+
+void shadow_end(struct shadow_writer *writer)
+{
+	atomic_store_explicit(&writer->seen, 0, memory_order_release);
+}
+
+/*
+ * Until no writer goes by an older epoch: each looks at it before every
+ * instruction and waits for nobody, so that the longest wait is for a thread
+ * that the host keeps from running. With the lock, so the epoch stays.
+ */
+static void await_writers(struct shadow *shadow)
+{
+	uint64_t now = (uint64_t)atomic_load(&shadow->epoch) + 1, seen;
+
+	for (struct shadow_writer *w = shadow->writers; w; w = w->next) {
+		while ((seen = atomic_load(&w->seen)) != 0 && seen != now)
+			sched_yield();
+	}
+}
+
+/* ---- following ----------------------------------------------------------- */
+
+/* Counts down: tables that may still be looked at; up: those found. */
+struct search {
+	unsigned budget, found;
+};
+
+/*
+ * Makes the table at GPA known, and all below it that are not yet. One that was
+ * unlinked is looked at again: it has been found once more.
+ */
+static void follow(struct shadow *shadow, gpa_t gpa, unsigned level,
+		   uint8_t top, struct search *search)
+{
+	_Atomic uint8_t *mark = slot(shadow, gpa);
+	const uint64_t *t = table(shadow, gpa);
+	uint8_t bits = (uint8_t)(1u << (level - 1) | top), value;
+
+	if (!mark || !t || search->budget == 0)
+		return;
+	value = atomic_load_explicit(mark, memory_order_relaxed);
+	if ((value & (bits | ORPHAN)) == bits)
+		return;
+	search->budget--;
+	search->found++;
+	atomic_store(mark, (uint8_t)((value | bits) & ~(READY | ORPHAN)));
+	for (unsigned i = 0; i < entries(top); i++) {
+		uint64_t entry = __atomic_load_n(&t[i], __ATOMIC_RELAXED);
+
+		if (links(entry, level))
+			follow(shadow, entry & PTE_ADDRESS, level - 1, 0,
+			       search);
+	}
+}
+
+/*
+ * Looks through the tables from GPA on once more, now that nobody but KVM
+ * writes to them: what follow() has read of them may have changed until then.
+ * False when there were others, to which that does not apply yet.
+ */
+static bool complete(struct shadow *shadow, gpa_t gpa, unsigned level,
+		     uint8_t top, struct search *search)
+{
+	_Atomic uint8_t *mark = slot(shadow, gpa);
+	const uint64_t *t = table(shadow, gpa);
+	unsigned before = search->found;
+	bool all = true;
+
+	if (!mark || !t || search->budget == 0)
+		return true;
+	if (atomic_load_explicit(mark, memory_order_relaxed) & READY)
+		return true;
+	search->budget--;
+	for (unsigned i = 0; level > 1 && i < entries(top); i++) {
+		uint64_t entry = __atomic_load_n(&t[i], __ATOMIC_RELAXED);
+
+		if (!links(entry, level))
+			continue;
+		follow(shadow, entry & PTE_ADDRESS, level - 1, 0, search);
+		all &= complete(shadow, entry & PTE_ADDRESS, level - 1, 0,
+				search);
+	}
+	if (!all || search->found != before)
+		return false;
+	atomic_fetch_or(mark, READY);
+	return true;
+}
+
+static void changed(struct shadow *shadow)
+{
+	atomic_fetch_add(&shadow->epoch, 1);
+}
+
+void shadow_enter(struct shadow *shadow, uint64_t cr3, unsigned levels)
+{
+	const uint8_t known = TOP | READY;
+	struct search search = {.budget = SCAN_TABLES_MAX};
+	gpa_t top = cr3 & PTE_ADDRESS;
+	_Atomic uint8_t *mark = slot(shadow, top);
+
+	if (!mark || (atomic_load(mark) & known) == known)
+		return;
+	pthread_mutex_lock(&shadow->lock);
+	follow(shadow, top, levels, TOP, &search);
+	do {
+		changed(shadow);
+		await_writers(shadow);
+	} while (!complete(shadow, top, levels, TOP, &search));
+	/* Out of budget or not: the next time would find no more. */
+	atomic_fetch_or(mark, known);
+	pthread_mutex_unlock(&shadow->lock);
+}
+
+bool shadow_holds(struct shadow *shadow, gpa_t gpa)
+{
+	_Atomic uint8_t *mark = slot(shadow, gpa);
+
+	return mark && atomic_load_explicit(mark, memory_order_relaxed) != 0;
+}
+
+/* ENTRY of the table that MARK is about; what it leads to is known after. */
+static void link_entry(struct shadow *shadow, uint8_t mark, uint64_t entry)
+{
+	struct search search = {.budget = SCAN_TABLES_MAX};
+
+	for (unsigned level = 2; level <= 5; level++) {
+		if ((mark >> (level - 1) & 1) && links(entry, level))
+			follow(shadow, entry & PTE_ADDRESS, level - 1, 0,
+			       &search);
+	}
+	if (search.found > 0)
+		changed(shadow);
+}
+
+/* MARK's entry at GPA counts: it is not in kernel mode's half. */
+static bool counts(uint8_t mark, gpa_t gpa)
+{
+	return (gpa & (PAGE - 1)) / 8 < entries(mark);
+}
+
+/* The table that OLD led to may have lost its last link. */
+static void unlinked(struct shadow *shadow, uint64_t old)
+{
+	gpa_t gpa = old & PTE_ADDRESS;
+	_Atomic uint8_t *mark = slot(shadow, gpa);
+	uint8_t value = mark ? atomic_load(mark) : 0;
+
+	if (value == 0 || (value & TOP))
+		return;
+	atomic_store(mark, is_empty(shadow, gpa, value) ? 0 : value | ORPHAN);
+}
+
+static bool links_any(uint8_t mark, uint64_t entry)
+{
+	for (unsigned level = 2; level <= 5; level++) {
+		if ((mark >> (level - 1) & 1) && links(entry, level))
+			return true;
+	}
+	return false;
+}
+
+void shadow_writing(struct shadow *shadow, gpa_t gpa, uint64_t value)
+{
+	_Atomic uint8_t *mark = slot(shadow, gpa);
+	uint8_t bits;
+
+	if (!mark)
+		return;
+	bits = atomic_load(mark);
+	if (!counts(bits, gpa) || !links_any(bits, value))
+		return;
+	/*
+	 * Nobody is waited for: what is linked is new, or empty, or known, and
+	 * whoever still writes to it does so before this vCPU may go on.
+	 */
+	pthread_mutex_lock(&shadow->lock);
+	link_entry(shadow, bits, value);
+	pthread_mutex_unlock(&shadow->lock);
+}
+
+/* The page of the table at GPA is done with: is it a table still? */
+static void page_written(struct shadow *shadow, gpa_t gpa)
+{
+	_Atomic uint8_t *mark = slot(shadow, gpa);
+	uint8_t value = mark ? atomic_load(mark) : 0;
+
+	/* The top of an address space that has ended has nothing below it. */
+	if ((value & (TOP | ORPHAN)) && is_empty(shadow, gpa, value))
+		atomic_store(mark, 0);
+}
+
+void shadow_written(struct shadow *shadow, gpa_t gpa, uint64_t bytes,
+		    uint64_t old)
+{
+	uint64_t end = gpa + bytes;
+
+	pthread_mutex_lock(&shadow->lock);
+	for (uint64_t at = gpa; at < end; at += 8) {
+		_Atomic uint8_t *mark = slot(shadow, at);
+		uint8_t value = mark ? atomic_load(mark) : 0;
+		uint64_t entry;
+
+		if (value != 0 && counts(value, at)) {
+			entry = shadow_entry(shadow, at);
+			if (at == gpa && links_any(value, old) &&
+			    (!(entry & PTE_PRESENT) ||
+			     ((entry ^ old) & PTE_ADDRESS)))
+				unlinked(shadow, old);
+			link_entry(shadow, value, entry);
+		}
+		if (at + 8 >= end || ((at + 8) & (PAGE - 1)) == 0)
+			page_written(shadow, at);
+	}
+	pthread_mutex_unlock(&shadow->lock);
+}
