@@ -733,7 +733,9 @@ static int confine_thread(const struct virtio_ops *ops)
 	return sandbox_enter_thread(ops->syscalls, ops->capabilities);
 }
 
-/* A device with privileges has a thread that keeps them, alone. */
+/*
+ * A device with privileges has a thread of its own, and only that keeps them.
+ */
 static int enter_sandbox(struct vm *vm)
 {
 	const struct sandbox_rule *lists[2 * MACHINE_VIRTIO_MAX + 2];
@@ -768,7 +770,9 @@ static bool reset_by_panic(const struct vm *vm)
 	return le16toh(flag) == MACHINE_RESET_WARM;
 }
 
-/* How the guest ended, once it is still; what went wrong was said before. */
+/*
+ * Logs how the guest ended, after all vCPUs stopped. Errors were logged before.
+ */
 static int end_status(struct vm *vm)
 {
 	int status = VM_EXIT_HOST;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-/* What the monitor cannot do without, and why. */
+/* The capabilities that the monitor needs, and why. */
 static const struct {
 	int capability;
 	const char *name, *purpose;

@@ -17,7 +17,7 @@
 #include <time.h>
 
 #define LINE_MAX_BYTES 1024
-#define PATIENCE_MS    1000 /* for whoever reads messages */
+#define PATIENCE_MS    1000 /* for the reader of messages */
 
 static enum log_level log_level = LOG_WARN;
 static bool log_json;
@@ -57,8 +57,8 @@ static const char *line_end(void)
 }
 
 /*
- * Nobody may be kept from ending, or a guest from running, by a pipe that is
- * not read or a terminal that was stopped.
+ * A pipe that nobody reads or a stopped terminal must keep neither the monitor
+ * from ending nor the guest from running.
  */
 static bool is_read(void)
 {
@@ -93,7 +93,7 @@ static void emit(enum log_level level, const char *message)
 			     level == LOG_ERROR ? "" : level_names[level],
 			     level == LOG_ERROR ? "" : ": ", text, line_end());
 	}
-	/* Nothing is left to report a failure to. */
+	/* A failed write cannot be reported anywhere. */
 	if (is_read())
 		(void)util_write_all(STDERR_FILENO, line, (size_t)n);
 }
@@ -137,7 +137,10 @@ void log_guest(struct log_limit *limit, const char *format, ...)
 	uint64_t start = __atomic_load_n(&limit->window_ns, __ATOMIC_RELAXED);
 	va_list ap;
 
-	/* One thread wins the new window; a lost race costs a line, no more. */
+	/*
+	 * One thread opens the new window; a thread that loses the race loses
+	 * its line.
+	 */
 	if (now - start > window &&
 	    __atomic_compare_exchange_n(&limit->window_ns, &start, now, false,
 					__ATOMIC_RELAXED, __ATOMIC_RELAXED)) {

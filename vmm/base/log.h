@@ -21,8 +21,8 @@ int log_parse_level(const char *text, enum log_level *ret_level);
 bool log_enabled(enum log_level level);
 
 /*
- * One line; the newline is added, what text.h does not show is escaped. Waits
- * for whoever reads it at most a second; then the line is lost.
+ * One line; adds the newline and escapes what text.h does not show. Waits for
+ * the reader a second at most; then the line is lost.
  */
 void log_at(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -37,7 +37,7 @@ int log_ret(int code, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /*
- * For what the guest does wrong: a misbehaving guest must not fill the host's
+ * Logs what the guest does wrong: a misbehaving guest must not fill the host's
  * log. At most 10 lines in 10 s pass for one limit; the next one that passes
  * says how many were dropped. Any thread; the limit needs no lock of its own.
  */

@@ -15,7 +15,7 @@
 #define EVENTS_AT_ONCE    16
 #define LOOP_THREAD_STACK (128 * KIB)
 
-/* See loop_adapt(): how many tries show that waiting is of use, and of none. */
+/* See loop_adapt(): tries until waiting counts as useful, or as useless. */
 #define PATIENCE_TRIES       2
 #define PATIENCE_BACKOFF     64
 #define PATIENCE_BACKOFF_MAX 4096
@@ -106,7 +106,10 @@ void loop_del(struct loop *loop, struct loop_source *source)
 {
 	if (!__atomic_load_n(&source->added, __ATOMIC_RELAXED))
 		return;
-	/* Only fails for a descriptor that is not watched: none is left. */
+	/*
+	 * Fails only for a descriptor that is not watched: there is nothing to
+	 * undo.
+	 */
 	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
 	__atomic_store_n(&source->added, false, __ATOMIC_RELAXED);
 }
@@ -125,7 +128,9 @@ int loop_run(struct loop *loop)
 
 			if (!source)
 				loop_drain(loop->wake_fd);
-			/* An earlier handler of this round may have left it. */
+			/*
+			 * An earlier handler of this round may have removed it.
+			 */
 			else if (__atomic_load_n(&source->added,
 						 __ATOMIC_RELAXED))
 				source->fn(source, event[i].events);
@@ -140,7 +145,7 @@ void loop_stop(struct loop *loop)
 	loop_signal(loop->wake_fd);
 }
 
-/* On the starter's stack until the new thread says that it began. */
+/* Lies on the starter's stack, which waits until the new thread has begun. */
 struct thread_start {
 	struct loop *loop;
 	const char *name;
@@ -156,12 +161,14 @@ static void *loop_thread(void *arg)
 	struct loop *loop = start->loop;
 	int r;
 
-	/* Its own: to name another the sandbox refuses. */
+	/* A thread names itself: the sandbox refuses to name another one. */
 	pthread_setname_np(pthread_self(), start->name);
 	r = start->first ? start->first(start->arg) : 0;
 	start->result = r;
 	sem_post(&start->began);
-	/* A failing epoll_wait() is a broken process: nothing to run on. */
+	/*
+	 * epoll_wait() fails only in a broken process: the loop cannot go on.
+	 */
 	if (r == 0)
 		(void)loop_run(loop);
 	return NULL;
@@ -226,7 +233,7 @@ bool loop_adapt(struct loop_patience *p, unsigned found)
 	return true;
 }
 
-/* They allow it for the calling thread only. */
+/* A thread may change its own scheduling only. */
 const struct sandbox_rule loop_patience_syscalls[] = {
 	{.call = SYS_sched_setscheduler,
 	 .when = {{SANDBOX_EQUALS, 0, 0}, {SANDBOX_EQUALS, 1, SCHED_BATCH}}},
@@ -239,7 +246,10 @@ void loop_wait_patiently(bool patiently)
 {
 	const struct sched_param param = {0};
 
-	/* Refused, it costs time and nothing else. */
+	/*
+	 * If the kernel refuses, requests take longer, and nothing else
+	 * happens.
+	 */
 	(void)sched_setscheduler(0, patiently ? SCHED_BATCH : SCHED_OTHER,
 				 &param);
 }

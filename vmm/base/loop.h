@@ -73,12 +73,12 @@ int loop_start_thread_with(struct loop *loop, const char *name,
  */
 struct loop_patience {
 	bool patient;
-	unsigned left, backoff; /* wake-ups until it is thought over */
+	unsigned left, backoff; /* wake-ups until the next decision */
 };
 
 /*
- * A wake-up found so many requests at once: is it time to change? True when
- * P->patient did; the thread is then told by loop_wait_patiently(). P begins
+ * Reports that a wake-up found so many requests at once. True when P->patient
+ * changed: the caller then has the thread call loop_wait_patiently(). P begins
  * zeroed.
  */
 bool loop_adapt(struct loop_patience *p, unsigned found);

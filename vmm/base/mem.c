@@ -62,8 +62,8 @@ static int map_region(struct mem_region *region, const struct mem_options *opt)
 		/* A host without huge pages still works, only slower. */
 		(void)madvise(region->host, region->bytes, MADV_HUGEPAGE);
 		/*
-		 * Of the lowest 2 MiB a guest uses a few pages: tables of
-		 * ours, a trampoline. A huge page would be zeroed for them.
+		 * A guest uses a few pages of the lowest 2 MiB: our tables, a
+		 * trampoline. For these the host would zero a whole huge page.
 		 */
 		if (region->base == 0)
 			(void)madvise(region->host, HUGE_PAGE, MADV_NOHUGEPAGE);

@@ -28,7 +28,10 @@
 
 #define MORE_MAX 256 /* rules in all lists of devices together */
 
-/* As glibc makes threads: with any other flag it is another kind of child. */
+/*
+ * The flags with which glibc makes threads: others make other kinds of
+ * children.
+ */
 #define THREAD_FLAGS                                                           \
 	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |    \
 	 CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |                  \
@@ -142,7 +145,10 @@ static const struct sock_filter head[] = {
 	LOAD(nr),
 };
 
-/* Calls that no rule allows. The C library does without some of them. */
+/*
+ * Calls that no rule allows. Some fail with an error, as the C library can do
+ * without them; others raise SIGSYS.
+ */
 static const struct sock_filter tail[] = {
 	/* A filter cannot see its arguments: the C library takes clone. */
 	SKIP_UNLESS(SYS_clone3, 1),
@@ -162,9 +168,9 @@ static const struct sock_filter tail[] = {
 #define RULE_CODE_MAX (3 + 2 * ARRAY_LEN(((struct sandbox_rule *)0)->when))
 
 /*
- * The call's number is in the accumulator before and, where the rule does not
- * allow it, behind: a call without conditions is decided by its number alone,
- * so that the kernel can remember the decision.
+ * The accumulator holds the call's number before this and, where the rule does
+ * not allow the call, after it. The number alone decides about a call without
+ * conditions, so that the kernel can remember the decision.
  */
 static unsigned add_rule(struct sock_filter *code, unsigned n,
 			 const struct sandbox_rule *rule)
@@ -199,7 +205,9 @@ static bool is_end(const struct sandbox_rule *rule)
 	return rule->call == UINT32_MAX;
 }
 
-/* What the devices need, once each list: two disks have the same one. */
+/*
+ * Adds the lists of the devices, each list once: two disks have the same one.
+ */
 static unsigned add_lists(struct sock_filter *code, unsigned n,
 			  const struct sandbox_rule *const *lists,
 			  unsigned nlists)
@@ -254,7 +262,10 @@ static int install_filter(const struct sandbox_rule *const *lists,
 	errno = 0;
 	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		    all_threads ? SECCOMP_FILTER_FLAG_TSYNC : 0, &program);
-	/* A thread that confined itself; vm.c has no others that did not. */
+	/*
+	 * A thread has confined itself already, so TSYNC fails. vm.c has no
+	 * other threads that are not confined: only this one is left.
+	 */
 	if (r > 0)
 		r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
 	if (r != 0)

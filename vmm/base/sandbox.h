@@ -31,7 +31,7 @@ struct sandbox_rule {
 	} when[3];
 };
 
-/* Whatever its arguments. */
+/* Allows the call with any arguments. */
 #define SANDBOX_CALL(name)                                                     \
 	{                                                                      \
 		.call = SYS_##name                                             \
@@ -49,7 +49,7 @@ struct sandbox_rule {
 		.call = UINT32_MAX                                             \
 	}
 
-/* More of KVM, for what finishes a guest's instructions in user space. */
+/* More ioctls of KVM, for assists, which finish a guest's instructions here. */
 extern const struct sandbox_rule sandbox_assists[];
 
 /*

@@ -36,7 +36,7 @@ void stop_init(struct stop *stop, struct loop *loop);
  */
 void stop_request(struct stop *stop, enum stop_reason reason, int status);
 
-/* What was reported, STOP_NONE if nothing. Any thread. */
+/* The first report, or STOP_NONE. Any thread. */
 enum stop_reason stop_reason(struct stop *stop, int *ret_status);
 
 #endif

@@ -49,7 +49,7 @@ const char *suggest(const char *text, const char *const *words)
 	for (; *words; words++) {
 		unsigned d = distance(text, *words);
 
-		/* What was begun right counts as one slip. */
+		/* A word that was not typed to its end counts as one slip. */
 		if (length >= 2 && strncmp(text, *words, length) == 0)
 			d = 1;
 		if (d < best && d < length) {

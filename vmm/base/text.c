@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The bytes of the character at TEXT, whichever it is; 0: it is none. */
+/* The length in bytes of the character at TEXT, shown or not; 0: it is none. */
 static unsigned decode(const unsigned char *text, uint32_t *ret_code)
 {
-	/* The first that needs so many bytes: others are not well-formed. */
+	/*
+	 * The first that needs so many bytes: a longer form is not well-formed.
+	 */
 	static const uint32_t first[] = {0, 0, 0x80, 0x800, 0x10000};
 	const unsigned bytes = text[0] < 0x80    ? 1
 			       : text[0] >= 0xf0 ? 4
@@ -108,7 +110,7 @@ size_t text_escape(char *out, size_t room, const char *text, bool json)
 
 char *text_json(const char *json)
 {
-	/* The shortest that may grow is one byte, to six. */
+	/* The worst case: one byte becomes six. */
 	char *copy = json ? malloc(6 * strlen(json) + 1) : NULL;
 	size_t n = 0;
 
@@ -119,7 +121,10 @@ char *text_json(const char *json)
 		const unsigned bytes =
 			decode((const unsigned char *)json, &code);
 
-		/* Between values there are ends of lines, within them none. */
+		/*
+		 * JSON has ends of lines between values, but none within
+		 * strings.
+		 */
 		if (*json == '\n' || bytes == 0 || is_shown(code)) {
 			memcpy(copy + n, json, bytes > 0 ? bytes : 1);
 			n += bytes > 0 ? bytes : 1;

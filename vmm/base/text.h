@@ -14,7 +14,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* How many bytes the character at TEXT has; 0: it is not shown, or none. */
+/*
+ * The length in bytes of the character at TEXT; 0: not shown, or not a
+ * character.
+ */
 unsigned text_character(const char *text);
 
 /* Puts a question mark in place of each byte that is not shown. */
@@ -37,8 +40,9 @@ size_t text_prefix(const char *text, size_t max);
 size_t text_escape(char *out, size_t room, const char *text, bool json);
 
 /*
- * A copy of JSON, which a library wrote, with characters in its strings that
- * are not shown as \uNNNN: the same values. NULL where JSON is, or no memory.
+ * A copy of JSON that a library wrote, with its values, in which characters
+ * that are not shown are written as \uNNNN. NULL where JSON is NULL, or without
+ * memory.
  */
 char *text_json(const char *json);
 

@@ -171,7 +171,10 @@ static int drop_segments(struct dl_phdr_info *info, size_t size, void *unused)
 		if (h->p_type != PT_LOAD || h->p_flags & PF_W)
 			continue;
 		start &= ~(page - 1);
-		/* A saving that fails costs nothing else. */
+		/*
+		 * If the kernel refuses, the memory is not saved, and nothing
+		 * else happens.
+		 */
 		(void)madvise((void *)start, end - start, MADV_DONTNEED);
 		split(start, end);
 	}

@@ -57,16 +57,17 @@ static inline int take_fd(int *fd)
 	})
 
 /*
- * Those of the N SIGNALS that this process may take: the ones it was not
- * started to ignore, as by nohup(1) or as a script's background job. A blocked
- * signal would come all the same. Any thread.
+ * The set of those N SIGNALS that this process was not started to ignore, as
+ * nohup(1) and a script's background job are. Only these may be blocked: a
+ * blocked signal arrives even if it is ignored. Any thread.
  */
 sigset_t util_signals(const int *signals, size_t n);
 
 /*
  * Gives up the pages of the program's code and constants, most of which only
- * starting needed; what is used further comes back from the page cache.
- * (With them go a debugger's breakpoints: set them after this, or hbreak.)
+ * the start needed; the kernel maps those that are used again from the page
+ * cache. (A debugger's breakpoints are lost: set them after this, or use
+ * hbreak.)
  */
 void util_drop_code(void);
 

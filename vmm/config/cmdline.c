@@ -47,7 +47,9 @@ static void add_console(struct text *t, enum config_console console)
 		add(t, "console=hvc0 8250.nr_uarts=0");
 		break;
 	case CONFIG_CONSOLE_AUTO:
-		/* Until the virtio console is up, errors go to the serial. */
+		/*
+		 * Until the virtio console is up, errors go to the serial port.
+		 */
 		add(t,
 		    "console=hvc0 earlycon=uart8250,io,0x%x "
 		    "8250.nr_uarts=0",
@@ -94,7 +96,10 @@ int cmdline_build(const struct machine *machine,
 {
 	struct text t = {.buf = buf, .bytes = bytes};
 
-	/* First, or an early console prints what came before it. */
+	/*
+	 * Must come first: an early console prints what is logged before this
+	 * word.
+	 */
 	add(&t, "quiet");
 	add_console(&t, facts->console);
 	/*
@@ -106,7 +111,7 @@ int cmdline_build(const struct machine *machine,
 	 * The i8042 has only the reset line.
 	 */
 	add(&t, "panic=-1 reboot=panic_warm,k,f i8042.noaux i8042.nokbd");
-	/* It need not look for a bus that is not there. */
+	/* The kernel need not look for a bus that does not exist. */
 	if (facts->has_pci)
 		add(&t, "pci=off");
 	/*

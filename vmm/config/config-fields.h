@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What config.c and config-json.c share; nobody else includes it. */
+/* Shared by config.c and config-json.c, and included by no other file. */
 #ifndef VMM_CONFIG_CONFIG_FIELDS_H
 #define VMM_CONFIG_CONFIG_FIELDS_H
 

@@ -262,7 +262,10 @@ int config_device_add_param(struct config_device *dev,
 	if (param(dev, key))
 		return log_ret(-EINVAL, "%s: key '%s' is given twice",
 			       type->name, key);
-	/* No key twice and none unknown: a type would need too many keys. */
+	/*
+	 * Every key is known and given once: only a type with too many keys
+	 * fails.
+	 */
 	assert(dev->nparams < CONFIG_PARAMS_MAX);
 	if (k->kind == CONFIG_FLAG && parse_flag(value, &flag) == 0)
 		value = flag ? "true" : "false";

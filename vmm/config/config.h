@@ -4,8 +4,8 @@
  * file, `bulkhead run`. It is plain data: building one opens no file and
  * touches no device. It can be printed as JSON and read back.
  *
- * Devices are a type's name and key=value pairs. What types and keys there are
- * comes from the devices themselves (struct config_type), so that a new device
+ * Devices are a type's name and key=value pairs. The types and keys that exist
+ * come from the devices themselves (struct config_type), so that a new device
  * brings its own options, help and checks.
  */
 #ifndef VMM_CONFIG_CONFIG_H
@@ -41,7 +41,7 @@ struct config_key {
 
 struct config_device;
 
-/* What a device type takes; keys end with a NULL name. */
+/* The keys that a device type takes; they end with a NULL name. */
 struct config_type {
 	const char *name; /* "blk" */
 	const char *help; /* one phrase */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the guest's CPU says it is: KVM's table of what this host supports,
- * completed with what KVM leaves to the monitor. Without the hypervisor bit a
- * guest never looks for KVM's clock; without the deadline timer it calibrates
- * the APIC's against a slow clock.
+ * The guest's CPUID: KVM's table of what this host supports, completed with the
+ * parts that KVM leaves to the monitor. Without the hypervisor bit a guest
+ * never looks for KVM's clock; without the deadline timer it calibrates the
+ * APIC's against a slow clock.
  */
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"

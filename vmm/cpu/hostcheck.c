@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looks at /dev/kvm, tries a VM, and at what guests' devices need. */
+/* Looks at /dev/kvm, tries a VM, and checks what guests' devices need. */
 #include "vmm/cpu/hostcheck.h"
 
 #include "firmware/machine.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What this host offers a monitor, what is lost without the rest, and what to
- * do about it. Looks only; changes nothing on the host.
+ * Reports what this host offers a monitor, what is lost without the rest, and
+ * what to do about it. Looks only; changes nothing on the host.
  */
 #ifndef VMM_CPU_HOSTCHECK_H
 #define VMM_CPU_HOSTCHECK_H

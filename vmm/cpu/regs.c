@@ -142,7 +142,9 @@ static int set_msrs(const struct vcpu *vcpu)
 			   .data = MISC_ENABLE_FAST_STRING}},
 	};
 
-	/* An AMD host's KVM may not know the second: that one may be left. */
+	/*
+	 * An AMD host's KVM may not know the second MSR, which may stay unset.
+	 */
 	msrs.head.nmsrs = ARRAY_LEN(msrs.entry);
 	if (ioctl(vcpu->fd, KVM_SET_MSRS, &msrs) < 1)
 		return log_ret(-errno, "vCPU %u: KVM_SET_MSRS: %s", vcpu->id,

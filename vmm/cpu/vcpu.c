@@ -105,7 +105,7 @@ static void crashed(struct vcpu *vcpu)
 	stop_request(vcpu->stop, STOP_CRASH, 1);
 }
 
-/* What the host's KVM could not do; the guest may have provoked it. */
+/* Logs what the host's KVM could not do. The guest may have provoked it. */
 static int failed(struct vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->run;
@@ -174,7 +174,7 @@ static void *vcpu_thread(void *arg)
 	char name[16];
 	int r = 0;
 
-	/* Its own: to name another the sandbox refuses. */
+	/* A thread names itself: the sandbox refuses to name another one. */
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
 	pthread_setname_np(pthread_self(), name);
 	while (!atomic_load_explicit(&vcpu->leave, memory_order_acquire)) {

@@ -27,7 +27,7 @@ _Static_assert(sizeof(struct setup_header) <= IMAGE_SETUP_HEADER_MAX,
 _Static_assert(IMAGE_SETUP_HEADER_OFFSET == offsetof(struct boot_params, hdr),
 	       "boot_params carries the header at the file's offset");
 
-/* What the header says, checked against the file. */
+/* The header's fields, checked against the file. */
 struct layout {
 	struct setup_header hdr;
 	uint64_t kernel_at, kernel_bytes; /* the protected-mode part */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the kernel loader (image*.c) share, and nobody else. */
+/* Shared by the files of the kernel loader (image*.c), and by no others. */
 #ifndef VMM_KERNEL_IMAGE_PARTS_H
 #define VMM_KERNEL_IMAGE_PARTS_H
 
@@ -65,8 +65,8 @@ struct elf_segment {
 };
 
 /*
- * What has to be read, and to where, before anything is read. It holds pointers
- * into itself: not to be copied.
+ * Lists what has to be read, and to where, before anything is read. It holds
+ * pointers into itself: not to be copied.
  */
 struct elf_plan {
 	struct elf_piece piece[ELF_SEGMENTS_MAX];

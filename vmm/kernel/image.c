@@ -68,7 +68,10 @@ bool image_takes(const struct image *image, const struct mem *mem,
 		image->init_bytes ? mem_at(mem, image->init, image->init_bytes)
 				  : NULL;
 
-	/* Every Linux takes this one: without it, the list is elsewhere. */
+	/*
+	 * Every Linux takes this parameter: if it is not here, the list is
+	 * elsewhere.
+	 */
 	if (!data || !has_string(data, image->init_bytes, "quiet"))
 		return true;
 	return has_string(data, image->init_bytes, name);

@@ -70,7 +70,7 @@ static unsigned exception_at(const struct mmu *mmu, uint64_t rip)
 	return n;
 }
 
-/* The handler of gate N starts in the place of the one that #UD got. */
+/* Starts the handler of gate N in place of the handler of #UD. */
 static bool go_to(const struct gate *gate, const struct gate *from)
 {
 	enum { INTERRUPT_GATE = 14, TRAP_GATE = 15 };
@@ -125,7 +125,7 @@ static bool interrupt(const struct mmu *mmu, struct kvm_regs *regs,
 	return true;
 }
 
-/* The SYSCALL that came as far as our pages and met an exception there. */
+/* Puts right a SYSCALL that reached our pages and raised an exception there. */
 static bool to_lstar(struct kvm_regs *regs, const struct frame *frame,
 		     uint64_t lstar)
 {
@@ -161,7 +161,9 @@ bool entry_mend(const struct mmu *mmu, struct kvm_regs *regs, uint64_t lstar)
 	struct fault fault;
 	unsigned vector;
 
-	/* The stub's way: what came by INT 4 is as it should be. */
+	/*
+	 * The stub is under way: INT 4 is the switch of privilege, and stays.
+	 */
 	if (regs->rip == SYSCALL_STUB_VA ||
 	    mmu_read(mmu, at, &frame, sizeof(frame), MMU_READ, &fault) < 0)
 		return false;

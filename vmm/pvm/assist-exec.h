@@ -102,7 +102,7 @@ const char *exec_name(unsigned index);
  */
 int exec_run(struct exec *x, const struct exec_op *op);
 
-/* What the handlers are made of (assist-exec.c). */
+/* The building blocks of handlers (assist-exec.c). */
 
 #define FLAG_CF      UINT64_C(0x001)
 #define FLAG_PF      UINT64_C(0x004)

@@ -59,7 +59,7 @@ static int page_fault(const struct mmu *mmu, uint64_t va, unsigned access,
 	return -EFAULT;
 }
 
-/* What all levels of a walk have granted so far. */
+/* The rights that all levels of a walk have granted so far. */
 struct rights {
 	bool write, user, no_execute;
 };
@@ -171,7 +171,10 @@ int mmu_translate(const struct mmu *mmu, uint64_t va, unsigned access,
 		return -ENXIO; /* 32-bit or PAE paging */
 	if (!mmu_canonical(mmu->sregs, va))
 		return fault_set_code(fault, EXC_GP, 0);
-	/* Bounded: a guest that rewrites its tables all the time is odd. */
+	/*
+	 * Stop after some tries: no sane guest rewrites its tables all the
+	 * time.
+	 */
 	for (int i = 0; i < 100 && r == -EAGAIN; i++)
 		r = walk(mmu, va, access, ret_gpa, fault);
 	return r == -EAGAIN ? -ENXIO : r;

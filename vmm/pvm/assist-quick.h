@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a kernel executes at each system call and context switch, and to look at
- * the clock, that the interpreter has no state for: SWAPGS, WRFSBASE, WRGSBASE
- * and RDTSC. Done here they take no step of KVM's, which costs 10 us and the
+ * Runs SWAPGS, WRFSBASE, WRGSBASE and RDTSC. A kernel executes them at each
+ * system call and context switch and to read the clock, and the interpreter has
+ * no state for them. A step of KVM's instead would cost 10 us and the
  * interpreter's translations.
  */
 #ifndef VMM_PVM_ASSIST_QUICK_H

@@ -94,7 +94,7 @@ int exec_xgetbv(struct exec *x)
 	if (r < 0)
 		return r;
 	if (index == 1) {
-		/* What of XCR0's state is in use: its XSTATE_BV. */
+		/* The parts of XCR0's state that are in use: its XSTATE_BV. */
 		uint64_t in_use;
 
 		r = x->host->get_fpu(x->host_arg, x->area);

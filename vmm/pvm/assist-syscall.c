@@ -110,9 +110,9 @@ static void set_segment(struct kvm_segment *s, uint16_t selector, bool code)
 
 /*
  * User code cannot clear IF (its IOPL is 0), SYSCALL does if FMASK says so, and
- * Linux's does: who arrives with IF clear has executed SYSCALL, and RCX and R11
- * are the processor's, not forged. Others get the page fault that the address
- * would have raised had nothing been there. The stub checks the same.
+ * Linux's does: a CPU that arrives with IF clear has executed SYSCALL, and RCX
+ * and R11 are the processor's, not forged. Others get the page fault that the
+ * address would have raised had nothing been there. The stub checks the same.
  */
 bool syscall_enter(struct syscall_cpu *cpu, struct kvm_regs *regs,
 		   struct kvm_sregs *sregs, uint64_t star, uint64_t fmask,
@@ -137,7 +137,7 @@ bool syscall_enter(struct syscall_cpu *cpu, struct kvm_regs *regs,
 
 /* ---- the fast way -------------------------------------------------------- */
 
-/* Where user mode lands. HLT follows: #GP, should anything get that far. */
+/* User mode lands here. HLT follows, which raises #GP if it is ever reached. */
 static const uint8_t user_code[] = {0xcd, VECTOR_OF, 0xf4};
 
 /*
@@ -212,7 +212,10 @@ bool syscall_go_fast(struct syscall_stub *stub, struct syscall_cpu *cpu,
 	if (!gate_fits(low, high))
 		return false;
 	if (gate_target(low, high) == SYSCALL_STUB_VA) {
-		/* Another CPU did it; CPUs share the table as a rule. */
+		/*
+		 * Another CPU has changed the gate already: CPUs usually share
+		 * the table.
+		 */
 		if (stub->lstar != cpu->lstar)
 			return false;
 	} else {

@@ -26,11 +26,11 @@
 #define SYSCALL_FAST_VA UINT64_C(0xffffffffff6f1000)
 #define SYSCALL_STUB_VA UINT64_C(0xffffffffff6f2000)
 
-/* Guest RAM for the latter two: what PCs have a BIOS in, no kernel uses it. */
+/* Guest RAM for the latter two: PCs have a BIOS there, so no kernel uses it. */
 #define SYSCALL_FAST_GPA UINT64_C(0xf0000)
 #define SYSCALL_STUB_GPA UINT64_C(0xf1000)
 
-/* What the stub has been made for. One per VM; the caller locks. */
+/* The addresses that the stub was made for. One per VM; the caller locks. */
 struct syscall_stub {
 	uint64_t lstar;    /* where SYSCALL is to go */
 	uint64_t overflow; /* where the guest's own gate 4 went */

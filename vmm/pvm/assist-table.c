@@ -2,10 +2,11 @@
 /*
  * Which instruction is which: one line each. The first line that matches wins.
  *
- * What KVM's emulator refuses was found by running each instruction in ring 0
- * on a host that interprets guest kernels. Some others are here because older
- * emulators refuse them. LZCNT and TZCNT never get here: the emulator takes
- * them for BSR and BSF, silently (of TZCNT only a zero operand shows it).
+ * The instructions that KVM's emulator refuses were found by running each one
+ * in ring 0 on a host that interprets guest kernels. Some others are here
+ * because older emulators refuse them. LZCNT and TZCNT never get here: the
+ * emulator takes them for BSR and BSF, silently (of TZCNT only a zero operand
+ * shows it).
  *
  * To add one: write a handler (assist-exec.h), add its line, and a case to
  * tests/vmm/pvm/test-assist.c.
@@ -141,7 +142,9 @@ static const struct exec_op table[] = {
 	{INSN_0F3A,  0xf0, 0xf2,  VEX, RM,	   "RORX",	exec_rorx},
 	{INSN_0F3A,  0xf0, 0xf3,  LEG, EXACT(0xc0), "HRESET",	exec_ud},
 
-	/* By name only: a kernel that wants these has to be told not to. */
+	/*
+	 * Known by name only: the user has to keep the kernel from using these.
+	 */
 	{INSN_0F,    0x6e, 0x66,  LEG, RM,	   "MOVD/MOVQ",	NULL},
 	{INSN_0F,    0x7e, 0x66,  LEG, RM,	   "MOVD/MOVQ",	NULL},
 	{INSN_0F,    0x7e, 0xf3,  LEG, RM,	   "MOVQ",	NULL},

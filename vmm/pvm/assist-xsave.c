@@ -371,7 +371,10 @@ static int xrstor(struct exec *x, bool supervisor)
 		return r;
 	if (!header_ok(&s) || (supervisor && !(s.header.xcomp_bv & COMPACTED)))
 		return exec_gp(x);
-	/* All of it is replaced as a rule: then what was there is no matter. */
+	/*
+	 * Usually all of the state is replaced, and the old one need not be
+	 * read.
+	 */
 	if (s.rfbm != s.xcr0)
 		r = x->host->get_fpu(x->host_arg, x->area);
 	else

@@ -45,7 +45,7 @@ struct assist_cpu {
 	bool in_user;    /* KVM was last left in user mode, or before it */
 	uint64_t
 		features_rip; /* of a CPUID that hide_features() is for, or 0 */
-	/* What KVM is writing to a page table; gpa UINT64_MAX: nothing. */
+	/* The write that KVM makes to a page table; gpa UINT64_MAX: none. */
 	struct interp_write held;
 	uint64_t held_old;
 	uint64_t interpreted, steps, mended;
@@ -299,7 +299,7 @@ static int decode(struct exec *x, const struct kvm_run *run)
 	return insn_decode(&x->insn, bytes, n, mode);
 }
 
-/* The one line of an instruction that cannot be finished. */
+/* Logs the one line about an instruction that cannot be finished. */
 static int refuse(const struct vcpu *vcpu, const struct exec *x,
 		  const struct exec_op *op, int r)
 {
@@ -471,7 +471,7 @@ static bool in_kernel(const struct kvm_sync_regs *s)
 	       (s->sregs.ss.dpl & 3) == 0;
 }
 
-/* Not in an NMI's handler: the end of that, an IRET, is for KVM to see. */
+/* Not in an NMI's handler: KVM has to see the IRET that ends it. */
 static bool interpretable(const struct kvm_sync_regs *s)
 {
 	return !(s->regs.rflags & FLAG_TF) && !event_due(&s->events) &&
@@ -567,7 +567,7 @@ static void enter_user(struct assist *assist, const struct kvm_sregs *sregs)
 			     sregs->cr4 & cr4_la57 ? 5 : 4);
 }
 
-/* KVM did, or did not yet, what it was last left with to do. */
+/* Takes note that KVM has made the write that it was left with, or has not. */
 static void end_held(struct assist *assist, struct assist_cpu *cpu)
 {
 	if (cpu->held.gpa != UINT64_MAX)
@@ -683,7 +683,10 @@ static void mend_entry(const struct assist *assist, struct assist_cpu *cpu,
 	}
 }
 
-/* Kernel code, as far as it goes; how KVM is to go on. 0 or -errno. */
+/*
+ * Runs kernel code here as far as possible, then tells KVM how to go on. 0 or
+ * -errno.
+ */
 static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 {
 	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
@@ -809,7 +812,7 @@ static void close_compat_syscall(struct vcpu *vcpu)
 	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
 }
 
-/* What the CPU's LSTAR is to be instead. -EINVAL: #GP for the guest. */
+/* The value that the CPU's LSTAR gets instead. -EINVAL: #GP for the guest. */
 static int trap_lstar(struct assist *assist, struct vcpu *vcpu, uint64_t *value)
 {
 	struct assist_cpu *cpu = &assist->cpu[vcpu->id];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a guest needs on a KVM host that interprets guest kernel code (a "PVM"
+ * Help for guests on a KVM host that interprets guest kernel code (a "PVM"
  * host: no VT-x, no AMD-V). KVM's emulator does not know every instruction a
  * kernel uses; those it gives up on are finished here. SYSCALL from user mode
  * loses its privilege switch there; it is made good here too.
@@ -94,16 +94,17 @@ int assist_rdmsr(struct assist *assist, struct vcpu *vcpu);
 int assist_wrmsr(struct assist *assist, struct vcpu *vcpu);
 
 /*
- * What the guest's command line should carry on such a host; static text, with
- * a leading space. PTI, IA32: the kernel takes nopti, ia32_emulation= (one that
- * does not gives them to its init).
+ * Words that the guest's command line should carry on such a host; static text,
+ * with a leading space. PTI, IA32: the kernel takes nopti, ia32_emulation= (one
+ * that does not gives them to its init).
  */
 const char *assist_command_line(bool pti, bool ia32);
 
 /*
- * Of several clearcpuid= Linux takes the last only: the user's APPEND with the
- * one of assist_command_line() in the user's last. *RET_APPEND is for free(),
- * or NULL when there is nothing to merge. 0, -E2BIG or -ENOMEM (logged).
+ * Merges the clearcpuid= of assist_command_line() into the last one of the
+ * user's APPEND, as Linux takes only the last of several. *RET_APPEND is for
+ * free(), or NULL when there is nothing to merge. 0, -E2BIG or -ENOMEM
+ * (logged).
  */
 int assist_merge(const char *append, char **ret_append);
 

@@ -189,7 +189,7 @@ static void override(struct insn *insn, enum insn_segment segment)
 }
 
 /*
- * Legacy prefixes, in any order and number. Of F2 and F3 the last counts, and
+ * Legacy prefixes, in any order and number. The last of F2 and F3 counts, and
  * either goes before 66 in selecting an instruction (SDM 2A 2.1.2).
  */
 static int decode_prefixes(struct insn *insn, struct cursor *c,

@@ -13,7 +13,7 @@
 
 #define INSN_MAX_BYTES 15 /* SDM 2B 2.3.11: more raises #GP */
 
-/* What CS.L and CS.D say. */
+/* The mode that CS.L and CS.D select. */
 enum insn_mode { INSN_16, INSN_32, INSN_64 };
 
 enum insn_encoding { INSN_LEGACY, INSN_VEX, INSN_EVEX };

@@ -29,7 +29,9 @@ static uint64_t alu(struct interp *in, unsigned op, uint64_t a, uint64_t b,
 	}
 }
 
-/* OP on the ModRM operand with B, again while a locked one loses. */
+/*
+ * Applies OP to the ModRM operand and B; again while a locked one loses a race.
+ */
 static int alu_place(struct interp *in, const struct uop *u, unsigned op,
 		     uint64_t b, unsigned size)
 {

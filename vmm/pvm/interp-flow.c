@@ -424,7 +424,7 @@ static void fill(uint8_t *p, unsigned size, uint64_t n, uint64_t value)
 		store(p, size, value);
 }
 
-/* RCX says how far it came (SDM REP); how long that took. */
+/* Stores in RCX how far it came (SDM REP). Returns how long that took. */
 static int repeated(struct interp *in, const struct uop *u, uint64_t done)
 {
 	const unsigned elements_at_a_time = 16; /* as long as others take */
@@ -538,8 +538,8 @@ int interp_op_fence(struct interp *in, const struct uop *u)
 }
 
 /*
- * 0f 01 /7: INVLPG. Of kernel addresses nobody has a translation but this
- * interpreter; KVM's shadows are of user mode's.
+ * 0f 01 /7: INVLPG. Only this interpreter has translations of kernel addresses:
+ * KVM's shadows are of user mode's.
  */
 static int invlpg(struct interp *in, const struct uop *u)
 {
@@ -559,7 +559,7 @@ int interp_op_group7(struct interp *in, const struct uop *u)
 		return INTERP_STOP;
 	in->flags =
 		(u->rm & 7) == 2 ? in->flags & ~(uint64_t)AC : in->flags | AC;
-	/* What may be touched has changed. */
+	/* These instructions change which pages may be accessed. */
 	if (in->smap)
 		interp_flush(in);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the interpreter's instructions are made of: operands in registers and
- * guest memory, results and their flags. Inline, as they are on the way of
+ * The building blocks of the interpreter's instructions: operands in registers
+ * and guest memory, results and their flags. Inline, as they are on the way of
  * every instruction; interp-{alu,flow,table}.c include it.
  */
 #ifndef VMM_PVM_INTERP_OPERANDS_H
@@ -21,7 +21,10 @@ enum {
 	OF = 0x800,
 	AC = 0x40000,
 	STATUS = CF | PF | AF | ZF | SF | OF,
-	/* What POPF may change in ring 0; IOPL, NT, VIF and VIP are KVM's. */
+	/*
+	 * The flags that POPF may change in ring 0; IOPL, NT, VIF and VIP are
+	 * KVM's.
+	 */
 	POPF_BITS = STATUS | IF | DF | AC | 0x200000,
 };
 

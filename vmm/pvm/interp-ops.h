@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the interpreter's loop and caches (interp.c) and its instructions
- * (interp-alu.c, interp-flow.c) share; nobody else includes it.
+ * Shared by the interpreter's loop and caches (interp.c) and its instructions
+ * (interp-alu.c, interp-flow.c), and included by no other file.
  */
 #ifndef VMM_PVM_INTERP_OPS_H
 #define VMM_PVM_INTERP_OPS_H

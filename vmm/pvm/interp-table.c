@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which handler an instruction has. What is not here is left to KVM.
+ * Maps instructions to handlers. KVM runs those that are not listed here.
  */
 #include "vmm/pvm/interp-operands.h"
 

@@ -29,7 +29,10 @@ struct interp *interp_new(const struct mem *mem, struct shadow *shadow)
 		in->mmu.mem = mem;
 		in->shadow = shadow;
 		in->generation = 1;
-		/* The others are not where RIP 0 is looked for. */
+		/*
+		 * All are zeroed, and this one would pass for the code at RIP
+		 * 0.
+		 */
 		in->cache[0].len = NO_CODE;
 		if (shadow)
 			shadow_join(shadow, &in->writer);
@@ -51,7 +54,7 @@ void interp_flush(struct interp *in)
 	in->generation = 1;
 }
 
-/* A write of SIZE bytes at GPA, where HOST is, that has to be KVM's. */
+/* A write of SIZE bytes at GPA, which lies at HOST, that KVM has to make. */
 static void *hold(struct interp *in, gpa_t gpa, const uint8_t *host,
 		  unsigned size)
 {

@@ -53,8 +53,8 @@ struct interp_write {
 };
 
 /*
- * What the instruction before which the last interp_run() stopped is about to
- * write, for whichever reason it stopped.
+ * Tells what the instruction before which the last interp_run() stopped is
+ * about to write, for whichever reason it stopped.
  */
 const struct interp_write *interp_held(const struct interp *in);
 

@@ -14,9 +14,10 @@
 #define PTE_ADDRESS  UINT64_C(0x000ffffffffff000)
 
 /*
- * A frame's byte: as a table of which levels it is known (the lowest bit: 1);
- * whether it is the top, of which user mode's half counts; was searched to the
- * end; was unlinked with something in it.
+ * One byte per frame: the page-table levels that it is known to serve as
+ * (lowest bit: level 1), and three marks. It is a top-level table, of which
+ * only user mode's half counts; it was searched to the end; it was unlinked
+ * while it still had entries.
  */
 #define TOP    0x20
 #define READY  0x40
@@ -107,8 +108,8 @@ void shadow_join(struct shadow *shadow, struct shadow_writer *writer)
 }
 
 /*
- * Either await_writers() finds the number that is stored here, or the epoch is
- * the new one here: both sides store first and look then.
+ * Both sides store first and then look: either await_writers() finds the number
+ * stored here, or this side finds the new epoch.
  */
 unsigned shadow_begin(struct shadow *shadow, struct shadow_writer *writer)
 {
@@ -134,9 +135,9 @@ void shadow_end(struct shadow_writer *writer)
 }
 
 /*
- * Until no writer goes by an older epoch: each looks at it before every
- * instruction and waits for nobody, so that the longest wait is for a thread
- * that the host keeps from running. With the lock, so the epoch stays.
+ * Waits until no writer uses an older epoch. Each writer looks at the epoch
+ * before every instruction and waits for nobody, so the longest wait is for a
+ * thread that the host does not run. The lock is held, so the epoch stays.
  */
 static void await_writers(struct shadow *shadow)
 {
@@ -300,15 +301,15 @@ void shadow_writing(struct shadow *shadow, gpa_t gpa, uint64_t value)
 	if (!counts(bits, gpa) || !links_any(bits, value))
 		return;
 	/*
-	 * Nobody is waited for: what is linked is new, or empty, or known, and
-	 * whoever still writes to it does so before this vCPU may go on.
+	 * Waits for nobody: a table that is linked is new, empty or known, and
+	 * a writer that still writes to it does so before this vCPU may go on.
 	 */
 	pthread_mutex_lock(&shadow->lock);
 	link_entry(shadow, bits, value);
 	pthread_mutex_unlock(&shadow->lock);
 }
 
-/* The page of the table at GPA is done with: is it a table still? */
+/* KVM has written to the table at GPA: forgets it if it is none any more. */
 static void page_written(struct shadow *shadow, gpa_t gpa)
 {
 	_Atomic uint8_t *mark = slot(shadow, gpa);

@@ -58,8 +58,9 @@ void shadow_enter(struct shadow *shadow, uint64_t cr3, unsigned levels);
 bool shadow_holds(struct shadow *shadow, gpa_t gpa);
 
 /*
- * KVM is about to write VALUE to the table at GPA. What this links is known
- * from now on: other vCPUs may see the link before shadow_written() is called.
+ * KVM is about to write VALUE to the table at GPA. The tables that this links
+ * are known from now on: other vCPUs may see the link before shadow_written()
+ * is called.
  */
 void shadow_writing(struct shadow *shadow, gpa_t gpa, uint64_t value);
 
