@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a file of the shared tree is: attributes, links' targets, extended
+ * The attributes of the shared tree's files, links' targets, extended
  * attributes.
  *
  * Many system calls refuse an O_PATH descriptor but take a path, and the path
@@ -18,7 +18,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* What the guest may not see or set: this program's own. */
+/* The guest may not see or set these: they are this program's own. */
 #define HIDDEN_PREFIX "user.bulkhead."
 /* The host's kernel's own: of these, ACLs only, if the guest honours them. */
 #define SYSTEM_PREFIX "system."
@@ -72,7 +72,10 @@ static int change_xattr(struct fs *fs, const struct fs_inode *inode, int fd,
 	struct statx stx;
 	int r;
 
-	/* A link has no xattr; an archive's owners of links are forgotten. */
+	/*
+	 * A link cannot have an xattr, so the owner that an archive gives it is
+	 * lost.
+	 */
 	if (type != S_IFREG && type != S_IFDIR)
 		return 0;
 	r = fs_statx(fd, "", &stx);
@@ -94,7 +97,7 @@ static int change_size(const struct fs_handle *handle, const char *path,
 {
 	if (bytes > INT64_MAX)
 		return -EFBIG;
-	/* An open file may be one that its mode does not let be opened. */
+	/* The file may be open although its mode forbids to open it. */
 	if ((handle ? ftruncate(handle->fd, (off_t)bytes)
 		    : truncate(path, (off_t)bytes)) < 0)
 		return -errno;

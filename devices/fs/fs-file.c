@@ -95,7 +95,9 @@ struct fs_handle *fs_handle_of(const struct fs *fs,
 	return NULL;
 }
 
-/* One of those that are open here only is closed; true: there was one. */
+/*
+ * Closes one of the files that are open on this side only; true: there was one.
+ */
 static bool close_implicit(struct fs *fs)
 {
 	for (unsigned i = 0; i < FS_IMPLICIT; i++) {

@@ -129,7 +129,8 @@ struct fs_inode *fs_inode(struct fs *fs, uint64_t id)
 
 	if (!inode || inode->id != id)
 		return NULL;
-	/* One that is only there for what is below it the guest has given up.
+	/*
+	 * The guest has given up an inode that is only kept for those below it.
 	 */
 	return inode->lookups > 0 || inode == &fs->root ? inode : NULL;
 }
@@ -182,7 +183,7 @@ static void close_fd(struct fs *fs, struct fs_inode *inode)
 	inode->fd = -1;
 }
 
-/* Whether what was asked for in this request has need of it. */
+/* Whether something that this request has asked for needs it. */
 static bool in_use(const struct fs *fs, const struct fs_inode *inode)
 {
 	return inode->request == fs->request;
@@ -207,11 +208,11 @@ static bool evict(struct fs *fs, unsigned count, const struct fs_inode *keep)
 
 bool fs_inode_make_room(struct fs *fs)
 {
-	/* The last one used leads to what is being opened. */
+	/* The one used last is the directory of what is being opened. */
 	return evict(fs, fs->npaths / 2 + 1, TAILQ_LAST(&fs->used, fs_used));
 }
 
-/* PARENT has its descriptor. ESTALE: what is there is something else. */
+/* PARENT has its descriptor. -ESTALE: another file is there now. */
 static int open_inode(struct fs *fs, struct fs_inode *inode)
 {
 	struct fs_key key;
@@ -236,7 +237,7 @@ static int open_inode(struct fs *fs, struct fs_inode *inode)
 	return r;
 }
 
-/* By its name, from the nearest parent on that has a descriptor. */
+/* Opens it by its name, from the nearest parent that has a descriptor. */
 static int open_by_name(struct fs *fs, struct fs_inode *inode)
 {
 	struct fs_inode *i = inode;
@@ -250,7 +251,10 @@ static int open_by_name(struct fs *fs, struct fs_inode *inode)
 		i = i->parent;
 	}
 	while (r == 0) {
-		/* Used last, so that nothing below takes its descriptor. */
+		/*
+		 * Marks it as used last, so that nothing below closes its
+		 * descriptor.
+		 */
 		if (i->parent) {
 			TAILQ_REMOVE(&fs->used, i, used);
 			TAILQ_INSERT_TAIL(&fs->used, i, used);
@@ -387,7 +391,7 @@ void fs_inode_unname(struct fs *fs, struct fs_inode *inode)
 	inode->parent = NULL;
 	parent->children--;
 	fs_inode_drop(fs, parent);
-	/* It may be one too many without a name. */
+	/* Now there may be one too many without a name. */
 	set_idle(fs, inode);
 }
 
@@ -552,7 +556,7 @@ void fs_inode_drop_all(struct fs *fs)
 	}
 }
 
-/* Nothing but the root is left: the tables need not be what they were. */
+/* Only the root is left: the tables can be small again. */
 static void shrink(struct fs *fs)
 {
 	const size_t size = sizeof(struct fs_inode *);

@@ -58,7 +58,10 @@ static int open_to_lock(struct fs *fs, struct fs_inode *inode)
 {
 	int fd = -EROFS;
 
-	/* Directories' locks do not leave a guest; the rest is never opened. */
+	/*
+	 * A guest keeps locks of directories to itself; other kinds are never
+	 * opened.
+	 */
 	if (inode->type != S_IFREG)
 		return -EINVAL;
 	if (!fs->readonly)
@@ -197,9 +200,9 @@ bool fs_unlock_handle(struct fs *fs, struct fs_inode *inode, uint64_t handle)
 }
 
 /*
- * The host's kernel does not tell whose a lock is that goes by a description.
- * It is its owner's for whom the same range is free. Several may read: then it
- * is nobody's in particular.
+ * The host's kernel does not name the owner of a lock that belongs to an open
+ * file description. It is the owner for whom the same range is free. Several
+ * may hold a read lock: then none of them is named.
  */
 static const struct fs_holder *whose(const struct fs_inode *inode,
 				     const struct flock *found)

@@ -31,15 +31,15 @@ static int place_fd(struct fs *fs, struct fs_inode *dir, const char *name)
 	return fs_inode_fd(fs, dir);
 }
 
-/* The same for what moves or removes NAME. */
+/* The same before NAME is moved or removed. */
 static int change_fd(struct fs *fs, struct fs_inode *dir, const char *name)
 {
 	return fs_is_sealed(fs, dir) ? -EPERM : place_fd(fs, dir, name);
 }
 
 /*
- * The same for what makes NAME. First of all, whether the guest may know one
- * more: so that nothing is made, and then refused.
+ * The same before NAME is made. It first asks whether the guest may know one
+ * more inode, so that nothing is made and then refused.
  */
 static int make_fd(struct fs *fs, struct fs_inode *dir, const char *name)
 {
@@ -128,9 +128,9 @@ int fs_mkdir(struct fs *fs, struct fs_inode *dir, const char *name,
 }
 
 /*
- * A device node on the host would give its users what the guest's root wants
- * them to have: only where the host's said so. Character device 0:0 is none: it
- * marks what an overlay hides.
+ * The users of a device node on the host would get what the guest's root wants
+ * them to have: it is made only where the host's user has said so. Character
+ * device 0:0 is no device: it marks what an overlay hides.
  */
 static int check_node(const struct fs *fs, const struct fs_node *node)
 {
@@ -241,7 +241,7 @@ static int make_file(struct fs *fs, int dir_fd, const char *name, int flags,
 	return fd;
 }
 
-/* Opened: the guest gets ENTRY; failed: it does not refer to it. */
+/* Once opened, the guest gets ENTRY; after a failure it has no reference. */
 static int given(struct fs *fs, int r, const struct fs_entry *entry,
 		 struct fs_entry *ret_entry)
 {
@@ -266,8 +266,8 @@ int fs_create(struct fs *fs, const struct fs_place *at, int flags,
 	if (dir_fd < 0)
 		return dir_fd;
 	/*
-	 * Always exclusive: what another made there meanwhile is opened as any
-	 * file is, once it is known not to be a device.
+	 * Always exclusive: a file that another process made there meanwhile is
+	 * opened like any other, once it is known not to be a device.
 	 */
 	fd = make_file(fs, dir_fd, at->name,
 		       (flags & O_ACCMODE) | O_CREAT | O_EXCL |
@@ -335,8 +335,8 @@ int fs_tmpfile(struct fs *fs, struct fs_inode *dir, int flags, uint32_t mode,
 /* ---- moving and removing */
 
 /*
- * What the guest knows as AT, or NULL. One of which the guest took away the
- * name where it was last seen may have this one, too.
+ * The inode that the guest knows as AT, or NULL. An inode whose last known name
+ * the guest took away may have this name, too.
  */
 static struct fs_inode *known(struct fs *fs, int dir_fd,
 			      const struct fs_place *at)
@@ -351,7 +351,7 @@ static struct fs_inode *known(struct fs *fs, int dir_fd,
 								      : NULL;
 }
 
-/* The same, with its descriptor open: that is all there will be left of it. */
+/* The same with its descriptor open, which is all that will be left of it. */
 static struct fs_inode *hold(struct fs *fs, int dir_fd,
 			     const struct fs_place *at)
 {

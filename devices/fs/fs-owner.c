@@ -150,7 +150,9 @@ int fs_owner_of_new(const struct fs *fs, int dir_fd, const struct fs_who *who,
 
 uint32_t fs_owner_host_mode(uint32_t mode)
 {
-	/* Nobody but the user writes, whatever the guest thinks. */
+	/*
+	 * On the host only the user may write, whatever the guest's mode says.
+	 */
 	return (mode & 0755) | (S_ISDIR(mode) ? 0700 : 0600);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the shared tree (fs*.c) know of each other; nobody else
- * includes this.
+ * Shared by the files of the shared tree (fs*.c), and included by no other
+ * file.
  */
 #ifndef DEVICES_FS_FS_PARTS_H
 #define DEVICES_FS_FS_PARTS_H
@@ -21,7 +21,7 @@
  */
 #define FS_PATHS_MIN 16
 
-/* What makes a file the same one: numbers are reused, births are not. */
+/* Identifies a file: numbers are used again, times of birth are not. */
 struct fs_key {
 	uint64_t dev, ino, mount;
 	int64_t born_ns;
@@ -88,7 +88,7 @@ struct fs_table {
 	struct fs_purse_part *bytes; /* who pays for it; borrowed */
 };
 
-/* The part of a directory that was read last, whosever it is. */
+/* The part of a directory that was read last, by any handle. */
 struct fs_dirbuf {
 	uint32_t owner; /* number of the handle; 0: nothing */
 	char *data;     /* owned, FS_DIR_BYTES */
@@ -177,7 +177,7 @@ uint32_t fs_table_add(struct fs_table *table, void *object);
 void fs_table_del(struct fs_table *table, uint32_t i);
 /* NULL: there is none. */
 void *fs_table_get(const struct fs_table *table, uint32_t i);
-/* It is as small again as at first; the first numbers alone are in use. */
+/* Makes it as small as at first; only the first numbers may be in use. */
 void fs_table_shrink(struct fs_table *table);
 void fs_table_done(struct fs_table *table);
 
@@ -197,7 +197,7 @@ int fs_inode_missing(const struct fs_inode *dir);
 int fs_inode_stat(struct fs *fs, struct fs_inode *inode, struct statx *ret_stx);
 /* Closes descriptors that can be opened again: true when it did. */
 bool fs_inode_make_room(struct fs *fs);
-/* What is at DIR's NAME now, with one more reference; the place is noted. */
+/* The inode at DIR's NAME now, with one more reference; notes its place. */
 int fs_inode_get(struct fs *fs, struct fs_inode *dir, const char *name,
 		 const struct statx *stx, struct fs_inode **ret_inode);
 /* The same for a file without a name, whose O_PATH descriptor is taken. */
@@ -223,7 +223,7 @@ void fs_inode_settle(struct fs *fs);
 /* fs-owner.c: FS_STAT_XATTR; does nothing without ownership=xattr */
 /* Replaces in STX, of the file PATH, what the guest has set otherwise. */
 void fs_owner_show(const struct fs *fs, const char *path, struct statx *stx);
-/* Who and what a new file in the directory at DIR_FD is to be. */
+/* The owner and the mode of a new file in the directory at DIR_FD. */
 struct fs_owner {
 	uint32_t uid, gid, mode;
 	dev_t rdev;

@@ -78,12 +78,12 @@ static bool is_marked(int fd, enum mark mark, uint64_t id)
 
 /* ---- files */
 
-/* By a lock of a program's, of this host or another guest. */
+/* Whether a program of this host or another guest has locked it. */
 static bool is_locked(const struct fs_handle *handle)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-	/* This guest's are not told apart from others'. */
+	/* The kernel does not tell this guest's locks from others'. */
 	return !handle->inode->holders &&
 	       fcntl(handle->fd, F_OFD_GETLK, &lock) == 0 &&
 	       lock.l_type != F_UNLCK;
@@ -176,7 +176,7 @@ static bool mark_dir(const struct fs *fs, enum mark mark, uint64_t id)
 	return fcntl(fs->peer_fd, F_OFD_SETLK, &lock) == 0;
 }
 
-/* Whether another machine has; which may stand before or behind this one. */
+/* Whether another machine has set it, whose byte may lie before or behind. */
 static bool dir_is_marked(const struct fs *fs, enum mark mark, uint64_t id)
 {
 	struct flock lock = share_place(fs, mark, id, F_WRLCK);
@@ -239,7 +239,7 @@ static void mark_share(struct fs *fs, const struct above *above, bool told)
 	}
 }
 
-/* Another has it, something above or something below. */
+/* Another machine shares it, or something above or below it. */
 static bool meets(const struct fs *fs, const struct above *above, bool told)
 {
 	const enum mark here = told ? MARK_UNTOLD : MARK_SHARE;
@@ -275,7 +275,10 @@ void fs_peer_open(struct fs *fs, const struct fs_options *options)
 	fs->machine =
 		options->machine ? options->machine % MACHINES : this_machine();
 
-	/* A user who was warned of the share needs no word about a file. */
+	/*
+	 * A user who was warned of the share gets no message about a single
+	 * file.
+	 */
 	fs->peer_named = told;
 	r = climb(fs->root.fd, &above);
 	if (r == 0) {

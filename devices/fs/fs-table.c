@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A table of the shared tree's objects by the numbers that the guest knows them
- * by: what is at a number the guest made up is found to be nothing.
+ * by: a number that the guest made up leads to nothing.
  */
 #include "devices/fs/fs-parts.h"
 

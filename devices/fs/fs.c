@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The shared tree: opening it, the few system calls that all of fs*.c go
- * through, and under whose name they are made.
+ * through, and the user they are made as.
  */
 #include "devices/fs/fs-parts.h"
 
@@ -27,7 +27,7 @@
 #define HANDLES_MAX 65536
 #define INODES_MAX  (1u << 20)
 #define LOCKS_MAX   4096
-/* All are in one list of the host's kernel, which others wait for. */
+/* The host's kernel has all of them in one list, which others wait for. */
 #define MARKS_MAX 4096
 
 int fs_statx(int fd, const char *name, struct statx *ret_stx)
@@ -142,7 +142,7 @@ int fs_thread_init(struct fs *fs)
 {
 	if (unshare(CLONE_FS) < 0)
 		return -errno;
-	/* The guest's kernel has applied its process's. */
+	/* The guest's kernel has applied the umask of its process. */
 	umask(0);
 	if (!fs->devices && have_capability(CAP_MKNOD)) {
 		const int r = drop_capability(CAP_MKNOD);
@@ -151,9 +151,9 @@ int fs_thread_init(struct fs *fs)
 			return r;
 	}
 	/*
-	 * Or a thread that is another user for a moment loses, for that
-	 * moment, what lets it into directories: the guest's kernel has checked
-	 * permissions already, and with groups that are not known here.
+	 * Otherwise a thread that acts as another user for a moment would lose
+	 * its right to enter directories. The guest's kernel has checked
+	 * permissions already, with groups that are not known here.
 	 */
 	if (fs->as_others && have_capability(CAP_SETPCAP) &&
 	    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
@@ -211,7 +211,10 @@ static int open_root(struct fs *fs, const char *what,
 	if (access(fs_path(name, fd, NULL), F_OK) < 0)
 		return log_ret(-errno, "%s: sharing files needs /proc: %s",
 			       what, strerror(errno));
-	/* Where a first write makes a copy, which is born then. */
+	/*
+	 * On these a first write makes a copy of the file, with a new time of
+	 * birth.
+	 */
 	fs->has_births = stat.f_type != OVERLAYFS_SUPER_MAGIC;
 	return fs_inode_init(fs, take_fd(&fd), &stx);
 }

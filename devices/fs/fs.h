@@ -4,11 +4,11 @@
  * of it can be named, whatever the guest asks. Knows neither FUSE nor virtio.
  *
  * Names are single components, looked up below an open directory without ever
- * following a symbolic link. What the guest knows is an inode here, found again
- * by device, number, mount and time of birth. Its O_PATH descriptor is opened
- * when needed and closed when others are needed more; opened again by the name
- * it was last seen under, and refused (ESTALE) when something else is there.
- * So the descriptors are bounded, whatever the size of the tree.
+ * following a symbolic link. Each file that the guest knows is an inode here,
+ * found again by device, number, mount and time of birth. Its O_PATH descriptor
+ * is opened when needed and closed when others are needed more; opened again by
+ * the name it was last seen under, and refused (ESTALE) when something else is
+ * there. So the descriptors are bounded, whatever the size of the tree.
  *
  * A request is what happens between two calls of fs_settle(). Within one, no
  * inode and no handle is freed, and no descriptor that was asked for is closed,
@@ -85,12 +85,12 @@ struct fs_options {
 	const char *only;
 	bool readonly;
 	enum fs_ownership ownership;
-	/* Others change files, too: their users were told what then holds. */
+	/* Others change files, too, and the user knows it: no warning. */
 	bool shared;
 	uint32_t machine; /* for tests: another's, not this process's; or 0 */
 	bool devices;     /* real ones are made, with FS_OWNER_HOST */
 	struct fs_budget *budget; /* borrowed; NULL: that of a VM of 4 GiB */
-	/* Less than the budget has; 0: no less. */
+	/* A limit below the budget's; 0: none. */
 	unsigned max_paths, max_handles, max_inodes, max_locks, max_marks;
 };
 
@@ -242,9 +242,9 @@ int fs_tmpfile(struct fs *fs, struct fs_inode *dir, int flags, uint32_t mode,
 	       uint64_t *ret_handle);
 void fs_release(struct fs *fs, struct fs_handle *handle);
 /*
- * HANDLE is open for writing, and another guest has the file so, too, or has a
- * program outside of this guest locked it: to be read and written directly, and
- * not to be mapped.
+ * HANDLE is open for writing, and another guest has the file open for writing,
+ * too, or a program outside of this guest has locked it: the guest has to read
+ * and write it directly and must not map it.
  */
 bool fs_is_shared(const struct fs_handle *handle);
 
@@ -280,17 +280,19 @@ struct fs_lock {
 /* 0, -EAGAIN: another's is in the way, or -errno (-ENOLCK: too many). */
 int fs_lock(struct fs *fs, struct fs_inode *inode, const struct fs_lock *lock);
 /*
- * What is in the way of LOCK (not flock(2)'s) takes its place: type F_UNLCK
+ * Replaces LOCK (not flock(2)'s) with the lock that is in its way: type F_UNLCK
  * when nothing is. KNOWN: it is a lock of this guest's, by that owner and pid.
  */
 int fs_lock_find(struct fs *fs, struct fs_inode *inode, struct fs_lock *lock,
 		 bool *ret_known);
-/* Whether any of the guest's owners ever had one: others change it, too. */
+/* Whether any owner of the guest's ever had a lock: others change it, too. */
 bool fs_was_locked(const struct fs_inode *inode);
-/* True when it may have had any. */
+/* Drops all locks of OWNER. True when it may have had any. */
 bool fs_unlock_all(struct fs *fs, struct fs_inode *inode,
 		   const struct fs_lock_owner *owner);
-/* Of all owners who last locked by HANDLE, which is to be released. */
+/*
+ * The same for all owners who last locked by HANDLE, which is to be released.
+ */
 bool fs_unlock_handle(struct fs *fs, struct fs_inode *inode, uint64_t handle);
 
 /* One entry of a directory; NAME is valid until the next call. */

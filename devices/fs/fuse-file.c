@@ -13,7 +13,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-/* What the request has open: 0 or -errno. */
+/* Finds the handle that the request names: 0 or -errno. */
 static int opened(const struct fuse_request *r, uint64_t fh, bool is_dir,
 		  struct fs_handle **ret_handle)
 {
@@ -98,8 +98,9 @@ int64_t fuse_open(struct fuse_request *r)
 	}
 	out->open_flags = answer_flags(r->f, handle, r->inode, &stx);
 	/*
-	 * Most that is read is never locked: each close(2) need not say that
-	 * there are no locks. Should there be one, it ends with the open file.
+	 * Most files that are read are never locked, so the guest need not send
+	 * a request for each close(2). A lock, if there is one, ends with the
+	 * open file.
 	 */
 	if ((arg->flags & O_ACCMODE) == O_RDONLY && !fs_was_locked(r->inode))
 		out->open_flags |= FOPEN_NOFLUSH;

@@ -2,10 +2,10 @@
 /*
  * FUSE operations on locks, where locks are the host's (fs-lock.c).
  *
- * Who waits for one must not keep the others waiting: the request is set aside
- * and tried again, at once when this guest gives a lock up, else from time to
- * time. The host's kernel could tell when only to a thread that waits, and such
- * threads would have to be bounded, and be stopped at any moment.
+ * A request that waits for a lock must not keep the others waiting: it is set
+ * aside and tried again, at once when this guest gives a lock up, else from
+ * time to time. The host's kernel wakes only a thread that waits; such threads
+ * would have to be bounded, and be stopped at any moment.
  */
 #include "devices/fs/fuse-parts.h"
 

@@ -3,8 +3,9 @@
  * FUSE operations on names and attributes, and the table of all operations.
  * Each turns the protocol's arguments into a call of the tree (fs.h).
  *
- * What is missing is answered ENOSYS, after which the guest's kernel does
- * without: ACCESS has nothing to do here, nor FLUSH when locks are the guest's.
+ * Operations that are missing are answered with ENOSYS, after which the guest's
+ * kernel does without: ACCESS has nothing to do here, nor FLUSH when locks are
+ * the guest's.
  */
 #include "devices/fs/fuse-parts.h"
 
@@ -35,7 +36,7 @@ static int64_t lookup(struct fuse_request *r)
 	e = fs_lookup(r->fs, r->inode, name, &entry);
 	if (e != -ENOENT || r->f->valid_s == 0)
 		return answer_entry(r, e, &entry);
-	/* That there is none may be remembered, too. */
+	/* The guest may also remember that the name does not exist. */
 	out = fuse_answer(r, sizeof(*out));
 	out->entry_valid = r->f->valid_s;
 	return sizeof(*out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the FUSE protocol (fuse*.c) know of each other; nobody else
- * includes this.
+ * Shared by the files of the FUSE protocol (fuse*.c), and included by no other
+ * file.
  */
 #ifndef DEVICES_FS_FUSE_PARTS_H
 #define DEVICES_FS_FUSE_PARTS_H
@@ -114,7 +114,7 @@ int64_t fuse_interrupt(struct fuse_request *r);
 void fuse_unlock(struct fuse_request *r, uint64_t owner, bool flock);
 /* Those that were set by way of an open file that is closed for good. */
 void fuse_unlock_handle(struct fuse_request *r, uint64_t handle);
-/* Nobody waits any more; with TELL they are told. */
+/* Drops all requests that wait; with TELL they are answered. */
 void fuse_waits_end(struct fuse *f, bool tell);
 
 #endif

@@ -142,8 +142,8 @@ void fuse_attr(const struct fs_entry *entry, struct fuse_attr *ret_attr)
 }
 
 /*
- * Who locks a file reads what another has written under its lock: each read
- * then asks first whether the file has changed.
+ * A process that locks a file has to see what another wrote under its lock:
+ * each read then asks first whether the file has changed.
  */
 uint64_t fuse_attr_valid(const struct fuse *f, const struct fs_inode *inode)
 {
@@ -163,7 +163,7 @@ void fuse_entry(const struct fuse *f, const struct fs_entry *entry,
 
 /* ---- requests ---- */
 
-/* Of no use without each other: an ACL decides what an umask is worth. */
+/* Each needs the other: an ACL decides what an umask is worth. */
 #define ACL_FLAGS (FUSE_POSIX_ACL | FUSE_DONT_MASK)
 
 static uint64_t wanted_flags(const struct fuse *f)
@@ -189,7 +189,7 @@ static uint64_t wanted_flags(const struct fuse *f)
 	return flags;
 }
 
-/* A mount: what an earlier one knew is no more. */
+/* A new mount: forget what an earlier one knew. */
 static int64_t init(struct fuse_request *r)
 {
 	const struct fuse_init_in *arg = r->arg;
@@ -199,14 +199,14 @@ static int64_t init(struct fuse_request *r)
 
 	out->major = FUSE_KERNEL_VERSION;
 	out->minor = FUSE_KERNEL_MINOR_VERSION;
-	/* A newer one asks again, with ours. */
+	/* A guest of a newer version asks again, with ours. */
 	if (arg->major > FUSE_KERNEL_VERSION)
 		return sizeof(*out);
 	if (arg->major < FUSE_KERNEL_VERSION || arg->minor < MINOR_LEAST)
 		return -EPROTO;
 	if (flags & FUSE_INIT_EXT && r->rest_bytes >= sizeof(arg->flags2))
 		flags |= (uint64_t)arg->flags2 << 32;
-	/* What never changes can be read without being opened. */
+	/* Files that never change can be read without being opened. */
 	r->f->stateless = (arg->flags & no_open) == no_open &&
 			  r->f->cache == FUSE_CACHE_ALWAYS &&
 			  fs_readonly(r->fs);
@@ -299,7 +299,10 @@ static int64_t answer(struct fuse_request *r, int64_t result, bool is_written)
 	struct fuse_out_header header = {.len = sizeof(header),
 					 .unique = r->in.unique};
 
-	/* An answer that does not fit the room there is for it is none. */
+	/*
+	 * An answer that does not fit into the guest's buffers becomes an
+	 * error.
+	 */
 	if (result > 0 && !is_written) {
 		if ((uint64_t)result > r->out_room)
 			result = -EIO;
@@ -340,7 +343,10 @@ int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 					     sizeof(struct fuse_out_header),
 				     FUSE_OUT_MAX);
 	result = run(&r, op);
-	/* Before the answer: what the guest has given back is free by then. */
+	/*
+	 * Before the answer, so that what the guest has given back is free by
+	 * then.
+	 */
 	r.inode = NULL;
 	fs_settle(f->fs);
 	if (f->unlocked)

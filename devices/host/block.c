@@ -592,7 +592,7 @@ static int run(struct block *b, const struct block_request *request)
 	return -EINVAL;
 }
 
-/* What the kernel said about an asynchronous request. */
+/* The kernel's result of an asynchronous request. */
 static void completed(struct block *b, const struct io_event *event)
 {
 	struct block_request *request =
@@ -672,7 +672,9 @@ static void submit_batch(struct block *b, unsigned n)
 	while (n > 0) {
 		int done = io_submit(b->aio, n, next);
 
-		/* Whatever keeps the kernel from it: it can be done here. */
+		/*
+		 * For any reason of the kernel's, the request can be done here.
+		 */
 		if (done <= 0) {
 			struct block_request *request =
 				container_of(*next, struct block_request, aio);

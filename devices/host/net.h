@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a network device needs of the host: something that gives and takes
- * Ethernet frames. There are two: a tap (tap.c), and passt (passt.c), which
- * makes ordinary sockets of a guest's connections and needs no privilege.
- * Knows no guest.
+ * The host's side of a network device, which gives and takes Ethernet frames.
+ * There are two: a tap (tap.c), and passt (passt.c), which makes ordinary
+ * sockets of a guest's connections and needs no privilege. Knows no guest.
  */
 #ifndef DEVICES_HOST_NET_H
 #define DEVICES_HOST_NET_H
@@ -41,13 +40,16 @@ struct net_backend_ops {
 	int (*send)(struct net_backend *b, const struct iovec *iov,
 		    unsigned niov);
 	/*
-	 * What waits in the backend's own memory. EPOLLIN: a frame, receive()
+	 * Events of the backend's own memory. EPOLLIN: a frame waits, receive()
 	 * gives it. EPOLLOUT: the rest of one, for flush() when the descriptor
-	 * can be written. Both are NULL where nothing ever does.
+	 * can be written. Both are NULL where nothing ever waits.
 	 */
 	uint32_t (*waiting)(const struct net_backend *b);
 	void (*flush)(struct net_backend *b);
-	/* What the guest accepted, VIRTIO_NET_F_GUEST_*. 0 or -errno. */
+	/*
+	 * Sets the features that the guest accepted, VIRTIO_NET_F_GUEST_*. 0 or
+	 * -errno.
+	 */
 	int (*set_offloads)(struct net_backend *b, uint64_t acked);
 	/* Closes fd, frees state. */
 	void (*close)(struct net_backend *b);
@@ -79,7 +81,7 @@ void net_backend_close(struct net_backend *b);
  */
 uint16_t net_sum(const struct iovec *iov, unsigned niov, size_t offset);
 
-/* What the keys of a network cannot say each alone. 0 or -EINVAL, logged. */
+/* Checks keys of a network that depend on each other. 0 or -EINVAL, logged. */
 int net_check(const struct config_device *cfg);
 
 /* ---- the network `user` */

@@ -44,7 +44,7 @@
 struct passt {
 	uint8_t in[IN_BYTES];
 	size_t in_start, in_end;
-	/* What the socket did not take of the last frame. */
+	/* The part of the last frame that the socket did not take. */
 	uint8_t out[PREFIX + NET_FRAME_MAX];
 	size_t out_start, out_end;
 	bool trusted; /* the guest need not check what passt has summed up */
@@ -101,7 +101,7 @@ static void write_ports(char *text, size_t bytes, const struct net_publish *p)
 			 p->guest);
 }
 
-/* Without these passt would publish none of TCP, but of UDP what TCP has. */
+/* Without these passt would publish no TCP port, and TCP's ports for UDP. */
 static int add_ports(struct arguments *a, const char *text)
 {
 	bool tcp = false, udp = false;
@@ -209,7 +209,7 @@ static int spawn(const char *path, const struct arguments *a, int socket_fd,
 	return -r;
 }
 
-/* The last line of what passt said: why it did not start. */
+/* The last line of passt's messages: why it did not start. */
 static void read_error(int fd, char *text, size_t bytes)
 {
 	ssize_t n = read(fd, text, bytes - 1);
@@ -302,10 +302,10 @@ static int start(const struct arguments *a, const char *device, int *ret_fd)
 }
 
 /*
- * passt sends frames to whom it has had one from, and before that to nobody:
- * who connects to a published port sooner than the guest first speaks would be
- * kept waiting, and then be refused. So the guest's address is announced (RFC
- * 5227, 3) before it runs.
+ * passt sends frames only to a guest that it has received a frame from. A
+ * client that connects to a published port before the guest's first frame would
+ * be kept waiting, and then be refused. So the guest's address is announced
+ * (RFC 5227, 3) before it runs.
  */
 static int announce(int fd, const uint8_t *mac, const char *device)
 {
@@ -347,7 +347,7 @@ static int next_frame(const struct passt *p, size_t *ret_bytes)
 		return 0;
 	memcpy(&bytes, p->in + p->in_start, PREFIX);
 	bytes = be32toh(bytes);
-	/* Where the next one begins would not be known, either. */
+	/* After it the start of the next frame would not be known, either. */
 	if (bytes < ETH_HLEN || bytes > NET_FRAME_MAX)
 		return -ENOTCONN;
 	*ret_bytes = bytes;
@@ -388,7 +388,9 @@ static ssize_t passt_receive(struct net_backend *b, const struct iovec *iov,
 		;
 	if (r < 0)
 		return r;
-	/* Between passt and here is memory of this host, and no wire. */
+	/*
+	 * Frames from passt cross memory and no wire: their sums need no check.
+	 */
 	if (p->trusted)
 		header.flags = VIRTIO_NET_HDR_F_DATA_VALID;
 	copied = iov_write(iov, niov, 0, &header, NET_HEADER);

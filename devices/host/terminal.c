@@ -125,7 +125,7 @@ ssize_t terminal_end_write(const struct terminal_end *end, const void *buf,
 
 /* ---- output ---- */
 
-/* How much of DATA is done with: written, or lost for ever. Lock held. */
+/* How much of DATA was written, or is lost for ever. Lock held. */
 static size_t push_out(struct terminal *t, const uint8_t *data, size_t bytes)
 {
 	size_t done = 0;
@@ -309,7 +309,7 @@ static size_t owner_room(struct terminal *t)
 }
 
 /*
- * What may be read now. A terminal is read ahead for the sake of the escape
+ * How much may be read now. A terminal is read ahead for the sake of the escape
  * key; from all else only what the owner has room for, so that the rest stays
  * with its sender.
  */

@@ -75,7 +75,9 @@ struct terminal {
 	uint8_t input_data[TERMINAL_INPUT_MAX];
 	size_t ninput; /* read, and not yet taken by the owner */
 
-	/* Who gets the input, and learns of a new size; NULL: nobody. */
+	/*
+	 * The device that gets the input and learns of a new size; NULL: none.
+	 */
 	void *owner;
 	size_t (*input_room)(void *owner); /* bytes it can take now */
 	/* The number of bytes taken; the rest is offered again. */

@@ -47,7 +47,7 @@ static int connect_to(const char *path)
 	return take_fd(&fd);
 }
 
-/* A socket that a monitor left behind when it was killed goes. */
+/* Removes a socket that a killed monitor left behind. */
 static int remove_stale(const char *path, const char *name)
 {
 	struct stat st;
@@ -62,7 +62,9 @@ static int remove_stale(const char *path, const char *name)
 	fd = connect_to(path);
 	if (fd == -ECONNREFUSED)
 		return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-	/* One of another user's: whether it is in use, nobody told. */
+	/*
+	 * It is another user's: there is no way to tell whether it is in use.
+	 */
 	if (fd == -EACCES || fd == -EPERM)
 		return fd;
 	util_close(&fd);
@@ -167,7 +169,7 @@ static int parse(char *line, uint32_t *ret_port)
 }
 
 /*
- * What stands behind the line is for the guest, so bytes are looked at before
+ * The bytes behind the line are for the guest, so bytes are looked at before
  * they are taken.
  */
 int vsock_greeting_read(struct vsock_greeting *greeting, int fd,

@@ -3,7 +3,7 @@
  * The host's side of a vsock device: Unix sockets, by Firecracker's convention.
  * A program of the host connects to PATH, writes "CONNECT <port>\n" and reads
  * "OK <port of its own>\n"; a guest that connects to the host's port P reaches
- * who listens on PATH_P. Knows no guest and no packets.
+ * the program that listens on PATH_P. Knows no guest and no packets.
  */
 #ifndef DEVICES_HOST_VSOCK_HOST_H
 #define DEVICES_HOST_VSOCK_HOST_H

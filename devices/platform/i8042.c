@@ -27,8 +27,8 @@
 
 /*
  * KVM's PIT answers port 0x61 where there is one. Where there is none: its
- * output is high, so that who polls for it does not wait for ever, and no NMI
- * is pending.
+ * output is high, so that a guest that polls for it does not wait for ever, and
+ * no NMI is pending.
  */
 #define SPEAKER_OUTPUT 0x20
 
@@ -98,7 +98,9 @@ static void command(struct i8042 *k, uint8_t value)
 	}
 }
 
-/* The data byte of a command, or one for the keyboard, which is not there. */
+/*
+ * The data byte of a command, or a byte for the keyboard, which does not exist.
+ */
 static void data(struct i8042 *k, uint8_t value)
 {
 	const uint8_t of = k->command;

@@ -15,7 +15,7 @@
 #define CRASH_LOADED 0x02
 #define SHUT_DOWN    0x04
 
-/* What is supported. */
+/* The events that are supported. */
 static void pvpanic_read(void *dev, uint64_t off, void *buf, unsigned len)
 {
 	const uint8_t events = PANICKED | CRASH_LOADED | SHUT_DOWN;

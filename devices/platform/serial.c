@@ -50,7 +50,10 @@ static unsigned depth(const struct serial *s)
 	return s->fcr & UART_FCR_ENABLE_FIFO ? SERIAL_FIFO : 1;
 }
 
-/* By interrupt, or by polling. In loopback it hears only itself. */
+/*
+ * Whether the guest reads input, by interrupt or by polling. In loopback the
+ * port hears only itself.
+ */
 static bool listens(const struct serial *s)
 {
 	return !(s->mcr & UART_MCR_LOOP) &&
@@ -59,8 +62,9 @@ static bool listens(const struct serial *s)
 
 /*
  * A driver that starts does not listen steadily: Linux's autoconfig() sets all
- * of IER for a moment, and startup() empties the FIFO later. What came in
- * between, and the guest was never told of, is kept for when it listens again.
+ * of IER for a moment, and startup() empties the FIFO later. Bytes that came in
+ * between, and that the guest was never told of, are kept until it listens
+ * again.
  */
 static void keep_unseen(struct serial *s)
 {

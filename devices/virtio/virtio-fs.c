@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The file system device (virtio 1.2, 5.11): takes FUSE requests off its
- * queues. What they mean is fuse.c's to know, what they may reach fs.c's.
+ * queues. fuse.c knows what they mean, fs.c what they may reach.
  *
- * It runs on a thread of its own, one request at a time: a slow disk keeps
- * nobody waiting but who uses the share. With root's privileges that thread is
- * the only one that keeps some of them (docs/THREATS).
+ * It runs on a thread of its own, one request at a time: a slow disk delays
+ * only those who use the share. With root's privileges that thread is the only
+ * one that keeps some of them (docs/THREATS).
  */
 #include "devices/fs/fs.h"
 #include "devices/fs/fuse.h"
@@ -29,14 +29,14 @@
 /* After so many requests others get at the lock. */
 #define FS_ROUND 256
 
-/* 5.11.2: in Linux all that comes by the first is FORGET. */
+/* 5.11.2: Linux sends only FORGET by the first queue. */
 #define HIPRIO   0
 #define REQUESTS 1
 
 /*
- * What nobody waits for is put off for so long, or until there is so much of
- * it: answers to the guest, for which the next answer's interrupt will do, and
- * a look at HIPRIO, where kicks are few as long as requests come, too.
+ * Work that nobody waits for is put off for so long, or until there is so much
+ * of it: answers to the guest, for which the next answer's interrupt will do,
+ * and a look at HIPRIO, where kicks are few as long as requests come, too.
  */
 #define LATER_NS  UINT64_C(5000000)
 #define HELD_MOST 16
@@ -250,7 +250,10 @@ static void timer_ready(struct loop_source *source, uint32_t events)
 	virtio_lock(d);
 	share->timer_ns = 0;
 	if (d->running) {
-		/* As long as it is used the next kick or this will look. */
+		/*
+		 * While HIPRIO is used, the next kick or this timer looks at
+		 * it.
+		 */
 		share->looks = share->active;
 		share->active = false;
 		fuse_retry(share->fuse);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The registers of virtio over MMIO, version 2 (virtio 1.2, 4.2.2). What the
- * guest reads is always the page: read by the guest itself where it is mapped,
+ * The registers of virtio over MMIO, version 2 (virtio 1.2, 4.2.2). The guest
+ * always reads the page's content: read by the guest itself where it is mapped,
  * or by mmio_read() where not. So every change is written there at once, in
  * aligned 32-bit stores that a reading vCPU never sees torn.
  *

@@ -43,7 +43,7 @@ struct virtio_mmio {
 int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
 		     uint64_t base, uint32_t gsi, const struct irq *shared,
 		     uint8_t *page, bool mapped);
-/* Of a zeroed or half-made one, too. Before the device is freed. */
+/* Accepts a zeroed or half-made one. Before the device is freed. */
 void virtio_mmio_done(struct virtio_mmio *t);
 
 extern const struct bus_ops virtio_mmio_bus_ops; /* DEV: struct virtio_mmio */

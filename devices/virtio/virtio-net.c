@@ -113,7 +113,7 @@ static uint32_t waiting(const struct net *n)
 	return b->ops->waiting ? b->ops->waiting(b) : 0;
 }
 
-/* What of the backend is worth waking up for. */
+/* The events of the backend that the device has to wake up for. */
 static void watch(struct net *n)
 {
 	/* The rest of a frame goes out even when the device rests. */

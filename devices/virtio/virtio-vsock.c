@@ -91,7 +91,7 @@ static struct virtio_vsock_hdr convert_header(const struct virtio_vsock_hdr *h)
 
 /* ---- to the guest ---- */
 
-/* The answer to a packet that nobody wants; never to an RST. */
+/* Answers a packet that nobody wants with an RST; never answers an RST. */
 static void refuse(struct vsock *v, const struct virtio_vsock_hdr *packet)
 {
 	if (packet->op == VIRTIO_VSOCK_OP_RST)
@@ -178,7 +178,7 @@ static uint32_t give_packet(struct vsock *v, struct vsock_conn *c,
 	return write_header(v, chain, header);
 }
 
-/* Who is next gives one packet, or has changed its mind. */
+/* The next connection gives one packet, unless it no longer has one. */
 static uint32_t give_next(struct vsock *v, const struct iov_chain *chain)
 {
 	struct vsock_conn *c = vsock_conns_next(&v->conns);
@@ -239,7 +239,7 @@ static void give_all(struct vsock *v)
 
 /* ---- from the guest ---- */
 
-/* The connection cannot go on as the guest thinks it does. */
+/* Resets a connection whose state does not allow the guest's packet. */
 static void reset(struct vsock *v, struct vsock_conn *c,
 		  const struct virtio_vsock_hdr *packet)
 {
@@ -257,7 +257,10 @@ static void misused(struct vsock *v, struct vsock_conn *c,
 	reset(v, c, packet);
 }
 
-/* Whom the guest reaches at PORT: the fd, which does not block, or -errno. */
+/*
+ * Connects to the program that the guest reaches at PORT: the fd, which does
+ * not block, or -errno.
+ */
 static int reach_host(struct vsock *v, uint32_t port)
 {
 	int fd = v->ahead_fd;
@@ -556,7 +559,7 @@ static void host_moves(struct vsock_conn *c)
 		vsock_conn_host_shuts(c, VSOCK_SHUTDOWN_BOTH);
 }
 
-/* EVENTS may be of an earlier life: what is true, system calls tell. */
+/* EVENTS may belong to an earlier life: only results of system calls count. */
 static void host_event(struct loop_source *source, uint32_t events)
 {
 	struct vsock_conn *c = container_of(source, struct vsock_conn, source);
@@ -700,7 +703,7 @@ static void vsock_close(struct virtio_dev *d)
 	vsock_host_close(&v->host);
 }
 
-/* What the guest sent still reaches the host; all else is over. */
+/* Data that the guest sent still reaches the host; all else is over. */
 static void vsock_stop(struct virtio_dev *d)
 {
 	struct vsock *v = d->state;

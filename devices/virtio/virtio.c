@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What every virtio device shares: life, feature negotiation, status, queue
- * set-up, kicks. Knows no transport's registers and no device's requests.
+ * The parts that all virtio devices share: life, feature negotiation, status,
+ * queue set-up, kicks. Knows no transport's registers and no device's requests.
  *
  * A device's kicks arrive on its loop's thread only. Its own thread, if it
  * wants one, starts with the first DRIVER_OK: a disk the guest never uses costs

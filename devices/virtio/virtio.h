@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What every virtio device shares (virtio 1.2, chapters 2 and 3): feature
- * negotiation, status, reset, queues and their kicks, the configuration space.
- * Knows no transport and no particular device.
+ * The parts that all virtio devices share (virtio 1.2, chapters 2 and 3):
+ * feature negotiation, status, reset, queues and their kicks, the configuration
+ * space. Knows no transport and no particular device.
  *
  * A device is one file that defines `const struct virtio_ops virtio_NAME`, and
  * one line in Makefile.am's VIRTIO_DEVICES. Its options, help, queues and
@@ -118,8 +118,8 @@ struct virtio_dev {
 
 	/*
 	 * The transport: raises VIRTIO_INTERRUPT_*. Unless it is for a queue
-	 * only, also mirrors status and config; 0 does nothing else. The lock
-	 * is held.
+	 * only, also mirrors status and config; With 0, only the mirror is
+	 * updated; no interrupt is raised. The lock is held.
 	 */
 	void (*notify)(void *transport, uint32_t interrupt);
 	void *transport;

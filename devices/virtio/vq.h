@@ -2,8 +2,8 @@
 /*
  * Split virtqueues (virtio 1.2, 2.7), seen from the device. A device pops
  * chains of checked buffers and pushes them back; it never sees a ring, a
- * descriptor or a guest address. What the guest writes into its rings is copied
- * once, then checked.
+ * descriptor or a guest address. All that the guest writes into its rings is
+ * copied once, then checked.
  *
  * A queue is used by one thread at a time: the caller holds the device's lock.
  */

@@ -76,7 +76,7 @@ bool vsock_conns_make_room(struct vsock_conns *conns, bool from_guest)
 	return vsock_conns_room(conns, from_guest);
 }
 
-/* One of an earlier life, or a new one. */
+/* Takes a freed connection, or makes a new one. */
 static struct vsock_conn *take_free(struct vsock_conns *conns)
 {
 	struct vsock_conn *c = LIST_FIRST(&conns->free);
@@ -160,7 +160,7 @@ static bool flows(const struct vsock_conn *c)
 	       !(c->guest_shut & VIRTIO_VSOCK_SHUTDOWN_RCV);
 }
 
-/* Counters as the guest likes them only spoil what it receives itself. */
+/* A guest that sends wrong counters spoils only what it receives itself. */
 uint32_t vsock_conn_credit(const struct vsock_conn *c)
 {
 	const uint32_t under_way = c->sent - c->guest_forwarded;
@@ -246,7 +246,7 @@ void vsock_conn_detach(struct vsock_conn *c)
 	}
 	unbind(c);
 	c->state = VSOCK_DRAINING;
-	/* What the host still writes would be read by nobody. */
+	/* Nobody would read what the host still writes. */
 	(void)shutdown(c->source.fd, SHUT_RD);
 }
 
@@ -286,7 +286,9 @@ void vsock_conn_host_shuts(struct vsock_conn *c, unsigned bits)
 		close_host(c);
 }
 
-/* Nothing is held any more: what waited for that happens, if it still can. */
+/*
+ * Nothing is held any more: do what waited for that, if it is still possible.
+ */
 static void all_sent(struct vsock_conn *c)
 {
 	drop_held(c);
@@ -400,7 +402,7 @@ void vsock_conn_flush(struct vsock_conn *c)
 	all_sent(c);
 }
 
-/* Who holds something for the host. How many. */
+/* Lists the connections that hold something for the host. Returns how many. */
 static unsigned holders(const struct vsock_conns *conns, struct pollfd *ret)
 {
 	const struct vsock_conn *c;
@@ -450,7 +452,7 @@ uint32_t vsock_conn_receive(struct vsock_conn *c, const struct iovec *iov,
 	c->readable = false;
 	if (n < 0 && errno == EAGAIN)
 		return 0;
-	/* Only its last byte was read, or there is nobody left to read. */
+	/* The host sends no more; if it hung up, it reads no more, either. */
 	vsock_conn_host_shuts(c, n < 0 || vsock_conn_hung_up(c)
 					 ? VSOCK_SHUTDOWN_BOTH
 					 : VIRTIO_VSOCK_SHUTDOWN_SEND);

@@ -4,10 +4,10 @@
  * each end may still send, and the host's end of each, a Unix socket. Knows
  * packets' names, but no queue they travel in.
  *
- * The guest's data goes to the host's socket at once. What that does not take
- * is held, and no more than the connection's `buffer`: as much as the guest may
- * send ahead.
- * The host's data stays in the socket until there is a buffer of the guest's.
+ * The guest's data goes to the host's socket at once. Data that it does not
+ * take is held, and no more than the connection's `buffer`: as much as the
+ * guest may send ahead. The host's data stays in the socket until there is a
+ * buffer of the guest's.
  *
  * All functions are called with the device's lock held.
  */
@@ -28,8 +28,9 @@
 /* The guest's own, so that it cannot keep the host from reaching it. */
 #define VSOCK_CONNS_FROM_GUEST_MAX 896
 /*
- * What a guest may send ahead, powers of two: enough to keep a stream moving,
- * for the first connections; less for further ones, 88 MiB in the worst case.
+ * How much a guest may send ahead, powers of two: enough to keep a stream
+ * moving, for the first connections; less for further ones, 88 MiB in the worst
+ * case.
  */
 #define VSOCK_BUFFER       (256u << 10)
 #define VSOCK_BUFFER_LESS  (64u << 10)
@@ -64,7 +65,7 @@ struct vsock_conn {
 	uint32_t host_port, guest_port;
 	struct vsock_greeting greeting;
 	uint32_t owed; /* bit N: the guest is owed a packet with op N */
-	/* What each end said it will no longer do: VIRTIO_VSOCK_SHUTDOWN_* */
+	/* The directions that each end has shut: VIRTIO_VSOCK_SHUTDOWN_* */
 	uint8_t host_shut, guest_shut;
 
 	/* Guest to host (5.10.6.3). All counters are free-running. */
@@ -88,7 +89,8 @@ LIST_HEAD(vsock_conn_list, vsock_conn);
 /*
  * A connection is not freed before the device is: the loop's thread may have
  * fetched an event for it just before it ended (loop.h). Such an event, of an
- * earlier life, does no harm: events are hints, and system calls tell.
+ * earlier life, does no harm: events are hints, and only the results of system
+ * calls count.
  */
 struct vsock_conns {
 	struct loop *loop; /* borrowed */
@@ -97,7 +99,7 @@ struct vsock_conns {
 	struct vsock_conn_list live, free;
 	struct vsock_conn_list by_port[64];
 	TAILQ_HEAD(vsock_turns, vsock_conn)
-	turns; /* who has something for the guest */
+	turns; /* those with something for the guest */
 };
 
 /* EVENT gets the events of all connections. */
