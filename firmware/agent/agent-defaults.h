@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What Docker's default specification gives every container, whether the agent
- * makes it by hand or crun does.
+ * Docker's default specification, for every container, whether the agent makes
+ * it by hand or crun does.
  */
 #ifndef FIRMWARE_AGENT_AGENT_DEFAULTS_H
 #define FIRMWARE_AGENT_AGENT_DEFAULTS_H
@@ -16,7 +16,7 @@ struct agent_filesystem {
 /* In the order in which they are mounted; ends with a type of NULL. */
 extern const struct agent_filesystem agent_filesystems[];
 
-/* Of /dev/shm, but for its size. */
+/* The options of /dev/shm, but for its size. */
 #define AGENT_SHM_OPTIONS "nosuid,nodev,noexec,mode=1777"
 #define AGENT_SHM_MIB     64
 

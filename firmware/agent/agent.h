@@ -18,14 +18,14 @@
 
 /*
  * Where the agent listens in the guest; and the port of the host it connects to
- * once when it has started: whoever waits there need not ask again and again.
+ * once when it has started: so the host need not ask again and again.
  */
 #define AGENT_PORT 1024
 
 #define AGENT_PAYLOAD_MAX  65536     /* bytes behind one header */
 #define AGENT_REQUEST_MAX  (1 << 20) /* items of one request, in all */
 #define AGENT_SESSIONS_MAX 128
-/* What the host may send of standard input before it is told to go on. */
+/* How much standard input the host may send before it is told to go on. */
 #define AGENT_STDIN_WINDOW 65536
 #define AGENT_TEXT_MAX     1024 /* of an agent_failed, with its NUL */
 
@@ -196,7 +196,7 @@ struct agent_caps {
 	__le64 mask; /* bit N: capability N may be had */
 };
 
-/* What a container of Docker has when nothing is added or dropped. */
+/* The capabilities of Docker's containers when nothing is added or dropped. */
 #define AGENT_CAPS_DEFAULT UINT64_C(0xa80425fb)
 
 struct agent_rlimit {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the agent does to the machine it is PID 1 of. */
+/* The agent's actions on the machine whose PID 1 it is. */
 #include "firmware/init/crun.h"
 #include "firmware/init/net.h"
 #include "firmware/init/server.h"

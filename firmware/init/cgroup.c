@@ -181,7 +181,10 @@ int cgroup_make(struct cgroup *group, const struct init_config *config,
 	if (open_group(group, root, f) || limit_processes(group->fd, config, f))
 		return -1;
 	group->procs_fd = open_file(group->fd, "cgroup.procs", O_WRONLY, f);
-	/* A process into which the container could look may hold this one. */
+	/*
+	 * A process that the container could look into may hold this
+	 * descriptor.
+	 */
 	if (group->procs_fd >= 0)
 		group->view_fd = mount_make("cgroup2", "cgroup2",
 					    "ro," CGROUP_OPTIONS, f);

@@ -21,9 +21,9 @@
 
 /*
  * With this a container that mounts cgroup2 (CAP_SYS_ADMIN) cannot change the
- * limits of its own group, the root of its namespace. It is the hierarchy's,
- * whatever mount: each one that is made in the first namespace has to say it,
- * or takes it away.
+ * limits of its own group, the root of its namespace. The option belongs to the
+ * hierarchy, not to a mount: each mount that is made in the first namespace has
+ * to repeat it, or takes it away.
  */
 #define CGROUP_OPTIONS "nsdelegate"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What Docker's default specification gives a container, made by hand: mounts,
+ * Makes by hand what Docker's default specification gives a container: mounts,
  * devices, masked and read-only paths. Everything is mounted in the mount
  * namespace of the container, and goes with it.
  *
@@ -98,7 +98,7 @@ static int make_devices(int root, struct init_failure *f)
 
 /* ---- the user's mounts */
 
-/* What is to be attached; the whole share stays staged beside it. */
+/* The mount to be attached; the whole share stays staged beside it. */
 static int open_share(const struct init_mount *m, unsigned number,
 		      struct init_failure *f)
 {

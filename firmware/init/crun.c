@@ -29,7 +29,7 @@
 
 #define NAME   "container"
 #define BUNDLE "/run/bundle"
-/* It connects before it ends, if it does. */
+/* If crun connects, it does so before it ends. */
 #define CONSOLE_MS 1000
 
 /* Files of one run of crun's; with the number of this process in the names. */
@@ -121,7 +121,7 @@ static void crun_done(struct crun *c)
 	unlink(c->console);
 }
 
-/* What the status of `docker run` is, by what crun says. */
+/* Turns crun's message into the status of `docker run`. */
 static int status_of(const char *text)
 {
 	if (strstr(text, "No such file or directory"))
@@ -153,7 +153,7 @@ static int crun_failed(const struct crun *c, int status, struct init_failure *f)
 			 status);
 }
 
-/* To its end. ARGV: what follows the options all commands share. */
+/* Runs crun to its end. ARGV follows the options that all commands share. */
 static int crun_run(const struct crun *c, const char *const argv[],
 		    struct init_failure *f)
 {

@@ -9,7 +9,9 @@
 
 #include "firmware/init/process.h"
 
-/* What crun expects of the machine. 0, or -1 with the failure filled in. */
+/*
+ * Prepares the machine as crun expects it. 0, or -1 with the failure filled in.
+ */
 int crun_prepare(struct init_failure *f);
 
 /*

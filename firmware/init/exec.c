@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * In the new process, from fork to exec: its place, its standard input and
- * output, its limits, its user, its program. Whatever goes wrong is reported
- * to the agent, and then nothing of it stays.
+ * output, its limits, its user, its program. Every failure is reported to the
+ * agent, and then nothing of it stays.
  */
 #include "firmware/init/container.h"
 #include "firmware/init/crun.h"
@@ -172,8 +172,8 @@ void process_drop_priority(pid_t pid)
 }
 
 /*
- * In the container's group it would have to share with all others, and each
- * of its few steps could take as long as they are many.
+ * In the container's group this process would share the CPU with all others,
+ * and with many of them each of its few steps could take long.
  */
 static void hurry(void)
 {
@@ -240,7 +240,7 @@ static int set_limits(const struct init_start *s, struct init_failure *f)
 	return 0;
 }
 
-/* What a program of user 0 gets back at exec is bounded here. */
+/* Bounds the capabilities that a program of user 0 gets back at exec. */
 static int bound_caps(uint64_t mask, struct init_failure *f)
 {
 	/* EINVAL: the kernel knows no such capability, nor higher ones. */
@@ -255,7 +255,10 @@ static int bound_caps(uint64_t mask, struct init_failure *f)
 	return 0;
 }
 
-/* Permitted and effective ones to MASK of what is left, inheritable: none. */
+/*
+ * Leaves of the permitted and effective ones those in MASK, and clears the
+ * inheritable ones.
+ */
 static int set_caps(uint64_t mask, struct init_failure *f)
 {
 	struct __user_cap_header_struct header = {
@@ -354,7 +357,7 @@ const char **process_env(const struct init_start *s,
 
 /* ---- the program */
 
-/* What became of an execve() of PATH, as `docker run` says it. */
+/* Says in `docker run`'s words why an execve() of PATH failed. */
 static int fail_exec(const char *path, int error, struct init_failure *f)
 {
 	if (error == ENOENT && access(path, F_OK) == 0)

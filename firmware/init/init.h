@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What all of bulkhead-init shares: how it says that something went wrong. */
+/* Shared by all of bulkhead-init: how it reports that something went wrong. */
 #ifndef FIRMWARE_INIT_INIT_H
 #define FIRMWARE_INIT_INIT_H
 
 #include "firmware/agent/agent.h"
 
-/* Of `docker run`: our own trouble; the command cannot be run; no such one. */
+/*
+ * Statuses of `docker run`: our own failure; the command cannot be run; there
+ * is none.
+ */
 #define INIT_STATUS_SETUP     125
 #define INIT_STATUS_NOT_RUN   126
 #define INIT_STATUS_NOT_FOUND 127

@@ -66,7 +66,7 @@ static int listen_for_host(void)
 	return take_fd(&fd);
 }
 
-/* Whoever started the machine may wait for this; nobody has to. */
+/* Tells the host that the agent has started. The host need not listen. */
 static int report_to_host(void)
 {
 	const struct timeval limit = {.tv_sec = CONNECT_SECONDS};

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 
 #define OPTIONS_MAX 4096
-/* To nowhere, one after the other; those to somewhere are the kernel's. */
+/* Links that lead nowhere, in a row; the kernel follows all others. */
 #define LINKS_MAX 4
 
 static const struct {

@@ -247,8 +247,8 @@ static int take_terminal(struct process_starting *p, struct extras *extras)
 }
 
 /*
- * With crun it is the report that names the process: crun's caller sends it,
- * from outside of the container. Else who sends it is the one.
+ * With crun the report names the process: crun's caller sends it, from outside
+ * of the container. Otherwise the sender is the process.
  */
 static int take_ready(struct container *box, struct process_starting *p,
 		      const struct process_report *report,

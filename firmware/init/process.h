@@ -48,7 +48,7 @@ struct process_starting {
 	pid_t pid;     /* what the agent itself has forked; 0: it has ended */
 	int report_fd; /* owned; gets readable when there is news; -1: none */
 	struct init_child child;
-	bool ended; /* the child has, before it was known to run */
+	bool ended; /* the child ended before it was known to run */
 	int wait_status;
 	bool oom;
 };
@@ -57,8 +57,8 @@ struct process_starting {
 	((struct process_starting){.report_fd = -1, .child = INIT_CHILD_NONE})
 
 /*
- * Begins with what START says, which is not needed any more afterwards, and
- * does not wait. 0, or -1 with the failure filled in.
+ * Begins to start the process that START describes, and does not wait; START is
+ * not needed afterwards. 0, or -1 with the failure filled in.
  */
 int process_begin(struct container *box, const struct init_start *start,
 		  struct process_starting *ret, struct init_failure *f);
@@ -96,7 +96,7 @@ struct process_report {
 	struct init_failure failure;
 };
 
-/* What the new process has of the old one. */
+/* The new process gets these from the agent. */
 struct process_side {
 	const struct container *box;
 	const struct init_start *start;
@@ -128,15 +128,15 @@ void process_drop_priority(pid_t pid); /* 0: the caller */
 void process_reset_signals(void);
 
 /*
- * What the agent waits for. FDS, a terminal's master and slave, are sent along
- * unless the first one is negative. 0 or -1.
+ * Sends the report that the agent waits for. FDS, a terminal's master and
+ * slave, are sent along unless the first one is negative. 0 or -1.
  */
 int process_tell(int fd, const struct process_report *r, const int fds[2]);
 void process_tell_failure(int fd, const struct init_failure *f);
 
 /*
- * The environment, with what nobody gave. Allocated and never freed, as exec
- * follows. NULL without memory.
+ * The environment, with defaults for what is missing. Allocated and never
+ * freed, as exec follows. NULL without memory.
  */
 const char **process_env(const struct init_start *s,
 			 const struct init_config *c, const char *home);

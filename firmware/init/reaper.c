@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Waits for all that is left to it, for one child's sake. */
+/* Waits for one child, and reaps all orphans meanwhile. */
 #include "firmware/init/reaper.h"
 
 #include "firmware/init/init.h"

@@ -109,7 +109,7 @@ static int write_etc(int dir, const struct etc_file *e,
 	return 0;
 }
 
-/* Somebody else's directory, read-only or odd, stays as it is. */
+/* A directory of somebody else's that is read-only or odd stays as it is. */
 static int bind_etc(int root, int files, const struct etc_file *e,
 		    const struct init_config *c, struct init_failure *f)
 {

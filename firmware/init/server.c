@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The agent's loop: who waits for what, who has ended, and the machine's end.
- */
+/* The agent's loop: serves sessions, reaps processes, ends the machine. */
 #include "firmware/init/server.h"
 
 #include "firmware/init/session.h"
@@ -25,8 +24,8 @@
 /* For EXITs to arrive when the machine is to end anyway. */
 #define LAST_WORDS_MS 2000
 /*
- * Between two looks at memory, and with half of it free: a guest that does
- * nothing else hardly wakes.
+ * Between two looks at memory, and while half of it is free: an idle guest
+ * should hardly wake.
  */
 #define LOOK_MS        1000
 #define LOOK_RARELY_MS 4000
@@ -59,7 +58,7 @@ int server_init(struct server *server, const struct server_actions *actions,
 		.box = CONTAINER_NONE,
 		.kmsg_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC),
 	};
-	/* What was before does not concern us. */
+	/* Skip what was logged before the agent started. */
 	if (server->kmsg_fd >= 0)
 		lseek(server->kmsg_fd, 0, SEEK_END);
 	server->box.config = &server->config;
@@ -153,9 +152,10 @@ static pid_t victim_of(const char *record)
 }
 
 /*
- * Who was killed for lack of memory since the last look: only the kernel's log
- * names them, a record a read. The control group has counted each of them
- * before it is in the log, so there are never more of them than that.
+ * Notes the processes that were killed for lack of memory since the last look:
+ * only the kernel's log names them, a record a read. The control group has
+ * counted each of them before it is in the log, so there are never more of them
+ * than that.
  */
 static void find_victims(struct server *server)
 {
@@ -169,7 +169,7 @@ static void find_victims(struct server *server)
 		pid_t pid;
 
 		n = read(server->kmsg_fd, record, sizeof(record) - 1);
-		/* The next ones are there. */
+		/* Old records are lost; the next ones are still there. */
 		lost |= n < 0 && errno == EPIPE;
 		record[n > 0 ? n : 0] = 0;
 		pid = n > 0 ? victim_of(record) : 0;
@@ -225,7 +225,7 @@ void server_facts(struct server *server, struct agent_info *ret)
 	};
 }
 
-/* ---- memory, for who watches */
+/* ---- memory, for sessions that watch it */
 
 static bool has_watchers(const struct server *server)
 {
@@ -239,7 +239,7 @@ static bool has_watchers(const struct server *server)
 /*
  * There is no event to wait for without PSI, which costs at every switch of
  * tasks, or a limit below the machine's own, which page cache reaches, too. So
- * somebody has to look: at one number as long as there is enough.
+ * the agent has to look: at one number as long as there is enough.
  */
 static void look_at_memory(struct server *server)
 {
@@ -285,7 +285,7 @@ static void ended(struct server *server, pid_t pid, int status)
 		process_main_ended(&server->box);
 }
 
-/* Takes in what processes that start have said of themselves. */
+/* Reads the reports of processes that are starting. */
 static void hear_all(struct server *server)
 {
 	for (struct session *s = server->sessions; s; s = s->next)
@@ -403,7 +403,7 @@ void server_end(struct server *server, int signal, uint32_t grace_ms)
 	server_signal(server, signal ? signal : SIGTERM);
 }
 
-/* Does what time says; true: the machine is to end now. */
+/* Acts on limits of time that are over; true: the machine is to end now. */
 static bool check_end(struct server *server)
 {
 	const uint64_t now = now_ms(CLOCK_MONOTONIC);
@@ -438,7 +438,7 @@ static bool check_end(struct server *server)
 
 /* ---- the loop */
 
-/* Only the host: what runs in the container could connect as well. */
+/* Only the host may connect: processes of the container could try, too. */
 static bool is_host(int fd)
 {
 	struct sockaddr_vm peer;
@@ -463,7 +463,7 @@ static void accept_one(struct server *server)
 	server_add(server, fd);
 }
 
-/* Pumps who has something to do; frees who is over. */
+/* Moves data for every ready session; frees finished ones. */
 static void pump_all(struct server *server, const struct pollfd *pfd)
 {
 	struct session **at = &server->sessions;
@@ -519,7 +519,7 @@ int server_step(struct server *server, int timeout_ms)
 	pfd[2] = (struct pollfd){.fd = -1, .events = POLLIN};
 	if (server->nsessions >= AGENT_SESSIONS_MAX)
 		pfd[1].fd = -1;
-	/* The log says who was killed for lack of memory. */
+	/* The kernel's log names the processes killed for lack of memory. */
 	if (has_watchers(server))
 		pfd[2].fd = server->kmsg_fd;
 	for (const struct session *s = server->sessions; s; s = s->next) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent: one thread that serves all sessions and reaps all processes. What
- * it does to the machine is behind struct server_actions, so that tests and
+ * The agent: one thread that serves all sessions and reaps all processes. Its
+ * actions on the machine are behind struct server_actions, so that tests and
  * fuzzers run the rest as it is.
  */
 #ifndef FIRMWARE_INIT_SERVER_H
@@ -38,7 +38,7 @@ struct server_actions {
 	void (*kill)(pid_t pid, int signal);
 };
 
-/* What the program does. */
+/* The actions of the program itself. */
 extern const struct server_actions server_actions;
 
 struct server {
@@ -55,9 +55,9 @@ struct server {
 	uint64_t kill_ms;  /* while ending: when patience ends; 0: no more */
 	uint64_t end_ms;   /* while ending: when the machine goes anyway */
 	int kmsg_fd;       /* owned: the kernel's log; -1 */
-	pid_t victim[SERVER_VICTIMS]; /* who was killed for memory, a ring */
+	pid_t victim[SERVER_VICTIMS]; /* processes killed for memory, a ring */
 	uint64_t oom_kills;           /* how many so far */
-	uint64_t look_ms; /* when memory is looked at again, for who watches */
+	uint64_t look_ms; /* when to look at memory again, for watchers */
 	uint64_t held;    /* bit N - 1: signal N waits for the main process */
 	enum server_strays strays;
 };

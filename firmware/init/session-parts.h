@@ -7,12 +7,14 @@
 #include "vmm/base/util.h"
 
 #define SESSION_HEADER (sizeof(struct agent_frame))
-/* What a pipe may hold at most when its writer ends (F_SETPIPE_SZ). */
+/* How much a pipe may hold when its writer ends (F_SETPIPE_SZ). */
 #define SESSION_DRAIN_MAX (1024 * KIB)
 
 /* ---- session.c */
 
-/* Whoever calls this has looked that nothing waits (or one short frame). */
+/*
+ * The caller has made sure that nothing waits to be sent (or one short frame).
+ */
 void session_put_failed(struct session *s, const struct init_failure *f);
 void session_put(struct session *s, enum agent_type type, const void *payload,
 		 size_t bytes);
@@ -29,10 +31,10 @@ bool session_read_signal(const struct agent_message *m, int *ret);
 
 /* ---- session-process.c */
 
-/* Begins with it. 0, or -1 with the failure filled in. */
+/* Begins to start the process. 0, or -1 with the failure filled in. */
 int session_begin(struct session *s, const struct init_start *start,
 		  struct init_failure *f);
-/* SESSION_STARTING: nothing came of it; what did is ended. */
+/* SESSION_STARTING: the start has failed; ends what was started. */
 void session_abandon(struct session *s);
 
 bool session_has_terminal(const struct session *s);
@@ -40,7 +42,10 @@ void session_close_input(struct session *s);
 void session_close_output(struct session *s, unsigned stream);
 void session_close_slave(struct session *s);
 
-/* A frame to who has a process; false: it has no place there. */
+/*
+ * Handles a frame for a session whose process runs. False: the frame is not
+ * allowed in this state.
+ */
 bool session_take_process(struct session *s, const struct agent_message *m);
 
 /* Moves what can be moved. BROKEN: nobody reads its standard input. */

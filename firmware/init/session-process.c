@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Not for each byte a frame that says so. */
+/* Credit is given in steps of so many bytes, not with a frame for each. */
 #define CREDIT_MIN (AGENT_STDIN_WINDOW / 4)
 /* Frames of output in one go, while others wait. */
 #define BURST 8
@@ -170,7 +170,7 @@ static bool take_stdin(struct session *s, const struct agent_message *m)
 	if (s->input_eof || m->bytes > s->window)
 		return false;
 	s->window -= m->bytes;
-	/* It was told, or will be, that nobody reads. */
+	/* The host was told, or will be, that nobody reads. */
 	if (s->child.in_fd < 0)
 		return true;
 	memmove(s->input, s->input + s->in_start, s->in_end - s->in_start);
@@ -312,7 +312,7 @@ void session_write_input(struct session *s, bool broken)
 	}
 }
 
-/* What the host is to know about standard input. True: a frame was put. */
+/* Tells the host about standard input. True: a frame was put. */
 static bool tell_input(struct session *s)
 {
 	if (s->tell_closed) {
@@ -350,7 +350,9 @@ static bool read_output(struct session *s, unsigned stream)
 	do {
 		n = most ? read(fd, s->out + SESSION_HEADER, most) : 0;
 	} while (n < 0 && errno == EINTR);
-	/* After its end, what is not there now was written by others. */
+	/*
+	 * After the process's end, only data that is there already is its own.
+	 */
 	if (n < 0 && errno == EAGAIN && !s->exited)
 		return false;
 	if (n <= 0) {

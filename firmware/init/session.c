@@ -143,7 +143,9 @@ static bool take_hello(struct session *s, const struct agent_message *m)
 	    agent_message_copy(m, &hello, sizeof(hello)) ||
 	    memcmp(hello.magic, AGENT_MAGIC, sizeof(hello.magic)) != 0)
 		return false;
-	/* Also to one of another version: it can say what is wrong. */
+	/*
+	 * Answer a host of another version, too: it can then say what is wrong.
+	 */
 	session_put(s, AGENT_HELLO, &ours, sizeof(ours));
 	s->state = SESSION_REQUEST;
 	if (hello.major == ours.major)

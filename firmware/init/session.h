@@ -22,7 +22,7 @@ enum session_state {
 	SESSION_ENDING,   /* EXIT was sent */
 };
 
-/* What session_poll() fills in, in this order. */
+/* The entries that session_poll() fills in, in this order. */
 enum session_source {
 	SESSION_PEER,
 	SESSION_IN,
@@ -66,7 +66,7 @@ struct session {
 struct session *session_new(struct server *server, int fd);
 void session_free(struct session *s);
 
-/* What it waits for; true: it need not wait. */
+/* Fills in what it waits for; true: it need not wait. */
 bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES]);
 
 /* Does what can be done. False: the session is over. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What crun finds in the agent's own root; see AGENT_ITEM_OCI. */
+/* The files that crun finds in the agent's own root; see AGENT_ITEM_OCI. */
 #include "firmware/init/container.h"
 
 #include "firmware/init/mount.h"

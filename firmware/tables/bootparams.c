@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * boot_params and hvm_start_info from the machine's description. What a boot
- * loader would detect in hardware (video modes, disks, EFI) is not there and
- * stays zero.
+ * boot_params and hvm_start_info from the machine's description. Fields for
+ * hardware that a boot loader would detect (video modes, disks, EFI) stay zero.
  */
 #include "firmware/tables/bootparams.h"
 
@@ -33,9 +32,9 @@ struct map_entry {
 };
 
 /*
- * The memory map, as short as it can be: the kernel walks it many times. What
- * is in none of its entries is not RAM; the one reserved entry keeps kernels
- * from putting devices over the tables between MACHINE_EBDA and 1 MiB.
+ * The memory map, as short as it can be: the kernel walks it many times.
+ * Addresses in none of its entries are not RAM; the one reserved entry keeps
+ * kernels from putting devices over the tables between MACHINE_EBDA and 1 MiB.
  */
 static int build_map(const struct machine *machine,
 		     struct map_entry map[MAP_MAX], unsigned *ret_count)
@@ -66,7 +65,7 @@ static bool command_line_fits(const struct machine *machine)
 		       MACHINE_CMDLINE_MAX;
 }
 
-/* What a bzImage would have said itself. */
+/* The fields that a bzImage would have filled itself. */
 static void default_header(struct setup_header *hdr)
 {
 	hdr->boot_flag = BOOT_FLAG;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a kernel finds in its first registers: Linux's boot_params ("zero page",
- * Documentation/arch/x86/boot.rst) or PVH's hvm_start_info.
+ * The data that a kernel's first registers point to: Linux's boot_params ("zero
+ * page", Documentation/arch/x86/boot.rst) or PVH's hvm_start_info.
  */
 #ifndef FIRMWARE_TABLES_BOOTPARAMS_H
 #define FIRMWARE_TABLES_BOOTPARAMS_H
