@@ -42,7 +42,7 @@ static bool open_standard_fds(void)
 	return true;
 }
 
-/* What could not be printed was not done; that nobody reads it is no error. */
+/* Output that could not be written is an error, unless its reader is gone. */
 static int finish(int status)
 {
 	struct pollfd out = {.fd = STDOUT_FILENO};

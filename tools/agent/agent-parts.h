@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of tools/agent/ share and nobody else needs. */
+/* Shared by the files of tools/agent/, and included by no other file. */
 #ifndef TOOLS_AGENT_AGENT_PARTS_H
 #define TOOLS_AGENT_AGENT_PARTS_H
 

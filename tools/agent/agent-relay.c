@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Standard input and output of a process in the guest, its terminal and its
- * signals, until it ends. Nothing is kept but the frame at hand: who does not
- * read holds up the other side, as a pipe would. But nothing waits for output
- * to be read, or for the guest: signals are taken first, always.
+ * signals, until it ends. Nothing is kept but the frame at hand: a side that
+ * does not read holds up the other, as a pipe would. But nothing waits for
+ * output to be read, or for the guest: signals are taken first, always.
  */
 #include "tools/agent/agent.h"
 
@@ -25,13 +25,13 @@
 #include <unistd.h>
 
 #define ACK_MS 5000
-/* From a terminal's end to that of what was typed to. */
+/* From the terminal's end to that of a process that does not heed SIGHUP. */
 #define HANGUP_MS 10000
-/* Of standard input at a time; signals need not wait for more. */
+/* Bytes of standard input at a time, so that signals need not wait for more. */
 #define INPUT_BYTES 16384
 /* To a terminal that poll() calls writable, and that takes nothing. */
 #define STUCK_MS 20
-/* Of drift: what a guest's clock loses meanwhile is some 10 ms. */
+/* The guest's clock drifts about 10 ms between two corrections. */
 #define CLOCK_SECONDS 600
 
 struct relay {
@@ -115,8 +115,8 @@ bool agent_ends_count(struct agent_ends *ends, int signal)
 }
 
 /*
- * A command may ignore what it is told, and PID 1 does so unless it says
- * otherwise; the guest may hang: who asks again means it. 0 or -EINTR (logged).
+ * A command may ignore a signal, as PID 1 does unless it handles it, and the
+ * guest may hang: a second signal ends the relay. 0 or -EINTR (logged).
  */
 static int take_signals(struct relay *relay)
 {
@@ -425,7 +425,7 @@ static int take_frames(struct relay *relay, bool readable,
 		n = agent_reader_fill(&agent->reader, agent->fd);
 		if (n == -EAGAIN)
 			return 0;
-		/* Who watches the VM will say how it ended. */
+		/* The code that watches the VM says how it ended. */
 		if (n <= 0 && relay->spec->gone_fd >= 0)
 			return -ECONNRESET;
 		if (n <= 0)
@@ -548,7 +548,10 @@ int agent_relay(struct agent *agent, const struct agent_relay *spec,
 	if (!agent->started)
 		return log_ret(-EINVAL, "the session has no process");
 	r = relay_begin(&relay, agent, spec);
-	/* What came together with STARTED is here, and poll() knows it not. */
+	/*
+	 * Frames that came together with STARTED are here: poll() does not see
+	 * them.
+	 */
 	if (r == 0) {
 		tell_event(&relay);
 		r = take_frames(&relay, false, ret_status);

@@ -187,7 +187,7 @@ int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret)
 				return r;
 			continue;
 		}
-		/* Who sends without an end does not answer, either. */
+		/* A peer that sends without an end does not answer, either. */
 		r = left_ms(until)
 			    ? wait_for(agent->fd, agent->gone_fd, POLLIN, until)
 			    : 0;

@@ -20,9 +20,9 @@
 struct agent; /* one session */
 
 /*
- * For who starts a VM. Before it starts: a socket beside the vsock device's
- * (VSOCK_PATH with "_1024" behind it) on which the guest's agent reports. Mode
- * 0600; a stale one is replaced. The descriptor is close-on-exec.
+ * For the code that starts a VM, before it does: makes a socket beside the
+ * vsock device's (VSOCK_PATH with "_1024" behind it) on which the guest's agent
+ * reports. Mode 0600; a stale one is replaced. The descriptor is close-on-exec.
  */
 int agent_listen(const char *vsock_path, int *ret_fd);
 
@@ -31,8 +31,8 @@ int agent_listen(const char *vsock_path, int *ret_fd);
  * waits until the agent has started and greets. GONE_FD, unless -1, is a
  * descriptor that gets readable (a pidfd, a pipe) when the VM ended:
  * -ECONNRESET then, not logged, here and from what waits in this session until
- * agent_relay(). Borrowed as long. Closes nothing; whoever listened closes FD
- * and unlinks the socket now: one session comes in this way.
+ * agent_relay(). Borrowed as long. Closes nothing; the caller closes FD and
+ * unlinks the socket now: one session comes in this way.
  */
 int agent_accept(int fd, int gone_fd, int timeout_ms, struct agent **ret_agent);
 
@@ -142,7 +142,7 @@ int agent_signal_number(const char *name);
 
 /* ---- standard input and output, until the process ends */
 
-/* What a guest that agent_watch() was called for tells of its memory. */
+/* The guest's report about its memory, after agent_watch(). */
 struct agent_memory {
 	enum {
 		AGENT_MEMORY_SHORT = 1,

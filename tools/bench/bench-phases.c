@@ -17,7 +17,7 @@
 
 #define PHASE_RUNS 5
 
-/* What a line says has just been done, and what that is the end of. */
+/* The text of a line, and the phase that ends when it is written. */
 static const struct {
 	const char *done, *name;
 } marks[] = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What was measured, as a table and as JSON. */
+/* Prints the measurements as a table and as JSON. */
 #include "tools/bench/bench.h"
 
 #include "tools/cli/print.h"

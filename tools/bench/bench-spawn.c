@@ -48,7 +48,7 @@ static void become(const struct bench_start *start)
 
 /* ---- the parent */
 
-/* Whoever wants the bench to end, wants the end of what it runs. */
+/* A signal that ends the bench also ends the program that it runs. */
 static pid_t await(pid_t pid, struct bench_signals *signals, int *ret_status,
 		   struct rusage *ret_usage)
 {

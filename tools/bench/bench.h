@@ -15,7 +15,7 @@
 
 /* ---- one run */
 
-/* What asks the bench to end early waits until it has cleaned up. */
+/* Signals that end the bench early wait until it has cleaned up. */
 struct bench_signals {
 	sigset_t before; /* what its children get */
 	sigset_t awaited;
@@ -48,7 +48,7 @@ int bench_without_hybrid(void);
 
 /* ---- who is compared */
 
-/* What runs the command; prepared once, started many times. */
+/* A program that runs the command; prepared once, started many times. */
 struct bench_peer {
 	const char *name;
 	const char *note; /* how it was made to run, or NULL */
@@ -62,7 +62,7 @@ struct bench_peer {
 	unsigned count;
 };
 
-/* What all of them run. */
+/* The root and the command that all of them run. */
 struct bench_what {
 	const char *root; /* as the user said it */
 	const char *tree; /* the directory it is */
@@ -100,7 +100,7 @@ struct bench_result {
 };
 
 void bench_sort(double *values, unsigned count);
-/* Of sorted ones; 0 if there are none. */
+/* The quantile of sorted times; 0 if there are none. */
 double bench_median(const double *values, unsigned count);
 void bench_print(const struct bench_result *result);
 /* 0 or -errno. */

@@ -137,7 +137,7 @@ static void print_help(const struct option_table *table)
 		fputs(table->notes, stdout);
 }
 
-/* What getopt_long() does not know may be a habit. NULL: it is not. */
+/* Finds out why Docker's option ARG is not supported. NULL: it is unknown. */
 static const char *find_refused(const struct option_table *table,
 				const char *arg, char ret_name[64])
 {

@@ -35,7 +35,7 @@ struct option_table {
 	const char *synopsis;               /* what --help prints first */
 	const struct option_entry *entries; /* --help is there by itself */
 	const char *notes;                  /* and last; NULL: nothing */
-	/* Why there is no such option; NULL: nothing to say. NULL: no words. */
+	/* Says why there is no such option, or NULL. May be NULL itself. */
 	const char *(*refused)(const char *name, int letter);
 };
 

@@ -21,8 +21,9 @@ int usage_next(int argc, char **argv, const char *letters,
 	       const struct option *longs);
 
 /*
- * What usage_next() could not make sense of, after it answered RESULT ('?' or
- * ':'). NAMES are the long options, for a suggestion; ends with NULL.
+ * Reports an option that usage_next() could not make sense of, after it
+ * answered RESULT ('?' or ':'). NAMES are the long options, for a suggestion;
+ * ends with NULL.
  */
 int usage_getopt(const char *command, int result, char **argv,
 		 const char *const *names);

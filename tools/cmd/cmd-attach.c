@@ -31,7 +31,7 @@
 #include <termios.h>
 
 #define AGENT_TIMEOUT_MS 3000
-/* Nobody tells of a death; what is written is heard of at once. */
+/* inotify reports writes but not a process's death, so look as well. */
 #define STEP_MS 100
 /* Keys and signals are looked at again after so much output. */
 #define STUCK_MS        20
@@ -189,7 +189,7 @@ static int take_input(struct attachment *a)
 		return 0;
 	if (n > 0)
 		return take_keys(a, keys, (size_t)n);
-	/* A terminal that is gone has nobody to show anything to. */
+	/* Nobody would see what is written to a terminal that is gone. */
 	if (a->terminal)
 		return LEAVE;
 	util_close(&a->input_fd);

@@ -108,7 +108,7 @@ static int measure(struct bench_peer peers[BENCH_PEERS], uint64_t runs,
 	}
 	for (uint64_t n = 0; n <= runs; n++) {
 		for (unsigned i = 0; r == 0 && i < BENCH_PEERS; i++) {
-			/* Another one begins each round. */
+			/* Each round begins with another one. */
 			struct bench_peer *peer = &peers[(n + i) % BENCH_PEERS];
 
 			if (!peer->why_not)

@@ -17,7 +17,7 @@
 
 #define OPTION_FIRST 256 /* getopt's value of the first option in the table */
 
-/* What the command line asks for besides the configuration. */
+/* Requests of the command line besides the configuration. */
 struct request {
 	struct config cfg;
 	bool has_config, no_rng, dump_config, list_devices, json, help;

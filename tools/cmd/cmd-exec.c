@@ -117,13 +117,13 @@ static int relay(const struct request *req, struct agent *agent)
 
 	if (r == -ECONNRESET)
 		log_error("the instance ended before the command");
-	/* As if the command had gone down with it, which it has. */
+	/* The machine has ended, and the command with it: killed. */
 	return r == -ECONNRESET || r == -EINTR ? INSTANCE_KILLED
 	       : r < 0                         ? RUN_EXIT_FAILED
 					       : status.status;
 }
 
-/* A terminal whose session ends is hung up, so someone stays behind. */
+/* The kernel hangs a terminal up when its session ends, so a process stays. */
 static int relay_behind(const struct request *req, struct agent *agent)
 {
 	pid_t pid = fork();

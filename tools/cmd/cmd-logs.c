@@ -150,7 +150,7 @@ static int print_log(struct request *req, const struct instance *instance)
 	}
 	runlog_reader_init(&reader, instance->dir_fd);
 	while (r == 0) {
-		/* Asked before the last look, or its last words are lost. */
+		/* Ask before the last look, or the last output is missed. */
 		bool alive = req->follow && instance_is_alive(instance);
 
 		while ((r = runlog_next(&reader, &record, req->data)) == 1) {

@@ -250,7 +250,7 @@ static int check_filter_value(const char *filter)
 	return 0;
 }
 
-/* Those that tell of an end ask for those that have ended. */
+/* Filters that concern an end also list instances that have ended. */
 static int check_filters(struct listing *listing)
 {
 	static const char *const keys[] = {

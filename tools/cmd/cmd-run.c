@@ -93,7 +93,7 @@ static int make_state(struct run *run)
 		     : instance_save(&run->instance, state);
 }
 
-/* Whatever of this fails leaves nothing for finish() to do but freeing. */
+/* A failure here leaves nothing for finish() to do but freeing. */
 static int prepare(struct run *run)
 {
 	struct rootfs_options options = {0};

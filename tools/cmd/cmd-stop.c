@@ -104,7 +104,7 @@ static int kill_now(const struct request *req, const struct instance *instance,
 		       (int)state->pid);
 }
 
-/* Done already is done. */
+/* Already stopped counts as success. */
 static int stop_one(const struct request *req, const struct instance *instance,
 		    const struct instance_state *state)
 {

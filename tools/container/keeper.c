@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fork(2) again: the less there is to die of, the better. */
+/* Forks without exec: the less a process does, the less can end it early. */
 #include "tools/container/keeper.h"
 
 #include "tools/instance/instance.h"
@@ -52,7 +52,7 @@ static int keep(const struct instance *instance, int watched_fd)
 {
 	sigset_t none;
 
-	/* What is meant for who sits at the terminal is not for this one. */
+	/* Signals from the terminal are not meant for this process. */
 	(void)setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -84,7 +84,7 @@ void keeper_stop(pid_t pid)
 {
 	if (pid <= 0)
 		return;
-	/* It has nothing to lose, and may have been stopped. */
+	/* The keeper has nothing to clean up, and may have been stopped. */
 	kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;

@@ -60,7 +60,7 @@ static int run_child(const struct config *cfg, pid_t parent, int console_fd,
 	if (options->sigmask)
 		sigprocmask(SIG_SETMASK, options->sigmask, NULL);
 	status = vm_build(cfg, &vm);
-	/* What paths it was given are open; it keeps no directory busy. */
+	/* All paths that it was given are open; it keeps no directory busy. */
 	if (status == VM_EXIT_OK && chdir("/") == 0)
 		status = vm_run(vm);
 	vm_free(vm);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The monitor as a child of `bulkhead run`: one process with one VM in it, in a
- * session of its own, that dies with its parent. What the guest's console says
- * is kept, the last of it, for the case that the guest breaks.
+ * session of its own, that dies with its parent. The last output of the guest's
+ * console is kept for the case that the guest breaks.
  */
 #ifndef TOOLS_CONTAINER_MONITOR_H
 #define TOOLS_CONTAINER_MONITOR_H

@@ -109,7 +109,7 @@ static json_t *make_mounts(const struct agent_config *c, bool init)
 
 /* ---- "linux" */
 
-/* Of a namespace of the container's own; others are the machine's. */
+/* Sysctls of the container's own namespaces; all others are the machine's. */
 static bool is_namespaced(const char *sysctl)
 {
 	static const char *const prefix[] = {"kernel.shm", "kernel.msg",

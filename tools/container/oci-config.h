@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 /*
- * What CONFIG means, for crun in the guest: Docker's defaults in its words.
+ * Writes CONFIG as config.json for crun in the guest, with Docker's defaults.
  * Without "process", which the agent puts in (AGENT_ITEM_OCI). INIT: the
  * agent's program is to be the container's PID 1. Allocated; NULL without
  * memory, logged.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the parts of a container's machine share: adding devices to its
+ * Shared by the parts of a container's machine: adding devices to its
  * configuration, keeping texts for its agent, giving all of it up.
  */
 #include "tools/container/run.h"

@@ -242,7 +242,7 @@ static int make_initrd(const struct run_options *opt)
 	return r;
 }
 
-/* Last, as it says all of it once more. */
+/* Last, as config.json repeats all that is above. */
 static int make_oci(struct run_machine *machine, const struct run_options *opt)
 {
 	const char *filter = run_seccomp_file(opt);

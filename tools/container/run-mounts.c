@@ -112,7 +112,9 @@ static int find_volume(struct run_machine *machine, const struct wish *wish,
 	return r;
 }
 
-/* A real path of the host's. Of a file the directory, and its name in there. */
+/*
+ * Resolves a path of the host. A file gives its directory, and its name there.
+ */
 static int find_path(const struct wish *wish, char **ret_path, char **ret_only)
 {
 	struct stat st;
@@ -231,7 +233,9 @@ static int add_volume(struct run_machine *machine, const char *text)
 	return r < 0 ? r : add_share(machine, &wish);
 }
 
-/* What the file system is told: a number each, some with a unit (tmpfs(5)). */
+/*
+ * The options of the file system: a number each, some with a unit (tmpfs(5)).
+ */
 static const struct {
 	const char *name, *digits, *units;
 } tmpfs_keys[] = {

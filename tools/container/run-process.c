@@ -138,7 +138,7 @@ int run_caps(const struct run_options *opt, uint64_t *ret)
 	return r;
 }
 
-/* What follows "seccomp=" in an option; NULL: it is another one. */
+/* The text behind "seccomp=" in an option; NULL: it is another option. */
 static const char *seccomp_value(const char *text)
 {
 	return strncmp(text, "seccomp=", 8) == 0 ||

@@ -25,7 +25,7 @@
 #define RUN_MOUNTS_MAX  32
 #define RUN_RLIMITS_MAX 16
 
-/* What the user said; texts are borrowed from argv. */
+/* The user's options; texts are borrowed from argv. */
 struct run_options {
 	bool interactive, tty, detach, remove, readonly, rootfs_write;
 	bool privileged, init, forward_signals, no_sandbox;
@@ -64,7 +64,7 @@ void run_process_done(struct run_process *run);
 int run_caps(const struct run_options *opt, uint64_t *ret);
 /* "nofile=1024:4096"; one number is both limits. 0 or -errno, logged. */
 int run_ulimit_parse(const char *text, struct agent_rlimit_value *ret);
-/* Of "--security-opt seccomp=FILE"; NULL: there is none. */
+/* FILE of "--security-opt seccomp=FILE"; NULL: there is none. */
 const char *run_seccomp_file(const struct run_options *opt);
 
 /* ---- the machine */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The life of a container, seen from the host: start the monitor, let the agent
- * in its guest start the command, pass data both ways, keep the status. What
- * ends it, in whatever order, ends here: nothing of it is left behind but what
- * `ps -a` shows.
+ * in its guest start the command, pass data both ways, keep the status. Every
+ * way to end, in whatever order, ends here: nothing is left behind but what `ps
+ * -a` shows.
  */
 #include "tools/container/run.h"
 
@@ -27,7 +27,7 @@
 
 /* A guest on a host that interprets its kernel takes tens of seconds. */
 #define START_TIMEOUT_MS 180000
-/* What the guest may take to write back and to power off. */
+/* How long the guest may take to write back and to power off. */
 #define END_TIMEOUT_MS 15000
 
 /* Percent of the guest's memory: less is worth a word. */
@@ -241,8 +241,8 @@ static bool signal_came(struct supervisor *s, int *ret_signal)
 }
 
 /*
- * Waits until the monitor ends by itself, for as long as whoever wants an end
- * is patient. False: it did not.
+ * Waits until the monitor ends by itself, up to a limit of time and as long as
+ * nobody insists on an end. False: it did not.
  */
 static bool await_end(struct supervisor *s)
 {
@@ -285,7 +285,7 @@ static int give_up(struct supervisor *s, int error)
 		(void)monitor_wait(&s->monitor, -1);
 		return INSTANCE_KILLED;
 	}
-	/* A crash is told by the guest's last output; let it come. */
+	/* The guest's last output explains a crash: wait for it. */
 	if (error != -ECONNRESET || !await_end(s)) {
 		s->killed = true;
 		monitor_kill(&s->monitor);
@@ -304,7 +304,7 @@ static int log_output(void *arg, int stream, const void *data, size_t bytes)
 	return 0;
 }
 
-/* On standard error, and for who is in the background in the log. */
+/* To stderr in the foreground, to the log in the background. */
 static void warn(struct supervisor *s, const char *text)
 {
 	char line[256];
@@ -315,7 +315,7 @@ static void warn(struct supervisor *s, const char *text)
 		runlog_write(&s->log, RUNLOG_STDERR, line, (size_t)n);
 }
 
-/* Each is said once: it may well go on like this. */
+/* Each message comes once: the shortage may last. */
 static void tell_memory(void *arg, const struct agent_memory *memory)
 {
 	struct supervisor *s = arg;
@@ -337,8 +337,9 @@ static void tell_memory(void *arg, const struct agent_memory *memory)
 }
 
 /*
- * In the background input comes from whoever attaches. Open for writing, too:
- * one that leaves is not the end of it. -1 (logged): it has none.
+ * In the background input comes from `attach`. The FIFO is open for writing,
+ * too, so that a client that leaves does not end the input. -1 (logged): there
+ * is none.
  */
 static int open_input(struct supervisor *s)
 {
@@ -470,7 +471,10 @@ int supervise(struct run *run, int ready_fd)
 	util_close(&s.gone_fd);
 	finish(&s, status);
 	keeper_stop(s.keeper);
-	/* Last, so that who waits finds everything in its final state. */
+	/*
+	 * Last, so that a command that waits finds everything in its final
+	 * state.
+	 */
 	tell_ready(&s, status);
 	return status;
 }

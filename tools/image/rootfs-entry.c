@@ -28,7 +28,7 @@
 #define WHITEOUT      ".wh."
 #define WHITEOUT_META ".wh..wh."
 #define WHITEOUT_OPAQ ".wh..wh..opq"
-/* Of directories that a whiteout looks into. */
+/* How deep a whiteout looks into directories. */
 #define HIDE_DEPTH_MAX 256
 
 static int bad(const struct tree *t, const char *path, const char *what)
@@ -81,7 +81,7 @@ static bool has_whiteout(const char *dir)
 
 /* ---- attributes */
 
-/* What the guest is to see of FD, where the host cannot have it. */
+/* Keeps in an xattr what the guest is to see of FD and the host cannot have. */
 static int set_stat_xattr(const struct tree *t, int fd, const char *path,
 			  const struct tar_entry *e, mode_t type)
 {
@@ -279,8 +279,8 @@ static int open_making(struct tree *t, const char *path)
 }
 
 /*
- * Entries of one directory follow each other, so the last is kept open. What
- * could make it another directory is an entry in a directory above, and leaves
+ * Entries of one directory follow each other, so the last is kept open. Only an
+ * entry in a directory above can make it another directory, and that leaves
  * this one first.
  */
 static int enter_parent(struct tree *t, const char *path)
@@ -522,7 +522,7 @@ static int make_link(struct tree *t, const char *path, const char *name,
 	return 0;
 }
 
-/* What was there goes, unless both are directories. */
+/* Removes what was there, unless both are directories. */
 static int make_way(struct tree *t, const char *path, const char *name,
 		    const struct tar_entry *e)
 {

@@ -68,7 +68,10 @@ static bool looks_like_digest(const char *name)
 	return len >= ID_MIN && strspn(name, HEX) >= len;
 }
 
-/* Again and again, so that no name only looks like one with a registry. */
+/*
+ * Strips again and again, so that no name is left that looks as if it had a
+ * registry.
+ */
 static const char *without_registry(const char *name)
 {
 	static const char *const prefixes[] = {"docker.io/", "library/"};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the image store share among themselves; everybody else
- * includes tools/image/rootfs.h. The way of an image, one file each:
+ * Shared by the files of the image store; all others include
+ * tools/image/rootfs.h. The way of an image, one file each:
  *
  *   source   a layout's directory, or an archive's members: names -> blobs
  *   meta     index, manifest, configuration (JSON): which blobs are layers
@@ -75,7 +75,7 @@ struct blob {
 	uint64_t offset, bytes;
 };
 
-/* What an image may still use up. */
+/* The space that an image may still use. */
 struct budget {
 	uint64_t bytes, files;
 	uint64_t max_bytes; /* as it was: for the message */
@@ -338,7 +338,7 @@ void store_remember(struct store *store, const struct stored *image,
 
 /* False: no file of its tree has xattrs for the guest to see. */
 bool stored_has_xattrs(const struct stored *image);
-/* What a stored image says: its configuration, and its first name or NULL. */
+/* A stored image's configuration, and its first name or NULL. */
 int stored_read(const struct store *store, const struct stored *image,
 		struct rootfs_config *ret_config, char **ret_name);
 

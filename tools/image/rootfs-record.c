@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the store knows of its images: names, sizes, dates; listing, finding and
+ * The store's records of its images: names, sizes, dates; listing, finding and
  * removing by them.
  */
 #include "tools/image/rootfs-record.h"
@@ -239,7 +239,7 @@ static bool list_has(json_t *names, const char *name, size_t *ret_index)
 
 /*
  * The record of the image ID, and its directory open: -1 where either cannot be
- * read. What is damaged has no name.
+ * read. A damaged one has no name.
  */
 static int open_record(const struct store *store, const char *id, json_t **ret)
 {
@@ -390,7 +390,9 @@ static int remove_name(const struct store *store, const char *id,
 	return r < 0 ? failed(store, id, -r) : 0;
 }
 
-/* From whoever has it to the image. With the store locked. */
+/*
+ * Moves the name to the image from the one that has it. With the store locked.
+ */
 static int move_name(const struct store *store, const struct stored *image,
 		     json_t *record, const char *name)
 {

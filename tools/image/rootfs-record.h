@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What rootfs-store.c (places and locks) has for rootfs-record.c. */
+/*
+ * The functions of rootfs-store.c (places and locks) that rootfs-record.c uses.
+ */
 #ifndef TOOLS_IMAGE_ROOTFS_RECORD_H
 #define TOOLS_IMAGE_ROOTFS_RECORD_H
 

@@ -267,7 +267,7 @@ static bool is_part(const char *name)
 	       strcmp(name + 64, ".part") == 0;
 }
 
-/* What a killed process left, becomes trash. With the store locked. */
+/* Makes trash of what a killed process left. With the store locked. */
 static void discard_part(struct store *store, const char *name)
 {
 	char trash[STORE_TRASH_MAX];
@@ -338,7 +338,10 @@ static int begin(struct store *store, const char *part, struct stored *ret)
 	return 0;
 }
 
-/* -EEXIST: somebody else is at it, and *RET_WAIT is what he holds. */
+/*
+ * -EEXIST: another process is making it, and *RET_WAIT is the lock that it
+ * holds.
+ */
 static int enter_locked(struct store *store, const char *id, struct stored *ret,
 			bool *ret_new, int *ret_wait)
 {

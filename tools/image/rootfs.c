@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the user names as a root file system: a directory as it is, or an image,
- * which is looked up in the store and unpacked when it is not there.
+ * Finds the root file system that the user names: a directory as it is, or an
+ * image, which is looked up in the store and unpacked when it is not there.
  */
 #include "tools/image/rootfs.h"
 
@@ -24,7 +24,7 @@
 /* Without O_NONBLOCK a FIFO would wait for a writer. */
 #define OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
-/* What the user asked for, taken apart. */
+/* The user's request, taken apart. */
 struct request {
 	const char *what;
 	char *path;       /* of the file or directory */
@@ -215,8 +215,8 @@ static int open_source(const struct request *rq, const struct source *src,
 /* ---- archives */
 
 /*
- * What an archive is known by without reading it all. A file that was changed
- * just now may change again within the same tick of the clock: no key.
+ * The key by which an archive is known without reading it all. A file that was
+ * changed just now may change again within the same tick of the clock: no key.
  */
 static bool archive_key(const struct request *rq, char ret_key[SHA256_HEX])
 {
@@ -335,7 +335,9 @@ static int open_image(struct request *rq, struct store *store, bool packed,
 
 /* ---- what is there */
 
-/* Of the path's start that exists, the rest after a colon is a name. */
+/*
+ * Takes the longest start of the path that exists; after a colon comes a name.
+ */
 static int split(struct request *rq)
 {
 	const char *colon = rq->what;
@@ -417,7 +419,7 @@ static int open_stored(const struct request *rq, struct rootfs *ret)
 	struct store store;
 	int r = -ENOENT;
 
-	/* What looks like a path is meant as one. */
+	/* A text that looks like a path is meant as one. */
 	if (rq->what[0] != '/' && rq->what[0] != '.') {
 		r = store_open(&store, rq->options->store, false);
 		if (r == 0) {
@@ -430,7 +432,7 @@ static int open_stored(const struct request *rq, struct rootfs *ret)
 	return r == -ENOENT ? not_there(rq) : r;
 }
 
-/* What kind of archive it is: -EINVAL, logged, when it is none. */
+/* The kind of archive it is: -EINVAL, logged, when it is none. */
 static int look_at(const struct request *rq, bool *ret_packed)
 {
 	uint8_t head[TAR_MAGIC_AT + 5] = {0};

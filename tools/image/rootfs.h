@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of one image, unpacked, where the options say nothing else. */
+/* Limits of one unpacked image, where the options say nothing else. */
 #define ROOTFS_MAX_BYTES (UINT64_C(32) << 30)
 #define ROOTFS_MAX_FILES UINT64_C(2000000)
 
@@ -32,9 +32,9 @@ struct rootfs_options {
 };
 
 /*
- * What the image says of running it; a plain directory says nothing. Lists end
- * with NULL and are never NULL; texts are NULL where nothing is said. They are
- * the image's word: free of NUL, otherwise any bytes of UTF-8, not checked.
+ * How the image wants its process to run; a plain directory says nothing. Lists
+ * end with NULL and are never NULL; texts are NULL where nothing is said. They
+ * are the image's word: free of NUL, otherwise any bytes of UTF-8, not checked.
  */
 struct rootfs_config {
 	char **entrypoint;

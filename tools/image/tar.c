@@ -15,7 +15,10 @@
 #include <string.h>
 
 #define BLOCK 512
-/* Of one extended header; a capability or an ACL has some hundred bytes. */
+/*
+ * The size of an extended header; a capability or an ACL has some hundred
+ * bytes.
+ */
 #define PAX_MAX (1 * MIB)
 
 /* pax, "ustar Interchange Format" */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The directories of instances, and who holds them. What is in state.json is
- * instance-state.c's job.
+ * The directories of instances, and who holds them. instance-state.c knows what
+ * is in state.json.
  */
 #include "tools/instance/instance.h"
 
@@ -388,7 +388,7 @@ static int remove_dir(const struct instance *instance)
 	return 0;
 }
 
-/* The last one turns off the light. */
+/* The last user removes the directory. */
 static void remove_base(const struct instance *instance)
 {
 	autofree char *base = strdup(instance->path);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the host keeps of a container while there is one: a directory of the
+ * The host's record of a container while there is one: a directory of the
  * user's runtime directory, named after the instance, with its state, its
  * agent's socket and its log.
  *
@@ -39,7 +39,7 @@ enum instance_phase {
 	INSTANCE_EXITED,
 };
 
-/* What state.json holds. All texts are owned; NULL where there is none. */
+/* The content of state.json. All texts are owned; NULL where there is none. */
 struct instance_state {
 	enum instance_phase phase;
 	pid_t pid;          /* the monitor's */
@@ -124,8 +124,9 @@ int instance_status_read(int fd);
 void instance_status_write(const struct instance *instance, int status);
 
 /*
- * Sends SIGKILL to the monitor that STATE names, if it still is that one. What
- * waits for the monitor finds COMMAND ("stop") in INSTANCE_KILLER_FILE then.
+ * Sends SIGKILL to the monitor that STATE names, if it still is that one. The
+ * process that waits for the monitor finds COMMAND ("stop") in
+ * INSTANCE_KILLER_FILE then.
  */
 void instance_kill_monitor(const struct instance *instance,
 			   const struct instance_state *state,

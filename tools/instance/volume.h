@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Named volumes: directories of the user's store, made when they are first
- * named and kept until they are removed. Whoever uses one holds a shared lock
- * on it.
+ * named and kept until they are removed. A process that uses one holds a shared
+ * lock on it.
  */
 #ifndef TOOLS_INSTANCE_VOLUME_H
 #define TOOLS_INSTANCE_VOLUME_H
