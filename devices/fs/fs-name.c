@@ -77,6 +77,34 @@ int fs_lookup(struct fs *fs, struct fs_inode *dir, const char *name,
 	return 0;
 }
 
+int fs_lookup_again(struct fs *fs, uint64_t id, struct fs_entry *ret_entry)
+{
+	struct fs_inode *inode = fs_inode_again(fs, id);
+	int r = inode ? fs_getattr(fs, inode, NULL, &ret_entry->stx) : -ESTALE;
+
+	if (r < 0)
+		return r;
+	fs_inode_ref(fs, inode);
+	ret_entry->inode = inode;
+	return 0;
+}
+
+int fs_lookup_above(struct fs *fs, struct fs_inode *inode,
+		    struct fs_entry *ret_entry)
+{
+	int r = fs_inode_confirm(fs, inode);
+
+	if (inode->type != S_IFDIR)
+		return -ENOTDIR;
+	if (r < 0)
+		return r;
+	if (!inode->parent && inode != &fs->root)
+		return -ESTALE;
+	return fs_lookup_again(
+		fs, fs_inode_id(inode->parent ? inode->parent : inode),
+		ret_entry);
+}
+
 /* ---- making */
 
 /* In DIR; 0 or -errno. */
@@ -357,7 +385,8 @@ static struct fs_inode *hold(struct fs *fs, int dir_fd,
 {
 	struct fs_inode *inode = known(fs, dir_fd, at);
 
-	if (inode)
+	/* The guest does not know one that is only kept. */
+	if (inode && !inode->is_kept)
 		(void)fs_inode_fd(fs, inode);
 	return inode;
 }

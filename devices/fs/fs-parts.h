@@ -16,6 +16,13 @@
 #define FS_IMPLICIT  64          /* open files of a guest that opens none */
 #define FS_PATH_MAX  (32 + FS_NAME_MAX) /* of fs_path() */
 /*
+ * So many inodes are kept after the guest has given them back, for file handles
+ * (name_to_handle_at(2)); and none, so that the tables can shrink, where
+ * there were so many that they take a megabyte.
+ */
+#define FS_KEPT        1024
+#define FS_KEPT_TABLES (1u << 16)
+/*
  * Fewer descriptors of inodes will not do: half are for files without a name,
  * and one request may need four at once, with two more on the way there.
  */
@@ -50,6 +57,7 @@ struct fs_inode {
 	char *name;                 /* owned */
 	struct fs_inode *down;      /* scratch of fs_inode_fd() */
 	TAILQ_ENTRY(fs_inode) used; /* with a descriptor and a parent */
+	TAILQ_ENTRY(fs_inode) kept; /* if is_kept */
 	struct fs_holder *holders;  /* owned */
 	uint64_t stamp;             /* of fs_unchanged() */
 	uint32_t children, handles; /* inodes below, open files of it */
@@ -60,6 +68,7 @@ struct fs_inode {
 	bool was_locked;
 	bool is_marked;   /* others see that it is open for writing */
 	bool is_idle;     /* in the list for fs_settle() */
+	bool is_kept;     /* for file handles; nothing refers to it */
 	uint32_t request; /* the last that asked for its descriptor */
 	bool removed; /* the last name of it by the guest, or made without */
 };
@@ -122,8 +131,10 @@ struct fs {
 	struct fs_inode **hash; /* owned, nhash lists, a power of two */
 	uint32_t nhash;
 	struct fs_used used; /* least recently used first */
-	unsigned npaths;     /* descriptors of inodes, the pinned included */
-	unsigned npinned;    /* of those, without a name */
+	struct fs_used kept; /* given back last, last */
+	unsigned nkept, max_kept;
+	unsigned npaths;  /* descriptors of inodes, the pinned included */
+	unsigned npinned; /* of those, without a name */
 	uint64_t device[FS_DEVICES];
 	unsigned ndevices;
 
@@ -205,6 +216,13 @@ int fs_inode_get_pinned(struct fs *fs, int fd, const struct statx *stx,
 			struct fs_inode **ret_inode);
 /* Whether there may be one more: 0 or -errno. Others may take it, though. */
 int fs_inode_room(struct fs *fs);
+/*
+ * By its number, also one that the guest has given back; it may be another's
+ * or nobody's by now. NULL: there is none.
+ */
+struct fs_inode *fs_inode_again(struct fs *fs, uint64_t id);
+/* One more reference; before that it may have been kept only. */
+void fs_inode_ref(struct fs *fs, struct fs_inode *inode);
 /* The known inode that STX describes, or NULL. */
 struct fs_inode *fs_inode_find(struct fs *fs, const struct statx *stx);
 bool fs_inode_is_at(const struct fs_inode *inode, const struct fs_place *at);

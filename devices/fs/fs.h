@@ -189,6 +189,15 @@ int fs_removexattr(struct fs *fs, struct fs_inode *inode, const char *name);
 
 int fs_lookup(struct fs *fs, struct fs_inode *dir, const char *name,
 	      struct fs_entry *ret_entry);
+/*
+ * The inode of that number, once more: the guest may have given it back since
+ * (fs_forget()), and still have a file handle of it. -ESTALE: it is not known
+ * any more, or something else has its name.
+ */
+int fs_lookup_again(struct fs *fs, uint64_t id, struct fs_entry *ret_entry);
+/* The directory that the directory INODE is in; of the root itself. */
+int fs_lookup_above(struct fs *fs, struct fs_inode *inode,
+		    struct fs_entry *ret_entry);
 int fs_mkdir(struct fs *fs, struct fs_inode *dir, const char *name,
 	     uint32_t mode, const struct fs_who *who,
 	     struct fs_entry *ret_entry);

@@ -33,6 +33,16 @@ static int64_t lookup(struct fuse_request *r)
 
 	if (!name)
 		return -EINVAL;
+	/* From a file handle (FUSE_EXPORT_SUPPORT): the node, or its parent. */
+	if (strcmp(name, ".") == 0)
+		return answer_entry(
+			r, fs_lookup_again(r->fs, r->in.nodeid, &entry),
+			&entry);
+	if (!r->inode)
+		return -ESTALE;
+	if (strcmp(name, "..") == 0)
+		return answer_entry(r, fs_lookup_above(r->fs, r->inode, &entry),
+				    &entry);
 	e = fs_lookup(r->fs, r->inode, name, &entry);
 	if (e != -ENOENT || r->f->valid_s == 0)
 		return answer_entry(r, e, &entry);
@@ -364,7 +374,7 @@ static int64_t removexattr_(struct fuse_request *r)
 #define DATA   FUSE_OP_DATA
 
 static const struct fuse_op ops[] = {
-	[FUSE_LOOKUP] = OP_BARE(lookup, 0),
+	[FUSE_LOOKUP] = OP_BARE(lookup, FUSE_OP_AGAIN),
 	[FUSE_FORGET] = {forget, sizeof(struct fuse_forget_in), FUSE_OP_QUIET},
 	[FUSE_BATCH_FORGET] = {batch_forget,
 			       sizeof(struct fuse_batch_forget_in),

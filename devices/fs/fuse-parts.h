@@ -60,6 +60,7 @@ enum {
 	FUSE_OP_QUIET = 4,  /* is not answered, but for an error */
 	FUSE_OP_DATA = 8,   /* data in guest memory follows the arguments, or
 			       is the answer: not copied here */
+	FUSE_OP_AGAIN = 16, /* or one that it has given back: no `inode` */
 };
 
 struct fuse_op {

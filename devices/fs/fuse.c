@@ -172,7 +172,8 @@ static uint64_t wanted_flags(const struct fuse *f)
 			 FUSE_ATOMIC_O_TRUNC | FUSE_PARALLEL_DIROPS |
 			 FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |
 			 FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 |
-			 FUSE_SETXATTR_EXT | FUSE_INIT_EXT;
+			 FUSE_SETXATTR_EXT | FUSE_INIT_EXT |
+			 FUSE_EXPORT_SUPPORT;
 
 	if (fs_has_acls(f->fs) && !f->options.no_xattrs)
 		flags |= ACL_FLAGS;
@@ -283,7 +284,8 @@ static int64_t run(struct fuse_request *r, const struct fuse_op *op)
 	if (e < 0)
 		return e;
 	r->inode = fs_inode(r->fs, r->in.nodeid);
-	if (op->flags & FUSE_OP_NODE && !r->inode)
+	if (op->flags & FUSE_OP_NODE && !r->inode &&
+	    !(op->flags & FUSE_OP_AGAIN))
 		return -ESTALE;
 	if (op->flags & FUSE_OP_WRITES && fs_readonly(r->fs))
 		return -EROFS;

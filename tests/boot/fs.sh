@@ -268,6 +268,18 @@ test_large()
 	expect_ok
 }
 
+# name_to_handle_at(2) and open_by_handle_at(2), again and again.
+test_handles()
+{
+	mkdir share
+	if [ "$(stat -f -c %T share)" = overlayfs ] ||
+		[ "$(stat -c %W share)" = 0 ]; then
+		skip "files here have no time of birth"
+	fi
+	guest 'mount:t:/mnt,handles:/mnt' --share share,tag=t
+	expect_ok
+}
+
 # Several shares, one of them mounted a second time.
 test_several()
 {

@@ -206,6 +206,17 @@ static void look(struct rig *r, struct side *s)
 					   .name = {take_name(r)}}));
 }
 
+/* What a file handle leads to: the node, given back or not, or its parent. */
+static void look_again(struct rig *r, struct side *s)
+{
+	const uint64_t node = take_node(r, s);
+
+	know_entry(s, ask(s, &(struct ask){
+				     .op = FUSE_LOOKUP,
+				     .node = node,
+				     .name = {take_below(r, 4) ? "." : ".."}}));
+}
+
 static void drop(struct rig *r, struct side *s)
 {
 	const uint64_t dir = take_node(r, s);
@@ -506,6 +517,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 		if (op == 255)
 			again(rig, s);
+		else if (op % 16 == 3 && op >= 192)
+			look_again(rig, s);
 		else
 			steps[op % ARRAY_LEN(steps)](rig, s);
 	}

@@ -930,6 +930,7 @@ const struct action fs_actions[] = {
 	{"errno", 2, do_errno, "NUMBER:FILE"},
 	{"readonly", 2, do_readonly, "DIR:FILE"},
 	{"list", 2, do_list, "DIR:COUNT"},
+	{"handles", 1, do_handles, "DIR"},
 	{"acl", 1, do_acl, "DIR"},
 	{"noacl", 1, do_noacl, "DIR"},
 	{"fsx", 3, do_fsx, "FILE:OPERATIONS:SEED"},

@@ -45,6 +45,8 @@ extern const struct fs_test fs_more_tests[];
 
 /* list:DIR:COUNT: files 1 to COUNT are there */
 int do_list(char **arg);
+/* handles:DIR */
+int do_handles(char **arg);
 /* acl:DIR */
 int do_acl(char **arg);
 /* noacl:DIR */

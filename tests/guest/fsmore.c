@@ -335,6 +335,69 @@ int do_list(char **arg)
 	return closedir(dir);
 }
 
+/* ---- file handles */
+
+struct handle {
+	struct file_handle head;
+	unsigned char bytes[MAX_HANDLE_SZ];
+};
+
+static int handle_of(const char *name, struct handle *ret)
+{
+	int mount;
+
+	ret->head.handle_bytes = MAX_HANDLE_SZ;
+	return name_to_handle_at(AT_FDCWD, name, &ret->head, &mount, 0);
+}
+
+/* Has the kernel give back all that is not in use. */
+static int drop_caches(void)
+{
+	const int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, "2", 1) == 1 ? close(fd) : -1;
+}
+
+static int reopen(int mount, struct handle *handle, const char *text)
+{
+	char buf[16] = "";
+	const int fd =
+		open_by_handle_at(mount, &handle->head, O_RDONLY | O_CLOEXEC);
+
+	MUST(fd >= 0);
+	MUST(!text || read(fd, buf, sizeof(buf)) >= 0);
+	MUST(!text || strcmp(buf, text) == 0);
+	/* Of a directory also the way up to the root. */
+	MUST(text || faccessat(fd, "f", F_OK, 0) == 0);
+	return close(fd);
+}
+
+/* handles:DIR: good as long as the file is there, not once only */
+int do_handles(char **arg)
+{
+	struct handle dir, file;
+	int mount;
+
+	MUST(chdir(arg[0]) == 0);
+	mount = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	MUST(mount >= 0);
+	MUST(mkdir("e", 0755) == 0 && mkdir("e/d", 0755) == 0);
+	MUST(make_file("e/d/f", 0600, "text") == 0);
+	MUST(handle_of("e/d", &dir) == 0);
+	MUST(handle_of("e/d/f", &file) == 0);
+	for (unsigned i = 0; i < 3; i++) {
+		MUST(drop_caches() == 0);
+		MUST(reopen(mount, &file, "text") == 0);
+		MUST(reopen(mount, &file, "text") == 0);
+		MUST(drop_caches() == 0);
+		MUST(reopen(mount, &dir, NULL) == 0);
+	}
+	MUST(unlink("e/d/f") == 0);
+	MUST(drop_caches() == 0);
+	REFUSED(open_by_handle_at(mount, &file.head, O_RDONLY), ESTALE);
+	return close(mount);
+}
+
 const struct fs_test fs_more_tests[] = {
 	{"touched", test_touched},
 	{"old-times", test_old_times},

@@ -296,7 +296,12 @@ static void test_lookup(void **state)
 	/* That there is none is known for a while, too. */
 	assert_int_equal(look(r, FUSE_ROOT_ID, "none"), 0);
 	assert_int_equal(out->entry_valid, 1);
-	assert_int_equal(ask_name(r, FUSE_LOOKUP, FUSE_ROOT_ID, ".."), -EINVAL);
+	/* From file handles; nothing is above the root. */
+	assert_int_equal(look(r, FUSE_ROOT_ID, ".."), FUSE_ROOT_ID);
+	assert_int_equal(look(r, file, "."), file);
+	assert_int_equal(ask_name(r, FUSE_LOOKUP, file, ".."), -ENOTDIR);
+	assert_int_equal(ask_name(r, FUSE_LOOKUP, file + 1, "."), -ESTALE);
+	assert_int_equal(ask_name(r, FUSE_LOOKUP, file + 1, "x"), -ESTALE);
 	assert_int_equal(ask_name(r, FUSE_LOOKUP, FUSE_ROOT_ID, "a/b"),
 			 -EINVAL);
 	assert_int_equal(ask_name(r, FUSE_LOOKUP, file, "x"), -ENOTDIR);
