@@ -32,56 +32,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define DEFAULT_PATH                                                           \
-	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 static int fail(struct init_failure *f, int error, const char *what)
 {
 	return init_fail(f, INIT_STATUS_SETUP, error, "%s", what);
 }
 
-/* ---- reporting */
-
-int process_tell(int fd, const struct process_report *r, const int fds[2])
-{
-	union {
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {(void *)(uintptr_t)r, sizeof(*r)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fds[0] >= 0) {
-		struct cmsghdr *c;
-
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(2 * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, 2 * sizeof(int));
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -1 : 0;
-}
-
-void process_tell_failure(int fd, const struct init_failure *f)
-{
-	const struct process_report r = {.kind = PROCESS_FAILED, .failure = *f};
-
-	process_tell(fd, &r, (const int[]){-1, -1});
-}
-
 /* ---- standard input and output */
-
-void process_reset_signals(void)
-{
-	sigset_t none;
-
-	signal(SIGPIPE, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
 
 /* A terminal of the container's own; its user may open it by name. */
 static int open_terminal(const struct init_start *s, int fds[2],
@@ -313,48 +269,6 @@ static int enter_directory(const struct process_side *side,
 	return 0;
 }
 
-/* ---- the environment */
-
-static const char *env_get(const char *const *env, const char *name)
-{
-	const size_t n = strlen(name);
-
-	for (; env && *env; env++) {
-		if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
-			return *env + n + 1;
-	}
-	return NULL;
-}
-
-const char **process_env(const struct init_start *s,
-			 const struct init_config *c, const char *home)
-{
-	const char **env = calloc(s->env.n + 5, sizeof(*env));
-	const char *value[] = {
-		DEFAULT_PATH,
-		c ? c->hostname : NULL,
-		s->flags & AGENT_START_TTY ? "xterm" : NULL,
-		home,
-	};
-	static const char *const name[] = {"PATH", "HOSTNAME", "TERM", "HOME"};
-	size_t n = 0;
-
-	if (!env)
-		return NULL;
-	for (unsigned i = 0; i < ARRAY_LEN(value); i++) {
-		char *text;
-
-		if (!value[i] || env_get(s->env.list, name[i]))
-			continue;
-		if (asprintf(&text, "%s=%s", name[i], value[i]) < 0)
-			return NULL;
-		env[n++] = text;
-	}
-	for (size_t i = 0; i < s->env.n; i++)
-		env[n++] = s->env.list[i];
-	return env;
-}
-
 /* ---- the program */
 
 /* Says in `docker run`'s words why an execve() of PATH failed. */
@@ -415,7 +329,7 @@ static int exec_program(const struct init_start *s, const char **env,
 
 	if (strchr(name, '/'))
 		return exec_path(name, s, env, f);
-	if (search_program(env_get(env, "PATH"), s, env, f))
+	if (search_program(process_env_get(env, "PATH"), s, env, f))
 		return -1;
 	return init_fail(f, INIT_STATUS_NOT_FOUND, 0,
 			 "\"%s\": executable file not found in $PATH", name);

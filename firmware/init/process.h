@@ -110,7 +110,7 @@ struct process_side {
  */
 void process_child(const struct process_side *side) __attribute__((noreturn));
 
-/* ---- between exec.c and crun.c, in the new process */
+/* ---- child.c and exec.c, for crun.c too: in the new process */
 
 /* That may be open, as Docker's service has it. */
 #define PROCESS_FILES 1048576
@@ -140,5 +140,7 @@ void process_tell_failure(int fd, const struct init_failure *f);
  */
 const char **process_env(const struct init_start *s,
 			 const struct init_config *c, const char *home);
+/* The value of NAME in ENV (which may be NULL), or NULL. */
+const char *process_env_get(const char *const *env, const char *name);
 
 #endif

@@ -31,22 +31,6 @@
 #define LOOK_RARELY_MS 4000
 /* The server's own, before those of sessions. */
 #define OWN_SOURCES 3
-/* For SIGKILL to be obeyed. */
-#define KILL_MS 5000
-
-static uint64_t now_ms(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-uint64_t server_now_ms(void)
-{
-	return now_ms(CLOCK_MONOTONIC);
-}
-
 int server_init(struct server *server, const struct server_actions *actions,
 		int listen_fd)
 {
@@ -103,93 +87,6 @@ int server_add(struct server *server, int fd)
 	return 0;
 }
 
-/* ---- what /proc knows */
-
-/* The number behind NAME in a file of lines "NAME number"; 0: none. */
-static uint64_t proc_number(const char *path, const char *name)
-{
-	FILE *file = fopen(path, "re");
-	const size_t n = strlen(name);
-	unsigned long long value = 0;
-	char line[256];
-
-	while (file && fgets(line, sizeof(line), file)) {
-		if (strncmp(line, name, n) == 0 &&
-		    sscanf(line + n, " %llu", &value) == 1)
-			break;
-	}
-	if (file)
-		fclose(file);
-	return value;
-}
-
-/*
- * The process that RECORD of the kernel's log says was killed for lack of
- * memory; 0: it says something else. "6,123,4567,-;Out of memory: Killed
- * process 12 (sh) ...": the first number has the facility above its lowest
- * three bits, and that is 0 for the kernel alone, whatever others write there;
- * the text begins like this, so that nothing which the kernel repeats after
- * somebody (a name, an option of mount(2)) is taken for it.
- */
-static pid_t victim_of(const char *record)
-{
-	static const char *const begin[] = {
-		"Out of memory: Killed process ",
-		"Memory cgroup out of memory: Killed process ",
-		"Out of memory (oom_kill_allocating_task): Killed process ",
-	};
-	const char *text = strchr(record, ';');
-
-	if (!text || strtoul(record, NULL, 10) > 7)
-		return 0;
-	for (unsigned i = 0; i < ARRAY_LEN(begin); i++) {
-		const size_t n = strlen(begin[i]);
-
-		if (strncmp(text + 1, begin[i], n) == 0)
-			return (pid_t)strtol(text + 1 + n, NULL, 10);
-	}
-	return 0;
-}
-
-/*
- * Notes the processes that were killed for lack of memory since the last look:
- * only the kernel's log names them, a record a read. The control group has
- * counted each of them before it is in the log, so there are never more of them
- * than that.
- */
-static void find_victims(struct server *server)
-{
-	bool lost = false;
-	char record[1024];
-	ssize_t n;
-
-	if (server->kmsg_fd < 0)
-		return;
-	do {
-		pid_t pid;
-
-		n = read(server->kmsg_fd, record, sizeof(record) - 1);
-		/* Old records are lost; the next ones are still there. */
-		lost |= n < 0 && errno == EPIPE;
-		record[n > 0 ? n : 0] = 0;
-		pid = n > 0 ? victim_of(record) : 0;
-		if (pid &&
-		    cgroup_oom_kills(&server->box.group) > server->oom_kills)
-			server->victim[server->oom_kills++ % SERVER_VICTIMS] =
-				pid;
-	} while (n > 0 || (n < 0 && (errno == EPIPE || errno == EINTR)));
-	if (lost) {
-		server->oom_kills = cgroup_oom_kills(&server->box.group);
-		memset(server->victim, 0, sizeof(server->victim));
-	}
-}
-
-uint64_t server_oom_kills(struct server *server)
-{
-	find_victims(server);
-	return server->oom_kills;
-}
-
 /*
  * PID is one that the session has begun: it may have been another's before,
  * and victims stay in the ring for long.
@@ -204,25 +101,6 @@ static bool is_victim(struct server *server, const struct session *s, pid_t pid)
 			return true;
 	}
 	return false;
-}
-
-void server_facts(struct server *server, struct agent_info *ret)
-{
-	uint32_t processes = 0;
-
-	find_victims(server);
-	for (const struct session *s = server->sessions; s; s = s->next)
-		processes += s->has_child && !s->exited;
-	*ret = (struct agent_info){
-		.memory_total = htole64(
-			proc_number("/proc/meminfo", "MemTotal:") * KIB),
-		.memory_available = htole64(
-			proc_number("/proc/meminfo", "MemAvailable:") * KIB),
-		.oom_kills = htole64(server->oom_kills),
-		.uptime_ms = htole64(now_ms(CLOCK_BOOTTIME)),
-		.processes = htole32(processes),
-		.running = htole32(server->box.main_pid != 0),
-	};
 }
 
 /* ---- memory, for sessions that watch it */
@@ -252,7 +130,9 @@ static void look_at_memory(struct server *server)
 	available = (uint64_t)info.freeram * info.mem_unit;
 	plenty = info.freeram > info.totalram / 2;
 	if (!plenty)
-		available = proc_number("/proc/meminfo", "MemAvailable:") * KIB;
+		available =
+			server_proc_number("/proc/meminfo", "MemAvailable:") *
+			KIB;
 	now.memory_total = htole64((uint64_t)info.totalram * info.mem_unit);
 	now.memory_available = htole64(available);
 	now.oom_kills = htole64(server_oom_kills(server));
@@ -262,14 +142,7 @@ static void look_at_memory(struct server *server)
 				       s->has_child && is_victim(server, s,
 								 s->child.pid));
 	}
-	server->look_ms =
-		now_ms(CLOCK_MONOTONIC) + (plenty ? LOOK_RARELY_MS : LOOK_MS);
-}
-
-void server_watch(struct server *server, struct session *s)
-{
-	s->memory.oom_kills = htole64(server_oom_kills(server));
-	server->look_ms = 0; /* at once */
+	server->look_ms = server_now_ms() + (plenty ? LOOK_RARELY_MS : LOOK_MS);
 }
 
 /* ---- ends */
@@ -373,40 +246,10 @@ static void end_strays(struct server *server)
 		closedir(proc);
 }
 
-void server_signal(struct server *server, int signal)
-{
-	if (!server->box.main_pid)
-		return;
-	if (server->box.running || signal == SIGKILL)
-		server->actions->kill(server->box.main_pid, signal);
-	else
-		server->held |= UINT64_C(1) << (signal - 1);
-}
-
-void server_main_runs(struct server *server)
-{
-	for (; server->held; server->held &= server->held - 1) {
-		const int signal = __builtin_ctzll(server->held) + 1;
-
-		if (server->box.main_pid)
-			server->actions->kill(server->box.main_pid, signal);
-	}
-}
-
-void server_end(struct server *server, int signal, uint32_t grace_ms)
-{
-	const uint64_t now = now_ms(CLOCK_MONOTONIC);
-
-	server->ending = true;
-	server->kill_ms = now + grace_ms;
-	server->end_ms = now + grace_ms + KILL_MS;
-	server_signal(server, signal ? signal : SIGTERM);
-}
-
 /* Acts on limits of time that are over; true: the machine is to end now. */
 static bool check_end(struct server *server)
 {
-	const uint64_t now = now_ms(CLOCK_MONOTONIC);
+	const uint64_t now = server_now_ms();
 	bool speaking = false, main_speaks = false;
 
 	if (server->ending && server->kill_ms && now >= server->kill_ms) {
@@ -487,7 +330,7 @@ static void pump_all(struct server *server, const struct pollfd *pfd)
 /* The shorter one of TIMEOUT_MS and what is left until then. */
 static int until_ms(uint64_t then, int timeout_ms)
 {
-	const uint64_t now = now_ms(CLOCK_MONOTONIC);
+	const uint64_t now = server_now_ms();
 	const int left = then > now ? (int)min_u64(then - now + 1, 60000) : 0;
 
 	return timeout_ms < 0 || left < timeout_ms ? left : timeout_ms;
@@ -532,7 +375,7 @@ int server_step(struct server *server, int timeout_ms)
 	if (pfd[0].revents)
 		reap(server);
 	if (has_watchers(server) &&
-	    (pfd[2].revents || now_ms(CLOCK_MONOTONIC) >= server->look_ms))
+	    (pfd[2].revents || server_now_ms() >= server->look_ms))
 		look_at_memory(server);
 	pump_all(server, pfd + OWN_SOURCES);
 	if (server->strays == SERVER_STRAYS_LOOK)

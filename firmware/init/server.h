@@ -82,7 +82,7 @@ int server_run(struct server *server);
  */
 int server_step(struct server *server, int timeout_ms);
 
-/* ---- for session.c */
+/* ---- server-machine.c, for sessions too */
 
 /* CLOCK_MONOTONIC */
 uint64_t server_now_ms(void);
@@ -104,6 +104,9 @@ uint64_t server_oom_kills(struct server *server);
 
 /* The session watches memory from now on. */
 void server_watch(struct server *server, struct session *s);
+
+/* The number behind NAME in a file of lines "NAME number"; 0: none. */
+uint64_t server_proc_number(const char *path, const char *name);
 
 /* Facts of /proc; zero where there are none. */
 void server_facts(struct server *server, struct agent_info *ret);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between session.c, the connection's half, and session-process.c. */
+/*
+ * Between session.c, the requests of a connection, session-process.c, its
+ * process, and session-frames.c, below both.
+ */
 #ifndef FIRMWARE_INIT_SESSION_PARTS_H
 #define FIRMWARE_INIT_SESSION_PARTS_H
 
@@ -7,10 +10,12 @@
 #include "vmm/base/util.h"
 
 #define SESSION_HEADER (sizeof(struct agent_frame))
+/* One frame of data, and a short one before or behind it. */
+#define SESSION_OUT_ROOM (2 * SESSION_HEADER + AGENT_PAYLOAD_MAX + 2048)
 /* How much a pipe may hold when its writer ends (F_SETPIPE_SZ). */
 #define SESSION_DRAIN_MAX (1024 * KIB)
 
-/* ---- session.c */
+/* ---- session-frames.c */
 
 /*
  * The caller has made sure that nothing waits to be sent (or one short frame).
@@ -18,18 +23,21 @@
 void session_put_failed(struct session *s, const struct init_failure *f);
 void session_put(struct session *s, enum agent_type type, const void *payload,
 		 size_t bytes);
-void session_flush(struct session *s);
+/* Sends what the host takes now. False: it is gone, see session_send(). */
+bool session_flush(struct session *s);
+
+/* The number of a signal; false: it is none. */
+bool session_read_signal(const struct agent_message *m, int *ret);
+
+/* ---- session-process.c */
 
 /*
  * The host's end of the session is gone. A process that has a terminal is hung
  * up; another one goes on without input, its output is thrown away.
  */
 void session_peer_gone(struct session *s);
-
-/* The number of a signal; false: it is none. */
-bool session_read_signal(const struct agent_message *m, int *ret);
-
-/* ---- session-process.c */
+/* session_flush(), and session_peer_gone() where that says so. */
+void session_send(struct session *s);
 
 /* Begins to start the process. 0, or -1 with the failure filled in. */
 int session_begin(struct session *s, const struct init_start *start,

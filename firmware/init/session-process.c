@@ -163,6 +163,33 @@ void session_reaped(struct session *s, pid_t pid, int wait_status, bool oom)
 		exited(s, wait_status, oom);
 }
 
+/* ---- the host */
+
+void session_peer_gone(struct session *s)
+{
+	util_close(&s->fd);
+	s->fd = -1;
+	s->out_start = 0;
+	s->out_end = 0;
+	if (s->state == SESSION_STARTING)
+		session_abandon(s);
+	if (!s->has_child || s->exited)
+		return;
+	session_close_input(s);
+	if (session_has_terminal(s)) {
+		session_close_output(s, 0);
+		session_close_slave(s);
+	}
+	if (s->is_main && s->server->config.flags & AGENT_CONFIG_HOST_BOUND)
+		server_end(s->server, SIGKILL, 0);
+}
+
+void session_send(struct session *s)
+{
+	if (!session_flush(s))
+		session_peer_gone(s);
+}
+
 /* ---- a process's frames */
 
 static bool take_stdin(struct session *s, const struct agent_message *m)
@@ -388,7 +415,7 @@ void session_send_output(struct session *s)
 	for (unsigned i = 0; i < BURST; i++) {
 		bool more;
 
-		session_flush(s);
+		session_send(s);
 		if (s->out_end > 0 || s->state != SESSION_PROCESS)
 			return;
 		more = session_tell_event(s) || tell_input(s);
@@ -400,7 +427,7 @@ void session_send_output(struct session *s)
 		if (!s->exited)
 			return;
 		put_exit(s);
-		session_flush(s);
+		session_send(s);
 		return;
 	}
 }

@@ -13,9 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* One frame of data, and a short one before or behind it. */
-#define OUT_ROOM (2 * SESSION_HEADER + AGENT_PAYLOAD_MAX + 2048)
-
 struct session *session_new(struct server *server, int fd)
 {
 	struct session *s = calloc(1, sizeof(*s));
@@ -26,7 +23,7 @@ struct session *session_new(struct server *server, int fd)
 	s->fd = fd;
 	s->starting = PROCESS_STARTING_NONE;
 	s->child = INIT_CHILD_NONE;
-	s->out = malloc(OUT_ROOM);
+	s->out = malloc(SESSION_OUT_ROOM);
 	if (agent_reader_init(&s->reader) < 0 || !s->out) {
 		s->fd = -1;
 		session_free(s);
@@ -49,74 +46,6 @@ void session_free(struct session *s)
 	free(s->request);
 	free(s->out);
 	free(s);
-}
-
-void session_peer_gone(struct session *s)
-{
-	util_close(&s->fd);
-	s->fd = -1;
-	s->out_start = 0;
-	s->out_end = 0;
-	if (s->state == SESSION_STARTING)
-		session_abandon(s);
-	if (!s->has_child || s->exited)
-		return;
-	session_close_input(s);
-	if (session_has_terminal(s)) {
-		session_close_output(s, 0);
-		session_close_slave(s);
-	}
-	if (s->is_main && s->server->config.flags & AGENT_CONFIG_HOST_BOUND)
-		server_end(s->server, SIGKILL, 0);
-}
-
-/* ---- sending */
-
-void session_put(struct session *s, enum agent_type type, const void *payload,
-		 size_t bytes)
-{
-	const struct agent_frame frame = agent_frame_make(type, bytes);
-
-	assert(OUT_ROOM - s->out_end >= SESSION_HEADER + bytes);
-	memcpy(s->out + s->out_end, &frame, SESSION_HEADER);
-	if (bytes > 0)
-		memcpy(s->out + s->out_end + SESSION_HEADER, payload, bytes);
-	s->out_end += SESSION_HEADER + bytes;
-}
-
-void session_flush(struct session *s)
-{
-	while (s->fd >= 0 && s->out_start < s->out_end) {
-		ssize_t n = send(s->fd, s->out + s->out_start,
-				 s->out_end - s->out_start,
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return;
-		if (n < 0) {
-			session_peer_gone(s);
-			return;
-		}
-		s->out_start += (size_t)n;
-	}
-	s->out_start = 0;
-	s->out_end = 0;
-}
-
-void session_put_failed(struct session *s, const struct init_failure *f)
-{
-	const size_t text = strlen(f->text) + 1;
-	struct {
-		struct agent_failed head;
-		char text[AGENT_TEXT_MAX];
-	} failed;
-
-	failed.head.status = htole32((uint32_t)f->status);
-	failed.head.error = htole32((uint32_t)f->error);
-	memcpy(failed.text, f->text, text);
-	session_put(s, AGENT_FAILED, &failed, sizeof(failed.head) + text);
 }
 
 /* The answer to a request: DONE, or FAILED if R is not 0. */
@@ -150,7 +79,7 @@ static bool take_hello(struct session *s, const struct agent_message *m)
 	s->state = SESSION_REQUEST;
 	if (hello.major == ours.major)
 		return true;
-	session_flush(s);
+	session_send(s);
 	return false;
 }
 
@@ -206,17 +135,6 @@ static void start(struct session *s)
 	if (r)
 		session_put_failed(s, &f);
 	init_start_done(&what);
-}
-
-bool session_read_signal(const struct agent_message *m, int *ret)
-{
-	struct agent_signal wire;
-
-	if (agent_message_copy(m, &wire, sizeof(wire)) ||
-	    le32toh(wire.signal) < 1 || le32toh(wire.signal) > 64)
-		return false;
-	*ret = (int)le32toh(wire.signal);
-	return true;
 }
 
 static bool take_shutdown(struct session *s, const struct agent_message *m)
@@ -323,7 +241,7 @@ static void receive(struct session *s, bool readable)
 		ssize_t n;
 		int r;
 
-		session_flush(s);
+		session_send(s);
 		if (s->fd < 0 || is_stalled(s))
 			return;
 		r = agent_reader_next(&s->reader, &m);
@@ -392,7 +310,7 @@ bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES])
 		session_send_output(s);
 	} else if (s->state == SESSION_REQUEST && s->out_end == 0 &&
 		   session_tell_event(s)) {
-		session_flush(s);
+		session_send(s);
 	}
 	return s->fd >= 0 || (s->has_child && !s->exited);
 }
