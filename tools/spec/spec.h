@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A container, and a process in it, as the OCI runtime specification (1.2)
+ * describes them: the part of it that is done here, under its names. `bulkhead
+ * run` makes one from its options and the image, state.json keeps it, `exec`
+ * takes its process from there.
+ *
+ * Beyond the specification a user and groups may be names, which the container
+ * itself resolves: process.user.username, and texts in additionalGids.
+ *
+ * Texts and lists are owned. A zeroed object is empty. Any thread, one at a
+ * time; functions that return int give 0 or -errno, logged.
+ */
+#ifndef TOOLS_SPEC_SPEC_H
+#define TOOLS_SPEC_SPEC_H
+
+#include "tools/cli/text-list.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct json_t;
+
+#define SPEC_VERSION     "1.0.2"
+#define SPEC_RLIMITS_MAX 16  /* as many as Linux has */
+#define SPEC_MOUNTS_MAX  256 /* a limit against files that are none */
+#define SPEC_FILE_MAX    (1 << 20)
+
+struct spec_user {
+	uint32_t uid, gid; /* where there is no username */
+	char *username;    /* "user[:group]", names or numbers; or NULL */
+	struct text_list additional_gids; /* numbers or names */
+};
+
+/* Bit N: capability N of Linux. */
+struct spec_capabilities {
+	uint64_t bounding, effective, inheritable, permitted, ambient;
+};
+
+struct spec_rlimit {
+	int type;            /* RLIMIT_* */
+	uint64_t soft, hard; /* RLIM_INFINITY: none */
+};
+
+struct spec_process {
+	bool terminal, no_new_privileges;
+	uint16_t console_height, console_width; /* consoleSize; 0: unknown */
+	struct spec_user user;
+	struct text_list args, env;
+	char *cwd;
+	struct spec_capabilities capabilities;
+	struct spec_rlimit rlimits[SPEC_RLIMITS_MAX];
+	size_t nrlimits;
+};
+
+struct spec_mount {
+	char *destination, *type, *source; /* type and source: may be NULL */
+	struct text_list options;
+};
+
+/* Namespaces, by bit; the machine is the network's. */
+enum {
+	SPEC_NS_PID = 0x01,
+	SPEC_NS_NETWORK = 0x02,
+	SPEC_NS_MOUNT = 0x04,
+	SPEC_NS_IPC = 0x08,
+	SPEC_NS_UTS = 0x10,
+	SPEC_NS_CGROUP = 0x20,
+};
+
+struct spec_linux {
+	unsigned namespaces;     /* SPEC_NS_* */
+	struct text_list sysctl; /* "name=value" */
+	struct text_list masked_paths, readonly_paths;
+	char *cgroups_path;    /* may be NULL */
+	bool all_devices;      /* resources.devices allows all of them */
+	uint64_t pids_limit;   /* resources.pids.limit; 0: any number */
+	uint64_t memory_limit; /* resources.memory.limit, bytes; 0: any */
+	uint64_t cpu_quota, cpu_period; /* us; 0: not given */
+	struct json_t *seccomp;         /* as it is written; NULL: none */
+};
+
+struct spec {
+	char *oci_version;
+	char *root_path;
+	bool root_readonly;
+	char *hostname; /* NULL: none is set */
+	bool has_process;
+	struct spec_process process;
+	struct spec_mount *mounts;
+	size_t nmounts;
+	struct text_list annotations; /* "name=value" */
+	struct spec_linux linux_part;
+};
+
+void spec_done(struct spec *spec);
+void spec_process_done(struct spec_process *process);
+
+/*
+ * Reads config.json, or the process alone (`exec --process`). NAME is for
+ * messages. A key of the specification that is not supported here is refused by
+ * its name, unless its value says nothing. A key that no specification has is
+ * refused in the objects that are about isolation; elsewhere a warning names
+ * it. -EINVAL, -ENOTSUP, -ENOMEM; RET is touched on success alone.
+ */
+int spec_read(const char *name, const char *text, size_t bytes,
+	      struct spec *ret);
+int spec_process_read(const char *name, const char *text, size_t bytes,
+		      struct spec_process *ret);
+/* JSON, which is borrowed, as what spec_json() made. */
+int spec_from_json(const char *name, struct json_t *json, struct spec *ret);
+/* The same from a file of at most SPEC_FILE_MAX bytes; -EFBIG, open(2)'s. */
+int spec_read_file(const char *path, struct spec *ret);
+int spec_process_read_file(const char *path, struct spec_process *ret);
+
+/*
+ * Writes JSON that the readers take for the same. A new reference; NULL without
+ * memory, logged. JSON has only UTF-8: text_escape() stands for other bytes. No
+ * limit (in rlimits) is -1.
+ */
+struct json_t *spec_json(const struct spec *spec);
+struct json_t *spec_process_json(const struct spec_process *process);
+
+/* Replaces what is there for TYPE. Cannot fail: TYPE < SPEC_RLIMITS_MAX. */
+void spec_set_rlimit(struct spec_process *process, struct spec_rlimit limit);
+
+/* Adds an empty one. NULL: too many, or no memory; logged. */
+struct spec_mount *spec_new_mount(struct spec *spec);
+
+/* A copy of TEXT in place of *TO, which is freed. TEXT may be NULL. */
+int spec_set_text(char **to, const char *text);
+
+/* USER as the agent takes it: "user[:group]", or in NUMBER "uid:gid". */
+const char *spec_user_text(const struct spec_user *user, char number[24]);
+
+#endif
