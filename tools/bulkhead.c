@@ -19,7 +19,7 @@ static int unknown_command(const char *name)
 	const char *near;
 
 	if (refused_command(name))
-		return log_ret(VM_EXIT_USAGE, "'%s' is not there: %s", name,
+		return log_ret(VM_EXIT_USAGE, "'%s' is not supported: %s", name,
 			       refused_command(name));
 	near = command_suggest(name);
 	if (near)

@@ -204,8 +204,8 @@ static int measure(struct block *b, const char *path)
 		physical < b->info.block_bytes ? b->info.block_bytes : physical;
 	b->info.bytes = align_down(bytes, b->info.block_bytes);
 	if (b->info.bytes != bytes)
-		log_warn("disk '%s': %llu bytes are no multiple of %u; the "
-			 "guest does not see the last %llu",
+		log_warn("disk '%s': its size of %llu bytes is not a "
+			 "multiple of %u; the guest does not see the last %llu",
 			 path, (unsigned long long)bytes, b->info.block_bytes,
 			 (unsigned long long)(bytes - b->info.bytes));
 	return 0;

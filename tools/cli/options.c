@@ -160,7 +160,7 @@ static void refuse(const struct option_table *table, int result, char **argv,
 				  : NULL;
 
 	if (why)
-		log_error("'%s' is not there: %s", name, why);
+		log_error("'%s' is not supported: %s", name, why);
 	else
 		usage_getopt(table->command, result, argv, names);
 }

@@ -13,7 +13,7 @@ static const char no_device[] = "the machine has no devices of the host, those "
 				"of its own are used with "
 				"--privileged; files are shared with -v";
 static const char no_limit[] =
-	"limits of the host's are not set here: put them around it, as in "
+	"bulkhead sets no limits on the host: start it with one, as in "
 	"'systemd-run --scope -p CPUQuota=150% bulkhead run ...'";
 static const char no_fetch[] =
 	"images are not fetched: 'skopeo copy docker://NAME "
@@ -22,10 +22,12 @@ static const char no_bridge[] =
 	"instances have no network in common: reach each by its published "
 	"ports (-p), or use a tap";
 static const char no_health[] =
-	"nothing asks for it by itself: use 'bulkhead exec NAME COMMAND'";
+	"health checks do not run by themselves: use 'bulkhead exec NAME "
+	"COMMAND'";
 static const char no_restart[] =
-	"an instance runs once: leave it to a service manager to run it again";
-static const char one_log[] = "there is one kind of log: see 'bulkhead logs'";
+	"an instance runs once: a service manager can run the command again";
+static const char one_log[] =
+	"there is only one log driver: see 'bulkhead logs'";
 static const char no_build[] = "images are not made here: use buildah, podman "
 			       "or docker, and 'bulkhead "
 			       "run' what they save";
@@ -38,7 +40,7 @@ struct refused {
 
 static const struct refused options[] = {
 	{"annotation", 0, "use --label"},
-	{"attach", 'a', "-i, -t and -d say what is attached"},
+	{"attach", 'a', "use -i, -t and -d"},
 	{"blkio-weight", 0, no_limit},
 	{"cgroup-parent", 0, no_limit},
 	{"cgroupns", 0, own_kernel},
@@ -47,11 +49,11 @@ static const struct refused options[] = {
 	{"cpu-period", 0, no_limit},
 	{"cpu-quota", 0, no_limit},
 	{"cpu-shares", 'c', no_limit},
-	{"cpuset-cpus", 0, "put it around: 'taskset -c LIST bulkhead run ...'"},
+	{"cpuset-cpus", 0, "use 'taskset -c LIST bulkhead run ...'"},
 	{"device", 0, no_device},
 	{"device-cgroup-rule", 0, no_device},
 	{"domainname", 0, "use --hostname NAME.DOMAIN"},
-	{"expose", 0, "nothing has to be exposed to be published with -p"},
+	{"expose", 0, "publish a port with -p; it need not be exposed"},
 	{"gpus", 0, no_device},
 	{"health-cmd", 0, no_health},
 	{"health-interval", 0, no_health},
@@ -59,7 +61,7 @@ static const struct refused options[] = {
 	{"health-timeout", 0, no_health},
 	{"ip", 0, "an address is given to a tap: --network tap=NAME,address="},
 	{"ipc", 0, own_kernel},
-	{"isolation", 0, "it is always a virtual machine"},
+	{"isolation", 0, "each container is a virtual machine"},
 	{"link", 0, no_bridge},
 	{"log-driver", 0, one_log},
 	{"log-opt", 0, one_log},
@@ -71,20 +73,19 @@ static const struct refused options[] = {
 	 "the host's memory is what --memory says, no more"},
 	{"network-alias", 0, no_bridge},
 	{"oom-kill-disable", 0, no_limit},
-	{"oom-score-adj", 0,
-	 "put it around: 'choom -n NUMBER bulkhead run ...'"},
+	{"oom-score-adj", 0, "use 'choom -n NUMBER bulkhead run ...'"},
 	{"pid", 0, own_kernel},
 	{"platform", 0, "guests are x86-64"},
 	{"publish-all", 'P', "name the ports: -p HOST:PORT"},
 	{"pull", 0, no_fetch},
 	{"restart", 0, no_restart},
-	{"runtime", 0, "there is one: a virtual machine"},
-	{"stop-timeout", 0, "'bulkhead stop --time SECONDS' says it"},
+	{"runtime", 0, "there is only one runtime: a virtual machine"},
+	{"stop-timeout", 0, "use 'bulkhead stop --time SECONDS'"},
 	{"storage-opt", 0, "changes are kept in the guest's memory: --memory"},
 	{"userns", 0, own_kernel},
 	{"uts", 0, own_kernel},
 	{"volume-driver", 0, "volumes are directories of the host"},
-	{"volumes-from", 0, "name them again: -v"},
+	{"volumes-from", 0, "name each volume with -v"},
 };
 
 static const struct refused commands[] = {

@@ -30,7 +30,7 @@ static const struct boot_option options[] = {
 	{"on-reboot", "exit|restart", BOOT_SET, "on-reboot", NULL, NULL,
 	 "when the guest reboots, end or boot it anew [exit]"},
 	{"reboot-status", "N", BOOT_SET, "reboot-status", NULL, NULL,
-	 "the exit status when it rebooted [0]"},
+	 "exit status after a reboot [0]"},
 	{"disk", "FILE[,KEY...]", BOOT_DEVICE, "blk", NULL, "Devices",
 	 "add a disk; the first is /dev/vda"},
 	{"net", "tap=NAME|user[,KEY...]", BOOT_DEVICE, "net", NULL, NULL,

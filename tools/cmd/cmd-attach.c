@@ -59,8 +59,8 @@ static const struct option_table table = {
 		    "\n"
 		    "Shows what an instance's command writes from now on, and "
 		    "gives it input if\n"
-		    "it was started with -d and -i. Ctrl-P Ctrl-Q leaves it to "
-		    "itself.\n",
+		    "it was started with -d and -i. Ctrl-P Ctrl-Q detaches and "
+		    "leaves it running.\n",
 	.entries = entries,
 	.notes = "\nExit status: the command's; 0 after Ctrl-P Ctrl-Q.\n",
 };

@@ -33,9 +33,9 @@ struct request {
 
 static const struct option_entry entries[] = {
 	{"runs", 'n', "N", OPTION_TEXT, offsetof(struct request, runs_text),
-	 NULL, "runs of each [20], after one that is not counted"},
+	 NULL, "measure each N times [20], after one run not counted"},
 	{"json", 0, NULL, OPTION_FLAG, offsetof(struct request, json), NULL,
-	 "the result as JSON, every run in it"},
+	 "print every run's figures as JSON"},
 	{0},
 };
 

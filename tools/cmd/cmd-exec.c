@@ -38,7 +38,7 @@ static const struct option_entry entries[] = {
 	{"detach", 'd', NULL, OPTION_FLAG, AT(detach), NULL,
 	 "do not wait for its end; its output is lost"},
 	{"env", 'e', "NAME[=VALUE]", OPTION_LIST, AT(env), NULL,
-	 "set a variable, beside the container's"},
+	 "set a variable in addition to the container's"},
 	{"env-file", 0, "FILE", OPTION_LIST, AT(env_files), NULL,
 	 "set variables from the lines of a file"},
 	{"workdir", 'w', "DIR", OPTION_TEXT, AT(workdir), NULL,
@@ -46,7 +46,7 @@ static const struct option_entry entries[] = {
 	{"user", 'u', "USER[:GROUP]", OPTION_TEXT, AT(user), NULL,
 	 "run as USER [as the container's command]"},
 	{"privileged", 0, NULL, OPTION_FLAG, AT(privileged), NULL,
-	 "with all capabilities"},
+	 "give it all capabilities"},
 	{0},
 };
 
@@ -55,7 +55,7 @@ static const struct option_table table = {
 	.synopsis = "usage: bulkhead exec [OPTION]... NAME COMMAND "
 		    "[ARGUMENT]...\n"
 		    "\n"
-		    "Runs a command in an instance that runs.\n",
+		    "Runs another command in a running instance.\n",
 	.entries = entries,
 	.notes = "\nExit status: the command's; 125 it could not be started "
 		 "by bulkhead, 126 it\n"

@@ -30,9 +30,9 @@ struct request {
 
 static const struct option_entry entries[] = {
 	{"follow", 'f', NULL, OPTION_FLAG, offsetof(struct request, follow),
-	 NULL, "go on until the instance ends"},
+	 NULL, "keep printing until the instance ends"},
 	{"tail", 'n', "N", OPTION_TEXT, offsetof(struct request, tail_text),
-	 NULL, "the last N lines [all]"},
+	 NULL, "print only the last N lines [all]"},
 	{"timestamps", 't', NULL, OPTION_FLAG,
 	 offsetof(struct request, timestamps), NULL,
 	 "begin each line with its time"},

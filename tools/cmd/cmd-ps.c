@@ -34,18 +34,18 @@ struct listing {
 
 static const struct option_entry entries[] = {
 	{"all", 'a', NULL, OPTION_FLAG, offsetof(struct listing, all), NULL,
-	 "those that have ended, too"},
+	 "also list instances that have ended"},
 	{"quiet", 'q', NULL, OPTION_FLAG, offsetof(struct listing, quiet), NULL,
-	 "names only"},
+	 "print names only"},
 	{"no-trunc", 0, NULL, OPTION_FLAG, offsetof(struct listing, whole),
-	 NULL, "cut nothing off"},
+	 NULL, "do not shorten columns"},
 	{"filter", 'f', "KEY=VALUE", OPTION_LIST,
 	 offsetof(struct listing, filters), NULL,
-	 "by name=, status=, label=, ancestor= or exited="},
+	 "filter by name=, status=, label=, ancestor=, exited="},
 	{"json", 0, NULL, OPTION_FLAG, offsetof(struct listing, json), NULL,
-	 "a list of JSON objects"},
+	 "print a list of JSON objects"},
 	{"format", 0, "json", OPTION_TEXT, offsetof(struct listing, format),
-	 NULL, "a JSON object a line"},
+	 NULL, "print a JSON object per line"},
 	{0},
 };
 
@@ -53,7 +53,7 @@ static const struct option_table table = {
 	.command = "ps",
 	.synopsis = "usage: bulkhead ps [OPTION]...\n"
 		    "\n"
-		    "Lists the instances of this user that run.\n",
+		    "Lists this user's running instances.\n",
 	.entries = entries,
 	.notes = "\nExamples:\n"
 		 "  bulkhead ps -a\n"

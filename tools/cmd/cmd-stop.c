@@ -34,9 +34,9 @@ struct request {
 
 static const struct option_entry stop_entries[] = {
 	{"time", 't', "SECONDS", OPTION_TEXT, AT(time_text), NULL,
-	 "after them it is killed [10]"},
+	 "seconds to wait before killing it [10]"},
 	{"signal", 's', "SIGNAL", OPTION_TEXT, AT(signal_text), NULL,
-	 "what to send [as it was started, else TERM]"},
+	 "signal to send [the instance's, else TERM]"},
 	{0},
 };
 
@@ -51,7 +51,7 @@ static const struct option_table stop_table = {
 
 static const struct option_entry kill_entries[] = {
 	{"signal", 's', "SIGNAL", OPTION_TEXT, AT(signal_text), NULL,
-	 "what to send [KILL]"},
+	 "signal to send [KILL]"},
 	{0},
 };
 
@@ -65,7 +65,7 @@ static const struct option_table kill_table = {
 
 static const struct option_entry rm_entries[] = {
 	{"force", 'f', NULL, OPTION_FLAG, AT(force), NULL,
-	 "those that run, too: they are killed"},
+	 "also kill and remove running instances"},
 	{0},
 };
 
@@ -73,7 +73,7 @@ static const struct option_table rm_table = {
 	.command = "rm",
 	.synopsis = "usage: bulkhead rm [OPTION]... NAME...\n"
 		    "\n"
-		    "Forgets instances that have ended: their status and "
+		    "Removes instances that have ended, with their status and "
 		    "their log.\n",
 	.entries = rm_entries,
 };

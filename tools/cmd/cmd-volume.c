@@ -24,7 +24,7 @@ struct request {
 
 static const struct option_entry entries[] = {
 	{"quiet", 'q', NULL, OPTION_FLAG, offsetof(struct request, quiet), NULL,
-	 "names only"},
+	 "print names only"},
 	{0},
 };
 

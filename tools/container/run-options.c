@@ -24,7 +24,7 @@ static const struct option_entry entries[] = {
 	{"entrypoint", 0, "FILE", OPTION_TEXT, AT(entrypoint), "The command",
 	 "run FILE instead of the image's entry point"},
 	{"env", 'e', "NAME[=VALUE]", OPTION_LIST, AT(env), NULL,
-	 "set a variable; without VALUE: as it is here"},
+	 "set NAME, or copy it from this environment"},
 	{"env-file", 0, "FILE", OPTION_LIST, AT(env_files), NULL,
 	 "set variables from the lines of a file"},
 	{"workdir", 'w', "DIR", OPTION_TEXT, AT(workdir), NULL,
@@ -32,36 +32,36 @@ static const struct option_entry entries[] = {
 	{"user", 'u', "USER[:GROUP]", OPTION_TEXT, AT(user), NULL,
 	 "run as USER, name or number [the image's]"},
 	{"group-add", 0, "GROUP", OPTION_LIST, AT(groups), NULL,
-	 "and in GROUP"},
+	 "add the user to GROUP"},
 	{"cap-add", 0, "CAP", OPTION_LIST, AT(cap_add), NULL,
-	 "give a capability, or ALL"},
+	 "add a capability, or ALL"},
 	{"cap-drop", 0, "CAP", OPTION_LIST, AT(cap_drop), NULL,
-	 "take a capability, or ALL"},
+	 "remove a capability, or ALL"},
 	{"privileged", 0, NULL, OPTION_FLAG, AT(privileged), NULL,
-	 "all capabilities, nothing of /proc and /sys hidden"},
+	 "all capabilities, hide nothing in /proc and /sys"},
 	{"security-opt", 0, "OPTION", OPTION_LIST, AT(security), NULL,
 	 "no-new-privileges, or seccomp=FILE with crun"},
 	{"ulimit", 0, "NAME=SOFT[:HARD]", OPTION_LIST, AT(ulimits), NULL,
 	 "set a limit: nofile=1024:4096"},
 	{"pids-limit", 0, "N", OPTION_TEXT, AT(pids_limit), NULL,
-	 "so many processes at most; -1: any [2 for each MiB]"},
+	 "at most N processes; -1: no limit [2 for each MiB]"},
 	{"init", 0, NULL, OPTION_FLAG, AT(init), NULL,
 	 "run below a process that reaps orphans"},
 	{"stop-signal", 0, "SIGNAL", OPTION_TEXT, AT(stop_signal), NULL,
-	 "what `bulkhead stop` sends [the image's, else TERM]"},
+	 "`bulkhead stop` sends it [the image's, else TERM]"},
 
 	{"name", 0, "NAME", OPTION_TEXT, AT(name), "The container",
 	 "its name [12 random digits]"},
 	{"rm", 0, NULL, OPTION_FLAG, AT(remove), NULL,
-	 "keep neither status nor log once it ends"},
+	 "remove its status and log when it ends"},
 	{"label", 'l', "NAME[=VALUE]", OPTION_LIST, AT(labels), NULL,
-	 "a note, for `ps --filter` and `inspect`"},
+	 "label it, for `ps --filter` and `inspect`"},
 	{"hostname", 'h', "NAME", OPTION_TEXT, AT(hostname), NULL,
 	 "its host name [its name]"},
 	{"read-only", 0, NULL, OPTION_FLAG, AT(readonly), NULL,
-	 "nothing can be written to its root"},
+	 "let nobody write to its root"},
 	{"rootfs-write", 0, NULL, OPTION_FLAG, AT(rootfs_write), NULL,
-	 "changes go to the directory [they end with the run]"},
+	 "write changes to ROOT [lose them at the end]"},
 	{"volume", 'v', "SRC:DST[:ro,shared]", OPTION_LIST, AT(volumes), NULL,
 	 "show the host's directory, file or volume SRC as DST"},
 	{"mount", 0, "KEY=VALUE,...", OPTION_LIST, AT(mounts), NULL,
@@ -71,14 +71,14 @@ static const struct option_entry entries[] = {
 	{"shm-size", 0, "SIZE", OPTION_TEXT, AT(shm_size), NULL,
 	 "size of /dev/shm [64M]"},
 	{"sysctl", 0, "NAME=VALUE", OPTION_LIST, AT(sysctls), NULL,
-	 "a setting of its kernel"},
+	 "set a parameter of its kernel"},
 
 	{"network", 0, "none|user|tap=NAME", OPTION_TEXT, AT(network),
 	 "The network", "[user with passt and a default route, else none]"},
 	{"net", 0, "NETWORK", OPTION_TEXT, AT(network), NULL,
 	 "the same as --network"},
 	{"publish", 'p', "[IP:][HOST:]PORT", OPTION_LIST, AT(publish), NULL,
-	 "the host's port HOST [a free one] leads to PORT[/udp]"},
+	 "forward the host's port HOST [a free one]"},
 	{"dns", 0, "ADDRESS", OPTION_LIST, AT(dns), NULL,
 	 "a name server [as the host]"},
 	{"dns-search", 0, "DOMAIN", OPTION_LIST, AT(search), NULL,
@@ -94,7 +94,7 @@ static const struct option_entry entries[] = {
 	{"kernel", 0, "FILE", OPTION_TEXT, AT(kernel), NULL,
 	 "its kernel [the project's]"},
 	{"guest-runtime", 0, "direct|crun", OPTION_TEXT, AT(guest_runtime),
-	 NULL, "who makes the container in it [direct]"},
+	 NULL, "program that starts the container [direct]"},
 	{"append", 0, "TEXT", OPTION_TEXT, AT(append), NULL,
 	 "add TEXT to the kernel command line"},
 	{"no-sandbox", 0, NULL, OPTION_FLAG, AT(no_sandbox), NULL,
@@ -115,8 +115,9 @@ static const char synopsis[] =
 
 static const char notes[] =
 	"\n"
-	"What the command changes of ROOT is gone with the machine, unless\n"
-	"--rootfs-write says otherwise. Volumes are written through.\n"
+	"Changes to ROOT are lost when the machine ends, unless "
+	"--rootfs-write\n"
+	"is given. Changes to volumes are kept.\n"
 	"\n"
 	"Exit status: the command's; 125 it could not be started by bulkhead, "
 	"126 it\n"
