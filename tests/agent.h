@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What tests of the agent's protocol share: its first words, and no clock. */
+/* Shared by tests of the agent's protocol: its first words, and no clock. */
 #ifndef TESTS_AGENT_H
 #define TESTS_AGENT_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the tests of images share: a directory with a layout to be filled, a
+ * Shared by the tests of images: a directory with a layout to be filled, a
  * store, and one beside them that nothing may touch.
  */
 #ifndef TESTS_IMAGES_H

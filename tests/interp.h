@@ -40,7 +40,7 @@ static inline uint64_t *ig_pte(const struct iguest *g, uint64_t va)
 	return (uint64_t *)(g->ram + IG_TABLES + 0x3000) + (va >> 12 & 511);
 }
 
-/* What lies at VA as ig_map() maps it. */
+/* The memory at VA as ig_map() maps it. */
 static inline uint8_t *ig_at(const struct iguest *g, uint64_t va)
 {
 	return g->ram + IG_RAM + (va - IG_VA);

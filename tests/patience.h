@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <time.h>
 
-/* What has not come by now hangs. */
+/* A thing that has not come by now hangs. */
 #define PATIENCE_MS 300000
 /* The moment given to what must not come. */
 #define QUIET_MS 50

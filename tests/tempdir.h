@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where tests put their files: below TMPDIR, in a directory of a test's own
- * named bulkhead-test.*, which tests/run knows not to be the monitor's. Whoever
- * makes files removes them: what is left behind shows.
+ * named bulkhead-test.*, which tests/run knows not to be the monitor's. A test
+ * that makes files removes them: tests/run reports files that are left.
  */
 #ifndef TESTS_TEMPDIR_H
 #define TESTS_TEMPDIR_H

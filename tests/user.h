@@ -158,8 +158,8 @@ static inline bool user_sees_nothing(struct user *u)
 }
 
 /*
- * What the loop would do now, on this thread: for fuzzers, whose runs have to
- * be the same each time. In place of user_run().
+ * Does what the loop would do now, on this thread: for fuzzers, whose runs have
+ * to be the same each time. In place of user_run().
  */
 static inline void user_poll(struct user *u)
 {

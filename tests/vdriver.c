@@ -54,7 +54,7 @@ static const char *bare_key(const struct config_type *type)
 	return NULL;
 }
 
-/* What config_add_device() makes of TEXT, without its checks and messages. */
+/* Does as config_add_device() with TEXT, without its checks and messages. */
 static void parse_config(struct config_device *cfg,
 			 const struct config_type *type, const char *text)
 {

@@ -14,7 +14,7 @@
  *	head = vdriver_wait_used(v, 0, &written, PATIENCE_MS);
  *	vdriver_free(v);
  *
- * What a driver does wrong on purpose goes through vdriver_write32(),
+ * A driver that does wrong on purpose uses vdriver_write32(),
  * vdriver_desc() and vdriver_avail(). A mistake of the test's own (out of
  * memory, no such queue) aborts with a message.
  *
@@ -134,8 +134,8 @@ int vdriver_get_used(struct vdriver *v, unsigned q, uint32_t *ret_written);
 int vdriver_wait_used(struct vdriver *v, unsigned q, uint32_t *ret_written,
 		      unsigned timeout_ms);
 /*
- * One request from end to end: adds, kicks, waits 5 s. What the device says it
- * wrote, or -1.
+ * One request from end to end: adds, kicks, waits 5 s. The number of bytes that
+ * the device says it wrote, or -1.
  */
 int64_t vdriver_request(struct vdriver *v, unsigned q, const struct iovec *out,
 			unsigned nout, const struct iovec *in, unsigned nin);

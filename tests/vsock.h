@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the tests of the vsock device share: the guest's driver on one side of
+ * Shared by the tests of the vsock device: the guest's driver on one side of
  * it, the programs of the host on the other.
  */
 #ifndef TESTS_VSOCK_H

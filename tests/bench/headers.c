@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What tests/bench/fs has compiled: the kernel's headers, most of them. */
+/* Compiled by tests/bench/fs: the kernel's headers, most of them. */
 /* clang-format off */
 #include <linux/a.out.h>
 #include <linux/acct.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a host may send to bulkhead-init: the input is a session's bytes behind
- * a proper HELLO. Nothing is done with the machine; a process that is started
- * is a pair of pipes. It ends when all was sent.
+ * A host's words to bulkhead-init: the input is a session's bytes behind a
+ * proper HELLO. Nothing is done with the machine; a process that is started is
+ * a pair of pipes. It ends when all was sent.
  */
 #include "firmware/init/oci.h"
 #include "firmware/init/session.h"
@@ -35,7 +35,7 @@ static int fake_configure(const struct init_config *config,
 	return 0;
 }
 
-/* What crun would get. */
+/* The process that crun would get. */
 static void print_oci(const char *config, const struct init_start *start)
 {
 	const struct init_user user = {.ngroups = 1};
@@ -53,8 +53,8 @@ static void print_oci(const char *config, const struct init_start *start)
 }
 
 /*
- * Standard input and output of nothing: a loop of one pipe. What is to report
- * that the program runs has done so, or has died of it ("die").
+ * Standard input and output of nothing: a loop of one pipe. The process that
+ * has to report that the program runs has done so, or has died of it ("die").
  */
 static int fake_start(struct container *box, const struct init_start *start,
 		      struct process_starting *ret, struct init_failure *f)
@@ -109,7 +109,7 @@ static void send_hello(int fd)
 		abort();
 }
 
-/* What the agent sends must be frames. */
+/* The agent must send frames. */
 static void check_answers(struct agent_reader *reader, int fd)
 {
 	struct agent_message m;

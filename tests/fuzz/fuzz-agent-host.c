@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a guest's agent may send to the host: the input is its side of a
- * session, from the first byte. The host configures, starts a process with a
- * terminal or without, and relays until the end.
+ * A guest's agent's words to the host: the input is its side of a session, from
+ * the first byte. The host configures, starts a process with a terminal or
+ * without, and relays until the end.
  */
 #include "tools/agent/agent.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The JSON configuration, and a device's text (the input after its first NUL).
- * What is accepted must be printable and read back as the same.
+ * An accepted one must be printable and read back as the same.
  */
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"

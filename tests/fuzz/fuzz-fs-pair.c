@@ -292,7 +292,7 @@ static void list(struct rig *r, struct side *s)
 	const struct fuse_read_in in = {
 		.fh = file->handle, .offset = take_below(r, 3), .size = 1024};
 	const struct fuse_entry_out *entry = s->answer;
-	/* What needs no handle is asked of any. */
+	/* Requests that need no handle are made of any inode. */
 	const uint64_t node = how & 2 ? file->node : take_node(r, s);
 	const int64_t n =
 		ASK(how & 1 ? FUSE_READDIR : FUSE_READDIRPLUS, node, in);

@@ -28,7 +28,7 @@ struct input {
 	size_t left;
 };
 
-/* What is missing reads as zero. */
+/* Missing bytes read as zero. */
 static void take(struct input *in, void *to, size_t len)
 {
 	size_t n = min_u64(len, in->left);

@@ -74,7 +74,7 @@ static void once(struct iguest *g)
 	check((g->regs.rflags & 0x20102) == 2); /* VM, TF */
 }
 
-/* What all at once and one at a time have to agree on. */
+/* The state on which running all at once and one at a time have to agree. */
 static void twice(struct iguest *g, struct iguest *slow)
 {
 	uint64_t done = ig_run(g, BUDGET);
@@ -87,7 +87,7 @@ static void twice(struct iguest *g, struct iguest *slow)
 	      0);
 }
 
-/* What KVM would write to a page table, where that is known. */
+/* The write that KVM would make to a page table, where that is known. */
 static void write_held(struct iguest *g, struct shadow *shadow)
 {
 	struct interp_write held = *interp_held(g->in);

@@ -50,7 +50,7 @@ static void prepare(struct place *p)
 	must(p->root >= 0);
 }
 
-/* What is outside is as it was; then all goes. */
+/* Files outside are as they were; then all goes. */
 static void finish(struct place *p)
 {
 	char content[16] = "";
@@ -152,7 +152,7 @@ static void apply(struct tree *tree, const struct bytes *bytes)
 	tree->made = inodes_new();
 	must(tree->made != NULL);
 	tar_init(&tar, &in);
-	/* What is refused is left out here, so that the rest is tried too. */
+	/* Refused values are left out here, so that the rest is tried too. */
 	while (tar_next(&tar) > 0)
 		(void)tree_apply(tree, &tar);
 	tree_leave_parent(tree);

@@ -2,7 +2,7 @@
 /*
  * Fuzzes the documents of an image: the input is an index, a manifest, a
  * configuration or docker save's list, and what leads to it in an archive is
- * made with right digests. What is accepted is whole.
+ * made with right digests. An accepted image is whole.
  *
  * Input: one byte that chooses, and the document.
  */

@@ -103,7 +103,7 @@ static size_t make_arguments(struct rig *r, uint32_t op, uint8_t *at)
 	return bytes;
 }
 
-/* What the device said that may be said back to it. */
+/* Numbers from the device that the driver may send back to it. */
 static void remember(struct rig *r, uint32_t op, const void *answer,
 		     uint32_t bytes)
 {

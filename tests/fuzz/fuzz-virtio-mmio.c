@@ -25,7 +25,7 @@
 #define MEMORY_USED_MAX (4 * MIB) /* an input may not use the memory up */
 #define DISK_BYTES      MIB
 
-/* What a device needs besides the driver. */
+/* The options that a device needs besides the driver. */
 struct host {
 	struct loop loop;
 	struct terminal terminal;
@@ -110,7 +110,7 @@ static void add_chain(struct vdriver *v, struct input *in)
 		const unsigned len = take(in, shape & 0x40 ? 2 : 1);
 
 		iov[i] = vdriver_buf(v, NULL, len ? len : 1);
-		/* What a request says comes from the input, too. */
+		/* The content of a request comes from the input, too. */
 		for (unsigned n = 0; i < nout && n < len && n < 16; n++)
 			((uint8_t *)iov[i].iov_base)[n] = take(in, 1);
 	}

@@ -183,7 +183,7 @@ static struct rig *rig_new(void)
 	r->ops.own_thread = false;
 	r->v = vdriver_new_on(&r->ops, "tap0", &r->loop, NULL);
 	check(r->v != NULL, "no device");
-	/* Of no type: it only sends. */
+	/* Has no type: it only sends. */
 	r->socket = netns_packet_socket("tap0", 0);
 	return r;
 }

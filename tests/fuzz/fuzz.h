@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the fuzz targets that drive a device share: the input as a sequence of
+ * Shared by the fuzz targets that drive a device: the input as a sequence of
  * little-endian operands, an assertion that NDEBUG leaves, and a turn of the
  * event loop without a thread.
  */

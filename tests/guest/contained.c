@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a hostile process does in a container: as many processes as it can get,
+ * Acts as a hostile process in a container: as many processes as it can get,
  * and a look into every one that is new there, as soon as it can.
  */
 #include "guest.h"
@@ -25,7 +25,10 @@ static int bomb(char **arg)
 	}
 }
 
-/* What the process PID has open that a process of the container cannot have. */
+/*
+ * Files that the process PID has open and that a process of the container
+ * cannot have.
+ */
 static void look(const char *pid)
 {
 	char path[300], link[300];

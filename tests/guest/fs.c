@@ -213,7 +213,7 @@ static int test_rename(void)
 	fd = open("b", O_RDWR);
 	MUST(fd >= 0 && rename("a", "b") == 0 && holds("b", "a"));
 	REFUSED(open("a", O_RDONLY), ENOENT);
-	/* What was replaced is still there for those who have it. */
+	/* A replaced file is still there for those who have it open. */
 	MUST(pread(fd, buf, 8, 0) == 1 && buf[0] == 'b');
 	MUST(pwrite(fd, "x", 1, 1) == 1 && fchmod(fd, 0400) == 0);
 	close(fd);
@@ -404,7 +404,7 @@ static int as_user_writes(void)
 	return 0;
 }
 
-/* Who writes to a program gains none of its rights. */
+/* A user who writes to a program gains none of its rights. */
 static int test_suid(void)
 {
 	MUST(chmod(".", 0777) == 0);

@@ -112,7 +112,7 @@ static int check_access(void)
 	return 0;
 }
 
-/* What is made in a directory inherits, and then umask(2) has no say. */
+/* A new file in a directory inherits, and then umask(2) has no say. */
 static int check_default(void)
 {
 	const struct acl acl = acl_of(7, 7, 5, 7, 0);
@@ -150,7 +150,7 @@ static int user_sets(void)
 	return set("mine", ACCESS, &acl);
 }
 
-/* Who is not in a file's group keeps no set-group-ID bit by way of an ACL. */
+/* A user who is not in a file's group keeps no set-group-ID bit by an ACL. */
 static int check_sgid(void)
 {
 	MUST(make_file("mine", 0755, "") == 0 && chown("mine", USER, 7) == 0);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a file system's speed is felt by: looking through a tree, reading all of
- * it, reading here and there in a large file, making and removing small ones,
- * running a command that does all of that. Each says "fact fs NAME NUMBER
- * UNIT".
+ * Measures what users notice of a file system's speed: looking through a tree,
+ * reading all of it, reading here and there in a large file, making and
+ * removing small ones, running a command that does all of that. Each says "fact
+ * fs NAME NUMBER UNIT".
  */
 #include "guest.h"
 

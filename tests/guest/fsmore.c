@@ -271,7 +271,10 @@ static void come_and_go(void)
 	}
 }
 
-/* What was there all the time is listed once, whatever else comes and goes. */
+/*
+ * A file that was there all the time is listed once, whatever else comes and
+ * goes.
+ */
 static int list_stable(void)
 {
 	unsigned char seen[STABLE] = {0};

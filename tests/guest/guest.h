@@ -46,7 +46,10 @@ void guest_mounts(void);                 /* proc, sys, dev; once */
 int guest_read(const char *path, char *buf, size_t bytes);
 double guest_now(void); /* seconds, monotonic */
 
-/* What belongs at OFFSET (a multiple of 8) of a disk or stream called SEED. */
+/*
+ * The byte pattern that belongs at OFFSET (a multiple of 8) of a disk or stream
+ * called SEED.
+ */
 void pattern_fill(void *buf, size_t bytes, uint64_t offset, uint64_t seed);
 /* -1 if all of it is right, else the index of the first wrong byte. */
 long pattern_check(const void *buf, size_t bytes, uint64_t offset,

@@ -188,7 +188,10 @@ static int do_readhex(char **arg)
 	return 0;
 }
 
-/* What the kernel gave to init besides its name, HOME, TERM and test=. */
+/*
+ * The arguments that the kernel gave to init besides its name, HOME, TERM and
+ * test=.
+ */
 static int do_given(char **arg)
 {
 	static const char *const usual[] = {"HOME=", "TERM=", "test="};

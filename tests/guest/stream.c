@@ -120,7 +120,7 @@ static uint64_t packets(const char *way)
 	return guest_read(path, text, sizeof(text)) ? 0 : guest_number(text);
 }
 
-/* Of virtio devices, on all CPUs. */
+/* Interrupts of virtio devices, on all CPUs. */
 static uint64_t interrupts(void)
 {
 	FILE *file = fopen("/proc/interrupts", "re");

@@ -206,7 +206,7 @@ static int start(pthread_t *thread, void *(*fn)(void *), void *arg)
 	return errno ? guest_fail("thread") : 0;
 }
 
-/* What went wrong in any of N streams. */
+/* The errors in any of N streams. */
 static int verdict(const struct stream *s, unsigned n, const char *action)
 {
 	errno = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What all shares of one VM may have together: many of them, a small VM, few
+ * The limits of all shares of one VM together: many of them, a small VM, few
  * descriptors. None has more than its part and what is for all, none is left
  * without, and what is given back can be had again.
  */
@@ -143,7 +143,7 @@ static void test_memory(void **state)
 	/* Nothing was made and then refused. */
 	snprintf(name, sizeof(name), "%s/00-%0200u", r->dir, r->made[0]);
 	assert_int_equal(access(name, F_OK), -1);
-	/* What is known goes on being so. */
+	/* Inodes that are known stay usable. */
 	snprintf(name, sizeof(name), "01-%0200u", 0);
 	assert_int_equal(fs_lookup(r->fs[1], root(r->fs[1]), name, &entry), 0);
 	assert_int_equal(fs_getattr(r->fs[1], entry.inode, NULL, &entry.stx),

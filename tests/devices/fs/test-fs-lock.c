@@ -115,7 +115,7 @@ static void test_owners(void **state)
 	assert_false(fs_unlock_all(r->fs, r->file, &one));
 	assert_int_equal(lock(r, 2, F_WRLCK, 0, 4), 0);
 	assert_int_equal(lock(r, 1, F_UNLCK, 0, LAST), 0);
-	/* What is no lock. */
+	/* Requests that are no locks are refused. */
 	assert_int_equal(lock(r, 1, 7, 0, 1), -EINVAL);
 	assert_int_equal(lock(r, 1, F_RDLCK, 2, 1), -EINVAL);
 	assert_int_equal(lock(r, 1, F_RDLCK, 2, LAST + 1), -EINVAL);
@@ -327,8 +327,8 @@ static void test_wait(void **state)
 }
 
 /*
- * Who only reads does not say when it closes: the lock ends with the open file.
- * From then on it is known that there may be one.
+ * A guest that only reads does not tell of its close: the lock ends with the
+ * open file. From then on it is known that there may be one.
  */
 static void test_unflushed(void **state)
 {

@@ -192,7 +192,7 @@ static void test_links_and_pipes(void **state)
 	assert_int_equal(contents(r, look(r, root(r), "pipe"), buf), -ENXIO);
 }
 
-/* What was a directory becomes a link to one outside. */
+/* A directory becomes a link to one outside. */
 static void test_swapped_for_link(void **state)
 {
 	struct rig *r = *state;
@@ -287,7 +287,7 @@ static void test_deep(void **state)
 	assert_int_equal(contents(r, file, buf), 0);
 }
 
-/* What the guest has open it keeps, wherever the host puts it. */
+/* The guest keeps what it has open, wherever the host puts it. */
 static void test_moved_while_open(void **state)
 {
 	const struct fs_change change = {.mode = true, .mode_value = 0600};
@@ -373,8 +373,8 @@ static int opening(struct rig *r, struct fs_inode *inode, int flags)
 }
 
 /*
- * What the guest still has a name for, and the host has removed, moved or
- * replaced, is to be looked up again: whatever is written to it was lost.
+ * The guest has to look up again a file that it has a name for and that the
+ * host has removed, moved or replaced: whatever is written to it was lost.
  */
 static void test_gone_on_host(void **state)
 {
@@ -419,7 +419,10 @@ static void test_gone_on_host(void **state)
 	assert_int_equal(opening(r, look(r, root(r), "g~"), O_WRONLY), 0);
 }
 
-/* What the guest itself removed, or made without a name, it goes on using. */
+/*
+ * The guest goes on using a file that it removed itself, or made without a
+ * name.
+ */
 static void test_gone_in_guest(void **state)
 {
 	const struct fs_change mode = {.mode = true, .mode_value = 0600};

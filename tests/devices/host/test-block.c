@@ -290,7 +290,7 @@ static void test_direct(void **state)
 	check_transfers(*state, true);
 }
 
-/* What O_DIRECT itself refuses: odd addresses, odd lengths of a buffer. */
+/* O_DIRECT itself refuses these: odd addresses, odd lengths of a buffer. */
 static void test_direct_misaligned(void **state)
 {
 	struct fixture *f = *state;

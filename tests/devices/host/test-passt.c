@@ -421,7 +421,7 @@ static void check_sum(struct vdriver *v, struct iovec out, size_t start,
 	free(wanted);
 }
 
-/* What the guest leaves to be summed up, passt gets whole. */
+/* passt gets whole sums where the guest leaves them to be computed. */
 static void test_checksum(void **state)
 {
 	struct vdriver *v = up(*state, "user");

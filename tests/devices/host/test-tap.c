@@ -100,7 +100,7 @@ static void test_offloads(void **state)
 	assert_int_equal(can & (csum | tso), csum | tso);
 	assert_int_equal(tap_set_offloads(fd, can), 0);
 	assert_int_equal(tap_set_offloads(fd, csum), 0);
-	/* What a driver may choose, sensible or not. */
+	/* The features that a driver may choose, sensible or not. */
 	assert_int_equal(tap_set_offloads(fd, tso), 0);
 	for (unsigned bit = 0; bit < 64; bit++) {
 		assert_int_equal(tap_set_offloads(fd, can & BIT(bit)), 0);

@@ -483,7 +483,7 @@ static void test_two_writers(void **state)
 
 /* ---- input ---- */
 
-/* What nobody has room for stays in the pipe, for a later reader. */
+/* Input that nobody has room for stays in the pipe, for a later reader. */
 static void test_input_waits_outside(void **state)
 {
 	struct user *u = user_with_pipes();

@@ -115,7 +115,7 @@ static void test_other_file(void **state)
 	unlink(f->tmp.path);
 }
 
-/* Of another user's socket nobody can tell whether it is in use. */
+/* Nobody can tell whether another user's socket is in use. */
 static void test_not_allowed(void **state)
 {
 	struct fixture *f = *state;
@@ -136,7 +136,7 @@ static void test_not_allowed(void **state)
 	unlink(f->tmp.path);
 }
 
-/* What another one put there in the meantime stays. */
+/* A file that another program put there in the meantime stays. */
 static void test_replaced(void **state)
 {
 	struct fixture *f = *state;
@@ -201,7 +201,7 @@ static void test_connect(void **state)
 
 /* ---- the first line ---- */
 
-/* What becomes of TEXT, written at once, and then the end. */
+/* The result of TEXT, written at once, and then the end. */
 static int greeting(const char *text, uint32_t *ret_port)
 {
 	struct vsock_greeting g = {.len = 0};
@@ -229,7 +229,7 @@ static void test_good_lines(void **state)
 	assert_int_equal(port, 4294967294);
 }
 
-/* What people and their tools write to Firecracker. */
+/* Lines that people and their tools write to Firecracker. */
 static void test_loose_lines(void **state)
 {
 	static const char *const lines[] = {
@@ -300,7 +300,7 @@ static void test_pieces(void **state)
 	assert_int_equal(read(fd[0], rest, 3), 3);
 	assert_memory_equal(rest, "OK ", 3);
 	close(fd[0]);
-	/* Whoever asked has gone: an error, no signal. */
+	/* The program that asked has gone: an error, no signal. */
 	assert_int_equal(vsock_greeting_answer(fd[1], 1), -EPIPE);
 	close(fd[1]);
 }

@@ -92,7 +92,7 @@ static uint8_t ask(struct machine_rig *m, uint8_t command)
 	return in(m, DATA);
 }
 
-/* What Linux's i8042 driver asks, in its order. */
+/* The commands of Linux's i8042 driver, in its order. */
 static void test_detection(void **state)
 {
 	struct machine_rig *m = *state;

@@ -252,7 +252,7 @@ static void test_stuck_output(void **state)
 	/* Room for a FIFO's worth, as the guest saw THRE before. */
 	for (unsigned i = 0; i < 15; i++)
 		out(s, UART_TX, (uint8_t)(n++ % 251));
-	/* What is more is lost, nothing worse. */
+	/* Further bytes are lost, and nothing worse happens. */
 	out(s, UART_TX, 'X');
 	out(s, UART_TX, 'X');
 	out(s, UART_IER, UART_IER_THRI);
@@ -426,7 +426,7 @@ static void test_typed_while_probed(void **state)
 	}
 }
 
-/* What the guest knows of is its own to throw away. */
+/* The guest may throw away the bytes that it knows of. */
 static void test_seen_input(void **state)
 {
 	struct rig *r = *state;

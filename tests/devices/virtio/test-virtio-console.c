@@ -349,7 +349,7 @@ static void test_end_of_input(void **state)
 	assert_int_equal(stop_reason(&r->u->stop, NULL), STOP_NONE);
 }
 
-/* What was read ahead for the escape key's sake survives a reset. */
+/* Input read ahead for the escape key's sake survives a reset. */
 static void test_typed_across_a_reset(void **state)
 {
 	struct rig *r = *state;
@@ -490,7 +490,7 @@ static void test_bad_receive_buffer(void **state)
 	struct rig *r = *state;
 	struct iovec out;
 
-	/* Of no address. */
+	/* A buffer without a valid address. */
 	up_and_settled(r);
 	vdriver_set_desc(vdriver_desc(r->v, RX, 0), UINT64_MAX - 10, 100,
 			 VRING_DESC_F_WRITE, 0);

@@ -633,7 +633,7 @@ static void test_no_xattrs(void **state)
 			 -ENOSYS);
 }
 
-/* What never changes is read without being opened. */
+/* Files that never change are read without being opened. */
 static void test_stateless(void **state)
 {
 	struct rig *r = *state;

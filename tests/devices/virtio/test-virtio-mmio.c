@@ -104,7 +104,7 @@ static struct vdriver *driver(void **state)
 	return ((struct fixture *)*state)->v;
 }
 
-/* What the guest sees: the page, and the bus must say the same. */
+/* The guest's view: the page, and the bus must say the same. */
 static uint32_t reads(struct vdriver *v, unsigned off)
 {
 	uint32_t in_page;
@@ -377,7 +377,7 @@ static void test_config_space(void **state)
 	vdriver_config_write(v, 9, "xx", 2);
 	vdriver_config_write(v, 0xe00, "xx", 2);
 	assert_memory_equal(v->page + 0x100, "ABCDEFGHYZ\0\0", 12);
-	/* What the driver wrote itself is no change to be told of. */
+	/* The driver is not told of changes that it wrote itself. */
 	assert_int_equal(vdriver_interrupts(v), 0);
 	assert_int_equal(reads(v, VIRTIO_MMIO_CONFIG_GENERATION), 0);
 }

@@ -109,7 +109,7 @@ static void send_frame(struct fixture *f, size_t bytes, unsigned number)
 	assert_int_equal(send(f->socket, frame, bytes, 0), bytes);
 }
 
-/* What left the tap towards the host: bytes, or -1 after a while. */
+/* The frame that left the tap towards the host: bytes, or -1 after a while. */
 static ssize_t sniff(struct fixture *f, uint8_t *frame, size_t room,
 		     int timeout_ms)
 {

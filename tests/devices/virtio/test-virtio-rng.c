@@ -90,7 +90,7 @@ static void test_scattered_buffers(void **state)
 			assert_true(is_random(in[i].iov_base, bytes[i]));
 }
 
-/* What is not written is not claimed. */
+/* The device claims no bytes that it has not written. */
 static void test_caps_a_chain(void **state)
 {
 	struct vdriver *v = *state;

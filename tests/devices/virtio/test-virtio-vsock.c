@@ -154,7 +154,7 @@ static void test_connects_ahead(void **state)
 	ahead = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(ahead >= 0);
 	assert_true(bring_up(f));
-	/* What is said before the guest is there waits for it. */
+	/* Data sent before the guest is there waits for it. */
 	host_writes(ahead, "early", 5);
 	guest(f, VIRTIO_VSOCK_OP_REQUEST, 5000, HOST_PORT + 1);
 	expect(f, VIRTIO_VSOCK_OP_RST);
@@ -237,7 +237,7 @@ static void test_host_closes(void **state)
 	guest_reads(f, "last", 4);
 	assert_int_equal(expect(f, VIRTIO_VSOCK_OP_SHUTDOWN).flags,
 			 VSOCK_SHUTDOWN_BOTH);
-	/* What was on the way is dropped, without a word. */
+	/* Packets that were on the way are dropped, without a word. */
 	guest_writes(f, GUEST_PORT, port, "too late", 8);
 	guest_shuts(f, GUEST_PORT, port, VSOCK_SHUTDOWN_BOTH);
 	assert_int_equal(expect(f, VIRTIO_VSOCK_OP_RST).src_port, port);

@@ -28,7 +28,7 @@
 #define DRIVER_OK   VIRTIO_CONFIG_S_DRIVER_OK
 #define NEEDS_RESET VIRTIO_CONFIG_S_NEEDS_RESET
 
-/* What happened to the device; the driver's key says how it behaves. */
+/* A record of calls to the device; the driver's key says how it behaves. */
 struct probe {
 	unsigned starts, stops, kicks[3];
 	unsigned writes;

@@ -609,7 +609,7 @@ static void test_kick_event(void **state)
 	offer(f, 0);
 	assert_true(vq_enable_kicks(&f->vq));
 	assert_int_equal(*event, 3);
-	/* What counts is what was taken, not what was answered. */
+	/* Chains that were taken count, answered or not. */
 	assert_int_equal(vq_pop(&f->vq, &f->chain), 1);
 	assert_false(vq_enable_kicks(&f->vq));
 	assert_int_equal(*event, 4);

@@ -44,7 +44,7 @@ static void test_limits(void **state)
 	close(listener);
 }
 
-/* Who connects and names no port keeps nobody else out. */
+/* A program that connects and names no port keeps nobody else out. */
 static void test_silent_programs(void **state)
 {
 	struct fixture *f = *state;
@@ -110,7 +110,7 @@ static void test_reset(void **state)
 	close(connect_from_host(f, &port));
 }
 
-/* What a guest sent before it reset the device counts. */
+/* Data that a guest sent before it reset the device counts. */
 static void test_reset_after_sending(void **state)
 {
 	struct fixture *f = *state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What bulkhead-init makes of requests: items, and users of a passwd file.
- * Requests that lie are refused, whatever their length says.
+ * How bulkhead-init reads requests: items, and users of a passwd file. Requests
+ * that lie are refused, whatever their length says.
  */
 #include "firmware/agent/agent-wire.h"
 #include "firmware/init/oci.h"
@@ -393,7 +393,7 @@ static void test_more_groups(void **state)
 		-1);
 }
 
-/* What is no regular file is an empty one; nobody waits for it. */
+/* A file that is not regular counts as empty; nobody waits for it. */
 static void test_odd_files(void **state)
 {
 	struct files *f = *state;

@@ -828,7 +828,7 @@ static void test_lying_failure(void **state)
 				      sizeof(wire.head) + AGENT_TEXT_MAX + 1,
 				      &failure),
 			 -EPROTO);
-	/* What it says goes to a terminal. */
+	/* Its message goes to a terminal. */
 	memcpy(wire.text, "\x1b[31m\n", 7);
 	assert_int_equal(read_failure(&wire, 8 + 7, &failure), 0);
 	assert_string_equal(failure.text, "?[31m?");

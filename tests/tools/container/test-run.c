@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What `bulkhead run` makes of its options and an image's say: the command, the
- * shares, the network; and the initial RAM disk.
+ * How `bulkhead run` turns its options and an image's configuration into a
+ * container: the command, the shares, the network; and the initial RAM disk.
  */
 #include "tools/guest/initrd.h"
 #include "tools/container/oci-config.h"
@@ -81,7 +81,7 @@ static int parse(struct ctx *ctx, const char *line)
 	return run_options_parse(&ctx->opt, n, argv);
 }
 
-/* What becomes of the command: its arguments with spaces between. */
+/* The command that results: its arguments with spaces between. */
 static void expect_argv(struct ctx *ctx, const char *line,
 			const struct rootfs_config *image, const char *expected)
 {
@@ -141,7 +141,7 @@ static void test_env(void **state)
 			 -EINVAL);
 }
 
-/* What --env-file makes of BYTES: 0 or -errno; all it set in *RET. */
+/* Reads BYTES as --env-file does: 0 or -errno; all it set in *RET. */
 static int read_env(const char *bytes, size_t n, char **ret)
 {
 	struct text_list env = {0};
@@ -437,7 +437,7 @@ static void test_mount_cache(void **state)
 			    "/tmp:/b:ro,cache=always");
 }
 
-/* Of a file only that is shared, and mounted. */
+/* A file is shared and mounted alone, without its directory. */
 static void test_mount_file(void **state)
 {
 	struct ctx *ctx = *state;

@@ -334,7 +334,7 @@ static void a_full_disk_is_said(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		struct stat st;
 
-		/* What the disk has is known; files cost more than that. */
+		/* The space of the disk is known; files cost more than that. */
 		ctx->layout.nlayers = 0;
 		if (i == 0)
 			tar_member(&tar, "zeros", &zeros);

@@ -75,7 +75,7 @@ static void names_are_not_obeyed(void **state)
 	}
 }
 
-/* What is text stays text. */
+/* Text stays text. */
 static void names_are_readable(void **state)
 {
 	struct ctx *ctx = *state;

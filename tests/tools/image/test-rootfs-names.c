@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What images are called, and what they cannot be called: an archive takes no
+ * Names that images have, and names that they cannot have: an archive takes no
  * other image's name, and a digest means the image that has it or none.
  */
 #include "tests/images.h"
@@ -21,7 +21,10 @@ static void run_archive(struct ctx *ctx, const char *file, const char *content,
 	rootfs_close(&ctx->rootfs);
 }
 
-/* What an image of the store is run as, and that it is that one. */
+/*
+ * The configuration by which an image of the store is run, and that it is that
+ * one.
+ */
 static void means(struct ctx *ctx, const char *what, const char *content)
 {
 	if (rootfs_open(what, &ctx->options, &ctx->rootfs) < 0)
@@ -229,7 +232,7 @@ static void short_names_of_digits_need_a_tag(void **state)
 	assert_int_equal(rootfs_remove(ctx->store, "cafe:latest"), 0);
 }
 
-/* What an older program, or somebody else, wrote into the image's record. */
+/* Records that an older program, or somebody else, wrote for an image. */
 static void old_names_are_not_believed(void **state)
 {
 	struct ctx *ctx = *state;

@@ -183,7 +183,7 @@ static void flipped_bits_are_seen(void **state)
 
 			packed.data[at] ^= 0x55;
 			r = try(ctx, &tar, &packed);
-			/* Of another kind, or simply wrong. */
+			/* Data of another kind, or simply wrong. */
 			assert_true(r == -EINVAL || r == -ENOTSUP);
 			packed.data[at] ^= 0x55;
 		}
@@ -253,7 +253,7 @@ static struct bytes zstd_by_hand(const struct bytes *tar, uint8_t window)
 	return out;
 }
 
-/* What must be kept in memory to unpack it, not its size. */
+/* The memory needed to unpack it counts, not its size. */
 static void windows_are_bounded(void **state)
 {
 	static const struct {

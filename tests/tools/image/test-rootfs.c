@@ -302,7 +302,7 @@ static void whiteouts_hide_what_is_below(void **state)
 	rootfs_close(&ctx->rootfs);
 }
 
-/* What the same layer brings stays, whichever comes first. */
+/* Entries that the same layer brings stay, whichever comes first. */
 static void opaque_directories_keep_their_own(void **state)
 {
 	struct ctx *ctx = *state;

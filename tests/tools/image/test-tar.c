@@ -44,7 +44,7 @@ static void begin(struct reading *rd, const struct bytes *bytes, size_t step)
 	tar_init(&rd->tar, &in);
 }
 
-/* What the whole archive comes to: 0 or -errno. */
+/* The result of the whole archive: 0 or -errno. */
 static int read_through(const struct bytes *bytes)
 {
 	struct reading rd;
@@ -400,7 +400,7 @@ static void survives_any_cut_and_flip(void **state)
 	}
 	for (size_t i = 0; i < 512; i++) {
 		tar.data[i] ^= 0x55;
-		/* Of the header only the padding of its sum may change. */
+		/* Only the padding of the header's sum may change. */
 		if (read_through(&tar) == 0)
 			assert_in_range(i, 148, 155);
 		tar.data[i] ^= 0x55;

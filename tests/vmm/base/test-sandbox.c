@@ -126,7 +126,7 @@ static void do_type_into_terminal(void)
 	(void)ioctl(0, TIOCSTI, "x");
 }
 
-/* What only a device needs, or nobody. */
+/* Calls that only a device needs, or nobody. */
 static void do_set_terminal(void)
 {
 	(void)ioctl(0, TCSETS, NULL);
@@ -288,7 +288,7 @@ static void test_forbidden(void **state)
 			fail_msg("%s() is allowed", forbidden[i].name);
 }
 
-/* What a device's lists allow, and no more of the same call. */
+/* Calls that a device's lists allow, and no more of the same call. */
 static void test_lists(void **state)
 {
 	static const struct sandbox_rule list[] = {

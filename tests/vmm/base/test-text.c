@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What of a text a terminal gets to see. */
+/* The parts of a text that a terminal gets to see. */
 #include "vmm/base/text.h"
 #include "vmm/base/util.h"
 

@@ -160,7 +160,7 @@ static void test_clock(void **state)
 	assert_true(util_now_ns() - a >= 2000000);
 }
 
-/* What the process was started to ignore stays ignored. */
+/* Signals that the process was started to ignore stay ignored. */
 static void test_signals(void **state)
 {
 	static const int asked[] = {SIGHUP, SIGINT, SIGTERM};

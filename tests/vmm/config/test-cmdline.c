@@ -155,8 +155,8 @@ static void test_limit(void **state)
 }
 
 /*
- * What a kernel does not know it gives to init, unless the name has a dot.
- * Every Linux for x86 knows the words without one.
+ * A kernel gives the words that it does not know to init, unless the name has a
+ * dot. Every Linux for x86 knows the words without one.
  */
 static void test_nothing_for_init(void **state)
 {

@@ -50,7 +50,7 @@ static const struct config_type keyless = {
 static const struct config_type *const types[] = {&disk, &plain, &keyless,
 						  NULL};
 
-/* What the function under test said on standard error, in TEXT. */
+/* The function's messages on standard error, in TEXT. */
 struct capture {
 	int saved, fd;
 	char text[4096];

@@ -452,7 +452,7 @@ static void test_bzimage_inflated(void **state)
 	assert_true(image.pvh);
 }
 
-/* What a kernel's list of parameters says, if it is found. */
+/* The contents of a kernel's list of parameters, if it is found. */
 static void test_takes(void **state)
 {
 	static const char list[] = "\0quiet\0xnopti\0root=";

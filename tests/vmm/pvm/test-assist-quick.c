@@ -100,7 +100,7 @@ static void test_bases(void **state)
 	assert_int_equal(run(&w, "\xf3\x49\x0f\xae\xd9"), 1); /* wrgsbase r9 */
 	assert_true(w.sregs.gs.base == KERNEL);
 	assert_int_equal(w.regs.rip, 0x100a);
-	/* What faults, or is written another way, is KVM's. */
+	/* KVM runs those that fault, or are written another way. */
 	w.regs.rcx = UINT64_C(1) << 47;
 	assert_int_equal(run(&w, "\xf3\x48\x0f\xae\xd1"), 0);
 	assert_int_equal(run(&w, "\xf3\x0f\xae\xd1\x90"), 0);

@@ -449,7 +449,7 @@ static void image_fill(struct world *w, struct image *m, uint64_t in_use,
 
 /*
  * AREA as XSAVE, or with COMPACT XSAVEC, of the components RFBM leaves it (SDM
- * 1 13.7, 13.10). What the area is long, in 64s.
+ * 1 13.7, 13.10). Returns the area's length in 64s.
  */
 static size_t expected(const struct image *m, uint64_t rfbm, bool compact,
 		       uint8_t *area)
@@ -524,7 +524,7 @@ static void save_once(struct world *w, struct image *m, uint64_t rfbm,
 	guarded_free(wanted, align_up(m->p->bytes, 64));
 }
 
-/* What XRSTOR makes of M's area over the state of OLD. */
+/* The result of XRSTOR of M's area over the state of OLD. */
 static void restore_once(struct world *w, const struct image *m,
 			 const struct image *old, uint64_t rfbm, bool compact)
 {
@@ -599,7 +599,7 @@ static void test_processors(void **state)
 		check_processor(*state, &processors[i]);
 }
 
-/* What CPUID tells beyond its own size is left out, not believed. */
+/* Components that CPUID puts beyond its own size are left out, not believed. */
 static void test_lying_leaf(void **state)
 {
 	struct exec_xsave_leaf leaf[EXEC_COMPONENTS] = {

@@ -3,8 +3,8 @@
  * The interpreter against this processor: every instruction it knows, on random
  * operands, registers and flags, runs here natively and there interpreted, at
  * the same addresses, on the same memory; then registers, the flags that the
- * SDM defines, and memory have to be the same. What only the interpreter has
- * (faults, budget, the code cache) is test-interp.c's.
+ * SDM defines, and memory have to be the same. Behaviour that only the
+ * interpreter has (faults, budget, the code cache) is test-interp.c's.
  */
 #include "tests/interp.h"
 
@@ -390,7 +390,7 @@ static void put_memory(struct test *t, const struct way *w, uint64_t to,
 	ea -= (uint64_t)w->disp;
 	if (w->index != 4)
 		ea -= r[w->index] << w->scale;
-	/* What is above 32 bits must not count then. */
+	/* Bits above the lowest 32 must not count then. */
 	r[w->base] = w->address32 ? (uint32_t)ea | rnd(&t->seed) << 32 : ea;
 }
 

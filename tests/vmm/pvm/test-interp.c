@@ -112,7 +112,7 @@ static void test_budget(void **state)
 
 /* ---- strings ------------------------------------------------------------- */
 
-/* What was done before a page that is missing is in the registers. */
+/* Elements done before a page that is missing show in the registers. */
 static void test_string_fault(void **state)
 {
 	struct iguest *g = new_guest();
@@ -773,7 +773,7 @@ static void free_shadowed(struct iguest *g, struct shadow *shadow)
 	shadow_done(shadow);
 }
 
-/* What is at RIP is about to be written, and nothing of it has happened. */
+/* The instruction at RIP is about to write, and nothing of it has happened. */
 static void expect_held(struct iguest *g, uint64_t bytes, uint64_t value)
 {
 	const struct interp_write *held = interp_held(g->in);
