@@ -11,7 +11,7 @@
  * assist-syscall.c (what becomes of SYSCALL) and assist-entry.c (how the kernel
  * is entered from user mode).
  *
- * What was found on such a host (Linux 6.18, AMD Zen 5), with a 6.12 guest:
+ * Findings on such a host (Linux 6.18, AMD Zen 5), with a 6.12 guest:
  * - Works, with one vCPU and with two: signals under load, ptrace by single
  *   steps and by system calls, x87 and vector registers (AVX-512 included) of
  *   threads that share CPUs, INT3 and INT 4 in user mode, faults of user
