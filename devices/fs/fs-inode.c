@@ -603,7 +603,10 @@ static void shrink(struct fs *fs)
 
 /* ---- the end of a request */
 
-/* What any request but a listing takes: a handle, a lock, a longer name. */
+/*
+ * The memory that any request but a listing takes: a handle, a lock, a longer
+ * name.
+ */
 #define KEPT_ROOM 4096
 
 static unsigned most_kept(const struct fs *fs)

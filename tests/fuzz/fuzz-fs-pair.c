@@ -206,7 +206,10 @@ static void look(struct rig *r, struct side *s)
 					   .name = {take_name(r)}}));
 }
 
-/* What a file handle leads to: the node, given back or not, or its parent. */
+/*
+ * The object that a file handle leads to: the node, given back or not, or its
+ * parent.
+ */
 static void look_again(struct rig *r, struct side *s)
 {
 	const uint64_t node = take_node(r, s);

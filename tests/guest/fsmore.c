@@ -370,7 +370,7 @@ static int reopen(int mount, struct handle *handle, const char *text)
 	MUST(fd >= 0);
 	MUST(!text || read(fd, buf, sizeof(buf)) >= 0);
 	MUST(!text || strcmp(buf, text) == 0);
-	/* Of a directory also the way up to the root. */
+	/* For a directory also the way up to the root. */
 	MUST(text || faccessat(fd, "f", F_OK, 0) == 0);
 	return close(fd);
 }
