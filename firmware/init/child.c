@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a new process does with either runtime: it reports to the agent, takes
+ * A new process does this with either runtime: it reports to the agent, takes
  * ordinary signals, and completes its environment.
  */
 #include "firmware/init/process.h"
