@@ -196,10 +196,10 @@ test_inspect()
 		exit !(!@more && $one->{name} eq "one"
 			&& $one->{status} eq "running"
 			&& "@{$one->{labels}}" eq "color=red plain"
-			&& "@{$one->{argv}}" eq "sleep 1000"
+			&& "@{$one->{spec}{process}{args}}" eq "sleep 1000"
 			&& $one->{memory} == 200 << 20 && $one->{cpus} == 2
 			&& $one->{network} eq "none"
-			&& grep({ $_ eq "A=b" } @{$one->{env}})
+			&& grep({ $_ eq "A=b" } @{$one->{spec}{process}{env}})
 			&& $one->{mounts}[0] =~ m(:/host:ro$));
 		' out || fail "what it says"
 	bulkhead ps -q -f label=color -f label=plain

@@ -4,6 +4,7 @@
 
 #include "firmware/agent/agent-names.h"
 #include "tools/agent/agent-parts.h"
+#include "tools/spec/spec.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
@@ -180,11 +181,11 @@ static void process_items(struct agent_items *items,
 	add_list(items, AGENT_ITEM_GROUP, p->groups);
 	agent_items_add(items, AGENT_ITEM_CAPS, &caps, sizeof(caps), NULL, 0);
 	for (size_t i = 0; i < p->nrlimits; i++) {
-		const struct agent_rlimit_value *l = &p->rlimits[i];
+		const struct spec_rlimit *l = &p->rlimits[i];
 		const struct agent_rlimit wire = {
-			.resource = htole32((uint32_t)l->resource),
-			.soft = htole64(l->limit.rlim_cur),
-			.hard = htole64(l->limit.rlim_max),
+			.resource = htole32((uint32_t)l->type),
+			.soft = htole64(l->soft),
+			.hard = htole64(l->hard),
 		};
 
 		agent_items_add(items, AGENT_ITEM_RLIMIT, &wire, sizeof(wire),

@@ -15,9 +15,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/resource.h>
 
 struct agent; /* one session */
+struct spec_rlimit;
 
 /*
  * For the code that starts a VM, before it does: makes a socket beside the
@@ -92,11 +92,6 @@ int agent_configure(struct agent *agent, const struct agent_config *config);
 
 /* ---- a process: at most one in a session */
 
-struct agent_rlimit_value {
-	int resource; /* RLIMIT_* */
-	struct rlimit limit;
-};
-
 struct agent_process {
 	bool main; /* the container's own; its end ends the VM */
 	bool init; /* main: below a small PID 1 that reaps (docker's --init) */
@@ -113,7 +108,7 @@ struct agent_process {
 	const char *user;          /* "user[:group]", names or numbers; NULL */
 	const char *const *groups; /* supplementary ones besides the user's */
 	uint64_t caps;             /* mask; AGENT_CAPS_DEFAULT in agent.h */
-	const struct agent_rlimit_value *rlimits;
+	const struct spec_rlimit *rlimits;
 	size_t nrlimits;
 	unsigned short rows, columns; /* of the terminal; 0: unknown */
 };

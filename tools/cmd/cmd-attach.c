@@ -396,7 +396,7 @@ static int attach(const struct request *req, const struct instance *instance,
 	if (r == 0)
 		r = catch_signals(&a);
 	if (r == 0) {
-		set_raw(&a, state->tty);
+		set_raw(&a, state->spec.process.terminal);
 		r = stay(&a);
 		/* Not TCSADRAIN, which waits for the terminal's reader. */
 		if (a.terminal)

@@ -23,9 +23,6 @@ struct request {
 	const char *workdir, *user;
 	struct option_list env, env_files;
 	char *const *argv;
-	struct text_list environment;
-	struct agent_rlimit_value rlimits[RUN_RLIMITS_MAX];
-	size_t nrlimits;
 };
 
 #define AT(member) offsetof(struct request, member)
@@ -65,40 +62,37 @@ static const struct option_table table = {
 		 "  tar c src | bulkhead exec -i web tar x -C /tmp\n",
 };
 
-static int make_env(struct request *req, const struct instance_state *state)
-{
-	int r = text_list_add_all(&req->environment,
-				  (const char *const *)state->env);
-
-	for (unsigned i = 0; r == 0 && i < req->env_files.count; i++)
-		r = env_set_file(&req->environment, req->env_files.item[i]);
-	for (unsigned i = 0; r == 0 && i < req->env.count; i++)
-		r = env_set_option(&req->environment, req->env.item[i]);
-	return r;
-}
-
-/* Those of the container's command. */
-static int make_rlimits(struct request *req, const struct instance_state *state)
-{
-	char *const *text = state->ulimits;
-	int r = 0;
-
-	for (; r == 0 && text && *text && req->nrlimits < RUN_RLIMITS_MAX;
-	     text++)
-		r = run_ulimit_parse(*text, &req->rlimits[req->nrlimits++]);
-	return r;
-}
-
-static void fill_size(const struct request *req, struct agent_process *process)
+static void fill_size(const struct request *req, struct spec_process *process)
 {
 	struct winsize size = {0};
 
-	if (!req->tty || req->detach)
-		return;
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
+	if (req->tty && !req->detach &&
+	    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
 		(void)ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
-	process->rows = size.ws_row;
-	process->columns = size.ws_col;
+	process->console_height = size.ws_row;
+	process->console_width = size.ws_col;
+}
+
+/* Makes of the container's own process the one that is asked for. */
+static int make_process(const struct request *req, struct spec_process *process)
+{
+	int r = 0;
+
+	text_list_done(&process->args);
+	r = text_list_add_all(&process->args, (const char *const *)req->argv);
+	for (unsigned i = 0; r == 0 && i < req->env_files.count; i++)
+		r = env_set_file(&process->env, req->env_files.item[i]);
+	for (unsigned i = 0; r == 0 && i < req->env.count; i++)
+		r = env_set_option(&process->env, req->env.item[i]);
+	if (r == 0 && req->workdir)
+		r = spec_set_text(&process->cwd, req->workdir);
+	if (r == 0 && req->user)
+		r = spec_set_text(&process->user.username, req->user);
+	if (req->privileged)
+		process->capabilities.bounding = UINT64_MAX;
+	process->terminal = req->tty;
+	fill_size(req, process);
+	return r;
 }
 
 /* In the foreground until its end. */
@@ -141,26 +135,15 @@ static int relay_behind(const struct request *req, struct agent *agent)
 	return chdir("/") == 0 ? relay(req, agent) : RUN_EXIT_FAILED;
 }
 
-static int start(const struct request *req, const struct instance_state *state,
+static int start(const struct request *req, const struct spec_process *spec,
 		 struct agent *agent)
 {
-	struct agent_process process = {
-		.tty = req->tty,
-		.input = req->interactive && !req->detach,
-		.argv = (const char *const *)req->argv,
-		.env = text_list_items(&req->environment),
-		.cwd = req->workdir ? req->workdir : state->directory,
-		.user = req->user ? req->user : state->user,
-		.caps = req->privileged ? UINT64_MAX : state->caps,
-		.no_new_privs = state->no_new_privs,
-		.groups = (const char *const *)state->groups,
-		.rlimits = req->rlimits,
-		.nrlimits = req->nrlimits,
-	};
+	char number[24];
+	struct agent_process process = run_agent_process(spec, number);
 	struct agent_failure failure;
 	int r;
 
-	fill_size(req, &process);
+	process.input = req->interactive && !req->detach;
 	r = agent_start(agent, &process, &failure, NULL);
 	if (r == -EREMOTEIO)
 		return log_ret(failure.status, "%s", failure.text);
@@ -182,10 +165,13 @@ static int run(struct request *req, const struct instance *instance)
 			       instance->name);
 	if (!instance_is_alive(instance) || state.phase != INSTANCE_RUNNING)
 		log_error("'%s' does not run", instance->name);
-	else if (make_env(req, &state) == 0 && make_rlimits(req, &state) == 0 &&
+	else if (!state.spec.has_process)
+		log_error("'%s': its state.json describes no process",
+			  instance->name);
+	else if (make_process(req, &state.spec.process) == 0 &&
 		 agent_connect(instance->socket, CONNECT_TIMEOUT_MS, &agent) ==
 			 0)
-		status = start(req, &state, agent);
+		status = start(req, &state.spec.process, agent);
 	agent_free(agent);
 	instance_state_done(&state);
 	return status;
@@ -225,6 +211,5 @@ int cmd_exec(int argc, char **argv)
 	}
 	option_list_done(&req.env);
 	option_list_done(&req.env_files);
-	text_list_done(&req.environment);
 	return status;
 }

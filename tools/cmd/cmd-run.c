@@ -59,36 +59,27 @@ static int make_state(struct run *run)
 	state->phase = INSTANCE_CREATED;
 	state->created_s = time(NULL);
 	state->status = INSTANCE_NO_STATUS;
+	state->spec.has_process = true;
+	state->spec.root_readonly = opt->readonly;
 	state->remove = opt->remove;
-	state->tty = opt->tty;
-	state->stop_signal = run->process.stop_signal;
-	state->caps = run->process.process.caps;
-	state->no_new_privs = run->process.process.no_new_privs;
 	state->memory = run->machine.cfg.memory_bytes;
 	state->cpus = run->machine.cfg.cpus;
 	state->image = text_printable(run->root.name);
-	state->command = join_command(&run->process.argv);
+	state->command = join_command(&state->spec.process.args);
 	r = state->image && state->command ? 0 : -ENOMEM;
 	if (r == 0)
 		r = copy_text(run->machine.ports, &state->ports);
 	if (r == 0)
-		r = copy_text(run->process.user, &state->user);
+		r = spec_set_text(&state->spec.root_path, run->root.path);
 	if (r == 0)
-		r = copy_text(run->process.cwd, &state->directory);
+		r = spec_set_text(&state->spec.hostname,
+				  run->machine.agent.hostname);
 	if (r == 0)
 		r = copy_text(run->machine.network, &state->network);
 	if (r == 0)
-		r = copy_list(&run->process.env, &state->env);
-	if (r == 0)
-		r = copy_list(&run->process.argv, &state->argv);
-	if (r == 0)
 		r = copy_list(&run->machine.mount_texts, &state->mounts);
 	if (r == 0)
-		r = copy_list(&run->process.groups, &state->groups);
-	if (r == 0)
 		r = copy_options(&opt->labels, &state->labels);
-	if (r == 0)
-		r = copy_options(&opt->ulimits, &state->ulimits);
 	return r < 0 ? log_ret(r, "out of memory")
 		     : instance_save(&run->instance, state);
 }
@@ -109,9 +100,13 @@ static int prepare(struct run *run)
 	if (r == 0)
 		r = rootfs_open(run->opt->root, &options, &run->root);
 	if (r == 0)
-		r = run_process_make(&run->process, run->opt,
+		r = run_process_make(&run->state.spec.process, run->opt,
 				     &run->root.config);
-	if (r == 0)
+	if (r == 0) {
+		r = run_stop_signal(run->opt, &run->root.config);
+		run->state.stop_signal = r;
+	}
+	if (r >= 0)
 		r = instance_create(run->opt->name, &run->instance);
 	if (r < 0)
 		return r;
@@ -127,7 +122,6 @@ static int prepare(struct run *run)
 static void run_done(struct run *run)
 {
 	run_machine_done(&run->machine);
-	run_process_done(&run->process);
 	instance_state_done(&run->state);
 	instance_done(&run->instance);
 	rootfs_close(&run->root);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 
 #define LAST_CAPABILITY  40 /* CAP_CHECKPOINT_RESTORE, Linux 5.9 */
 #define ALL_CAPABILITIES ((UINT64_C(2) << LAST_CAPABILITY) - 1)
@@ -23,56 +24,54 @@
  * An entry point of the user's own takes the image's arguments away; arguments
  * of the user's take the place of the image's.
  */
-static int make_argv(struct run_process *run, const struct run_options *opt,
+static int make_argv(struct spec_process *process,
+		     const struct run_options *opt,
 		     const struct rootfs_config *image)
 {
 	const char *const *args = (const char *const *)opt->args;
 	int r = 0;
 
 	if (opt->entrypoint && opt->entrypoint[0])
-		r = text_list_add(&run->argv, opt->entrypoint);
+		r = text_list_add(&process->args, opt->entrypoint);
 	else if (!opt->entrypoint && image->entrypoint)
-		r = text_list_add_all(&run->argv,
+		r = text_list_add_all(&process->args,
 				      (const char *const *)image->entrypoint);
 	if (r == 0 && !args[0] && !opt->entrypoint)
 		args = (const char *const *)image->cmd;
 	if (r == 0)
-		r = text_list_add_all(&run->argv, args);
-	if (r == 0 && run->argv.count == 0)
+		r = text_list_add_all(&process->args, args);
+	if (r == 0 && process->args.count == 0)
 		r = log_ret(-EINVAL,
 			    "no command: '%s' names none, and none is given",
 			    opt->root);
-	run->process.argv = text_list_items(&run->argv);
 	return r;
 }
 
-static int make_env(struct run_process *run, const struct run_options *opt,
+static int make_env(struct spec_process *process, const struct run_options *opt,
 		    const struct rootfs_config *image)
 {
 	int r = 0;
 
 	for (char **item = image->env; r == 0 && item && *item; item++)
-		r = env_set(&run->env, *item);
+		r = env_set(&process->env, *item);
 	for (unsigned i = 0; r == 0 && i < opt->env_files.count; i++)
-		r = env_set_file(&run->env, opt->env_files.item[i]);
+		r = env_set_file(&process->env, opt->env_files.item[i]);
 	for (unsigned i = 0; r == 0 && i < opt->env.count; i++)
-		r = env_set_option(&run->env, opt->env.item[i]);
-	run->process.env = text_list_items(&run->env);
+		r = env_set_option(&process->env, opt->env.item[i]);
 	return r;
 }
 
-/* The option, else the image's, copied; NULL where neither says anything. */
-static int choose(const char *option, const char *image, char **ret)
+/* A copy of the option, else of the image's text, else of USUAL. */
+static int choose(const char *option, const char *image, const char *usual,
+		  char **ret)
 {
 	const char *text = option ? option : image;
 
-	if (!text || text[0] == '\0')
-		return 0;
-	*ret = strdup(text);
-	return *ret ? 0 : log_ret(-ENOMEM, "out of memory");
+	return spec_set_text(ret, text && text[0] ? text : usual);
 }
 
-static int make_identity(struct run_process *run, const struct run_options *opt,
+static int make_identity(struct spec_process *process,
+			 const struct run_options *opt,
 			 const struct rootfs_config *image)
 {
 	int r;
@@ -82,14 +81,18 @@ static int make_identity(struct run_process *run, const struct run_options *opt,
 			       "--workdir '%s': must begin with '/': it is a "
 			       "path in the container",
 			       opt->workdir);
-	r = choose(opt->workdir, image->workdir, &run->cwd);
+	r = choose(opt->workdir, image->workdir, "/", &process->cwd);
+	if (r == 0 && process->cwd[0] != '/')
+		r = log_ret(-EINVAL,
+			    "'%s': its working directory '%s' does not begin "
+			    "with '/'",
+			    opt->root, process->cwd);
 	if (r == 0)
-		r = choose(opt->user, image->user, &run->user);
+		r = choose(opt->user, image->user, "0",
+			   &process->user.username);
 	for (unsigned i = 0; r == 0 && i < opt->groups.count; i++)
-		r = text_list_add(&run->groups, opt->groups.item[i]);
-	run->process.cwd = run->cwd;
-	run->process.user = run->user;
-	run->process.groups = text_list_items(&run->groups);
+		r = text_list_add(&process->user.additional_gids,
+				  opt->groups.item[i]);
 	return r;
 }
 
@@ -160,7 +163,8 @@ const char *run_seccomp_file(const struct run_options *opt)
 	return file;
 }
 
-static int make_security(struct run_process *run, const struct run_options *opt)
+static int make_security(struct spec_process *process,
+			 const struct run_options *opt)
 {
 	for (unsigned i = 0; i < opt->security.count; i++) {
 		const char *text = opt->security.item[i];
@@ -175,14 +179,14 @@ static int make_security(struct run_process *run, const struct run_options *opt)
 				       "no-new-privileges and seccomp= are "
 				       "known: the machine itself is the wall",
 				       text);
-		run->process.no_new_privs = true;
+		process->no_new_privileges = true;
 	}
 	return 0;
 }
 
 /* ---- limits */
 
-static int parse_limit(const char *text, rlim_t *ret)
+static int parse_limit(const char *text, uint64_t *ret)
 {
 	uint64_t value;
 
@@ -196,7 +200,7 @@ static int parse_limit(const char *text, rlim_t *ret)
 	return 0;
 }
 
-int run_ulimit_parse(const char *text, struct agent_rlimit_value *ret)
+int run_ulimit_parse(const char *text, struct spec_rlimit *ret)
 {
 	autofree char *copy = strdup(text);
 	char *value = copy ? strchr(copy, '=') : NULL;
@@ -204,14 +208,14 @@ int run_ulimit_parse(const char *text, struct agent_rlimit_value *ret)
 
 	if (!copy)
 		return log_ret(-ENOMEM, "out of memory");
-	ret->resource = -1;
+	ret->type = -1;
 	if (value) {
 		*value++ = '\0';
 		for (unsigned i = 0; agent_limit_name(i); i++)
 			if (strcasecmp(agent_limit_name(i), copy) == 0)
-				ret->resource = (int)i;
+				ret->type = (int)i;
 	}
-	if (ret->resource < 0)
+	if (ret->type < 0)
 		return log_ret(-EINVAL,
 			       "--ulimit '%s': expected a limit like "
 			       "nofile=1024:4096",
@@ -219,9 +223,9 @@ int run_ulimit_parse(const char *text, struct agent_rlimit_value *ret)
 	hard = strchr(value, ':');
 	if (hard)
 		*hard++ = '\0';
-	if (parse_limit(value, &ret->limit.rlim_cur) < 0 ||
-	    parse_limit(hard ? hard : value, &ret->limit.rlim_max) < 0 ||
-	    ret->limit.rlim_cur > ret->limit.rlim_max)
+	if (parse_limit(value, &ret->soft) < 0 ||
+	    parse_limit(hard ? hard : value, &ret->hard) < 0 ||
+	    ret->soft > ret->hard)
 		return log_ret(-EINVAL,
 			       "--ulimit '%s': expected whole numbers, the "
 			       "soft limit not above the hard one, or "
@@ -230,26 +234,24 @@ int run_ulimit_parse(const char *text, struct agent_rlimit_value *ret)
 	return 0;
 }
 
-static int make_rlimits(struct run_process *run, const struct run_options *opt)
+static int make_rlimits(struct spec_process *process,
+			const struct run_options *opt)
 {
-	if (opt->ulimits.count > RUN_RLIMITS_MAX)
-		return log_ret(-E2BIG, "--ulimit: more than %d of them",
-			       RUN_RLIMITS_MAX);
 	for (unsigned i = 0; i < opt->ulimits.count; i++) {
-		int r = run_ulimit_parse(opt->ulimits.item[i],
-					 &run->rlimits[i]);
+		struct spec_rlimit limit;
+		int r = run_ulimit_parse(opt->ulimits.item[i], &limit);
 
 		if (r < 0)
 			return r;
+		spec_set_rlimit(process, limit);
 	}
-	run->process.rlimits = run->rlimits;
-	run->process.nrlimits = opt->ulimits.count;
 	return 0;
 }
 
 /* ---- the rest */
 
-static int make_terminal(struct run_process *run, const struct run_options *opt)
+static int make_terminal(struct spec_process *process,
+			 const struct run_options *opt)
 {
 	struct winsize size = {0};
 
@@ -261,57 +263,73 @@ static int make_terminal(struct run_process *run, const struct run_options *opt)
 	if (opt->tty && !opt->detach &&
 	    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
 		(void)ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
-	run->process.rows = size.ws_row;
-	run->process.columns = size.ws_col;
+	process->console_height = size.ws_row;
+	process->console_width = size.ws_col;
 	return 0;
 }
 
-static int make_stop_signal(struct run_process *run,
-			    const struct run_options *opt,
-			    const struct rootfs_config *image)
+int run_stop_signal(const struct run_options *opt,
+		    const struct rootfs_config *image)
 {
 	const char *name =
 		opt->stop_signal ? opt->stop_signal : image->stop_signal;
+	int signal;
 
-	run->stop_signal = SIGTERM;
 	if (!name || name[0] == '\0')
-		return 0;
-	run->stop_signal = agent_signal_number(name);
-	if (run->stop_signal > 0)
-		return 0;
-	return log_ret(-EINVAL, "--stop-signal '%s': no such signal", name);
+		return SIGTERM;
+	signal = agent_signal_number(name);
+	return signal > 0 ? signal
+			  : log_ret(-EINVAL,
+				    "--stop-signal '%s': no such signal", name);
 }
 
-int run_process_make(struct run_process *run, const struct run_options *opt,
+/* User 0 has all that the bounding set leaves; others have none to use. */
+static int make_caps(struct spec_process *process,
+		     const struct run_options *opt)
+{
+	struct spec_capabilities *c = &process->capabilities;
+	int r = run_caps(opt, &c->bounding);
+
+	c->effective = c->permitted = c->bounding;
+	return r;
+}
+
+int run_process_make(struct spec_process *process,
+		     const struct run_options *opt,
 		     const struct rootfs_config *image)
 {
 	int r;
 
-	run->process.main = true;
-	run->process.init = opt->init;
-	run->process.tty = opt->tty;
-	run->process.input = opt->interactive;
-	r = make_argv(run, opt, image);
+	process->terminal = opt->tty;
+	r = make_argv(process, opt, image);
 	if (r == 0)
-		r = make_env(run, opt, image);
+		r = make_env(process, opt, image);
 	if (r == 0)
-		r = make_identity(run, opt, image);
+		r = make_identity(process, opt, image);
 	if (r == 0)
-		r = run_caps(opt, &run->process.caps);
+		r = make_caps(process, opt);
 	if (r == 0)
-		r = make_security(run, opt);
+		r = make_security(process, opt);
 	if (r == 0)
-		r = make_rlimits(run, opt);
-	if (r == 0)
-		r = make_terminal(run, opt);
-	return r < 0 ? r : make_stop_signal(run, opt, image);
+		r = make_rlimits(process, opt);
+	return r < 0 ? r : make_terminal(process, opt);
 }
 
-void run_process_done(struct run_process *run)
+struct agent_process run_agent_process(const struct spec_process *process,
+				       char number[24])
 {
-	text_list_done(&run->argv);
-	text_list_done(&run->env);
-	text_list_done(&run->groups);
-	free(run->cwd);
-	free(run->user);
+	return (struct agent_process){
+		.tty = process->terminal,
+		.no_new_privs = process->no_new_privileges,
+		.argv = text_list_items(&process->args),
+		.env = text_list_items(&process->env),
+		.cwd = process->cwd,
+		.user = spec_user_text(&process->user, number),
+		.groups = text_list_items(&process->user.additional_gids),
+		.caps = process->capabilities.bounding,
+		.rlimits = process->rlimits,
+		.nrlimits = process->nrlimits,
+		.rows = process->console_height,
+		.columns = process->console_width,
+	};
 }

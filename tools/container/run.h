@@ -12,6 +12,7 @@
 #include "tools/cli/options.h"
 #include "tools/image/rootfs.h"
 #include "tools/cli/text-list.h"
+#include "tools/spec/spec.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
 
@@ -23,7 +24,6 @@
 
 #define RUN_VOLUMES_MAX 10
 #define RUN_MOUNTS_MAX  32
-#define RUN_RLIMITS_MAX 16
 
 /* The user's options; texts are borrowed from argv. */
 struct run_options {
@@ -47,23 +47,24 @@ void run_options_done(struct run_options *opt);
 
 /* ---- the process */
 
-struct run_process {
-	struct agent_process process; /* points into what follows */
-	struct text_list argv, env, groups;
-	char *cwd, *user;
-	struct agent_rlimit_value rlimits[RUN_RLIMITS_MAX];
-	int stop_signal;
-};
-
-/* Zeroed before. 0 or -errno, logged. */
-int run_process_make(struct run_process *run, const struct run_options *opt,
+/*
+ * Fills PROCESS, zeroed before, with what the options and the image say. 0 or
+ * -errno, logged.
+ */
+int run_process_make(struct spec_process *process,
+		     const struct run_options *opt,
 		     const struct rootfs_config *image);
-void run_process_done(struct run_process *run);
+/* What `bulkhead stop` sends. -EINVAL: no such signal, logged. */
+int run_stop_signal(const struct run_options *opt,
+		    const struct rootfs_config *image);
+/* PROCESS as the agent is told of it; borrows from both. */
+struct agent_process run_agent_process(const struct spec_process *process,
+				       char number[24]);
 
 /* The capabilities that OPT leaves. 0 or -EINVAL, logged. */
 int run_caps(const struct run_options *opt, uint64_t *ret);
 /* "nofile=1024:4096"; one number is both limits. 0 or -errno, logged. */
-int run_ulimit_parse(const char *text, struct agent_rlimit_value *ret);
+int run_ulimit_parse(const char *text, struct spec_rlimit *ret);
 /* FILE of "--security-opt seccomp=FILE"; NULL: there is none. */
 const char *run_seccomp_file(const struct run_options *opt);
 
@@ -125,7 +126,6 @@ struct run {
 	struct rootfs root;
 	struct instance instance;
 	struct instance_state state;
-	struct run_process process;
 	struct run_machine machine;
 };
 

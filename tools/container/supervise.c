@@ -171,12 +171,17 @@ static int give_up(struct supervisor *s, int error);
 static int start_command(struct supervisor *s)
 {
 	struct run *run = s->run;
+	char number[24];
+	struct agent_process process =
+		run_agent_process(&run->state.spec.process, number);
 	struct agent_failure failure;
 	int r = agent_watch(s->agent, MEMORY_SHORT);
 
+	process.main = true;
+	process.init = run->opt->init;
+	process.input = run->opt->interactive;
 	if (r == 0)
-		r = agent_start(s->agent, &run->process.process, &failure,
-				NULL);
+		r = agent_start(s->agent, &process, &failure, NULL);
 
 	if (r == -EREMOTEIO)
 		return fail(s, failure.status, failure.text);

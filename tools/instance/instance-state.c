@@ -32,16 +32,11 @@ void instance_state_done(struct instance_state *state)
 	free(state->image);
 	free(state->command);
 	free(state->ports);
-	free(state->user);
-	free(state->directory);
 	free(state->error);
 	free(state->network);
-	free_list(state->env);
-	free_list(state->argv);
 	free_list(state->mounts);
 	free_list(state->labels);
-	free_list(state->groups);
-	free_list(state->ulimits);
+	spec_done(&state->spec);
 	*state = (struct instance_state){0};
 }
 
@@ -61,25 +56,19 @@ json_t *instance_state_json(const struct instance *instance,
 			    const struct instance_state *state)
 {
 	return json_pack(
-		"{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:b, s:b, s:i, s:I,"
-		" s:b, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:I, s:i, s:o,"
-		" s:o, s:o, s:o, s:o, s:o}",
+		"{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:b, s:i,"
+		" s:s*, s:s*, s:s*, s:s*, s:s*, s:I, s:i, s:o, s:o, s:o}",
 		"name", instance->name, "status", phases[state->phase], "pid",
 		(int)state->pid, "pid_start", (json_int_t)state->pid_start,
 		"created", (json_int_t)state->created_s, "started",
 		(json_int_t)state->started_s, "finished",
 		(json_int_t)state->finished_s, "exit_status", state->status,
-		"remove", state->remove, "tty", state->tty, "stop_signal",
-		state->stop_signal, "caps", (json_int_t)state->caps,
-		"no_new_privs", state->no_new_privs, "image", state->image,
-		"command", state->command, "ports", state->ports, "user",
-		state->user, "directory", state->directory, "error",
-		state->error, "network", state->network, "memory",
-		(json_int_t)state->memory, "cpus", (int)state->cpus, "env",
-		list_json(state->env), "argv", list_json(state->argv), "mounts",
-		list_json(state->mounts), "labels", list_json(state->labels),
-		"groups", list_json(state->groups), "ulimits",
-		list_json(state->ulimits));
+		"remove", state->remove, "stop_signal", state->stop_signal,
+		"image", state->image, "command", state->command, "ports",
+		state->ports, "error", state->error, "network", state->network,
+		"memory", (json_int_t)state->memory, "cpus", (int)state->cpus,
+		"mounts", list_json(state->mounts), "labels",
+		list_json(state->labels), "spec", spec_json(&state->spec));
 }
 
 /* Whole or not at all: a reader never sees half a file. */
@@ -172,18 +161,17 @@ static int get_state(json_t *json, struct instance_state *state)
 		char **to;
 	} texts[] = {
 		{"image", &state->image},     {"command", &state->command},
-		{"ports", &state->ports},     {"user", &state->user},
-		{"error", &state->error},     {"directory", &state->directory},
+		{"ports", &state->ports},     {"error", &state->error},
 		{"network", &state->network},
 	};
 	const struct {
 		const char *key;
 		char ***to;
 	} lists[] = {
-		{"env", &state->env},       {"argv", &state->argv},
-		{"mounts", &state->mounts}, {"labels", &state->labels},
-		{"groups", &state->groups}, {"ulimits", &state->ulimits},
+		{"mounts", &state->mounts},
+		{"labels", &state->labels},
 	};
+	json_t *spec = json_object_get(json, "spec");
 	int r = 0;
 
 	state->phase =
@@ -195,17 +183,15 @@ static int get_state(json_t *json, struct instance_state *state)
 	state->finished_s = get_number(json, "finished");
 	state->status = (int)get_number(json, "exit_status");
 	state->remove = json_is_true(json_object_get(json, "remove"));
-	state->tty = json_is_true(json_object_get(json, "tty"));
 	state->stop_signal = (int)get_number(json, "stop_signal");
-	state->caps = (uint64_t)get_number(json, "caps");
-	state->no_new_privs =
-		json_is_true(json_object_get(json, "no_new_privs"));
 	state->memory = (uint64_t)get_number(json, "memory");
 	state->cpus = (unsigned)get_number(json, "cpus");
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(texts); i++)
 		r = get_text(json, texts[i].key, texts[i].to);
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(lists); i++)
 		r = get_list(json, lists[i].key, lists[i].to);
+	if (r == 0 && spec)
+		r = spec_from_json(STATE_FILE, spec, &state->spec);
 	return r;
 }
 

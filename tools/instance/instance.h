@@ -14,6 +14,8 @@
 #ifndef TOOLS_INSTANCE_INSTANCE_H
 #define TOOLS_INSTANCE_INSTANCE_H
 
+#include "tools/spec/spec.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -42,33 +44,25 @@ enum instance_phase {
 /* The content of state.json. All texts are owned; NULL where there is none. */
 struct instance_state {
 	enum instance_phase phase;
-	pid_t pid;          /* the monitor's */
-	uint64_t pid_start; /* its start, see instance_process_start() */
-	int64_t created_s;  /* seconds since 1970 */
-	int64_t started_s;  /* 0: never */
-	int64_t finished_s; /* 0: not yet */
-	int status;         /* exit status, or INSTANCE_NO_STATUS */
-	bool remove;        /* --rm */
-	bool tty;           /* one stream of output */
-	int stop_signal;    /* what `bulkhead stop` sends */
-	/* `bulkhead exec` gives these to its command, too. */
-	uint64_t caps;
-	bool no_new_privs;
-	char *image, *command;  /* as the user sees them in `ps` */
-	char *ports;            /* "0.0.0.0:8080->80/tcp, ..." */
-	char *user, *directory; /* defaults of `bulkhead exec` */
-	char *error;            /* why it did not start, or how it broke */
-	char *network;          /* as --network has it */
-	uint64_t memory;        /* the machine's, in bytes */
+	pid_t pid;             /* the monitor's */
+	uint64_t pid_start;    /* its start, see instance_process_start() */
+	int64_t created_s;     /* seconds since 1970 */
+	int64_t started_s;     /* 0: never */
+	int64_t finished_s;    /* 0: not yet */
+	int status;            /* exit status, or INSTANCE_NO_STATUS */
+	bool remove;           /* --rm */
+	int stop_signal;       /* what `bulkhead stop` sends */
+	char *image, *command; /* as the user sees them in `ps` */
+	char *ports;           /* "0.0.0.0:8080->80/tcp, ..." */
+	char *error;           /* why it did not start, or how it broke */
+	char *network;         /* as --network has it */
+	uint64_t memory;       /* the machine's, in bytes */
 	unsigned cpus;
 	/* owned lists that end with NULL, or NULL */
-	char **env;
-	char **argv;   /* of the command */
 	char **mounts; /* "/source:/target[:ro]", "tmpfs:/target" */
 	char **labels; /* "name=value" */
-	/* of `bulkhead exec`, too */
-	char **groups;  /* supplementary ones, as --group-add has them */
-	char **ulimits; /* as --ulimit has them: "nofile=1024:4096" */
+	/* The container; empty where the file has none. `exec` starts here. */
+	struct spec spec;
 };
 
 /*

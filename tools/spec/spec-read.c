@@ -312,7 +312,7 @@ static int add_gid(const struct place *at, json_t *json, void *to)
 	uint64_t n = 0;
 	int r;
 
-	if (json_is_string(json) && json_string_length(json) > 0)
+	if (json_is_string(json))
 		return text_list_add(to, json_string_value(json));
 	r = get_number(at, json, UINT32_MAX - 1, &n);
 	snprintf(number, sizeof(number), "%llu",
@@ -516,7 +516,7 @@ static int check_capabilities(const struct place *at,
 
 static int check_process(const struct place *at, const struct spec_process *p)
 {
-	if (p->args.count == 0 || p->args.item[0][0] == '\0')
+	if (p->args.count == 0)
 		return fail(at, -EINVAL, "args: names no program");
 	if (!p->cwd || p->cwd[0] != '/')
 		return fail(at, -EINVAL,

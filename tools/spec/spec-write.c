@@ -75,9 +75,12 @@ static json_t *gids(const struct text_list *list)
 		uint64_t n;
 
 		json_array_append_new(
-			json, util_parse_number(text, 0, UINT32_MAX - 1, &n) < 0
-				      ? text_json_string(text)
-				      : number(n));
+			json, text[strspn(text, "0123456789")] == '\0' &&
+					      util_parse_number(text, 0,
+								UINT32_MAX - 1,
+								&n) == 0
+				      ? number(n)
+				      : text_json_string(text));
 	}
 	return json;
 }
@@ -124,6 +127,12 @@ static json_t *capabilities_json(const struct spec_capabilities *c)
 	return json;
 }
 
+/* Jansson has no larger numbers; neither has Linux any use for them. */
+static json_t *limit(uint64_t n)
+{
+	return json_integer(n > INT64_MAX ? -1 : (json_int_t)n);
+}
+
 static json_t *rlimits_json(const struct spec_process *process)
 {
 	json_t *json = json_array();
@@ -137,8 +146,8 @@ static json_t *rlimits_json(const struct spec_process *process)
 				  json_sprintf(
 					  "RLIMIT_%s",
 					  agent_limit_name((unsigned)l->type)),
-				  "soft", number(l->soft), "hard",
-				  number(l->hard)));
+				  "soft", limit(l->soft), "hard",
+				  limit(l->hard)));
 	}
 	return json;
 }

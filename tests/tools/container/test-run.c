@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 static char *none[] = {NULL};
 static const struct rootfs_config silent = {
@@ -33,7 +34,7 @@ static const struct rootfs_config silent = {
 
 struct ctx {
 	struct run_options opt;
-	struct run_process process;
+	struct spec_process process;
 	struct run_machine machine;
 };
 
@@ -51,7 +52,7 @@ static int setup(void **state)
 static void clear(struct ctx *ctx)
 {
 	run_options_done(&ctx->opt);
-	run_process_done(&ctx->process);
+	spec_process_done(&ctx->process);
 	run_machine_done(&ctx->machine);
 	memset(ctx, 0, sizeof(*ctx));
 	ctx->machine.initrd_fd = -1;
@@ -89,7 +90,7 @@ static void expect_argv(struct ctx *ctx, const char *line,
 
 	assert_int_equal(parse(ctx, line), 0);
 	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, image), 0);
-	joined = text_list_join(&ctx->process.argv, " ");
+	joined = text_list_join(&ctx->process.args, " ");
 	assert_string_equal(joined, expected);
 	free(joined);
 	clear(ctx);
@@ -264,7 +265,7 @@ static void expect_caps(struct ctx *ctx, const char *line, uint64_t caps)
 	assert_int_equal(parse(ctx, line), 0);
 	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
 			 0);
-	assert_true(ctx->process.process.caps == caps);
+	assert_true(ctx->process.capabilities.bounding == caps);
 	clear(ctx);
 }
 
@@ -290,7 +291,7 @@ static void test_process(void **state)
 	struct rootfs_config image = silent;
 	char workdir[] = "/image", user[] = "u", stop[] = "SIGQUIT";
 	struct ctx *ctx = *state;
-	const struct agent_process *p = &ctx->process.process;
+	const struct spec_process *p = &ctx->process;
 
 	image.workdir = workdir;
 	image.user = user;
@@ -299,20 +300,23 @@ static void test_process(void **state)
 				    "--security-opt no-new-privileges r x"),
 			 0);
 	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
-	assert_true(p->tty && p->input && p->main && p->no_new_privs);
+	assert_true(p->terminal && p->no_new_privileges);
 	assert_string_equal(p->cwd, "/image");
-	assert_string_equal(p->user, "u");
-	assert_int_equal(ctx->process.stop_signal, SIGQUIT);
+	assert_string_equal(p->user.username, "u");
+	assert_int_equal(run_stop_signal(&ctx->opt, &image), SIGQUIT);
 	assert_int_equal(p->nrlimits, 2);
-	assert_int_equal(p->rlimits[0].resource, RLIMIT_NOFILE);
-	assert_int_equal(p->rlimits[0].limit.rlim_max, 2);
-	assert_true(p->rlimits[1].limit.rlim_cur == RLIM_INFINITY);
+	assert_int_equal(p->rlimits[0].type, RLIMIT_NOFILE);
+	assert_int_equal(p->rlimits[0].hard, 2);
+	assert_true(p->rlimits[1].soft == RLIM_INFINITY);
 	clear(ctx);
 	assert_int_equal(parse(ctx, "-w /w -u 5:6 --stop-signal 9 r x"), 0);
 	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
 	assert_string_equal(p->cwd, "/w");
-	assert_string_equal(p->user, "5:6");
-	assert_int_equal(ctx->process.stop_signal, 9);
+	assert_string_equal(p->user.username, "5:6");
+	assert_int_equal(run_stop_signal(&ctx->opt, &image), 9);
+	clear(ctx);
+	assert_int_equal(parse(ctx, "--stop-signal NO r x"), 0);
+	assert_int_equal(run_stop_signal(&ctx->opt, &image), -EINVAL);
 }
 
 static void test_process_refused(void **state)
@@ -323,7 +327,6 @@ static void test_process_refused(void **state)
 		"--ulimit nothing=1 r x",
 		"--ulimit nofile=2:1 r x",
 		"--ulimit nofile=x r x",
-		"--stop-signal NO r x",
 		"--security-opt label=disable r x",
 		"--env-file /nonexistent r x",
 	};

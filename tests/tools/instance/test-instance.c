@@ -53,7 +53,8 @@ static int teardown(void **state)
 static void save_simple(const struct instance *instance, bool remove)
 {
 	char image[] = "image", command[] = "sh -c x", a[] = "A=1";
-	char *env[] = {a, NULL};
+	char root[] = "/root", cwd[] = "/";
+	char *env[] = {a, NULL}, *args[] = {command, NULL};
 	struct instance_state state = {
 		.phase = INSTANCE_RUNNING,
 		.pid = 77,
@@ -62,10 +63,19 @@ static void save_simple(const struct instance *instance, bool remove)
 		.status = INSTANCE_NO_STATUS,
 		.remove = remove,
 		.stop_signal = SIGQUIT,
-		.caps = 0xa80425fb,
 		.image = image,
 		.command = command,
-		.env = env,
+		.spec.root_path = root,
+		.spec.has_process = true,
+		.spec.process.cwd = cwd,
+		.spec.process.args = {args, 1},
+		.spec.process.env = {env, 1},
+		.spec.process.capabilities =
+			{
+				.bounding = 0xa80425fb,
+				.effective = 0xa80425fb,
+				.permitted = 0xa80425fb,
+			},
 	};
 
 	assert_int_equal(instance_save(instance, &state), 0);
@@ -98,11 +108,11 @@ static void test_state(void **state)
 	assert_true(read.pid_start == UINT64_C(1) << 40);
 	assert_int_equal(read.status, INSTANCE_NO_STATUS);
 	assert_int_equal(read.stop_signal, SIGQUIT);
-	assert_true(read.caps == 0xa80425fb);
+	assert_true(read.spec.process.capabilities.bounding == 0xa80425fb);
 	assert_string_equal(read.command, "sh -c x");
-	assert_null(read.user);
-	assert_string_equal(read.env[0], "A=1");
-	assert_null(read.env[1]);
+	assert_string_equal(read.spec.process.args.item[0], "sh -c x");
+	assert_string_equal(read.spec.process.env.item[0], "A=1");
+	assert_int_equal(read.spec.process.env.count, 1);
 	instance_state_done(&read);
 	instance_done(&found);
 	assert_int_equal(instance_remove(&made, true), 0);

@@ -155,6 +155,32 @@ static void test_process(void **state)
 	assert_string_equal(spec_user_text(&process.user, number), "5:6");
 }
 
+/* Odd settings that `run` accepts are readable when they were written. */
+static void test_odd(void **state)
+{
+	struct spec_process process = {0}, again = {0};
+	autofree char *text = NULL;
+	json_t *json;
+
+	(void)state;
+	assert_int_equal(text_list_add(&process.args, ""), 0);
+	assert_int_equal(spec_set_text(&process.cwd, "/\xff"), 0);
+	assert_int_equal(text_list_add(&process.user.additional_gids, ""), 0);
+	assert_int_equal(text_list_add(&process.user.additional_gids, "0x10"),
+			 0);
+	spec_set_rlimit(&process,
+			(struct spec_rlimit){RLIMIT_CORE, UINT64_C(1) << 63,
+					     UINT64_MAX - 1});
+	json = spec_process_json(&process);
+	text = json_dumps(json, 0);
+	assert_int_equal(spec_process_read("p", text, strlen(text), &again), 0);
+	assert_string_equal(again.user.additional_gids.item[1], "0x10");
+	assert_true(again.rlimits[0].soft == RLIM_INFINITY);
+	json_decref(json);
+	spec_process_done(&process);
+	spec_process_done(&again);
+}
+
 /* Messages name the key that is wrong, or that is not supported. */
 static void test_refused(void **state)
 {
@@ -263,6 +289,7 @@ int main(void)
 		cmocka_unit_test(test_docker),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_process),
+		cmocka_unit_test(test_odd),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_files),
 	};
