@@ -21,6 +21,9 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
+/* With less than this to be had nothing can be unpacked. */
+#define FULL_BYTES (64 * KIB)
+
 /* Without O_NONBLOCK a FIFO would wait for a writer. */
 #define OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
@@ -148,6 +151,23 @@ static int make_budget(const struct request *rq, const struct store *store,
 	return 0;
 }
 
+/*
+ * The process that unpacks knows no more than what it could not write. That of
+ * a quota is not seen here.
+ */
+static void tell_full(const struct store *store, bool known)
+{
+	struct statvfs fs;
+
+	if (!known && (fstatvfs(store->dir, &fs) < 0 ||
+		       (fs.f_bavail * fs.f_frsize >= FULL_BYTES &&
+			(fs.f_files == 0 || fs.f_favail > 0))))
+		return;
+	log_error("image store '%s': its file system is full: 'bulkhead rmi' "
+		  "removes images, BULKHEAD_STORE names another place",
+		  store->path);
+}
+
 static int fill(const struct request *rq, const struct source *src,
 		struct store *store, const struct meta *meta,
 		struct stored *image)
@@ -168,6 +188,8 @@ static int fill(const struct request *rq, const struct source *src,
 			       strerror(errno));
 	log_info("image '%s': unpacking %u layers", src->path, meta->nlayers);
 	r = unpack(src, meta, tree, store->owner_xattr, &budget, &unpacked);
+	if (r < 0)
+		tell_full(store, r == -ENOSPC && budget.disk);
 	if (r == 0)
 		r = record_create(store, image, meta, &unpacked);
 	if (r == 0)
