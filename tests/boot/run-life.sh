@@ -263,9 +263,58 @@ test_name_taken()
 	start one --rm root sleep 1000
 	run --rm --name one root true
 	expect_status 125
-	expect_error one
+	expect_error one 'bulkhead stop one'
 	bulkhead rm -f one
 	expect_status 0
+	expect_nothing_left
+	start one root true
+	bulkhead wait one
+	run --rm --name one root true
+	expect_status 125
+	expect_error one 'bulkhead rm one'
+	bulkhead rm one
+	expect_nothing_left
+}
+
+# What never ran tells why, and leaves neither an instance nor a taken name:
+# there is no such program; the monitor cannot start (no tap); no such option.
+test_failed_start()
+{
+	make_root
+	run --name one root /bin/nothing
+	expect_status 127
+	bulkhead run -d --name one --network none root /bin/nothing
+	expect_status 127
+	expect_error /bin/nothing
+	bulkhead run --name one --network tap=nosuch0 root true
+	expect_status 125
+	expect_error nosuch0
+	bulkhead run -d --name one --network tap=nosuch0 root true
+	expect_status 125
+	expect_error nosuch0
+	! grep -q 'guest:' err || fail "the guest did not say that"
+	expect_nothing_left
+}
+
+# Nothing is left of a failed start, so its end is looked at while it runs.
+test_inspect_reason()
+{
+	make_root
+	start one root sleep 1000
+	kill -ABRT "$(monitor_pid one)"
+	bulkhead wait one
+	bulkhead inspect one
+	expect_out 'its monitor was killed by signal 6'
+	perl -MJSON::PP -0777 -ne '
+		my $time = qr(^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$);
+		my ($one) = @{decode_json($_)};
+		exit !($one->{created} =~ $time && $one->{started} =~ $time
+			&& $one->{finished} =~ $time
+			&& $one->{stop_signal} eq "SIGTERM"
+			&& $one->{caps}[0] eq "CAP_CHOWN"
+			&& !grep({ $_ eq "CAP_SYS_ADMIN" } @{$one->{caps}}));
+		' out || fail "what it says"
+	bulkhead rm one
 	expect_nothing_left
 }
 
@@ -657,4 +706,6 @@ test_disk_full()
 	busybox umount small
 	expect_status 125
 	grep -q 'No space' err || fail "the reason"
+	grep -q "$PWD/small/instances" err || fail "the path"
+	grep -q BULKHEAD_RUNTIME_DIR err || fail "the setting"
 }

@@ -2,6 +2,7 @@
 /* `bulkhead wait` and `bulkhead inspect`: what becomes of an instance. */
 #include "tools/cmd/cmd.h"
 
+#include "tools/container/inspect.h"
 #include "tools/instance/instance.h"
 #include "tools/cli/options.h"
 #include "tools/cli/print.h"
@@ -107,10 +108,7 @@ static int inspect_one(const char *name, json_t *list)
 	if (r == -ENOENT)
 		log_error("'%s' has not started yet", name);
 	if (r == 0) {
-		json = instance_state_json(&instance, &state);
-		if (json && !alive)
-			json_object_set_new(json, "status",
-					    json_string("exited"));
+		json = inspect_json(&instance, &state, alive);
 		if (!json || json_array_append_new(list, json) < 0)
 			r = log_ret(-ENOMEM, "out of memory");
 		instance_state_done(&state);

@@ -22,7 +22,8 @@
 
 /* ---- the child */
 
-static int redirect(int console_fd, const struct monitor_options *options)
+/* Nobody who waits for the user's standard error to close waits for this. */
+static int redirect(int console_fd, int messages_fd)
 {
 	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
@@ -31,9 +32,10 @@ static int redirect(int console_fd, const struct monitor_options *options)
 		return log_ret(-errno, "the monitor's console: %s",
 			       strerror(errno));
 	close(null_fd);
-	if (options->keep_messages && dup2(console_fd, STDERR_FILENO) < 0)
+	if (dup2(messages_fd, STDERR_FILENO) < 0)
 		return -errno;
 	close(console_fd);
+	close(messages_fd);
 	return 0;
 }
 
@@ -41,7 +43,8 @@ static int redirect(int console_fd, const struct monitor_options *options)
  * The signal for the parent's death is set before the parent is looked at: it
  * may die at any time.
  */
-static int run_child(const struct config *cfg, pid_t parent, int console_fd,
+static int run_child(const struct config *cfg, pid_t parent,
+		     const int write_fd[2],
 		     const struct monitor_options *options)
 {
 	struct vm *vm = NULL;
@@ -55,7 +58,7 @@ static int run_child(const struct config *cfg, pid_t parent, int console_fd,
 	for (unsigned i = 0; i < ARRAY_LEN(options->close_fds); i++)
 		if (options->close_fds[i] >= 0)
 			close(options->close_fds[i]);
-	if (redirect(console_fd, options) < 0)
+	if (redirect(write_fd[0], write_fd[1]) < 0)
 		return VM_EXIT_HOST;
 	if (options->sigmask)
 		sigprocmask(SIG_SETMASK, options->sigmask, NULL);
@@ -67,20 +70,85 @@ static int run_child(const struct config *cfg, pid_t parent, int console_fd,
 	return status;
 }
 
-/* ---- the console's reader */
+/* ---- the reader of console and messages */
 
-static void *read_console(void *arg)
+static void take_console(struct monitor *monitor, const char *data, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		monitor->tail[monitor->written++ % sizeof(monitor->tail)] =
+			data[i];
+}
+
+/* Says it once more as this process's own, in the form that it uses. */
+static void take_message(struct monitor *monitor)
+{
+	static const char name[] = "bulkhead: ";
+	static const struct {
+		const char *prefix;
+		enum log_level level;
+	} levels[] = {
+		{"warn: ", LOG_WARN},
+		{"info: ", LOG_INFO},
+		{"debug: ", LOG_DEBUG},
+	};
+	enum log_level level = LOG_ERROR;
+	const char *text = monitor->line;
+
+	if (strncmp(text, name, strlen(name)) == 0)
+		text += strlen(name);
+	for (unsigned i = 0; i < ARRAY_LEN(levels); i++)
+		if (strncmp(text, levels[i].prefix, strlen(levels[i].prefix)) ==
+		    0) {
+			text += strlen(levels[i].prefix);
+			level = levels[i].level;
+			break;
+		}
+	log_at(level, "%s", text);
+	if (level == LOG_ERROR)
+		snprintf(monitor->error, sizeof(monitor->error), "%s", text);
+}
+
+static void take_messages(struct monitor *monitor, const char *data, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (data[i] != '\n') {
+			monitor->line[monitor->line_bytes++] = data[i];
+			if (monitor->line_bytes < sizeof(monitor->line) - 1)
+				continue;
+		}
+		monitor->line[monitor->line_bytes] = '\0';
+		if (monitor->line_bytes > 0)
+			take_message(monitor);
+		monitor->line_bytes = 0;
+	}
+}
+
+/* Until both are closed, as the monitor's end closes them. */
+static void *read_monitor(void *arg)
 {
 	struct monitor *monitor = arg;
+	struct pollfd pfd[2] = {
+		{.fd = monitor->console_fd, .events = POLLIN},
+		{.fd = monitor->messages_fd, .events = POLLIN},
+	};
 	char data[512];
-	ssize_t n;
 
-	while ((n = read(monitor->console_fd, data, sizeof(data))) != 0) {
-		if (n < 0 && errno != EINTR)
+	while (pfd[0].fd >= 0 || pfd[1].fd >= 0) {
+		if (poll(pfd, 2, -1) < 0 && errno != EINTR)
 			break;
-		for (ssize_t i = 0; i < n; i++)
-			monitor->tail[monitor->written++ %
-				      sizeof(monitor->tail)] = data[i];
+		for (unsigned i = 0; i < 2; i++) {
+			ssize_t n;
+
+			if (pfd[i].fd < 0 || !pfd[i].revents)
+				continue;
+			n = read(pfd[i].fd, data, sizeof(data));
+			if (n == 0 || (n < 0 && errno != EINTR))
+				pfd[i].fd = -1;
+			else if (n > 0 && i == 0)
+				take_console(monitor, data, (size_t)n);
+			else if (n > 0)
+				take_messages(monitor, data, (size_t)n);
+		}
 	}
 	return NULL;
 }
@@ -96,7 +164,7 @@ static int start_reader(struct monitor *monitor)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, READER_STACK);
-	r = pthread_create(&monitor->thread, &attr, read_console, monitor);
+	r = pthread_create(&monitor->thread, &attr, read_monitor, monitor);
 	pthread_attr_destroy(&attr);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r)
@@ -107,20 +175,36 @@ static int start_reader(struct monitor *monitor)
 
 /* ---- the parent */
 
-int monitor_start(struct monitor *monitor, const struct config *cfg,
-		  const struct monitor_options *options)
+static int open_pipe(int *ret_read, int *ret_write)
 {
-	const pid_t parent = getpid();
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return log_ret(-errno, "the monitor's console: %s",
 			       strerror(errno));
-	monitor->console_fd = ends[0];
+	*ret_read = ends[0];
+	*ret_write = ends[1];
+	return 0;
+}
+
+int monitor_start(struct monitor *monitor, const struct config *cfg,
+		  const struct monitor_options *options)
+{
+	const pid_t parent = getpid();
+	int write_fd[2] = {-1, -1};
+	int r = open_pipe(&monitor->console_fd, &write_fd[0]);
+
+	if (r == 0)
+		r = open_pipe(&monitor->messages_fd, &write_fd[1]);
+	if (r < 0) {
+		util_close(&write_fd[0]);
+		return r;
+	}
 	monitor->pid = fork();
 	if (monitor->pid == 0)
-		_exit(run_child(cfg, parent, ends[1], options));
-	close(ends[1]);
+		_exit(run_child(cfg, parent, write_fd, options));
+	close(write_fd[0]);
+	close(write_fd[1]);
 	if (monitor->pid < 0) {
 		monitor->pid = 0;
 		return log_ret(-errno, "cannot start the monitor: %s",
@@ -168,7 +252,8 @@ void monitor_done(struct monitor *monitor)
 	(void)monitor_wait(monitor, -1);
 	util_close(&monitor->pid_fd);
 	util_close(&monitor->console_fd);
-	monitor->pid_fd = monitor->console_fd = -1;
+	util_close(&monitor->messages_fd);
+	monitor->pid_fd = monitor->console_fd = monitor->messages_fd = -1;
 }
 
 static void print_line(int fd, const char *line, size_t bytes)

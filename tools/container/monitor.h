@@ -2,7 +2,8 @@
 /*
  * The monitor as a child of `bulkhead run`: one process with one VM in it, in a
  * session of its own, that dies with its parent. The last output of the guest's
- * console is kept for the case that the guest breaks.
+ * console is kept for the case that the guest breaks. The monitor's own
+ * messages become this process's, and the last error among them is kept.
  */
 #ifndef TOOLS_CONTAINER_MONITOR_H
 #define TOOLS_CONTAINER_MONITOR_H
@@ -15,26 +16,26 @@
 
 struct config;
 
-#define MONITOR_TAIL_BYTES 4096
+#define MONITOR_TAIL_BYTES    4096
+#define MONITOR_MESSAGE_BYTES 1024
 
 struct monitor {
 	pid_t pid;  /* 0: not started, or its end was collected */
 	int pid_fd; /* owned; readable when it has ended */
 	int wait_status;
-	/* the console's reader; the tail is its own until it is joined */
+	/* the reader; all below is its own until it is joined */
 	pthread_t thread;
 	bool has_thread;
-	int console_fd;                /* owned */
-	char tail[MONITOR_TAIL_BYTES]; /* a ring */
-	size_t written;                /* bytes in all */
+	int console_fd;                   /* owned */
+	int messages_fd;                  /* owned */
+	char tail[MONITOR_TAIL_BYTES];    /* a ring */
+	size_t written;                   /* bytes in all */
+	char line[MONITOR_MESSAGE_BYTES]; /* a message that is not whole yet */
+	size_t line_bytes;
+	char error[MONITOR_MESSAGE_BYTES]; /* the last one; "": there is none */
 };
 
 struct monitor_options {
-	/*
-	 * Messages of its own go where the console's go, not to this process's
-	 * standard error, which somebody may wait to see closed.
-	 */
-	bool keep_messages;
 	int close_fds[4];        /* of the parent's; -1: none */
 	const sigset_t *sigmask; /* for the child; NULL: as it is */
 };

@@ -130,7 +130,6 @@ static int start_monitor(struct supervisor *s)
 {
 	struct run *run = s->run;
 	const struct monitor_options options = {
-		.keep_messages = run->opt->detach,
 		.close_fds = {s->ready_fd, s->listen_fd, s->signal_fd,
 			      run->instance.base_fd},
 		.sigmask = &s->mask_before,
@@ -229,9 +228,9 @@ static int explain_end(struct supervisor *s)
 			    "its guest crashed; more --memory helps where it "
 			    "ran out");
 	default: /* said already, by the monitor itself */
-		if (s->run->opt->detach)
-			(void)monitor_print_tail(&s->monitor, STDERR_FILENO);
-		return keep_error(s, RUN_EXIT_FAILED, "its monitor gave up");
+		return keep_error(s, RUN_EXIT_FAILED,
+				  s->monitor.error[0] ? s->monitor.error
+						      : "its monitor gave up");
 	}
 }
 
@@ -441,7 +440,8 @@ static void finish(struct supervisor *s, int status)
 	run->state.finished_s = time(NULL);
 	run->state.status = status;
 	run->state.pid = 0;
-	if (run->state.remove) {
+	/* One that never ran has told the reason, and holds no name. */
+	if (run->state.remove || run->state.started_s == 0) {
 		(void)instance_remove(&run->instance, true);
 	} else {
 		(void)unlink(run->instance.socket);
@@ -453,7 +453,7 @@ int supervise(struct run *run, int ready_fd)
 {
 	struct supervisor s = {
 		.run = run,
-		.monitor = {.pid_fd = -1, .console_fd = -1},
+		.monitor = {.pid_fd = -1, .console_fd = -1, .messages_fd = -1},
 		.listen_fd = -1,
 		.signal_fd = -1,
 		.input_fd = STDIN_FILENO,

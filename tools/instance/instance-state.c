@@ -100,8 +100,12 @@ int instance_save(const struct instance *instance,
 			       "name is not UTF-8",
 			       instance->name);
 	r = replace_file(instance->dir_fd, text);
-	return r < 0 ? log_ret(r, "'%s/" STATE_FILE "': %s", instance->path,
-			       strerror(-r))
+	return r < 0 ? log_ret(r, "'%s/" STATE_FILE "': %s%s", instance->path,
+			       strerror(-r),
+			       r == -ENOSPC || r == -EDQUOT
+				       ? "; BULKHEAD_RUNTIME_DIR names another "
+					 "place for instances"
+				       : "")
 		     : 0;
 }
 

@@ -66,6 +66,14 @@ static int check_base(int fd, const char *path)
 	return 0;
 }
 
+static const char *full_advice(int error)
+{
+	return error == ENOSPC || error == EDQUOT
+		       ? "; BULKHEAD_RUNTIME_DIR names another place for "
+			 "instances"
+		       : "";
+}
+
 /*
  * The directory of all instances, locked. CREATE: makes it where it is missing;
  * -ENOENT otherwise (not logged). The last user removes it, so it may be gone
@@ -79,8 +87,8 @@ static int open_base(const char *path, bool create)
 		int r;
 
 		if (create && mkdir(path, 0700) < 0 && errno != EEXIST)
-			return log_ret(-errno, "cannot make '%s': %s", path,
-				       strerror(errno));
+			return log_ret(-errno, "cannot make '%s': %s%s", path,
+				       strerror(errno), full_advice(errno));
 		fd = open(path,
 			  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0 && errno == ENOENT && create)
@@ -173,6 +181,20 @@ static int random_name(char ret_name[INSTANCE_NAME_MAX + 1])
 	return 0;
 }
 
+/* The base is locked. -EEXIST, logged: what frees the name. */
+static int name_taken(int base_fd, const char *name)
+{
+	autofd int fd = open_dir(base_fd, name);
+	bool runs = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0;
+
+	return log_ret(-EEXIST,
+		       runs ? "name '%s' is taken by an instance that runs: "
+			      "'bulkhead stop %s' ends it"
+			    : "name '%s' is taken by an instance that has "
+			      "ended: 'bulkhead rm %s' forgets it",
+		       name, name);
+}
+
 /* The base is locked: nobody looks at the directory before it is ours. */
 static int make_dir(struct instance *instance, const char *base,
 		    const char *name)
@@ -181,12 +203,9 @@ static int make_dir(struct instance *instance, const char *base,
 
 	if (mkdirat(instance->base_fd, name, 0700) < 0) {
 		if (errno == EEXIST)
-			return log_ret(-EEXIST,
-				       "name '%s' is taken: 'bulkhead rm %s' "
-				       "removes one that has ended",
-				       name, name);
-		return log_ret(-errno, "cannot make '%s/%s': %s", base, name,
-			       strerror(errno));
+			return name_taken(instance->base_fd, name);
+		return log_ret(-errno, "cannot make '%s/%s': %s%s", base, name,
+			       strerror(errno), full_advice(errno));
 	}
 	instance->dir_fd = open_dir(instance->base_fd, name);
 	r = instance->dir_fd < 0 ? instance->dir_fd : 0;
