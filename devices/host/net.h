@@ -120,4 +120,17 @@ bool net_host_has_route(void);
 /* Where passt is, found in PATH: to be freed. NULL: nowhere. */
 char *net_find_passt(void);
 
+#define NET_WHY_BYTES 640
+/*
+ * Starts passt without ports, and ends it. 0, or -errno and in RET_WHY one
+ * phrase for the user (not logged). Takes some 20 ms.
+ */
+int net_try_passt(char ret_why[NET_WHY_BYTES]);
+/*
+ * Whether passt, which is in PATH, starts here: tries what it is most often
+ * refused, a user namespace, and only where that fails passt itself. False: why
+ * not is in RET_WHY.
+ */
+bool net_passt_starts(char ret_why[NET_WHY_BYTES]);
+
 #endif

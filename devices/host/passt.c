@@ -20,6 +20,7 @@
 #include <net/if_arp.h>
 #include <netinet/if_ether.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -36,6 +37,8 @@
 #define READY_MS     10000 /* for opening all ports */
 #define IOV_PARTS    259   /* a chain's, the length, a checksum amid it */
 #define SOCKET_BYTES (1 << 20)
+#define SAID_BYTES   512 /* of what passt says on its standard error */
+#define NOBODY       65534
 
 /* Frames for the guest: room for the longest behind the rest of another. */
 #define IN_BYTES (2 * (PREFIX + NET_FRAME_MAX))
@@ -223,15 +226,96 @@ static void read_error(int fd, char *text, size_t bytes)
 		memmove(text, line + 1, strlen(line));
 }
 
+/* Whether this user may open what P names: 0 or -errno. */
+static int try_port(const struct net_publish *p, uint16_t port)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET,
+				 .sin_port = htons(port)};
+	const int one = 1;
+	autofd int fd = socket(
+		AF_INET, (p->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (p->address[0])
+		inet_pton(AF_INET, p->address, &at.sin_addr);
+	/* A connection that ended a moment ago does not hold its port. */
+	if (!p->udp)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one,
+				 sizeof(one));
+	if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) < 0 ||
+	    (!p->udp && listen(fd, 1) < 0))
+		return -errno;
+	return 0;
+}
+
+static const char *port_advice(int error)
+{
+	switch (error) {
+	case EADDRINUSE:
+		return "publish another one, or end what listens there "
+		       "('ss -lntup' lists it)";
+	case EACCES:
+		return "publish one from 1024 on, or lower the sysctl "
+		       "net.ipv4.ip_unprivileged_port_start";
+	case EADDRNOTAVAIL:
+		return "no interface of the host has that address";
+	default:
+		return "publish another one";
+	}
+}
+
+/* Which of the ports of PUBLISH cannot be had, and why. False: all can. */
+static bool find_bad_port(const char *publish, char text[NET_WHY_BYTES])
+{
+	struct net_publish p;
+
+	for (int taken; publish && (taken = net_parse_publish(publish, &p)) > 0;
+	     publish = publish[taken] ? publish + taken + 1 : NULL)
+		for (unsigned port = p.host; port <= p.host_last; port++) {
+			const int r = try_port(&p, (uint16_t)port);
+
+			if (r == 0)
+				continue;
+			snprintf(text, NET_WHY_BYTES,
+				 "the host's port %s%s%u/%s: %s: %s", p.address,
+				 p.address[0] ? ":" : "", port,
+				 p.udp ? "udp" : "tcp",
+				 r == -EACCES ? "this user has no privilege "
+						"for it"
+					      : strerror(-r),
+				 port_advice(-r));
+			return true;
+		}
+	return false;
+}
+
+/* SAID, which is passt's, in words that say what to do. */
+static void explain(const char *said, const char *publish,
+		    char text[NET_WHY_BYTES])
+{
+	if (find_bad_port(publish, text))
+		return;
+	if (strstr(said, "namespace"))
+		snprintf(text, NET_WHY_BYTES,
+			 PROGRAM " must confine itself, and no user namespace "
+				 "can be made here (in a chroot none can; else "
+				 "see the sysctls user.max_user_namespaces and "
+				 "kernel.unprivileged_userns_clone): %.200s",
+			 said);
+	else
+		snprintf(text, NET_WHY_BYTES, PROGRAM " failed: %.300s",
+			 said[0] ? said : "it did not say why");
+}
+
 /*
  * passt leaves a process in the background once its ports are open; that is
- * when the one started here exits.
+ * when the one started here exits. 0, or -errno and in SAID why.
  */
-static int wait_ready(pid_t pid, int error_fd, const char *device)
+static int wait_ready(pid_t pid, int error_fd, char said[SAID_BYTES])
 {
 	autofd int pidfd = pidfd_open(pid, 0);
 	struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
-	char error[512];
 	int status = 0, r;
 
 	do
@@ -241,14 +325,15 @@ static int wait_ready(pid_t pid, int error_fd, const char *device)
 		kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	if (r <= 0)
-		return log_ret(-ETIMEDOUT, "%s: " PROGRAM " did not get ready",
-			       device);
+	if (r <= 0) {
+		snprintf(said, SAID_BYTES, "it did not get ready within %d s",
+			 READY_MS / 1000);
+		return -ETIMEDOUT;
+	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	read_error(error_fd, error, sizeof(error));
-	return log_ret(-ECONNREFUSED, "%s: " PROGRAM " failed: %s", device,
-		       error[0] ? error : "it did not say why");
+	read_error(error_fd, said, SAID_BYTES);
+	return -ECONNREFUSED;
 }
 
 /*
@@ -263,42 +348,94 @@ static void widen(int socket_fd)
 			 sizeof(bytes));
 }
 
-static int start(const struct arguments *a, const char *device, int *ret_fd)
+static int failed(char text[NET_WHY_BYTES], const char *what)
+{
+	const int error = errno;
+
+	snprintf(text, NET_WHY_BYTES, "%s: %s", what, strerror(error));
+	return -error;
+}
+
+/* 0, or -errno and in WHY the reason. PUBLISH: the ports A asks for. */
+static int start(const struct arguments *a, const char *publish,
+		 char why[NET_WHY_BYTES], int *ret_fd)
 {
 	autofree char *path = net_find_passt();
+	char said[SAID_BYTES] = "";
 	autofd int ours = -1, theirs = -1, error_in = -1, error_out = -1;
 	int sockets[2], error[2];
 	pid_t pid;
 	int r;
 
-	if (!path)
-		return log_ret(-ENOENT,
-			       "%s: the network 'user' needs " PROGRAM
-			       ", which is not in PATH; install it (Debian: "
-			       "apt install passt)",
-			       device);
+	if (!path) {
+		snprintf(why, NET_WHY_BYTES,
+			 "the network 'user' needs " PROGRAM
+			 ", which is not in PATH; install it (Debian: apt "
+			 "install passt)");
+		return -ENOENT;
+	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
-		return log_ret(-errno, "%s: socket: %s", device,
-			       strerror(errno));
+		return failed(why, "socket");
 	ours = sockets[0];
 	theirs = sockets[1];
 	widen(ours);
 	widen(theirs);
 	if (pipe2(error, O_CLOEXEC | O_NONBLOCK) < 0)
-		return log_ret(-errno, "%s: pipe: %s", device, strerror(errno));
+		return failed(why, "pipe");
 	error_in = error[0];
 	error_out = error[1];
 	r = spawn(path, a, theirs, error_out, &pid);
-	if (r < 0)
-		return log_ret(r, "%s: '%s': %s", device, path, strerror(-r));
-	r = wait_ready(pid, error_in, device);
-	if (r < 0)
+	if (r < 0) {
+		snprintf(why, NET_WHY_BYTES, "'%.200s': %s", path,
+			 strerror(-r));
 		return r;
+	}
+	r = wait_ready(pid, error_in, said);
+	if (r < 0) {
+		explain(said, publish, why);
+		return r;
+	}
 	if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
-		return log_ret(-errno, "%s: socket: %s", device,
-			       strerror(errno));
+		return failed(why, "socket");
 	*ret_fd = take_fd(&ours);
 	return 0;
+}
+
+int net_try_passt(char ret_why[NET_WHY_BYTES])
+{
+	const struct config_device plain = {.nparams = 0};
+	struct arguments arguments = {.n = 0};
+	autofd int fd = -1;
+	int r = make_arguments(&arguments, &plain, PASST_MTU_MAX);
+
+	ret_why[0] = '\0';
+	return r < 0 ? r : start(&arguments, NULL, ret_why, &fd);
+}
+
+/*
+ * passt changes to another user where it runs as root, and then makes its
+ * namespace; so does this child.
+ */
+static int try_namespace(void)
+{
+	if (geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		return 1;
+	return unshare(CLONE_NEWUSER) == 0 ? 0 : 1;
+}
+
+bool net_passt_starts(char ret_why[NET_WHY_BYTES])
+{
+	const pid_t pid = fork();
+	int status = 1;
+
+	if (pid == 0)
+		_exit(try_namespace());
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	ret_why[0] = '\0';
+	/* passt itself may be allowed more: AppArmor decides by the program. */
+	return (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+	       net_try_passt(ret_why) == 0;
 }
 
 /*
@@ -549,14 +686,17 @@ int passt_open(struct net_backend *b, const struct config_device *cfg,
 	struct arguments arguments = {.n = 0};
 	autofree struct passt *p = calloc(1, sizeof(*p));
 	uint16_t mtu = (uint16_t)config_number(cfg, "mtu", PASST_MTU_MAX);
+	char why[NET_WHY_BYTES];
 	int r = make_arguments(&arguments, cfg, mtu);
 
 	if (!p)
 		return log_ret(-ENOMEM, "%s: out of memory", device);
-	if (r == 0)
-		r = start(&arguments, device, &b->fd);
-	if (r == 0)
-		r = announce(b->fd, mac, device);
+	if (r < 0)
+		return r;
+	r = start(&arguments, config_text(cfg, "publish"), why, &b->fd);
+	if (r < 0)
+		return log_ret(r, "%s: %s", device, why);
+	r = announce(b->fd, mac, device);
 	if (r < 0) {
 		util_close(&b->fd);
 		return r;

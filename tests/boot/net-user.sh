@@ -131,7 +131,7 @@ refused()
 	wait_for host.out listening
 	boot --kernel "$KERNEL" --net user,publish=8094:80
 	expect_status 2
-	expect_error passt 8094
+	expect_error 8094/tcp 'in use' 'publish another'
 	kill $!
 	no_passts 8094:80
 	boot --kernel "$KERNEL" --net user,publish=8094

@@ -93,10 +93,11 @@ published()
 		fail "a port of the loopback's is open to others"
 	bulkhead run --rm -p 8080:80 root true
 	expect_status 125
-	grep -q 8080 err || fail "no word of the port"
-	bulkhead run -d --rm -p 8091:80 root true
+	expect_error 8080/tcp 'in use' 'publish another'
+	bulkhead run -d --rm -p 9000:90 -p 8091:80 root true
 	expect_status 125
-	grep -q 8091 err || fail "no word of the port"
+	expect_error 8091/tcp 'in use' 'publish another'
+	! grep -qE 'guest:|-t ' err || fail "those are not the user's words"
 	bulkhead rm -f one
 	expect_nothing_left
 	no_passts 10.0.2.15
@@ -105,6 +106,37 @@ published()
 test_published()
 {
 	on_host published
+}
+
+# Where passt may make no namespace `run` does without a network, and says so
+# in a line; asked for, a network is an error; `check` has tried.
+no_namespace()
+{
+	make_host
+	make_net_root
+	cat >inside <<-'END'
+		echo 0 >/proc/sys/user/max_user_namespaces || exit 77
+		"$BULKHEAD" check >check.out
+		"$BULKHEAD" run --rm root ls /sys/class/net >out 2>err
+		echo "$?" >status
+		"$BULKHEAD" run --rm --network user root true >out2 2>err2
+		echo "$?" >status2
+	END
+	unshare -Ur sh inside || skip "no namespace without namespaces"
+	status=$(cat status)
+	expect_status 0
+	expect_no_out eth0
+	expect_error passt 'no user namespace' '--network none'
+	[ "$(cat status2)" -eq 125 ] || fail "$(cat status2): $(cat err2)"
+	grep -q 'no user namespace' err2 || fail "reason: $(cat err2)"
+	grep -q '^loss  passt: .*no user namespace' check.out ||
+		fail "check: $(cat check.out)"
+	expect_nothing_left
+}
+
+test_no_namespace()
+{
+	on_host no_namespace
 }
 
 # Whoever is killed, the others do not stay.

@@ -49,18 +49,26 @@ static void check_passt(struct hostcheck *check)
 {
 	autofree char *path = net_find_passt();
 	struct hostcheck_line *line = &check->line[check->nlines];
+	char why[NET_WHY_BYTES];
+	bool starts = path && net_try_passt(why) == 0;
 
 	if (check->nlines == HOSTCHECK_LINES_MAX)
 		return;
 	*line = (struct hostcheck_line){
 		.topic = "passt",
-		.state = path ? HOSTCHECK_OK : HOSTCHECK_LOSS,
-		.advice = path ? NULL
-			       : "install passt (Debian: apt install "
-				 "passt)",
+		.state = starts ? HOSTCHECK_OK : HOSTCHECK_LOSS,
+		.advice = starts ? NULL
+			  : path ? "without it use --network none with run, "
+				   "or a tap; nothing else needs passt"
+				 : "install passt (Debian: apt install "
+				   "passt)",
 	};
-	snprintf(line->found, sizeof(line->found), "%s",
-		 path ? path : "not in PATH: --net user does not work");
+	if (starts)
+		snprintf(line->found, sizeof(line->found), "'%s' starts", path);
+	else
+		snprintf(line->found, sizeof(line->found),
+			 "%s: --net user does not work",
+			 path ? why : "not in PATH");
 	check->nlines++;
 }
 

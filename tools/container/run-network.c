@@ -203,11 +203,19 @@ static int make_user(struct run_machine *machine, const struct run_options *opt)
 static const char *default_network(const struct run_options *opt)
 {
 	autofree char *passt = NULL;
+	char why[NET_WHY_BYTES];
 
 	if (opt->publish.count)
 		return "user"; /* what is missing is then an error */
 	passt = net_find_passt();
-	return passt && net_host_has_route() ? "user" : "none";
+	if (!passt || !net_host_has_route())
+		return "none";
+	if (net_passt_starts(why))
+		return "user";
+	log_warn("no network: %s; '--network none' is without it and without "
+		 "this message",
+		 why);
+	return "none";
 }
 
 bool run_is_address(const char *text)

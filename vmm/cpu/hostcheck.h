@@ -19,7 +19,7 @@ enum hostcheck_state {
 struct hostcheck_line {
 	const char *topic; /* static */
 	enum hostcheck_state state;
-	char found[160];    /* what is there */
+	char found[704];    /* what is there */
 	const char *advice; /* static: what to do; NULL: nothing */
 };
 
