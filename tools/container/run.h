@@ -54,7 +54,7 @@ void run_options_done(struct run_options *opt);
 int run_process_make(struct spec_process *process,
 		     const struct run_options *opt,
 		     const struct rootfs_config *image);
-/* What `bulkhead stop` sends. -EINVAL: no such signal, logged. */
+/* The signal that `bulkhead stop` sends. -EINVAL: no such one, logged. */
 int run_stop_signal(const struct run_options *opt,
 		    const struct rootfs_config *image);
 /* PROCESS as the agent is told of it; borrows from both. */

@@ -267,15 +267,21 @@ static void save_state(const struct instance *instance)
 {
 	char image[] = "image", command[] = "yes";
 	char *env[] = {NULL};
+	char root[] = "/root", cwd[] = "/", arg[] = "x";
+	char *args[] = {arg, NULL};
 	const struct instance_state state = {
 		.phase = INSTANCE_RUNNING,
 		.pid = getpid(),
 		.created_s = 1000,
 		.status = INSTANCE_NO_STATUS,
-		.tty = true,
+		.spec.root_path = root,
+		.spec.has_process = true,
+		.spec.process.terminal = true,
+		.spec.process.cwd = cwd,
+		.spec.process.args = {args, 1},
 		.image = image,
 		.command = command,
-		.env = env,
+		.spec.process.env = {env, ARRAY_LEN(env) - 1},
 	};
 
 	assert_int_equal(instance_save(instance, &state), 0);
