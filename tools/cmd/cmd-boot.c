@@ -4,6 +4,7 @@
 #include "tools/cmd/boot.h"
 #include "tools/cmd/cmd.h"
 #include "tools/guest/kernel.h"
+#include "tools/guest/unpack.h"
 #include "tools/cli/usage.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
@@ -231,6 +232,8 @@ static int boot(struct request *req, int argc, char **argv)
 		return config_write_json(&req->cfg, STDOUT_FILENO, types) < 0
 			       ? VM_EXIT_HOST
 			       : VM_EXIT_OK;
+	if (kernel_unpack(&req->cfg.kernel) < 0)
+		return VM_EXIT_USAGE;
 	return boot_run(&req->cfg);
 }
 

@@ -12,6 +12,7 @@
 #include "tools/container/guest-crun.h"
 #include "tools/guest/initrd.h"
 #include "tools/guest/kernel.h"
+#include "tools/guest/unpack.h"
 #include "tools/container/oci-config.h"
 #include "tools/container/oci-seccomp.h"
 #include "vmm/base/util.h"
@@ -282,6 +283,9 @@ static int make_kernel(struct run_machine *machine,
 		cfg->kernel = kernel_default();
 	if (!cfg->kernel)
 		return log_ret(-ENOENT, KERNEL_MISSING);
+	r = kernel_unpack(&cfg->kernel);
+	if (r < 0)
+		return r;
 	machine->initrd_fd = make_initrd(opt);
 	if (machine->initrd_fd < 0)
 		return machine->initrd_fd;

@@ -5,6 +5,7 @@
  */
 #include "tools/guest/kernel.h"
 
+#include "tools/guest/cache.h"
 #include "vmm/base/util.h"
 
 #include <dirent.h>
@@ -12,27 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-/* Allocated "DIR/NAME", or NULL. */
-static char *join(const char *dir, const char *name)
-{
-	char *path;
-
-	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
-}
-
-static char *cache_dir(void)
-{
-	const char *dir = getenv("BULKHEAD_CACHE");
-
-	if (dir && dir[0])
-		return strdup(dir);
-	dir = getenv("XDG_CACHE_HOME");
-	if (dir && dir[0])
-		return join(dir, "bulkhead");
-	dir = getenv("HOME");
-	return dir && dir[0] ? join(dir, ".cache/bulkhead") : NULL;
-}
 
 static bool is_newer(const struct timespec *a, const struct timespec *b)
 {

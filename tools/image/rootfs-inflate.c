@@ -5,7 +5,7 @@
  * data, so this runs behind walls (rootfs-walls.c), and a format gets no more
  * memory than its usual tools ask for.
  */
-#include "tools/image/rootfs-parts.h"
+#include "tools/image/inflate.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"

@@ -5,9 +5,9 @@
  *
  *   source   a layout's directory, or an archive's members: names -> blobs
  *   meta     index, manifest, configuration (JSON): which blobs are layers
- *   inflate  gzip, zstd, xz
+ *   inflate  gzip, zstd, xz (inflate.h)
  *   stream   a blob's bytes: inflated, hashed, counted
- *   walls    a process that can write in one directory only
+ *   walls    a process that can write in one directory only (walls.h)
  *   unpack   layers -> a tree, contained in its directory
  *   store    where trees are kept: locks, names, removal
  *   tree     removing trees, sets of inodes
@@ -16,10 +16,11 @@
 #ifndef TOOLS_IMAGE_ROOTFS_PARTS_H
 #define TOOLS_IMAGE_ROOTFS_PARTS_H
 
+#include "tools/image/inflate.h"
 #include "tools/image/rootfs.h"
 #include "tools/image/sha256.h"
+#include "tools/image/walls.h"
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,41 +32,6 @@ struct tar_entry;
 #define IMAGE_LAYERS_MAX 512
 #define IMAGE_NAME_MAX   255
 #define IMAGE_DIGEST_MAX (7 + SHA256_HEX) /* "sha256:", 64 digits, NUL */
-
-/* ---- rootfs-inflate.c */
-
-/* Where a tar archive says that it is one. */
-#define TAR_MAGIC_AT 257
-
-/* A format that layers are packed with. */
-struct packing;
-
-/* The one that begins with HEAD, supported or not; NULL: none. */
-const struct packing *packing_find(const uint8_t *head, size_t len);
-bool packing_supported(const struct packing *packing);
-const char *packing_name(const struct packing *packing);
-
-struct inflater;
-
-/* The rest of the input, and of the room for output. */
-struct flow {
-	const uint8_t *in;
-	size_t in_len;
-	bool last; /* nothing comes after it */
-	uint8_t *out;
-	size_t out_len;
-};
-
-/* NAME begins messages; borrowed. NULL: no memory. Its memory is bounded. */
-struct inflater *inflater_open(const char *name, const struct packing *packing);
-void inflater_close(struct inflater *inflater);
-
-/*
- * Takes some input and gives some output. Input may be none only where it is
- * the last. 0; 1: that was all; or -errno, logged: -EINVAL (damaged, cut off,
- * or followed by something else), -ENOTSUP, -ENOMEM.
- */
-int inflater_run(struct inflater *inflater, struct flow *flow);
 
 /* ---- rootfs-stream.c */
 
@@ -190,22 +156,6 @@ bool name_normalize(const char *text, char ret_name[IMAGE_NAME_MAX + 1]);
 
 /* True for what name_normalize() gives. */
 bool name_is_normal(const char *text);
-
-/* ---- rootfs-walls.c */
-
-/* The signals that end a walled process, though the caller has them blocked. */
-sigset_t unpack_signals(void);
-
-/*
- * Runs FN(ARG) in a process of its own, which can open files below the
- * directory TREE and write there, read below SOURCE (-1: nothing), and use the
- * descriptors it has; where the host offers that. Its process ends with this
- * one. FN leaves RESULT, of BYTES (up to PIPE_BUF), which comes back. PATH is
- * for messages. 0 or -errno, logged; -EINTR: a signal is pending.
- */
-int walled(const char *path, int tree, int source,
-	   void (*fn)(void *arg, void *result), void *arg, void *result,
-	   size_t bytes);
 
 /* ---- rootfs-unpack.c, rootfs-entry.c */
 

@@ -3,7 +3,7 @@
  * A process for reading what strangers wrote: should the code that does it have
  * a hole, it leads to one directory, not to the host.
  */
-#include "tools/image/rootfs-parts.h"
+#include "tools/image/walls.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"

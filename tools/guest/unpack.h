@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Kernels that are packed in a way that the loader does not know. */
+#ifndef TOOLS_GUEST_UNPACK_H
+#define TOOLS_GUEST_UNPACK_H
+
+/*
+ * Where the kernel *PATH (allocated) is a bzImage whose payload is packed with
+ * xz, zstd or lz4, or a vmlinux packed like that, *PATH becomes that of the
+ * vmlinux in it, in the user's cache: unpacked now, or before. A line (warning)
+ * says so when it is now. Every other file is left to the loader, and so is a
+ * bzImage for which there is no cache (a warning): the guest unpacks it itself.
+ * Forks for as long as it unpacks. 0 or -errno, logged; -EINTR: a signal is
+ * pending.
+ */
+int kernel_unpack(char **path);
+
+#endif
