@@ -311,8 +311,8 @@ test_inspect_reason()
 		exit !($one->{created} =~ $time && $one->{started} =~ $time
 			&& $one->{finished} =~ $time
 			&& $one->{stop_signal} eq "SIGTERM"
-			&& $one->{caps}[0] eq "CAP_CHOWN"
-			&& !grep({ $_ eq "CAP_SYS_ADMIN" } @{$one->{caps}}));
+			&& "@{$one->{spec}{process}{capabilities}{bounding}}"
+				=~ /^CAP_CHOWN /);
 		' out || fail "what it says"
 	bulkhead rm one
 	expect_nothing_left

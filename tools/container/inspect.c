@@ -2,7 +2,6 @@
 /* Numbers to names. */
 #include "tools/container/inspect.h"
 
-#include "firmware/agent/agent-names.h"
 #include "tools/instance/instance.h"
 #include "vmm/base/util.h"
 
@@ -24,18 +23,6 @@ static json_t *time_json(int64_t seconds)
 	return json_string(text);
 }
 
-static json_t *caps_json(uint64_t caps)
-{
-	json_t *list = json_array();
-	const char *name;
-
-	for (unsigned i = 0; i < 64 && (name = agent_capability_name(i)); i++)
-		if (caps >> i & 1)
-			json_array_append_new(list,
-					      json_sprintf("CAP_%s", name));
-	return list;
-}
-
 /* A signal of real time has a number only. */
 static json_t *signal_json(int signal)
 {
@@ -55,7 +42,6 @@ json_t *inspect_json(const struct instance *instance,
 		{"created", time_json(state->created_s)},
 		{"started", time_json(state->started_s)},
 		{"finished", time_json(state->finished_s)},
-		{"caps", caps_json(state->caps)},
 		{"stop_signal", signal_json(state->stop_signal)},
 	};
 	int r = json ? 0 : -1;

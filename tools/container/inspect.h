@@ -14,8 +14,8 @@ struct json_t;
 
 /*
  * STATE as JSON, a new reference of jansson's: times as RFC 3339 has them, in
- * UTC (null: not yet), capabilities and the stop signal by their names. ALIVE:
- * whether its processes are there. NULL: no memory.
+ * UTC (null: not yet), the stop signal by its name, as capabilities are in the
+ * spec. ALIVE: whether its processes are there. NULL: no memory.
  */
 struct json_t *inspect_json(const struct instance *instance,
 			    const struct instance_state *state, bool alive);
