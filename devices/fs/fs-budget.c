@@ -5,6 +5,7 @@
  */
 #include "devices/fs/fs-parts.h"
 
+#include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
 #include <sys/resource.h>
@@ -12,6 +13,9 @@
 /* Descriptors that are kept for the rest of the monitor. */
 #define OTHERS_LEAST 256
 #define OTHERS_MOST  2048
+
+/* Fewer files for each share are worth a word. */
+#define FILES_LEAST 8
 
 #define PATHS_MAX 8192 /* of one share; more would be memory, not speed */
 
@@ -44,12 +48,20 @@ void fs_budget_init(struct fs_budget *budget, uint64_t ram_bytes,
 {
 	const uint64_t fds = descriptors();
 	uint64_t paths = min_u64(fds / 4 / shares, PATHS_MAX);
+	uint64_t files;
 
 	if (paths < FS_PATHS_MIN)
 		paths = FS_PATHS_MIN;
 	budget->paths = (unsigned)paths;
 	paths *= shares;
-	divide(&budget->files, fds > paths ? fds - paths : 0, shares);
+	files = fds > paths ? fds - paths : 0;
+	if (files < FILES_LEAST * (uint64_t)shares)
+		log_warn("%u shared directories: their guest can have only "
+			 "%llu files open in all of them, as this process may "
+			 "open few: raise its limit (ulimit -Hn), or share "
+			 "fewer",
+			 shares, (unsigned long long)files);
+	divide(&budget->files, files, shares);
 	divide(&budget->bytes, ram_bytes / 4, shares);
 }
 

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -289,6 +290,41 @@ static void test_threads(void **state)
 	assert_int_equal(r->budget.bytes.left, left);
 }
 
+/* So many shares that no file could be opened: a line says so. */
+static void test_too_many(void **state)
+{
+	const struct rlimit few = {.rlim_cur = 1024, .rlim_max = 1024};
+	FILE *said;
+	int fds[2];
+	struct fs_budget budget;
+	char text[256] = "";
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		log_setup(LOG_WARN, false);
+		if (dup2(fds[1], 2) < 0 || setrlimit(RLIMIT_NOFILE, &few) < 0)
+			_exit(1);
+		fs_budget_init(&budget, RAM, 10);
+		fs_budget_init(&budget, RAM, 48);
+		_exit(budget.files.each + budget.files.left == 0 ? 0 : 2);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	close(fds[1]);
+	said = fdopen(fds[0], "r");
+	assert_non_null(said);
+	assert_non_null(fgets(text, sizeof(text), said));
+	assert_non_null(strstr(text, "48 shared directories"));
+	assert_non_null(strstr(text, "ulimit -Hn"));
+	assert_null(fgets(text, sizeof(text), said));
+	fclose(said);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -297,6 +333,7 @@ int main(void)
 		TEST(test_descriptors),
 		TEST(test_implicit),
 		TEST(test_threads),
+		cmocka_unit_test(test_too_many),
 	};
 
 	log_setup(LOG_ERROR, false);
