@@ -604,6 +604,11 @@ static int add_device_rule(const struct place *at, json_t *json, void *to)
 		return fail(at, -EINVAL,
 			    "expected allow, type, major, minor and access");
 	if ((type[0] == 'a' || type[0] == '\0') && major < 0 && minor < 0) {
+		if (allow && (!strchr(access, 'r') || !strchr(access, 'w') ||
+			      !strchr(access, 'm')))
+			return fail(at, -ENOTSUP,
+				    "all devices can only be allowed with "
+				    "access rwm");
 		*all = allow;
 		return 0;
 	}
@@ -611,9 +616,10 @@ static int add_device_rule(const struct place *at, json_t *json, void *to)
 		return fail(at, -ENOTSUP,
 			    "allows a device that a machine of its own does "
 			    "not have");
-	if (!allow && *all)
+	/* While only the common devices are allowed, others need no denial. */
+	if (!allow && (*all || is_common_device(type, major, minor, access)))
 		return fail(at, -ENOTSUP,
-			    "single devices cannot be taken from all of them");
+			    "single devices cannot be taken away");
 	return 0;
 }
 

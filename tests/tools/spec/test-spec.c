@@ -209,6 +209,14 @@ static void test_refused(void **state)
 		 "[{\"allow\": true, \"type\": \"c\", \"major\": 10, "
 		 "\"minor\": 229, \"access\": \"rw\"}]}}}",
 		 "linux.resources.devices[0]: allows", false, -ENOTSUP},
+		{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
+		 "[{\"allow\": false, \"access\": \"rwm\"}, "
+		 "{\"allow\": false, \"type\": \"c\", \"major\": 1, "
+		 "\"minor\": 3, \"access\": \"rwm\"}]}}}",
+		 "linux.resources.devices[1]: single", false, -ENOTSUP},
+		{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
+		 "[{\"allow\": true, \"access\": \"r\"}]}}}",
+		 "linux.resources.devices[0]: all", false, -ENOTSUP},
 		{"{" SPEC ", \"linux\": {\"wall\": true}}",
 		 "linux.wall: unknown, so refused", false, -EINVAL},
 		{"{" SPEC ", \"new\": 1}", "new: unknown, so ignored", false,
