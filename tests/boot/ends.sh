@@ -128,10 +128,17 @@ test_exit_port()
 	expect_status 7
 }
 
+# Linux says "Unable to mount root fs"; people need to know what to add.
 test_no_root()
 {
 	boot --kernel "$KERNEL"
 	expect_status 1
+	expect_error 'it was given no root'
+	guest panic
+	expect_status 1
+	if has_text err 'no root'; then
+		fail "an initrd is a root"
+	fi
 }
 
 test_sigterm()

@@ -207,6 +207,16 @@ static int find_kernel(struct config *cfg)
 	return VM_EXIT_USAGE;
 }
 
+/* Something that a kernel could mount as its root, or unpack. */
+static bool has_root(const struct config *cfg)
+{
+	for (unsigned i = 0; i < cfg->ndevices; i++)
+		if (strcmp(cfg->device[i].type, "blk") == 0 ||
+		    strcmp(cfg->device[i].type, "fs") == 0)
+			return true;
+	return cfg->initrd != NULL;
+}
+
 static int boot(struct request *req, int argc, char **argv)
 {
 	const struct config_type *const *types = virtio_config_types();
@@ -234,7 +244,12 @@ static int boot(struct request *req, int argc, char **argv)
 			       : VM_EXIT_OK;
 	if (kernel_unpack(&req->cfg.kernel) < 0)
 		return VM_EXIT_USAGE;
-	return boot_run(&req->cfg);
+	status = boot_run(&req->cfg);
+	/* A kernel without a root panics, and says so in its own words. */
+	if (status == VM_EXIT_CRASH && !has_root(&req->cfg))
+		log_error("the guest crashed, and it was given no root: add "
+			  "--disk FILE or --initrd FILE");
+	return status;
 }
 
 int cmd_boot(int argc, char **argv)
