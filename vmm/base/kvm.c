@@ -10,6 +10,7 @@
 #include <linux/kvm.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 /* The capabilities that the monitor needs, and why. */
 static const struct {
@@ -37,6 +38,21 @@ int kvm_check(const struct kvm *kvm, int capability)
 	return r < 0 ? 0 : r;
 }
 
+const char *kvm_denied_advice(void)
+{
+	struct stat st;
+
+	/* Joining a group helps where the group may open it, and is not root's.
+	 */
+	if (stat("/dev/kvm", &st) == 0 &&
+	    ((st.st_mode & 0060) != 0060 || st.st_gid == 0))
+		return "its group may not open it: as root, chgrp kvm /dev/kvm "
+		       "&& chmod 660 /dev/kvm, and join that group (usermod "
+		       "-aG kvm USER, then log in again); or run as root";
+	return "join the group that owns it (usermod -aG kvm USER, then log "
+	       "in again) or run as root";
+}
+
 static int open_failed(int error)
 {
 	switch (error) {
@@ -51,10 +67,8 @@ static int open_failed(int error)
 			       strerror(error));
 	case EACCES:
 	case EPERM:
-		return log_ret(-error,
-			       "/dev/kvm: %s: join the group that owns it "
-			       "(usermod -aG kvm USER) or run as root",
-			       strerror(error));
+		return log_ret(-error, "/dev/kvm: %s: %s", strerror(error),
+			       kvm_denied_advice());
 	default:
 		return log_ret(-error, "/dev/kvm: %s", strerror(error));
 	}

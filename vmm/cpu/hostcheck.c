@@ -117,8 +117,7 @@ static bool check_open(struct hostcheck *check, struct kvm *kvm)
 		bool denied = errno == EACCES || errno == EPERM;
 
 		add(check, "/dev/kvm", HOSTCHECK_BAD,
-		    denied ? "join the group that owns it (usermod -aG kvm "
-			     "USER, then log in again) or run as root"
+		    denied ? kvm_denied_advice()
 			   : "enable virtualization in the firmware, or nested "
 			     "virtualization at the cloud provider, and load "
 			     "kvm_intel, kvm_amd or kvm_pvm; in a container, "
