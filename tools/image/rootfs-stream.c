@@ -139,9 +139,11 @@ static ssize_t read_packed(struct stream *s, void *buf, size_t len)
 static int too_large(const struct stream *s)
 {
 	if (s->budget->disk)
-		return log_ret(-ENOSPC,
+		return log_ret(-EFBIG,
 			       "%s: unpacks to more than the %" PRIu64
-			       " MiB that are left on the store's disk",
+			       " MiB that are left on the store's disk: "
+			       "'bulkhead rmi' removes images, BULKHEAD_STORE "
+			       "names another place",
 			       s->name, s->budget->max_bytes / MIB);
 	return log_ret(-EFBIG,
 		       "%s: unpacks to more than the limit of %" PRIu64 " MiB",

@@ -155,13 +155,13 @@ static int make_budget(const struct request *rq, const struct store *store,
  * The process that unpacks knows no more than what it could not write. That of
  * a quota is not seen here.
  */
-static void tell_full(const struct store *store, bool known)
+static void tell_full(const struct store *store)
 {
 	struct statvfs fs;
 
-	if (!known && (fstatvfs(store->dir, &fs) < 0 ||
-		       (fs.f_bavail * fs.f_frsize >= FULL_BYTES &&
-			(fs.f_files == 0 || fs.f_favail > 0))))
+	if (fstatvfs(store->dir, &fs) < 0 ||
+	    (fs.f_bavail * fs.f_frsize >= FULL_BYTES &&
+	     (fs.f_files == 0 || fs.f_favail > 0)))
 		return;
 	log_error("image store '%s': its file system is full: 'bulkhead rmi' "
 		  "removes images, BULKHEAD_STORE names another place",
@@ -188,8 +188,8 @@ static int fill(const struct request *rq, const struct source *src,
 			       strerror(errno));
 	log_info("image '%s': unpacking %u layers", src->path, meta->nlayers);
 	r = unpack(src, meta, tree, store->owner_xattr, &budget, &unpacked);
-	if (r < 0)
-		tell_full(store, r == -ENOSPC && budget.disk);
+	if (r < 0 && r != -EFBIG)
+		tell_full(store);
 	if (r == 0)
 		r = record_create(store, image, meta, &unpacked);
 	if (r == 0)

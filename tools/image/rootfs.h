@@ -84,7 +84,7 @@ struct rootfs {
  * 0 with RET filled in, for rootfs_close(); or -errno, logged: -ENOENT (no such
  * thing), -EINVAL (not an image, or one that is damaged or malicious),
  * -ENOTSUP (an image of a kind that is not understood), -EFBIG (larger than the
- * options allow), -ENOSPC, and what the host says.
+ * options or the store's disk allow), -ENOSPC, and what the host says.
  */
 int rootfs_open(const char *what, const struct rootfs_options *options,
 		struct rootfs *ret);

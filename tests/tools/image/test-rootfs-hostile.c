@@ -308,7 +308,7 @@ static void a_bomb_of_files_is_bounded(void **state)
 }
 
 /* On a disk that is smaller than the image, within a second. */
-static int on_small_disk(struct ctx *ctx)
+static int on_small_disk(struct ctx *ctx, int want)
 {
 	char path[128];
 
@@ -316,7 +316,7 @@ static int on_small_disk(struct ctx *ctx)
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("none", ctx->store, "tmpfs", 0, "size=1m,mode=0700") < 0)
 		return 77;
-	if (open_image(ctx) != -ENOSPC)
+	if (open_image(ctx) != want)
 		return 1;
 	snprintf(path, sizeof(path), "%s/images", ctx->store);
 	return count_entries(path) == 1 ? 0 : 2;
@@ -350,7 +350,7 @@ static void a_full_disk_is_said(void **state)
 			assert_int_equal(mkdir(ctx->store, 0700), 0);
 		pid = fork();
 		if (pid == 0)
-			_exit(on_small_disk(ctx));
+			_exit(on_small_disk(ctx, i == 0 ? -EFBIG : -ENOSPC));
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_true(WIFEXITED(status));
 		if (WEXITSTATUS(status) == 77)
