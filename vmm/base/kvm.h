@@ -29,7 +29,7 @@ struct kvm {
  */
 void kvm_init(struct kvm *kvm);
 int kvm_open(struct kvm *kvm);
-/* What to do where /dev/kvm may not be opened: a phrase for messages. */
+/* Advice for a user who may not open /dev/kvm: a phrase for messages. */
 const char *kvm_denied_advice(void);
 int kvm_create_vm(struct kvm *kvm);
 void kvm_done(struct kvm *kvm);
