@@ -4,10 +4,10 @@
 #define TESTS_FS_H
 
 #include "devices/fs/fs.h"
+#include "tests/descriptors.h"
 #include "tests/tempdir.h"
 #include "vmm/base/log.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -88,18 +88,6 @@ static inline int teardown(void **state)
 	assert_int_equal(system(command), 0);
 	free(r);
 	return 0;
-}
-
-static inline unsigned open_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 /* Where most requests begin, and so the one before has ended. */

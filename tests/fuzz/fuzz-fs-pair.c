@@ -11,10 +11,10 @@
 #include "tests/vdriver.h"
 
 #include "devices/fs/fs.h"
+#include "tests/descriptors.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <linux/fuse.h>
@@ -433,17 +433,6 @@ static int remove_one(const char *path, const struct stat *st, int type,
 	(void)st;
 	(void)type;
 	return ftw->level ? remove(path) : 0;
-}
-
-static unsigned open_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (dir && readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 static void restart(struct rig *r)

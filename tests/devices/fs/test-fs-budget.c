@@ -5,11 +5,11 @@
  * without, and what is given back can be had again.
  */
 #include "devices/fs/fs.h"
+#include "tests/descriptors.h"
 #include "tests/tempdir.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -77,18 +77,6 @@ static int teardown(void **state)
 	assert_int_equal(system(command), 0);
 	free(r);
 	return 0;
-}
-
-static unsigned open_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 /* One more file with a long name, which the share's guest then knows. */

@@ -3,13 +3,13 @@
  * The file system device, driven as a guest's FUSE would: what a well-behaved
  * one asks, and what a hostile one might.
  */
+#include "tests/descriptors.h"
 #include "tests/vdriver.h"
 #include "tests/tempdir.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -223,17 +223,6 @@ static uint64_t open_node(struct rig *r, uint64_t node, uint32_t flags)
 	assert_int_equal(ASK(FUSE_OPEN, node, in),
 			 sizeof(struct fuse_open_out));
 	return ((const struct fuse_open_out *)r->answer)->fh;
-}
-
-static unsigned open_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 static void test_identity(void **state)
