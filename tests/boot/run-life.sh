@@ -105,6 +105,39 @@ test_exec_keeps()
 	expect_nothing_left
 }
 
+# A process by OCI's description, of which nothing is the container's own.
+test_exec_process()
+{
+	make_root
+	start one --rm --ulimit nofile=100:200 -w /tmp -e KEPT=no root sleep 1000
+	cat >process.json <<-'END'
+	{"args": ["sh", "-c", "id -u; id -G; pwd; echo $A$KEPT; ulimit -n; cat"],
+	 "cwd": "/bin", "env": ["PATH=/bin", "A=file"],
+	 "user": {"uid": 7, "gid": 8, "additionalGids": [9]},
+	 "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 70, "hard": 80}]}
+	END
+	status=0
+	echo input | timeout -k 5 "$LIMIT" "$BULKHEAD" exec -i \
+		--process process.json one >out 2>err || status=$?
+	expect_ok
+	printf '7\n8 9\n/bin\nfile\n70\ninput\n' | diff - out ||
+		fail "not what the file says"
+	sed 's/"cwd"/"apparmorProfile": "x", "cwd"/' process.json >refused.json
+	bulkhead exec --process refused.json one
+	expect_status 125
+	expect_error 'apparmorProfile: is not supported'
+	bulkhead exec --process process.json one true
+	expect_status 125
+	expect_error 'names the command'
+	bulkhead exec --process process.json -u 1 one
+	expect_status 125
+	expect_error 'says all of the process'
+	bulkhead exec --process nowhere.json one
+	expect_status 125
+	bulkhead kill one
+	expect_nothing_left
+}
+
 test_wait()
 {
 	make_root

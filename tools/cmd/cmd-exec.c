@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `bulkhead exec`: one more process in an instance that runs. */
+/* `bulkhead exec`: another process in a running instance. */
 #include "tools/cmd/cmd.h"
 
 #include "tools/agent/agent.h"
@@ -20,9 +20,9 @@
 
 struct request {
 	bool interactive, tty, detach, privileged;
-	const char *workdir, *user;
+	const char *workdir, *user, *process;
 	struct option_list env, env_files;
-	char *const *argv;
+	char *const *argv; /* ends with NULL */
 };
 
 #define AT(member) offsetof(struct request, member)
@@ -44,6 +44,8 @@ static const struct option_entry entries[] = {
 	 "run as USER [as the container's command]"},
 	{"privileged", 0, NULL, OPTION_FLAG, AT(privileged), NULL,
 	 "give it all capabilities"},
+	{"process", 0, "FILE", OPTION_TEXT, AT(process), NULL,
+	 "run what FILE says, a \"process\" of OCI's specification"},
 	{0},
 };
 
@@ -51,6 +53,7 @@ static const struct option_table table = {
 	.command = "exec",
 	.synopsis = "usage: bulkhead exec [OPTION]... NAME COMMAND "
 		    "[ARGUMENT]...\n"
+		    "       bulkhead exec [-i] [-d] --process FILE NAME\n"
 		    "\n"
 		    "Runs another command in a running instance.\n",
 	.entries = entries,
@@ -66,6 +69,9 @@ static void fill_size(const struct request *req, struct spec_process *process)
 {
 	struct winsize size = {0};
 
+	/* The file's own size is for a terminal that this command is not on. */
+	if (req->process && (!req->tty || req->detach || !req->interactive))
+		return;
 	if (req->tty && !req->detach &&
 	    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
 		(void)ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
@@ -73,11 +79,44 @@ static void fill_size(const struct request *req, struct spec_process *process)
 	process->console_width = size.ws_col;
 }
 
+/* The file's process takes the place of the container's own, whole. */
+static int take_file(struct request *req, struct spec_process *process)
+{
+	struct spec_process file = {0};
+	int r = spec_process_read_file(req->process, &file);
+
+	if (r < 0)
+		return r;
+	spec_process_done(process);
+	*process = file;
+	req->tty = file.terminal;
+	return 0;
+}
+
+static int check_terminal(const struct request *req)
+{
+	if (req->tty && req->interactive && !req->detach &&
+	    !isatty(STDIN_FILENO))
+		return log_ret(-ENOTTY,
+			       "%s: standard input is not a terminal; "
+			       "leave out %s",
+			       req->process ? req->process : "-it",
+			       req->process ? "-i, or its \"terminal\"" : "-t");
+	return 0;
+}
+
 /* Makes of the container's own process the one that is asked for. */
-static int make_process(const struct request *req, struct spec_process *process)
+static int make_process(struct request *req, struct spec_process *process)
 {
 	int r = 0;
 
+	if (req->process) {
+		r = take_file(req, process);
+		if (r == 0)
+			r = check_terminal(req);
+		fill_size(req, process);
+		return r;
+	}
 	text_list_done(&process->args);
 	r = text_list_add_all(&process->args, (const char *const *)req->argv);
 	for (unsigned i = 0; r == 0 && i < req->env_files.count; i++)
@@ -179,17 +218,19 @@ static int run(struct request *req, const struct instance *instance)
 
 static int check(const struct request *req)
 {
+	if (req->process &&
+	    (req->workdir || req->user || req->env.count ||
+	     req->env_files.count || req->tty || req->privileged))
+		return log_ret(-EINVAL,
+			       "--process '%s': the file says all of the "
+			       "process; only -i and -d go with it",
+			       req->process);
 	if (req->workdir && req->workdir[0] != '/')
 		return log_ret(-EINVAL,
 			       "--workdir '%s': must begin with '/': it is a "
 			       "path in the container",
 			       req->workdir);
-	if (req->tty && req->interactive && !req->detach &&
-	    !isatty(STDIN_FILENO))
-		return log_ret(-ENOTTY,
-			       "-it: standard input is not a terminal; leave "
-			       "out -t");
-	return 0;
+	return check_terminal(req);
 }
 
 int cmd_exec(int argc, char **argv)
@@ -199,8 +240,13 @@ int cmd_exec(int argc, char **argv)
 	int n = options_parse(&table, &req, argc, argv);
 	int status = n == OPTIONS_HELP ? VM_EXIT_OK : RUN_EXIT_FAILED;
 
-	if (n >= 0 && argc - n < 2) {
+	if (n >= 0 && !req.process && argc - n < 2) {
 		usage_error("exec", "give an instance's name and a command");
+	} else if (n >= 0 && req.process && argc - n != 1) {
+		usage_error("exec",
+			    "--process '%s' names the command; give an "
+			    "instance's name, and nothing else",
+			    req.process);
 	} else if (n >= 0 && check(&req) == 0) {
 		req.argv = &argv[n + 1];
 		instance_sweep();

@@ -77,7 +77,7 @@ _bulkhead_container()
 		;;
 	exec)
 		opts='--interactive --tty --detach --env --env-file --workdir
-			--user --privileged --help'
+			--user --privileged --process --help'
 		names=-q
 		;;
 	ps)
