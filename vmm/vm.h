@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A virtual machine, from configuration to exit status. Start reading in vm.c:
- * vm_build() is a table of steps.
+ * A virtual machine, from configuration to exit status. Start reading in
+ * vm-build.c: vm_build() is a table of steps.
  */
 #ifndef VMM_VM_H
 #define VMM_VM_H

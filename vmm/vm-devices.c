@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine's devices: opened while vCPUs are made, put on the bus and behind
+ * their registers after that, and ended together.
+ */
+#include "vmm/vm-parts.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/config/config.h"
+
+#include <errno.h>
+#include <string.h>
+
+int vm_build_terminal(struct vm *vm)
+{
+	int r;
+
+	if (vm->cfg->console == CONFIG_CONSOLE_NONE)
+		return 0;
+	r = terminal_init(&vm->terminal, &vm->loop, &vm->stop);
+	vm->has_terminal = r == 0;
+	return r;
+}
+
+static int add_platform(struct vm *vm, enum bus_space space, uint64_t base,
+			uint64_t bytes, const struct bus_ops *ops, void *dev)
+{
+	int r = bus_add(&vm->bus, space, base, bytes, ops, dev);
+
+	return r < 0 ? log_ret(r, "%s: no room on the bus", ops->name) : 0;
+}
+
+int vm_build_platform(struct vm *vm)
+{
+	enum config_console console = vm->cfg->console;
+	struct stop *stop = &vm->stop;
+	int r = 0;
+
+	i8042_init(&vm->i8042, stop);
+	r = add_platform(vm, BUS_PORT, MACHINE_PORT_I8042, 5, &i8042_bus_ops,
+			 &vm->i8042);
+	if (r == 0)
+		r = add_platform(vm, BUS_PORT, MACHINE_PORT_EXIT, 1,
+				 &exit_port_bus_ops, stop);
+	if (r == 0)
+		r = add_platform(vm, BUS_PORT, MACHINE_PORT_PM, 4, &pm_bus_ops,
+				 stop);
+	if (r == 0)
+		r = add_platform(vm, BUS_MMIO, MACHINE_PM_MMIO,
+				 MACHINE_PM_MMIO_BYTES, &pm_mmio_bus_ops, stop);
+	if (r == 0)
+		r = add_platform(vm, BUS_MMIO, MACHINE_PVPANIC, 1,
+				 &pvpanic_bus_ops, stop);
+	if (r < 0 || (console != CONFIG_CONSOLE_AUTO &&
+		      console != CONFIG_CONSOLE_SERIAL))
+		return r;
+	vm->machine.serial = true;
+	vm->has_serial = true;
+	r = serial_init(&vm->serial, vm->kvm.vm_fd, IRQ_SERIAL, &vm->terminal,
+			console == CONFIG_CONSOLE_SERIAL);
+	if (r < 0)
+		return r;
+	return add_platform(vm, BUS_PORT, MACHINE_PORT_SERIAL, 8,
+			    &serial_bus_ops, &vm->serial);
+}
+
+/* Opens one device's files; its registers come when memory is in place. */
+static int open_virtio(struct vm *vm, const struct config_device *device)
+{
+	const struct virtio_ops *ops = virtio_find(device->type);
+	const struct virtio_host host = {
+		.mem = &vm->mem,
+		.loop = &vm->loop,
+		.terminal = vm->has_terminal ? &vm->terminal : NULL,
+		.files = &vm->files,
+	};
+	unsigned index = 0;
+	int r;
+
+	if (!ops)
+		return log_ret(-EINVAL, "device type '%s' is not known",
+			       device->type);
+	if (vm->nvirtio == MACHINE_VIRTIO_MAX)
+		return log_ret(-E2BIG,
+			       "a guest has at most %u devices, its console "
+			       "and random numbers among them: use fewer "
+			       "disks, shares or networks",
+			       MACHINE_VIRTIO_MAX);
+	for (unsigned i = 0; i < vm->nvirtio; i++)
+		index += vm->virtio[i]->ops == ops;
+	r = virtio_new(ops, device, index, &host, &vm->virtio[vm->nvirtio]);
+	if (r == 0)
+		vm->nvirtio++;
+	return r;
+}
+
+/* The budget of all shares, before the first is opened. */
+static void build_budget(struct vm *vm)
+{
+	unsigned shares = 0;
+
+	for (unsigned i = 0; i < vm->cfg->ndevices; i++)
+		shares += strcmp(vm->cfg->device[i].type, "fs") == 0;
+	if (shares > 0)
+		fs_budget_init(&vm->files, vm->mem.bytes, shares);
+}
+
+int vm_build_virtio(struct vm *vm)
+{
+	char console_type[] = "console";
+	const struct config_device console = {.type = console_type};
+	int r = 0;
+
+	build_budget(vm);
+	if (vm->cfg->console == CONFIG_CONSOLE_AUTO ||
+	    vm->cfg->console == CONFIG_CONSOLE_VIRTIO)
+		r = open_virtio(vm, &console);
+	for (unsigned i = 0; r == 0 && i < vm->cfg->ndevices; i++)
+		r = open_virtio(vm, &vm->cfg->device[i]);
+	return r;
+}
+
+/* Puts the opened devices behind their registers. */
+int vm_attach_virtio(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nvirtio; i++) {
+		struct machine_virtio *slot = &vm->machine.virtio[i];
+		int r;
+
+		slot->base = MACHINE_VIRTIO_BASE + i * MACHINE_VIRTIO_STRIDE;
+		slot->bytes = VIRTIO_MMIO_BYTES;
+		slot->gsi = IRQ_VIRTIO_FIRST + i % IRQ_VIRTIO_LINES;
+		vm->machine.nvirtio = i + 1;
+		r = virtio_mmio_init(
+			&vm->mmio[i], vm->virtio[i], vm->kvm.vm_fd, slot->base,
+			slot->gsi,
+			i < IRQ_VIRTIO_LINES
+				? NULL
+				: &vm->mmio[i - IRQ_VIRTIO_LINES].irq,
+			vm->pages + i * VIRTIO_MMIO_BYTES,
+			vm->kvm.has_readonly_mem);
+		if (r == 0)
+			r = add_platform(vm, BUS_MMIO, slot->base, slot->bytes,
+					 &virtio_mmio_bus_ops, &vm->mmio[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void vm_done_devices(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nvirtio; i++) {
+		if (i < vm->machine.nvirtio)
+			virtio_mmio_done(&vm->mmio[i]);
+		virtio_free(vm->virtio[i]);
+	}
+	if (vm->has_serial)
+		serial_done(&vm->serial);
+	if (vm->has_terminal)
+		terminal_done(&vm->terminal);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtual machine's state, for the files that make it: vm-build.c (the steps,
+ * KVM, memory, vCPUs), vm-devices.c, vm-boot.c (what the guest finds when it
+ * starts) and vm.c (its life). Nothing else includes this.
+ */
+#ifndef VMM_VM_PARTS_H
+#define VMM_VM_PARTS_H
+
+#include "vmm/vm.h"
+
+#include "devices/fs/fs.h"
+#include "devices/host/terminal.h"
+#include "devices/platform/platform.h"
+#include "devices/virtio/virtio-mmio.h"
+#include "devices/virtio/virtio.h"
+#include "firmware/machine.h"
+#include "vmm/base/bus.h"
+#include "vmm/base/kvm.h"
+#include "vmm/base/loop.h"
+#include "vmm/base/mem.h"
+#include "vmm/base/stop.h"
+#include "vmm/cpu/vcpu.h"
+#include "vmm/kernel/image.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+struct vm {
+	const struct config *cfg; /* borrowed */
+	uint64_t born_ns;
+
+	struct kvm kvm;
+	struct mem mem;
+	struct bus bus;
+	struct loop loop;
+	struct stop stop;
+	struct loop_source signals; /* fd: signalfd, owned */
+	sigset_t signals_before;
+	bool signals_blocked;
+
+	pthread_t cpu_thread; /* creates irqchip and vCPUs */
+	bool cpu_thread_started;
+	int cpu_result;
+
+	struct machine machine;
+	char command_line[MACHINE_CMDLINE_MAX];
+	struct image image;
+	struct vcpu_start start;
+	gpa_t rsdp_gpa;
+
+	struct terminal terminal;
+	bool has_terminal, has_serial;
+	struct serial serial;
+	struct i8042 i8042;
+	struct fs_budget files; /* of all shares */
+	struct virtio_dev *virtio[MACHINE_VIRTIO_MAX];
+	struct virtio_mmio mmio[MACHINE_VIRTIO_MAX];
+	unsigned nvirtio;
+	uint8_t *pages; /* nvirtio register pages, mapped for the guest */
+	size_t pages_bytes;
+
+	struct vcpu *vcpu; /* cfg->cpus of them */
+	unsigned nvcpus;
+	struct assist *assist; /* on interpreting hosts only */
+	bool rebooted;
+};
+
+/*
+ * Steps of vm_build(), in vm-build.c's order, on the main thread. Each returns
+ * 0 or -errno (logged) and may leave half of its work: vm_free() takes it down.
+ */
+
+/* vm.c: signals become events of the main loop. */
+int vm_build_signals(struct vm *vm);
+/* Undoes that; also where it was never done. */
+void vm_done_signals(struct vm *vm);
+
+/* vm-boot.c: kernel and initrd into guest memory. */
+int vm_build_kernel(struct vm *vm);
+int vm_build_initrd(struct vm *vm);
+/* The boot CPU's registers; whether this host interprets guest kernels. */
+int vm_build_assist(struct vm *vm);
+/* The command line, and the tables that describe the finished machine. */
+int vm_build_firmware(struct vm *vm);
+
+/* vm-devices.c: the user's terminal, if the guest has a console. */
+int vm_build_terminal(struct vm *vm);
+/* The devices that are not virtio, on the bus. */
+int vm_build_platform(struct vm *vm);
+/* Opens the files of virtio devices; memory is in place. */
+int vm_build_virtio(struct vm *vm);
+/* Puts them behind their registers; the irqchip is there. */
+int vm_attach_virtio(struct vm *vm);
+/* Ends them all; no vCPU and no main loop runs any more. */
+void vm_done_devices(struct vm *vm);
+
+#endif
