@@ -9,6 +9,7 @@
  * costs nothing. Only RSTs for packets of no connection wait in a list, and
  * when it is full the guest's packets wait, too (5.10.6.1).
  */
+#include "devices/host/vsock-reach.h"
 #include "devices/virtio/virtio.h"
 #include "devices/virtio/vsock-conn.h"
 #include "vmm/base/iov.h"
@@ -57,6 +58,7 @@ struct vsock {
 	struct vsock_host host;
 	struct loop_source listener; /* fd: the host's */
 	bool accepting;
+	struct vsock_reach reach; /* unless `limited` */
 	/* The one connection that the guest may make, made before it runs. */
 	bool limited;
 	uint32_t ahead_port;
@@ -266,7 +268,7 @@ static int reach_host(struct vsock *v, uint32_t port)
 	int fd = v->ahead_fd;
 
 	if (!v->limited)
-		return vsock_host_connect(&v->host, port);
+		return vsock_reach_connect(&v->reach, port);
 	if (fd < 0 || port != v->ahead_port)
 		return -ECONNREFUSED;
 	v->ahead_fd = -1;
@@ -595,16 +597,6 @@ static const struct sandbox_rule vsock_syscalls[] = {
 	SANDBOX_END,
 };
 
-/* For a guest that may connect to whatever PATH_PORT there is. */
-static const struct sandbox_rule vsock_connect_syscalls[] = {
-	{.call = SYS_socket,
-	 .when = {{SANDBOX_EQUALS, 0, AF_UNIX},
-		  {SANDBOX_EQUALS, 1, VSOCK_HOST_SOCKET},
-		  {SANDBOX_EQUALS, 2, 0}}},
-	SANDBOX_CALL(connect),
-	SANDBOX_END,
-};
-
 /* ---- life ---- */
 
 static void vsock_kick(struct virtio_dev *d, unsigned q)
@@ -659,8 +651,7 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	int r;
 
 	v->d = d;
-	v->host.fd = v->timer.fd = v->ahead_fd = -1;
-	d->more_syscalls = vsock_connect_syscalls;
+	v->host.fd = v->timer.fd = v->ahead_fd = v->reach.fd = -1;
 	v->cid = (uint32_t)config_number(cfg, "cid", VSOCK_CID_DEFAULT);
 	config.guest_cid = htole64(v->cid);
 	memcpy(d->config, &config, sizeof(config));
@@ -670,13 +661,14 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	r = vsock_host_open(&v->host, config_text(cfg, "path"), d->name);
 	if (r < 0)
 		return r;
-	if (config_text(cfg, "connect")) {
-		d->more_syscalls = NULL;
+	if (config_text(cfg, "connect"))
 		r = connect_ahead(v,
 				  (uint32_t)config_number(cfg, "connect", 0));
-		if (r < 0)
-			return r;
-	}
+	else
+		r = vsock_reach_open(&v->reach, &v->host, d->name);
+	if (r < 0)
+		return r;
+	d->more_syscalls = v->limited ? NULL : vsock_reach_syscalls;
 	v->accepting = true;
 	v->listener.fd = v->host.fd;
 	v->listener.fn = host_connects;
@@ -700,6 +692,7 @@ static void vsock_close(struct virtio_dev *d)
 	util_close(&v->ahead_fd);
 	vsock_conns_drain(&v->conns, VSOCK_LINGER_MS);
 	vsock_conns_done(&v->conns);
+	vsock_reach_close(&v->reach);
 	vsock_host_close(&v->host);
 }
 

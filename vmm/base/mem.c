@@ -70,6 +70,11 @@ static int map_region(struct mem_region *region, const struct mem_options *opt)
 	}
 	/* The guest's memory is not part of the monitor's core dump. */
 	(void)madvise(region->host, region->bytes, MADV_DONTDUMP);
+	/*
+	 * Nor of processes that devices start: with two owners each page would
+	 * fault again, and be copied, when the guest writes to it.
+	 */
+	(void)madvise(region->host, region->bytes, MADV_DONTFORK);
 	if (opt->prefault &&
 	    madvise(region->host, region->bytes, MADV_POPULATE_WRITE) < 0)
 		return log_ret(-ENOMEM, "--prefault: %llu MiB: %s",

@@ -7,6 +7,9 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -83,6 +86,26 @@ static void test_refused_sizes(void **state)
 	mem_done(&mem); /* of a failed init */
 }
 
+/* Pages of two processes would be copied when the guest writes to them. */
+static void test_not_forked(void **state)
+{
+	const struct mem_options prefault = {.prefault = true};
+	unsigned char there;
+	struct mem mem;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(mem_init(&mem, 32 * MIB, &prefault), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(mincore(mem.region[0].host, 4096, &there) == 0 ||
+		      errno != ENOMEM);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	mem_done(&mem);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -90,6 +113,7 @@ int main(void)
 		cmocka_unit_test(test_hole),
 		cmocka_unit_test(test_wrap),
 		cmocka_unit_test(test_refused_sizes),
+		cmocka_unit_test(test_not_forked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
