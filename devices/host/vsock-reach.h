@@ -16,7 +16,7 @@ struct vsock_reach {
 	pid_t pid; /* its; a child of this one */
 };
 
-/* What the asking side needs once it is confined. */
+/* Calls that the asking side makes once it is confined. */
 extern const struct sandbox_rule vsock_reach_syscalls[];
 
 /*
