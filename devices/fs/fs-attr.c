@@ -32,7 +32,7 @@ int fs_getattr(struct fs *fs, struct fs_inode *inode, struct fs_handle *handle,
 
 	if (!handle && inode->fd < 0) {
 		r = fs_inode_stat(fs, inode, ret_stx);
-		if (r != -ESTALE || inode->handles == 0)
+		if (r != -ESTALE || LIST_EMPTY(&inode->open))
 			return r;
 	}
 	fd = handle ? handle->fd : fs_inode_fd(fs, inode);
@@ -110,7 +110,7 @@ static int change_size(const struct fs_handle *handle, const char *path,
  */
 static int confirm(struct fs *fs, struct fs_inode *inode)
 {
-	return inode->handles > 0 ? 0 : fs_inode_confirm(fs, inode);
+	return LIST_EMPTY(&inode->open) ? fs_inode_confirm(fs, inode) : 0;
 }
 
 int fs_setattr(struct fs *fs, struct fs_inode *inode, struct fs_handle *handle,

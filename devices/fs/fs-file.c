@@ -59,7 +59,7 @@ int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, int flags,
 		return -ENOMEM;
 	}
 	fs->nhandles++;
-	inode->handles++;
+	LIST_INSERT_HEAD(&inode->open, handle, same);
 	if ((flags & O_ACCMODE) != O_RDONLY)
 		fs_peer_enter(fs, handle);
 	*ret_handle = handle->id;
@@ -81,18 +81,6 @@ struct fs_handle *fs_handle(struct fs *fs, uint64_t id,
 			       !handle->implicit
 		       ? handle
 		       : NULL;
-}
-
-struct fs_handle *fs_handle_of(const struct fs *fs,
-			       const struct fs_inode *inode)
-{
-	for (uint32_t i = 1; i < fs->handles.count; i++) {
-		struct fs_handle *handle = by_number(fs, i);
-
-		if (handle && handle->inode == inode)
-			return handle;
-	}
-	return NULL;
 }
 
 /*
@@ -158,7 +146,7 @@ void fs_release(struct fs *fs, struct fs_handle *handle)
 	/* It is closed at the end of the request, but may be replaced now. */
 	fs_give(&fs->files, 1);
 	fs->nhandles--;
-	inode->handles--;
+	LIST_REMOVE(handle, same);
 	fs_inode_drop(fs, inode);
 }
 

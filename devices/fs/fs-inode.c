@@ -18,7 +18,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -220,6 +222,24 @@ bool fs_inode_make_room(struct fs *fs)
 	return evict(fs, fs->npaths / 2 + 1, TAILQ_LAST(&fs->used, fs_used));
 }
 
+int fs_openat(struct fs *fs, int dir_fd, const char *name, int flags,
+	      uint32_t mode)
+{
+	const struct open_how how = {
+		.flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
+		.mode = mode,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |
+			   RESOLVE_NO_SYMLINKS,
+	};
+	long fd;
+
+	do
+		fd = syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
+	while (fd < 0 && (errno == EMFILE || errno == ENFILE) &&
+	       fs_inode_make_room(fs));
+	return fd < 0 ? -errno : (int)fd;
+}
+
 /* PARENT has its descriptor. -ESTALE: another file is there now. */
 static int open_inode(struct fs *fs, struct fs_inode *inode)
 {
@@ -281,7 +301,7 @@ static int open_by_name(struct fs *fs, struct fs_inode *inode)
  */
 static int open_by_handle(struct fs *fs, struct fs_inode *inode)
 {
-	const struct fs_handle *handle = fs_handle_of(fs, inode);
+	const struct fs_handle *handle = LIST_FIRST(&inode->open);
 	char path[FS_PATH_MAX];
 	int fd;
 
@@ -299,7 +319,7 @@ int fs_inode_fd(struct fs *fs, struct fs_inode *inode)
 {
 	int r = open_by_name(fs, inode);
 
-	if (r == -ESTALE && inode->handles > 0)
+	if (r == -ESTALE && !LIST_EMPTY(&inode->open))
 		r = open_by_handle(fs, inode);
 	if (r >= 0)
 		inode->request = fs->request;
@@ -540,7 +560,7 @@ static void inode_free(struct fs *fs, struct fs_inode *inode)
 {
 	unkeep(fs, inode);
 	close_fd(fs, inode);
-	fs_lock_free_all(fs, inode);
+	fs_holder_drop_all(fs, inode);
 	hash_del(fs, inode);
 	fs_table_del(&fs->inodes, (uint32_t)inode->id);
 	fs->ninodes--;
@@ -552,7 +572,7 @@ static void inode_free(struct fs *fs, struct fs_inode *inode)
 static bool is_needed(const struct fs *fs, const struct fs_inode *inode)
 {
 	return inode == &fs->root || inode->lookups > 0 ||
-	       inode->children > 0 || inode->handles > 0;
+	       inode->children > 0 || !LIST_EMPTY(&inode->open);
 }
 
 void fs_inode_drop(struct fs *fs, struct fs_inode *inode)
@@ -575,7 +595,7 @@ void fs_inode_drop_all(struct fs *fs)
 
 		if (!inode)
 			continue;
-		fs_lock_free_all(fs, inode);
+		fs_holder_drop_all(fs, inode);
 		inode->lookups = 0;
 		fs_inode_drop(fs, inode);
 	}
@@ -640,7 +660,7 @@ static void keep(struct fs *fs, struct fs_inode *inode)
 	if (inode->is_kept)
 		return;
 	close_fd(fs, inode);
-	fs_lock_free_all(fs, inode);
+	fs_holder_drop_all(fs, inode);
 	inode->was_locked = false;
 	inode->stamp = 0;
 	TAILQ_INSERT_TAIL(&fs->kept, inode, kept);
@@ -665,7 +685,7 @@ static void settle_idle(struct fs *fs)
 			/* Removed inodes may keep half of all paths open. */
 			close_fd(fs, inode);
 		} else if (inode->parent && inode->lookups == 0 &&
-			   inode->handles == 0) {
+			   LIST_EMPTY(&inode->open)) {
 			/* Opened again for what is below, if ever. */
 			close_fd(fs, inode);
 		}

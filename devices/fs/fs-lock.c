@@ -22,34 +22,6 @@
 /* Owners asked whether a lock is theirs, when someone wants to know whose. */
 #define ASKED_MAX 32
 
-static struct fs_holder **find(struct fs_inode *inode,
-			       const struct fs_lock_owner *owner)
-{
-	struct fs_holder **at = &inode->holders;
-
-	while (*at && ((*at)->owner.id != owner->id ||
-		       (*at)->owner.flock != owner->flock))
-		at = &(*at)->next;
-	return at;
-}
-
-static void drop(struct fs *fs, struct fs_holder **at)
-{
-	struct fs_holder *holder = *at;
-
-	*at = holder->next;
-	close(holder->fd);
-	fs_free(fs, holder, sizeof(*holder));
-	fs_give(&fs->files, 1);
-	fs->nholders--;
-}
-
-void fs_lock_free_all(struct fs *fs, struct fs_inode *inode)
-{
-	while (inode->holders)
-		drop(fs, &inode->holders);
-}
-
 /*
  * To lock for writing a file has to be open for writing. Where it cannot be,
  * the guest could not open it so either.
@@ -76,7 +48,7 @@ static int holder_at(struct fs *fs, struct fs_inode *inode,
 		     const struct fs_lock_owner *owner,
 		     struct fs_holder ***ret_at)
 {
-	struct fs_holder **at = find(inode, owner), *holder;
+	struct fs_holder **at = fs_holder_find(inode, owner), *holder;
 	int r;
 
 	*ret_at = at;
@@ -145,7 +117,7 @@ static int set_range(int fd, const struct fs_lock *lock)
 
 int fs_lock(struct fs *fs, struct fs_inode *inode, const struct fs_lock *lock)
 {
-	struct fs_holder **at = find(inode, &lock->owner);
+	struct fs_holder **at = fs_holder_find(inode, &lock->owner);
 	const bool is_new = !*at;
 	int r = check(lock);
 
@@ -163,7 +135,7 @@ int fs_lock(struct fs *fs, struct fs_inode *inode, const struct fs_lock *lock)
 	}
 	if ((r < 0 && is_new) ||
 	    (r == 0 && lock->type == F_UNLCK && is_all(lock)))
-		drop(fs, at);
+		fs_holder_drop(fs, at);
 	return r;
 }
 
@@ -175,11 +147,11 @@ bool fs_was_locked(const struct fs_inode *inode)
 bool fs_unlock_all(struct fs *fs, struct fs_inode *inode,
 		   const struct fs_lock_owner *owner)
 {
-	struct fs_holder **at = find(inode, owner);
+	struct fs_holder **at = fs_holder_find(inode, owner);
 
 	if (!*at)
 		return false;
-	drop(fs, at);
+	fs_holder_drop(fs, at);
 	return true;
 }
 
@@ -190,7 +162,7 @@ bool fs_unlock_handle(struct fs *fs, struct fs_inode *inode, uint64_t handle)
 
 	while (*at && handle != 0) {
 		if ((*at)->handle == handle) {
-			drop(fs, at);
+			fs_holder_drop(fs, at);
 			any = true;
 		} else {
 			at = &(*at)->next;
@@ -228,7 +200,8 @@ static const struct fs_holder *whose(const struct fs_inode *inode,
 int fs_lock_find(struct fs *fs, struct fs_inode *inode, struct fs_lock *lock,
 		 bool *ret_known)
 {
-	const struct fs_holder *holder = *find(inode, &lock->owner), *other;
+	const struct fs_holder *holder = *fs_holder_find(inode, &lock->owner),
+			       *other;
 	autofd int opened = -1;
 	struct flock range;
 	const int r = check(lock);

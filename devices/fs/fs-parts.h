@@ -60,11 +60,12 @@ struct fs_inode {
 	TAILQ_ENTRY(fs_inode) kept; /* if is_kept */
 	struct fs_holder *holders;  /* owned */
 	uint64_t stamp;             /* of fs_unchanged() */
-	uint32_t children, handles; /* inodes below, open files of it */
-	uint32_t writers;           /* handles that fs-peer.c counts */
-	int fd;                     /* O_PATH, or -1 */
-	uint16_t type;              /* S_IFMT bits on the host */
-	uint8_t device;             /* index in fs->device */
+	LIST_HEAD(fs_handles, fs_handle) open; /* files and directories */
+	uint32_t children;                     /* inodes below */
+	uint32_t writers; /* handles that fs-peer.c counts */
+	int fd;           /* O_PATH, or -1 */
+	uint16_t type;    /* S_IFMT bits on the host */
+	uint8_t device;   /* index in fs->device */
 	bool was_locked;
 	bool is_marked;   /* others see that it is open for writing */
 	bool is_idle;     /* in the list for fs_settle() */
@@ -78,9 +79,10 @@ struct fs_handle {
 	int fd;
 	uint32_t id; /* index in fs->handle */
 	bool is_dir;
-	bool implicit;  /* the guest has no number of it */
-	bool writes;    /* counted in its inode's writers */
-	bool is_shared; /* not this guest's alone: fs_is_shared() */
+	bool implicit;              /* the guest has no number of it */
+	bool writes;                /* counted in its inode's writers */
+	bool is_shared;             /* not this guest's alone: fs_is_shared() */
+	LIST_ENTRY(fs_handle) same; /* of the same inode */
 	struct fs_handle *next_closed;
 };
 
@@ -159,14 +161,13 @@ static inline bool fs_is_sealed(const struct fs *fs,
 	return fs->only && inode == &fs->root;
 }
 
-/* fs.c */
+/* fs-path.c */
 int fs_statx(int fd, const char *name, struct statx *ret_stx);
-/* openat2(), beneath DIR_FD and through no link; makes room when need be. */
-int fs_openat(struct fs *fs, int dir_fd, const char *name, int flags,
-	      uint32_t mode);
 #define FS_FD_PREFIX "/proc/self/fd/"
 /* A path to FD, or to NAME in it, for calls that take no descriptor. */
 const char *fs_path(char buf[FS_PATH_MAX], int fd, const char *name);
+
+/* fs.c */
 /* From here on everything made belongs to WHO, until fs_be_self(). */
 int fs_be(struct fs *fs, const struct fs_who *who);
 void fs_be_self(const struct fs *fs, const struct fs_who *who);
@@ -193,6 +194,9 @@ void fs_table_shrink(struct fs_table *table);
 void fs_table_done(struct fs_table *table);
 
 /* fs-inode.c */
+/* openat2(), beneath DIR_FD and through no link; makes room when need be. */
+int fs_openat(struct fs *fs, int dir_fd, const char *name, int flags,
+	      uint32_t mode);
 int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx);
 /* Its O_PATH descriptor, good until fs_settle(), or -errno. */
 int fs_inode_fd(struct fs *fs, struct fs_inode *inode);
@@ -264,9 +268,6 @@ int fs_handle_room(struct fs *fs);
 /* Takes FD, opened with FLAGS, also when it fails. */
 int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, int flags,
 		  uint64_t *ret_handle);
-/* The first that is open of INODE, or NULL. */
-struct fs_handle *fs_handle_of(const struct fs *fs,
-			       const struct fs_inode *inode);
 void fs_handle_release_all(struct fs *fs);
 void fs_handle_settle(struct fs *fs);
 
@@ -280,7 +281,12 @@ void fs_peer_open(struct fs *fs, const struct fs_options *options);
 void fs_peer_enter(struct fs *fs, struct fs_handle *handle);
 void fs_peer_leave(struct fs *fs, struct fs_handle *handle);
 
-/* fs-lock.c */
-void fs_lock_free_all(struct fs *fs, struct fs_inode *inode);
+/* fs-holder.c */
+/* Where OWNER's is in the list, or would be: then the place has NULL. */
+struct fs_holder **fs_holder_find(struct fs_inode *inode,
+				  const struct fs_lock_owner *owner);
+/* Frees the one at AT, and with it what it has locked. */
+void fs_holder_drop(struct fs *fs, struct fs_holder **at);
+void fs_holder_drop_all(struct fs *fs, struct fs_inode *inode);
 
 #endif

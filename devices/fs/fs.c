@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The shared tree: opening it, the few system calls that all of fs*.c go
- * through, and the user they are made as.
+ * The shared tree: opening it, and the user that its system calls are made as.
  */
 #include "devices/fs/fs-parts.h"
 
@@ -12,10 +11,8 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <linux/securebits.h>
 #include <sched.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -29,43 +26,6 @@
 #define LOCKS_MAX   4096
 /* The host's kernel has all of them in one list, which others wait for. */
 #define MARKS_MAX 4096
-
-int fs_statx(int fd, const char *name, struct statx *ret_stx)
-{
-	const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT |
-			  (*name ? 0 : AT_EMPTY_PATH);
-
-	return statx(fd, name, flags,
-		     STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID,
-		     ret_stx) < 0
-		       ? -errno
-		       : 0;
-}
-
-int fs_openat(struct fs *fs, int dir_fd, const char *name, int flags,
-	      uint32_t mode)
-{
-	const struct open_how how = {
-		.flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
-		.mode = mode,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |
-			   RESOLVE_NO_SYMLINKS,
-	};
-	long fd;
-
-	do
-		fd = syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
-	while (fd < 0 && (errno == EMFILE || errno == ENFILE) &&
-	       fs_inode_make_room(fs));
-	return fd < 0 ? -errno : (int)fd;
-}
-
-const char *fs_path(char buf[FS_PATH_MAX], int fd, const char *name)
-{
-	snprintf(buf, FS_PATH_MAX, FS_FD_PREFIX "%d%s%s", fd, name ? "/" : "",
-		 name ? name : "");
-	return buf;
-}
 
 /*
  * The thread's own, and only for files: the C library's setfsuid() is the same

@@ -75,7 +75,7 @@ const struct fuse_op *fuse_op_find(uint32_t opcode);
 /* "LOOKUP", also if it is not offered; NULL: no version has it. */
 const char *fuse_op_name(uint32_t opcode);
 
-/* fuse.c, for the operations */
+/* fuse-answer.c */
 
 /* Zeroed, at the start of `out`. */
 void *fuse_answer(struct fuse_request *r, size_t bytes);

@@ -72,7 +72,9 @@ bool interp_is_string(const struct uop *u);
 /* interp-table.c: what runs INSN, or NULL. */
 interp_fn *interp_find(const struct insn *insn);
 
-/* interp.c: forgets translations. */
+/* interp-memory.c */
+
+/* Forgets translations. */
 void interp_flush(struct interp *in);
 /* SIZE bytes at VA, all in one page of RAM, or NULL. */
 void *interp_pointer_slow(struct interp *in, uint64_t va, unsigned size,
