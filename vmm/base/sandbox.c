@@ -54,8 +54,9 @@ static const struct sandbox_rule basics[] = {
 	SANDBOX_IOCTL(KVM_RUN),
 	/* vCPUs, and the ends of a device's interrupts and doorbells */
 	SANDBOX_IOCTL(KVM_GET_REGS),
-	SANDBOX_IOCTL(KVM_GET_MSRS), /* assist_prepare() filters one, */
-	SANDBOX_IOCTL(KVM_SET_MSRS), /* on each host */
+	SANDBOX_IOCTL(KVM_KVMCLOCK_CTRL), /* after a pause */
+	SANDBOX_IOCTL(KVM_GET_MSRS),      /* assist_prepare() filters one, */
+	SANDBOX_IOCTL(KVM_SET_MSRS),      /* on each host */
 	SANDBOX_IOCTL(KVM_IRQFD),
 	SANDBOX_IOCTL(KVM_IOEVENTFD),
 	/* what is open already */

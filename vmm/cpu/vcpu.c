@@ -20,6 +20,10 @@
 #define VCPU_STACK  (128 * KIB)
 #define VCPU_SIGNAL SIGUSR2 /* SIGUSR1 is for vm.c, from outside */
 
+/* vcpu.asked */
+#define ASKED_LEAVE 1u
+#define ASKED_PAUSE 2u
+
 /*
  * KVM notes the TSC's rate when it is loaded. Where the host measures it better
  * after that and has no TSC scaling, KVM cannot give a vCPU the old rate ("user
@@ -41,6 +45,8 @@ int vcpu_init(struct vcpu *vcpu, const struct kvm *kvm, unsigned id,
 {
 	int r;
 
+	pthread_mutex_init(&vcpu->lock, NULL);
+	pthread_cond_init(&vcpu->changed, NULL);
 	vcpu->id = id;
 	vcpu->run_bytes = kvm->run_bytes;
 	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, id);
@@ -168,38 +174,106 @@ int vcpu_run_once(struct vcpu *vcpu)
 	return (int)vcpu->run->exit_reason;
 }
 
+/* Until the next exit, which is handled: 1; 0: KVM_RUN was interrupted. */
+static int run(struct vcpu *vcpu)
+{
+	int r;
+
+	if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+		/* EAGAIN: a vCPU waits for its start-up IPI. */
+		if (errno == EINTR || errno == EAGAIN)
+			return 0;
+		return log_ret(-errno, "vCPU %u: KVM_RUN: %s", vcpu->id,
+			       strerror(errno));
+	}
+	vcpu->exits++;
+	if (vcpu->assist)
+		assist_after_exit(vcpu->assist, vcpu);
+	r = handle_exit(vcpu);
+	return r < 0 ? r : 1;
+}
+
+/*
+ * Has KVM finish the instruction whose access to a device was handled last: it
+ * does so when it is entered again, and with immediate_exit set nothing else
+ * (KVM API, "KVM_RUN"). That may be another access of the same instruction; no
+ * instruction has more than KVM's emulator does in one go.
+ */
+static int settle(struct vcpu *vcpu)
+{
+	int r;
+
+	do {
+		r = vcpu->assist ? assist_settle(vcpu->assist, vcpu) : 0;
+		if (r == 0)
+			r = run(vcpu);
+	} while (r > 0);
+	return r;
+}
+
+/* Waits while the thread is asked to pause, and not to leave. */
+static void park(struct vcpu *vcpu)
+{
+	unsigned asked;
+
+	pthread_mutex_lock(&vcpu->lock);
+	while ((asked = atomic_load(&vcpu->asked)) == ASKED_PAUSE) {
+		if (vcpu->where != VCPU_PARKED) {
+			vcpu->where = VCPU_PARKED;
+			pthread_cond_broadcast(&vcpu->changed);
+		}
+		pthread_cond_wait(&vcpu->changed, &vcpu->lock);
+	}
+	vcpu->where = VCPU_RUNS;
+	pthread_mutex_unlock(&vcpu->lock);
+	/* EINVAL: this guest does not use KVM's clock, or not yet. */
+	if (asked == 0)
+		(void)ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
+/* 0 when the thread was asked to leave, or -errno (logged). */
+static int run_until_left(struct vcpu *vcpu)
+{
+	for (;;) {
+		const unsigned asked = atomic_load_explicit(
+			&vcpu->asked, memory_order_acquire);
+		int r = 0;
+
+		if (asked & ASKED_LEAVE)
+			return 0;
+		if (asked) {
+			r = settle(vcpu);
+			if (r < 0)
+				return r;
+			park(vcpu);
+			continue;
+		}
+		if (vcpu->assist)
+			r = assist_before_run(vcpu->assist, vcpu);
+		if (r == 0)
+			r = run(vcpu);
+		if (r < 0)
+			return r;
+	}
+}
+
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
 	char name[16];
-	int r = 0;
+	int r;
 
 	/* A thread names itself: the sandbox refuses to name another one. */
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
 	pthread_setname_np(pthread_self(), name);
-	while (!atomic_load_explicit(&vcpu->leave, memory_order_acquire)) {
-		if (vcpu->assist) {
-			r = assist_before_run(vcpu->assist, vcpu);
-			if (r < 0)
-				break;
-		}
-		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
-			/* EAGAIN: a vCPU waits for its start-up IPI. */
-			if (errno == EINTR || errno == EAGAIN)
-				continue;
-			r = log_ret(-errno, "vCPU %u: KVM_RUN: %s", vcpu->id,
-				    strerror(errno));
-			break;
-		}
-		vcpu->exits++;
-		if (vcpu->assist)
-			assist_after_exit(vcpu->assist, vcpu);
-		r = handle_exit(vcpu);
-		if (r < 0)
-			break;
-	}
+	r = run_until_left(vcpu);
+	/* First, so that nobody who sees that it is gone asks in vain why. */
 	if (r < 0)
 		stop_request(vcpu->stop, STOP_HOST, 3);
+	pthread_mutex_lock(&vcpu->lock);
+	vcpu->where = VCPU_GONE;
+	pthread_cond_broadcast(&vcpu->changed);
+	pthread_mutex_unlock(&vcpu->lock);
 	return NULL;
 }
 
@@ -210,8 +284,12 @@ static void ignore_signal(int signal)
 
 int vcpu_start_thread(struct vcpu *vcpu)
 {
-	/* The handler does nothing: the signal only ends KVM_RUN. */
-	const struct sigaction action = {.sa_handler = ignore_signal};
+	/*
+	 * The handler does nothing: the signal only ends KVM_RUN, which never
+	 * restarts; what a device is doing on this thread goes on.
+	 */
+	const struct sigaction action = {.sa_handler = ignore_signal,
+					 .sa_flags = SA_RESTART};
 	pthread_attr_t attr;
 	sigset_t blocked, before;
 	int r;
@@ -232,17 +310,68 @@ int vcpu_start_thread(struct vcpu *vcpu)
 	return 0;
 }
 
+/*
+ * The thread looks at `asked` before it enters KVM_RUN. immediate_exit covers
+ * the moment between the two, the signal a KVM_RUN under way (KVM API,
+ * "immediate_exit"), and the condition a thread that is parked.
+ */
+static void ask(struct vcpu *vcpu, unsigned bit)
+{
+	pthread_mutex_lock(&vcpu->lock);
+	atomic_fetch_or(&vcpu->asked, bit);
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	pthread_cond_broadcast(&vcpu->changed);
+	pthread_mutex_unlock(&vcpu->lock);
+	pthread_kill(vcpu->thread, VCPU_SIGNAL);
+}
+
 void vcpu_stop_thread(struct vcpu *vcpu)
 {
 	if (!vcpu->started)
 		return;
-	atomic_store_explicit(&vcpu->leave, true, memory_order_release);
-	/*
-	 * immediate_exit covers the moment before KVM_RUN is entered, the
-	 * signal a KVM_RUN under way (KVM API, "immediate_exit").
-	 */
-	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
-	pthread_kill(vcpu->thread, VCPU_SIGNAL);
+	ask(vcpu, ASKED_LEAVE);
 	pthread_join(vcpu->thread, NULL);
 	vcpu->started = false;
+}
+
+void vcpu_pause(struct vcpu *vcpu)
+{
+	if (vcpu->started)
+		ask(vcpu, ASKED_PAUSE);
+}
+
+/* Until the thread, asked to pause, has done so or is gone. Lock held. */
+static void wait_parked(struct vcpu *vcpu)
+{
+	while (vcpu->where == VCPU_RUNS)
+		pthread_cond_wait(&vcpu->changed, &vcpu->lock);
+}
+
+int vcpu_wait_paused(struct vcpu *vcpu)
+{
+	int r;
+
+	if (!vcpu->started)
+		return -ESHUTDOWN;
+	pthread_mutex_lock(&vcpu->lock);
+	wait_parked(vcpu);
+	r = vcpu->where == VCPU_PARKED ? 0 : -ESHUTDOWN;
+	pthread_mutex_unlock(&vcpu->lock);
+	return r;
+}
+
+void vcpu_resume(struct vcpu *vcpu)
+{
+	if (!vcpu->started)
+		return;
+	pthread_mutex_lock(&vcpu->lock);
+	if (atomic_load(&vcpu->asked) & ASKED_PAUSE) {
+		/* settle() needs immediate_exit, and so does ASKED_LEAVE. */
+		wait_parked(vcpu);
+		if (atomic_fetch_and(&vcpu->asked, ~ASKED_PAUSE) == ASKED_PAUSE)
+			__atomic_store_n(&vcpu->run->immediate_exit, 0,
+					 __ATOMIC_RELEASE);
+		pthread_cond_broadcast(&vcpu->changed);
+	}
+	pthread_mutex_unlock(&vcpu->lock);
 }

@@ -26,8 +26,20 @@ struct vcpu {
 	size_t run_bytes;
 	pthread_t thread;
 	bool started;
-	atomic_bool leave; /* the thread is to return */
-	uint64_t exits;    /* to user space; written by the thread only */
+	uint64_t exits; /* to user space; written by the thread only */
+
+	/*
+	 * Requests of other threads, as bits; this one looks at them after each
+	 * exit. They change with `lock` held, and so does `where`.
+	 */
+	atomic_uint asked;
+	enum vcpu_where {
+		VCPU_RUNS,
+		VCPU_PARKED, /* paused: all that it did is in KVM's state */
+		VCPU_GONE,   /* the thread has left its loop */
+	} where;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* either of the two */
 
 	const struct bus *bus; /* borrowed, all of these */
 	const struct mem *mem;
@@ -66,8 +78,32 @@ int regs_set(struct vcpu *vcpu, const struct vcpu_start *start);
 int cpuid_set(const struct kvm *kvm, int vcpu_fd, unsigned id, unsigned ncpus);
 
 int vcpu_start_thread(struct vcpu *vcpu);
-/* Makes the thread leave KVM_RUN and return, and joins it. Main thread. */
+/*
+ * Makes the thread leave KVM_RUN and return, and joins it; also a paused one.
+ * Main thread.
+ */
 void vcpu_stop_thread(struct vcpu *vcpu);
+
+/*
+ * Asks the thread to pause and does not wait, so that all vCPUs of a VM can be
+ * asked before the first is waited for. It leaves KVM_RUN, finishes the access
+ * to a device that is under way, and then waits for vcpu_resume(): no register
+ * and no memory of the guest changes by this vCPU any more. Any thread but a
+ * vCPU's; one thread at a time pauses and resumes, and none while a lock is
+ * held that devices take.
+ */
+void vcpu_pause(struct vcpu *vcpu);
+/*
+ * Waits until it has paused. 0; -ESHUTDOWN: its thread has returned, as the VM
+ * ends, or has not been started.
+ */
+int vcpu_wait_paused(struct vcpu *vcpu);
+/*
+ * Lets one that was asked go on, as soon as it has paused. The guest's kernel
+ * is told that it was paused (KVM_KVMCLOCK_CTRL), so that its watchdogs do not
+ * take the time for a CPU that hangs.
+ */
+void vcpu_resume(struct vcpu *vcpu);
 
 /* One KVM_RUN, for probes: the exit reason or -errno. No other thread. */
 int vcpu_run_once(struct vcpu *vcpu);

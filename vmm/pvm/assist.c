@@ -43,6 +43,7 @@ struct assist_cpu {
 	bool completing; /* KVM has an access to finish before anything else */
 	bool halted;     /* and nothing that KVM did since is known */
 	bool in_user;    /* KVM was last left in user mode, or before it */
+	uint64_t to_user_rip; /* of the step there, just asked of KVM, or 0 */
 	uint64_t
 		features_rip; /* of a CPUID that hide_features() is for, or 0 */
 	/* The write that KVM makes to a page table; gpa UINT64_MAX: none. */
@@ -716,6 +717,7 @@ static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 		return may_run ? halt(vcpu) : 0;
 	case LAST_TO_USER:
 		cpu->in_user = true;
+		cpu->to_user_rip = s->regs.rip;
 		enter_user(assist, &s->sregs);
 		break;
 	case LAST_FEATURES:
@@ -728,11 +730,9 @@ static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 	return 0;
 }
 
-int assist_before_run(struct assist *assist, struct vcpu *vcpu)
+int assist_settle(struct assist *assist, struct vcpu *vcpu)
 {
 	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
-	struct kvm_sync_regs *s = &vcpu->run->s.regs;
-	bool completing = cpu->completing;
 	int r = load_state(vcpu);
 
 	cpu->completing = false;
@@ -741,6 +741,22 @@ int assist_before_run(struct assist *assist, struct vcpu *vcpu)
 	end_held(assist, cpu);
 	if (cpu->features_rip)
 		hide_features(cpu, vcpu->run);
+	/* Interrupted before it did the step to user mode. */
+	if (cpu->to_user_rip && cpu->to_user_rip == vcpu->run->s.regs.regs.rip)
+		cpu->in_user = false;
+	cpu->to_user_rip = 0;
+	return 0;
+}
+
+int assist_before_run(struct assist *assist, struct vcpu *vcpu)
+{
+	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
+	struct kvm_sync_regs *s = &vcpu->run->s.regs;
+	bool completing = cpu->completing;
+	int r = assist_settle(assist, vcpu);
+
+	if (r < 0)
+		return r;
 	if (cpu->halted) {
 		r = still_halted(vcpu);
 		if (r != 0)

@@ -75,6 +75,13 @@ void assist_free(struct assist *assist);
  * 0 or -errno (logged). On the vCPU's thread.
  */
 int assist_before_run(struct assist *assist, struct vcpu *vcpu);
+/*
+ * Before a KVM_RUN that only finishes what the last exit left (immediate_exit
+ * is set): does the same for what KVM has done since, and interprets nothing.
+ * When that KVM_RUN is interrupted, all of the guest's state is in KVM. 0 or
+ * -errno (logged). On the vCPU's thread.
+ */
+int assist_settle(struct assist *assist, struct vcpu *vcpu);
 /* After each exit: notes what KVM has to finish first. */
 void assist_after_exit(struct assist *assist, struct vcpu *vcpu);
 
