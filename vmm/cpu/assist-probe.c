@@ -9,13 +9,12 @@
 #include "vmm/base/log.h"
 #include "vmm/base/mem.h"
 #include "vmm/cpu/vcpu.h"
+#include "vmm/pvm/x86.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
 #include <string.h>
 #include <sys/ioctl.h>
-
-#define MSR_LSTAR 0xc0000082u
 
 static int enable(const struct kvm *kvm, uint32_t cap, uint64_t arg)
 {

@@ -8,30 +8,13 @@
 #include "vmm/cpu/vcpu.h"
 
 #include "vmm/base/log.h"
+#include "vmm/pvm/x86.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <string.h>
 #include <sys/ioctl.h>
-
-#define CR0_PE   (1u << 0)
-#define CR0_ET   (1u << 4)
-#define CR0_NE   (1u << 5)
-#define CR0_WP   (1u << 16)
-#define CR0_PG   (1u << 31)
-#define CR4_PAE  (1u << 5)
-#define EFER_LME (1u << 8)
-#define EFER_LMA (1u << 10)
-
-#define PTE_PRESENT UINT64_C(0x01)
-#define PTE_WRITE   UINT64_C(0x02)
-#define PTE_HUGE    UINT64_C(0x80)
-
-#define MSR_IA32_MISC_ENABLE    0x1a0
-#define MISC_ENABLE_FAST_STRING 1
-#define MSR_MTRR_DEF_TYPE       0x2ff
-#define MTRR_ENABLED_WRITEBACK  0xc06
 
 /* Selectors: __BOOT_CS, __BOOT_DS as Linux wants them, and a TSS. */
 enum { SEL_CODE = 0x10, SEL_DATA = 0x18, SEL_TSS = 0x20, GDT_ENTRIES = 6 };
@@ -104,7 +87,7 @@ static int write_page_tables(const struct mem *mem, gpa_t base)
 {
 	enum { DIRECTORIES = 4, ENTRIES = 512 };
 	uint64_t *table = mem_at(mem, base, (2 + DIRECTORIES) * 4096);
-	const uint64_t link = PTE_PRESENT | PTE_WRITE;
+	const uint64_t link = PTE_P | PTE_W;
 
 	if (!table)
 		return -EFAULT;
@@ -112,7 +95,7 @@ static int write_page_tables(const struct mem *mem, gpa_t base)
 	for (unsigned d = 0; d < DIRECTORIES; d++)
 		table[ENTRIES + d] = htole64((base + (2 + d) * 4096) | link);
 	for (unsigned i = 0; i < DIRECTORIES * ENTRIES; i++)
-		table[2 * ENTRIES + i] = htole64(i * 2 * MIB | link | PTE_HUGE);
+		table[2 * ENTRIES + i] = htole64(i * 2 * MIB | link | PTE_PS);
 	return 0;
 }
 

@@ -104,18 +104,6 @@ int exec_run(struct exec *x, const struct exec_op *op);
 
 /* The building blocks of handlers (assist-exec.c). */
 
-#define FLAG_CF      UINT64_C(0x001)
-#define FLAG_PF      UINT64_C(0x004)
-#define FLAG_AF      UINT64_C(0x010)
-#define FLAG_ZF      UINT64_C(0x040)
-#define FLAG_SF      UINT64_C(0x080)
-#define FLAG_TF      UINT64_C(0x100)
-#define FLAG_IF      UINT64_C(0x200)
-#define FLAG_OF      UINT64_C(0x800)
-#define FLAG_RF      UINT64_C(0x10000)
-#define FLAG_AC      UINT64_C(0x40000)
-#define FLAGS_STATUS (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
-
 unsigned exec_cpl(const struct exec *x);
 uint64_t exec_mask(unsigned bytes);
 void exec_flags(struct exec *x, uint64_t affected, uint64_t set);

@@ -7,26 +7,10 @@
 #include "vmm/pvm/assist-mmu.h"
 
 #include "vmm/base/util.h"
+#include "vmm/pvm/x86.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define CR0_PG   (UINT64_C(1) << 31)
-#define CR0_WP   (UINT64_C(1) << 16)
-#define CR4_SMEP (UINT64_C(1) << 20)
-#define CR4_SMAP (UINT64_C(1) << 21)
-#define EFER_LMA (UINT64_C(1) << 10)
-#define EFER_NXE (UINT64_C(1) << 11)
-#define FLAG_AC  (UINT64_C(1) << 18)
-
-#define PTE_P    (UINT64_C(1) << 0)
-#define PTE_W    (UINT64_C(1) << 1)
-#define PTE_U    (UINT64_C(1) << 2)
-#define PTE_A    (UINT64_C(1) << 5)
-#define PTE_D    (UINT64_C(1) << 6)
-#define PTE_PS   (UINT64_C(1) << 7)
-#define PTE_NX   (UINT64_C(1) << 63)
-#define PTE_ADDR UINT64_C(0x000ffffffffff000)
 
 #define PAGE 4096
 

@@ -8,22 +8,9 @@
 #define VMM_PVM_ASSIST_MMU_H
 
 #include "vmm/base/mem.h"
+#include "vmm/pvm/x86.h"
 
 #include <linux/kvm.h>
-
-/* Exception vectors and what else the SDM 3A 6.15 calls them. */
-enum {
-	EXC_DB = 1,
-	EXC_NMI = 2,
-	EXC_BP = 3,
-	EXC_UD = 6,
-	EXC_NM = 7,
-	EXC_NP = 11,
-	EXC_SS = 12,
-	EXC_GP = 13,
-	EXC_PF = 14,
-	EXC_MC = 18,
-};
 
 struct fault {
 	uint8_t vector;
@@ -31,10 +18,6 @@ struct fault {
 	uint32_t error_code;
 	uint64_t cr2; /* of EXC_PF */
 };
-
-/* Bits of CR4 that more than one file asks for (SDM 3A 2.5). */
-#define CR4_LA57     (UINT64_C(1) << 12)
-#define CR4_FSGSBASE (UINT64_C(1) << 16)
 
 /* Kinds of access, in the places of the page-fault error code's bits. */
 #define MMU_READ  0u

@@ -15,9 +15,6 @@
 
 #define QUICK_BYTES 5 /* of code, at least, that are looked at */
 
-#define MSR_TSC            0x10u
-#define MSR_KERNEL_GS_BASE 0xc0000102u
-
 /* One per vCPU. */
 struct quick {
 	uint64_t kernel_gs;

@@ -5,15 +5,12 @@
  */
 #include "vmm/pvm/assist-exec.h"
 
+#include "vmm/pvm/x86.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
 #include <x86intrin.h>
-
-#define CR0_TS      (UINT64_C(1) << 3)
-#define CR4_OSXSAVE (UINT64_C(1) << 18)
-#define CR4_PCIDE   (UINT64_C(1) << 17)
-#define MSR_TSC_AUX 0xc0000103
 
 /* Cache hints, fences and markers: nothing of them shows. */
 int exec_nop(struct exec *x)

@@ -7,6 +7,7 @@
 
 #include "vmm/pvm/assist-exec.h"
 #include "vmm/base/log.h"
+#include "vmm/pvm/x86.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,16 +15,8 @@
 #define SLOW_GPA UINT64_C(0xfff00000) /* no memory, no device */
 #define PAGE     4096
 
-#define PTE_P    UINT64_C(0x01)
-#define PTE_U    UINT64_C(0x04)
-#define PTE_A    UINT64_C(0x20)
-#define PTE_PS   UINT64_C(0x80)
-#define PTE_ADDR UINT64_C(0x000ffffffffff000)
-
 #define PF_USER  4u
 #define PF_FETCH 16u
-
-#define VECTOR_OF 4
 
 /* The entry for VA in the page table that maps it, or NULL. */
 static uint64_t *entry_of(const struct mmu *mmu, uint64_t va)
@@ -138,7 +131,7 @@ bool syscall_enter(struct syscall_cpu *cpu, struct kvm_regs *regs,
 /* ---- the fast way -------------------------------------------------------- */
 
 /* User mode lands here. HLT follows, which raises #GP if it is ever reached. */
-static const uint8_t user_code[] = {0xcd, VECTOR_OF, 0xf4};
+static const uint8_t user_code[] = {0xcd, EXC_OF, 0xf4};
 
 /*
  * The stack holds RIP, CS, RFLAGS, RSP, SS. An interrupt from anywhere but the
@@ -199,7 +192,7 @@ static bool gate_fits(uint64_t low, uint64_t high)
 bool syscall_go_fast(struct syscall_stub *stub, struct syscall_cpu *cpu,
 		     const struct mmu *mmu)
 {
-	uint64_t gate_va = mmu->sregs->idt.base + VECTOR_OF * 16;
+	uint64_t gate_va = mmu->sregs->idt.base + EXC_OF * 16;
 	uint64_t low, high, *gate;
 	struct fault fault;
 	void *host;

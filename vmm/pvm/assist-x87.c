@@ -5,15 +5,10 @@
  */
 #include "vmm/pvm/assist-exec.h"
 
+#include "vmm/pvm/x86.h"
+
 #include <errno.h>
 #include <string.h>
-
-#define CR0_MP     (UINT64_C(1) << 1)
-#define CR0_EM     (UINT64_C(1) << 2)
-#define CR0_TS     (UINT64_C(1) << 3)
-#define CR4_OSFXSR (UINT64_C(1) << 9)
-
-#define EXC_MF 16
 
 #define AREA_FCW       0
 #define AREA_FSW       2

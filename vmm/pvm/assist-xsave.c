@@ -8,13 +8,11 @@
 #include "vmm/pvm/assist-exec.h"
 
 #include "vmm/base/util.h"
+#include "vmm/pvm/x86.h"
 
 #include <cpuid.h>
 #include <errno.h>
 #include <string.h>
-
-#define CR0_TS      (UINT64_C(1) << 3)
-#define CR4_OSXSAVE (UINT64_C(1) << 18)
 
 #define COMPACTED  (UINT64_C(1) << 63) /* in XCOMP_BV */
 #define X87        UINT64_C(1)

@@ -17,6 +17,7 @@
 #include "vmm/pvm/shadow.h"
 #include "vmm/base/util.h"
 #include "vmm/cpu/vcpu.h"
+#include "vmm/pvm/x86.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -26,10 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-
-#define MSR_STAR  0xc0000081u
-#define MSR_LSTAR 0xc0000082u
-#define MSR_FMASK 0xc0000084u
 
 #define SYNC_ALL (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
 

@@ -9,6 +9,7 @@
 #include "vmm/pvm/interp-ops.h"
 #include "vmm/pvm/shadow.h"
 #include "vmm/base/util.h"
+#include "vmm/pvm/x86.h"
 
 #include <linux/kvm.h>
 #include <stdlib.h>
@@ -16,8 +17,6 @@
 
 #define PAGE       UINT64_C(4096)
 #define CODE_BYTES 16
-#define FLAG_RF    (UINT64_C(1) << 16)
-#define CR4_SMAP   (UINT64_C(1) << 21)
 #define NO_CODE    UINT8_MAX /* as a length: longer than any */
 
 struct interp *interp_new(const struct mem *mem, struct shadow *shadow)

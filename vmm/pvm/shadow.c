@@ -2,6 +2,8 @@
 /* Follows the page tables of user mode (SDM 3A 4.5). */
 #include "vmm/pvm/shadow.h"
 
+#include "vmm/pvm/x86.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -9,9 +11,6 @@
 #define ENTRIES      512u
 #define USER_ENTRIES 256u /* of the top level */
 #define PAGE         UINT64_C(4096)
-#define PTE_PRESENT  UINT64_C(0x01)
-#define PTE_LARGE    UINT64_C(0x80)
-#define PTE_ADDRESS  UINT64_C(0x000ffffffffff000)
 
 /*
  * One byte per frame: the page-table levels that it is known to serve as
@@ -86,7 +85,7 @@ static bool is_empty(const struct shadow *shadow, gpa_t gpa, uint8_t mark)
 	const uint64_t *t = table(shadow, gpa);
 
 	for (unsigned i = 0; t && i < entries(mark); i++) {
-		if (__atomic_load_n(&t[i], __ATOMIC_RELAXED) & PTE_PRESENT)
+		if (__atomic_load_n(&t[i], __ATOMIC_RELAXED) & PTE_P)
 			return false;
 	}
 	return true;
@@ -94,8 +93,8 @@ static bool is_empty(const struct shadow *shadow, gpa_t gpa, uint8_t mark)
 
 static bool links(uint64_t entry, unsigned level)
 {
-	return (entry & PTE_PRESENT) && level > 1 &&
-	       !(level <= 3 && (entry & PTE_LARGE));
+	return (entry & PTE_P) && level > 1 &&
+	       !(level <= 3 && (entry & PTE_PS));
 }
 
 /* ---- writers ------------------------------------------------------------- */
@@ -179,8 +178,7 @@ static void follow(struct shadow *shadow, gpa_t gpa, unsigned level,
 		uint64_t entry = __atomic_load_n(&t[i], __ATOMIC_RELAXED);
 
 		if (links(entry, level))
-			follow(shadow, entry & PTE_ADDRESS, level - 1, 0,
-			       search);
+			follow(shadow, entry & PTE_ADDR, level - 1, 0, search);
 	}
 }
 
@@ -207,9 +205,8 @@ static bool complete(struct shadow *shadow, gpa_t gpa, unsigned level,
 
 		if (!links(entry, level))
 			continue;
-		follow(shadow, entry & PTE_ADDRESS, level - 1, 0, search);
-		all &= complete(shadow, entry & PTE_ADDRESS, level - 1, 0,
-				search);
+		follow(shadow, entry & PTE_ADDR, level - 1, 0, search);
+		all &= complete(shadow, entry & PTE_ADDR, level - 1, 0, search);
 	}
 	if (!all || search->found != before)
 		return false;
@@ -226,7 +223,7 @@ void shadow_enter(struct shadow *shadow, uint64_t cr3, unsigned levels)
 {
 	const uint8_t known = TOP | READY;
 	struct search search = {.budget = SCAN_TABLES_MAX};
-	gpa_t top = cr3 & PTE_ADDRESS;
+	gpa_t top = cr3 & PTE_ADDR;
 	_Atomic uint8_t *mark = slot(shadow, top);
 
 	if (!mark || (atomic_load(mark) & known) == known)
@@ -256,8 +253,7 @@ static void link_entry(struct shadow *shadow, uint8_t mark, uint64_t entry)
 
 	for (unsigned level = 2; level <= 5; level++) {
 		if ((mark >> (level - 1) & 1) && links(entry, level))
-			follow(shadow, entry & PTE_ADDRESS, level - 1, 0,
-			       &search);
+			follow(shadow, entry & PTE_ADDR, level - 1, 0, &search);
 	}
 	if (search.found > 0)
 		changed(shadow);
@@ -272,7 +268,7 @@ static bool counts(uint8_t mark, gpa_t gpa)
 /* The table that OLD led to may have lost its last link. */
 static void unlinked(struct shadow *shadow, uint64_t old)
 {
-	gpa_t gpa = old & PTE_ADDRESS;
+	gpa_t gpa = old & PTE_ADDR;
 	_Atomic uint8_t *mark = slot(shadow, gpa);
 	uint8_t value = mark ? atomic_load(mark) : 0;
 
@@ -334,8 +330,7 @@ void shadow_written(struct shadow *shadow, gpa_t gpa, uint64_t bytes,
 		if (value != 0 && counts(value, at)) {
 			entry = shadow_entry(shadow, at);
 			if (at == gpa && links_any(value, old) &&
-			    (!(entry & PTE_PRESENT) ||
-			     ((entry ^ old) & PTE_ADDRESS)))
+			    (!(entry & PTE_P) || ((entry ^ old) & PTE_ADDR)))
 				unlinked(shadow, old);
 			link_entry(shadow, value, entry);
 		}

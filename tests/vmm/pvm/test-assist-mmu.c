@@ -19,10 +19,6 @@
 #define PS UINT64_C(0x80)
 #define NX (UINT64_C(1) << 63)
 
-#define CR0_WP   (UINT64_C(1) << 16)
-#define CR4_SMEP (UINT64_C(1) << 20)
-#define CR4_SMAP (UINT64_C(1) << 21)
-
 static struct guest *new_guest(uint8_t **ret_ram)
 {
 	struct guest *g = aligned_alloc(64, align_up(sizeof(*g), 64));

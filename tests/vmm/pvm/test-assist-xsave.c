@@ -327,7 +327,7 @@ static void test_restore_bad(void **state)
 	g->sregs.cr0 |= 8; /* TS */
 	assert_int_equal(guest_run(g, xrstor, 4), -EFAULT);
 	assert_int_equal(g->exec.fault.vector, EXC_NM);
-	g->sregs.cr4 &= ~(UINT64_C(1) << 18);
+	g->sregs.cr4 &= ~CR4_OSXSAVE;
 	assert_int_equal(guest_run(g, xrstor, 4), -EFAULT);
 	assert_int_equal(g->exec.fault.vector, EXC_UD);
 }

@@ -411,7 +411,7 @@ static void test_faults(void **state)
 	assert_memory_equal(&before, &g->regs, sizeof(before));
 	/* A user's page: SMAP forbids it without AC. */
 	*guest_pte(g, 0) |= 6;
-	g->sregs.cr4 |= UINT64_C(1) << 21;
+	g->sregs.cr4 |= CR4_SMAP;
 	g->regs.rax = g->regs.rdx = UINT32_MAX;
 	assert_int_equal(guest_run(g, xsave, 4), -EFAULT);
 	assert_int_equal(g->exec.fault.vector, EXC_PF);

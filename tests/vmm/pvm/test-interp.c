@@ -7,6 +7,7 @@
 #include "tests/interp.h"
 
 #include "vmm/pvm/shadow.h"
+#include "vmm/pvm/x86.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,16 +21,8 @@
 #define STACK (IG_VA + 0xe000)
 #define STOP  0xf4 /* HLT: never known here */
 
-#define FLAG_CF UINT64_C(0x1)
-#define FLAG_TF UINT64_C(0x100)
-#define FLAG_IF UINT64_C(0x200)
 #define FLAG_DF UINT64_C(0x400)
-#define FLAG_RF UINT64_C(0x10000)
-#define FLAG_AC UINT64_C(0x40000)
 #define FLAG_ID UINT64_C(0x200000)
-
-#define CR4_FSGSBASE UINT64_C(0x10000)
-#define CR4_SMAP     UINT64_C(0x200000)
 
 static struct iguest *new_guest(void)
 {
