@@ -68,7 +68,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 2
+#define AGENT_MINOR 3
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -128,7 +128,8 @@ enum agent_key {
 #define AGENT_START_TTY          0x04
 #define AGENT_START_NO_NEW_PRIVS 0x08
 #define AGENT_START_INIT         0x10 /* MAIN: a process that reaps is PID 1 */
-#define AGENT_START_FLAGS        0x1f
+#define AGENT_START_OWN          0x20 /* a program of the agent's own, below */
+#define AGENT_START_FLAGS        0x3f
 
 /* AGENT_ITEM_ROOT: a share as it is, or below a file system in memory. */
 #define AGENT_ROOT_OVERLAY  0x1
@@ -138,6 +139,21 @@ enum agent_key {
 struct agent_flags {
 	__le32 flags;
 };
+
+/*
+ * AGENT_START_OWN, since minor version 3: the first ARG names one of these, the
+ * others are its arguments. It is a process of the agent's, no program of the
+ * container's, and ends with its session.
+ *
+ * AGENT_OWN_TOP writes a line for each process of the container, by ascending
+ * numbers: "PID PPID UID AGE CPU TTY<tab>USER<tab>COMMAND". The numbers are
+ * the container's (PPID 0: a process outside); AGE since its start and CPU time
+ * in ms; TTY "?": none; USER is UID where that has no name. COMMAND, its
+ * arguments with blanks between, has at most AGENT_TOP_COMMAND bytes. No text
+ * has control characters, and only COMMAND may be empty.
+ */
+#define AGENT_OWN_TOP     "top"
+#define AGENT_TOP_COMMAND 4096
 
 /*
  * AGENT_ITEM_OCI: crun runs the container, by this config.json. The agent puts

@@ -7,6 +7,7 @@
 #include "firmware/init/container.h"
 #include "firmware/init/crun.h"
 #include "firmware/init/mount.h"
+#include "firmware/init/own.h"
 #include "firmware/init/process.h"
 #include "firmware/init/reaper.h"
 #include "firmware/init/users.h"
@@ -487,6 +488,8 @@ void process_child(const struct process_side *side)
 	const struct container *box = side->box;
 	struct init_failure f = {0};
 
+	if (side->start->flags & AGENT_START_OWN)
+		own_child(side);
 	if (!box->plain && box->config->oci) {
 		process_drop_priority(0);
 		if (crun_start(side, &f) == 0)

@@ -4,6 +4,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -66,6 +67,9 @@ int session_begin(struct session *s, const struct init_start *start,
 				 "the container is not running");
 	if (start->flags & AGENT_START_INIT && !is_main)
 		return init_fail(f, INIT_STATUS_SETUP, EINVAL, "init");
+	if (start->flags & AGENT_START_OWN &&
+	    (is_main || start->flags & AGENT_START_TTY))
+		return init_fail(f, INIT_STATUS_SETUP, EINVAL, "own program");
 	s->input = malloc(AGENT_STDIN_WINDOW);
 	if (!s->input)
 		return init_fail(f, INIT_STATUS_SETUP, ENOMEM, "start");
@@ -75,6 +79,7 @@ int session_begin(struct session *s, const struct init_start *start,
 		s->is_main = true;
 	}
 	s->with_input = start->flags & AGENT_START_STDIN;
+	s->own = start->flags & AGENT_START_OWN;
 	s->kills_before = server_oom_kills(server);
 	if (server->actions->start(&server->box, start, &s->starting, f)) {
 		free(take_ptr(s->input));
@@ -176,6 +181,9 @@ void session_peer_gone(struct session *s)
 	if (!s->has_child || s->exited)
 		return;
 	session_close_input(s);
+	/* It works for nobody else. */
+	if (s->own)
+		s->server->actions->kill(s->child.pid, SIGKILL);
 	if (session_has_terminal(s)) {
 		session_close_output(s, 0);
 		session_close_slave(s);

@@ -17,6 +17,8 @@
 
 #define LINE_BYTES 8192
 #define FIELDS_MAX 7
+/* Where a name is only for show, no more than this is read. */
+#define NAMES_BYTES (4L << 20)
 
 /* NULL when there is no such file, which is an empty one. */
 static FILE *open_regular(const char *path)
@@ -216,4 +218,26 @@ int users_resolve(const char *passwd_path, const char *group_path,
 	}
 	*ret = user;
 	return 0;
+}
+
+bool users_name(const char *passwd_path, uint32_t uid,
+		char ret[USERS_NAME_MAX + 1])
+{
+	FILE *file = open_regular(passwd_path);
+	char line[LINE_BYTES];
+	char *field[FIELDS_MAX];
+	bool found = false;
+
+	while (file && !found && ftell(file) < NAMES_BYTES &&
+	       next_line(file, line, field)) {
+		uint32_t id;
+
+		found = parse_id(field[2], &id) && id == uid && field[0][0];
+		if (found)
+			snprintf(ret, USERS_NAME_MAX + 1, "%.*s",
+				 USERS_NAME_MAX, field[0]);
+	}
+	if (file)
+		fclose(file);
+	return found;
 }

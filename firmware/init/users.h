@@ -8,9 +8,12 @@
 
 #include "firmware/init/init.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define USERS_GROUPS_MAX 128
+#define USERS_NAME_MAX   63
 
 struct init_user {
 	uid_t uid;
@@ -27,5 +30,12 @@ struct init_user {
 int users_resolve(const char *passwd_path, const char *group_path,
 		  const char *spec, const char *const *more,
 		  struct init_user *ret, struct init_failure *f);
+
+/*
+ * The first name of that number, cut to its length. False: there is none, or it
+ * is behind more than a reasonable file has.
+ */
+bool users_name(const char *passwd_path, uint32_t uid,
+		char ret[USERS_NAME_MAX + 1]);
 
 #endif

@@ -286,3 +286,8 @@ test_seccomp()
 	expect_error profile.json defaultAction
 	expect_nothing_left
 }
+
+test_watch_top()
+{
+	same run-watch top
+}

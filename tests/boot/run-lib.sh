@@ -121,6 +121,17 @@ run()
 	bulkhead run "${how[@]}" --network none "$@"
 }
 
+# start NAME ARGUMENT...: in the background, `run -d`.
+start()
+{
+	local name=$1
+
+	shift
+	run -d --name "$name" "$@"
+	expect_status 0
+	[ "$(cat out)" = "$name" ] || fail "its name is not printed"
+}
+
 # run_start NAME ARGUMENT...: in the background, with NAME.out and NAME.err.
 run_start()
 {
@@ -131,6 +142,13 @@ run_start()
 	timeout -k 5 "$LIMIT" "$BULKHEAD" run "${how[@]}" --network none \
 		--name "$name" "$@" >"$name.out" 2>"$name.err" </dev/null &
 	running[$name]=$!
+}
+
+# logged NAME TEXT: it is in NAME's log
+logged()
+{
+	bulkhead logs "$1"
+	grep -qF "$2" out
 }
 
 # field NAME FIELD: from `ps --json`.

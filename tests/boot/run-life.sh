@@ -6,17 +6,6 @@
 
 . "$TOP/tests/boot/run-lib.sh"
 
-# start NAME ARGUMENT...: in the background, `run -d`.
-start()
-{
-	local name=$1
-
-	shift
-	run -d --name "$name" "$@"
-	expect_status 0
-	[ "$(cat out)" = "$name" ] || fail "its name is not printed"
-}
-
 test_detach()
 {
 	make_root
@@ -254,13 +243,6 @@ test_inspect()
 	bulkhead inspect one
 	expect_status 1
 	expect_nothing_left
-}
-
-# logged NAME TEXT: it is in NAME's log
-logged()
-{
-	bulkhead logs "$1"
-	grep -qF "$2" out
 }
 
 # TERM reaches the command, which may take its time.

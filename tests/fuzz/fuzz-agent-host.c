@@ -6,7 +6,7 @@
  */
 #include "tools/agent/agent.h"
 
-#include "firmware/agent/agent-wire.h"
+#include "tools/agent/agent-parts.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
@@ -48,6 +48,27 @@ static int count(void *arg, int stream, const void *data, size_t bytes)
 	return 0;
 }
 
+/* Asks for the processes, and checks the list. */
+static void use_own(struct agent *agent)
+{
+	struct agent_top top;
+
+	if (agent_get_top(agent, &top) < 0)
+		return;
+	for (size_t i = 0; i < top.count; i++) {
+		const struct agent_top_process *p = &top.list[i];
+
+		if ((i > 0 && p->pid <= p[-1].pid) || !p->user[0] ||
+		    strlen(p->command) > AGENT_TOP_COMMAND)
+			abort();
+		for (const char *c = p->command; *c; c++) {
+			if ((unsigned char)*c < ' ')
+				abort();
+		}
+	}
+	agent_top_done(&top);
+}
+
 static void use(struct agent *agent, bool input)
 {
 	static const char *const argv[] = {"command", NULL};
@@ -70,6 +91,10 @@ static void use(struct agent *agent, bool input)
 	struct agent_status status = {.status = -1};
 	struct agent_facts facts;
 
+	if (agent->minor >= 3) {
+		use_own(agent);
+		return;
+	}
 	if ((input && agent_watch(agent, 10) < 0) ||
 	    agent_get_facts(agent, &facts) < 0 ||
 	    agent_configure(agent, &config) < 0)

@@ -172,7 +172,8 @@ static void process_items(struct agent_items *items,
 			  (p->input ? AGENT_START_STDIN : 0U) |
 			  (p->tty ? AGENT_START_TTY : 0U) |
 			  (p->no_new_privs ? AGENT_START_NO_NEW_PRIVS : 0U) |
-			  (p->init ? AGENT_START_INIT : 0U),
+			  (p->init ? AGENT_START_INIT : 0U) |
+			  (p->own ? AGENT_START_OWN : 0U),
 		  NULL);
 	add_list(items, AGENT_ITEM_ARG, p->argv);
 	add_list(items, AGENT_ITEM_ENV, p->env);

@@ -294,6 +294,7 @@ static int say_hello(struct agent *agent, int timeout_ms)
 		return log_ret(-EPROTO,
 			       "the guest's agent speaks version %u, not %u",
 			       le16toh(hello.major), AGENT_MAJOR);
+	agent->minor = le16toh(hello.minor);
 	return 0;
 }
 

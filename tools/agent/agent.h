@@ -98,6 +98,7 @@ struct agent_process {
 	bool tty;
 	bool input; /* standard input is given (-i), else /dev/null */
 	bool no_new_privs;
+	bool own; /* a program of the agent's own, see agent_own() */
 	const char *const *argv; /* at least one */
 	/*
 	 * PATH, HOME, HOSTNAME and, with a terminal, TERM are set by the agent
@@ -230,6 +231,31 @@ int agent_signal(struct agent *agent, int signal);
 int agent_shutdown(struct agent *agent, int signal, uint32_t grace_ms);
 /* Gives the guest the host's time: after a pause or a restore. */
 int agent_set_clock(struct agent *agent);
+
+/*
+ * Starts a program of the agent's own (AGENT_START_OWN) to be relayed. INPUT:
+ * it gets standard input. 0 or -errno, logged; -ENOTSUP: the instance was
+ * started by an older bulkhead.
+ */
+int agent_own(struct agent *agent, const char *const *argv, bool input);
+
+/* A process of the container. Texts are printable and owned. */
+struct agent_top_process {
+	unsigned pid, ppid, uid;
+	uint64_t age_ms, cpu_ms;
+	char tty[16];
+	char *user, *command;
+};
+
+struct agent_top {
+	struct agent_top_process *list; /* owned; by ascending pid */
+	size_t count;
+};
+
+/* The container's processes. 0 or -errno, logged. RET needs agent_top_done().
+ */
+int agent_get_top(struct agent *agent, struct agent_top *ret);
+void agent_top_done(struct agent_top *top);
 
 struct agent_facts {
 	uint64_t memory_total, memory_available; /* bytes */

@@ -117,7 +117,6 @@ static const struct refused commands[] = {
 	{"search", 0, no_fetch},
 	{"start", 0, no_restart},
 	{"stats", 0, "use 'bulkhead exec NAME top'"},
-	{"top", 0, "use 'bulkhead exec NAME ps'"},
 	{"unpause", 0, "use 'bulkhead kill -s CONT NAME'"},
 	{"update", 0, "the machine's size is fixed when it starts"},
 };

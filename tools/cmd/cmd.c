@@ -14,6 +14,7 @@ static const struct command commands[] = {
 	{"exec", cmd_exec, "run another command in a running instance"},
 	{"attach", cmd_attach, "show what a command writes, give it input"},
 	{"ps", cmd_ps, "list instances"},
+	{"top", cmd_top, "list the processes of an instance"},
 	{"logs", cmd_logs, "print what an instance's command wrote"},
 	{"stop", cmd_stop, "ask an instance's command to end"},
 	{"kill", cmd_kill, "send a signal to an instance's command"},

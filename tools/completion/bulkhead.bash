@@ -83,6 +83,10 @@ _bulkhead_container()
 	ps)
 		opts='--all --quiet --no-trunc --filter --json --format --help'
 		;;
+	top)
+		opts='--json --help'
+		names=-q
+		;;
 	logs)
 		opts='--follow --tail --timestamps --help'
 		names=-aq
@@ -176,21 +180,21 @@ _bulkhead()
 	fi
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec attach ps logs stop kill rm wait inspect volume images tag rmi
+			'run exec attach ps top logs stop kill rm wait inspect volume images tag rmi
 			bench boot
 			check help version --help --version' -- "$cur")
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
-	run | exec | attach | ps | logs | stop | kill | rm | wait | inspect | volume | \
+	run | exec | attach | ps | top | logs | stop | kill | rm | wait | inspect | volume | \
 		images | tag | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec attach ps logs stop kill rm wait inspect volume images tag rmi
+			'run exec attach ps top logs stop kill rm wait inspect volume images tag rmi
 			bench boot
 			check version' -- "$cur")
 		;;

@@ -93,6 +93,13 @@ int instance_load(const struct instance *instance, struct instance_state *ret);
 int instance_save(const struct instance *instance,
 		  const struct instance_state *state);
 
+/*
+ * Opens one whose command runs, with its state, which the caller frees. 0 or
+ * -errno, logged; -ESRCH: it does not run.
+ */
+int instance_open_running(const char *name, struct instance *ret,
+			  struct instance_state *ret_state);
+
 /* True while `bulkhead run` or the monitor lives. Not for these two. */
 bool instance_is_alive(const struct instance *instance);
 

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From fork to the end of a program of the agent's own. */
+#include "firmware/init/own.h"
+
+#include "firmware/init/mount.h"
+#include "firmware/init/top.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Where the report's socket goes; nothing else of the agent's stays open. */
+#define REPORT_FD 3
+/* The container's memory can make a look at its processes hang. */
+#define TOP_SECONDS 60
+
+static int fail(struct init_failure *f, int error, const char *what)
+{
+	return init_fail(f, INIT_STATUS_SETUP, error, "%s", what);
+}
+
+/* The container's file of names, or -1: there is none that can be read. */
+static int open_passwd(const struct container *box)
+{
+	autofd int root = -1;
+	autofd int fd = -1;
+	struct stat st;
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)box->main_pid);
+	root = open(box->plain ? "/" : path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return -1;
+	fd = root_open(root, "/etc/passwd", O_PATH);
+	/* A device node must not even be opened. */
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)
+		       ? take_fd(&fd)
+		       : -1;
+}
+
+static int run_top(const struct process_side *side)
+{
+	autofd int passwd = open_passwd(side->box);
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", passwd);
+	alarm(TOP_SECONDS);
+	return top_print(stdout, "/proc", side->box->plain ? 1 : 2,
+			 passwd < 0 ? NULL : path);
+}
+
+static const struct own_program {
+	const char *name;
+	/* The exit status; what goes wrong is told on standard error. */
+	int (*run)(const struct process_side *side);
+} programs[] = {
+	{AGENT_OWN_TOP, run_top},
+};
+
+static const struct own_program *find(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(programs); i++) {
+		if (strcmp(programs[i].name, name) == 0)
+			return &programs[i];
+	}
+	return NULL;
+}
+
+/* Standard input and output, the report, and no other descriptor. */
+static int take_fds(const struct process_side *side, struct init_failure *f)
+{
+	autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	const int from[] = {side->in, side->out, side->err, side->report_fd};
+	int copy[ARRAY_LEN(from)];
+
+	/* First out of the way of the numbers that they get. */
+	for (unsigned i = 0; i < ARRAY_LEN(from); i++) {
+		copy[i] = fcntl(from[i] < 0 ? null : from[i], F_DUPFD_CLOEXEC,
+				REPORT_FD + 1);
+		if (copy[i] < 0)
+			return fail(f, errno, "standard input and output");
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(from); i++) {
+		if (dup2(copy[i], (int)i) < 0)
+			return fail(f, errno, "standard input and output");
+	}
+	return 0;
+}
+
+static int leave_agent(struct init_failure *f)
+{
+	return syscall(SYS_close_range, REPORT_FD + 1, ~0U, 0U) < 0
+		       ? fail(f, errno, "close_range")
+		       : 0;
+}
+
+void own_child(const struct process_side *side)
+{
+	const struct own_program *program = find(side->start->args.list[0]);
+	struct process_report ready = {.kind = PROCESS_READY};
+	int report_fd = side->report_fd;
+	struct init_failure f = {0};
+	int r = 0;
+
+	process_reset_signals();
+	process_drop_priority(0);
+	if (!program)
+		r = fail(&f, ENOTSUP, side->start->args.list[0]);
+	if (r == 0)
+		r = take_fds(side, &f);
+	if (r == 0) {
+		report_fd = REPORT_FD;
+		r = leave_agent(&f);
+	}
+	if (r) {
+		process_tell_failure(report_fd, &f);
+		_exit(f.status);
+	}
+	ready.pid = getpid();
+	if (process_tell(REPORT_FD, &ready, (const int[]){-1, -1}) < 0)
+		_exit(INIT_STATUS_SETUP);
+	close(REPORT_FD);
+	r = program->run(side);
+	if (fflush(stdout) != 0 && r == 0)
+		r = INIT_STATUS_SETUP;
+	_exit(r);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The processes of a container, as AGENT_OWN_TOP has them. */
+#ifndef FIRMWARE_INIT_TOP_H
+#define FIRMWARE_INIT_TOP_H
+
+#include <stdio.h>
+
+/*
+ * Writes them to OUT: all processes of PROC, a mounted procfs, that have a
+ * number in the LEVELth PID namespace, counted from PROC's own, 1. PASSWD: a
+ * path to the file of users' names, or NULL. An exit status; what went wrong is
+ * told on standard error.
+ */
+int top_print(FILE *out, const char *proc, unsigned level, const char *passwd);
+
+#endif

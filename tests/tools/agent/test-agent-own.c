@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's own programs: asked for by the host's side and run by the agent's
+ * as it is, on this machine's processes; and an agent that lies about them.
+ */
+#include "firmware/init/server.h"
+#include "tests/agent.h"
+#include "tests/patience.h"
+#include "tools/agent/agent-parts.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static int no_configure(const struct init_config *config,
+			struct init_failure *f)
+{
+	(void)config;
+	(void)f;
+	return 0;
+}
+
+static void send_signal(pid_t pid, int number)
+{
+	kill(pid, number);
+}
+
+static const struct server_actions plain_actions = {
+	.configure = no_configure,
+	.start = process_begin,
+	.set_clock = agent_leave_clock,
+	.kill = send_signal,
+};
+
+#define SESSIONS 3
+
+struct fixture {
+	pid_t server;
+	struct agent *agent[SESSIONS];
+};
+
+static void run_server(const int *fd)
+{
+	struct server server;
+
+	alarm(PATIENCE_MS / 1000);
+	if (server_init(&server, &plain_actions, -1) < 0)
+		_exit(1);
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		if (server_add(&server, fd[i]) < 0)
+			_exit(1);
+	}
+	server.box.plain = true;
+	_exit(server_run(&server) < 0);
+}
+
+/* An agent whose main process sleeps, in the first session. */
+static int setup(void **state)
+{
+	const char *const argv[] = {"sleep", "1000", NULL};
+	const struct agent_process process = {.main = true, .argv = argv};
+	const struct agent_config config = {.root_tag = "rootfs"};
+	struct fixture *f = calloc(1, sizeof(*f));
+	int host[SESSIONS], guest[SESSIONS];
+	struct agent_failure failure;
+
+	assert_non_null(f);
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		int fd[2];
+
+		assert_int_equal(
+			socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
+			0);
+		host[i] = fd[0];
+		guest[i] = fd[1];
+	}
+	fflush(NULL);
+	f->server = fork();
+	assert_true(f->server >= 0);
+	if (f->server == 0) {
+		for (unsigned i = 0; i < SESSIONS; i++)
+			close(host[i]);
+		run_server(guest);
+	}
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		close(guest[i]);
+		assert_int_equal(agent_open(host[i], PATIENCE_MS, &f->agent[i]),
+				 0);
+	}
+	assert_int_equal(agent_configure(f->agent[0], &config), 0);
+	assert_int_equal(agent_start(f->agent[0], &process, &failure, NULL), 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	struct agent *shut = f->agent[SESSIONS - 1];
+
+	assert_int_equal(agent_shutdown(shut, SIGKILL, 0), 0);
+	for (unsigned i = 0; i < SESSIONS; i++)
+		agent_free(f->agent[i]);
+	kill(f->server, SIGKILL);
+	assert_int_equal(waitpid(f->server, NULL, 0), f->server);
+	free(f);
+	return 0;
+}
+
+/* ---- */
+
+static void test_top(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_top top;
+	bool found = false;
+
+	assert_int_equal(agent_get_top(f->agent[1], &top), 0);
+	for (size_t i = 0; i < top.count; i++) {
+		const struct agent_top_process *p = &top.list[i];
+
+		if (p->pid != (unsigned)getpid())
+			continue;
+		found = true;
+		assert_int_equal(p->ppid, getppid());
+		assert_int_equal(p->uid, getuid());
+		assert_non_null(strstr(p->command, "test-agent-own"));
+	}
+	assert_true(found);
+	agent_top_done(&top);
+}
+
+static void test_refused(void **state)
+{
+	static const char *const argv[] = {"no-such-program", NULL};
+	struct fixture *f = *state;
+	const struct agent_process terminal = {
+		.own = true, .tty = true, .argv = argv};
+	struct agent_failure failure;
+
+	assert_int_equal(agent_own(f->agent[1], argv, false), -ENOTSUP);
+	assert_int_equal(agent_start(f->agent[1], &terminal, &failure, NULL),
+			 -EREMOTEIO);
+	assert_int_equal(failure.error, EINVAL);
+}
+
+/* ---- an agent that lies */
+
+static int send_frame(int fd, enum agent_type type, const void *payload,
+		      size_t bytes)
+{
+	const struct agent_frame frame = agent_frame_make(type, bytes);
+
+	return write(fd, &frame, sizeof(frame)) == sizeof(frame) &&
+	       write(fd, payload, bytes) == (ssize_t)bytes;
+}
+
+/* Has an agent answer with TEXT and that exit status: the host's result. */
+static int lie(const char *text, size_t bytes, uint32_t status, unsigned minor)
+{
+	struct agent_first hello = agent_first_words(AGENT_MAJOR);
+	const struct agent_started started = {0};
+	const struct agent_exit end = {.status = htole32(status)};
+	struct agent_top top = {0};
+	struct agent *agent;
+	int fd[2], r;
+
+	hello.hello.minor = htole16((uint16_t)minor);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
+			 0);
+	assert_int_equal(write(fd[1], &hello, sizeof(hello)), sizeof(hello));
+	assert_true(
+		send_frame(fd[1], AGENT_STARTED, &started, sizeof(started)));
+	if (bytes)
+		assert_true(send_frame(fd[1], AGENT_STDOUT, text, bytes));
+	if (status)
+		assert_true(send_frame(fd[1], AGENT_STDERR, "a\x1b\nb", 4));
+	assert_true(send_frame(fd[1], AGENT_EXIT, &end, sizeof(end)));
+	assert_int_equal(agent_open(fd[0], PATIENCE_MS, &agent), 0);
+	r = agent_get_top(agent, &top);
+	agent_top_done(&top);
+	agent_free(agent);
+	close(fd[1]);
+	return r;
+}
+
+static int lie_text(const char *text)
+{
+	return lie(text, strlen(text), 0, AGENT_MINOR);
+}
+
+static void test_lies(void **state)
+{
+	static const char *const wrong[] = {
+		"x",
+		"1 0 0 1 1 ?\troot\tsh",
+		"1 0 0 1 1 ?\troot sh\n",
+		"0 0 0 1 1 ?\troot\tsh\n",
+		"1 0 0 1 1 \troot\tsh\n",
+		"1 0 0 1 1 ?\t\tsh\n",
+		"-1 0 0 1 1 ?\troot\tsh\n",
+		"1 0 4294967296 1 1 ?\troot\tsh\n",
+		"1 0 0 18446744073709551616 1 ?\troot\tsh\n",
+		"4194305 0 0 1 1 ?\troot\tsh\n",
+		"1 0 0 1 1 a-terminal-of-long-name\troot\tsh\n",
+		"2 0 0 1 1 ?\troot\tsh\n1 0 0 1 1 ?\troot\tsh\n",
+		"2 0 0 1 1 ?\troot\tsh\n2 0 0 1 1 ?\troot\tsh\n",
+	};
+
+	(void)state;
+	assert_int_equal(lie("", 0, 0, AGENT_MINOR), 0);
+	assert_int_equal(lie_text("1 0 0 1 1 ?\troot\t\n"), 0);
+	for (unsigned i = 0; i < ARRAY_LEN(wrong); i++)
+		assert_int_equal(lie_text(wrong[i]), -EPROTO);
+	assert_int_equal(lie("1 0 0 1 1 ?\troot\tsh\0\n", 22, 0, AGENT_MINOR),
+			 -EPROTO);
+	assert_int_equal(lie("", 0, 125, AGENT_MINOR), -EREMOTEIO);
+	assert_int_equal(lie("", 0, 0, 2), -ENOTSUP);
+}
+
+/* Output without an end: at some point it is enough. */
+static void test_endless(void **state)
+{
+	struct agent_first hello = agent_first_words(AGENT_MAJOR);
+	const struct agent_started started = {0};
+	static char text[AGENT_PAYLOAD_MAX];
+	struct agent_top top;
+	struct agent *agent;
+	int fd[2];
+	pid_t pid;
+
+	(void)state;
+	hello.hello.minor = htole16(AGENT_MINOR);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
+			 0);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		close(fd[0]);
+		signal(SIGPIPE, SIG_DFL);
+		alarm(PATIENCE_MS / 1000);
+		memset(text, 'x', sizeof(text));
+		if (write(fd[1], &hello, sizeof(hello)) != sizeof(hello))
+			_exit(1);
+		send_frame(fd[1], AGENT_STARTED, &started, sizeof(started));
+		while (send_frame(fd[1], AGENT_STDOUT, text, sizeof(text)))
+			;
+		_exit(0);
+	}
+	close(fd[1]);
+	assert_int_equal(agent_open(fd[0], PATIENCE_MS, &agent), 0);
+	assert_int_equal(agent_get_top(agent, &top), -EPROTO);
+	agent_free(agent);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+#define WITH_AGENT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_AGENT(test_top),
+		WITH_AGENT(test_refused),
+		cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_endless),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
