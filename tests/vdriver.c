@@ -565,6 +565,24 @@ bool vdriver_wait_needs_reset(struct vdriver *v)
 	return true;
 }
 
+unsigned vdriver_held(struct vdriver *v, unsigned q)
+{
+	const struct vq *vq = &v->dev->vq[q];
+	unsigned held;
+
+	virtio_lock(v->dev);
+	held = (uint16_t)(vq->next_avail - vq->published);
+	virtio_unlock(v->dev);
+	return held;
+}
+
+void vdriver_pause(struct vdriver *v)
+{
+	virtio_pause(v->dev);
+	for (unsigned q = 0; q < v->dev->ops->nqueues; q++)
+		must(vdriver_held(v, q) == 0, "a paused device holds a chain");
+}
+
 /* ---- interrupts */
 
 unsigned vdriver_interrupts(struct vdriver *v)

@@ -142,6 +142,14 @@ int64_t vdriver_request(struct vdriver *v, unsigned q, const struct iovec *out,
 /* Waits until COND's device state is SET: NEEDS_RESET. False: not in 5 s. */
 bool vdriver_wait_needs_reset(struct vdriver *v);
 
+/*
+ * How many chains of queue Q the device has taken and not published, or has
+ * published without having taken them. For devices that rest: takes the lock.
+ */
+unsigned vdriver_held(struct vdriver *v, unsigned q);
+/* virtio_pause(), after which no queue may hold a chain. */
+void vdriver_pause(struct vdriver *v);
+
 /* ---- interrupts */
 
 /* How many were raised since the last call. */

@@ -722,10 +722,15 @@ unsigned block_reap(struct block *b)
 	struct block_request *request;
 	unsigned n = 0;
 
-	if (b->under_way > 0) {
+	/*
+	 * The kernel may tell of a request after block_drain() has seen its
+	 * end: nothing would read that from the descriptor, and it would be
+	 * readable for ever.
+	 */
+	if (b->under_way > 0 || !b->finished.first)
 		loop_drain(b->event_fd);
+	if (b->under_way > 0)
 		collect(b, 0);
-	}
 	for (; (request = list_take(&b->finished)); n++)
 		request->done(request, request->result);
 	return n;

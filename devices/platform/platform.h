@@ -31,6 +31,7 @@ struct serial {
 	struct terminal *terminal; /* borrowed; NULL: output vanishes */
 	struct terminal_writer writer;
 	bool input; /* this device gets the terminal's input */
+	bool paused;
 	uint8_t ier, lcr, mcr, scr, fcr, dll, dlm;
 	uint8_t msr_changes; /* MSR's low half */
 	bool thri;           /* transmitter-empty interrupt pending */
@@ -47,6 +48,12 @@ struct serial {
 int serial_init(struct serial *s, int vm_fd, uint32_t gsi,
 		struct terminal *terminal, bool input);
 void serial_done(struct serial *s);
+/*
+ * While it is paused, its registers and its line change by nothing that the
+ * terminal does: input waits outside, output inside. No vCPU runs meanwhile.
+ */
+void serial_pause(struct serial *s);
+void serial_resume(struct serial *s);
 extern const struct bus_ops serial_bus_ops;
 
 /*

@@ -154,7 +154,7 @@ static void terminal_has_room(void *owner)
 	struct serial *s = owner;
 
 	pthread_mutex_lock(&s->lock);
-	while (s->tx.count > 0) {
+	while (s->tx.count > 0 && !s->paused) {
 		const uint8_t c = s->tx.data[s->tx.head];
 
 		if (terminal_write(s->terminal, &c, 1) == 0)
@@ -174,7 +174,7 @@ static void terminal_has_room(void *owner)
  */
 static unsigned input_space(const struct serial *s)
 {
-	if (!listens(s) || s->ahead.count > 0)
+	if (s->paused || !listens(s) || s->ahead.count > 0)
 		return 0;
 	return s->rx.count < depth(s) ? depth(s) - s->rx.count : 0;
 }
@@ -434,6 +434,26 @@ int serial_init(struct serial *s, int vm_fd, uint32_t gsi,
 		terminal->resize_fn = NULL;
 	}
 	return irq_init(&s->irq, vm_fd, gsi);
+}
+
+void serial_pause(struct serial *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->paused = true;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* The terminal may have told of room, or found none, meanwhile. */
+void serial_resume(struct serial *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->paused = false;
+	pthread_mutex_unlock(&s->lock);
+	if (!s->terminal)
+		return;
+	terminal_has_room(s);
+	if (s->input)
+		terminal_resume_input(s->terminal);
 }
 
 void serial_done(struct serial *s)

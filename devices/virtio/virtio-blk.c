@@ -467,6 +467,13 @@ static void blk_start(struct virtio_dev *d)
 	k->durable = !virtio_acked(d, VIRTIO_BLK_F_FLUSH);
 }
 
+static void blk_pause(struct virtio_dev *d)
+{
+	struct blk *k = d->state;
+
+	block_drain(k->block);
+}
+
 static void blk_stop(struct virtio_dev *d)
 {
 	struct blk *k = d->state;
@@ -489,6 +496,7 @@ const struct virtio_ops virtio_blk = {
 	.close = blk_close,
 	.start = blk_start,
 	.stop = blk_stop,
+	.pause = blk_pause,
 	.kick = blk_kick,
 	.resized = blk_resized,
 };

@@ -30,8 +30,11 @@ struct console {
 	struct virtio_dev *d; /* borrowed */
 	struct terminal_writer writer;
 	struct virtio_console_config config; /* what the driver should see */
-	/* The chain being sent, if any, and how much of it has been. */
-	bool sending;
+	/*
+	 * The chain being sent, if any, and how much of it has been; or, if
+	 * `resent`, of the next one.
+	 */
+	bool sending, resent;
 	struct iov_chain chain;
 	size_t sent;
 	struct iovec iov[QUEUE_MAX];
@@ -72,7 +75,10 @@ static bool next_chain(struct console *c)
 	if (r < 0)
 		virtio_broken(d, "transmit queue: bad buffers");
 	c->sending = r > 0;
-	c->sent = 0;
+	if (c->sending && !c->resent)
+		c->sent = 0;
+	if (c->sending)
+		c->resent = false;
 	return c->sending;
 }
 
@@ -269,11 +275,23 @@ static void console_start(struct virtio_dev *d)
 		terminal_hold_input(d->terminal);
 }
 
+/* The terminal may never take the rest: it goes back, and is sent later. */
+static void console_pause(struct virtio_dev *d)
+{
+	struct console *c = d->state;
+
+	if (!c->sending)
+		return;
+	vq_unpop(&d->vq[TRANSMITQ]);
+	c->sending = false;
+	c->resent = true;
+}
+
 static void console_stop(struct virtio_dev *d)
 {
 	struct console *c = d->state;
 
-	c->sending = false;
+	c->sending = c->resent = false;
 }
 
 static void console_kick(struct virtio_dev *d, unsigned q)
@@ -301,6 +319,7 @@ const struct virtio_ops virtio_console = {
 	.close = console_close,
 	.start = console_start,
 	.stop = console_stop,
+	.pause = console_pause,
 	.kick = console_kick,
 	.config_written = console_config_written,
 };

@@ -379,6 +379,14 @@ static int fs_thread(struct virtio_dev *d)
 		     : 0;
 }
 
+/* The core publishes; requests that wait for a lock have nothing to publish. */
+static void fs_pause(struct virtio_dev *d)
+{
+	struct share *share = d->state;
+
+	share->held = 0;
+}
+
 static void fs_stop(struct virtio_dev *d)
 {
 	struct share *share = d->state;
@@ -403,5 +411,6 @@ const struct virtio_ops virtio_fs = {
 	.open = fs_device_open,
 	.close = fs_device_close,
 	.stop = fs_stop,
+	.pause = fs_pause,
 	.kick = fs_kick,
 };

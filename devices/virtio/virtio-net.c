@@ -511,6 +511,24 @@ static void net_start(struct virtio_dev *d)
 		virtio_broken(d, "%s refuses these offloads", n->backend.name);
 }
 
+/*
+ * The buffers taken ahead are the last ones that were popped. A frame that is
+ * held stays: it is a copy.
+ */
+static void net_pause(struct virtio_dev *d)
+{
+	struct net *n = d->state;
+
+	for (; n->count > 0; n->count--)
+		vq_unpop(&d->vq[NET_RX]);
+	forget_buffers(n);
+}
+
+static void net_resume(struct virtio_dev *d)
+{
+	watch(d->state);
+}
+
 static void net_stop(struct virtio_dev *d)
 {
 	struct net *n = d->state;
@@ -539,5 +557,7 @@ const struct virtio_ops virtio_net = {
 	.close = net_close,
 	.start = net_start,
 	.stop = net_stop,
+	.pause = net_pause,
+	.resume = net_resume,
 	.kick = net_kick,
 };

@@ -170,6 +170,7 @@ static void reset(struct virtio_dev *d)
 	if (d->started && d->ops->stop)
 		d->ops->stop(d);
 	d->started = false;
+	d->config_untold = false;
 	for (unsigned q = 0; q < d->ops->nqueues; q++)
 		vq_reset(&d->vq[q]);
 	d->acked = 0;
@@ -271,9 +272,18 @@ static bool features_fit(struct virtio_dev *d)
 	return !unknown && virtio_acked(d, VIRTIO_F_VERSION_1);
 }
 
+/* For those that came while nobody listened. */
+static void kick_all(struct virtio_dev *d)
+{
+	for (unsigned q = 0; q < d->ops->nqueues && d->running; q++) {
+		if (d->vq[q].ready)
+			loop_signal(d->kick[q].source.fd);
+	}
+}
+
 /*
- * A driver may have made buffers available before DRIVER_OK, and those kicks
- * were not listened to: every queue in use gets one now.
+ * A driver may have made buffers available before DRIVER_OK: every queue in use
+ * is kicked now.
  */
 static void start(struct virtio_dev *d)
 {
@@ -290,10 +300,36 @@ static void start(struct virtio_dev *d)
 	d->started = true;
 	if (d->ops->start)
 		d->ops->start(d);
-	for (unsigned q = 0; q < d->ops->nqueues && d->running; q++) {
-		if (d->vq[q].ready)
-			loop_signal(d->kick[q].source.fd);
+	kick_all(d);
+}
+
+void virtio_pause(struct virtio_dev *d)
+{
+	virtio_lock(d);
+	d->paused = true;
+	if (d->running) {
+		if (d->ops->pause)
+			d->ops->pause(d);
+		virtio_publish_all(d);
+		d->running = false;
 	}
+	virtio_unlock(d);
+}
+
+void virtio_resume(struct virtio_dev *d)
+{
+	virtio_lock(d);
+	d->paused = false;
+	if (d->started && !(d->status & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+		d->running = true;
+		if (d->ops->resume)
+			d->ops->resume(d);
+		kick_all(d);
+		if (d->config_untold)
+			tell(d, VIRTIO_INTERRUPT_CONFIG);
+	}
+	d->config_untold = false;
+	virtio_unlock(d);
 }
 
 /* Takes the bits that are the driver's to set (2.1), and no others. */
@@ -449,6 +485,7 @@ void virtio_publish_all(struct virtio_dev *d)
 void virtio_config_changed(struct virtio_dev *d)
 {
 	d->config_generation++;
+	d->config_untold = d->paused;
 	tell(d, d->running ? VIRTIO_INTERRUPT_CONFIG : 0);
 }
 

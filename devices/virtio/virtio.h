@@ -65,6 +65,21 @@ struct virtio_ops {
 	 * will not touch a queue until start(). May be NULL.
 	 */
 	void (*stop)(struct virtio_dev *d);
+	/*
+	 * The guest stands still, and its state may be looked at or saved. On
+	 * return the device holds no chain and has no I/O under way: it has
+	 * answered what it had, or put back what it took ahead (vq_unpop()).
+	 * Only a request that waits for something without end, for a lock on a
+	 * share, stays where it is: its head is all that there is of it. The
+	 * core publishes then, and no handler touches a queue before resume(),
+	 * or stop(), as `running` is false. May be NULL.
+	 */
+	void (*pause)(struct virtio_dev *d);
+	/*
+	 * The guest is about to go on; every queue is kicked after this, so
+	 * only what no kick leads to is left to do. May be NULL.
+	 */
+	void (*resume)(struct virtio_dev *d);
 	/* The driver kicked queue Q, or the device was started. */
 	void (*kick)(struct virtio_dev *d, unsigned q);
 	/* The driver wrote d->config[off..off + len). May be NULL. */
@@ -79,8 +94,8 @@ struct virtio_ops {
 /*
  * All ops run with D->lock held: open, close, resized: main thread; kick and
  * the handlers of the device's own sources: D->loop's thread; start, stop,
- * config_written: a vCPU's thread. A source's handler locks by itself:
- * virtio_lock(d) / virtio_unlock(d).
+ * config_written: a vCPU's thread; pause, resume: the thread that pauses. A
+ * source's handler locks by itself: virtio_lock(d) / virtio_unlock(d).
  */
 struct virtio_dev {
 	const struct virtio_ops *ops;
@@ -99,8 +114,11 @@ struct virtio_dev {
 	uint64_t features; /* offered */
 	uint64_t acked;    /* accepted by the driver */
 	uint8_t status;
-	bool running; /* DRIVER_OK, and neither reset nor broken since */
+	/* DRIVER_OK, neither reset nor broken since, and not paused. */
+	bool running;
 	bool started; /* start() was called, stop() was not yet */
+	bool paused;
+	bool config_untold; /* it changed during a pause */
 	struct vq vq[VIRTIO_QUEUES_MAX];
 	struct virtio_queue_kick {
 		struct loop_source source; /* fd: eventfd, owned */
@@ -158,6 +176,15 @@ void virtio_free(struct virtio_dev *d);
  */
 int virtio_start_thread(struct virtio_dev *d,
 			int (*confine)(const struct virtio_ops *ops));
+
+/*
+ * Pauses a device whose guest stands still, and has it go on: see ops->pause.
+ * Any thread that holds no lock of a device; no vCPU runs from before the one
+ * until after the other. A device whose driver is not there, or that is broken,
+ * may be paused as well.
+ */
+void virtio_pause(struct virtio_dev *d);
+void virtio_resume(struct virtio_dev *d);
 
 /* Has the device look for a change of its size. The main thread. */
 void virtio_resized(struct virtio_dev *d);

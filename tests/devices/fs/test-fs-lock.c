@@ -382,6 +382,24 @@ static void test_wait_for_host(void **state)
 	assert_int_equal(host_lock(r, F_WRLCK, 0, 0), 0);
 }
 
+/* One that waits for a lock stays the device's, and nobody tries meanwhile. */
+static void test_pause(void **state)
+{
+	struct rig *r = *state;
+	int waits;
+
+	new_device(r, "");
+	assert_int_equal(host_lock(r, F_WRLCK, 0, 0), 0);
+	waits = ask_lock(r, FUSE_SETLKW, 1, F_WRLCK, 0);
+	expect_waiting(r);
+	virtio_pause(r->v->dev);
+	assert_int_equal(vdriver_held(r->v, OTHERS), 1);
+	assert_int_equal(host_lock(r, F_UNLCK, 0, 0), 0);
+	expect_waiting(r);
+	virtio_resume(r->v->dev);
+	assert_int_equal(used(r, OTHERS, waits, &r->in), 0);
+}
+
 static void test_interrupt(void **state)
 {
 	struct rig *r = *state;
@@ -522,13 +540,13 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_unflushed),     TEST(test_owners),
-		TEST(test_whose),         TEST(test_flock),
-		TEST(test_host),          TEST(test_limit),
-		TEST(test_wait),          TEST(test_interrupt),
-		TEST(test_wait_for_host), TEST(test_deadlock),
-		TEST(test_waits_are_few), TEST(test_reset),
-		TEST(test_guests_own),
+		TEST(test_unflushed), TEST(test_owners),
+		TEST(test_whose),     TEST(test_flock),
+		TEST(test_host),      TEST(test_limit),
+		TEST(test_wait),      TEST(test_interrupt),
+		TEST(test_pause),     TEST(test_wait_for_host),
+		TEST(test_deadlock),  TEST(test_waits_are_few),
+		TEST(test_reset),     TEST(test_guests_own),
 	};
 
 	log_setup(LOG_ERROR, false);

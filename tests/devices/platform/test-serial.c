@@ -324,6 +324,41 @@ static void test_input(void **state)
 }
 
 /* More than the FIFO holds waits outside; nothing overruns. */
+/* The terminal's input and its room reach the guest when it goes on. */
+static void test_pause(void **state)
+{
+	struct rig *r = *state;
+	struct serial *s = &r->s;
+
+	out(s, UART_FCR, UART_FCR_ENABLE_FIFO);
+	out(s, UART_IER, UART_IER_RDI);
+	edges(s);
+	serial_pause(s);
+	user_types(r->u, "abc", 3);
+	patience_sleep_ms(QUIET_MS);
+	assert_int_equal(edges(s), 0);
+	assert_int_equal(s->rx.count, 0);
+	serial_resume(s);
+	assert_true(wait_until(in(s, UART_LSR) & UART_LSR_DR));
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(wait_until(in(s, UART_LSR) & UART_LSR_DR));
+		assert_int_equal(in(s, UART_RX), "abc"[i]);
+	}
+	/* Full outside: the last characters stay in the FIFO. */
+	while (in(s, UART_LSR) & UART_LSR_THRE)
+		out(s, UART_TX, 'x');
+	serial_pause(s);
+	while (!user_sees_nothing(r->u)) {
+		char buf[4096];
+
+		assert_true(read(r->u->watches, buf, sizeof(buf)) > 0);
+	}
+	assert_true(s->tx.count > 0);
+	serial_resume(s);
+	assert_true(user_sees(r->u, "x"));
+	assert_true(in(s, UART_LSR) & UART_LSR_THRE);
+}
+
 static void test_much_input(void **state)
 {
 	struct rig *r = *state;
@@ -526,6 +561,7 @@ int main(void)
 		WITH_USER(test_stuck_output_cleared),
 		ALONE(test_without_terminal),
 		WITH_USER(test_input),
+		WITH_USER(test_pause),
 		WITH_USER(test_much_input),
 		WITH_USER(test_typed_ahead),
 		WITH_USER(test_typed_while_probed),

@@ -608,6 +608,60 @@ static void test_reset_while_busy(void **state)
 	check_reset(*state, ",direct");
 }
 
+/*
+ * Pauses with requests in the queue and under way: those taken are answered,
+ * the others wait, and all are there in the end, each once.
+ */
+static void check_pause(struct fixture *f, const char *options)
+{
+	struct vdriver *v = up(f, options, ALL);
+
+	for (unsigned round = 0; round < 40; round++) {
+		struct iovec out[60], in[60][2];
+		unsigned answered = 0, later = 0;
+		bool seen[256] = {false};
+		int head;
+
+		for (unsigned i = 0; i < 60; i++) {
+			out[i] = header(v, VIRTIO_BLK_T_IN, i * 8);
+			in[i][0] = vdriver_buf(v, NULL, 4096);
+			in[i][1] = status(v);
+			assert_true(vdriver_add(v, 0, &out[i], 1, in[i], 2) >=
+				    0);
+		}
+		vdriver_kick(v, 0);
+		usleep(round % 4 * 100);
+		vdriver_pause(v);
+		while ((head = vdriver_get_used(v, 0, NULL)) >= 0) {
+			assert_false(seen[head]);
+			seen[head] = true;
+			answered++;
+		}
+		virtio_queue_kick(v->dev, 0);
+		usleep(round % 3 * 100);
+		assert_int_equal(vdriver_get_used(v, 0, NULL), -1);
+		virtio_resume(v->dev);
+		for (; answered + later < 60; later++) {
+			head = vdriver_wait_used(v, 0, NULL, PATIENCE_MS);
+			assert_in_range(head, 0, 255);
+			assert_false(seen[head]);
+			seen[head] = true;
+		}
+		for (unsigned i = 0; i < 60; i++) {
+			assert_int_equal(*(uint8_t *)in[i][1].iov_base,
+					 VIRTIO_BLK_S_OK);
+			expect_content(&in[i][0], i * 4096);
+		}
+		assert_true(vdriver_up(v, ALL));
+	}
+}
+
+static void test_pause(void **state)
+{
+	check_pause(*state, "");
+	check_pause(*state, ",direct");
+}
+
 #define FIXTURE_TEST(test)                                                     \
 	cmocka_unit_test_setup_teardown(test, setup, teardown)
 
@@ -635,6 +689,7 @@ int main(void)
 		FIXTURE_TEST(test_discard),
 		FIXTURE_TEST(test_bad_erase),
 		FIXTURE_TEST(test_reset_while_busy),
+		FIXTURE_TEST(test_pause),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

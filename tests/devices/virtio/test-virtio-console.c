@@ -199,6 +199,41 @@ static void test_much_output(void **state)
 		assert_true(user_sees(r->u, "s"));
 }
 
+/*
+ * A chain that the terminal has taken half of goes back to the queue; the rest
+ * of it is sent later, and nothing twice. Input waits for the guest.
+ */
+static void test_pause(void **state)
+{
+	const size_t bytes = MIB;
+	struct rig *r = *state;
+	struct iovec out, in;
+
+	assert_true(vdriver_up(r->v, ALL));
+	out = vdriver_buf(r->v, NULL, bytes);
+	fill_pattern(out.iov_base, bytes, 0);
+	assert_true(vdriver_add(r->v, TX, &out, 1, NULL, 0) >= 0);
+	vdriver_kick(r->v, TX);
+	assert_true(wait_until(vdriver_held(r->v, TX) == 1));
+	for (size_t done = 0; done < bytes; done += bytes / 8) {
+		vdriver_pause(r->v);
+		/* The terminal has room again: nobody takes it. */
+		check_seen(r, 4096, done);
+		assert_int_equal(vdriver_held(r->v, TX), 0);
+		virtio_resume(r->v->dev);
+		check_seen(r, bytes / 8 - 4096, done + 4096);
+	}
+	assert_true(vdriver_wait_used(r->v, TX, NULL, PATIENCE_MS) >= 0);
+	vdriver_pause(r->v);
+	in = vdriver_buf(r->v, NULL, 8);
+	assert_true(vdriver_add(r->v, RX, NULL, 0, &in, 1) >= 0);
+	user_types(r->u, "abc", 3);
+	assert_int_equal(vdriver_wait_used(r->v, RX, NULL, QUIET_MS), -1);
+	virtio_resume(r->v->dev);
+	assert_true(vdriver_wait_used(r->v, RX, NULL, PATIENCE_MS) >= 0);
+	assert_memory_equal(in.iov_base, "abc", 3);
+}
+
 /* The device rests after a reset, and starts again from nothing. */
 static void test_reset_while_sending(void **state)
 {
@@ -566,6 +601,7 @@ int main(void)
 		TEST(test_scattered_output),
 		TEST(test_stuck_output),
 		TEST(test_much_output),
+		TEST(test_pause),
 		TEST(test_reset_while_sending),
 		TEST(test_reader_gone),
 		TEST(test_early_input),

@@ -725,6 +725,27 @@ static void test_not_awaited(void **state)
 	assert_true(vdriver_wait_used(r->v, REQUESTS, NULL, PATIENCE_MS) >= 0);
 }
 
+/* An answer that could wait for the next one does not wait across a pause. */
+static void test_pause(void **state)
+{
+	struct rig *r = *state;
+	const struct fuse_in_header header = {.opcode = FUSE_FORGET};
+	const struct fuse_forget_in forget = {.nlookup = 1};
+
+	for (unsigned round = 0; round < 50; round++) {
+		for (unsigned i = 0; i < 5; i++)
+			add(r, REQUESTS, header, &forget, sizeof(forget),
+			    false);
+		vdriver_kick(r->v, REQUESTS);
+		vdriver_pause(r->v);
+		virtio_resume(r->v->dev);
+		for (unsigned i = 0; i < 5; i++)
+			assert_true(vdriver_wait_used(r->v, REQUESTS, NULL,
+						      PATIENCE_MS) >= 0);
+	}
+	(void)look(r, FUSE_ROOT_ID, "file");
+}
+
 /* As long as other requests come, FORGET needs no kick to be heard. */
 static void test_forget_unkicked(void **state)
 {
@@ -826,16 +847,16 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_identity),        TEST(test_init),
-		TEST(test_lookup),          TEST(test_read),
-		TEST(test_scattered),       TEST(test_write_sizes),
-		TEST(test_create),          TEST(test_readdir),
-		TEST(test_forget),          TEST(test_unknown),
-		TEST(test_xattr),           TEST(test_no_xattrs),
-		TEST(test_readonly),        TEST(test_stateless),
-		TEST(test_reset),           TEST(test_not_awaited),
-		TEST(test_forget_unkicked), TEST(test_malformed),
-		TEST(test_two_shares),
+		TEST(test_identity),  TEST(test_init),
+		TEST(test_lookup),    TEST(test_read),
+		TEST(test_scattered), TEST(test_write_sizes),
+		TEST(test_create),    TEST(test_readdir),
+		TEST(test_forget),    TEST(test_unknown),
+		TEST(test_xattr),     TEST(test_no_xattrs),
+		TEST(test_readonly),  TEST(test_stateless),
+		TEST(test_reset),     TEST(test_not_awaited),
+		TEST(test_pause),     TEST(test_forget_unkicked),
+		TEST(test_malformed), TEST(test_two_shares),
 	};
 
 	log_setup(LOG_ERROR, false);

@@ -599,6 +599,72 @@ static void test_reset_while_busy(void **state)
 	}
 }
 
+/*
+ * Frames come and go on while the device is paused and goes on: the buffers it
+ * took ahead go back and are used in their order, and no frame is lost, the one
+ * that it holds among them.
+ */
+static void test_pause(void **state)
+{
+	struct fixture *f = *state;
+	struct vdriver *v = up(f, "", 1500, MERGEABLE);
+	uint8_t *buffer[8], frame[2000];
+
+	for (unsigned round = 0; round < 50; round++) {
+		struct iovec out = packet(v, 300, round);
+
+		for (unsigned i = 0; i < 8; i++)
+			buffer[i] = post(v, 2000);
+		vdriver_kick(v, RX);
+		send_frame(f, 500, 0);
+		receive(v, buffer[0], 500, 0);
+		vdriver_pause(v);
+		vdriver_add(v, TX, &out, 1, NULL, 0);
+		virtio_queue_kick(v->dev, TX);
+		for (unsigned i = 1; i < 9; i++)
+			send_frame(f, 500, i);
+		usleep(round % 4 * 100);
+		assert_int_equal(vdriver_get_used(v, RX, NULL), -1);
+		assert_int_equal(vdriver_get_used(v, TX, NULL), -1);
+		virtio_resume(v->dev);
+		for (unsigned i = 1; i < 8; i++)
+			receive(v, buffer[i], 500, i);
+		assert_true(vdriver_wait_used(v, TX, NULL, PATIENCE_MS) >= 0);
+		assert_int_equal(sniff(f, frame, sizeof(frame), PATIENCE_MS),
+				 300);
+		/* The ninth has no buffer yet. */
+		vdriver_pause(v);
+		buffer[0] = post(v, 2000);
+		virtio_resume(v->dev);
+		receive(v, buffer[0], 500, 8);
+		assert_true(vdriver_up(v, MERGEABLE));
+	}
+}
+
+/* A frame longer than the one buffer waits for a second across a pause. */
+static void test_pause_holding(void **state)
+{
+	struct fixture *f = *state;
+	struct vdriver *v = up(f, "", 1500, ALL);
+	uint8_t *buffer = post(v, 600), *second;
+	uint32_t written;
+
+	vdriver_kick(v, RX);
+	send_frame(f, 1100, 2);
+	assert_int_equal(vdriver_wait_used(v, RX, NULL, QUIET_MS), -1);
+	vdriver_pause(v);
+	virtio_resume(v->dev);
+	vdriver_pause(v);
+	second = post(v, 600);
+	virtio_resume(v->dev);
+	assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >= 0);
+	assert_int_equal(written, 600);
+	assert_true(vdriver_wait_used(v, RX, &written, PATIENCE_MS) >= 0);
+	assert_int_equal(written, 512);
+	memmove(buffer + 600, second, 512);
+	expect_frame(buffer + HEADER, 1100, 2);
+}
+
 #define FIXTURE_TEST(test)                                                     \
 	cmocka_unit_test_setup_teardown(test, setup, teardown)
 
@@ -624,6 +690,8 @@ int main(void)
 		FIXTURE_TEST(test_bad_buffers),
 		FIXTURE_TEST(test_tap_deleted),
 		FIXTURE_TEST(test_reset_while_busy),
+		FIXTURE_TEST(test_pause),
+		FIXTURE_TEST(test_pause_holding),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

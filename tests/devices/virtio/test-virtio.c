@@ -30,7 +30,7 @@
 
 /* A record of calls to the device; the driver's key says how it behaves. */
 struct probe {
-	unsigned starts, stops, kicks[3];
+	unsigned starts, stops, pauses, resumes, kicks[3];
 	unsigned writes;
 	size_t write_off, write_len;
 	pthread_t thread; /* of the last kick */
@@ -89,6 +89,24 @@ static void probe_stop(struct virtio_dev *d)
 	p->held = 0;
 }
 
+/* Answers what it holds, which are the first chains of queue 0. */
+static void probe_pause(struct virtio_dev *d)
+{
+	struct probe *p = d->state;
+
+	p->pauses++;
+	for (unsigned i = 0; i < p->held; i++)
+		vq_push(&d->vq[0], (uint16_t)i, 0);
+	p->held = 0;
+}
+
+static void probe_resume(struct virtio_dev *d)
+{
+	struct probe *p = d->state;
+
+	p->resumes++;
+}
+
 /* Answers with the number of readable bytes. */
 static void probe_kick(struct virtio_dev *d, unsigned q)
 {
@@ -124,7 +142,7 @@ static void probe_written(struct virtio_dev *d, size_t off, size_t len)
 	.queue_max = 16, .features = BIT(0) | BIT(5) | BIT(50),                \
 	.state_size = sizeof(struct probe), .open = probe_open,                \
 	.close = probe_close, .start = probe_start, .stop = probe_stop,        \
-	.kick = probe_kick
+	.pause = probe_pause, .resume = probe_resume, .kick = probe_kick
 
 static const struct virtio_ops probe = {
 	PROBE_OPS,
@@ -527,6 +545,94 @@ static void test_reset_with_chains_under_way(void **state)
 	teardown((void **)&f);
 }
 
+/* Chains held come back, those that come meanwhile wait, and none is lost. */
+static void test_pause(void **state)
+{
+	struct fixture *f = new_fixture("mode=hold");
+	struct iovec out;
+
+	(void)state;
+	assert_true(vdriver_up(f->v, ALL));
+	vdriver_poll(f->v);
+	out = vdriver_buf(f->v, "abcd", 4);
+	for (unsigned i = 0; i < 3; i++)
+		vdriver_add(f->v, 0, &out, 1, NULL, 0);
+	vdriver_kick(f->v, 0);
+	vdriver_poll(f->v);
+	assert_int_equal(f->p->held, 3);
+	assert_int_equal(vdriver_held(f->v, 0), 3);
+	vdriver_pause(f->v);
+	assert_int_equal(f->p->pauses, 1);
+	assert_int_equal(vdriver_interrupts(f->v), 1);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(vdriver_get_used(f->v, 0, NULL), i);
+	/* A kick that was on its way, and the event that tells of it. */
+	vdriver_add(f->v, 0, &out, 1, NULL, 0);
+	virtio_queue_kick(f->d, 0);
+	vdriver_poll(f->v);
+	assert_int_equal(f->p->held, 0);
+	assert_int_equal(f->p->kicks[0], 2);
+	f->p->hold = false;
+	virtio_resume(f->d);
+	assert_int_equal(f->p->resumes, 1);
+	vdriver_poll(f->v);
+	assert_true(vdriver_get_used(f->v, 0, NULL) >= 0);
+	/* Each of the three, as with DRIVER_OK. */
+	assert_int_equal(f->p->kicks[0], 3);
+	assert_int_equal(f->p->kicks[2], 2);
+	assert_int_equal(f->p->starts, 1);
+	assert_int_equal(f->p->stops, 0);
+	teardown((void **)&f);
+}
+
+/* The driver learns of a change when the guest goes on, and once. */
+static void test_config_changes_while_paused(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(vdriver_up(f->v, ALL));
+	vdriver_poll(f->v);
+	for (unsigned i = 0; i < 2; i++) {
+		virtio_pause(f->d);
+		virtio_lock(f->d);
+		virtio_config_changed(f->d);
+		virtio_config_changed(f->d);
+		virtio_unlock(f->d);
+		assert_int_equal(vdriver_interrupts(f->v), 0);
+		virtio_resume(f->d);
+		assert_int_equal(vdriver_acknowledge(f->v),
+				 VIRTIO_INTERRUPT_CONFIG);
+		assert_int_equal(vdriver_interrupts(f->v), 1);
+		virtio_pause(f->d);
+		virtio_resume(f->d);
+		assert_int_equal(vdriver_interrupts(f->v), 0);
+	}
+}
+
+/* A device without a driver, a broken one, and one that ends while paused. */
+static void test_pause_at_any_time(void **state)
+{
+	struct fixture *f = *state;
+
+	virtio_pause(f->d);
+	virtio_resume(f->d);
+	assert_false(f->d->running);
+	assert_int_equal(f->p->pauses + f->p->resumes, 0);
+	assert_true(vdriver_up(f->v, ALL));
+	vdriver_avail(f->v, 1, 16);
+	virtio_queue_kick(f->d, 1);
+	vdriver_poll(f->v);
+	assert_true(vdriver_needs_reset(f->v));
+	virtio_pause(f->d);
+	virtio_resume(f->d);
+	assert_false(f->d->running);
+	assert_int_equal(f->p->pauses + f->p->resumes, 0);
+	assert_true(vdriver_up(f->v, ALL));
+	assert_int_equal(f->p->stops, 1);
+	virtio_pause(f->d);
+	/* teardown() frees it. */
+}
+
 /* Answers to a queue that the driver took away go nowhere. */
 static void test_queue_vanishes_under_a_chain(void **state)
 {
@@ -638,6 +744,9 @@ int main(void)
 		TEST(test_request),
 		TEST(test_malformed_chain),
 		TEST(test_reset_with_chains_under_way),
+		TEST(test_pause),
+		TEST(test_config_changes_while_paused),
+		TEST(test_pause_at_any_time),
 		TEST(test_queue_vanishes_under_a_chain),
 		TEST(test_config_writes),
 		TEST(test_config_changes),
