@@ -35,6 +35,7 @@
 #define VSOCK_QUEUE  128 /* entries, and so buffers of one packet */
 #define VSOCK_BATCH  64  /* packets until other devices have their turn */
 #define VSOCK_RESETS 64
+#define VSOCK_BURST  32 /* packets of data from one read of a socket */
 
 /* For slow readers on the host, when the VM ends. */
 #define VSOCK_LINGER_MS 1000
@@ -93,6 +94,14 @@ static struct virtio_vsock_hdr convert_header(const struct virtio_vsock_hdr *h)
 
 /* ---- to the guest ---- */
 
+/* Buffers of the guest's for the next packets. */
+struct vsock_room {
+	struct iov_chain chain[VSOCK_BURST];
+	struct iovec iov[2 * VSOCK_QUEUE]; /* of all chains */
+	uint32_t bytes[VSOCK_BURST];       /* of the packets in them */
+	unsigned nchains, niov;
+};
+
 /* Answers a packet that nobody wants with an RST; never answers an RST. */
 static void refuse(struct vsock *v, const struct virtio_vsock_hdr *packet)
 {
@@ -136,89 +145,173 @@ static uint32_t give_reset(struct vsock *v, const struct iov_chain *chain)
 			    });
 }
 
-static uint32_t receive_data(struct vsock_conn *c,
-			     const struct iov_chain *chain)
-{
-	struct iovec iov[VSOCK_QUEUE];
-	const unsigned niov = iov_slice(chain->iov, chain->nin,
-					sizeof(struct virtio_vsock_hdr),
-					vsock_conn_credit(c), iov);
-
-	return vsock_conn_receive(c, iov, niov);
-}
-
-/* One packet of the connection's, owed ones first; 0 when there is none. */
+/* A packet of the connection's into a buffer. Bytes in all. */
 static uint32_t give_packet(struct vsock *v, struct vsock_conn *c,
-			    const struct iov_chain *chain)
+			    const struct iov_chain *chain,
+			    struct virtio_vsock_hdr header)
 {
-	struct virtio_vsock_hdr header = {
-		.src_cid = VMADDR_CID_HOST,
-		.src_port = c->host_port,
-		.dst_port = c->guest_port,
-		.type = VIRTIO_VSOCK_TYPE_STREAM,
-		.op = VIRTIO_VSOCK_OP_RW,
-		.buf_alloc = c->buffer,
-		.fwd_cnt = c->forwarded,
-	};
-
-	if (c->owed) {
-		/* In the order of their numbers: REQUEST and RESPONSE first. */
-		header.op = (uint16_t)__builtin_ctz(c->owed);
-		c->owed &= ~(1u << header.op);
-		if (header.op == VIRTIO_VSOCK_OP_SHUTDOWN)
-			header.flags = c->host_shut;
-	} else {
-		header.len = receive_data(c, chain);
-		if (header.len == 0)
-			return 0;
-	}
+	header.src_cid = VMADDR_CID_HOST;
+	header.src_port = c->host_port;
+	header.dst_port = c->guest_port;
+	header.type = VIRTIO_VSOCK_TYPE_STREAM;
+	header.buf_alloc = c->buffer;
+	header.fwd_cnt = c->forwarded;
 	/* Every packet updates the guest's credit. */
 	c->told = c->forwarded;
 	c->owed &= ~(1u << VIRTIO_VSOCK_OP_CREDIT_UPDATE);
-	if (header.op == VIRTIO_VSOCK_OP_RST)
-		vsock_conn_release(c);
 	return write_header(v, chain, header);
 }
 
-/* The next connection gives one packet, unless it no longer has one. */
-static uint32_t give_next(struct vsock *v, const struct iov_chain *chain)
+/* In the order of their numbers: REQUEST and RESPONSE first. */
+static uint32_t give_owed(struct vsock *v, struct vsock_conn *c,
+			  const struct iov_chain *chain)
 {
-	struct vsock_conn *c = vsock_conns_next(&v->conns);
-	const uint32_t bytes = give_packet(v, c, chain);
+	struct virtio_vsock_hdr header = {
+		.op = (uint16_t)__builtin_ctz(c->owed)};
+	uint32_t bytes;
 
-	vsock_conn_schedule(c);
+	c->owed &= ~(1u << header.op);
+	if (header.op == VIRTIO_VSOCK_OP_SHUTDOWN)
+		header.flags = c->host_shut;
+	bytes = give_packet(v, c, chain, header);
+	if (header.op == VIRTIO_VSOCK_OP_RST)
+		vsock_conn_release(c);
 	return bytes;
 }
 
-/* False: there is nothing to give, or no buffer for it. */
-static bool give_one(struct vsock *v)
+static uint32_t data_room(const struct iov_chain *chain)
 {
-	struct virtio_dev *d = v->d;
-	struct vq *vq = &d->vq[VSOCK_RX];
-	struct iovec iov[VSOCK_QUEUE];
-	struct iov_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
-	uint32_t bytes;
-	int r;
+	return chain->in_bytes - (uint32_t)sizeof(struct virtio_vsock_hdr);
+}
 
-	if (v->nresets == 0 && TAILQ_EMPTY(&v->conns.turns))
-		return false;
-	r = vq_pop(vq, &chain);
-	if (r == 0)
-		return vq_enable_kicks(vq);
-	if (r < 0) {
-		virtio_broken(d, "malformed receive buffer");
-		return false;
+/* Reads the host's socket once, into all of ROOM. Returns bytes. */
+static uint32_t receive_data(struct vsock_conn *c,
+			     const struct vsock_room *room)
+{
+	struct iovec iov[2 * VSOCK_QUEUE];
+	uint32_t credit = vsock_conn_credit(c);
+	unsigned niov = 0;
+
+	for (unsigned i = 0; i < room->nchains; i++) {
+		const struct iov_chain *chain = &room->chain[i];
+
+		niov += iov_slice(chain->iov, chain->nin,
+				  sizeof(struct virtio_vsock_hdr), credit,
+				  &iov[niov]);
+		credit -= (uint32_t)min_u64(credit, data_room(chain));
 	}
-	if (chain.nout > 0 ||
-	    chain.in_bytes <= sizeof(struct virtio_vsock_hdr)) {
-		virtio_broken(d, "receive buffer without room");
-		return false;
+	return vsock_conn_receive(c, iov, niov);
+}
+
+/* Packets of data, none if the host has sent nothing. Returns how many. */
+static unsigned give_data(struct vsock *v, struct vsock_conn *c,
+			  struct vsock_room *room)
+{
+	uint32_t left = receive_data(c, room);
+	unsigned n = 0;
+
+	for (; left > 0; n++) {
+		const uint32_t len =
+			(uint32_t)min_u64(left, data_room(&room->chain[n]));
+
+		room->bytes[n] = give_packet(
+			v, c, &room->chain[n],
+			(struct virtio_vsock_hdr){.op = VIRTIO_VSOCK_OP_RW,
+						  .len = len});
+		left -= len;
 	}
-	bytes = v->nresets > 0 ? give_reset(v, &chain) : give_next(v, &chain);
-	if (bytes > 0)
-		vq_push(vq, chain.head, bytes);
+	/* As much as comes at a time, and twice that while more does. */
+	c->burst =
+		(uint8_t)min_u64(n == room->nchains ? 2 * n : n, VSOCK_BURST);
+	return n;
+}
+
+/* The next connection gives what it has. Returns the number of packets. */
+static unsigned give_next(struct vsock *v, struct vsock_room *room)
+{
+	struct vsock_conn *c = vsock_conns_next(&v->conns);
+	unsigned n = 1;
+
+	if (c->owed)
+		room->bytes[0] = give_owed(v, c, &room->chain[0]);
 	else
+		n = give_data(v, c, room);
+	vsock_conn_schedule(c);
+	return n;
+}
+
+/* How many buffers the next to give something may fill, and their bytes. */
+static unsigned wanted(const struct vsock *v, uint32_t *ret_bytes)
+{
+	const struct vsock_conn *c = TAILQ_FIRST(&v->conns.turns);
+
+	*ret_bytes = 1;
+	if (v->nresets > 0)
+		return 1;
+	if (!c || c->owed)
+		return c != NULL;
+	/* One buffer also without credit: its turn must come and go. */
+	*ret_bytes = vsock_conn_credit(c) > 0 ? vsock_conn_credit(c) : 1;
+	return c->burst > 0 ? c->burst : 1;
+}
+
+/* Fills ROOM with up to COUNT buffers for BYTES. 0, -EPROTO: it is broken. */
+static int take_room(struct vsock *v, unsigned count, uint32_t bytes,
+		     struct vsock_room *room)
+{
+	struct vq *vq = &v->d->vq[VSOCK_RX];
+
+	room->nchains = room->niov = 0;
+	while (room->nchains < count && bytes > 0 &&
+	       room->niov <= VSOCK_QUEUE) {
+		struct iov_chain *chain = &room->chain[room->nchains];
+		int r;
+
+		*chain = (struct iov_chain){.iov = &room->iov[room->niov],
+					    .iov_max = VSOCK_QUEUE};
+		r = vq_pop(vq, chain);
+		if (r == 0)
+			break;
+		if (r < 0) {
+			virtio_broken(v->d, "malformed receive buffer");
+			return r;
+		}
+		if (chain->nout > 0 ||
+		    chain->in_bytes <= sizeof(struct virtio_vsock_hdr)) {
+			virtio_broken(v->d, "receive buffer without room");
+			return -EPROTO;
+		}
+		room->nchains++;
+		room->niov += chain->nin;
+		bytes -= (uint32_t)min_u64(bytes, data_room(chain));
+	}
+	return 0;
+}
+
+/* False: there is nothing to give, or no buffer for it. */
+static bool give_some(struct vsock *v, unsigned *left)
+{
+	struct vq *vq = &v->d->vq[VSOCK_RX];
+	struct vsock_room room;
+	uint32_t bytes;
+	unsigned n = wanted(v, &bytes);
+
+	if (n == 0)
+		return false;
+	if (take_room(v, (unsigned)min_u64(n, *left), bytes, &room) < 0)
+		return false;
+	if (room.nchains == 0)
+		return vq_enable_kicks(vq);
+	n = 1;
+	if (v->nresets > 0)
+		room.bytes[0] = give_reset(v, &room.chain[0]);
+	else
+		n = give_next(v, &room);
+	for (unsigned i = 0; i < n; i++)
+		vq_push(vq, room.chain[i].head, room.bytes[i]);
+	for (unsigned i = n; i < room.nchains; i++)
 		vq_unpop(vq);
+	*left -= n > 0 ? n : 1;
 	return true;
 }
 
@@ -230,8 +323,8 @@ static void give_all(struct vsock *v)
 	if (!d->running)
 		return;
 	vq_disable_kicks(&d->vq[VSOCK_RX]);
-	while (left > 0 && give_one(v))
-		left--;
+	while (left > 0 && give_some(v, &left))
+		;
 	virtio_publish(d, VSOCK_RX);
 	if (left == 0)
 		loop_signal(d->kick[VSOCK_RX].source.fd);

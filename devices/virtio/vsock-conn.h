@@ -79,6 +79,7 @@ struct vsock_conn {
 	/* Host to guest. */
 	bool readable;     /* until a read says otherwise */
 	bool credit_asked; /* a CREDIT_REQUEST was sent or is owed */
+	uint8_t burst;     /* packets that the next read is to fill; or 0 */
 	uint32_t sent;
 	uint32_t guest_buffer;    /* the guest's buf_alloc */
 	uint32_t guest_forwarded; /* its fwd_cnt */

@@ -186,6 +186,53 @@ static void test_nobody_ahead(void **state)
 	f->v = device(f->tmp.path);
 }
 
+/*
+ * Much data comes in packets that fill their buffers; buffers that were looked
+ * at for more than there was serve the next packets, in their order.
+ */
+static void test_bursts(void **state)
+{
+	struct fixture *f = *state;
+	static const uint32_t sizes[] = {1,     5,    4096,  200000, 3,
+					 40000, 4052, 16208, 150001, 2};
+	uint8_t *data = malloc(200000);
+	uint32_t port;
+	const int fd = connect_from_host(f, &port);
+
+	for (uint32_t i = 0; i < 200000; i++)
+		data[i] = (uint8_t)(i % 251);
+	for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+		host_writes(fd, data, sizes[i]);
+		guest_reads(f, data, sizes[i]);
+		guest_writes(f, GUEST_PORT, port, "ok", 2);
+		host_reads(fd, "ok", 2);
+	}
+	free(data);
+	close(fd);
+}
+
+/* The guest takes back what it offered while data waits: nothing spins. */
+static void test_credit_taken_back(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t port;
+	const int fd = connect_from_host(f, &port);
+	struct virtio_vsock_hdr h;
+
+	host_writes(fd, "first", 5);
+	guest_reads(f, "first", 5);
+	f->guest_buffer = 0;
+	guest(f, VIRTIO_VSOCK_OP_CREDIT_UPDATE, GUEST_PORT, port);
+	host_writes(fd, "second", 6);
+	h = expect(f, VIRTIO_VSOCK_OP_CREDIT_REQUEST);
+	assert_int_equal(h.src_port, port);
+	expect_nothing(f);
+	f->guest_buffer = 256 * KIB;
+	guest(f, VIRTIO_VSOCK_OP_CREDIT_UPDATE, GUEST_PORT, port);
+	guest_reads(f, "second", 6);
+	close(fd);
+}
+
 static void test_guest_half_closes(void **state)
 {
 	struct fixture *f = *state;
@@ -592,6 +639,8 @@ int main(void)
 		TEST(test_guest_connects),
 		TEST(test_nobody_listens),
 		TEST(test_connects_ahead),
+		TEST(test_bursts),
+		TEST(test_credit_taken_back),
 		TEST(test_nobody_ahead),
 		TEST(test_guest_half_closes),
 		TEST(test_host_half_closes),
