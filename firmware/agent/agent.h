@@ -68,7 +68,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 3
+#define AGENT_MINOR 4
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -90,36 +90,40 @@ static_assert(sizeof(struct agent_item) == 8, "as on the wire");
 
 enum agent_key {
 	/* CONFIGURE, each once unless noted */
-	AGENT_ITEM_FLAGS = 1,    /* agent_flags, AGENT_CONFIG_*; or _START_* */
-	AGENT_ITEM_HOSTNAME = 2, /* name */
-	AGENT_ITEM_ROOT = 3,     /* agent_flags, AGENT_ROOT_*; tag */
-	AGENT_ITEM_MOUNT = 4,    /* agent_mount_item; 4 strings; many */
-	AGENT_ITEM_LINK = 5,     /* agent_link_item; name; many */
-	AGENT_ITEM_ADDRESS = 6,  /* agent_address, of the last LINK; many */
-	AGENT_ITEM_GATEWAY = 7,  /* agent_address, of the last LINK; many */
-	AGENT_ITEM_DNS = 8,      /* address of a name server; many */
-	AGENT_ITEM_SEARCH = 9,   /* domain; many */
-	AGENT_ITEM_HOST = 10,    /* a line for /etc/hosts; many */
-	AGENT_ITEM_SYSCTL = 11,  /* "name=value"; many */
-	AGENT_ITEM_TIME = 12,    /* agent_time */
-	AGENT_ITEM_SHM = 13,     /* agent_bytes: size of /dev/shm */
-	AGENT_ITEM_OCI = 14,     /* config.json for crun, see AGENT_OCI_ROOT */
-	AGENT_ITEM_PIDS = 15,    /* agent_number: processes at most; 0: any */
+	AGENT_ITEM_FLAGS = 1,     /* agent_flags, AGENT_CONFIG_*; or _START_* */
+	AGENT_ITEM_HOSTNAME = 2,  /* name */
+	AGENT_ITEM_ROOT = 3,      /* agent_flags, AGENT_ROOT_*; tag */
+	AGENT_ITEM_MOUNT = 4,     /* agent_mount_item; 4 strings; many */
+	AGENT_ITEM_LINK = 5,      /* agent_link_item; name; many */
+	AGENT_ITEM_ADDRESS = 6,   /* agent_address, of the last LINK; many */
+	AGENT_ITEM_GATEWAY = 7,   /* agent_address, of the last LINK; many */
+	AGENT_ITEM_DNS = 8,       /* address of a name server; many */
+	AGENT_ITEM_SEARCH = 9,    /* domain; many */
+	AGENT_ITEM_HOST = 10,     /* a line for /etc/hosts; many */
+	AGENT_ITEM_SYSCTL = 11,   /* "name=value"; many */
+	AGENT_ITEM_TIME = 12,     /* agent_time */
+	AGENT_ITEM_MASKED = 13,   /* path that is hidden; many */
+	AGENT_ITEM_OCI = 14,      /* config.json for crun, see AGENT_OCI_ROOT */
+	AGENT_ITEM_PIDS = 15,     /* agent_number: processes at most; 0: any */
+	AGENT_ITEM_READONLY = 16, /* path that becomes read-only; many */
+	AGENT_ITEM_DEVICE = 17,   /* agent_device; path; many */
+	AGENT_ITEM_RULE = 18,     /* agent_device_rule; many */
 
 	/* START */
-	AGENT_ITEM_ARG = 32,    /* argument; many, at least one */
-	AGENT_ITEM_ENV = 33,    /* "NAME=value"; many */
-	AGENT_ITEM_CWD = 34,    /* path */
-	AGENT_ITEM_USER = 35,   /* "user", "uid", "user:group", "uid:gid" */
-	AGENT_ITEM_GROUP = 36,  /* supplementary, name or number; many */
-	AGENT_ITEM_CAPS = 37,   /* agent_caps */
-	AGENT_ITEM_RLIMIT = 38, /* agent_rlimit; many */
-	AGENT_ITEM_SIZE = 39,   /* agent_size: the terminal's */
+	AGENT_ITEM_ARG = 32,      /* argument; many, at least one */
+	AGENT_ITEM_ENV = 33,      /* "NAME=value"; many */
+	AGENT_ITEM_CWD = 34,      /* path */
+	AGENT_ITEM_USER = 35,     /* "user", "uid", "user:group", "uid:gid" */
+	AGENT_ITEM_GROUP = 36,    /* supplementary, name or number; many */
+	AGENT_ITEM_CAPS = 37,     /* agent_caps */
+	AGENT_ITEM_RLIMIT = 38,   /* agent_rlimit; many */
+	AGENT_ITEM_SIZE = 39,     /* agent_size: the terminal's */
+	AGENT_ITEM_CAP_SETS = 40, /* agent_cap_sets, in place of CAPS; 1.4 */
 };
 
 /* AGENT_ITEM_FLAGS of CONFIGURE. */
 #define AGENT_CONFIG_HOST_BOUND 0x1 /* ends with the main process's session */
-#define AGENT_CONFIG_PRIVILEGED 0x2 /* nothing masked or read-only in /proc */
+#define AGENT_CONFIG_KEEP_ETC   0x2 /* hosts and hostname are the root's */
 #define AGENT_CONFIG_FLAGS      0x3
 
 /* AGENT_ITEM_FLAGS of START. */
@@ -129,7 +133,8 @@ enum agent_key {
 #define AGENT_START_NO_NEW_PRIVS 0x08
 #define AGENT_START_INIT         0x10 /* MAIN: a process that reaps is PID 1 */
 #define AGENT_START_OWN          0x20 /* a program of the agent's own, below */
-#define AGENT_START_FLAGS        0x3f
+#define AGENT_START_ROOT_CAPS    0x40 /* CAP_SETS are for user 0; see there */
+#define AGENT_START_FLAGS        0x7f
 
 /* AGENT_ITEM_ROOT: a share as it is, or below a file system in memory. */
 #define AGENT_ROOT_OVERLAY  0x1
@@ -159,7 +164,8 @@ struct agent_flags {
  * AGENT_ITEM_OCI: crun runs the container, by this config.json. The agent puts
  * "process" into it, from START; so it has none. The root is mounted at
  * AGENT_OCI_ROOT, the share of the Nth MOUNT (from 0) at AGENT_OCI_VOLUME "N";
- * other mounts, and what is made of these, is config.json's to say. With
+ * other mounts, and what is made of these, is config.json's to say, and so are
+ * masked and read-only paths, devices and their rules. With
  * AGENT_START_INIT the agent's program has to be at AGENT_OCI_REAPER in the
  * container: a bind mount of AGENT_OCI_INIT.
  */
@@ -170,16 +176,42 @@ struct agent_flags {
 #define AGENT_OCI_CRUN   "/bin/crun" /* in the initrd; libraries in /lib */
 
 enum agent_mount_kind {
-	AGENT_MOUNT_SHARE = 1, /* strings: tag, path in the share, target, "" */
-	AGENT_MOUNT_TMPFS = 2, /* strings: "", "", target, "size=1m,mode=755" */
+	/* strings: tag, path in the share, target, options of the mount */
+	AGENT_MOUNT_SHARE = 1,
+	/* strings: type, "", target, options of mount and file system */
+	AGENT_MOUNT_FILESYSTEM = 2,
 };
-#define AGENT_MOUNT_READONLY 0x1
-#define AGENT_MOUNT_NOEXEC   0x2
-#define AGENT_MOUNT_FLAGS    0x3
 struct agent_mount_item {
 	__le32 kind;
-	__le32 flags;
 };
+
+/* A node that is made, unless something of that name is there. */
+struct agent_device {
+	__le32 type; /* 'c' or 'b' */
+	__le32 major, minor;
+	__le32 mode; /* permissions */
+	__le32 uid, gid;
+};
+static_assert(sizeof(struct agent_device) == 24, "as on the wire");
+
+/*
+ * Which devices can be used: the last rule that fits an access counts, and what
+ * none fits is forbidden. Without any rule all are allowed. A rule that allows
+ * fits an access that wants no more than it names; one that forbids fits an
+ * access that wants any of it.
+ */
+#define AGENT_ACCESS_MKNOD 0x1
+#define AGENT_ACCESS_READ  0x2
+#define AGENT_ACCESS_WRITE 0x4
+#define AGENT_ACCESS_ALL   0x7
+#define AGENT_RULES_MAX    512
+struct agent_device_rule {
+	__le32 allow;        /* 0 or 1 */
+	__le32 type;         /* 'a' (any), 'c' or 'b' */
+	__le32 major, minor; /* all ones: any */
+	__le32 access;       /* AGENT_ACCESS_* */
+};
+static_assert(sizeof(struct agent_device_rule) == 20, "as on the wire");
 
 struct agent_link_item {
 	__le32 mtu; /* 0: as it is */
@@ -200,17 +232,23 @@ struct agent_time {
 };
 static_assert(sizeof(struct agent_time) == 16, "as on the wire");
 
-struct agent_bytes {
-	__le64 bytes;
-};
-
 struct agent_number {
 	__le64 number;
 };
 
+/* Bit N: capability N may be had. User 0 has all of these, others none. */
 struct agent_caps {
-	__le64 mask; /* bit N: capability N may be had */
+	__le64 mask;
 };
+
+/*
+ * The same as Linux's five sets. With AGENT_START_ROOT_CAPS others than user 0
+ * have the bounding set alone.
+ */
+struct agent_cap_sets {
+	__le64 bounding, effective, permitted, inheritable, ambient;
+};
+static_assert(sizeof(struct agent_cap_sets) == 40, "as on the wire");
 
 /* The capabilities of Docker's containers when nothing is added or dropped. */
 #define AGENT_CAPS_DEFAULT UINT64_C(0xa80425fb)

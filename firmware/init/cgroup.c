@@ -5,6 +5,8 @@
 #include "firmware/init/mount.h"
 #include "vmm/base/util.h"
 
+#include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -85,48 +87,97 @@ static int limit_processes(int dir, const struct init_config *c,
 
 /* ---- devices */
 
-/* struct bpf_insn in words: operation, registers, offset, number. */
-#define OP(op, to, from, skip, number)                                         \
-	{                                                                      \
-		.code = (op), .dst_reg = (to), .src_reg = (from),              \
-		.off = (skip), .imm = (number)                                 \
-	}
-#define LOAD(to, member)                                                       \
-	OP(BPF_LDX | BPF_MEM | BPF_W, to, 1,                                   \
-	   offsetof(struct bpf_cgroup_dev_ctx, member), 0)
-#define SET(to, number) OP(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, number)
-#define IF(op, reg, number, skip)                                              \
-	OP(BPF_JMP | (op) | BPF_K, reg, 0, skip, number)
-#define EXIT() OP(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
-
 /*
- * Docker's rules: any node may be made, but only those that every container has
- * can be used: null zero full random urandom, tty ptmx, and terminals. Without
- * the one with which Docker allows /dev/console (5:1), too: it leads to the
- * machine's console, and the container's own is a terminal like others.
+ * The rules as a program, from the last one to the first: the first that fits
+ * is the answer. Registers: 0 is the answer, 1 for whatever there is to compute
+ * (at first the context), 2 to 5 the access's kind of device, rights, numbers.
  */
-static const struct bpf_insn device_rules[] = {
-	/*  0 */ LOAD(2, access_type),
-	/*  1 */ LOAD(3, major),
-	/*  2 */ LOAD(4, minor),
-	/*  3 */ SET(0, 1),
-	/*  4 */ OP(BPF_ALU64 | BPF_MOV | BPF_X, 5, 2, 0, 0),
-	/*  5 */ OP(BPF_ALU64 | BPF_RSH | BPF_K, 5, 0, 0, 16),
-	/*  6 */ IF(BPF_JEQ, 5, BPF_DEVCG_ACC_MKNOD, 10),
-	/*  7 */ OP(BPF_ALU64 | BPF_AND | BPF_K, 2, 0, 0, 0xffff),
-	/*  8 */ IF(BPF_JNE, 2, BPF_DEVCG_DEV_CHAR, 9),
-	/*  9 */ IF(BPF_JEQ, 3, 136, 7),
-	/* 10 */ SET(0, 1 << 3 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9),
-	/* 11 */ IF(BPF_JEQ, 3, 1, 2),
-	/* 12 */ SET(0, 1 << 0 | 1 << 2),
-	/* 13 */ IF(BPF_JNE, 3, 5, 4),
-	/* 14 */ IF(BPF_JGT, 4, 31, 3),
-	/* 15 */ OP(BPF_ALU64 | BPF_RSH | BPF_X, 0, 4, 0, 0),
-	/* 16 */ OP(BPF_ALU64 | BPF_AND | BPF_K, 0, 0, 0, 1),
-	/* 17 */ EXIT(),
-	/* 18 */ SET(0, 0),
-	/* 19 */ EXIT(),
+#define PROGRAM_HEAD 6
+#define PROGRAM_RULE 8
+#define PROGRAM_TAIL 2
+#define PROGRAM_MAX                                                            \
+	(PROGRAM_HEAD + PROGRAM_RULE * AGENT_RULES_MAX + PROGRAM_TAIL)
+
+struct program {
+	struct bpf_insn insn[PROGRAM_MAX];
+	unsigned n;
 };
+
+static void add(struct program *p, int op, unsigned to, unsigned from,
+		int16_t offset, int32_t number)
+{
+	p->insn[p->n++] = (struct bpf_insn){
+		.code = (uint8_t)op,
+		.dst_reg = to & 0xf,
+		.src_reg = from & 0xf,
+		.off = offset,
+		.imm = number,
+	};
+}
+
+/* Goes on with the next rule if OP (of BPF_JMP) is true of REG and NUMBER. */
+static void add_skip(struct program *p, int op, unsigned reg, uint32_t number)
+{
+	add(p, BPF_JMP | op | BPF_K, reg, 0, -1, (int32_t)number);
+}
+
+/* False: it fits everything, so that no other one would ever be reached. */
+static bool add_rule(struct program *p, const struct agent_device_rule *r)
+{
+	const unsigned start = p->n;
+	const uint32_t type = le32toh(r->type), access = le32toh(r->access);
+	const uint32_t major = le32toh(r->major), minor = le32toh(r->minor);
+	const bool allow = le32toh(r->allow);
+	unsigned end;
+
+	if (type != 'a')
+		add_skip(p, BPF_JNE, 2,
+			 type == 'c' ? BPF_DEVCG_DEV_CHAR
+				     : BPF_DEVCG_DEV_BLOCK);
+	if (access != AGENT_ACCESS_ALL) {
+		add(p, BPF_ALU64 | BPF_MOV | BPF_X, 1, 3, 0, 0);
+		add(p, BPF_ALU64 | BPF_AND | BPF_K, 1, 0, 0,
+		    (int32_t)(allow ? AGENT_ACCESS_ALL & ~access : access));
+		add_skip(p, allow ? BPF_JNE : BPF_JEQ, 1, 0);
+	}
+	if (major != UINT32_MAX)
+		add_skip(p, BPF_JNE, 4, major);
+	if (minor != UINT32_MAX)
+		add_skip(p, BPF_JNE, 5, minor);
+	end = p->n;
+	add(p, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, allow);
+	add(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+	for (unsigned i = start; i < end; i++) {
+		if (p->insn[i].off == -1)
+			p->insn[i].off = (int16_t)(p->n - i - 1);
+	}
+	return end > start;
+}
+
+static_assert(AGENT_ACCESS_MKNOD == BPF_DEVCG_ACC_MKNOD &&
+		      AGENT_ACCESS_READ == BPF_DEVCG_ACC_READ &&
+		      AGENT_ACCESS_WRITE == BPF_DEVCG_ACC_WRITE,
+	      "the kernel's bits");
+
+static void make_program(struct program *p, const struct init_config *c)
+{
+	const int load = BPF_LDX | BPF_MEM | BPF_W;
+
+	p->n = 0;
+	add(p, load, 2, 1, offsetof(struct bpf_cgroup_dev_ctx, access_type), 0);
+	add(p, load, 4, 1, offsetof(struct bpf_cgroup_dev_ctx, major), 0);
+	add(p, load, 5, 1, offsetof(struct bpf_cgroup_dev_ctx, minor), 0);
+	add(p, BPF_ALU64 | BPF_MOV | BPF_X, 3, 2, 0, 0);
+	add(p, BPF_ALU64 | BPF_RSH | BPF_K, 3, 0, 0, 16);
+	add(p, BPF_ALU64 | BPF_AND | BPF_K, 2, 0, 0, 0xffff);
+	/* The kernel takes no program with a part that cannot be reached. */
+	for (size_t i = c->nrules; i > 0; i--) {
+		if (!add_rule(p, &c->rules[i - 1]))
+			return;
+	}
+	add(p, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0);
+	add(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+}
 
 static int call_bpf(enum bpf_cmd command, union bpf_attr *attr)
 {
@@ -134,22 +185,28 @@ static int call_bpf(enum bpf_cmd command, union bpf_attr *attr)
 }
 
 /* Groups below may add rules of their own: a runtime in the container does. */
-static int set_devices(int dir, struct init_failure *f)
+static int set_devices(int dir, const struct init_config *c,
+		       struct init_failure *f)
 {
+	autofree struct program *p = malloc(sizeof(*p));
 	union bpf_attr load = {
 		.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
-		.insn_cnt = ARRAY_LEN(device_rules),
-		.insns = (uintptr_t)device_rules,
 		.license = (uintptr_t) "Apache-2.0",
 	};
-	autofd int program = call_bpf(BPF_PROG_LOAD, &load);
+	autofd int program = -1;
 	union bpf_attr attach = {
 		.target_fd = (uint32_t)dir,
-		.attach_bpf_fd = (uint32_t)program,
 		.attach_type = BPF_CGROUP_DEVICE,
 		.attach_flags = BPF_F_ALLOW_MULTI,
 	};
 
+	if (!p)
+		return fail(f, ENOMEM, "device rules");
+	make_program(p, c);
+	load.insns = (uintptr_t)p->insn;
+	load.insn_cnt = p->n;
+	program = call_bpf(BPF_PROG_LOAD, &load);
+	attach.attach_bpf_fd = (uint32_t)program;
 	if (program < 0 || call_bpf(BPF_PROG_ATTACH, &attach) < 0)
 		return fail(f, errno, "device rules");
 	return 0;
@@ -190,9 +247,7 @@ int cgroup_make(struct cgroup *group, const struct init_config *config,
 					    "ro," CGROUP_OPTIONS, f);
 	if (group->view_fd < 0)
 		return -1;
-	return config->flags & AGENT_CONFIG_PRIVILEGED
-		       ? 0
-		       : set_devices(group->fd, f);
+	return config->nrules ? set_devices(group->fd, config, f) : 0;
 }
 
 int cgroup_adopt(struct cgroup *group, const char *path, struct init_failure *f)

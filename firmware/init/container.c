@@ -1,108 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes by hand what Docker's default specification gives a container: mounts,
- * devices, masked and read-only paths. Everything is mounted in the mount
- * namespace of the container, and goes with it.
+ * Makes by hand what the host says a container has: mounts, devices, masked and
+ * read-only paths. Everything is mounted in the mount namespace of the
+ * container, and goes with it.
  *
  * The kernel's first root cannot be left by pivot_root(2); the container's root
  * is moved over it instead, where no `..` leads back.
  */
 #include "firmware/init/container.h"
 
-#include "firmware/agent/agent-defaults.h"
 #include "firmware/init/mount.h"
 #include "vmm/base/util.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* ---- what every container has */
-
-static int mount_on(int root, const char *type, const char *target,
-		    const char *options, uint64_t attributes,
-		    struct init_failure *f)
-{
-	autofd int mount = mount_make(type, type, options, f);
-	autofd int at = -1;
-	int r;
-
-	if (mount < 0)
-		return -1;
-	at = root_make(root, target, true);
-	if (at < 0)
-		return init_fail_path(f, -at, "make directory", target);
-	r = attributes ? mount_set(mount, attributes) : 0;
-	if (r == 0)
-		r = mount_attach(mount, at);
-	return r < 0 ? init_fail_path(f, -r, "mount on", target) : 0;
-}
-
-static int mount_filesystems(int root, const struct init_config *c,
-			     struct init_failure *f)
-{
-	const bool privileged = c->flags & AGENT_CONFIG_PRIVILEGED;
-	const struct agent_filesystem *fs;
-	char options[80];
-
-	for (fs = agent_filesystems; fs->type; fs++) {
-		const bool readonly = fs->guarded && !privileged;
-
-		if (mount_on(root, fs->type, fs->target, fs->options,
-			     readonly ? MOUNT_ATTR_RDONLY : 0, f))
-			return -1;
-	}
-	snprintf(options, sizeof(options), AGENT_SHM_OPTIONS ",size=%llu",
-		 (unsigned long long)c->shm_bytes);
-	return mount_on(root, "tmpfs", "/dev/shm", options, 0, f);
-}
-
-static int make_devices(int root, struct init_failure *f)
-{
-	static const struct {
-		const char *name;
-		unsigned major, minor;
-	} nodes[] = {
-		{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
-		{"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
-	};
-	static const struct {
-		const char *name, *to;
-	} links[] = {
-		{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"},
-		{"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
-		{"ptmx", "pts/ptmx"},          {"core", "/proc/kcore"},
-	};
-	autofd int dev = root_open(root, "/dev", O_PATH | O_DIRECTORY);
-
-	if (dev < 0)
-		return init_fail_path(f, -dev, "open", "/dev");
-	for (unsigned i = 0; i < ARRAY_LEN(nodes); i++) {
-		if (mknodat(dev, nodes[i].name, S_IFCHR | 0666,
-			    makedev(nodes[i].major, nodes[i].minor)) < 0)
-			return init_fail_path(f, errno, "make /dev",
-					      nodes[i].name);
-	}
-	for (unsigned i = 0; i < ARRAY_LEN(links); i++) {
-		if (symlinkat(links[i].to, dev, links[i].name) < 0)
-			return init_fail_path(f, errno, "make /dev",
-					      links[i].name);
-	}
-	return 0;
-}
-
-/* ---- the user's mounts */
+/* ---- mounts */
 
 /* The mount to be attached; the whole share stays staged beside it. */
 static int open_share(const struct init_mount *m, unsigned number,
 		      struct init_failure *f)
 {
-	autofd int share = mount_make("virtiofs", m->tag, NULL, f);
+	autofd int share = mount_make("virtiofs", m->type, m->options, f);
 	autofd int sub = -1;
 	char path[32];
 	int copy;
@@ -120,24 +47,27 @@ static int open_share(const struct init_mount *m, unsigned number,
 }
 
 /*
- * Empty, whatever the image has there. As with runc a directory that exists
- * keeps its mode, unless one is asked for, but not its owner.
+ * As with runc a tmpfs on a directory that exists keeps its mode, unless one is
+ * asked for, but not its owner.
  */
-static int open_tmpfs(int root, const struct init_mount *m,
-		      struct init_failure *f)
+static int open_filesystem(int root, const struct init_mount *m,
+			   struct init_failure *f)
 {
-	autofd int at = root_open(root, m->target, O_PATH | O_DIRECTORY);
-	char options[1024], mode[16] = "";
+	autofd int at = -1;
+	char options[1024];
 	struct stat st;
 
-	if (at >= 0 && fstat(at, &st) == 0 && !strstr(m->options, "mode="))
-		snprintf(mode, sizeof(mode), "mode=%o,", st.st_mode & 07777);
-	/* Whether something may be executed there is the mount's to say. */
-	if (snprintf(options, sizeof(options), "nosuid,nodev,%s%s", mode,
+	if (strcmp(m->type, "tmpfs") != 0 || strstr(m->options, "mode="))
+		return mount_make(m->type, m->type, m->options, f);
+	at = root_open(root, m->target, O_PATH | O_DIRECTORY);
+	if (at < 0 || fstat(at, &st) < 0)
+		return mount_make(m->type, m->type, m->options, f);
+	if (snprintf(options, sizeof(options), "mode=%o%s%s",
+		     st.st_mode & 07777, m->options[0] ? "," : "",
 		     m->options) >= (int)sizeof(options))
 		return init_fail_path(f, E2BIG, "options of tmpfs on",
 				      m->target);
-	return mount_make("tmpfs", "tmpfs", options, f);
+	return mount_make(m->type, m->type, options, f);
 }
 
 static int mount_one(int root, const struct init_mount *m, unsigned number,
@@ -145,10 +75,7 @@ static int mount_one(int root, const struct init_mount *m, unsigned number,
 {
 	autofd int mount = m->kind == AGENT_MOUNT_SHARE
 				   ? open_share(m, number, f)
-				   : open_tmpfs(root, m, f);
-	const uint64_t attributes =
-		(m->flags & AGENT_MOUNT_READONLY ? MOUNT_ATTR_RDONLY : 0) |
-		(m->flags & AGENT_MOUNT_NOEXEC ? MOUNT_ATTR_NOEXEC : 0);
+				   : open_filesystem(root, m, f);
 	autofd int at = -1;
 	struct stat st;
 	int r;
@@ -156,23 +83,85 @@ static int mount_one(int root, const struct init_mount *m, unsigned number,
 	if (mount < 0)
 		return -1;
 	if (fstat(mount, &st) < 0)
-		return init_fail_path(f, errno, "look at volume for",
-				      m->target);
+		return init_fail_path(f, errno, "look at mount for", m->target);
 	at = root_make(root, m->target, S_ISDIR(st.st_mode));
 	if (at < 0)
 		return init_fail_path(f, -at, "make mount point", m->target);
-	r = attributes ? mount_set(mount, attributes) : 0;
-	if (r == 0)
-		r = mount_attach(mount, at);
+	r = mount_attach(mount, at);
 	return r < 0 ? init_fail_path(f, -r, "mount on", m->target) : 0;
 }
 
-static int mount_volumes(int root, const struct init_config *c,
-			 struct init_failure *f)
+static int mount_all(int root, const struct init_config *c,
+		     struct init_failure *f)
 {
 	for (unsigned i = 0; i < c->nmounts; i++) {
 		if (mount_one(root, &c->mounts[i], i, f))
 			return -1;
+	}
+	return 0;
+}
+
+/* ---- devices */
+
+/* A /dev of the host's is complete, and nothing is added to it. */
+static bool has_own_dev(const struct init_config *c)
+{
+	for (size_t i = c->nmounts; i > 0; i--) {
+		if (strcmp(c->mounts[i - 1].target, "/dev") == 0)
+			return c->mounts[i - 1].kind == AGENT_MOUNT_SHARE;
+	}
+	return false;
+}
+
+static int make_device(int root, const struct init_device *d,
+		       struct init_failure *f)
+{
+	const struct agent_device *w = &d->wire;
+	const char *name = strrchr(d->path, '/') + 1;
+	autofree char *dir = strndup(d->path, (size_t)(name - d->path));
+	autofd int at = dir ? root_make(root, dir, true) : -ENOMEM;
+	const mode_t type = le32toh(w->type) == 'c' ? S_IFCHR : S_IFBLK;
+	const uint32_t uid = le32toh(w->uid), gid = le32toh(w->gid);
+
+	if (at < 0)
+		return init_fail_path(f, -at, "make directory of", d->path);
+	if (mknodat(at, name, type | le32toh(w->mode),
+		    makedev(le32toh(w->major), le32toh(w->minor))) < 0)
+		return errno == EEXIST ? 0
+				       : init_fail_path(f, errno, "make device",
+							d->path);
+	if ((uid || gid) &&
+	    fchownat(at, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return init_fail_path(f, errno, "own device", d->path);
+	return 0;
+}
+
+static int make_devices(int root, const struct init_config *c,
+			struct init_failure *f)
+{
+	static const struct {
+		const char *name, *to;
+	} links[] = {
+		{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"},
+		{"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
+		{"ptmx", "pts/ptmx"},          {"core", "/proc/kcore"},
+	};
+	autofd int dev = -1;
+
+	if (has_own_dev(c))
+		return 0;
+	for (size_t i = 0; i < c->ndevices; i++) {
+		if (make_device(root, &c->devices[i], f))
+			return -1;
+	}
+	dev = root_make(root, "/dev", true);
+	if (dev < 0)
+		return init_fail_path(f, -dev, "open", "/dev");
+	for (unsigned i = 0; i < ARRAY_LEN(links); i++) {
+		if (symlinkat(links[i].to, dev, links[i].name) < 0 &&
+		    errno != EEXIST)
+			return init_fail_path(f, errno, "make /dev",
+					      links[i].name);
 	}
 	return 0;
 }
@@ -205,19 +194,9 @@ static int set_sysctl(int root, const char *text, struct init_failure *f)
 	return 0;
 }
 
-/* Docker's: the network is the container's own, so it may use all of it. */
-static const char *const default_sysctls[] = {
-	"net.ipv4.ip_unprivileged_port_start=0",
-	"net.ipv4.ping_group_range=0 2147483647",
-};
-
 int container_sysctls(int root, const struct init_config *c,
 		      struct init_failure *f)
 {
-	struct init_failure ignored;
-
-	for (unsigned i = 0; i < ARRAY_LEN(default_sysctls); i++)
-		(void)set_sysctl(root, default_sysctls[i], &ignored);
 	for (size_t i = 0; i < c->sysctls.n; i++) {
 		if (set_sysctl(root, c->sysctls.list[i], f))
 			return -1;
@@ -267,16 +246,12 @@ static int protect(int root, const char *path, struct init_failure *f)
 static int restrict_paths(int root, const struct init_config *c,
 			  struct init_failure *f)
 {
-	const char *const *p;
-
-	if (c->flags & AGENT_CONFIG_PRIVILEGED)
-		return 0;
-	for (p = agent_masked_paths; *p; p++) {
-		if (mask(root, *p, f))
+	for (size_t i = 0; i < c->masked.n; i++) {
+		if (mask(root, c->masked.list[i], f))
 			return -1;
 	}
-	for (p = agent_readonly_paths; *p; p++) {
-		if (protect(root, *p, f))
+	for (size_t i = 0; i < c->readonly.n; i++) {
+		if (protect(root, c->readonly.list[i], f))
 			return -1;
 	}
 	return 0;
@@ -303,8 +278,7 @@ int container_enter(const struct init_config *c, struct init_failure *f)
 		return init_fail_path(f, errno, "make private", "/");
 	umask(0);
 	root = container_root(c, f);
-	if (root < 0 || mount_filesystems(root, c, f) ||
-	    make_devices(root, f) || mount_volumes(root, c, f) ||
+	if (root < 0 || mount_all(root, c, f) || make_devices(root, c, f) ||
 	    container_sysctls(root, c, f) || restrict_paths(root, c, f))
 		return -1;
 	umask(022);

@@ -30,7 +30,7 @@ int container_attach(int mount, const char *path, struct init_failure *f);
  */
 int container_root(const struct init_config *config, struct init_failure *f);
 
-/* Docker's sysctls and the user's. 0, or -1 with the failure filled in. */
+/* 0, or -1 with the failure filled in. */
 int container_sysctls(int root, const struct init_config *config,
 		      struct init_failure *f);
 

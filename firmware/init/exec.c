@@ -212,41 +212,54 @@ static int bound_caps(uint64_t mask, struct init_failure *f)
 	return 0;
 }
 
-/*
- * Leaves of the permitted and effective ones those in MASK, and clears the
- * inheritable ones.
- */
-static int set_caps(uint64_t mask, struct init_failure *f)
+static int set_caps(const struct init_caps *caps, struct init_failure *f)
 {
 	struct __user_cap_header_struct header = {
 		.version = _LINUX_CAPABILITY_VERSION_3,
 	};
 	struct __user_cap_data_struct data[2];
 
+	/* A mask may have more than this kernel knows. */
 	if (syscall(SYS_capget, &header, data) < 0)
 		return fail(f, errno, "read capabilities");
 	for (int i = 0; i < 2; i++) {
-		data[i].permitted &= (uint32_t)(mask >> (32 * i));
-		data[i].effective = data[i].permitted;
-		data[i].inheritable = 0;
+		const uint32_t known = data[i].permitted;
+
+		data[i].permitted &= (uint32_t)(caps->permitted >> (32 * i));
+		data[i].effective =
+			known & (uint32_t)(caps->effective >> (32 * i));
+		data[i].inheritable =
+			known & (uint32_t)(caps->inheritable >> (32 * i));
 	}
 	if (syscall(SYS_capset, &header, data) < 0)
 		return fail(f, errno, "set capabilities");
+	for (unsigned cap = 0; cap < 64; cap++) {
+		if (caps->ambient >> cap & 1 &&
+		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+			return fail(f, errno, "set ambient capabilities");
+	}
 	return 0;
 }
 
+/* The permitted ones outlive the change of the user, to be limited after it. */
 static int become(const struct init_start *s, const struct init_user *user,
 		  struct init_failure *f)
 {
-	if (bound_caps(s->caps, f))
+	const struct init_caps caps = init_start_caps(s, user->uid);
+
+	if (bound_caps(caps.bounding, f))
 		return -1;
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return fail(f, errno, "keep capabilities");
 	if (setgroups(user->ngroups, user->groups) < 0 ||
 	    setresgid(user->gid, user->gid, user->gid) < 0 ||
 	    setresuid(user->uid, user->uid, user->uid) < 0)
 		return init_fail(f, INIT_STATUS_SETUP, errno,
 				 "become user %u, group %u", user->uid,
 				 user->gid);
-	return set_caps(s->caps, f);
+	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+		return fail(f, errno, "keep capabilities");
+	return set_caps(&caps, f);
 }
 
 /* Makes a missing one, as Docker does for the main process. */

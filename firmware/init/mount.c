@@ -33,6 +33,10 @@ static const struct {
 	{"noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
 	{"strictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
 	{"relatime", 0, MOUNT_ATTR__ATIME},
+	{"nodiratime", MOUNT_ATTR_NODIRATIME, 0},
+	{"diratime", 0, MOUNT_ATTR_NODIRATIME},
+	{"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0},
+	{"symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW},
 };
 
 static bool take_mount_word(const char *word, uint32_t *attributes)

@@ -60,18 +60,21 @@ static void print_caps(FILE *file, const char *name, uint64_t mask)
 	fputc(']', file);
 }
 
-/* As Docker: only user 0 starts with capabilities it can use. */
 static void print_privileges(FILE *file, const struct init_start *s,
 			     const struct init_user *user)
 {
-	const uint64_t own = user->uid == 0 ? s->caps : 0;
+	const struct init_caps caps = init_start_caps(s, user->uid);
 
 	fputs(",\"capabilities\":{", file);
-	print_caps(file, "bounding", s->caps);
+	print_caps(file, "bounding", caps.bounding);
 	fputc(',', file);
-	print_caps(file, "effective", own);
+	print_caps(file, "effective", caps.effective);
 	fputc(',', file);
-	print_caps(file, "permitted", own);
+	print_caps(file, "permitted", caps.permitted);
+	fputc(',', file);
+	print_caps(file, "inheritable", caps.inheritable);
+	fputc(',', file);
+	print_caps(file, "ambient", caps.ambient);
 	fprintf(file, "},\"noNewPrivileges\":%s",
 		s->flags & AGENT_START_NO_NEW_PRIVS ? "true" : "false");
 }

@@ -5,7 +5,6 @@
  */
 #include "firmware/init/request.h"
 
-#include "firmware/agent/agent-defaults.h"
 #include "firmware/agent/agent-wire.h"
 #include "vmm/base/util.h"
 
@@ -105,16 +104,85 @@ static int take_mount(void *target, const void *fixed, const char *const *text)
 	m += c->nmounts++;
 	memcpy(&item, fixed, sizeof(item));
 	m->kind = le32toh(item.kind);
-	m->flags = le32toh(item.flags);
-	m->tag = text[0];
+	m->type = text[0];
 	m->subpath = text[1];
 	m->target = text[2];
 	m->options = text[3];
-	if (m->flags & ~(uint32_t)AGENT_MOUNT_FLAGS || m->target[0] != '/')
+	if (m->target[0] != '/' || !m->type[0])
 		return -EINVAL;
-	if (m->kind == AGENT_MOUNT_SHARE)
-		return m->tag[0] && !m->options[0] ? 0 : -EINVAL;
-	return m->kind == AGENT_MOUNT_TMPFS && !m->tag[0] && !m->subpath[0]
+	return m->kind == AGENT_MOUNT_SHARE ||
+			       (m->kind == AGENT_MOUNT_FILESYSTEM &&
+				!m->subpath[0])
+		       ? 0
+		       : -EINVAL;
+}
+
+static int add_path(struct init_strings *s, const char *text)
+{
+	return text[0] == '/' ? strings_add(s, text) : -EINVAL;
+}
+
+static int take_masked(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)fixed;
+	return add_path(&c->masked, text[0]);
+}
+
+static int take_readonly(void *target, const void *fixed,
+			 const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)fixed;
+	return add_path(&c->readonly, text[0]);
+}
+
+static int take_device(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct init_device *d = grow(c->devices, c->ndevices, sizeof(*d));
+	uint32_t type;
+
+	if (!d)
+		return -ENOMEM;
+	c->devices = d;
+	d += c->ndevices++;
+	memcpy(&d->wire, fixed, sizeof(d->wire));
+	d->path = text[0];
+	type = le32toh(d->wire.type);
+	return (type == 'c' || type == 'b') && text[0][0] == '/' &&
+			       strrchr(text[0], '/')[1] &&
+			       le32toh(d->wire.mode) <= 07777
+		       ? 0
+		       : -EINVAL;
+}
+
+/* The numbers are compared as the kernel's 32 bits with signed ones. */
+static bool is_device_number(uint32_t n)
+{
+	return n == UINT32_MAX || n <= INT32_MAX;
+}
+
+static int take_rule(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct agent_device_rule *r = grow(c->rules, c->nrules, sizeof(*r));
+	uint32_t type;
+
+	(void)text;
+	if (!r)
+		return -ENOMEM;
+	c->rules = r;
+	r += c->nrules++;
+	memcpy(r, fixed, sizeof(*r));
+	type = le32toh(r->type);
+	return c->nrules <= AGENT_RULES_MAX && le32toh(r->allow) <= 1 &&
+			       (type == 'a' || type == 'c' || type == 'b') &&
+			       is_device_number(le32toh(r->major)) &&
+			       is_device_number(le32toh(r->minor)) &&
+			       le32toh(r->access) <= AGENT_ACCESS_ALL
 		       ? 0
 		       : -EINVAL;
 }
@@ -230,17 +298,6 @@ static int take_time(void *target, const void *fixed, const char *const *text)
 	return 0; /* the clock's own setting checks it */
 }
 
-static int take_shm(void *target, const void *fixed, const char *const *text)
-{
-	struct init_config *c = target;
-	struct agent_bytes bytes;
-
-	(void)text;
-	memcpy(&bytes, fixed, sizeof(bytes));
-	c->shm_bytes = le64toh(bytes.bytes);
-	return 0;
-}
-
 static int take_pids(void *target, const void *fixed, const char *const *text)
 {
 	struct init_config *c = target;
@@ -279,7 +336,10 @@ static const struct rule config_rules[] = {
 	{AGENT_ITEM_HOST, 0, 1, true, take_host},
 	{AGENT_ITEM_SYSCTL, 0, 1, true, take_sysctl},
 	{AGENT_ITEM_TIME, sizeof(struct agent_time), 0, false, take_time},
-	{AGENT_ITEM_SHM, sizeof(struct agent_bytes), 0, false, take_shm},
+	{AGENT_ITEM_MASKED, 0, 1, true, take_masked},
+	{AGENT_ITEM_READONLY, 0, 1, true, take_readonly},
+	{AGENT_ITEM_DEVICE, sizeof(struct agent_device), 1, true, take_device},
+	{AGENT_ITEM_RULE, sizeof(struct agent_device_rule), 0, true, take_rule},
 	{AGENT_ITEM_OCI, 0, 1, false, take_oci},
 	{AGENT_ITEM_PIDS, sizeof(struct agent_number), 0, false, take_pids},
 	{0},
@@ -346,8 +406,32 @@ static int take_caps(void *target, const void *fixed, const char *const *text)
 
 	(void)text;
 	memcpy(&caps, fixed, sizeof(caps));
-	s->caps = le64toh(caps.mask);
+	s->caps = (struct init_caps){
+		.bounding = le64toh(caps.mask),
+		.effective = le64toh(caps.mask),
+		.permitted = le64toh(caps.mask),
+	};
+	s->root_caps = true;
 	return 0;
+}
+
+static int take_cap_sets(void *target, const void *fixed,
+			 const char *const *text)
+{
+	struct init_start *s = target;
+	struct agent_cap_sets caps;
+
+	(void)text;
+	memcpy(&caps, fixed, sizeof(caps));
+	s->root_caps = false;
+	s->caps = (struct init_caps){
+		.bounding = le64toh(caps.bounding),
+		.effective = le64toh(caps.effective),
+		.permitted = le64toh(caps.permitted),
+		.inheritable = le64toh(caps.inheritable),
+		.ambient = le64toh(caps.ambient),
+	};
+	return 0; /* the kernel checks them */
 }
 
 static int take_rlimit(void *target, const void *fixed, const char *const *text)
@@ -388,6 +472,8 @@ static const struct rule start_rules[] = {
 	{AGENT_ITEM_USER, 0, 1, false, take_user},
 	{AGENT_ITEM_GROUP, 0, 1, true, take_group},
 	{AGENT_ITEM_CAPS, sizeof(struct agent_caps), 0, false, take_caps},
+	{AGENT_ITEM_CAP_SETS, sizeof(struct agent_cap_sets), 0, false,
+	 take_cap_sets},
 	{AGENT_ITEM_RLIMIT, sizeof(struct agent_rlimit), 0, true, take_rlimit},
 	{AGENT_ITEM_SIZE, sizeof(struct agent_size), 0, false, take_size},
 	{0},
@@ -436,8 +522,7 @@ static int parse(const struct rule *rules, void *target, const uint8_t *pos,
 int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f)
 {
-	struct init_config c = {.bytes = bytes,
-				.shm_bytes = AGENT_SHM_MIB * MIB};
+	struct init_config c = {.bytes = bytes};
 
 	if (parse(config_rules, &c, bytes, n, f)) {
 		init_config_done(&c);
@@ -450,7 +535,13 @@ int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
 		     struct init_failure *f)
 {
-	struct init_start s = {.bytes = bytes, .caps = AGENT_CAPS_DEFAULT};
+	struct init_start s = {
+		.bytes = bytes,
+		.caps = {.bounding = AGENT_CAPS_DEFAULT,
+			 .effective = AGENT_CAPS_DEFAULT,
+			 .permitted = AGENT_CAPS_DEFAULT},
+		.root_caps = true,
+	};
 	int r = parse(start_rules, &s, bytes, n, f);
 
 	if (r == 0 && s.args.n == 0)
@@ -463,6 +554,15 @@ int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
 	return 0;
 }
 
+struct init_caps init_start_caps(const struct init_start *s, uint32_t uid)
+{
+	const bool root_only = s->root_caps || s->flags & AGENT_START_ROOT_CAPS;
+
+	if (uid == 0 || !root_only)
+		return s->caps;
+	return (struct init_caps){.bounding = s->caps.bounding};
+}
+
 void init_config_done(struct init_config *c)
 {
 	free(c->mounts);
@@ -472,6 +572,10 @@ void init_config_done(struct init_config *c)
 	free(c->search.list);
 	free(c->hosts.list);
 	free(c->sysctls.list);
+	free(c->masked.list);
+	free(c->readonly.list);
+	free(c->devices);
+	free(c->rules);
 	free(c->bytes);
 	*c = (struct init_config){0};
 }

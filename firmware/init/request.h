@@ -21,8 +21,13 @@ struct init_strings {
 
 struct init_mount {
 	enum agent_mount_kind kind;
-	uint32_t flags;                               /* AGENT_MOUNT_* */
-	const char *tag, *subpath, *target, *options; /* never NULL */
+	const char *type; /* of a file system; of a share its tag */
+	const char *subpath, *target, *options; /* never NULL */
+};
+
+struct init_device {
+	struct agent_device wire; /* checked */
+	const char *path;
 };
 
 struct init_address {
@@ -48,9 +53,13 @@ struct init_config {
 	struct init_address *addresses;
 	size_t naddresses;
 	struct init_strings dns, search, hosts, sysctls;
+	struct init_strings masked, readonly; /* paths */
+	struct init_device *devices;          /* owned, as the next */
+	size_t ndevices;
+	struct agent_device_rule *rules; /* checked */
+	size_t nrules;
 	bool has_time;
 	struct agent_time time;
-	uint64_t shm_bytes;
 	uint64_t pids_max; /* processes of the container; 0: any number */
 	const char *oci;   /* NULL: crun does not run the container */
 };
@@ -60,12 +69,18 @@ struct init_rlimit {
 	struct rlimit limit;
 };
 
+/* Bit N: capability N. */
+struct init_caps {
+	uint64_t bounding, effective, permitted, inheritable, ambient;
+};
+
 struct init_start {
 	uint8_t *bytes; /* owned: what the strings are in */
 	uint32_t flags; /* AGENT_START_* */
 	struct init_strings args, env, groups;
 	const char *cwd, *user; /* NULL: not given */
-	uint64_t caps;
+	struct init_caps caps;
+	bool root_caps; /* others than user 0 have the bounding set alone */
 	struct init_rlimit *rlimits; /* owned */
 	size_t nrlimits;
 	struct agent_size size;
@@ -79,6 +94,11 @@ int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f);
 int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
 		     struct init_failure *f);
+
+/*
+ * Gives the capabilities that a process of UID gets.
+ */
+struct init_caps init_start_caps(const struct init_start *start, uint32_t uid);
 
 /* Accept zeroed structures. */
 void init_config_done(struct init_config *config);

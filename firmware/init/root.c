@@ -88,9 +88,13 @@ static const struct etc_file {
 /* Where nothing is given, the image's own file stays. */
 static bool etc_wanted(const struct etc_file *e, const struct init_config *c)
 {
+	const bool keep = c->flags & AGENT_CONFIG_KEEP_ETC;
+
 	if (e->print == print_hostname)
-		return c->hostname;
-	return e->print == print_hosts || c->dns.n || c->search.n;
+		return c->hostname && !keep;
+	if (e->print == print_hosts)
+		return !keep || c->hosts.n;
+	return c->dns.n || c->search.n;
 }
 
 /* Writes the file of that name into DIR. */

@@ -36,6 +36,7 @@ static int make_point(int root, const struct init_config *c, unsigned number,
 	autofd int source = -1;
 	autofd int at = -1;
 
+	/* crun makes places below other mounts; here are those of the root. */
 	if (is_nested(c, m->target))
 		return 0;
 	if (m->kind == AGENT_MOUNT_SHARE) {
@@ -55,7 +56,7 @@ static int make_point(int root, const struct init_config *c, unsigned number,
 static int stage_share(const struct init_mount *m, unsigned number,
 		       struct init_failure *f)
 {
-	autofd int share = mount_make("virtiofs", m->tag, NULL, f);
+	autofd int share = mount_make("virtiofs", m->type, NULL, f);
 	char path[32];
 
 	snprintf(path, sizeof(path), AGENT_OCI_VOLUME "%u", number);

@@ -115,6 +115,17 @@ test_exec_process()
 	bulkhead exec --process refused.json one
 	expect_status 125
 	expect_error 'apparmorProfile: is not supported'
+	cat >ambient.json <<-'END'
+	{"args": ["grep", "Cap", "/proc/self/status"], "cwd": "/",
+	 "env": ["PATH=/bin"], "user": {"uid": 7, "gid": 8}, "capabilities": {
+	  "bounding": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_KILL"],
+	  "effective": ["CAP_KILL"], "inheritable": ["CAP_KILL"],
+	  "ambient": ["CAP_KILL"]}}
+	END
+	bulkhead exec --process ambient.json one
+	expect_ok
+	printf 'Cap%s:\t00000000000000%s\n' Inh 20 Prm 20 Eff 20 Bnd 21 Amb 20 |
+		diff - out || fail "not the capabilities that the file has"
 	bulkhead exec --process process.json one true
 	expect_status 125
 	expect_error 'names the command'
@@ -219,10 +230,14 @@ test_inspect()
 			&& $one->{status} eq "running"
 			&& "@{$one->{labels}}" eq "color=red plain"
 			&& "@{$one->{spec}{process}{args}}" eq "sleep 1000"
-			&& $one->{memory} == 200 << 20 && $one->{cpus} == 2
+			&& $one->{spec}{linux}{resources}{memory}{limit}
+				== 200 << 20
+			&& $one->{spec}{linux}{resources}{cpu}{quota} == 200000
+			&& grep({ $_->{destination} eq "/host"
+				&& grep({ $_ eq "ro" } @{$_->{options}}) }
+				@{$one->{spec}{mounts}})
 			&& $one->{network} eq "none"
-			&& grep({ $_ eq "A=b" } @{$one->{spec}{process}{env}})
-			&& $one->{mounts}[0] =~ m(:/host:ro$));
+			&& grep({ $_ eq "A=b" } @{$one->{spec}{process}{env}}));
 		' out || fail "what it says"
 	bulkhead ps -q -f label=color -f label=plain
 	expect_out one

@@ -53,14 +53,50 @@ static void add_time(struct agent_items *items)
 static void add_mount(struct agent_items *items, const struct agent_mount *m)
 {
 	const struct agent_mount_item wire = {
-		.kind = htole32(m->tag ? AGENT_MOUNT_SHARE : AGENT_MOUNT_TMPFS),
-		.flags = htole32((m->readonly ? AGENT_MOUNT_READONLY : 0U) |
-				 (m->noexec ? AGENT_MOUNT_NOEXEC : 0U)),
+		.kind = htole32(m->tag ? AGENT_MOUNT_SHARE
+				       : AGENT_MOUNT_FILESYSTEM),
 	};
-	const char *const text[] = {m->tag, m->subpath, m->target, m->options};
+	const char *const text[] = {m->tag ? m->tag : m->type, m->subpath,
+				    m->target, m->options};
 
 	agent_items_add(items, AGENT_ITEM_MOUNT, &wire, sizeof(wire), text,
 			ARRAY_LEN(text));
+}
+
+static void add_device(struct agent_items *items, const struct spec_device *d)
+{
+	const struct agent_device wire = {
+		.type = htole32((uint32_t)d->type),
+		.major = htole32(d->major),
+		.minor = htole32(d->minor),
+		.mode = htole32(d->mode),
+		.uid = htole32(d->uid),
+		.gid = htole32(d->gid),
+	};
+	const char *const path = d->path;
+
+	agent_items_add(items, AGENT_ITEM_DEVICE, &wire, sizeof(wire), &path,
+			1);
+}
+
+static void add_rule(struct agent_items *items,
+		     const struct spec_device_rule *r)
+{
+	const struct agent_device_rule wire = {
+		.allow = htole32(r->allow),
+		.type = htole32((uint32_t)r->type),
+		.major = htole32((uint32_t)r->major),
+		.minor = htole32((uint32_t)r->minor),
+		.access = htole32(
+			(r->access & SPEC_ACCESS_MKNOD ? AGENT_ACCESS_MKNOD
+						       : 0U) |
+			(r->access & SPEC_ACCESS_READ ? AGENT_ACCESS_READ
+						      : 0U) |
+			(r->access & SPEC_ACCESS_WRITE ? AGENT_ACCESS_WRITE
+						       : 0U)),
+	};
+
+	agent_items_add(items, AGENT_ITEM_RULE, &wire, sizeof(wire), NULL, 0);
 }
 
 /* "10.0.2.15/24", or without the prefix for a gateway. 0 or -EINVAL, logged. */
@@ -111,7 +147,7 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 {
 	add_flags(items, AGENT_ITEM_FLAGS,
 		  (c->host_bound ? AGENT_CONFIG_HOST_BOUND : 0U) |
-			  (c->privileged ? AGENT_CONFIG_PRIVILEGED : 0U),
+			  (c->keep_etc ? AGENT_CONFIG_KEEP_ETC : 0U),
 		  NULL);
 	add_time(items);
 	add_text(items, AGENT_ITEM_HOSTNAME, c->hostname);
@@ -132,12 +168,12 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 	add_list(items, AGENT_ITEM_SEARCH, c->search);
 	add_list(items, AGENT_ITEM_HOST, c->hosts);
 	add_list(items, AGENT_ITEM_SYSCTL, c->sysctls);
-	if (c->shm_bytes) {
-		const struct agent_bytes wire = {htole64(c->shm_bytes)};
-
-		agent_items_add(items, AGENT_ITEM_SHM, &wire, sizeof(wire),
-				NULL, 0);
-	}
+	add_list(items, AGENT_ITEM_MASKED, c->masked);
+	add_list(items, AGENT_ITEM_READONLY, c->readonly);
+	for (size_t i = 0; i < c->ndevices; i++)
+		add_device(items, &c->devices[i]);
+	for (size_t i = 0; i < c->nrules; i++)
+		add_rule(items, &c->rules[i]);
 	if (c->pids_max) {
 		const struct agent_number wire = {htole64(c->pids_max)};
 
@@ -162,25 +198,57 @@ int agent_configure(struct agent *agent, const struct agent_config *config)
 
 /* ---- a process */
 
+/* Guests of versions before 1.4 know this form alone: it is used if it can. */
+static bool has_simple_caps(const struct agent_process *p)
+{
+	const struct spec_capabilities *c = p->caps;
+
+	return !c ||
+	       (p->root_caps && c->effective == c->bounding &&
+		c->permitted == c->bounding && !c->inheritable && !c->ambient);
+}
+
+static void add_caps(struct agent_items *items, const struct agent_process *p)
+{
+	const struct spec_capabilities *c = p->caps;
+	const struct agent_caps simple = {htole64(c->bounding)};
+	const struct agent_cap_sets sets = {
+		.bounding = htole64(c->bounding),
+		.effective = htole64(c->effective),
+		.permitted = htole64(c->permitted),
+		.inheritable = htole64(c->inheritable),
+		.ambient = htole64(c->ambient),
+	};
+
+	if (has_simple_caps(p))
+		agent_items_add(items, AGENT_ITEM_CAPS, &simple, sizeof(simple),
+				NULL, 0);
+	else
+		agent_items_add(items, AGENT_ITEM_CAP_SETS, &sets, sizeof(sets),
+				NULL, 0);
+}
+
 static void process_items(struct agent_items *items,
 			  const struct agent_process *p)
 {
-	const struct agent_caps caps = {htole64(p->caps)};
-
 	add_flags(items, AGENT_ITEM_FLAGS,
 		  (p->main ? AGENT_START_MAIN : 0U) |
 			  (p->input ? AGENT_START_STDIN : 0U) |
 			  (p->tty ? AGENT_START_TTY : 0U) |
 			  (p->no_new_privs ? AGENT_START_NO_NEW_PRIVS : 0U) |
 			  (p->init ? AGENT_START_INIT : 0U) |
-			  (p->own ? AGENT_START_OWN : 0U),
+			  (p->own ? AGENT_START_OWN : 0U) |
+			  (p->root_caps && !has_simple_caps(p)
+				   ? AGENT_START_ROOT_CAPS
+				   : 0U),
 		  NULL);
 	add_list(items, AGENT_ITEM_ARG, p->argv);
 	add_list(items, AGENT_ITEM_ENV, p->env);
 	add_text(items, AGENT_ITEM_CWD, p->cwd);
 	add_text(items, AGENT_ITEM_USER, p->user);
 	add_list(items, AGENT_ITEM_GROUP, p->groups);
-	agent_items_add(items, AGENT_ITEM_CAPS, &caps, sizeof(caps), NULL, 0);
+	if (p->caps)
+		add_caps(items, p);
 	for (size_t i = 0; i < p->nrlimits; i++) {
 		const struct spec_rlimit *l = &p->rlimits[i];
 		const struct agent_rlimit wire = {

@@ -52,11 +52,11 @@ int agent_fd(const struct agent *agent);
 /* ---- the machine: once, before the first process */
 
 struct agent_mount {
-	const char *tag;     /* of the share; NULL: a file system in memory */
+	const char *tag;     /* of the share; NULL: a file system of TYPE */
+	const char *type;    /* as the guest's kernel calls it */
 	const char *subpath; /* in the share; NULL: its root; may be a file */
 	const char *target;  /* absolute path in the container */
-	const char *options; /* in memory: "size=64m,mode=1777"; or NULL */
-	bool readonly, noexec;
+	const char *options; /* "ro,nosuid,size=64m"; or NULL */
 };
 
 struct agent_link {
@@ -73,7 +73,7 @@ struct agent_config {
 	bool root_overlay;    /* changes stay in the guest's memory */
 	bool root_readonly;
 	bool host_bound; /* the VM ends when the main process's session does */
-	bool privileged; /* nothing of /proc and /sys masked or read-only */
+	bool keep_etc;   /* /etc/hosts and hostname stay the root's */
 	const struct agent_mount *mounts; /* in this order: outer ones first */
 	size_t nmounts;
 	const struct agent_link *links;
@@ -82,9 +82,13 @@ struct agent_config {
 	const char *const *search;  /* domains */
 	const char *const *hosts;   /* lines of /etc/hosts: "10.0.0.1 name" */
 	const char *const *sysctls; /* "net.ipv4.ip_forward=1" */
-	uint64_t shm_bytes;         /* 0: 64 MiB, as Docker's */
-	uint64_t pids_max;          /* processes at most; 0: any number */
-	const char *oci; /* config.json without process: crun runs it; NULL */
+	const char *const *masked, *const *readonly; /* paths */
+	const struct spec_device *devices;           /* nodes */
+	size_t ndevices;
+	const struct spec_device_rule *rules; /* none: any may be used */
+	size_t nrules;
+	uint64_t pids_max; /* processes at most; 0: any number */
+	const char *oci;   /* config.json without process: crun runs it; NULL */
 };
 
 /* Also sets the guest's clock. -EINVAL: CONFIG cannot be; logged. */
@@ -108,7 +112,9 @@ struct agent_process {
 	const char *cwd;           /* NULL: "/"; made when missing (main) */
 	const char *user;          /* "user[:group]", names or numbers; NULL */
 	const char *const *groups; /* supplementary ones besides the user's */
-	uint64_t caps;             /* mask; AGENT_CAPS_DEFAULT in agent.h */
+	const struct spec_capabilities *caps; /* NULL: Docker's for user 0 */
+	/* The user is 0, or named: not 0, it has the bounding ones alone. */
+	bool root_caps;
 	const struct spec_rlimit *rlimits;
 	size_t nrlimits;
 	unsigned short rows, columns; /* of the terminal; 0: unknown */

@@ -128,7 +128,11 @@ static int make_process(struct request *req, struct spec_process *process)
 	if (r == 0 && req->user)
 		r = spec_set_text(&process->user.username, req->user);
 	if (req->privileged)
-		process->capabilities.bounding = UINT64_MAX;
+		process->capabilities = (struct spec_capabilities){
+			.bounding = UINT64_MAX,
+			.effective = UINT64_MAX,
+			.permitted = UINT64_MAX,
+		};
 	process->terminal = req->tty;
 	fill_size(req, process);
 	return r;

@@ -130,6 +130,7 @@ static char *shorten(const char *text, bool whole)
 static int add_row(struct listing *listing, const char *name,
 		   const struct instance_state *state, bool alive)
 {
+	autofree char *command = instance_command(state);
 	const int64_t now = time(NULL);
 	struct row *more =
 		reallocarray(listing->row, listing->nrows + 1, sizeof(*more));
@@ -141,7 +142,7 @@ static int add_row(struct listing *listing, const char *name,
 	row = &more[listing->nrows++];
 	row->text[NAME] = shorten(name, true);
 	row->text[IMAGE] = shorten(state->image, listing->whole);
-	row->text[COMMAND] = shorten(state->command, listing->whole);
+	row->text[COMMAND] = shorten(command, listing->whole);
 	row->text[CREATED] = format_created(state, now);
 	row->text[STATUS] = format_status(state, alive, now);
 	row->text[PORTS] = shorten(state->ports, true);
@@ -161,10 +162,11 @@ static const char *phase_name(const struct instance_state *state, bool alive)
 static int add_json(struct listing *listing, const char *name,
 		    const struct instance_state *state, bool alive)
 {
+	autofree char *command = instance_command(state);
 	json_t *json = json_pack(
 		"{s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:i, s:I, s:I, s:I}",
 		"name", name, "status", phase_name(state, alive), "image",
-		state->image, "command", state->command, "ports", state->ports,
+		state->image, "command", command, "ports", state->ports,
 		"error", state->error, "pid", alive ? (int)state->pid : 0,
 		"created", (json_int_t)state->created_s, "started",
 		(json_int_t)state->started_s, "finished",

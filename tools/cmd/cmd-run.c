@@ -14,29 +14,12 @@
 #include <string.h>
 #include <time.h>
 
-/* The command as one line, for `ps`. */
-static char *join_command(const struct text_list *argv)
-{
-	autofree char *all = text_list_join(argv, " ");
-
-	return text_printable(all);
-}
-
 /* 0 or -ENOMEM; texts that are not there stay NULL. */
 static int copy_text(const char *text, char **ret)
 {
 	if (text && !(*ret = strdup(text)))
 		return -ENOMEM;
 	return 0;
-}
-
-static int copy_list(const struct text_list *list, char ***ret)
-{
-	struct text_list copy = {0};
-	int r = text_list_add_all(&copy, text_list_items(list));
-
-	*ret = copy.item; /* the state frees it as it is */
-	return r;
 }
 
 static int copy_options(const struct option_list *list, char ***ret)
@@ -59,25 +42,13 @@ static int make_state(struct run *run)
 	state->phase = INSTANCE_CREATED;
 	state->created_s = time(NULL);
 	state->status = INSTANCE_NO_STATUS;
-	state->spec.has_process = true;
-	state->spec.root_readonly = opt->readonly;
 	state->remove = opt->remove;
-	state->memory = run->machine.cfg.memory_bytes;
-	state->cpus = run->machine.cfg.cpus;
 	state->image = text_printable(run->root.name);
-	state->command = join_command(&state->spec.process.args);
-	r = state->image && state->command ? 0 : -ENOMEM;
+	r = state->image ? 0 : -ENOMEM;
 	if (r == 0)
 		r = copy_text(run->machine.ports, &state->ports);
 	if (r == 0)
-		r = spec_set_text(&state->spec.root_path, run->root.path);
-	if (r == 0)
-		r = spec_set_text(&state->spec.hostname,
-				  run->machine.agent.hostname);
-	if (r == 0)
 		r = copy_text(run->machine.network, &state->network);
-	if (r == 0)
-		r = copy_list(&run->machine.mount_texts, &state->mounts);
 	if (r == 0)
 		r = copy_options(&opt->labels, &state->labels);
 	return r < 0 ? log_ret(r, "out of memory")
@@ -100,8 +71,7 @@ static int prepare(struct run *run)
 	if (r == 0)
 		r = rootfs_open(run->opt->root, &options, &run->root);
 	if (r == 0)
-		r = run_process_make(&run->state.spec.process, run->opt,
-				     &run->root.config);
+		r = run_spec_make(&run->state.spec, run->opt, &run->root);
 	if (r == 0) {
 		r = run_stop_signal(run->opt, &run->root.config);
 		run->state.stop_signal = r;
@@ -110,8 +80,12 @@ static int prepare(struct run *run)
 		r = instance_create(run->opt->name, &run->instance);
 	if (r < 0)
 		return r;
-	r = run_machine_make(&run->machine, run->opt, &run->root,
-			     &run->instance);
+	if (!run->state.spec.hostname)
+		r = spec_set_text(&run->state.spec.hostname,
+				  run->instance.name);
+	if (r == 0)
+		r = run_machine_make(&run->machine, &run->state.spec, run->opt,
+				     &run->root, &run->instance);
 	if (r == 0)
 		r = make_state(run);
 	if (r < 0)

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Docker's default specification, less what a machine of its own has no use
- * for: no network namespace (the machine's network is the container's), no user
- * namespace, no limits of memory and CPUs; and no seccomp filter but one that
- * is given.
+ * Takes the JSON that tools/spec writes and changes it where the guest differs
+ * from the host. crun sets up the container's own namespaces there; all else is
+ * the machine.
  */
 #include "tools/container/oci-config.h"
 
-#include "firmware/agent/agent-defaults.h"
 #include "firmware/agent/agent.h"
+#include "tools/agent/agent.h"
+#include "tools/spec/spec.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,82 +30,42 @@ static json_t *words(const char *text)
 	return list;
 }
 
-static json_t *strings(const char *const *text)
-{
-	json_t *list = json_array();
-
-	for (; *text; text++)
-		json_array_append_new(list, json_string(*text));
-	return list;
-}
-
 /* ---- mounts */
 
-static void add_mount(json_t *list, const char *type, const char *source,
-		      const char *target, json_t *options)
+/* Below another mount crun makes the place itself; see AGENT_OCI_VOLUME. */
+static void set_mount(json_t *json, const struct agent_mount *m, size_t number)
 {
-	json_array_append_new(list, json_pack("{ss, ss, ss, so}", "destination",
-					      target, "type", type, "source",
-					      source, "options", options));
-}
+	json_t *options = words(m->options);
+	json_t *source;
 
-static void add_filesystems(json_t *list, const struct agent_config *c)
-{
-	const struct agent_filesystem *fs;
-	char shm[80];
-
-	for (fs = agent_filesystems; fs->type; fs++) {
-		const bool cgroups = strcmp(fs->type, "cgroup2") == 0;
-		const char *type = cgroups ? "cgroup" : fs->type;
-		json_t *options = words(fs->options);
-
-		if (fs->guarded && !c->privileged)
-			json_array_append_new(options, json_string("ro"));
-		add_mount(list, type, type, fs->target, options);
+	if (m->tag) {
+		source = json_sprintf(AGENT_OCI_VOLUME "%zu%s%s", number,
+				      m->subpath ? "/" : "",
+				      m->subpath ? m->subpath : "");
+		json_object_set_new(json, "source", source);
+		json_object_set_new(json, "type", json_string("bind"));
+		json_array_append_new(options, json_string("rbind"));
+		json_array_append_new(options, json_string("rprivate"));
 	}
-	snprintf(shm, sizeof(shm), AGENT_SHM_OPTIONS ",size=%llu",
-		 (unsigned long long)(c->shm_bytes ? c->shm_bytes
-						   : AGENT_SHM_MIB * MIB));
-	add_mount(list, "tmpfs", "shm", "/dev/shm", words(shm));
+	json_object_set_new(json, "options", options);
 }
 
-static void add_volume(json_t *list, const struct agent_mount *m, size_t number)
+static void set_mounts(json_t *config, const struct agent_mount *mounts,
+		       bool init)
 {
-	char *source = NULL;
-	json_t *options, *more;
+	json_t *list = json_object_get(config, "mounts");
+	json_t *json;
+	size_t i;
 
-	if (!m->tag) {
-		options = words("nosuid,nodev");
-		json_array_append_new(
-			options, json_string(m->noexec ? "noexec" : "exec"));
-		json_array_append_new(options,
-				      json_string(m->readonly ? "ro" : "rw"));
-		more = words(m->options);
-		json_array_extend(options, more);
-		json_decref(more);
-		add_mount(list, "tmpfs", "tmpfs", m->target, options);
-		return;
+	json_array_foreach(list, i, json) {
+		set_mount(json, &mounts[i], i);
 	}
-	if (asprintf(&source, AGENT_OCI_VOLUME "%zu%s%s", number,
-		     m->subpath ? "/" : "", m->subpath ? m->subpath : "") < 0)
-		return;
-	options = words("rbind,rprivate");
-	json_array_append_new(options, json_string(m->readonly ? "ro" : "rw"));
-	add_mount(list, "bind", source, m->target, options);
-	free(source);
-}
-
-static json_t *make_mounts(const struct agent_config *c, bool init)
-{
-	json_t *list = json_array();
-
-	add_filesystems(list, c);
-	for (size_t i = 0; i < c->nmounts; i++)
-		add_volume(list, &c->mounts[i], i);
 	if (init)
-		add_mount(list, "bind", AGENT_OCI_INIT, AGENT_OCI_REAPER,
-			  words("bind,ro"));
-	return list;
+		json_array_append_new(
+			list,
+			json_pack("{ss, ss, ss, so}", "destination",
+				  AGENT_OCI_REAPER, "type", "bind", "source",
+				  AGENT_OCI_INIT, "options", words("bind,ro")));
 }
 
 /* ---- "linux" */
@@ -122,21 +83,19 @@ static bool is_namespaced(const char *sysctl)
 	return false;
 }
 
-static json_t *make_sysctls(const struct agent_config *c)
+static void keep_namespaced(json_t *sysctls)
 {
-	const char *const *p = c->sysctls;
-	json_t *all = json_object();
+	const char *name;
+	json_t *value;
+	void *next;
 
-	for (; p && *p; p++) {
-		const char *value = strchr(*p, '=');
-
-		if (value && is_namespaced(*p))
-			json_object_setn_new(all, *p, (size_t)(value - *p),
-					     json_string(value + 1));
+	json_object_foreach_safe(sysctls, next, name, value) {
+		if (!is_namespaced(name))
+			json_object_del(sysctls, name);
 	}
-	return all;
 }
 
+/* The machine's network is the container's. */
 static json_t *make_namespaces(void)
 {
 	static const char *const name[] = {"pid", "mount", "uts", "ipc",
@@ -148,32 +107,21 @@ static json_t *make_namespaces(void)
 	return list;
 }
 
-static json_t *make_resources(const struct agent_config *c)
+static void set_linux(json_t *linux_part)
 {
-	json_t *all = json_pack("{s[{sb, ss}]}", "devices", "allow",
-				(int)c->privileged, "access", "rwm");
+	json_t *resources = json_object_get(linux_part, "resources");
 
-	if (c->pids_max)
-		json_object_set_new(
-			all, "pids",
-			json_pack("{sI}", "limit", (json_int_t)c->pids_max));
-	return all;
+	keep_namespaced(json_object_get(linux_part, "sysctl"));
+	json_object_set_new(linux_part, "namespaces", make_namespaces());
+	json_object_set_new(linux_part, "cgroupsPath",
+			    json_string("/container"));
+	json_object_del(resources, "memory");
+	json_object_del(resources, "cpu");
 }
 
-static json_t *make_linux(const struct agent_config *c)
-{
-	static const char *const none[] = {NULL};
+/* ---- texts */
 
-	return json_pack("{so, so, so, ss, so, so}", "namespaces",
-			 make_namespaces(), "sysctl", make_sysctls(c),
-			 "resources", make_resources(c), "cgroupsPath",
-			 "/container", "maskedPaths",
-			 strings(c->privileged ? none : agent_masked_paths),
-			 "readonlyPaths",
-			 strings(c->privileged ? none : agent_readonly_paths));
-}
-
-/* JSON has no other texts: what is not UTF-8 would silently be missing. */
+/* JSON has no other texts: the writer would put signs in their place. */
 static bool is_text(const char *text)
 {
 	json_t *value = json_string(text ? text : "");
@@ -185,43 +133,46 @@ static bool is_text(const char *text)
 	return valid;
 }
 
-static bool all_texts(const struct agent_config *c)
+static bool are_texts(const struct text_list *list)
 {
-	const char *const *p = c->sysctls;
-	bool valid = is_text(c->hostname);
+	bool valid = true;
 
-	for (; valid && p && *p; p++)
-		valid = is_text(*p);
-	for (size_t i = 0; valid && i < c->nmounts; i++)
-		valid = is_text(c->mounts[i].target) &&
-			is_text(c->mounts[i].subpath) &&
-			is_text(c->mounts[i].options);
+	for (unsigned i = 0; valid && i < list->count; i++)
+		valid = is_text(list->item[i]);
 	return valid;
 }
 
-char *oci_config_make(const struct agent_config *c, bool init, json_t *seccomp)
+static bool all_texts(const struct spec *spec, const struct agent_mount *mounts)
 {
-	json_t *config;
-	char *text = NULL;
+	const struct spec_linux *l = &spec->linux_part;
+	bool valid = is_text(spec->hostname) && are_texts(&l->sysctl) &&
+		     are_texts(&l->masked_paths) &&
+		     are_texts(&l->readonly_paths);
 
-	if (!all_texts(c)) {
-		json_decref(seccomp);
+	for (size_t i = 0; valid && i < spec->nmounts; i++)
+		valid = is_text(spec->mounts[i].destination) &&
+			is_text(mounts[i].subpath) &&
+			are_texts(&spec->mounts[i].options);
+	for (size_t i = 0; valid && i < l->ndevices; i++)
+		valid = is_text(l->devices[i].path);
+	return valid;
+}
+
+char *oci_config_make(const struct spec *spec, const struct agent_mount *mounts,
+		      bool init)
+{
+	json_t *config = all_texts(spec, mounts) ? spec_json(spec) : NULL;
+	char *text;
+
+	if (!config)
 		return NULL;
-	}
-	config = json_pack("{ss, s{ss, sb}, so, so}", "ociVersion", "1.0.2",
-			   "root", "path", AGENT_OCI_ROOT, "readonly",
-			   (int)c->root_readonly, "mounts",
-			   make_mounts(c, init), "linux", make_linux(c));
-	if (seccomp && json_object_set_new(json_object_get(config, "linux"),
-					   "seccomp", seccomp) < 0) {
-		json_decref(config);
-		config = NULL;
-	}
-	if (config && c->hostname)
-		json_object_set_new(config, "hostname",
-				    json_string(c->hostname));
-	if (config)
-		text = json_dumps(config, JSON_COMPACT);
+	json_object_del(config, "process");
+	json_object_del(config, "annotations");
+	json_object_set_new(json_object_get(config, "root"), "path",
+			    json_string(AGENT_OCI_ROOT));
+	set_mounts(config, mounts, init);
+	set_linux(json_object_get(config, "linux"));
+	text = json_dumps(config, JSON_COMPACT);
 	json_decref(config);
 	if (!text)
 		log_error("the container's config.json: out of memory");

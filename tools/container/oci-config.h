@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A container as OCI's runtime specification describes it (config.json). */
+/* A container's spec as crun in the guest is to have it (config.json). */
 #ifndef TOOLS_CONTAINER_OCI_CONFIG_H
 #define TOOLS_CONTAINER_OCI_CONFIG_H
 
-#include "tools/agent/agent.h"
-
-#include <jansson.h>
 #include <stdbool.h>
 
+struct agent_mount;
+struct spec;
+
 /*
- * Writes CONFIG as config.json for crun in the guest, with Docker's defaults.
- * Without "process", which the agent puts in (AGENT_ITEM_OCI). INIT: the
- * agent's program is to be the container's PID 1. Allocated; NULL without
- * memory, logged.
+ * Writes SPEC as config.json for the guest: paths are the guest's, and what the
+ * machine itself does - its network, its size, its sysctls - is left out. So is
+ * "process", which the agent puts in (AGENT_ITEM_OCI). MOUNTS are the spec's,
+ * one for each, as the agent is told of them. INIT: the agent's program is to
+ * be the container's PID 1. Allocated; NULL (logged): no memory, or a text that
+ * JSON does not have.
  */
-char *oci_config_make(const struct agent_config *config, bool init,
-		      json_t *seccomp);
+char *oci_config_make(const struct spec *spec, const struct agent_mount *mounts,
+		      bool init);
 
 #endif

@@ -14,21 +14,13 @@
 #include "tools/guest/kernel.h"
 #include "tools/guest/unpack.h"
 #include "tools/container/oci-config.h"
-#include "tools/container/oci-seccomp.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #define MEMORY_DEFAULT (512 * MIB)
-
-/* A small process costs the guest so much, roughly. */
-#define PIDS_BYTES   (512 * KIB)
-#define PIDS_LEAST   64
-#define PIDS_MOST    16384
-#define PIDS_LARGEST 4194304 /* Linux has no more numbers */
 
 /* ---- the root */
 
@@ -36,11 +28,10 @@
  * An image's tree never changes, so the guest may believe what it has seen for
  * as long as it likes. A plain directory is somebody's.
  */
-static int make_root(struct run_machine *machine, const struct run_options *opt,
-		     const struct rootfs *root)
+static int make_root(struct run_machine *machine, const struct spec *spec,
+		     const struct run_options *opt, const struct rootfs *root)
 {
-	bool write = opt->rootfs_write;
-	char more[64];
+	const bool write = opt->rootfs_write;
 
 	if (write && root->digest)
 		return log_ret(-EINVAL,
@@ -48,53 +39,27 @@ static int make_root(struct run_machine *machine, const struct run_options *opt,
 			       "its containers share: use a volume, or a "
 			       "directory as root",
 			       opt->root);
-	if (write && opt->readonly)
+	if (write && spec->root_readonly)
 		return log_ret(-EINVAL,
 			       "--rootfs-write and --read-only exclude each "
 			       "other");
-	snprintf(more, sizeof(more), "%s%s%s%s", write ? "" : ",readonly",
-		 root->digest ? ",cache=always" : "",
-		 root->owner_xattr ? ",ownership=xattr" : "",
-		 root->no_xattrs ? ",xattrs=none" : "");
 	machine->agent.root_tag = "rootfs";
 	machine->agent.root_overlay = !write;
-	machine->agent.root_readonly = opt->readonly;
-	return run_add_share(machine, root->path, "rootfs", more);
+	machine->agent.root_readonly = spec->root_readonly;
+	return run_add_device(
+		&machine->cfg, "fs",
+		(const struct config_pair[]){
+			{"dir", root->path},
+			{"tag", "rootfs"},
+			{"readonly", write ? NULL : "true"},
+			{"cache", root->digest ? "always" : NULL},
+			{"ownership", root->owner_xattr ? "xattr" : NULL},
+			{"xattrs", root->no_xattrs ? "none" : NULL},
+		},
+		6);
 }
 
 /* ---- the rest of the guest */
-
-static int make_shm(struct run_machine *machine, const struct run_options *opt)
-{
-	if (!opt->shm_size ||
-	    util_parse_size(opt->shm_size, &machine->agent.shm_bytes) == 0)
-		return 0;
-	return log_ret(-EINVAL,
-		       "--shm-size '%s': not a size: use a number with K, M "
-		       "or G",
-		       opt->shm_size);
-}
-
-/* Copies of ITEMS with the list's end the agent wants. */
-static int keep_list(struct text_list *list, const struct option_list *items)
-{
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < items->count; i++)
-		r = text_list_add(list, items->item[i]);
-	return r;
-}
-
-static int make_sysctls(struct run_machine *machine,
-			const struct run_options *opt)
-{
-	for (unsigned i = 0; i < opt->sysctls.count; i++)
-		if (!strchr(opt->sysctls.item[i], '='))
-			return log_ret(-EINVAL,
-				       "--sysctl '%s': expected NAME=VALUE",
-				       opt->sysctls.item[i]);
-	return keep_list(&machine->sysctls, &opt->sysctls);
-}
 
 /* Docker's NAME:ADDRESS as a line of /etc/hosts. */
 static int make_hosts(struct run_machine *machine,
@@ -122,72 +87,27 @@ static int make_hosts(struct run_machine *machine,
 	return r;
 }
 
-static int check_hostname(const char *name)
+static int make_guest(struct run_machine *machine, const struct spec *spec,
+		      const struct run_options *opt)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
-				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789._-";
-
-	if (name[0] != '\0' && strlen(name) <= HOST_NAME_MAX &&
-	    name[0] != '-' && name[strspn(name, allowed)] == '\0')
-		return 0;
-	return log_ret(-EINVAL,
-		       "--hostname '%s': use up to %d letters, digits, '.', "
-		       "'_' and '-'",
-		       name, HOST_NAME_MAX);
-}
-
-/*
- * The machine's memory is what processes cost, and what the agent needs to be
- * able to end them; user 0 is bound by no other limit.
- */
-static uint64_t default_pids(uint64_t memory_bytes)
-{
-	const uint64_t n = memory_bytes / PIDS_BYTES;
-
-	return n < PIDS_LEAST ? PIDS_LEAST : min_u64(n, PIDS_MOST);
-}
-
-/* Docker's: 0 and -1 are no limit. */
-static int make_pids(struct run_machine *machine, const struct run_options *opt)
-{
-	const char *text = opt->pids_limit;
-	uint64_t *max = &machine->agent.pids_max;
-
-	*max = 0;
-	if (!text)
-		*max = default_pids(machine->cfg.memory_bytes);
-	else if (strcmp(text, "-1") != 0 &&
-		 util_parse_number(text, 0, PIDS_LARGEST, max) < 0)
-		return log_ret(-EINVAL,
-			       "--pids-limit '%s': not a number of processes, "
-			       "up to %d, or -1 for any",
-			       text, PIDS_LARGEST);
-	return 0;
-}
-
-static int make_guest(struct run_machine *machine,
-		      const struct run_options *opt,
-		      const struct instance *instance)
-{
+	const struct spec_linux *l = &spec->linux_part;
 	struct agent_config *agent = &machine->agent;
-	int r = make_shm(machine, opt);
+	int r = spec_all_devices(l, &machine->devices);
 
-	if (r == 0)
-		r = make_pids(machine, opt);
-	if (r == 0 && opt->hostname)
-		r = check_hostname(opt->hostname);
-	if (r == 0)
-		r = make_sysctls(machine, opt);
 	if (r == 0)
 		r = make_hosts(machine, opt);
-	if (r == 0)
-		r = keep_list(&machine->search, &opt->search);
-	agent->hostname = opt->hostname ? opt->hostname : instance->name;
+	for (unsigned i = 0; r == 0 && i < opt->search.count; i++)
+		r = text_list_add(&machine->search, opt->search.item[i]);
+	agent->hostname = spec->hostname;
 	agent->host_bound = true;
-	agent->privileged = opt->privileged;
-	agent->mounts = machine->mounts;
-	agent->sysctls = text_list_items(&machine->sysctls);
+	agent->devices = machine->devices.devices;
+	agent->ndevices = machine->devices.ndevices;
+	agent->rules = machine->devices.rules;
+	agent->nrules = machine->devices.nrules;
+	agent->pids_max = l->pids_limit;
+	agent->sysctls = text_list_items(&l->sysctl);
+	agent->masked = text_list_items(&l->masked_paths);
+	agent->readonly = text_list_items(&l->readonly_paths);
 	agent->hosts = text_list_items(&machine->hosts);
 	agent->search = text_list_items(&machine->search);
 	return r;
@@ -200,21 +120,22 @@ static int set(struct config *cfg, const char *name, const char *value)
 	return value ? config_set(cfg, "--", name, value) : 0;
 }
 
-static int make_size(struct config *cfg, const struct run_options *opt)
+/* Limits are the machine's size: it has nothing else to do. */
+static int make_size(struct config *cfg, const struct spec_linux *l)
 {
-	int r;
+	const uint64_t period = l->cpu_period ? l->cpu_period : 100000;
 
-	cfg->memory_bytes = MEMORY_DEFAULT;
-	r = set(cfg, "memory", opt->memory);
-	if (r == 0 && opt->cpus && strchr(opt->cpus, '.'))
-		return log_ret(
-			-EINVAL,
-			"--cpus '%s': a virtual machine has whole CPUs; "
-			"their time can be limited around it, as in "
-			"'systemd-run --scope -p CPUQuota=150%% bulkhead "
-			"run ...'",
-			opt->cpus);
-	return r < 0 ? r : set(cfg, "cpus", opt->cpus);
+	cfg->memory_bytes = l->memory_limit ? l->memory_limit : MEMORY_DEFAULT;
+	if (l->cpu_quota % period || l->cpu_quota / period > CONFIG_CPUS_MAX)
+		return log_ret(-ENOTSUP,
+			       "linux.resources.cpu: %llu us of each %llu us "
+			       "are not supported: a virtual machine has 1 to "
+			       "%d whole CPUs",
+			       (unsigned long long)l->cpu_quota,
+			       (unsigned long long)period, CONFIG_CPUS_MAX);
+	if (l->cpu_quota)
+		cfg->cpus = (unsigned)(l->cpu_quota / period);
+	return 0;
 }
 
 /* 0, 1: crun is wanted, -EINVAL (logged). */
@@ -244,26 +165,18 @@ static int make_initrd(const struct run_options *opt)
 }
 
 /* Last, as config.json repeats all that is above. */
-static int make_oci(struct run_machine *machine, const struct run_options *opt)
+static int make_oci(struct run_machine *machine, const struct spec *spec,
+		    const struct run_options *opt)
 {
-	const char *filter = run_seccomp_file(opt);
-	json_t *seccomp = NULL;
 	int r = wants_crun(opt);
-	uint64_t caps;
 
-	if (r == 0 && filter)
+	if (r == 0 && spec->linux_part.seccomp)
 		return log_ret(-EINVAL,
-			       "--security-opt seccomp=%s: it takes "
-			       "--guest-runtime crun",
-			       filter);
+			       "a seccomp profile: it takes --guest-runtime "
+			       "crun");
 	if (r <= 0)
 		return r;
-	r = run_caps(opt, &caps);
-	if (r < 0)
-		return r;
-	if (filter && !(seccomp = oci_seccomp_load(filter, caps)))
-		return -EINVAL;
-	machine->oci = oci_config_make(&machine->agent, opt->init, seccomp);
+	machine->oci = oci_config_make(spec, machine->mounts, opt->init);
 	machine->agent.oci = machine->oci;
 	return machine->oci ? 0 : -EINVAL;
 }
@@ -296,19 +209,21 @@ static int make_kernel(struct run_machine *machine,
 static int make_vsock(struct run_machine *machine,
 		      const struct instance *instance)
 {
-	autofree char *path = run_escape(instance->socket);
-	autofree char *text = NULL;
+	char port[16];
 
 	/* The agent reports once; the container has nobody to connect to. */
-	if (!path || asprintf(&text, "%s,connect=%d", path, AGENT_PORT) < 0) {
-		text = NULL;
-		return log_ret(-ENOMEM, "out of memory");
-	}
-	return run_add_device(&machine->cfg, "vsock", text);
+	snprintf(port, sizeof(port), "%d", AGENT_PORT);
+	return run_add_device(&machine->cfg, "vsock",
+			      (const struct config_pair[]){
+				      {"path", instance->socket},
+				      {"connect", port},
+			      },
+			      2);
 }
 
-int run_machine_make(struct run_machine *machine, const struct run_options *opt,
-		     const struct rootfs *root, const struct instance *instance)
+int run_machine_make(struct run_machine *machine, struct spec *spec,
+		     const struct run_options *opt, const struct rootfs *root,
+		     const struct instance *instance)
 {
 	struct config *cfg = &machine->cfg;
 	int r;
@@ -319,22 +234,22 @@ int run_machine_make(struct run_machine *machine, const struct run_options *opt,
 	cfg->sandbox = !opt->no_sandbox;
 	r = set(cfg, "name", instance->name);
 	if (r == 0)
-		r = make_size(cfg, opt);
+		r = make_size(cfg, &spec->linux_part);
 	if (r == 0)
 		r = make_kernel(machine, opt);
 	if (r == 0)
 		r = make_vsock(machine, instance);
 	if (r == 0)
-		r = run_add_device(cfg, "rng", "");
+		r = run_add_device(cfg, "rng", NULL, 0);
 	if (r == 0)
-		r = make_root(machine, opt, root);
+		r = make_root(machine, spec, opt, root);
 	if (r == 0)
-		r = run_mounts_make(machine, opt);
+		r = run_shares_make(machine, spec);
 	if (r == 0)
-		r = make_guest(machine, opt, instance);
+		r = make_guest(machine, spec, opt);
 	if (r == 0)
 		r = run_network_make(machine, opt);
 	if (r == 0)
-		r = make_oci(machine, opt);
+		r = make_oci(machine, spec, opt);
 	return r < 0 ? r : config_check(cfg, virtio_config_types());
 }

@@ -1,25 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* -v, --mount and --tmpfs: shares of the VM, and what the agent mounts where.
- */
+/* -v, --mount and --tmpfs as mounts of a spec. */
 #include "tools/container/run.h"
 
-#include "tools/instance/volume.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-/* The next mount, or NULL (logged). */
-static struct agent_mount *new_mount(struct run_machine *machine)
-{
-	if (machine->agent.nmounts == RUN_MOUNTS_MAX) {
-		log_error("more than %d volumes and tmpfs", RUN_MOUNTS_MAX);
-		return NULL;
-	}
-	return &machine->mounts[machine->agent.nmounts++];
-}
 
 static int check_target(const char *option, const char *text,
 			const char *target)
@@ -39,7 +27,7 @@ struct wish {
 	const char *source, *target;
 	const char *cache; /* the share's key; NULL: its default */
 	const char *locks; /* the share's; NULL: as it has them */
-	bool readonly;
+	bool readonly, noexec;
 };
 
 /* "shared", or "cache=" and what the share's key takes. */
@@ -101,114 +89,74 @@ static bool is_volume(const struct wish *wish)
 	       strcmp(wish->source, "..") != 0;
 }
 
-/* Kept from being removed as long as the machine lives. */
-static int find_volume(struct run_machine *machine, const struct wish *wish,
-		       char **ret_path)
+/* The new mount's words: those that are not NULL. 0 or -errno, logged. */
+static int add_options(struct spec *spec, const char *const *words, unsigned n)
 {
-	int r = volume_open(wish->source, ret_path,
-			    &machine->volume_fds[machine->nvolume_fds]);
+	struct spec_mount *mount = &spec->mounts[spec->nmounts - 1];
+	int r = 0;
 
-	machine->nvolume_fds += r == 0;
+	for (unsigned i = 0; r == 0 && i < n; i++)
+		if (words[i])
+			r = text_list_add(&mount->options, words[i]);
 	return r;
 }
 
-/*
- * Resolves a path of the host. A file gives its directory, and its name there.
- */
-static int find_path(const struct wish *wish, char **ret_path, char **ret_only)
+/* PREFIX and VALUE as one word in *RET, which stays NULL without a VALUE. */
+static int make_word(const char *prefix, const char *value, char **ret)
+{
+	if (!value || asprintf(ret, "%s%s", prefix, value) >= 0)
+		return 0;
+	*ret = NULL;
+	return log_ret(-ENOMEM, "out of memory");
+}
+
+static int check_source(const struct wish *wish, char **ret_path)
 {
 	struct stat st;
-	char *slash;
 
 	*ret_path = realpath(wish->source, NULL);
 	if (!*ret_path || stat(*ret_path, &st) < 0)
 		return log_ret(-errno, "%s '%s': '%s': %s", wish->option,
 			       wish->text, wish->source, strerror(errno));
-	if (S_ISDIR(st.st_mode))
+	if (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode))
 		return 0;
-	if (!S_ISREG(st.st_mode))
-		return log_ret(-EINVAL,
-			       "%s '%s': '%s' is neither a directory nor "
-			       "a regular file",
-			       wish->option, wish->text, wish->source);
-	slash = strrchr(*ret_path, '/');
-	*ret_only = strdup(slash + 1);
-	slash[slash == *ret_path] = '\0';
-	return *ret_only ? 0 : log_ret(-ENOMEM, "out of memory");
+	return log_ret(-EINVAL,
+		       "%s '%s': '%s' is neither a directory nor a regular "
+		       "file",
+		       wish->option, wish->text, wish->source);
 }
 
-/* The share's keys behind its tag. Allocated, or NULL (logged). */
-static char *share_keys(const struct wish *wish, const char *only)
+/* A volume is looked for when the machine is made, which holds it. */
+static int add_bind(struct spec *spec, const struct wish *wish)
 {
-	autofree char *escaped = only ? run_escape(only) : NULL;
-	char *keys;
+	const bool volume = is_volume(wish);
+	autofree char *source = NULL, *cache = NULL, *locks = NULL;
+	autofree char *name = NULL;
+	int r = check_target(wish->option, wish->text, wish->target);
 
-	if ((only && !escaped) ||
-	    asprintf(&keys, "%s%s%s%s%s%s%s", wish->readonly ? ",readonly" : "",
-		     wish->cache ? ",cache=" : "",
-		     wish->cache ? wish->cache : "",
-		     wish->locks ? ",locks=" : "",
-		     wish->locks ? wish->locks : "", only ? ",only=" : "",
-		     only ? escaped : "") < 0) {
-		log_error("out of memory");
-		return NULL;
-	}
-	return keys;
-}
-
-/* For `inspect`: "/source:/target:ro,cache=never". */
-static int describe(struct run_machine *machine, const struct wish *wish,
-		    const char *source)
-{
-	autofree char *text = NULL;
-
-	if (asprintf(&text, "%s:%s%s%s%s", source, wish->target,
-		     wish->readonly ? ":ro" : "",
-		     !wish->cache     ? ""
-		     : wish->readonly ? ",cache="
-				      : ":cache=",
-		     wish->cache ? wish->cache : "") < 0) {
-		text = NULL;
-		return log_ret(-ENOMEM, "out of memory");
-	}
-	return text_list_add(&machine->mount_texts, text);
-}
-
-static int add_share(struct run_machine *machine, const struct wish *wish)
-{
-	autofree char *source = NULL, *only = NULL, *keys = NULL;
-	struct agent_mount *mount = new_mount(machine);
-	char tag[16];
-	int r;
-
-	if (!mount)
-		return -E2BIG;
-	if (machine->nshares == RUN_VOLUMES_MAX)
-		return log_ret(-E2BIG, "%s '%s': more than %d of them",
-			       wish->option, wish->text, RUN_VOLUMES_MAX);
-	r = check_target(wish->option, wish->text, wish->target);
 	if (r == 0)
 		r = check_locks(wish);
 	if (r == 0)
-		r = is_volume(wish) ? find_volume(machine, wish, &source)
-				    : find_path(wish, &source, &only);
+		r = volume ? instance_check_name("volume", wish->source)
+			   : check_source(wish, &source);
 	if (r == 0)
-		r = describe(machine, wish,
-			     is_volume(wish) ? wish->source : source);
-	if (r < 0)
-		return r;
-	snprintf(tag, sizeof(tag), "vol%u", machine->nshares++);
-	mount->readonly = wish->readonly;
-	mount->tag = run_keep(machine, tag);
-	mount->target = run_keep(machine, wish->target);
-	mount->subpath = only ? run_keep(machine, only) : NULL;
-	keys = share_keys(wish, only);
-	if (!mount->tag || !mount->target || (only && !mount->subpath) || !keys)
-		return -ENOMEM;
-	return run_add_share(machine, source, tag, keys);
+		r = make_word(RUN_MOUNT_CACHE, wish->cache, &cache);
+	if (r == 0)
+		r = make_word(RUN_MOUNT_LOCKS, wish->locks, &locks);
+	if (r == 0)
+		r = make_word(RUN_MOUNT_VOLUME, volume ? wish->source : NULL,
+			      &name);
+	if (r == 0)
+		r = spec_add_mount(spec, wish->target, "bind", source,
+				   wish->readonly ? "rbind,rprivate,ro"
+						  : "rbind,rprivate,rw");
+	if (r == 0)
+		r = add_options(spec, (const char *const[]){cache, locks, name},
+				3);
+	return r;
 }
 
-static int add_volume(struct run_machine *machine, const char *text)
+static int add_volume(struct spec *spec, const char *text)
 {
 	autofree char *copy = strdup(text);
 	struct wish wish = {.option = "--volume", .text = text, .source = copy};
@@ -230,7 +178,7 @@ static int add_volume(struct run_machine *machine, const char *text)
 	wish.target = target;
 	if (list)
 		r = volume_options(&wish, list);
-	return r < 0 ? r : add_share(machine, &wish);
+	return r < 0 ? r : add_bind(spec, &wish);
 }
 
 /*
@@ -293,8 +241,7 @@ static int check_tmpfs(const struct wish *wish, const char *options)
  * is left goes to the file system. As with Docker nothing on it is executed
  * unless "exec" says so.
  */
-static int tmpfs_options(struct wish *wish, bool *ret_noexec, char *list,
-			 char *ret_rest)
+static int tmpfs_options(struct wish *wish, char *list, char *ret_rest)
 {
 	char *rest = NULL;
 	unsigned key;
@@ -304,7 +251,7 @@ static int tmpfs_options(struct wish *wish, bool *ret_noexec, char *list,
 		if (strcmp(word, "ro") == 0)
 			wish->readonly = true;
 		else if (strcmp(word, "exec") == 0)
-			*ret_noexec = false;
+			wish->noexec = false;
 		else if (tmpfs_value(word, strlen(word), &key))
 			ret_rest += sprintf(ret_rest, "%s,", word);
 		else if (strcmp(word, "rw") != 0 &&
@@ -323,29 +270,33 @@ static int tmpfs_options(struct wish *wish, bool *ret_noexec, char *list,
 	return 0;
 }
 
-static int make_tmpfs(struct run_machine *machine, const struct wish *wish,
+static int make_tmpfs(struct spec *spec, const struct wish *wish,
 		      const char *options)
 {
+	autofree char *all = NULL;
 	int r = check_tmpfs(wish, options);
-	struct agent_mount *mount = r < 0 ? NULL : new_mount(machine);
 
-	if (!mount)
-		return r < 0 ? r : -E2BIG;
-	mount->noexec = true;
-	mount->readonly = wish->readonly;
-	mount->target = run_keep(machine, wish->target);
-	mount->options = options[0] ? run_keep(machine, options) : NULL;
-	r = describe(machine, wish, "tmpfs");
-	return mount->target && (!options[0] || mount->options) ? r : -ENOMEM;
+	if (r < 0)
+		return r;
+	if (asprintf(&all, "nosuid,nodev,%s,%s%s%s",
+		     wish->noexec ? "noexec" : "exec",
+		     wish->readonly ? "ro" : "rw", options[0] ? "," : "",
+		     options) < 0) {
+		all = NULL;
+		return log_ret(-ENOMEM, "out of memory");
+	}
+	return spec_add_mount(spec, wish->target, "tmpfs", "tmpfs", all);
 }
 
-static int add_tmpfs(struct run_machine *machine, const char *text)
+static int add_tmpfs(struct spec *spec, const char *text)
 {
 	autofree char *copy = strdup(text);
 	/* One byte in front, for tmpfs_options() to look at. */
 	autofree char *rest = calloc(1, strlen(text) + 3);
-	struct wish wish = {.option = "--tmpfs", .text = text, .target = copy};
-	bool noexec = true;
+	struct wish wish = {.option = "--tmpfs",
+			    .text = text,
+			    .target = copy,
+			    .noexec = true};
 	char none[] = "";
 	char *list;
 	int r;
@@ -357,12 +308,8 @@ static int add_tmpfs(struct run_machine *machine, const char *text)
 		*list++ = '\0';
 	r = check_target("--tmpfs", text, copy);
 	if (r == 0)
-		r = tmpfs_options(&wish, &noexec, list ? list : none, rest + 1);
-	if (r == 0)
-		r = make_tmpfs(machine, &wish, rest + 1);
-	if (r == 0)
-		machine->mounts[machine->agent.nmounts - 1].noexec = noexec;
-	return r;
+		r = tmpfs_options(&wish, list ? list : none, rest + 1);
+	return r < 0 ? r : make_tmpfs(spec, &wish, rest + 1);
 }
 
 /* ---- --mount */
@@ -411,7 +358,7 @@ static int mount_word(const char *text, char *word, struct mount_words *words)
 		       text, word);
 }
 
-static int add_words(struct run_machine *machine, const char *text,
+static int add_words(struct spec *spec, const char *text,
 		     const struct mount_words *words)
 {
 	const char *type = words->type ? words->type : "volume";
@@ -424,6 +371,7 @@ static int add_words(struct run_machine *machine, const char *text,
 		.readonly = words->readonly,
 		.locks = words->locks,
 		.cache = words->cache,
+		.noexec = true,
 	};
 	autofree char *options = NULL;
 	int r = check_target("--mount", text, words->target);
@@ -437,7 +385,7 @@ static int add_words(struct run_machine *machine, const char *text,
 			     words->mode ? "mode=" : "",
 			     words->mode ? words->mode : "");
 		return r < 0 ? log_ret(-ENOMEM, "out of memory")
-			     : make_tmpfs(machine, &wish, options);
+			     : make_tmpfs(spec, &wish, options);
 	}
 	if (strcmp(type, "bind") != 0 && strcmp(type, "volume") != 0)
 		return log_ret(-EINVAL,
@@ -446,10 +394,10 @@ static int add_words(struct run_machine *machine, const char *text,
 			       text, type);
 	if (!words->source)
 		return log_ret(-EINVAL, "--mount '%s': src= is missing", text);
-	return add_share(machine, &wish);
+	return add_bind(spec, &wish);
 }
 
-static int add_mount(struct run_machine *machine, const char *text)
+static int add_mount(struct spec *spec, const char *text)
 {
 	autofree char *copy = strdup(text);
 	struct mount_words words = {0};
@@ -461,7 +409,7 @@ static int add_mount(struct run_machine *machine, const char *text)
 	for (char *word = strtok_r(copy, ",", &rest); r == 0 && word;
 	     word = strtok_r(NULL, ",", &rest))
 		r = mount_word(text, word, &words);
-	return r < 0 ? r : add_words(machine, text, &words);
+	return r < 0 ? r : add_words(spec, text, &words);
 }
 
 static unsigned depth_of(const char *path)
@@ -473,33 +421,39 @@ static unsigned depth_of(const char *path)
 	return depth;
 }
 
-/* Outer ones first; as on the command line where they are beside each other. */
-static void sort_mounts(struct run_machine *machine)
+/*
+ * Outer ones first; as on the command line where they are beside each other.
+ * Those before FIRST stay in front.
+ */
+static void sort_mounts(struct spec *spec, size_t first)
 {
-	for (size_t i = 1; i < machine->agent.nmounts; i++) {
-		const struct agent_mount m = machine->mounts[i];
-		const unsigned depth = depth_of(m.target);
+	struct spec_mount *mounts = spec->mounts;
+
+	for (size_t i = first + 1; i < spec->nmounts; i++) {
+		const struct spec_mount m = mounts[i];
+		const unsigned depth = depth_of(m.destination);
 		size_t at = i;
 
 		for (;
-		     at > 0 && depth_of(machine->mounts[at - 1].target) > depth;
+		     at > first && depth_of(mounts[at - 1].destination) > depth;
 		     at--)
-			machine->mounts[at] = machine->mounts[at - 1];
-		machine->mounts[at] = m;
+			mounts[at] = mounts[at - 1];
+		mounts[at] = m;
 	}
 }
 
-int run_mounts_make(struct run_machine *machine, const struct run_options *opt)
+int run_mounts_make(struct spec *spec, const struct run_options *opt)
 {
+	const size_t first = spec->nmounts;
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < opt->volumes.count; i++)
-		r = add_volume(machine, opt->volumes.item[i]);
+		r = add_volume(spec, opt->volumes.item[i]);
 	for (unsigned i = 0; r == 0 && i < opt->mounts.count; i++)
-		r = add_mount(machine, opt->mounts.item[i]);
+		r = add_mount(spec, opt->mounts.item[i]);
 	for (unsigned i = 0; r == 0 && i < opt->tmpfs.count; i++)
-		r = add_tmpfs(machine, opt->tmpfs.item[i]);
+		r = add_tmpfs(spec, opt->tmpfs.item[i]);
 	if (r == 0)
-		sort_mounts(machine);
+		sort_mounts(spec, first);
 	return r;
 }

@@ -78,7 +78,6 @@ static int set_link(struct run_machine *machine, const char *address,
 static int make_tap(struct run_machine *machine, const struct run_options *opt)
 {
 	autofree char *copy = strdup(opt->network);
-	autofree char *device = NULL;
 	struct tap_words words = {0};
 	int r;
 
@@ -91,22 +90,13 @@ static int make_tap(struct run_machine *machine, const struct run_options *opt)
 	r = split_tap(opt->network, copy, &words);
 	if (r < 0)
 		return r;
-	if (asprintf(&device, "tap=%s%s%s", words.tap ? words.tap : "",
-		     words.mac ? ",mac=" : "",
-		     words.mac ? words.mac : "") < 0) {
-		device = NULL;
-		return log_ret(-ENOMEM, "out of memory");
-	}
-	r = run_add_device(&machine->cfg, "net", device);
+	r = run_add_device(&machine->cfg, "net",
+			   (const struct config_pair[]){
+				   {"tap", words.tap},
+				   {"mac", words.mac},
+			   },
+			   2);
 	return r < 0 ? r : set_link(machine, words.address, words.gateway, 0);
-}
-
-/* All of them with commas between, as the device takes them; escaped. */
-static char *join_publish(const struct text_list *list)
-{
-	autofree char *text = text_list_join(list, ",");
-
-	return text ? run_escape(text) : NULL;
 }
 
 /* "8080" or "8000-8010". */
@@ -161,35 +151,35 @@ static int describe_ports(struct run_machine *machine,
 	return r;
 }
 
-static int make_publish(struct run_machine *machine,
-			const struct text_list *list, char **ret_device)
+static int add_user_device(struct run_machine *machine,
+			   const struct text_list *publish)
 {
-	autofree char *escaped = join_publish(list);
-	int r = describe_ports(machine, list);
+	struct config_pair *pairs = calloc(publish->count + 1, sizeof(*pairs));
+	int r;
 
-	if (r < 0)
-		return r;
-	if (!escaped || asprintf(ret_device, "user%s%s",
-				 escaped[0] ? ",publish=" : "", escaped) < 0) {
-		*ret_device = NULL;
+	if (!pairs)
 		return log_ret(-ENOMEM, "out of memory");
-	}
-	return 0;
+	pairs[0] = (struct config_pair){"user", "true"};
+	for (unsigned i = 0; i < publish->count; i++)
+		pairs[i + 1] =
+			(struct config_pair){"publish", publish->item[i]};
+	r = run_add_device(&machine->cfg, "net", pairs, publish->count + 1);
+	free(pairs);
+	return r;
 }
 
 static int make_user(struct run_machine *machine, const struct run_options *opt)
 {
 	const struct net_user_facts *facts = net_user_facts();
-	autofree char *device = NULL;
 	struct text_list publish = {0};
 	char address[64];
 	int r = run_publish_resolve(&opt->publish, &publish);
 
 	if (r == 0)
-		r = make_publish(machine, &publish, &device);
-	text_list_done(&publish);
+		r = describe_ports(machine, &publish);
 	if (r == 0)
-		r = run_add_device(&machine->cfg, "net", device);
+		r = add_user_device(machine, &publish);
+	text_list_done(&publish);
 	if (r == 0 && opt->dns.count == 0)
 		r = text_list_add(&machine->dns, facts->dns);
 	if (r < 0)

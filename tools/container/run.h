@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `bulkhead run`, in parts: the options (run-options.c), the command they and
- * the image make (run-process.c), the machine for it (run-machine.c,
- * run-network.c), and its life (supervise.c). cmd-run.c puts them together.
+ * `bulkhead run`, in parts: the options (run-options.c); the container that
+ * they and the image make, a struct spec (run-spec.c, run-process.c,
+ * run-mounts.c); the machine for a spec (run-machine.c, run-shares.c,
+ * run-network.c); and its life (supervise.c). cmd-run.c puts them together.
  */
 #ifndef TOOLS_CONTAINER_RUN_H
 #define TOOLS_CONTAINER_RUN_H
@@ -23,7 +24,14 @@
 #define RUN_EXIT_FAILED 125
 
 #define RUN_VOLUMES_MAX 10
-#define RUN_MOUNTS_MAX  32
+
+/*
+ * Options of a spec's mounts that are ours: how a share behaves, and which
+ * named volume it is. mount(8) leaves names that begin so to others, too.
+ */
+#define RUN_MOUNT_CACHE  "x-bulkhead.cache="
+#define RUN_MOUNT_LOCKS  "x-bulkhead.locks="
+#define RUN_MOUNT_VOLUME "x-bulkhead.volume="
 
 /* The user's options; texts are borrowed from argv. */
 struct run_options {
@@ -45,7 +53,17 @@ struct run_options {
 int run_options_parse(struct run_options *opt, int argc, char **argv);
 void run_options_done(struct run_options *opt);
 
-/* ---- the process */
+/* ---- the container */
+
+/*
+ * Fills SPEC, zeroed before, with what the options and the image say, but for
+ * the host name where no option has one. Touches the host only to find mounts'
+ * sources. 0 or -errno, logged.
+ */
+int run_spec_make(struct spec *spec, const struct run_options *opt,
+		  const struct rootfs *root);
+/* -v, --mount and --tmpfs, after the mounts that are there. */
+int run_mounts_make(struct spec *spec, const struct run_options *opt);
 
 /*
  * Fills PROCESS, zeroed before, with what the options and the image say. 0 or
@@ -71,17 +89,17 @@ const char *run_seccomp_file(const struct run_options *opt);
 /* ---- the machine */
 
 struct run_machine {
-	struct config cfg;         /* of the VM */
-	struct agent_config agent; /* of the guest; points into what follows */
-	int initrd_fd;             /* owned: the file cfg.initrd names */
-	struct agent_mount mounts[RUN_MOUNTS_MAX];
-	struct text_list strings; /* what mounts and link point to */
+	struct config cfg;          /* of the VM */
+	struct agent_config agent;  /* of the guest; points into what follows */
+	int initrd_fd;              /* owned: the file cfg.initrd names */
+	struct agent_mount *mounts; /* owned; one for each of the spec's */
+	struct spec_linux devices;  /* owned: devices and their rules */
+	struct text_list strings;   /* what mounts and link point to */
 	struct agent_link link;
 	const char *addresses[2], *gateways[2];
-	struct text_list dns, search, hosts, sysctls;
+	struct text_list dns, search, hosts;
 	char *ports;                     /* for `ps`; NULL: none */
 	const char *network;             /* which it became; borrowed */
-	struct text_list mount_texts;    /* for `inspect` */
 	int volume_fds[RUN_VOLUMES_MAX]; /* owned: locks of named volumes */
 	unsigned nvolume_fds;
 	unsigned nshares; /* besides the root */
@@ -89,17 +107,19 @@ struct run_machine {
 };
 
 /*
- * Zeroed before, but for initrd_fd, which is -1. Needs the instance's paths. 0
- * or -errno, logged.
+ * Makes the machine of a container. Zeroed before, but for initrd_fd, which is
+ * -1. SPEC is the container, and must stay as long as the machine; sources of
+ * named volumes are filled in there. OPT counts where it concerns the machine
+ * alone. Needs the instance's paths. 0 or -errno, logged.
  */
-int run_machine_make(struct run_machine *machine, const struct run_options *opt,
-		     const struct rootfs *root,
+int run_machine_make(struct run_machine *machine, struct spec *spec,
+		     const struct run_options *opt, const struct rootfs *root,
 		     const struct instance *instance);
 void run_machine_done(struct run_machine *machine);
 
 /* Parts of it: devices, and what the guest does with them. */
 bool run_is_address(const char *text); /* IPv4 or IPv6 */
-int run_mounts_make(struct run_machine *machine, const struct run_options *opt);
+int run_shares_make(struct run_machine *machine, struct spec *spec);
 /*
  * The texts of -p, and where they name no port of the host's, a free one each.
  * 0 or -errno, logged. Other mistakes in them are left for their parser to
@@ -110,14 +130,10 @@ int run_network_make(struct run_machine *machine,
 		     const struct run_options *opt);
 
 /* Adds a device to the configuration. 0 or -errno, logged. */
-int run_add_device(struct config *cfg, const char *type, const char *text);
-/* Shares the directory PATH under TAG; MORE: ",readonly". */
-int run_add_share(struct run_machine *machine, const char *path,
-		  const char *tag, const char *more);
+int run_add_device(struct config *cfg, const char *type,
+		   const struct config_pair *pairs, size_t n);
 /* Keeps a copy of TEXT as long as the machine. NULL: no memory, logged. */
 const char *run_keep(struct run_machine *machine, const char *text);
-/* TEXT with its commas doubled, as a device's value. Allocated or NULL. */
-char *run_escape(const char *text);
 
 /* ---- its life */
 

@@ -3,6 +3,7 @@
 #include "tools/instance/instance.h"
 
 #include "vmm/base/log.h"
+#include "vmm/base/text.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -30,11 +31,9 @@ static void free_list(char **list)
 void instance_state_done(struct instance_state *state)
 {
 	free(state->image);
-	free(state->command);
 	free(state->ports);
 	free(state->error);
 	free(state->network);
-	free_list(state->mounts);
 	free_list(state->labels);
 	spec_done(&state->spec);
 	*state = (struct instance_state){0};
@@ -57,17 +56,15 @@ json_t *instance_state_json(const struct instance *instance,
 {
 	return json_pack(
 		"{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:b, s:i,"
-		" s:s*, s:s*, s:s*, s:s*, s:s*, s:I, s:i, s:o, s:o, s:o}",
+		" s:s*, s:s*, s:s*, s:s*, s:o, s:o}",
 		"name", instance->name, "status", phases[state->phase], "pid",
 		(int)state->pid, "pid_start", (json_int_t)state->pid_start,
 		"created", (json_int_t)state->created_s, "started",
 		(json_int_t)state->started_s, "finished",
 		(json_int_t)state->finished_s, "exit_status", state->status,
 		"remove", state->remove, "stop_signal", state->stop_signal,
-		"image", state->image, "command", state->command, "ports",
-		state->ports, "error", state->error, "network", state->network,
-		"memory", (json_int_t)state->memory, "cpus", (int)state->cpus,
-		"mounts", list_json(state->mounts), "labels",
+		"image", state->image, "ports", state->ports, "error",
+		state->error, "network", state->network, "labels",
 		list_json(state->labels), "spec", spec_json(&state->spec));
 }
 
@@ -164,16 +161,10 @@ static int get_state(json_t *json, struct instance_state *state)
 		const char *key;
 		char **to;
 	} texts[] = {
-		{"image", &state->image},     {"command", &state->command},
-		{"ports", &state->ports},     {"error", &state->error},
+		{"image", &state->image},
+		{"ports", &state->ports},
+		{"error", &state->error},
 		{"network", &state->network},
-	};
-	const struct {
-		const char *key;
-		char ***to;
-	} lists[] = {
-		{"mounts", &state->mounts},
-		{"labels", &state->labels},
 	};
 	json_t *spec = json_object_get(json, "spec");
 	int r = 0;
@@ -188,12 +179,10 @@ static int get_state(json_t *json, struct instance_state *state)
 	state->status = (int)get_number(json, "exit_status");
 	state->remove = json_is_true(json_object_get(json, "remove"));
 	state->stop_signal = (int)get_number(json, "stop_signal");
-	state->memory = (uint64_t)get_number(json, "memory");
-	state->cpus = (unsigned)get_number(json, "cpus");
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(texts); i++)
 		r = get_text(json, texts[i].key, texts[i].to);
-	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(lists); i++)
-		r = get_list(json, lists[i].key, lists[i].to);
+	if (r == 0)
+		r = get_list(json, "labels", &state->labels);
 	if (r == 0 && spec)
 		r = spec_from_json(STATE_FILE, spec, &state->spec);
 	return r;
@@ -251,6 +240,13 @@ int instance_open_running(const char *name, struct instance *ret,
 	*ret = instance;
 	*ret_state = state;
 	return 0;
+}
+
+char *instance_command(const struct instance_state *state)
+{
+	autofree char *all = text_list_join(&state->spec.process.args, " ");
+
+	return all ? text_printable(all) : NULL;
 }
 
 /* ---- the status that outlives the rest */

@@ -44,24 +44,23 @@ enum instance_phase {
 /* The content of state.json. All texts are owned; NULL where there is none. */
 struct instance_state {
 	enum instance_phase phase;
-	pid_t pid;             /* the monitor's */
-	uint64_t pid_start;    /* its start, see instance_process_start() */
-	int64_t created_s;     /* seconds since 1970 */
-	int64_t started_s;     /* 0: never */
-	int64_t finished_s;    /* 0: not yet */
-	int status;            /* exit status, or INSTANCE_NO_STATUS */
-	bool remove;           /* --rm */
-	int stop_signal;       /* what `bulkhead stop` sends */
-	char *image, *command; /* as the user sees them in `ps` */
-	char *ports;           /* "0.0.0.0:8080->80/tcp, ..." */
-	char *error;           /* why it did not start, or how it broke */
-	char *network;         /* as --network has it */
-	uint64_t memory;       /* the machine's, in bytes */
-	unsigned cpus;
-	/* owned lists that end with NULL, or NULL */
-	char **mounts; /* "/source:/target[:ro]", "tmpfs:/target" */
-	char **labels; /* "name=value" */
-	/* The container; empty where the file has none. `exec` starts here. */
+	pid_t pid;          /* the monitor's */
+	uint64_t pid_start; /* its start, see instance_process_start() */
+	int64_t created_s;  /* seconds since 1970 */
+	int64_t started_s;  /* 0: never */
+	int64_t finished_s; /* 0: not yet */
+	int status;         /* exit status, or INSTANCE_NO_STATUS */
+	bool remove;        /* --rm */
+	int stop_signal;    /* what `bulkhead stop` sends */
+	char *image;        /* as the user sees it in `ps` */
+	char *ports;        /* "0.0.0.0:8080->80/tcp, ..." */
+	char *error;        /* why it did not start, or how it broke */
+	char *network;      /* as --network has it */
+	char **labels;      /* "name=value"; owned, ends with NULL, or NULL */
+	/*
+	 * The container, whole: its command, mounts, limits (which are the
+	 * machine's size). Empty where the file has none. `exec` starts here.
+	 */
 	struct spec spec;
 };
 
@@ -113,6 +112,9 @@ int instance_wait(const struct instance *instance, int timeout_ms);
 struct json_t;
 struct json_t *instance_state_json(const struct instance *instance,
 				   const struct instance_state *state);
+
+/* The command as one line, safe to print. Allocated, or NULL. */
+char *instance_command(const struct instance_state *state);
 
 /*
  * The exit status where the end of an instance is waited for: a descriptor of a

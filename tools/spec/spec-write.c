@@ -210,10 +210,58 @@ static json_t *namespaces_json(unsigned namespaces)
 	return list;
 }
 
+static const char *type_text(char type)
+{
+	return type == 'c' ? "c" : type == 'b' ? "b" : "a";
+}
+
+static json_t *rules_json(const struct spec_linux *l)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < l->nrules; i++) {
+		const struct spec_device_rule *r = &l->rules[i];
+		json_t *json = json_pack(
+			"{sb, ss, so}", "allow", (int)r->allow, "type",
+			type_text(r->type), "access",
+			json_sprintf("%s%s%s",
+				     r->access & SPEC_ACCESS_READ ? "r" : "",
+				     r->access & SPEC_ACCESS_WRITE ? "w" : "",
+				     r->access & SPEC_ACCESS_MKNOD ? "m" : ""));
+
+		if (r->major >= 0)
+			json_object_set_new(json, "major",
+					    json_integer(r->major));
+		if (r->minor >= 0)
+			json_object_set_new(json, "minor",
+					    json_integer(r->minor));
+		json_array_append_new(list, json);
+	}
+	return list;
+}
+
+static json_t *devices_json(const struct spec_linux *l)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < l->ndevices; i++) {
+		const struct spec_device *d = &l->devices[i];
+
+		json_array_append_new(
+			list,
+			json_pack("{so, ss, so, so, so, so, so}", "path",
+				  text_json_string(d->path), "type",
+				  type_text(d->type), "major", number(d->major),
+				  "minor", number(d->minor), "fileMode",
+				  number(d->mode), "uid", number(d->uid), "gid",
+				  number(d->gid)));
+	}
+	return list;
+}
+
 static json_t *resources_json(const struct spec_linux *l)
 {
-	json_t *json = json_pack("{s[{sb, ss}]}", "devices", "allow",
-				 (int)l->all_devices, "access", "rwm");
+	json_t *json = json_pack("{so}", "devices", rules_json(l));
 	json_t *cpu = json_object();
 
 	if (l->memory_limit)
@@ -243,6 +291,8 @@ static json_t *linux_json(const struct spec_linux *l)
 		texts(&l->readonly_paths), "sysctl", map(&l->sysctl));
 
 	set_text(json, "cgroupsPath", l->cgroups_path);
+	if (l->ndevices)
+		json_object_set_new(json, "devices", devices_json(l));
 	if (l->seccomp)
 		json_object_set(json, "seccomp", l->seccomp);
 	return json;

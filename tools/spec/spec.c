@@ -22,25 +22,39 @@ void spec_process_done(struct spec_process *process)
 	*process = (struct spec_process){0};
 }
 
+static void mount_done(struct spec_mount *mount)
+{
+	free(mount->destination);
+	free(mount->type);
+	free(mount->source);
+	text_list_done(&mount->options);
+}
+
+void spec_linux_done(struct spec_linux *l)
+{
+	text_list_done(&l->sysctl);
+	text_list_done(&l->masked_paths);
+	text_list_done(&l->readonly_paths);
+	free(l->cgroups_path);
+	for (size_t i = 0; i < l->ndevices; i++)
+		free(l->devices[i].path);
+	free(l->devices);
+	free(l->rules);
+	json_decref(l->seccomp);
+	*l = (struct spec_linux){0};
+}
+
 void spec_done(struct spec *spec)
 {
 	free(spec->oci_version);
 	free(spec->root_path);
 	free(spec->hostname);
 	spec_process_done(&spec->process);
-	for (size_t i = 0; i < spec->nmounts; i++) {
-		free(spec->mounts[i].destination);
-		free(spec->mounts[i].type);
-		free(spec->mounts[i].source);
-		text_list_done(&spec->mounts[i].options);
-	}
+	for (size_t i = 0; i < spec->nmounts; i++)
+		mount_done(&spec->mounts[i]);
 	free(spec->mounts);
 	text_list_done(&spec->annotations);
-	text_list_done(&spec->linux_part.sysctl);
-	text_list_done(&spec->linux_part.masked_paths);
-	text_list_done(&spec->linux_part.readonly_paths);
-	free(spec->linux_part.cgroups_path);
-	json_decref(spec->linux_part.seccomp);
+	spec_linux_done(&spec->linux_part);
 	*spec = (struct spec){0};
 }
 
@@ -55,22 +69,107 @@ void spec_set_rlimit(struct spec_process *process, struct spec_rlimit limit)
 	process->nrlimits += i == process->nrlimits;
 }
 
-struct spec_mount *spec_new_mount(struct spec *spec)
+/*
+ * ARRAY of *COUNT elements of SIZE with an empty one more. NULL (logged): MAX
+ * are there, or no memory; the array is as it was.
+ */
+static void *grow(void *array, size_t *count, size_t size, size_t max,
+		  const char *what)
 {
-	struct spec_mount *more;
+	char *more;
 
-	if (spec->nmounts == SPEC_MOUNTS_MAX) {
-		log_error("more than %d mounts", SPEC_MOUNTS_MAX);
+	if (*count == max) {
+		log_error("more than %zu %s", max, what);
 		return NULL;
 	}
-	more = reallocarray(spec->mounts, spec->nmounts + 1, sizeof(*more));
+	more = reallocarray(array, *count + 1, size);
 	if (!more) {
 		log_error("out of memory");
 		return NULL;
 	}
+	memset(more + *count * size, 0, size);
+	++*count;
+	return more;
+}
+
+struct spec_mount *spec_new_mount(struct spec *spec)
+{
+	struct spec_mount *more =
+		grow(spec->mounts, &spec->nmounts, sizeof(*more),
+		     SPEC_MOUNTS_MAX, "mounts");
+
+	if (!more)
+		return NULL;
 	spec->mounts = more;
-	more[spec->nmounts] = (struct spec_mount){0};
-	return &more[spec->nmounts++];
+	return &more[spec->nmounts - 1];
+}
+
+struct spec_device *spec_new_device(struct spec_linux *l)
+{
+	struct spec_device *more = grow(l->devices, &l->ndevices, sizeof(*more),
+					SPEC_DEVICES_MAX, "devices");
+
+	if (!more)
+		return NULL;
+	l->devices = more;
+	return &more[l->ndevices - 1];
+}
+
+struct spec_device_rule *spec_new_rule(struct spec_linux *l)
+{
+	struct spec_device_rule *more =
+		grow(l->rules, &l->nrules, sizeof(*more), SPEC_DEVICES_MAX,
+		     "rules for devices");
+
+	if (!more)
+		return NULL;
+	l->rules = more;
+	return &more[l->nrules - 1];
+}
+
+int spec_add_mount(struct spec *spec, const char *destination, const char *type,
+		   const char *source, const char *options)
+{
+	struct spec_mount *m = spec_new_mount(spec);
+	int r = m ? spec_set_text(&m->destination, destination) : -ENOMEM;
+
+	if (r == 0)
+		r = spec_set_text(&m->type, type);
+	if (r == 0)
+		r = spec_set_text(&m->source, source);
+	while (r == 0 && *options) {
+		const size_t n = strcspn(options, ",");
+		autofree char *word = strndup(options, n);
+
+		r = word ? text_list_add(&m->options, word)
+			 : log_ret(-ENOMEM, "out of memory");
+		options += n + (options[n] == ',');
+	}
+	return r;
+}
+
+void spec_remove_mounts(struct spec *spec, const char *destination)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < spec->nmounts; i++) {
+		if (strcmp(spec->mounts[i].destination, destination) == 0)
+			mount_done(&spec->mounts[i]);
+		else
+			spec->mounts[n++] = spec->mounts[i];
+	}
+	spec->nmounts = n;
+}
+
+bool spec_is_bind(const struct spec_mount *mount)
+{
+	if (mount->type && strcmp(mount->type, "bind") == 0)
+		return true;
+	for (unsigned i = 0; i < mount->options.count; i++)
+		if (strcmp(mount->options.item[i], "bind") == 0 ||
+		    strcmp(mount->options.item[i], "rbind") == 0)
+			return true;
+	return false;
 }
 
 int spec_set_text(char **to, const char *text)

@@ -24,7 +24,8 @@ struct json_t;
 
 #define SPEC_VERSION     "1.0.2"
 #define SPEC_RLIMITS_MAX 16  /* as many as Linux has */
-#define SPEC_MOUNTS_MAX  256 /* a limit against files that are none */
+#define SPEC_MOUNTS_MAX  256 /* limits against files that are none */
+#define SPEC_DEVICES_MAX 256
 #define SPEC_FILE_MAX    (1 << 20)
 
 struct spec_user {
@@ -33,7 +34,11 @@ struct spec_user {
 	struct text_list additional_gids; /* numbers or names */
 };
 
-/* Bit N: capability N of Linux. */
+/*
+ * Bit N: capability N of Linux. Where the user is a name, which the container
+ * resolves, all but the bounding set are for user 0 alone: who that is, the
+ * container itself has to say.
+ */
 struct spec_capabilities {
 	uint64_t bounding, effective, inheritable, permitted, ambient;
 };
@@ -69,12 +74,39 @@ enum {
 	SPEC_NS_CGROUP = 0x20,
 };
 
+/* A node that is made; those that every container has are not listed. */
+struct spec_device {
+	char *path;
+	char type; /* 'c' or 'b' */
+	uint32_t major, minor;
+	uint32_t mode; /* permissions */
+	uint32_t uid, gid;
+};
+
+enum {
+	SPEC_ACCESS_MKNOD = 1,
+	SPEC_ACCESS_READ = 2,
+	SPEC_ACCESS_WRITE = 4,
+	SPEC_ACCESS_ALL = 7,
+};
+
+/* The last rule that fits an access counts; without any it is forbidden. */
+struct spec_device_rule {
+	bool allow;
+	char type;            /* 'a' (any), 'c' or 'b' */
+	int32_t major, minor; /* -1: any */
+	unsigned access;      /* SPEC_ACCESS_* */
+};
+
 struct spec_linux {
 	unsigned namespaces;     /* SPEC_NS_* */
 	struct text_list sysctl; /* "name=value" */
 	struct text_list masked_paths, readonly_paths;
-	char *cgroups_path;    /* may be NULL */
-	bool all_devices;      /* resources.devices allows all of them */
+	char *cgroups_path; /* may be NULL */
+	struct spec_device *devices;
+	size_t ndevices;
+	struct spec_device_rule *rules; /* resources.devices */
+	size_t nrules;
 	uint64_t pids_limit;   /* resources.pids.limit; 0: any number */
 	uint64_t memory_limit; /* resources.memory.limit, bytes; 0: any */
 	uint64_t cpu_quota, cpu_period; /* us; 0: not given */
@@ -125,8 +157,45 @@ struct json_t *spec_process_json(const struct spec_process *process);
 /* Replaces what is there for TYPE. Cannot fail: TYPE < SPEC_RLIMITS_MAX. */
 void spec_set_rlimit(struct spec_process *process, struct spec_rlimit limit);
 
-/* Adds an empty one. NULL: too many, or no memory; logged. */
+/* Each adds an empty one. NULL: too many, or no memory; logged. */
 struct spec_mount *spec_new_mount(struct spec *spec);
+struct spec_device *spec_new_device(struct spec_linux *linux_part);
+struct spec_device_rule *spec_new_rule(struct spec_linux *linux_part);
+
+/*
+ * Adds a mount of these texts, which are copied; OPTIONS has commas between. 0
+ * or -errno, logged.
+ */
+int spec_add_mount(struct spec *spec, const char *destination, const char *type,
+		   const char *source, const char *options);
+/* Removes those that go to DESTINATION. */
+void spec_remove_mounts(struct spec *spec, const char *destination);
+
+/* Whether MOUNT shows a file or a directory of the host. */
+bool spec_is_bind(const struct spec_mount *mount);
+
+/* ---- defaults */
+
+struct spec_defaults {
+	bool privileged;    /* nothing hidden or read-only, all devices */
+	uint64_t shm_bytes; /* size of /dev/shm; 0: 64 MiB, as Docker's */
+};
+
+/*
+ * Docker's default specification, less what a machine of its own has no use
+ * for: fills in namespaces, mounts, sysctls, masked and read-only paths, rules
+ * for devices. 0 or -errno, logged.
+ */
+int spec_add_defaults(struct spec *spec, const struct spec_defaults *defaults);
+
+/*
+ * Fills TO, zeroed before, with L's devices and rules, and after them with what
+ * OCI has every container have, whatever its file says: nodes, and the rules by
+ * which these can be used and nodes be made. 0 or -errno, logged; for
+ * spec_linux_done() in either case.
+ */
+int spec_all_devices(const struct spec_linux *l, struct spec_linux *to);
+void spec_linux_done(struct spec_linux *l);
 
 /* A copy of TEXT in place of *TO, which is freed. TEXT may be NULL. */
 int spec_set_text(char **to, const char *text);

@@ -378,6 +378,25 @@ int config_add_device(struct config *cfg, const struct config_type *type,
 	return r;
 }
 
+int config_add_pairs(struct config *cfg, const struct config_type *type,
+		     const struct config_pair *pairs, size_t n)
+{
+	struct config_device *dev = NULL;
+	int r = config_new_device(cfg, type, &dev);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (pairs[i].value)
+			r = config_device_add_param(dev, type, pairs[i].key,
+						    pairs[i].value);
+	if (r < 0)
+		config_device_done(dev);
+	else
+		cfg->ndevices++;
+	return r;
+}
+
 /* ---- checks */
 
 static int check_number(const char *type, const struct config_key *key,

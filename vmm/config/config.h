@@ -128,6 +128,16 @@ int config_add_device(struct config *cfg, const struct config_type *type,
 		      const char *text);
 
 /*
+ * Adds a device from its keys and values as they are. One whose value is NULL
+ * is not given; a list's key may come again. 0, -EINVAL (logged), -ENOMEM.
+ */
+struct config_pair {
+	const char *key, *value;
+};
+int config_add_pairs(struct config *cfg, const struct config_type *type,
+		     const struct config_pair *pairs, size_t n);
+
+/*
  * Checks everything that can be checked without touching the host: ranges,
  * required keys, each value's kind. TYPES ends with NULL. 0 or -EINVAL, logged
  * with the option, the value and what would be right.

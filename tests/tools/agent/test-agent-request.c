@@ -63,9 +63,15 @@ static void add_address(struct agent_items *items, enum agent_key key,
 
 static void test_config(void **state)
 {
-	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_SHARE),
-					       htole32(AGENT_MOUNT_READONLY)};
-	const char *const share[] = {"vol0", "a/b", "/data", ""};
+	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_SHARE)};
+	const char *const share[] = {"vol0", "a/b", "/data", "ro,nosuid"};
+	const struct agent_device node = {.type = htole32('c'),
+					  .minor = htole32(3),
+					  .mode = htole32(0666)};
+	const struct agent_device_rule rule = {.type = htole32('a'),
+					       .major = htole32(UINT32_MAX),
+					       .minor = htole32(UINT32_MAX)};
+	const char *const path = "/dev/null";
 	const struct agent_link_item link = {htole32(1500)};
 	const char *const eth0 = "eth0";
 	struct agent_items items = {0};
@@ -83,6 +89,12 @@ static void test_config(void **state)
 	add_address(&items, AGENT_ITEM_GATEWAY, 6, 0, 2);
 	text(&items, AGENT_ITEM_DNS, "10.0.2.3");
 	text(&items, AGENT_ITEM_SYSCTL, "net.ipv4.ip_forward=1");
+	text(&items, AGENT_ITEM_MASKED, "/proc/kcore");
+	text(&items, AGENT_ITEM_READONLY, "/proc/sys");
+	text(&items, AGENT_ITEM_READONLY, "/proc/bus");
+	agent_items_add(&items, AGENT_ITEM_DEVICE, &node, sizeof(node), &path,
+			1);
+	agent_items_add(&items, AGENT_ITEM_RULE, &rule, sizeof(rule), NULL, 0);
 	assert_int_equal(parse_config(&items, &c), 0);
 	assert_int_equal(c.flags, AGENT_CONFIG_HOST_BOUND);
 	assert_string_equal(c.hostname, "box");
@@ -90,13 +102,18 @@ static void test_config(void **state)
 	assert_int_equal(c.nmounts, 5);
 	assert_string_equal(c.mounts[4].target, "/data");
 	assert_string_equal(c.mounts[4].subpath, "a/b");
-	assert_int_equal(c.mounts[4].flags, AGENT_MOUNT_READONLY);
+	assert_string_equal(c.mounts[4].type, "vol0");
+	assert_string_equal(c.mounts[4].options, "ro,nosuid");
+	assert_string_equal(c.masked.list[0], "/proc/kcore");
+	assert_int_equal(c.readonly.n, 2);
+	assert_string_equal(c.devices[0].path, "/dev/null");
+	assert_int_equal(c.ndevices, 1);
+	assert_int_equal(c.nrules, 1);
 	assert_int_equal(c.links[0].mtu, 1500);
 	assert_int_equal(c.naddresses, 2);
 	assert_true(c.addresses[1].gateway);
 	assert_int_equal(c.dns.n, 1);
 	assert_null(c.dns.list[1]);
-	assert_int_equal(c.shm_bytes, 64 * MIB);
 	init_config_done(&c);
 }
 
@@ -121,10 +138,44 @@ static void test_start(void **state)
 	assert_int_equal(s.args.n, 1000);
 	assert_string_equal(s.args.list[999], "999");
 	assert_null(s.args.list[1000]);
-	assert_int_equal(s.caps, AGENT_CAPS_DEFAULT);
+	assert_int_equal(s.caps.bounding, AGENT_CAPS_DEFAULT);
+	assert_int_equal(s.caps.permitted, AGENT_CAPS_DEFAULT);
+	assert_int_equal(s.caps.ambient, 0);
+	assert_int_equal(init_start_caps(&s, 0).permitted, AGENT_CAPS_DEFAULT);
+	assert_int_equal(init_start_caps(&s, 5).permitted, 0);
+	assert_int_equal(init_start_caps(&s, 5).bounding, AGENT_CAPS_DEFAULT);
 	assert_int_equal(s.rlimits[0].limit.rlim_cur, 10);
 	assert_int_equal(s.rlimits[0].limit.rlim_max, RLIM_INFINITY);
 	init_start_done(&s);
+}
+
+/* The sets are for everybody, or with the flag for user 0 alone. */
+static void test_caps(void **state)
+{
+	const struct agent_caps simple = {htole64(3)};
+	const struct agent_cap_sets sets = {.bounding = htole64(7),
+					    .permitted = htole64(1)};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct agent_items items = {0};
+		struct init_start s;
+
+		flags(&items, AGENT_ITEM_FLAGS,
+		      i == 2 ? AGENT_START_ROOT_CAPS : 0, NULL);
+		text(&items, AGENT_ITEM_ARG, "x");
+		if (i == 0)
+			agent_items_add(&items, AGENT_ITEM_CAPS, &simple,
+					sizeof(simple), NULL, 0);
+		else
+			agent_items_add(&items, AGENT_ITEM_CAP_SETS, &sets,
+					sizeof(sets), NULL, 0);
+		assert_int_equal(parse_start(&items, &s), 0);
+		assert_int_equal(init_start_caps(&s, 5).bounding, i ? 7 : 3);
+		assert_int_equal(init_start_caps(&s, 5).permitted, i == 1);
+		assert_int_equal(init_start_caps(&s, 0).permitted, i ? 1 : 3);
+		init_start_done(&s);
+	}
 }
 
 /* Each one alone must be refused. */
@@ -182,8 +233,8 @@ static void sysctl_outside(struct agent_items *items)
 
 static void relative_mount(struct agent_items *items)
 {
-	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_TMPFS), 0};
-	const char *const strings[] = {"", "", "data", ""};
+	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_FILESYSTEM)};
+	const char *const strings[] = {"tmpfs", "", "data", ""};
 
 	agent_items_add(items, AGENT_ITEM_MOUNT, &mount, sizeof(mount), strings,
 			4);
@@ -191,11 +242,68 @@ static void relative_mount(struct agent_items *items)
 
 static void mount_of_three(struct agent_items *items)
 {
-	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_TMPFS), 0};
-	const char *const strings[] = {"", "", "/data"};
+	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_FILESYSTEM)};
+	const char *const strings[] = {"tmpfs", "", "/data"};
 
 	agent_items_add(items, AGENT_ITEM_MOUNT, &mount, sizeof(mount), strings,
 			3);
+}
+
+static void mount_of_no_type(struct agent_items *items)
+{
+	const struct agent_mount_item mount = {htole32(AGENT_MOUNT_FILESYSTEM)};
+	const char *const strings[] = {"", "", "/data", ""};
+
+	agent_items_add(items, AGENT_ITEM_MOUNT, &mount, sizeof(mount), strings,
+			4);
+}
+
+static void relative_mask(struct agent_items *items)
+{
+	text(items, AGENT_ITEM_MASKED, "proc");
+}
+
+static void add_device(struct agent_items *items, char type, uint32_t mode,
+		       const char *path)
+{
+	const struct agent_device node = {.type = htole32((uint32_t)type),
+					  .mode = htole32(mode)};
+
+	agent_items_add(items, AGENT_ITEM_DEVICE, &node, sizeof(node), &path,
+			1);
+}
+
+static void device_of_no_type(struct agent_items *items)
+{
+	add_device(items, 'x', 0666, "/dev/x");
+}
+
+static void device_of_no_name(struct agent_items *items)
+{
+	add_device(items, 'c', 0666, "/dev/");
+}
+
+static void device_of_odd_mode(struct agent_items *items)
+{
+	add_device(items, 'c', 0100666, "/dev/x");
+}
+
+static void rule_of_large_number(struct agent_items *items)
+{
+	const struct agent_device_rule rule = {.type = htole32('c'),
+					       .major = htole32(1U << 31)};
+
+	agent_items_add(items, AGENT_ITEM_RULE, &rule, sizeof(rule), NULL, 0);
+}
+
+/* The program that they become has an end. */
+static void too_many_rules(struct agent_items *items)
+{
+	const struct agent_device_rule rule = {.type = htole32('a')};
+
+	for (int i = 0; i <= AGENT_RULES_MAX; i++)
+		agent_items_add(items, AGENT_ITEM_RULE, &rule, sizeof(rule),
+				NULL, 0);
 }
 
 static void long_prefix(struct agent_items *items)
@@ -220,6 +328,13 @@ static void test_refused_configs(void **state)
 	refuse_config(sysctl_outside);
 	refuse_config(relative_mount);
 	refuse_config(mount_of_three);
+	refuse_config(mount_of_no_type);
+	refuse_config(relative_mask);
+	refuse_config(device_of_no_type);
+	refuse_config(device_of_no_name);
+	refuse_config(device_of_odd_mode);
+	refuse_config(rule_of_large_number);
+	refuse_config(too_many_rules);
 	refuse_config(long_prefix);
 }
 
@@ -460,7 +575,9 @@ static void test_oci_process(void **state)
 {
 	const struct init_user user = {
 		.uid = 1000, .gid = 5, .groups = {5, 7}, .ngroups = 2};
-	const struct agent_caps caps = {htole64(0x201)};
+	const struct agent_cap_sets caps = {.bounding = htole64(0x201),
+					    .inheritable = htole64(0x1),
+					    .ambient = htole64(0x1)};
 	const struct agent_size size = {htole16(24), htole16(80)};
 	const struct agent_rlimit limit = {
 		.resource = htole32(RLIMIT_NOFILE),
@@ -476,7 +593,8 @@ static void test_oci_process(void **state)
 	text(&items, AGENT_ITEM_ARG, "sh");
 	text(&items, AGENT_ITEM_ARG, "\"},{");
 	text(&items, AGENT_ITEM_CWD, "/a \\b");
-	agent_items_add(&items, AGENT_ITEM_CAPS, &caps, sizeof(caps), NULL, 0);
+	agent_items_add(&items, AGENT_ITEM_CAP_SETS, &caps, sizeof(caps), NULL,
+			0);
 	agent_items_add(&items, AGENT_ITEM_SIZE, &size, sizeof(size), NULL, 0);
 	agent_items_add(&items, AGENT_ITEM_RLIMIT, &limit, sizeof(limit), NULL,
 			0);
@@ -499,6 +617,8 @@ static void test_oci_process(void **state)
 	assert_string_equal(text_at(list, 1), "CAP_LINUX_IMMUTABLE");
 	list = json_object_get(caps_of, "effective");
 	assert_int_equal(json_array_size(list), 0);
+	list = json_object_get(caps_of, "ambient");
+	assert_string_equal(text_at(list, 0), "CAP_CHOWN");
 	json_decref(p);
 }
 
@@ -545,6 +665,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_config),
 		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_caps),
 		cmocka_unit_test(test_refused_configs),
 		cmocka_unit_test(test_cut_requests),
 		cmocka_unit_test(test_no_end_of_string),

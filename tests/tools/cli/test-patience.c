@@ -265,7 +265,7 @@ static void be_attached(void *arg)
 
 static void save_state(const struct instance *instance)
 {
-	char image[] = "image", command[] = "yes";
+	char image[] = "image";
 	char *env[] = {NULL};
 	char root[] = "/root", cwd[] = "/", arg[] = "x";
 	char *args[] = {arg, NULL};
@@ -280,7 +280,6 @@ static void save_state(const struct instance *instance)
 		.spec.process.cwd = cwd,
 		.spec.process.args = {args, 1},
 		.image = image,
-		.command = command,
 		.spec.process.env = {env, ARRAY_LEN(env) - 1},
 	};
 

@@ -34,7 +34,7 @@ static const struct rootfs_config silent = {
 
 struct ctx {
 	struct run_options opt;
-	struct spec_process process;
+	struct spec spec;
 	struct run_machine machine;
 };
 
@@ -52,7 +52,7 @@ static int setup(void **state)
 static void clear(struct ctx *ctx)
 {
 	run_options_done(&ctx->opt);
-	spec_process_done(&ctx->process);
+	spec_done(&ctx->spec);
 	run_machine_done(&ctx->machine);
 	memset(ctx, 0, sizeof(*ctx));
 	ctx->machine.initrd_fd = -1;
@@ -89,8 +89,9 @@ static void expect_argv(struct ctx *ctx, const char *line,
 	char *joined;
 
 	assert_int_equal(parse(ctx, line), 0);
-	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, image), 0);
-	joined = text_list_join(&ctx->process.args, " ");
+	assert_int_equal(run_process_make(&ctx->spec.process, &ctx->opt, image),
+			 0);
+	joined = text_list_join(&ctx->spec.process.args, " ");
 	assert_string_equal(joined, expected);
 	free(joined);
 	clear(ctx);
@@ -115,8 +116,9 @@ static void test_argv(void **state)
 	expect_argv(ctx, "--entrypoint e root x", &image, "e x");
 	expect_argv(ctx, "--entrypoint= root x", &image, "x");
 	assert_int_equal(parse(ctx, "root"), 0);
-	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
-			 -EINVAL);
+	assert_int_equal(
+		run_process_make(&ctx->spec.process, &ctx->opt, &silent),
+		-EINVAL);
 }
 
 static void test_env(void **state)
@@ -132,14 +134,16 @@ static void test_env(void **state)
 	assert_int_equal(parse(ctx, "-e A=1 -e TEST_RUN_HERE -e "
 				    "TEST_RUN_NOT -e AB=2 -e A=3 root x"),
 			 0);
-	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
-	joined = text_list_join(&ctx->process.env, " ");
+	assert_int_equal(
+		run_process_make(&ctx->spec.process, &ctx->opt, &image), 0);
+	joined = text_list_join(&ctx->spec.process.env, " ");
 	assert_string_equal(joined, "A=3 B=image TEST_RUN_HERE=here AB=2");
 	free(joined);
 	clear(ctx);
 	assert_int_equal(parse(ctx, "-e =x root x"), 0);
-	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image),
-			 -EINVAL);
+	assert_int_equal(
+		run_process_make(&ctx->spec.process, &ctx->opt, &image),
+		-EINVAL);
 }
 
 /* Reads BYTES as --env-file does: 0 or -errno; all it set in *RET. */
@@ -263,9 +267,9 @@ static void test_publish(void **state)
 static void expect_caps(struct ctx *ctx, const char *line, uint64_t caps)
 {
 	assert_int_equal(parse(ctx, line), 0);
-	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
-			 0);
-	assert_true(ctx->process.capabilities.bounding == caps);
+	assert_int_equal(
+		run_process_make(&ctx->spec.process, &ctx->opt, &silent), 0);
+	assert_true(ctx->spec.process.capabilities.bounding == caps);
 	clear(ctx);
 }
 
@@ -282,8 +286,9 @@ static void test_caps(void **state)
 		    (UINT64_C(1) << 41) - 2);
 	expect_caps(ctx, "--privileged r x", (UINT64_C(1) << 41) - 1);
 	assert_int_equal(parse(ctx, "--cap-drop NO r x"), 0);
-	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &silent),
-			 -EINVAL);
+	assert_int_equal(
+		run_process_make(&ctx->spec.process, &ctx->opt, &silent),
+		-EINVAL);
 }
 
 static void test_process(void **state)
@@ -291,7 +296,7 @@ static void test_process(void **state)
 	struct rootfs_config image = silent;
 	char workdir[] = "/image", user[] = "u", stop[] = "SIGQUIT";
 	struct ctx *ctx = *state;
-	const struct spec_process *p = &ctx->process;
+	const struct spec_process *p = &ctx->spec.process;
 
 	image.workdir = workdir;
 	image.user = user;
@@ -299,7 +304,8 @@ static void test_process(void **state)
 	assert_int_equal(parse(ctx, "-itd --ulimit nofile=1:2 --ulimit core=-1 "
 				    "--security-opt no-new-privileges r x"),
 			 0);
-	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
+	assert_int_equal(
+		run_process_make(&ctx->spec.process, &ctx->opt, &image), 0);
 	assert_true(p->terminal && p->no_new_privileges);
 	assert_string_equal(p->cwd, "/image");
 	assert_string_equal(p->user.username, "u");
@@ -310,7 +316,8 @@ static void test_process(void **state)
 	assert_true(p->rlimits[1].soft == RLIM_INFINITY);
 	clear(ctx);
 	assert_int_equal(parse(ctx, "-w /w -u 5:6 --stop-signal 9 r x"), 0);
-	assert_int_equal(run_process_make(&ctx->process, &ctx->opt, &image), 0);
+	assert_int_equal(
+		run_process_make(&ctx->spec.process, &ctx->opt, &image), 0);
 	assert_string_equal(p->cwd, "/w");
 	assert_string_equal(p->user.username, "5:6");
 	assert_int_equal(run_stop_signal(&ctx->opt, &image), 9);
@@ -334,7 +341,7 @@ static void test_process_refused(void **state)
 
 	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
 		assert_int_equal(parse(ctx, lines[i]), 0);
-		assert_true(run_process_make(&ctx->process, &ctx->opt,
+		assert_true(run_process_make(&ctx->spec.process, &ctx->opt,
 					     &silent) < 0);
 		clear(ctx);
 	}
@@ -359,38 +366,48 @@ static void test_options_refused(void **state)
 	assert_string_equal(ctx->opt.args[0], "--rm");
 }
 
+/* As mounts of a container, then as those of its machine. */
+static int make_mounts(struct ctx *ctx)
+{
+	int r = run_mounts_make(&ctx->spec, &ctx->opt);
+
+	return r < 0 ? r : run_shares_make(&ctx->machine, &ctx->spec);
+}
+
 static void test_mounts(void **state)
 {
 	struct ctx *ctx = *state;
 	struct agent_config *agent = &ctx->machine.agent;
-	const struct agent_mount *m = ctx->machine.mounts;
+	const struct agent_mount *m;
 	const struct config_device *share = &ctx->machine.cfg.device[0];
 
 	assert_int_equal(parse(ctx, "-v /tmp:/a/b:ro,z -v /:/c --tmpfs "
 				    "/t:size=1m,mode=700,exec --tmpfs /u r x"),
 			 0);
-	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(make_mounts(ctx), 0);
+	m = agent->mounts;
 	assert_int_equal(agent->nmounts, 4);
 	assert_int_equal(ctx->machine.cfg.ndevices, 2);
 	assert_string_equal(m[3].target, "/a/b");
-	assert_string_equal(m[3].tag, config_text(share, "tag"));
-	assert_true(config_flag(share, "readonly"));
-	assert_true(m[3].readonly);
-	assert_false(config_flag(share + 1, "readonly"));
+	assert_string_equal(m[3].tag, config_text(share + 1, "tag"));
+	assert_true(config_flag(share + 1, "readonly"));
+	assert_string_equal(m[3].options, "ro");
+	assert_string_equal(ctx->spec.mounts[3].source, "/tmp");
+	assert_false(config_flag(share, "readonly"));
 	/* Outer ones first. */
 	assert_string_equal(m[0].target, "/c");
-	assert_string_equal(m[0].tag, config_text(share + 1, "tag"));
+	assert_string_equal(m[0].tag, config_text(share, "tag"));
 	assert_null(m[1].tag);
-	assert_string_equal(m[1].options, "size=1m,mode=700");
-	assert_false(m[1].noexec);
-	assert_null(m[2].options);
-	assert_true(m[2].noexec);
+	assert_string_equal(m[1].type, "tmpfs");
+	assert_string_equal(m[1].options,
+			    "nosuid,nodev,exec,rw,size=1m,mode=700");
+	assert_string_equal(m[2].options, "nosuid,nodev,noexec,rw");
 }
 
 static void test_mount_words(void **state)
 {
 	struct ctx *ctx = *state;
-	const struct agent_mount *m = ctx->machine.mounts;
+	const struct agent_mount *m;
 	const struct config_device *share = &ctx->machine.cfg.device[0];
 
 	assert_int_equal(
@@ -399,15 +416,17 @@ static void test_mount_words(void **state)
 			   "tmpfs-mode=700 --mount type=bind,src=/tmp,"
 			   "destination=/c,ro=false r x"),
 		0);
-	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(make_mounts(ctx), 0);
+	m = ctx->machine.mounts;
 	assert_int_equal(ctx->machine.agent.nmounts, 3);
 	assert_string_equal(config_text(share, "dir"), "/tmp");
 	assert_true(config_flag(share, "readonly"));
 	assert_string_equal(m[0].target, "/a");
 	assert_null(m[1].tag);
-	assert_string_equal(m[1].options, "size=1m,mode=700");
+	assert_string_equal(m[1].options,
+			    "nosuid,nodev,noexec,rw,size=1m,mode=700");
 	assert_string_equal(m[2].target, "/c");
-	assert_false(m[2].readonly);
+	assert_string_equal(m[2].options, "rw");
 }
 
 /* How long the guest believes what it read, as the share's key has it. */
@@ -425,7 +444,7 @@ static void test_mount_cache(void **state)
 			       "type=bind,src=/tmp,dst=/e,cache=auto --mount "
 			       "type=bind,shared,src=/tmp,dst=/f r x"),
 			 0);
-	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(make_mounts(ctx), 0);
 	assert_int_equal(ctx->machine.cfg.ndevices, ARRAY_LEN(expected));
 	for (unsigned i = 0; i < ARRAY_LEN(expected); i++) {
 		const char *cache = config_text(share + i, "cache");
@@ -436,8 +455,9 @@ static void test_mount_cache(void **state)
 			assert_null(cache);
 		assert_int_equal(config_flag(share + i, "readonly"), i == 1);
 	}
-	assert_string_equal(ctx->machine.mount_texts.item[1],
-			    "/tmp:/b:ro,cache=always");
+	/* The state keeps enough to make the same machine again. */
+	assert_string_equal(ctx->spec.mounts[1].options.item[3],
+			    "x-bulkhead.cache=always");
 }
 
 /* A file is shared and mounted alone, without its directory. */
@@ -447,7 +467,7 @@ static void test_mount_file(void **state)
 	const struct config_device *share = &ctx->machine.cfg.device[0];
 
 	assert_int_equal(parse(ctx, "-v /etc/passwd:/p:ro r x"), 0);
-	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(make_mounts(ctx), 0);
 	assert_string_equal(config_text(share, "dir"), "/etc");
 	assert_string_equal(config_text(share, "only"), "passwd");
 	assert_true(config_flag(share, "readonly"));
@@ -464,7 +484,7 @@ static void test_mount_locks(void **state)
 				    "--mount type=bind,src=/tmp,dst=/c,"
 				    "locks=guest r x"),
 			 0);
-	assert_int_equal(run_mounts_make(&ctx->machine, &ctx->opt), 0);
+	assert_int_equal(make_mounts(ctx), 0);
 	assert_string_equal(config_text(share, "locks"), "host");
 	assert_true(config_flag(share, "readonly"));
 	assert_null(config_text(share + 1, "locks"));
@@ -507,7 +527,7 @@ static void test_mounts_refused(void **state)
 
 	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
 		assert_int_equal(parse(ctx, lines[i]), 0);
-		assert_true(run_mounts_make(&ctx->machine, &ctx->opt) < 0);
+		assert_true(make_mounts(ctx) < 0);
 		clear(ctx);
 	}
 }
@@ -633,26 +653,145 @@ static bool has_option(json_t *mount, const char *option)
 	return false;
 }
 
+static void make_spec(struct ctx *ctx, const char *line)
+{
+	char path[] = "/root";
+	const struct rootfs root = {.path = path, .config = silent};
+
+	assert_int_equal(parse(ctx, line), 0);
+	assert_int_equal(run_spec_make(&ctx->spec, &ctx->opt, &root), 0);
+}
+
+static const struct spec_mount *spec_mount(const struct ctx *ctx,
+					   const char *destination)
+{
+	for (size_t i = 0; i < ctx->spec.nmounts; i++)
+		if (strcmp(ctx->spec.mounts[i].destination, destination) == 0)
+			return &ctx->spec.mounts[i];
+	return NULL;
+}
+
+static bool has_word(const struct spec_mount *mount, const char *word)
+{
+	for (unsigned i = 0; i < mount->options.count; i++)
+		if (strcmp(mount->options.item[i], word) == 0)
+			return true;
+	return false;
+}
+
+/* Options as parts of the container. */
+static void test_spec(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct spec_linux *l = &ctx->spec.linux_part;
+
+	make_spec(ctx, "--memory 64m --cpus 2 --read-only --shm-size 1m "
+		       "--sysctl net.ipv4.ping_group_range=1 r x");
+	assert_true(ctx->spec.has_process && ctx->spec.root_readonly);
+	assert_null(ctx->spec.hostname);
+	assert_int_equal(l->memory_limit, 64 << 20);
+	assert_int_equal(l->cpu_quota, 200000);
+	assert_int_equal(l->pids_limit, 128);
+	assert_int_equal(l->sysctl.count, 2);
+	assert_string_equal(l->sysctl.item[1], "net.ipv4.ping_group_range=1");
+	assert_true(l->masked_paths.count > 0 && l->readonly_paths.count > 0);
+	assert_true(l->nrules == 1 && !l->rules[0].allow);
+	assert_true(has_word(spec_mount(ctx, "/dev/shm"), "size=1048576"));
+	assert_true(has_word(spec_mount(ctx, "/sys"), "ro"));
+	clear(ctx);
+	make_spec(ctx, "--privileged --hostname box r x");
+	assert_string_equal(ctx->spec.hostname, "box");
+	assert_int_equal(l->memory_limit, 512 << 20);
+	assert_int_equal(l->cpu_quota, 100000);
+	assert_int_equal(l->masked_paths.count + l->readonly_paths.count, 0);
+	assert_true(l->nrules == 1 && l->rules[0].allow);
+	assert_false(has_word(spec_mount(ctx, "/sys"), "ro"));
+}
+
+static void test_spec_refused(void **state)
+{
+	static const char *const lines[] = {
+		"--memory x r x",       "--memory 0 r x", "--cpus 0 r x",
+		"--cpus 1.5 r x",       "--cpus 33 r x",  "--pids-limit x r x",
+		"--hostname -x r x",    "--sysctl x r x", "--sysctl =x r x",
+		"--shm-size large r x",
+	};
+	char path[] = "/root";
+	const struct rootfs root = {.path = path, .config = silent};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(ctx, lines[i]), 0);
+		assert_true(run_spec_make(&ctx->spec, &ctx->opt, &root) < 0);
+		clear(ctx);
+	}
+}
+
+/* A mount with one option, as a file may have it. */
+static int make_mount(struct ctx *ctx, const char *type, const char *source,
+		      const char *options)
+{
+	int r = spec_add_mount(&ctx->spec, "/x", type, source, options);
+
+	assert_int_equal(r, 0);
+	return run_shares_make(&ctx->machine, &ctx->spec);
+}
+
+/* Words of OCI's: those that say nothing here, and all the others. */
+static void test_mount_options(void **state)
+{
+	static const struct {
+		const char *type, *source, *options, *left;
+	} good[] = {
+		{"bind", "/tmp", "rbind,rprivate,rro,nosuid", "ro,nosuid"},
+		{"none", "/tmp", "bind,defaults,rslave,noexec,nosymfollow",
+		 "noexec,nosymfollow"},
+		{"proc", "proc", "nosuid,hidepid=2", "nosuid,hidepid=2"},
+		{"tmpfs", "shm", "rprivate,mode=1777,size=65536k",
+		 "mode=1777,size=65536k"},
+		{"cgroup", "cgroup", "relatime,ro", "relatime,ro"},
+	};
+	static const struct {
+		const char *type, *source, *options;
+	} bad[] = {
+		{"bind", "/tmp", "rshared"},
+		{"bind", "/tmp", "size=1m"},
+		{"bind", "/tmp", "idmap"},
+		{"tmpfs", "t", "tmpcopyup"},
+		{"nfs", "host:/x", "ro"},
+		{"bind", "relative", "ro"},
+		{"bind", "/dev/null", "bind"},
+		{"bind", "/nonexistent", "bind"},
+		{NULL, "x", "ro"},
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(good); i++) {
+		assert_int_equal(make_mount(ctx, good[i].type, good[i].source,
+					    good[i].options),
+				 0);
+		assert_string_equal(ctx->machine.mounts[0].options,
+				    good[i].left);
+		clear(ctx);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_true(make_mount(ctx, bad[i].type, bad[i].source,
+				       bad[i].options) < 0);
+		clear(ctx);
+	}
+}
+
 static void test_oci(void **state)
 {
-	static const char *const sysctls[] = {"kernel.shmmax=1",
-					      "net.core.somaxconn=2", NULL};
-	const struct agent_mount mounts[] = {
-		{.target = "/a/t", .options = "size=1m", .noexec = true},
-		{.tag = "vol0", .target = "/a", .readonly = true},
-		{.tag = "vol1", .subpath = "file", .target = "/f"},
-	};
-	const struct agent_config c = {
-		.hostname = "box",
-		.root_readonly = true,
-		.mounts = mounts,
-		.nmounts = ARRAY_LEN(mounts),
-		.sysctls = sysctls,
-	};
-	char *text = oci_config_make(&c, true, json_pack("{}"));
+	struct ctx *ctx = *state;
 	json_t *config, *mount;
+	char *text;
 
-	(void)state;
+	make_spec(ctx, "--hostname box --tmpfs /a/t:size=1m -v /tmp:/a:ro "
+		       "-v /etc/passwd:/f --sysctl kernel.shmmax=1 r x");
+	ctx->spec.linux_part.seccomp = json_pack("{}");
+	assert_int_equal(run_shares_make(&ctx->machine, &ctx->spec), 0);
+	text = oci_config_make(&ctx->spec, ctx->machine.mounts, true);
 	assert_non_null(text);
 	/* As the agent wants it, to put "process" in. */
 	assert_memory_equal(text, "{\"", 2);
@@ -662,11 +801,11 @@ static void test_oci(void **state)
 	mount = mount_of(config, "/a");
 	assert_true(has_option(mount, "ro"));
 	assert_string_equal(json_string_value(json_object_get(mount, "source")),
-			    "/volume1");
+			    "/volume7");
 	mount = mount_of(config, "/f");
 	assert_true(has_option(mount, "rw"));
 	assert_string_equal(json_string_value(json_object_get(mount, "source")),
-			    "/volume2/file");
+			    "/volume8/passwd");
 	mount = mount_of(config, "/a/t");
 	assert_true(has_option(mount, "size=1m"));
 	assert_true(has_option(mount, "noexec"));
@@ -676,6 +815,9 @@ static void test_oci(void **state)
 	assert_int_equal(json_object_size(mount), 1);
 	mount = json_object_get(json_object_get(config, "linux"), "seccomp");
 	assert_true(json_is_object(mount));
+	mount = json_object_get(json_object_get(config, "linux"), "resources");
+	assert_null(json_object_get(mount, "memory"));
+	assert_non_null(json_object_get(mount, "pids"));
 	json_decref(config);
 	free(text);
 }
@@ -747,11 +889,11 @@ static void test_seccomp(void **state)
 /* Nothing is left out silently. */
 static void test_oci_refused(void **state)
 {
-	const struct agent_mount mount = {.target = "/\xff"};
-	const struct agent_config c = {.mounts = &mount, .nmounts = 1};
+	struct ctx *ctx = *state;
 
-	(void)state;
-	assert_null(oci_config_make(&c, false, json_pack("{}")));
+	assert_int_equal(make_mount(ctx, "tmpfs", "t", "ro"), 0);
+	assert_int_equal(spec_set_text(&ctx->spec.hostname, "\xff"), 0);
+	assert_null(oci_config_make(&ctx->spec, ctx->machine.mounts, false));
 }
 
 int main(void)
@@ -783,6 +925,11 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_initrd, setup, teardown),
 		cmocka_unit_test(test_initrd_more),
+		cmocka_unit_test_setup_teardown(test_spec, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_spec_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_mount_options, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_oci, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_seccomp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_oci_refused, setup,

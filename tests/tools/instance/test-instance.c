@@ -52,9 +52,10 @@ static int teardown(void **state)
 
 static void save_simple(const struct instance *instance, bool remove)
 {
-	char image[] = "image", command[] = "sh -c x", a[] = "A=1";
+	char image[] = "image", a[] = "A=1";
+	char argv0[] = "sh", argv1[] = "-c", argv2[] = "x\n";
 	char root[] = "/root", cwd[] = "/";
-	char *env[] = {a, NULL}, *args[] = {command, NULL};
+	char *env[] = {a, NULL}, *args[] = {argv0, argv1, argv2, NULL};
 	struct instance_state state = {
 		.phase = INSTANCE_RUNNING,
 		.pid = 77,
@@ -64,11 +65,11 @@ static void save_simple(const struct instance *instance, bool remove)
 		.remove = remove,
 		.stop_signal = SIGQUIT,
 		.image = image,
-		.command = command,
 		.spec.root_path = root,
 		.spec.has_process = true,
 		.spec.process.cwd = cwd,
-		.spec.process.args = {args, 1},
+		.spec.process.args = {args, 3},
+		.spec.linux_part.memory_limit = 64 << 20,
 		.spec.process.env = {env, 1},
 		.spec.process.capabilities =
 			{
@@ -95,6 +96,7 @@ static void test_state(void **state)
 {
 	struct instance made, found;
 	struct instance_state read;
+	char *command;
 
 	(void)state;
 	assert_int_equal(instance_create("one", &made), 0);
@@ -109,8 +111,11 @@ static void test_state(void **state)
 	assert_int_equal(read.status, INSTANCE_NO_STATUS);
 	assert_int_equal(read.stop_signal, SIGQUIT);
 	assert_true(read.spec.process.capabilities.bounding == 0xa80425fb);
-	assert_string_equal(read.command, "sh -c x");
-	assert_string_equal(read.spec.process.args.item[0], "sh -c x");
+	command = instance_command(&read);
+	assert_string_equal(command, "sh -c x?");
+	free(command);
+	assert_string_equal(read.spec.process.args.item[0], "sh");
+	assert_int_equal(read.spec.linux_part.memory_limit, 64 << 20);
 	assert_string_equal(read.spec.process.env.item[0], "A=1");
 	assert_int_equal(read.spec.process.env.count, 1);
 	instance_state_done(&read);

@@ -92,7 +92,7 @@ static void test_docker(void **state)
 	assert_int_equal(spec.linux_part.namespaces, 0x3f);
 	assert_string_equal(spec.linux_part.sysctl.item[0],
 			    "net.ipv4.ip_unprivileged_port_start=0");
-	assert_false(spec.linux_part.all_devices);
+	assert_false(spec.linux_part.rules[0].allow);
 	assert_int_equal(spec.linux_part.pids_limit, 0);
 	assert_non_null(spec.linux_part.seccomp);
 	spec_done(&spec);
@@ -182,94 +182,112 @@ static void test_odd(void **state)
 }
 
 /* Messages name the key that is wrong, or that is not supported. */
-static void test_refused(void **state)
-{
 #define SPEC "\"ociVersion\": \"1.0.2\", \"root\": {\"path\": \"r\"}"
 #define RUNS "\"args\": [\"x\"], \"cwd\": \"/\""
-	static const struct {
-		const char *text, *said;
-		bool process;
-		int result;
-	} cases[] = {
-		{"{" SPEC "}", "", false, 0},
-		{"{" SPEC ", \"hooks\": {\"prestart\": []}}", "", false, 0},
-		{"{" SPEC ", \"domainname\": \"\"}", "", false, 0},
-		{"{" SPEC ", \"hooks\": {\"prestart\": [{\"path\": \"/x\"}]}}",
-		 "'config.json': hooks: is not supported", false, -ENOTSUP},
-		{"{" SPEC ", \"linux\": {\"namespaces\": [{\"type\": "
-		 "\"user\"}]}}",
-		 "linux.namespaces[0]: supported are", false, -ENOTSUP},
-		{"{" SPEC ", \"linux\": {\"namespaces\": [{\"type\": \"pid\", "
-		 "\"path\": \"/proc/1/ns/pid\"}]}}",
-		 "linux.namespaces[0].path: is not", false, -ENOTSUP},
-		{"{" SPEC ", \"linux\": {\"resources\": {\"unified\": "
-		 "{\"memory.high\": \"1\"}}}}",
-		 "linux.resources.unified: is not", false, -ENOTSUP},
-		{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
-		 "[{\"allow\": true, \"type\": \"c\", \"major\": 10, "
-		 "\"minor\": 229, \"access\": \"rw\"}]}}}",
-		 "linux.resources.devices[0]: allows", false, -ENOTSUP},
-		{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
-		 "[{\"allow\": false, \"access\": \"rwm\"}, "
-		 "{\"allow\": false, \"type\": \"c\", \"major\": 1, "
-		 "\"minor\": 3, \"access\": \"rwm\"}]}}}",
-		 "linux.resources.devices[1]: single", false, -ENOTSUP},
-		{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
-		 "[{\"allow\": true, \"access\": \"r\"}]}}}",
-		 "linux.resources.devices[0]: all", false, -ENOTSUP},
-		{"{" SPEC ", \"linux\": {\"wall\": true}}",
-		 "linux.wall: unknown, so refused", false, -EINVAL},
-		{"{" SPEC ", \"new\": 1}", "new: unknown, so ignored", false,
-		 0},
-		{"{" SPEC ", \"mounts\": [{\"destination\": \"x\"}]}",
-		 "mounts[0]: destination:", false, -EINVAL},
-		{"{\"root\": {\"path\": \"r\"}}", "ociVersion", false, -EINVAL},
-		{"{\"ociVersion\": \"1.0.2\"}", "root.path", false, -EINVAL},
-		{"{" SPEC ", " SPEC "}", "line 1: duplicate", false, -EINVAL},
-		{"[]", "'config.json': expected an object", false, -EINVAL},
-		{"{", "'config.json': line 1:", false, -EINVAL},
-		{"{" RUNS "}", "", true, 0},
-		{"{\"cwd\": \"/\"}", "'process.json': args:", true, -EINVAL},
-		{"{\"args\": [\"x\"], \"cwd\": \"y\"}", "cwd:", true, -EINVAL},
-		{"{" RUNS ", \"apparmorProfile\": \"p\"}",
-		 "'process.json': apparmorProfile: is not", true, -ENOTSUP},
-		{"{" RUNS ", \"oomScoreAdj\": -500}", "oomScoreAdj: is not",
-		 true, -ENOTSUP},
-		{"{" RUNS ", \"user\": {\"uid\": 1, \"umask\": 63}}",
-		 "user.umask: only 18", true, -ENOTSUP},
-		{"{" RUNS ", \"user\": {\"uid\": 4294967295}}",
-		 "user.uid:", true, -EINVAL},
-		{"{" RUNS ", \"capabilities\": {\"ambient\": [\"CAP_KILL\"]}}",
-		 "capabilities.ambient: is not", true, -ENOTSUP},
-		{"{" RUNS ", \"capabilities\": {\"bounding\": "
-		 "[\"CAP_KILL\"]}}",
-		 "capabilities: for user 0", true, -ENOTSUP},
-		{"{" RUNS ", \"user\": {\"uid\": 9}, \"capabilities\": "
-		 "{\"effective\": [\"CAP_KILL\"]}}",
-		 "capabilities.effective: is not", true, -ENOTSUP},
-		{"{" RUNS ", \"capabilities\": {\"bounding\": [\"CAP_X\"]}}",
-		 "capabilities.bounding[0]: no such", true, 0},
-		{"{" RUNS ", \"rlimits\": [{\"type\": \"RLIMIT_CORE\", "
-		 "\"soft\": 2, \"hard\": 1}]}",
-		 "rlimits[0]: the soft limit", true, -EINVAL},
-		{"{" RUNS ", \"rlimits\": [{\"type\": \"RLIMIT_X\"}]}",
-		 "rlimits[0].type:", true, -EINVAL},
-		{"{" RUNS ", \"rlimits\": [{\"type\": \"RLIMIT_CORE\"}, "
-		 "{\"type\": \"RLIMIT_CORE\"}]}",
-		 "rlimits[1]: is there twice", true, -EINVAL},
-		{"{" RUNS ", \"terminal\": 1}", "terminal: expected", true,
-		 -EINVAL},
-	};
+static const struct refused {
+	const char *text, *said;
+	bool process;
+	int result;
+} refused[] = {
+	{"{" SPEC "}", "", false, 0},
+	{"{" SPEC ", \"hooks\": {\"prestart\": []}}", "", false, 0},
+	{"{" SPEC ", \"domainname\": \"\"}", "", false, 0},
+	{"{" SPEC ", \"hooks\": {\"prestart\": [{\"path\": \"/x\"}]}}",
+	 "'config.json': hooks: is not supported", false, -ENOTSUP},
+	{"{" SPEC ", \"linux\": {\"namespaces\": [{\"type\": "
+	 "\"user\"}]}}",
+	 "linux.namespaces[0]: supported are", false, -ENOTSUP},
+	{"{" SPEC ", \"linux\": {\"namespaces\": [{\"type\": \"pid\", "
+	 "\"path\": \"/proc/1/ns/pid\"}]}}",
+	 "linux.namespaces[0].path: is not", false, -ENOTSUP},
+	{"{" SPEC ", \"linux\": {\"resources\": {\"unified\": "
+	 "{\"memory.high\": \"1\"}}}}",
+	 "linux.resources.unified: is not", false, -ENOTSUP},
+	{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
+	 "[{\"allow\": true, \"type\": \"c\", \"major\": 10, "
+	 "\"minor\": 229, \"access\": \"rw\"}]}}}",
+	 "", false, 0},
+	{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
+	 "[{\"allow\": true, \"type\": \"p\"}]}}}",
+	 "linux.resources.devices[0].type: supported", false, -ENOTSUP},
+	{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
+	 "[{\"allow\": true, \"major\": 4096}]}}}",
+	 "linux.resources.devices[0].major: expected", false, -EINVAL},
+	{"{" SPEC ", \"linux\": {\"devices\": [{\"path\": "
+	 "\"/dev/sda\", \"type\": \"b\", \"major\": 8, "
+	 "\"minor\": 0}]}}",
+	 "linux.devices[0]: is a device that", false, -ENOTSUP},
+	{"{" SPEC ", \"linux\": {\"devices\": [{\"path\": "
+	 "\"/dev/fuse\", \"type\": \"c\", \"major\": 10, "
+	 "\"minor\": 229, \"fileMode\": 384, \"uid\": 5}]}}",
+	 "", false, 0},
+	{"{" SPEC ", \"linux\": {\"resources\": {\"cpu\": "
+	 "{\"shares\": 512}}}}",
+	 "linux.resources.cpu.shares: only 1024", false, -ENOTSUP},
+	{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
+	 "[{\"allow\": false, \"access\": \"rwm\"}, "
+	 "{\"allow\": false, \"type\": \"c\", \"major\": 1, "
+	 "\"minor\": 3, \"access\": \"rwm\"}]}}}",
+	 "", false, 0},
+	{"{" SPEC ", \"linux\": {\"resources\": {\"devices\": "
+	 "[{\"allow\": true, \"access\": \"rx\"}]}}}",
+	 "linux.resources.devices[0].access: expected r", false, -EINVAL},
+	{"{" SPEC ", \"linux\": {\"wall\": true}}",
+	 "linux.wall: unknown, so refused", false, -EINVAL},
+	{"{" SPEC ", \"new\": 1}", "new: unknown, so ignored", false, 0},
+	{"{" SPEC ", \"mounts\": [{\"destination\": \"x\"}]}",
+	 "mounts[0]: destination:", false, -EINVAL},
+	{"{\"root\": {\"path\": \"r\"}}", "ociVersion", false, -EINVAL},
+	{"{\"ociVersion\": \"1.0.2\"}", "root.path", false, -EINVAL},
+	{"{" SPEC ", " SPEC "}", "line 1: duplicate", false, -EINVAL},
+	{"[]", "'config.json': expected an object", false, -EINVAL},
+	{"{", "'config.json': line 1:", false, -EINVAL},
+	{"{" RUNS "}", "", true, 0},
+	{"{\"cwd\": \"/\"}", "'process.json': args:", true, -EINVAL},
+	{"{\"args\": [\"x\"], \"cwd\": \"y\"}", "cwd:", true, -EINVAL},
+	{"{" RUNS ", \"apparmorProfile\": \"p\"}",
+	 "'process.json': apparmorProfile: is not", true, -ENOTSUP},
+	{"{" RUNS ", \"oomScoreAdj\": -500}", "oomScoreAdj: is not", true,
+	 -ENOTSUP},
+	{"{" RUNS ", \"user\": {\"uid\": 1, \"umask\": 63}}",
+	 "user.umask: only 18", true, -ENOTSUP},
+	{"{" RUNS ", \"user\": {\"uid\": 4294967295}}", "user.uid:", true,
+	 -EINVAL},
+	{"{" RUNS ", \"capabilities\": {\"ambient\": [\"CAP_KILL\"]}}", "",
+	 true, 0},
+	{"{" RUNS ", \"user\": {\"uid\": 9}, \"capabilities\": "
+	 "{\"ambient\": [\"CAP_KILL\"]}}",
+	 "capabilities.ambient: those that are not", true, 0},
+	{"{" RUNS ", \"capabilities\": {\"inheritable\": "
+	 "[\"CAP_KILL\"]}}",
+	 "capabilities.inheritable: has more", true, -EINVAL},
+	{"{" RUNS ", \"user\": {\"uid\": 9}, \"capabilities\": "
+	 "{\"effective\": [\"CAP_KILL\"]}}",
+	 "capabilities.effective: has more", true, -EINVAL},
+	{"{" RUNS ", \"capabilities\": {\"bounding\": [\"CAP_X\"]}}",
+	 "capabilities.bounding[0]: no such", true, 0},
+	{"{" RUNS ", \"rlimits\": [{\"type\": \"RLIMIT_CORE\", "
+	 "\"soft\": 2, \"hard\": 1}]}",
+	 "rlimits[0]: the soft limit", true, -EINVAL},
+	{"{" RUNS ", \"rlimits\": [{\"type\": \"RLIMIT_X\"}]}",
+	 "rlimits[0].type:", true, -EINVAL},
+	{"{" RUNS ", \"rlimits\": [{\"type\": \"RLIMIT_CORE\"}, "
+	 "{\"type\": \"RLIMIT_CORE\"}]}",
+	 "rlimits[1]: is there twice", true, -EINVAL},
+	{"{" RUNS ", \"terminal\": 1}", "terminal: expected", true, -EINVAL},
+};
 
+static void test_refused(void **state)
+{
 	(void)state;
-	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+	for (unsigned i = 0; i < ARRAY_LEN(refused); i++) {
 		autofree char *said =
-			said_by(cases[i].process ? read_process : read_spec,
-				cases[i].text, cases[i].result);
+			said_by(refused[i].process ? read_process : read_spec,
+				refused[i].text, refused[i].result);
 
-		if (!strstr(said, cases[i].said) ||
-		    (!cases[i].said[0] && said[0]))
-			fail_msg("%s: said: %s", cases[i].text, said);
+		if (!strstr(said, refused[i].said) ||
+		    (!refused[i].said[0] && said[0]))
+			fail_msg("%s: said: %s", refused[i].text, said);
 	}
 }
 

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A spec's mounts: what of the host is shared with the machine, and what the
+ * agent mounts where. Options that ask for what is not done are refused.
+ */
+#include "tools/container/run.h"
+
+#include "tools/instance/volume.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* The words of one mount, sorted by whose they are; borrowed. */
+struct words {
+	struct text_list guest; /* for the agent */
+	const char *cache, *locks, *volume;
+	bool readonly;
+};
+
+static bool is_among(const char *word, const char *const *list)
+{
+	for (; *list; list++)
+		if (strcmp(word, *list) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * True of words that change nothing: Linux's defaults, and how far a mount
+ * spreads, as none leaves the machine.
+ */
+static bool says_nothing(const char *word)
+{
+	static const char *const words[] = {
+		"",           "defaults",      "async",      "atime",
+		"loud",       "bind",          "rbind",      "private",
+		"rprivate",   "slave",         "rslave",     "norelatime",
+		"silent",     "nomand",        "unbindable", "runbindable",
+		"nolazytime", "nostrictatime", NULL,
+	};
+
+	return is_among(word, words);
+}
+
+static bool is_unsupported(const char *word)
+{
+	static const char *const words[] = {
+		"shared", "rshared", "remount", "tmpcopyup",
+		"idmap",  "ridmap",  "mand",    NULL,
+	};
+
+	return is_among(word, words) || strncmp(word, "idmap=", 6) == 0 ||
+	       strncmp(word, "ridmap=", 7) == 0;
+}
+
+/* A flag of a mount, of whatever it is. */
+static bool is_flag(const char *word)
+{
+	static const char *const words[] = {
+		"ro",       "rw",          "nosuid",      "suid",
+		"nodev",    "dev",         "noexec",      "exec",
+		"noatime",  "relatime",    "strictatime", "nodiratime",
+		"diratime", "nosymfollow", "symfollow",   NULL,
+	};
+
+	return is_among(word, words);
+}
+
+static const char *value_of(const char *word, const char *prefix)
+{
+	const size_t n = strlen(prefix);
+
+	return strncmp(word, prefix, n) == 0 ? word + n : NULL;
+}
+
+/* True: it is one of ours. */
+static bool take_own(struct words *words, const char *word)
+{
+	const struct {
+		const char *prefix, **to;
+	} own[] = {
+		{RUN_MOUNT_CACHE, &words->cache},
+		{RUN_MOUNT_LOCKS, &words->locks},
+		{RUN_MOUNT_VOLUME, &words->volume},
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(own); i++) {
+		const char *value = value_of(word, own[i].prefix);
+
+		if (value)
+			*own[i].to = value;
+		if (value)
+			return true;
+	}
+	return false;
+}
+
+static int refuse(const struct spec_mount *mount, const char *what,
+		  const char *word)
+{
+	return log_ret(-ENOTSUP, "mount on '%s': %s '%s' is not supported",
+		       mount->destination, what, word);
+}
+
+/* A share has no mounts below, so "rro" is "ro" there. */
+static int sort_word(const struct spec_mount *mount, bool bind,
+		     const char *word, struct words *words)
+{
+	if (word[0] == 'r' && is_flag(word + 1) && !is_flag(word))
+		word++;
+	if (take_own(words, word) || says_nothing(word))
+		return 0;
+	if (is_unsupported(word) || (bind && !is_flag(word)))
+		return refuse(mount, "option", word);
+	if (strcmp(word, "ro") == 0)
+		words->readonly = true;
+	else if (strcmp(word, "rw") == 0)
+		words->readonly = false;
+	return text_list_add(&words->guest, word);
+}
+
+/* ---- shares */
+
+/* Keeps it from being removed as long as the machine lives. */
+static int find_volume(struct run_machine *machine, struct spec_mount *mount,
+		       const char *name)
+{
+	autofree char *path = NULL;
+	int r;
+
+	if (machine->nvolume_fds == RUN_VOLUMES_MAX)
+		return log_ret(-E2BIG, "more than %d volumes", RUN_VOLUMES_MAX);
+	r = volume_open(name, &path,
+			&machine->volume_fds[machine->nvolume_fds]);
+	if (r < 0)
+		return r;
+	machine->nvolume_fds++;
+	return spec_set_text(&mount->source, path);
+}
+
+/* The directory to share, and of a file, which is shared alone, its name. */
+static int find_source(const struct spec_mount *mount, char **ret_dir,
+		       char **ret_only)
+{
+	struct stat st;
+	char *slash;
+
+	if (!mount->source || mount->source[0] != '/')
+		return log_ret(-EINVAL,
+			       "mount on '%s': its source is not a path",
+			       mount->destination);
+	*ret_dir = realpath(mount->source, NULL);
+	if (!*ret_dir || stat(*ret_dir, &st) < 0)
+		return log_ret(-errno, "mount on '%s': '%s': %s",
+			       mount->destination, mount->source,
+			       strerror(errno));
+	if (S_ISDIR(st.st_mode))
+		return 0;
+	if (!S_ISREG(st.st_mode))
+		return log_ret(-ENOTSUP,
+			       "mount on '%s': '%s' is neither a directory nor "
+			       "a regular file, which alone are supported",
+			       mount->destination, mount->source);
+	slash = strrchr(*ret_dir, '/');
+	*ret_only = strdup(slash + 1);
+	slash[slash == *ret_dir] = '\0';
+	return *ret_only ? 0 : log_ret(-ENOMEM, "out of memory");
+}
+
+static int make_share(struct run_machine *machine, struct spec_mount *mount,
+		      const struct words *words, struct agent_mount *to)
+{
+	autofree char *dir = NULL, *only = NULL;
+	char tag[16];
+	int r = 0;
+
+	if (machine->nshares == RUN_VOLUMES_MAX)
+		return log_ret(-E2BIG,
+			       "mount on '%s': more than %d directories and "
+			       "files of the host",
+			       mount->destination, RUN_VOLUMES_MAX);
+	if (words->volume)
+		r = find_volume(machine, mount, words->volume);
+	if (r == 0)
+		r = find_source(mount, &dir, &only);
+	if (r < 0)
+		return r;
+	snprintf(tag, sizeof(tag), "vol%u", machine->nshares++);
+	to->tag = run_keep(machine, tag);
+	to->subpath = only ? run_keep(machine, only) : NULL;
+	if (!to->tag || (only && !to->subpath))
+		return -ENOMEM;
+	return run_add_device(
+		&machine->cfg, "fs",
+		(const struct config_pair[]){
+			{"dir", dir},
+			{"tag", tag},
+			{"readonly", words->readonly ? "true" : NULL},
+			{"cache", words->cache},
+			{"locks", words->locks},
+			{"only", only},
+		},
+		6);
+}
+
+/* ---- file systems */
+
+static int make_filesystem(const struct spec_mount *mount,
+			   struct agent_mount *to)
+{
+	static const char *const known[] = {
+		"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", NULL,
+	};
+	const char *type = mount->type;
+
+	if (!type)
+		return log_ret(-EINVAL, "mount on '%s': it has no type",
+			       mount->destination);
+	if (strcmp(type, "cgroup") == 0)
+		type = "cgroup2"; /* the guest has no other */
+	if (!is_among(type, known))
+		return refuse(mount, "type", type);
+	to->type = type;
+	return 0;
+}
+
+static int make_mount(struct run_machine *machine, struct spec_mount *mount,
+		      struct agent_mount *to)
+{
+	const bool bind = spec_is_bind(mount);
+	struct words words = {0};
+	autofree char *joined = NULL;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < mount->options.count; i++)
+		r = sort_word(mount, bind, mount->options.item[i], &words);
+	if (r == 0)
+		r = bind ? make_share(machine, mount, &words, to)
+			 : make_filesystem(mount, to);
+	if (r == 0) {
+		to->target = mount->destination;
+		joined = text_list_join(&words.guest, ",");
+		to->options = joined ? run_keep(machine, joined) : NULL;
+		r = to->options ? 0 : -ENOMEM;
+	}
+	text_list_done(&words.guest);
+	return r;
+}
+
+int run_shares_make(struct run_machine *machine, struct spec *spec)
+{
+	int r = 0;
+
+	machine->mounts = calloc(spec->nmounts + 1, sizeof(*machine->mounts));
+	if (!machine->mounts)
+		return log_ret(-ENOMEM, "out of memory");
+	for (size_t i = 0; r == 0 && i < spec->nmounts; i++)
+		r = make_mount(machine, &spec->mounts[i], &machine->mounts[i]);
+	machine->agent.mounts = machine->mounts;
+	machine->agent.nmounts = spec->nmounts;
+	return r;
+}
