@@ -110,7 +110,8 @@ static int write_command_line(struct vm *vm)
 {
 	struct cmdline_facts facts = {
 		.console = vm->cfg->console,
-		.has_initrd = vm->machine.initrd_bytes > 0,
+		.has_initrd = vm->machine.initrd_bytes > 0 &&
+			      !vm->cfg->initrd_mounts_root,
 		.list_devices = vm->image.pvh,
 		/* In the list of every kernel with CONFIG_PCI. */
 		.has_pci = image_takes(&vm->image, &vm->mem, "pcie_port_pm="),

@@ -3,8 +3,11 @@
  * bulkhead-init: PID 1 of a container's VM. Sets up the little it needs itself,
  * serves the host as the agent of docs/AGENT, and powers the machine off.
  * Inside of a container, as "bulkhead-init -- COMMAND...", it is a PID 1 that
- * reaps.
+ * reaps. With a distribution's kernel it loads modules first; for `bulkhead
+ * boot` it then mounts the root and becomes its init.
  */
+#include "firmware/init/modules.h"
+#include "firmware/init/mount-root.h"
 #include "firmware/init/reaper.h"
 #include "firmware/init/server.h"
 
@@ -26,14 +29,25 @@
 #define BACKLOG         32
 #define CONNECT_SECONDS 5
 
-/* Devices; the kernel opens none of them without a console. */
-static void open_stdio(void)
+static void make_devices(void)
 {
-	int fd;
-
 	mkdir("/dev", 0755);
 	mknod("/dev/null", S_IFCHR | 0666, makedev(1, 3));
 	mknod("/dev/kmsg", S_IFCHR | 0600, makedev(1, 11));
+	mknod("/dev/console", S_IFCHR | 0600, makedev(5, 1));
+}
+
+/*
+ * The kernel opens none of these without a console, whose driver may be one of
+ * the modules.
+ */
+static void open_stdio(void)
+{
+	int fd = STDIN_FILENO;
+
+	while (fcntl(STDERR_FILENO, F_GETFD) < 0 && fd >= 0 &&
+	       fd <= STDERR_FILENO)
+		fd = open("/dev/console", O_RDWR | O_NOCTTY);
 	do {
 		fd = open("/dev/null", O_RDWR);
 	} while (fd >= 0 && fd <= STDERR_FILENO);
@@ -121,9 +135,13 @@ int main(int argc, char **argv)
 		      stderr);
 		return 2;
 	}
+	if (access("/mount-root", F_OK) == 0)
+		return root_mount_and_run(argv);
 	/* The container may not look into a process before its exec. */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	process_raise_priority();
+	make_devices();
+	(void)modules_load("load", 1);
 	open_stdio();
 	umask(022);
 	mkdir("/proc", 0555);

@@ -57,6 +57,21 @@ need_root()
 	[ "$(id -u)" -eq 0 ] || skip "needs root"
 }
 
+# need_distro: exports BULKHEAD_DISTRO, Debian's kernel, which tests/lab/prepare
+# has fetched.
+need_distro()
+{
+	local cache=${BULKHEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bulkhead}
+	local dir
+
+	for dir in "$cache"/distro-*/boot; do
+		BULKHEAD_DISTRO=${dir%/boot}
+	done
+	[ -e "$BULKHEAD_DISTRO/boot" ] ||
+		skip "no kernel of Debian's: firmware/kernel/distro fetches it"
+	export BULKHEAD_DISTRO
+}
+
 # ---- boots
 
 # boot OPTION...: to its end, input from /dev/null; sets status, out, err.

@@ -3,7 +3,10 @@
 #
 # What the tests of containers share: a root, runs, and looking for leftovers.
 
-export BULKHEAD_RUNTIME_DIR=$PWD/instances BULKHEAD_KERNEL=$KERNEL
+# BULKHEAD_TEST_RUN_KERNEL=distro tests/run 'run*': the same tests with Debian's.
+export BULKHEAD_RUNTIME_DIR=$PWD/instances
+export BULKHEAD_KERNEL=${BULKHEAD_TEST_RUN_KERNEL:-$KERNEL}
+[ "$BULKHEAD_KERNEL" != distro ] || need_distro
 # count_mounts: below this directory; sets mounts
 count_mounts()
 {

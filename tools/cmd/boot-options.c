@@ -8,7 +8,7 @@
 
 static const struct boot_option options[] = {
 	{"kernel", "FILE", BOOT_SET, "kernel", NULL, "What to boot",
-	 "ELF vmlinux, gzip'd vmlinux or bzImage [the project's]"},
+	 "vmlinux or bzImage; distro: the system's [the project's]"},
 	{"initrd", "FILE", BOOT_SET, "initrd", NULL, NULL,
 	 "initial RAM disk [none]"},
 	{"append", "TEXT", BOOT_SET, "append", NULL, NULL,

@@ -4,7 +4,6 @@
 #include "tools/cmd/boot.h"
 #include "tools/cmd/cmd.h"
 #include "tools/guest/kernel.h"
-#include "tools/guest/unpack.h"
 #include "tools/cli/usage.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
@@ -23,6 +22,7 @@ struct request {
 	struct config cfg;
 	bool has_config, no_rng, dump_config, list_devices, json, help;
 	enum log_level level;
+	int initrd_fd; /* of one that is made in memory, or -1 */
 };
 
 static const struct config_type *find_type(const char *name)
@@ -197,16 +197,6 @@ static int add_rng(struct request *req)
 	return config_add_device(&req->cfg, type, "") < 0 ? VM_EXIT_USAGE : 0;
 }
 
-static int find_kernel(struct config *cfg)
-{
-	if (!cfg->kernel)
-		cfg->kernel = kernel_default();
-	if (cfg->kernel)
-		return 0;
-	log_error(KERNEL_MISSING);
-	return VM_EXIT_USAGE;
-}
-
 /* Something that a kernel could mount as its root, or unpack. */
 static bool has_root(const struct config *cfg)
 {
@@ -214,13 +204,38 @@ static bool has_root(const struct config *cfg)
 		if (strcmp(cfg->device[i].type, "blk") == 0 ||
 		    strcmp(cfg->device[i].type, "fs") == 0)
 			return true;
-	return cfg->initrd != NULL;
+	return cfg->initrd && !cfg->initrd_mounts_root;
+}
+
+/* The user's error, unless the host has no memory. */
+static int exit_status(int error)
+{
+	return error == -ENOMEM ? VM_EXIT_HOST : VM_EXIT_USAGE;
+}
+
+/*
+ * Puts in place what the kernel needs of the host. An initial RAM disk of the
+ * user's is left as it is: it loads the modules that it needs itself.
+ */
+static int prepare(struct request *req)
+{
+	struct initrd_files files = {0};
+	struct distro distro = {0};
+	int r = kernel_open(&req->cfg, &distro);
+
+	if (r == 0 && distro.version && !req->cfg.initrd) {
+		r = kernel_initrd(&req->cfg, &distro, true, &files);
+		req->initrd_fd = r;
+	}
+	initrd_files_done(&files);
+	distro_done(&distro);
+	return r < 0 ? exit_status(r) : VM_EXIT_OK;
 }
 
 static int boot(struct request *req, int argc, char **argv)
 {
 	const struct config_type *const *types = virtio_config_types();
-	int status;
+	int status, r;
 
 	(void)parse(req, argc, argv, true);
 	if (req->help)
@@ -231,9 +246,8 @@ static int boot(struct request *req, int argc, char **argv)
 		return status;
 	if (req->list_devices)
 		return boot_list_devices(req->json);
-	status = find_kernel(&req->cfg);
-	if (status == 0)
-		status = add_rng(req);
+	r = kernel_default(&req->cfg);
+	status = r < 0 ? exit_status(r) : add_rng(req);
 	if (status != 0)
 		return status;
 	if (config_check(&req->cfg, types) < 0)
@@ -242,8 +256,9 @@ static int boot(struct request *req, int argc, char **argv)
 		return config_write_json(&req->cfg, STDOUT_FILENO, types) < 0
 			       ? VM_EXIT_HOST
 			       : VM_EXIT_OK;
-	if (kernel_unpack(&req->cfg.kernel) < 0)
-		return VM_EXIT_USAGE;
+	status = prepare(req);
+	if (status != 0)
+		return status;
 	status = boot_run(&req->cfg);
 	/* A kernel without a root panics, and says so in its own words. */
 	if (status == VM_EXIT_CRASH && !has_root(&req->cfg))
@@ -254,11 +269,12 @@ static int boot(struct request *req, int argc, char **argv)
 
 int cmd_boot(int argc, char **argv)
 {
-	struct request req = {.level = LOG_WARN};
+	struct request req = {.level = LOG_WARN, .initrd_fd = -1};
 	int status;
 
 	config_init(&req.cfg);
 	status = boot(&req, argc, argv);
+	util_close(&req.initrd_fd);
 	config_done(&req.cfg);
 	return status;
 }

@@ -33,7 +33,7 @@ complete -c bulkhead -n '__fish_seen_subcommand_from check' -l json -d 'print JS
 function __bulkhead_boot
     complete -c bulkhead -n '__fish_seen_subcommand_from boot' $argv
 end
-__bulkhead_boot -l kernel -rF -d 'what to boot'
+__bulkhead_boot -l kernel -rFa distro -d 'what to boot'
 __bulkhead_boot -l initrd -rF -d 'initial RAM disk'
 __bulkhead_boot -l append -x -d 'add to the kernel command line'
 __bulkhead_boot -l entry -xa 'auto linux pvh' -d 'how the kernel is entered'
@@ -103,7 +103,7 @@ __bulkhead_opt run -l add-host -x -d 'a line of /etc/hosts'
 __bulkhead_opt run -l memory -s m -x -d 'its memory'
 __bulkhead_opt run -l cpus -x -d 'its CPUs'
 __bulkhead_opt run -l max-image-size -x -d 'unpack no image that is larger'
-__bulkhead_opt run -l kernel -rF -d 'its kernel'
+__bulkhead_opt run -l kernel -rFa distro -d 'its kernel'
 __bulkhead_opt run -l guest-runtime -x -a 'direct crun' -d 'program that starts the container'
 __bulkhead_opt run -l append -x -d 'add TEXT to the kernel command line'
 __bulkhead_opt run -l no-sandbox -d 'do not confine the monitor'

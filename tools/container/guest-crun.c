@@ -23,29 +23,28 @@
 
 #define INTERPRETER_MAX 256
 #define SEGMENTS_MAX    64
+#define FILES_MAX       64 /* of the initial RAM disk */
 
-/* NAME, in the guest, is a copy; takes FD. */
-static int add_file(struct guest_crun *crun, const char *name, int fd)
+/* Takes FD. */
+static int add_file(struct initrd_files *files, const char *name, int fd)
 {
-	struct initrd_file *file = &crun->file[crun->count];
+	int r = files->count < FILES_MAX ? initrd_add(files, name, fd)
+					 : -EMFILE;
 
-	if (crun->count == GUEST_CRUN_FILES || !(file->name = strdup(name))) {
+	if (r == -EMFILE)
 		close(fd);
-		return log_ret(-ENOMEM, "crun needs more than %d files",
-			       GUEST_CRUN_FILES);
-	}
-	file->fd = fd;
-	crun->count++;
-	return 0;
+	return r < 0 ? log_ret(r, "crun and its libraries: %s", strerror(-r))
+		     : 0;
 }
 
-static int add_path(struct guest_crun *crun, const char *name, const char *path)
+static int add_path(struct initrd_files *files, const char *name,
+		    const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	return fd < 0 ? log_ret(-errno, "'%s', which crun needs: %s", path,
 				strerror(errno))
-		      : add_file(crun, name, fd);
+		      : add_file(files, name, fd);
 }
 
 /* An executable file along PATH: its descriptor, and where it was. */
@@ -104,7 +103,7 @@ static int read_interpreter(int fd, const char *path, char ret[INTERPRETER_MAX])
 }
 
 /* "libc.so.6 => /lib/libc.so.6 (0x7f...)"; others are of no interest. */
-static int take_line(struct guest_crun *crun, char *line)
+static int take_line(struct initrd_files *files, char *line)
 {
 	char *path = strstr(line, "=> ");
 	char *end, *base;
@@ -123,7 +122,7 @@ static int take_line(struct guest_crun *crun, char *line)
 	line[strcspn(line, " ")] = '\0';
 	base = strrchr(line, '/');
 	snprintf(name, sizeof(name), "lib/%s", base ? base + 1 : line);
-	return add_path(crun, name, path);
+	return add_path(files, name, path);
 }
 
 /* Standard output of the loader, read by the caller. */
@@ -147,7 +146,7 @@ static FILE *list_libraries(const char *loader, const char *path, pid_t *ret)
 	return file;
 }
 
-static int add_libraries(struct guest_crun *crun, const char *loader,
+static int add_libraries(struct initrd_files *files, const char *loader,
 			 const char *path)
 {
 	char line[2 * PATH_MAX];
@@ -160,17 +159,17 @@ static int add_libraries(struct guest_crun *crun, const char *loader,
 		return log_ret(-errno, "'%s': %s", loader, strerror(errno));
 	while (r == 0 && fgets(line, sizeof(line), file)) {
 		line[strcspn(line, "\n")] = '\0';
-		r = take_line(crun, line);
+		r = take_line(files, line);
 	}
 	fclose(file);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (r == 0 && status != 0)
 		r = log_ret(-EINVAL, "'%s --list %s' failed", loader, path);
-	return r < 0 ? r : add_path(crun, loader + 1, loader);
+	return r < 0 ? r : add_path(files, loader + 1, loader);
 }
 
-int guest_crun_find(struct guest_crun *crun)
+int guest_crun_find(struct initrd_files *files)
 {
 	char path[PATH_MAX], loader[INTERPRETER_MAX];
 	int fd = find_program(path);
@@ -180,15 +179,6 @@ int guest_crun_find(struct guest_crun *crun)
 		util_close(&fd);
 		return r;
 	}
-	r = add_file(crun, &AGENT_OCI_CRUN[1], fd);
-	return r < 0 || !loader[0] ? r : add_libraries(crun, loader, path);
-}
-
-void guest_crun_done(struct guest_crun *crun)
-{
-	for (size_t i = 0; i < crun->count; i++) {
-		free(crun->file[i].name);
-		util_close(&crun->file[i].fd);
-	}
-	crun->count = 0;
+	r = add_file(files, &AGENT_OCI_CRUN[1], fd);
+	return r < 0 || !loader[0] ? r : add_libraries(files, loader, path);
 }

@@ -7,18 +7,10 @@
 
 #include <stddef.h>
 
-#define GUEST_CRUN_FILES 64
-
-struct guest_crun {
-	struct initrd_file file[GUEST_CRUN_FILES]; /* names are owned */
-	size_t count;
-};
-
 /*
  * Finds crun along PATH, and asks its dynamic loader which libraries it takes.
- * 0 or -errno, logged. To be done with in either case.
+ * It and they are added to FILES. 0 or -errno, logged.
  */
-int guest_crun_find(struct guest_crun *crun);
-void guest_crun_done(struct guest_crun *crun);
+int guest_crun_find(struct initrd_files *files);
 
 #endif

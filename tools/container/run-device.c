@@ -33,6 +33,7 @@ const char *run_keep(struct run_machine *machine, const char *text)
 void run_machine_done(struct run_machine *machine)
 {
 	config_done(&machine->cfg);
+	distro_done(&machine->distro);
 	util_close(&machine->initrd_fd);
 	text_list_done(&machine->strings);
 	text_list_done(&machine->hosts);

@@ -8,11 +8,8 @@
 
 #include "devices/virtio/virtio.h"
 #include "firmware/agent/agent.h"
-#include "firmware/init/program.h"
 #include "tools/container/guest-crun.h"
-#include "tools/guest/initrd.h"
 #include "tools/guest/kernel.h"
-#include "tools/guest/unpack.h"
 #include "tools/container/oci-config.h"
 #include "vmm/base/util.h"
 
@@ -149,19 +146,23 @@ static int wants_crun(const struct run_options *opt)
 		       opt->guest_runtime);
 }
 
-static int make_initrd(const struct run_options *opt)
+/* After all devices: a distribution's kernel has modules for them. */
+static int make_initrd(struct run_machine *machine,
+		       const struct run_options *opt)
 {
-	struct guest_crun crun = {.count = 0};
-	size_t bytes;
-	const void *init = init_program(&bytes);
+	struct initrd_files files = {0};
 	int r = wants_crun(opt);
 
 	if (r > 0)
-		r = guest_crun_find(&crun);
+		r = guest_crun_find(&files);
 	if (r == 0)
-		r = initrd_make(init, bytes, crun.file, crun.count);
-	guest_crun_done(&crun);
-	return r;
+		r = kernel_initrd(&machine->cfg, &machine->distro, false,
+				  &files);
+	initrd_files_done(&files);
+	if (r < 0)
+		return r;
+	machine->initrd_fd = r;
+	return 0;
 }
 
 /* Last, as config.json repeats all that is above. */
@@ -185,25 +186,18 @@ static int make_kernel(struct run_machine *machine,
 		       const struct run_options *opt)
 {
 	struct config *cfg = &machine->cfg;
-	char path[40];
 	int r = set(cfg, "kernel", opt->kernel);
 
 	if (r == 0)
 		r = set(cfg, "append", opt->append);
-	if (r < 0)
-		return r;
-	if (!cfg->kernel)
-		cfg->kernel = kernel_default();
-	if (!cfg->kernel)
-		return log_ret(-ENOENT, KERNEL_MISSING);
-	r = kernel_unpack(&cfg->kernel);
-	if (r < 0)
-		return r;
-	machine->initrd_fd = make_initrd(opt);
-	if (machine->initrd_fd < 0)
-		return machine->initrd_fd;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", machine->initrd_fd);
-	return config_set(cfg, "", "initrd", path);
+	if (r == 0)
+		r = kernel_default(cfg);
+	if (r == 0)
+		r = kernel_open(cfg, &machine->distro);
+	/* Its virtio console comes with a module, after much that can fail. */
+	if (r == 0 && machine->distro.version)
+		cfg->console = CONFIG_CONSOLE_AUTO;
+	return r;
 }
 
 static int make_vsock(struct run_machine *machine,
@@ -249,6 +243,8 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 		r = make_guest(machine, spec, opt);
 	if (r == 0)
 		r = run_network_make(machine, opt);
+	if (r == 0)
+		r = make_initrd(machine, opt);
 	if (r == 0)
 		r = make_oci(machine, spec, opt);
 	return r < 0 ? r : config_check(cfg, virtio_config_types());

@@ -92,7 +92,7 @@ static const struct option_entry entries[] = {
 	{"max-image-size", 0, "SIZE", OPTION_TEXT, AT(max_image), NULL,
 	 "unpack no image that is larger [32G]"},
 	{"kernel", 0, "FILE", OPTION_TEXT, AT(kernel), NULL,
-	 "its kernel [the project's]"},
+	 "its kernel; distro: the system's [the project's]"},
 	{"guest-runtime", 0, "direct|crun", OPTION_TEXT, AT(guest_runtime),
 	 NULL, "program that starts the container [direct]"},
 	{"append", 0, "TEXT", OPTION_TEXT, AT(append), NULL,

@@ -11,6 +11,7 @@
 #include "tools/agent/agent.h"
 #include "tools/instance/instance.h"
 #include "tools/cli/options.h"
+#include "tools/guest/distro.h"
 #include "tools/image/rootfs.h"
 #include "tools/cli/text-list.h"
 #include "tools/spec/spec.h"
@@ -90,6 +91,7 @@ const char *run_seccomp_file(const struct run_options *opt);
 
 struct run_machine {
 	struct config cfg;          /* of the VM */
+	struct distro distro;       /* where its kernel is a distribution's */
 	struct agent_config agent;  /* of the guest; points into what follows */
 	int initrd_fd;              /* owned: the file cfg.initrd names */
 	struct agent_mount *mounts; /* owned; one for each of the spec's */

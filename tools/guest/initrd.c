@@ -89,16 +89,53 @@ static int copy_file(int fd, const struct initrd_file *file)
 	return r < 0 ? r : pad(fd, (size_t)st.st_size);
 }
 
-int initrd_make(const void *init, size_t bytes, const struct initrd_file *more,
-		size_t n)
+int initrd_add(struct initrd_files *files, const char *name, int fd)
+{
+	const size_t n = files->count;
+	struct initrd_file *grown =
+		realloc(files->file, (n + 1) * sizeof(*files->file));
+	char *copy = grown ? strdup(name) : NULL;
+
+	if (grown)
+		files->file = grown;
+	if (!copy) {
+		util_close(&fd);
+		return -ENOMEM;
+	}
+	files->file[n] = (struct initrd_file){.name = copy, .fd = fd};
+	files->count++;
+	return 0;
+}
+
+int initrd_add_data(struct initrd_files *files, const char *name,
+		    const void *data, size_t bytes)
+{
+	autofd int fd = memfd_create("bulkhead-initrd-file", MFD_CLOEXEC);
+	int r = fd < 0 ? -errno : util_write_all(fd, data, bytes);
+
+	return r < 0 ? r : initrd_add(files, name, take_fd(&fd));
+}
+
+void initrd_files_done(struct initrd_files *files)
+{
+	for (size_t i = 0; i < files->count; i++) {
+		free(files->file[i].name);
+		util_close(&files->file[i].fd);
+	}
+	free(files->file);
+	*files = (struct initrd_files){0};
+}
+
+int initrd_make(const void *init, size_t bytes,
+		const struct initrd_files *files)
 {
 	autofd int fd = memfd_create("bulkhead-initrd", MFD_CLOEXEC);
 	int r = fd < 0 ? -errno : 0;
 
 	if (r == 0)
 		r = add_file(fd, "init", S_IFREG | 0755, init, bytes);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = copy_file(fd, &more[i]);
+	for (size_t i = 0; r == 0 && i < files->count; i++)
+		r = copy_file(fd, &files->file[i]);
 	if (r == 0)
 		r = add_file(fd, "TRAILER!!!", 0, NULL, 0);
 	return r < 0 ? log_ret(r, "the guest's initial RAM disk: %s",

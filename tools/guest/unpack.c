@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -45,7 +46,7 @@ static const uint8_t lz4_magic[] = {0x02, 0x21, 0x4c, 0x18};
 
 /* Where the packed bytes are, and what is known of them. */
 struct packed {
-	const char *path; /* for messages */
+	const char *what, *path; /* for messages: "kernel", and its name */
 	int fd;
 	uint64_t offset, bytes;
 	uint64_t size; /* unpacked, as the file says; 0: it does not */
@@ -136,8 +137,8 @@ struct job {
 
 static int damaged(const struct packed *p, const char *why)
 {
-	return log_ret(-EINVAL, "kernel '%s': damaged %s data: %s", p->path,
-		       format(p), why);
+	return log_ret(-EINVAL, "%s '%s': damaged %s data: %s", p->what,
+		       p->path, format(p), why);
 }
 
 static int read_packed(const struct packed *p, void *buf, size_t len,
@@ -147,9 +148,9 @@ static int read_packed(const struct packed *p, void *buf, size_t len,
 
 	if (r == -ENODATA)
 		return log_ret(-EINVAL,
-			       "kernel '%s' became shorter while it was read",
-			       p->path);
-	return r < 0 ? log_ret(r, "kernel '%s': read: %s", p->path,
+			       "%s '%s' became shorter while it was read",
+			       p->what, p->path);
+	return r < 0 ? log_ret(r, "%s '%s': read: %s", p->what, p->path,
 			       strerror(-r))
 		     : 0;
 }
@@ -161,14 +162,14 @@ static int write_out(struct job *job, const uint8_t *data, size_t len)
 
 	if (job->done == 0 && (len < 4 || memcmp(data, "\177ELF", 4) != 0))
 		return log_ret(-EINVAL,
-			       "kernel '%s': no ELF file is packed in it (%s)",
-			       p->path, format(p));
+			       "%s '%s': no ELF file is packed in it (%s)",
+			       p->what, p->path, format(p));
 	job->done += len;
 	if (job->done > (p->size ? p->size : VMLINUX_MAX))
 		return damaged(p, p->size ? "it unpacks to more than it says"
 					  : "it unpacks to more than 1 GiB");
 	r = util_write_all(job->out, data, len);
-	return r < 0 ? log_ret(r, "kernel '%s': writing to the cache: %s",
+	return r < 0 ? log_ret(r, "%s '%s': writing what is in it: %s", p->what,
 			       p->path, strerror(-r))
 		     : 0;
 }
@@ -215,14 +216,14 @@ static int unpack_by_library(struct job *job)
 	struct inflater *inflater = NULL;
 	int r = -ENOMEM;
 
-	if (asprintf(&name, "kernel '%s'", p->path) < 0)
+	if (asprintf(&name, "%s '%s'", p->what, p->path) < 0)
 		name = NULL;
 	if (buf && name)
 		inflater = inflater_open(name, p->packing);
 	if (inflater)
 		r = run_inflater(job, inflater, buf, buf + IN_BYTES);
 	else
-		log_error("kernel '%s': no memory to unpack it", p->path);
+		log_error("%s '%s': no memory to unpack it", p->what, p->path);
 	inflater_close(inflater);
 	return r;
 }
@@ -265,8 +266,8 @@ static int unpack_lz4(struct job *job)
 	int r = 0;
 
 	if (!in || !out)
-		return log_ret(-ENOMEM, "kernel '%s': no memory to unpack it",
-			       p->path);
+		return log_ret(-ENOMEM, "%s '%s': no memory to unpack it",
+			       p->what, p->path);
 	while (r == 0 && at < p->bytes)
 		r = unpack_block(job, in, out, &at);
 	return r;
@@ -385,29 +386,45 @@ static int unpack_in(const struct packed *p, int dir, int work,
 	return r;
 }
 
-static int unpack_now(const struct packed *p, const char *path, int dir,
-		      const char *name)
+/*
+ * An empty directory of the cache PATH for a process to work in. RET_NAME, to
+ * be freed, is its name there. An open descriptor or -errno, logged.
+ */
+static int make_work(const struct packed *p, const char *path, char **ret_name)
 {
-	const sigset_t signals = unpack_signals();
 	autofree char *template = NULL;
-	autofd int work = -1;
-	sigset_t before;
-	int r;
+	int fd = -1;
 
 	if (asprintf(&template, "%s/new-XXXXXX", path) < 0) {
 		template = NULL;
 		return log_ret(-ENOMEM, "out of memory");
 	}
+	if (mkdtemp(template))
+		fd = open(template, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return log_ret(-errno, "%s '%s': '%s': %s", p->what, p->path,
+			       template, strerror(errno));
+	*ret_name = strdup(strrchr(template, '/') + 1);
+	return fd;
+}
+
+static int unpack_now(const struct packed *p, const char *path, int dir,
+		      const char *name)
+{
+	const sigset_t signals = unpack_signals();
+	autofree char *work_name = NULL;
+	autofd int work = -1;
+	sigset_t before;
+	int r;
+
 	log_warn("kernel '%s': its %s data is unpacked, this once, to '%s/%s'",
 		 p->path, format(p), path, name);
 	/* A signal must not leave half of it behind. */
 	sigprocmask(SIG_BLOCK, &signals, &before);
-	if (mkdtemp(template))
-		work = open(template, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = work < 0 ? log_ret(-errno, "kernel '%s': '%s': %s", p->path,
-			       template, strerror(errno))
-		     : unpack_in(p, dir, work, name);
-	remove_work(dir, strrchr(template, '/') + 1);
+	work = make_work(p, path, &work_name);
+	r = work < 0 ? work : unpack_in(p, dir, work, name);
+	if (work_name)
+		remove_work(dir, work_name);
 	prune(path, dir);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return r;
@@ -432,7 +449,7 @@ static int no_cache(const struct packed *p, int error)
 
 int kernel_unpack(char **path)
 {
-	struct packed p = {.path = *path};
+	struct packed p = {.what = "kernel", .path = *path};
 	autofd int fd = open(*path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	autofree char *dir_path = NULL;
 	autofree char *name = NULL;
@@ -458,4 +475,99 @@ int kernel_unpack(char **path)
 	free(*path);
 	*path = found;
 	return 0;
+}
+
+/* ---- modules */
+
+/* Whether FILE is packed, in one of the formats that modules come in. */
+static bool find_packed_file(struct packed *p, const struct initrd_file *file)
+{
+	uint8_t head[16];
+
+	*p = (struct packed){
+		.what = "module", .path = file->name, .fd = file->fd};
+	if (fstat(p->fd, &p->st) < 0 || p->st.st_size < (off_t)sizeof(head) ||
+	    util_read_at(p->fd, head, sizeof(head), 0) < 0)
+		return false;
+	p->bytes = (uint64_t)p->st.st_size;
+	p->packing = packing_find(head, sizeof(head));
+	return p->packing != NULL;
+}
+
+/* Packed files, and a descriptor for the content of each. */
+struct batch {
+	struct packed *packed;
+	int *out;
+	size_t n;
+};
+
+static void unpack_batch(void *arg, void *result)
+{
+	const struct batch *batch = arg;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < batch->n; i++) {
+		struct job job = {.packed = &batch->packed[i],
+				  .out = batch->out[i]};
+
+		unpack(&job, &r);
+	}
+	*(int *)result = r;
+}
+
+static int unpack_walled(struct batch *batch)
+{
+	const struct packed *p = batch->packed;
+	const sigset_t signals = unpack_signals();
+	autofree char *work_name = NULL;
+	autofree char *path = NULL;
+	autofd int dir = cache_open("unpacked", &path);
+	autofd int work = -1;
+	sigset_t before;
+	int result = 0;
+	int r;
+
+	if (dir < 0)
+		return no_cache(p, dir);
+	sigprocmask(SIG_BLOCK, &signals, &before);
+	work = make_work(p, path, &work_name);
+	r = work < 0 ? work
+		     : walled(p->path, work, -1, unpack_batch, batch, &result,
+			      sizeof(result));
+	if (work_name)
+		(void)unlinkat(dir, work_name, AT_REMOVEDIR);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return r < 0 ? r : result;
+}
+
+int unpack_files(struct initrd_file *files, size_t n)
+{
+	autofree struct packed *packed = calloc(n + 1, sizeof(*packed));
+	autofree int *out = calloc(n + 1, sizeof(*out));
+	autofree size_t *index = calloc(n + 1, sizeof(*index));
+	struct batch batch = {.packed = packed, .out = out};
+	int r = packed && out && index
+			? 0
+			: log_ret(-ENOMEM, "no memory to unpack modules");
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (!find_packed_file(&packed[batch.n], &files[i]))
+			continue;
+		out[batch.n] = memfd_create("bulkhead-module", MFD_CLOEXEC);
+		if (out[batch.n] < 0) {
+			r = log_ret(-errno, "module '%s': %s", files[i].name,
+				    strerror(errno));
+			break;
+		}
+		index[batch.n++] = i;
+	}
+	if (r == 0 && batch.n > 0)
+		r = unpack_walled(&batch);
+	for (size_t i = 0; i < batch.n; i++) {
+		int *fd = r == 0 ? &files[index[i]].fd : &out[i];
+
+		close(*fd);
+		*fd = out[i];
+	}
+	return r;
 }

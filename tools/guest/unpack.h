@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kernels that are packed in a way that the loader does not know. */
+/* Kernels and modules that are packed in a way that nobody else unpacks. */
 #ifndef TOOLS_GUEST_UNPACK_H
 #define TOOLS_GUEST_UNPACK_H
+
+#include "tools/guest/initrd.h"
 
 /*
  * Where the kernel *PATH (allocated) is a bzImage whose payload is packed with
@@ -13,5 +15,13 @@
  * pending.
  */
 int kernel_unpack(char **path);
+
+/*
+ * Replaces those of the N files that are packed with xz, zstd or gzip, as some
+ * distributions' modules are, by what is in them, in memory. Forks, and needs
+ * the user's cache for a moment, where there is such a file. 0 or -errno,
+ * logged; -EINTR: a signal is pending.
+ */
+int unpack_files(struct initrd_file *files, size_t n);
 
 #endif

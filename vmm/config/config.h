@@ -92,6 +92,8 @@ struct config {
 	char *name;   /* of the VM; NULL: "bulkhead" */
 	char *kernel; /* path; required */
 	char *initrd; /* path or NULL */
+	/* It is no user's: it mounts the root as a kernel without one does. */
+	bool initrd_mounts_root;
 	char *append; /* added to the kernel command line, or NULL */
 	uint64_t memory_bytes;
 	unsigned cpus;

@@ -588,7 +588,8 @@ static void test_network_refused(void **state)
 static void test_initrd(void **state)
 {
 	char data[512] = {0};
-	int fd = initrd_make("hello", 5, NULL, 0);
+	const struct initrd_files no_files = {0};
+	int fd = initrd_make("hello", 5, &no_files);
 
 	(void)state;
 	assert_true(fd >= 0);
@@ -607,15 +608,13 @@ static void test_initrd(void **state)
 /* More files, with their directories in front. */
 static void test_initrd_more(void **state)
 {
-	int content = memfd_create("content", MFD_CLOEXEC);
-	char dir[] = "a/b";
-	const struct initrd_file more = {.name = dir, .fd = content};
+	struct initrd_files more = {0};
 	char data[1024] = {0};
 	int fd;
 
 	(void)state;
-	assert_int_equal(write(content, "hello", 5), 5);
-	fd = initrd_make("init", 4, &more, 1);
+	assert_int_equal(initrd_add_data(&more, "a/b", "hello", 5), 0);
+	fd = initrd_make("init", 4, &more);
 	assert_true(fd >= 0);
 	assert_int_equal(pread(fd, data, sizeof(data), 0),
 			 (116 + 4) + (110 + 2) + (110 + 4 + 2 + 5 + 3) + 124);
@@ -624,7 +623,7 @@ static void test_initrd_more(void **state)
 	assert_string_equal(data + 232 + 110, "a/b");
 	assert_memory_equal(data + 232 + 116, "hello\0\0\0", 8);
 	close(fd);
-	close(content);
+	initrd_files_done(&more);
 }
 
 static json_t *mount_of(json_t *config, const char *target)

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * modules.dep(5): a line for each module, "PATH: PATH...", with what it needs;
+ * paths are relative to the file's directory. modules.builtin: a path a line.
+ * Both may be a stranger's: an unpacked package is one.
+ */
+#include "tools/guest/modules.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define FILE_MAX  (16 * MIB) /* a kernel of a distribution's has 1 MiB */
+#define DEPTH_MAX 64         /* of modules that need one another */
+#define FILES_MAX 256        /* that go into one initial RAM disk */
+#define NAME_ROOM (NAME_MAX + 1)
+
+/* A piece of a file's text. */
+struct piece {
+	const char *text;
+	size_t len;
+};
+
+struct module {
+	struct piece path, needs;
+	/* The number of the list that it is being added to, or is part of. */
+	uint32_t adding, added;
+	bool has_file;
+};
+
+struct modules {
+	char *path; /* of the directory, for messages */
+	int dir;
+	char *dep, *builtin; /* what the two files have */
+	struct module *module;
+	size_t count;
+	uint32_t lists;
+};
+
+/* ---- reading */
+
+/*
+ * Opens NAME, a regular file below the directory: no path and no link in a
+ * package leads out of it.
+ */
+static int open_below(int dir, const char *name)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH,
+	};
+	autofd int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? take_fd(&fd) : -EINVAL;
+}
+
+/* All of the file NAME as a string. 0 or -errno. */
+static int read_text(int dir, const char *name, char **ret)
+{
+	autofd int fd = open_below(dir, name);
+	autofree char *text = NULL;
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_size > (off_t)FILE_MAX)
+		return -EFBIG;
+	text = malloc((size_t)st.st_size + 1);
+	if (!text)
+		return -ENOMEM;
+	r = util_read_at(fd, text, (size_t)st.st_size, 0);
+	if (r < 0)
+		return r;
+	text[st.st_size] = '\0';
+	if (strlen(text) != (size_t)st.st_size)
+		return -EINVAL;
+	*ret = take_ptr(text);
+	return 0;
+}
+
+/* The next line of *AT, without its end; false: there is none. */
+static bool next_line(const char **at, struct piece *ret)
+{
+	if (!**at)
+		return false;
+	*ret = (struct piece){.text = *at, .len = strcspn(*at, "\n")};
+	*at += ret->len + ((*at)[ret->len] == '\n');
+	return true;
+}
+
+/* The next word of REST, which is shortened by it. */
+static bool next_word(struct piece *rest, struct piece *ret)
+{
+	size_t skip = 0, len = 0;
+
+	while (skip < rest->len && rest->text[skip] == ' ')
+		skip++;
+	while (skip + len < rest->len && rest->text[skip + len] != ' ')
+		len++;
+	*ret = (struct piece){.text = rest->text + skip, .len = len};
+	rest->text += skip + len;
+	rest->len -= skip + len;
+	return len > 0;
+}
+
+/* A line without a colon, or with no path before it, is no module's. */
+static int read_modules(struct modules *m)
+{
+	const char *at = m->dep;
+	struct piece line;
+	size_t room = 0;
+
+	while (next_line(&at, &line))
+		room++;
+	m->module = calloc(room ? room : 1, sizeof(*m->module));
+	if (!m->module)
+		return -ENOMEM;
+	for (at = m->dep; next_line(&at, &line);) {
+		const char *colon = memchr(line.text, ':', line.len);
+		struct module *module = &m->module[m->count];
+
+		if (!colon || colon == line.text)
+			continue;
+		module->path = (struct piece){
+			.text = line.text, .len = (size_t)(colon - line.text)};
+		module->needs =
+			(struct piece){.text = colon + 1,
+				       .len = line.len - module->path.len - 1};
+		m->count++;
+	}
+	return 0;
+}
+
+static int why_not(char *ret_why, const char *path, const char *name, int error)
+{
+	snprintf(ret_why, MODULES_WHY, "'%s%s': %s", path, name,
+		 error == -EINVAL ? "not such a file" : strerror(-error));
+	return error;
+}
+
+int modules_open(const char *path, struct modules **ret, char *ret_why)
+{
+	struct modules *m = calloc(1, sizeof(*m));
+	const char *name = "";
+	int r;
+
+	if (!m)
+		return why_not(ret_why, path, "", -ENOMEM);
+	m->dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	m->path = strdup(path);
+	r = m->dir < 0 ? -errno : m->path ? 0 : -ENOMEM;
+	if (r == 0) {
+		name = "/modules.dep";
+		r = read_text(m->dir, name + 1, &m->dep);
+	}
+	if (r == 0)
+		r = read_modules(m);
+	if (r == 0) {
+		name = "/modules.builtin";
+		r = read_text(m->dir, name + 1, &m->builtin);
+		if (r == -ENOENT)
+			r = 0;
+	}
+	if (r < 0) {
+		modules_close(m);
+		return why_not(ret_why, path, name, r);
+	}
+	*ret = m;
+	return 0;
+}
+
+void modules_close(struct modules *m)
+{
+	if (!m)
+		return;
+	util_close(&m->dir);
+	free(m->path);
+	free(m->dep);
+	free(m->builtin);
+	free(m->module);
+	free(m);
+}
+
+/* ---- finding */
+
+static char same_dash(char c)
+{
+	return c == '-' ? '_' : c;
+}
+
+/* The file's name in PATH, up to ".ko" and what it is packed with. */
+static struct piece name_of(const struct piece *path)
+{
+	const char *slash = memrchr(path->text, '/', path->len);
+	struct piece name = *path;
+	const char *end;
+
+	if (slash) {
+		name.text = slash + 1;
+		name.len = path->len - (size_t)(name.text - path->text);
+	}
+	end = memmem(name.text, name.len, ".ko", 3);
+	if (end)
+		name.len = (size_t)(end - name.text);
+	return name;
+}
+
+static bool is_called(const struct piece *path, const char *name)
+{
+	const struct piece have = name_of(path);
+
+	if (have.len != strlen(name))
+		return false;
+	for (size_t i = 0; i < have.len; i++)
+		if (same_dash(have.text[i]) != same_dash(name[i]))
+			return false;
+	return true;
+}
+
+static struct module *find_name(const struct modules *m, const char *name)
+{
+	for (size_t i = 0; i < m->count; i++)
+		if (is_called(&m->module[i].path, name))
+			return &m->module[i];
+	return NULL;
+}
+
+static struct module *find_path(const struct modules *m,
+				const struct piece *path)
+{
+	for (size_t i = 0; i < m->count; i++) {
+		const struct piece *have = &m->module[i].path;
+
+		if (have->len == path->len &&
+		    memcmp(have->text, path->text, path->len) == 0)
+			return &m->module[i];
+	}
+	return NULL;
+}
+
+static bool is_builtin(const struct modules *m, const char *name)
+{
+	const char *at = m->builtin;
+	struct piece line;
+
+	while (at && next_line(&at, &line))
+		if (is_called(&line, name))
+			return true;
+	return false;
+}
+
+bool modules_has(const struct modules *m, const char *name)
+{
+	return find_name(m, name) || is_builtin(m, name);
+}
+
+/* ---- a list */
+
+struct list {
+	struct modules *m;
+	struct initrd_files *files;
+	FILE *text;
+	uint32_t number;
+};
+
+static int damaged(const struct modules *m, const struct piece *path,
+		   const char *why)
+{
+	return log_ret(-EINVAL, "'%s/modules.dep': '%.*s' %s", m->path,
+		       (int)min_u64(path->len, PATH_MAX), path->text, why);
+}
+
+static int add_file(struct list *list, struct module *module,
+		    const char name[NAME_ROOM])
+{
+	struct modules *m = list->m;
+	char path[PATH_MAX], in_guest[NAME_ROOM + 16];
+	int fd, r;
+
+	if (list->files->count == FILES_MAX)
+		return log_ret(-E2BIG, "'%s': more than %d modules are needed",
+			       m->path, FILES_MAX);
+	if (module->path.len >= sizeof(path))
+		return damaged(m, &module->path, "is too long");
+	snprintf(path, sizeof(path), "%.*s", (int)module->path.len,
+		 module->path.text);
+	fd = open_below(m->dir, path);
+	if (fd < 0)
+		return log_ret(fd, "module '%s/%s': %s", m->path, path,
+			       strerror(-fd));
+	snprintf(in_guest, sizeof(in_guest), "modules/%s", name);
+	r = initrd_add(list->files, in_guest, fd);
+	if (r < 0)
+		return log_ret(r, "out of memory");
+	module->has_file = true;
+	return 0;
+}
+
+static int append(struct list *list, struct module *module)
+{
+	const struct piece base = name_of(&module->path);
+	char name[NAME_ROOM];
+
+	if (base.len == 0 || base.len + sizeof(".ko") > sizeof(name))
+		return damaged(list->m, &module->path, "is no module's path");
+	snprintf(name, sizeof(name), "%.*s.ko", (int)base.len, base.text);
+	fprintf(list->text, "%s\n", name);
+	return module->has_file ? 0 : add_file(list, module, name);
+}
+
+/* MODULE behind all that it needs, and that needs in turn. */
+static int add(struct list *list, struct module *module, unsigned depth)
+{
+	struct piece rest = module->needs, word;
+	int r = 0;
+
+	if (module->added == list->number)
+		return 0;
+	if (module->adding == list->number || depth == DEPTH_MAX)
+		return damaged(list->m, &module->path,
+			       "needs itself, by way of others");
+	module->adding = list->number;
+	while (r == 0 && next_word(&rest, &word)) {
+		struct module *needed = find_path(list->m, &word);
+
+		if (!needed)
+			return damaged(list->m, &word,
+				       "is needed, and has no line");
+		r = add(list, needed, depth + 1);
+	}
+	module->added = list->number;
+	return r < 0 ? r : append(list, module);
+}
+
+int modules_list(struct modules *m, const char *name, const char *const *names,
+		 struct initrd_files *files)
+{
+	struct list list = {.m = m, .files = files, .number = ++m->lists};
+	char in_guest[NAME_ROOM + 16];
+	autofree char *text = NULL;
+	size_t bytes = 0;
+	int r = 0;
+
+	list.text = open_memstream(&text, &bytes);
+	if (!list.text)
+		return log_ret(-errno, "out of memory");
+	for (; r == 0 && *names; names++) {
+		struct module *module = find_name(m, *names);
+
+		if (module)
+			r = add(&list, module, 0);
+	}
+	if (fclose(list.text) != 0 && r == 0)
+		r = log_ret(-ENOMEM, "out of memory");
+	snprintf(in_guest, sizeof(in_guest), "modules/%s", name);
+	if (r == 0) {
+		r = initrd_add_data(files, in_guest, text, bytes);
+		if (r < 0)
+			log_error("a list of modules: %s", strerror(-r));
+	}
+	return r;
+}
