@@ -237,6 +237,7 @@ int vm_build(const struct config *cfg, struct vm **ret_vm)
 		return log_ret(VM_EXIT_HOST, "out of memory");
 	vm->cfg = cfg;
 	vm->born_ns = start_ns;
+	pthread_mutex_init(&vm->life_lock, NULL);
 	kvm_init(&vm->kvm);
 	vm->signals.fd = -1;
 	vm->serial.irq.event_fd = -1;
@@ -281,5 +282,6 @@ void vm_free(struct vm *vm)
 	mem_done(&vm->mem);
 	vm_done_signals(vm);
 	loop_done(&vm->loop);
+	pthread_mutex_destroy(&vm->life_lock);
 	free(vm);
 }

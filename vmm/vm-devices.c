@@ -149,6 +149,22 @@ int vm_attach_virtio(struct vm *vm)
 	return 0;
 }
 
+void vm_pause_devices(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nvirtio; i++)
+		virtio_pause(vm->virtio[i]);
+	if (vm->has_serial)
+		serial_pause(&vm->serial);
+}
+
+void vm_resume_devices(struct vm *vm)
+{
+	if (vm->has_serial)
+		serial_resume(&vm->serial);
+	for (unsigned i = 0; i < vm->nvirtio; i++)
+		virtio_resume(vm->virtio[i]);
+}
+
 void vm_done_devices(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->nvirtio; i++) {

@@ -63,6 +63,14 @@ struct vm {
 	struct vcpu *vcpu; /* cfg->cpus of them */
 	unsigned nvcpus;
 	struct assist *assist; /* on interpreting hosts only */
+
+	pthread_mutex_t life_lock; /* of `life`, held while it changes */
+	enum vm_life {
+		VM_BUILT, /* no vCPU runs */
+		VM_RUNS,
+		VM_PAUSED,
+		VM_ENDED, /* the threads of the vCPUs are gone for good */
+	} life;
 	bool rebooted;
 };
 
@@ -92,6 +100,9 @@ int vm_build_platform(struct vm *vm);
 int vm_build_virtio(struct vm *vm);
 /* Puts them behind their registers; the irqchip is there. */
 int vm_attach_virtio(struct vm *vm);
+/* All devices of a guest whose vCPUs stand still; and back again. */
+void vm_pause_devices(struct vm *vm);
+void vm_resume_devices(struct vm *vm);
 /* Ends them all; no vCPU and no main loop runs any more. */
 void vm_done_devices(struct vm *vm);
 

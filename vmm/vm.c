@@ -157,7 +157,7 @@ bool vm_rebooted(struct vm *vm)
 	return vm && vm->rebooted;
 }
 
-int vm_run(struct vm *vm)
+int vm_start(struct vm *vm)
 {
 	int r = 0;
 
@@ -168,12 +168,101 @@ int vm_run(struct vm *vm)
 	util_drop_code();
 	log_debug("first KVM_RUN after %llu us",
 		  (unsigned long long)(util_now_ns() - vm->born_ns) / 1000);
+	pthread_mutex_lock(&vm->life_lock);
 	for (unsigned i = 0; r == 0 && i < vm->nvcpus; i++)
 		r = vcpu_start_thread(&vm->vcpu[i]);
-	if (r == 0)
-		r = loop_run(&vm->loop);
+	vm->life = VM_RUNS;
+	pthread_mutex_unlock(&vm->life_lock);
+	return r;
+}
+
+/* Also from a pause. Nothing pauses after it, nor goes on. */
+static void end(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->life_lock);
+	vm->life = VM_ENDED;
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vcpu_stop_thread(&vm->vcpu[i]);
+	pthread_mutex_unlock(&vm->life_lock);
+}
+
+int vm_run(struct vm *vm)
+{
+	int r = vm->life == VM_BUILT ? vm_start(vm) : 0;
+
+	if (r == 0)
+		r = loop_run(&vm->loop);
+	end(vm);
 	report(vm);
 	return r < 0 ? VM_EXIT_HOST : end_status(vm);
+}
+
+/* ---- pausing ---- */
+
+static void resume_vcpus(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		vcpu_resume(&vm->vcpu[i]);
+}
+
+/*
+ * All are asked first, so that they stop at about the same time: one that waits
+ * for another would go on waiting for as long as this takes. A guest that has
+ * just ended itself (one vCPU wrote to the reset register, and pauses like the
+ * others) goes on to its end instead.
+ */
+static int pause_vcpus(struct vm *vm)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		vcpu_pause(&vm->vcpu[i]);
+	for (unsigned i = 0; i < vm->nvcpus; i++) {
+		if (vcpu_wait_paused(&vm->vcpu[i]) < 0)
+			r = -ESHUTDOWN;
+	}
+	if (stop_reason(&vm->stop, NULL) != STOP_NONE)
+		r = -ESHUTDOWN;
+	if (r < 0)
+		resume_vcpus(vm);
+	return r;
+}
+
+/* The vCPUs first: a device that rests could be reset or kicked otherwise. */
+int vm_pause(struct vm *vm)
+{
+	const uint64_t start_ns = util_now_ns();
+	int r = -ESHUTDOWN;
+
+	pthread_mutex_lock(&vm->life_lock);
+	if (vm->life == VM_PAUSED)
+		r = -EALREADY;
+	else if (vm->life == VM_RUNS)
+		r = pause_vcpus(vm);
+	if (r == 0) {
+		vm_pause_devices(vm);
+		vm->life = VM_PAUSED;
+		log_debug("paused within %llu us",
+			  (unsigned long long)(util_now_ns() - start_ns) /
+				  1000);
+	}
+	pthread_mutex_unlock(&vm->life_lock);
+	return r;
+}
+
+int vm_resume(struct vm *vm)
+{
+	int r = -ESHUTDOWN;
+
+	pthread_mutex_lock(&vm->life_lock);
+	if (vm->life == VM_RUNS)
+		r = -EALREADY;
+	if (vm->life == VM_PAUSED) {
+		vm_resume_devices(vm);
+		resume_vcpus(vm);
+		vm->life = VM_RUNS;
+		r = 0;
+	}
+	pthread_mutex_unlock(&vm->life_lock);
+	return r;
 }

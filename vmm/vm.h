@@ -25,8 +25,30 @@ struct vm;
  */
 int vm_build(const struct config *cfg, struct vm **ret_vm);
 
-/* Runs it to its end: the exit status. Main thread. */
+/*
+ * Starts the guest: raw mode, the sandbox, a thread for each vCPU. 0 or -errno
+ * (logged); then vm_run() is not for it, and vm_free() is. Main thread.
+ */
+int vm_start(struct vm *vm);
+/* Runs it to its end, after vm_start() if that was not called: the exit status.
+ * Main thread. */
 int vm_run(struct vm *vm);
+
+/*
+ * The guest stands still when vm_pause() returns, until vm_resume(): no vCPU
+ * executes, no device touches its memory, holds a buffer of its queues or has
+ * I/O under way. All of its state is in KVM, in its memory and in the devices'
+ * structures. It does not notice, but that time has passed: its clocks go on,
+ * timers that were due meanwhile are due when it goes on, connections and
+ * terminals wait. SIGTERM and the terminal's escape key still end it.
+ *
+ * 0; -EALREADY: it is in that state already; -ESHUTDOWN: it has not started, or
+ * is at its end. Any thread but a vCPU's and a device's, holding no lock of
+ * theirs; it has to be done with both before vm_free(). Takes as long as the
+ * requests that disks have under way.
+ */
+int vm_pause(struct vm *vm);
+int vm_resume(struct vm *vm);
 
 /* Whether it ended as its guest rebooted. After vm_run(); VM may be NULL. */
 bool vm_rebooted(struct vm *vm);
