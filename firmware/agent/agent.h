@@ -161,6 +161,19 @@ struct agent_flags {
 #define AGENT_TOP_COMMAND 4096
 
 /*
+ * AGENT_OWN_PACK, letters, path: writes the file or tree as a tar archive, its
+ * own name first, or "." where the path ends with "/.". AGENT_OWN_UNPACK,
+ * letters, path: unpacks an archive from standard input there. Paths and what
+ * is found on the way are the container's; relative ones begin at its root. No
+ * letters are "".
+ */
+#define AGENT_OWN_PACK   "pack"
+#define AGENT_OWN_UNPACK "unpack"
+#define AGENT_OWN_FOLLOW 'L' /* pack: the path, where it is a link */
+#define AGENT_OWN_OWNERS 'a' /* unpack: owners are kept, else all is root's */
+#define AGENT_OWN_AS_IS  'n' /* unpack: so are all names in the archive */
+
+/*
  * AGENT_ITEM_OCI: crun runs the container, by this config.json. The agent puts
  * "process" into it, from START; so it has none. The root is mounted at
  * AGENT_OCI_ROOT, the share of the Nth MOUNT (from 0) at AGENT_OCI_VOLUME "N";

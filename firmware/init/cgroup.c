@@ -323,6 +323,39 @@ pid_t cgroup_fork(const struct cgroup *group, uint64_t flags, pid_t main_pid)
 	return pid;
 }
 
+static int join_at(int dir, const char *path)
+{
+	autofd int fd = openat(dir, path, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 || write(fd, "0", 1) < 0 ? -errno : 0;
+}
+
+int cgroup_join(const struct cgroup *group, pid_t main_pid)
+{
+	static const char own[] = "0::/" CGROUP_NAME "/";
+	char path[64], text[PATH_MAX];
+	int r = join_at(group->fd, "cgroup.procs");
+	FILE *file;
+
+	if (r != -EBUSY)
+		return r;
+	/* It is divided up: where the main process is. */
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)main_pid);
+	file = fopen(path, "re");
+	while (file && fgets(text, sizeof(text), file)) {
+		const size_t n = strcspn(text, "\n");
+
+		if (strncmp(text, own, sizeof(own) - 1) != 0 ||
+		    n + sizeof("/cgroup.procs") > sizeof(text))
+			continue;
+		strcpy(text + n, "/cgroup.procs");
+		r = join_at(group->fd, text + sizeof(own) - 1);
+	}
+	if (file)
+		fclose(file);
+	return r;
+}
+
 /* ---- what the kernel counts */
 
 uint64_t cgroup_oom_kills(struct cgroup *group)

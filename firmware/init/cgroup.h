@@ -65,6 +65,12 @@ void cgroup_done(struct cgroup *group);
 pid_t cgroup_fork(const struct cgroup *group, uint64_t flags, pid_t main_pid);
 
 /*
+ * Moves the calling process into the group, whose limits are its own then; it
+ * gets in however many there are. MAIN_PID as above. 0 or -errno.
+ */
+int cgroup_join(const struct cgroup *group, pid_t main_pid);
+
+/*
  * How many of its processes were killed for lack of memory, by its own limit or
  * the machine's, as the kernel counts them.
  */

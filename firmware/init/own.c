@@ -2,12 +2,17 @@
 /* From fork to the end of a program of the agent's own. */
 #include "firmware/init/own.h"
 
+#include "firmware/archive/pack.h"
+#include "firmware/archive/unpack.h"
 #include "firmware/init/mount.h"
 #include "firmware/init/top.h"
+#include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -54,12 +59,84 @@ static int run_top(const struct process_side *side)
 			 passwd < 0 ? NULL : path);
 }
 
+/* ---- files */
+
+/*
+ * Into the container's mounts, below its limits of memory; but not into its PID
+ * namespace, where it would be seen.
+ */
+static int enter_files(const struct process_side *side, struct init_failure *f)
+{
+	const struct container *box = side->box;
+	autofd int pid_fd = -1;
+	int r;
+
+	if (box->plain)
+		return 0;
+	pid_fd = (int)syscall(SYS_pidfd_open, box->main_pid, 0);
+	r = pid_fd < 0 ? -errno : cgroup_join(&box->group, box->main_pid);
+	if (r < 0)
+		return fail(f, -r, "join the container's control group");
+	if (setns(pid_fd, CLONE_NEWNS) < 0 || chdir("/") < 0)
+		return fail(f, errno, "enter the container");
+	return 0;
+}
+
+static int open_root(void)
+{
+	int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? log_ret(-errno, "'/': %s", strerror(errno)) : fd;
+}
+
+#define RESOLVE (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+static int run_pack(const struct process_side *side)
+{
+	const struct init_strings *args = &side->start->args;
+	autofd int root = open_root();
+	const struct pack_source source = {
+		.root = root,
+		.resolve = RESOLVE,
+		.path = args->list[2],
+		.follow = strchr(args->list[1], AGENT_OWN_FOLLOW),
+	};
+
+	return root < 0 || pack_tree(&source, STDOUT_FILENO) < 0;
+}
+
+static int run_unpack(const struct process_side *side)
+{
+	const struct init_strings *args = &side->start->args;
+	const struct unpack_options options = {
+		.as_is = strchr(args->list[1], AGENT_OWN_AS_IS),
+		.owners = strchr(args->list[1], AGENT_OWN_OWNERS),
+		.mode = 07777,
+	};
+	autofd int root = open_root();
+	struct unpack_place place = {.dir = -1};
+	int r = root < 0 ? root
+			 : unpack_find(root, RESOLVE, args->list[2], &place);
+
+	if (r == 0)
+		r = unpack_archive(&place, &options, STDIN_FILENO);
+	if (r == -ENODATA)
+		log_error("archive: nothing is in it");
+	util_close(&place.dir);
+	return r < 0;
+}
+
 static const struct own_program {
 	const char *name;
+	unsigned nargs; /* its name among them */
+	/* Before the agent's descriptors are closed; or NULL. */
+	int (*enter)(const struct process_side *side, struct init_failure *f);
 	/* The exit status; what goes wrong is told on standard error. */
 	int (*run)(const struct process_side *side);
 } programs[] = {
-	{AGENT_OWN_TOP, run_top},
+	{AGENT_OWN_TOP, 1, NULL, run_top},
+	{AGENT_OWN_PACK, 3, enter_files, run_pack},
+	{AGENT_OWN_UNPACK, 3, enter_files, run_unpack},
 };
 
 static const struct own_program *find(const char *name)
@@ -111,6 +188,10 @@ void own_child(const struct process_side *side)
 	process_drop_priority(0);
 	if (!program)
 		r = fail(&f, ENOTSUP, side->start->args.list[0]);
+	else if (side->start->args.n != program->nargs)
+		r = fail(&f, EINVAL, program->name);
+	else if (program->enter)
+		r = program->enter(side, &f);
 	if (r == 0)
 		r = take_fds(side, &f);
 	if (r == 0) {

@@ -291,3 +291,8 @@ test_watch_top()
 {
 	same run-watch top
 }
+
+test_cp_copy()
+{
+	same run-cp copy
+}

@@ -10,7 +10,7 @@
 #include "tests/archive.h"
 #include "tests/tempdir.h"
 #include "tools/image/rootfs-parts.h"
-#include "tools/image/tar.h"
+#include "firmware/archive/tar.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 

@@ -5,7 +5,7 @@
  * size of the pieces in which the input comes; if it is odd, every block gets
  * the checksum of a header, which no fuzzer would guess.
  */
-#include "tools/image/tar.h"
+#include "firmware/archive/tar.h"
 #include "vmm/base/util.h"
 
 #include <stdio.h>

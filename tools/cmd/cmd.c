@@ -12,6 +12,7 @@ static const struct command commands[] = {
 	{"boot", cmd_boot, "boot a guest from a kernel image"},
 	{"run", cmd_run, "run a command in a virtual machine of its own"},
 	{"exec", cmd_exec, "run another command in a running instance"},
+	{"cp", cmd_cp, "copy files to and from an instance"},
 	{"attach", cmd_attach, "show what a command writes, give it input"},
 	{"ps", cmd_ps, "list instances"},
 	{"top", cmd_top, "list the processes of an instance"},

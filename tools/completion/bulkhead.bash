@@ -83,6 +83,10 @@ _bulkhead_container()
 	ps)
 		opts='--all --quiet --no-trunc --filter --json --format --help'
 		;;
+	cp)
+		opts='--archive --follow-link --quiet --help'
+		names=paths
+		;;
 	top)
 		opts='--json --help'
 		names=-q
@@ -151,6 +155,11 @@ _bulkhead_container()
 					sed -n '2,$s/ .*//p'
 			)" -- "$cur")
 			__ltrim_colon_completions "$cur" 2>/dev/null
+		elif [ "$names" = paths ]; then
+			compopt -o filenames -o nospace
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur"
+				compgen -W "$("$1" ps -q 2>/dev/null |
+					sed 's/$/:/')" -- "$cur")
 		elif [ "$names" = volumes ]; then
 			mapfile -t COMPREPLY < <(compgen -W \
 				"ls create rm $("$1" volume -q 2>/dev/null)" \
@@ -180,21 +189,21 @@ _bulkhead()
 	fi
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec attach ps top logs stop kill rm wait inspect volume images tag rmi
+			'run exec cp attach ps top logs stop kill rm wait inspect volume images tag rmi
 			bench boot
 			check help version --help --version' -- "$cur")
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
-	run | exec | attach | ps | top | logs | stop | kill | rm | wait | inspect | volume | \
+	run | exec | cp | attach | ps | top | logs | stop | kill | rm | wait | inspect | volume | \
 		images | tag | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec attach ps top logs stop kill rm wait inspect volume images tag rmi
+			'run exec cp attach ps top logs stop kill rm wait inspect volume images tag rmi
 			bench boot
 			check version' -- "$cur")
 		;;

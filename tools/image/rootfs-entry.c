@@ -7,7 +7,7 @@
  * never writing into something that was there. Device nodes are not made.
  */
 #include "tools/image/rootfs-parts.h"
-#include "tools/image/tar.h"
+#include "firmware/archive/tar.h"
 
 #include "devices/fs/fs.h"
 #include "vmm/base/log.h"

@@ -5,7 +5,7 @@
  * whatever links are in it.
  */
 #include "tools/image/rootfs-parts.h"
-#include "tools/image/tar.h"
+#include "firmware/archive/tar.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"

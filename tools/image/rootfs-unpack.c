@@ -4,7 +4,7 @@
  * do little else.
  */
 #include "tools/image/rootfs-parts.h"
-#include "tools/image/tar.h"
+#include "firmware/archive/tar.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"

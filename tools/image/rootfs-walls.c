@@ -144,13 +144,13 @@ static int await(const char *path, pid_t pid, int fd, void *result,
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (r == -ECANCELED)
-		log_error("image '%s': the process that unpacks it ended "
+		log_error("'%s': the process that unpacks it ended "
 			  "before it was done (%s %d)",
 			  path, WIFSIGNALED(status) ? "signal" : "status",
 			  WIFSIGNALED(status) ? WTERMSIG(status)
 					      : WEXITSTATUS(status));
 	else if (r < 0)
-		log_error("image '%s': unpacking: %s", path, strerror(-r));
+		log_error("'%s': unpacking: %s", path, strerror(-r));
 	return r;
 }
 

@@ -6,6 +6,7 @@
 #include "firmware/init/server.h"
 #include "tests/agent.h"
 #include "tests/patience.h"
+#include "tests/tempdir.h"
 #include "tools/agent/agent-parts.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
@@ -18,6 +19,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,7 +46,7 @@ static const struct server_actions plain_actions = {
 	.kill = send_signal,
 };
 
-#define SESSIONS 3
+#define SESSIONS 4
 
 struct fixture {
 	pid_t server;
@@ -140,6 +142,47 @@ static void test_top(void **state)
 	}
 	assert_true(found);
 	agent_top_done(&top);
+}
+
+/* One of the two ways; what it said is in ERRORS. The exit status. */
+static int run_own(struct agent *agent, const char *const *argv, int in_fd,
+		   int out_fd)
+{
+	const struct agent_relay relay = {
+		.in_fd = in_fd, .out_fd = out_fd, .err_fd = -1, .gone_fd = -1};
+	struct agent_status status;
+
+	assert_int_equal(agent_own(agent, argv, in_fd >= 0), 0);
+	assert_int_equal(agent_relay(agent, &relay, &status), 0);
+	return status.status;
+}
+
+static void test_copy(void **state)
+{
+	struct fixture *f = *state;
+	char dir[TEMPDIR_ROOM], from[TEMPDIR_ROOM + 8], to[TEMPDIR_ROOM + 8];
+	char text[16] = "";
+	autofd int archive = memfd_create("archive", MFD_CLOEXEC);
+	autofd int fd = -1;
+	const char *const pack[] = {AGENT_OWN_PACK, "", from, NULL};
+	const char *const unpack[] = {AGENT_OWN_UNPACK, "", to, NULL};
+
+	tempdir_name(dir);
+	assert_non_null(mkdtemp(dir));
+	snprintf(from, sizeof(from), "%s/from", dir);
+	snprintf(to, sizeof(to), "%s/to", dir);
+	fd = open(from, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, "content", 7), 7);
+	close(fd);
+	assert_int_equal(run_own(f->agent[1], pack, -1, archive), 0);
+	assert_int_equal(lseek(archive, 0, SEEK_SET), 0);
+	assert_int_equal(run_own(f->agent[2], unpack, archive, -1), 0);
+	fd = open(to, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(read(fd, text, sizeof(text)), 7);
+	assert_string_equal(text, "content");
+	unlink(from);
+	unlink(to);
+	assert_int_equal(rmdir(dir), 0);
 }
 
 static void test_refused(void **state)
@@ -272,9 +315,8 @@ static void test_endless(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_AGENT(test_top),
-		WITH_AGENT(test_refused),
-		cmocka_unit_test(test_lies),
+		WITH_AGENT(test_top),           WITH_AGENT(test_copy),
+		WITH_AGENT(test_refused),       cmocka_unit_test(test_lies),
 		cmocka_unit_test(test_endless),
 	};
 

@@ -2,7 +2,7 @@
 /* The tar reader: what it understands, and what it refuses. And SHA-256. */
 #include "tests/archive.h"
 #include "tools/image/sha256.h"
-#include "tools/image/tar.h"
+#include "firmware/archive/tar.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>

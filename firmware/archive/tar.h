@@ -3,8 +3,8 @@
  * Reads tar archives: ustar, pax and GNU's long names and numbers. Reads from
  * front to back and keeps one entry; writes no file and trusts no name.
  */
-#ifndef TOOLS_IMAGE_TAR_H
-#define TOOLS_IMAGE_TAR_H
+#ifndef FIRMWARE_ARCHIVE_TAR_H
+#define FIRMWARE_ARCHIVE_TAR_H
 
 #include <stdbool.h>
 #include <stddef.h>

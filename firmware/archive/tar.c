@@ -4,7 +4,7 @@
  * POSIX.1-2001 (pax), and what GNU tar adds. Sparse files and volumes of
  * several parts are refused: half of them would be worse than nothing.
  */
-#include "tools/image/tar.h"
+#include "firmware/archive/tar.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
