@@ -74,6 +74,7 @@ static const struct config_key blk_keys[] = {
 	 .bare = true,
 	 .help = "raw image file or block device"},
 	{.name = "readonly",
+	 .alias = "ro",
 	 .kind = CONFIG_FLAG,
 	 .help = "the guest cannot write; several VMs may share the file"},
 	{.name = "direct",

@@ -63,8 +63,13 @@ static const char notes[] =
 
 static void print_option(const struct boot_option *o)
 {
-	int n = o->arg ? printf("  --%s %s", o->name, o->arg)
-		       : printf("  --%s", o->name);
+	char letter[5] = "";
+	int n;
+
+	if (o->letter)
+		snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+	n = printf("  %s--%s%s%s", letter, o->name, o->arg ? " " : "",
+		   o->arg ? o->arg : "");
 
 	if (n >= HELP_COLUMN)
 		n = printf("\n") - 1;
@@ -79,8 +84,9 @@ static void print_key(const struct config_key *key)
 		[CONFIG_SIZE] = "=SIZE", [CONFIG_NUMBER] = "=N",
 		[CONFIG_MAC] = "=MAC",   [CONFIG_CHOICE] = "=",
 	};
-	int n = printf("      %s%s%s", key->name, args[key->kind],
-		       key->kind == CONFIG_CHOICE ? key->choices : "");
+	int n = printf("      %s%s%s%s%s", key->name, args[key->kind],
+		       key->kind == CONFIG_CHOICE ? key->choices : "",
+		       key->alias ? " or " : "", key->alias ? key->alias : "");
 
 	if (n >= HELP_COLUMN)
 		n = printf("\n") - 1;

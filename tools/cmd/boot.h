@@ -24,6 +24,7 @@ struct config;
 
 struct boot_option {
 	const char *name; /* long option; NULL ends the table */
+	char letter;      /* 'm': -m is the same, and has an argument; 0 */
 	const char *arg;  /* what the help calls its argument; NULL: none */
 	enum boot_action action;
 	const char *target, *value;

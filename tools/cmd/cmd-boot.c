@@ -143,6 +143,8 @@ static int parse(struct request *req, int argc, char **argv, bool early)
 	const struct boot_option *options = boot_options();
 	struct option long_options[BOOT_OPTIONS_MAX + 1] = {0};
 	const char *names[BOOT_OPTIONS_MAX + 1] = {NULL};
+	char letters[2 * BOOT_OPTIONS_MAX + 4] = "+:h";
+	size_t nletters = 3;
 	int c, status = 0;
 
 	for (int i = 0; options[i].name; i++) {
@@ -151,11 +153,15 @@ static int parse(struct request *req, int argc, char **argv, bool early)
 			options[i].name,
 			options[i].arg ? required_argument : no_argument, NULL,
 			OPTION_FIRST + i};
+		if (options[i].letter) {
+			letters[nletters++] = options[i].letter;
+			letters[nletters++] = ':';
+		}
 	}
 	optind = 0; /* glibc: begin anew */
 	opterr = 0;
 	while (status == 0 &&
-	       (c = usage_next(argc, argv, "+:h", long_options)) != -1) {
+	       (c = usage_next(argc, argv, letters, long_options)) != -1) {
 		const struct boot_option *option = options;
 
 		if (c == 'h') {
@@ -167,7 +173,11 @@ static int parse(struct request *req, int argc, char **argv, bool early)
 				continue;
 			return usage_getopt("boot", c, argv, names);
 		}
-		option += c - OPTION_FIRST;
+		if (c >= OPTION_FIRST)
+			option += c - OPTION_FIRST;
+		else
+			while (option->letter != c)
+				option++;
 		if (early)
 			apply_early(req, option, optarg);
 		else

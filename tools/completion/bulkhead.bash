@@ -31,7 +31,7 @@ _bulkhead_boot()
 		mapfile -t COMPREPLY < <(
 			compgen -W 'error warn info debug' -- "$cur")
 		;;
-	--memory)
+	-m | --memory)
 		mapfile -t COMPREPLY < <(
 			compgen -W '128M 256M 512M 1G 2G 4G' -- "$cur")
 		;;

@@ -56,7 +56,7 @@ static int volume_options(struct wish *wish, char *list)
 
 	for (char *word = strtok_r(list, ",", &rest); word;
 	     word = strtok_r(NULL, ",", &rest)) {
-		if (strcmp(word, "ro") == 0)
+		if (strcmp(word, "ro") == 0 || strcmp(word, "readonly") == 0)
 			wish->readonly = true;
 		else if (strncmp(word, "locks=", 6) == 0)
 			wish->locks = word + 6;

@@ -99,7 +99,8 @@ int kernel_default(struct config *cfg)
 			       "no guest kernel: give --kernel FILE, build the "
 			       "project's with '" BULKHEAD_DATADIR
 			       "/kernel/build' (in the source tree: "
-			       "./bootstrap kernel), or fetch the "
+			       "./bootstrap kernel; for all users, as root: "
+			       "make install-kernel), or fetch the "
 			       "distribution's with '" BULKHEAD_DATADIR
 			       "/kernel/distro' (firmware/kernel/distro)%s%s",
 			       why[0] ? "; it cannot be used as it is: " : "",

@@ -186,7 +186,8 @@ static const struct config_key *find_key(const struct config_type *type,
 					 const char *name)
 {
 	for (const struct config_key *k = type->keys; k && k->name; k++)
-		if (strcmp(k->name, name) == 0)
+		if (strcmp(k->name, name) == 0 ||
+		    (k->alias && strcmp(k->alias, name) == 0))
 			return k;
 	return NULL;
 }
@@ -257,6 +258,7 @@ int config_device_add_param(struct config_device *dev,
 
 	if (!k)
 		return unknown_key(type, key);
+	key = k->name;
 	if (param(dev, key) && k->list)
 		return append_value(dev, key, value);
 	if (param(dev, key))

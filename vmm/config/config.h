@@ -30,6 +30,7 @@ enum config_kind {
 
 struct config_key {
 	const char *name;
+	const char *alias; /* means the same on the command line, or NULL */
 	enum config_kind kind;
 	bool required;
 	bool bare; /* the first comma-separated item may omit "name=" */

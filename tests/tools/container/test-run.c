@@ -381,7 +381,7 @@ static void test_mounts(void **state)
 	const struct agent_mount *m;
 	const struct config_device *share = &ctx->machine.cfg.device[0];
 
-	assert_int_equal(parse(ctx, "-v /tmp:/a/b:ro,z -v /:/c --tmpfs "
+	assert_int_equal(parse(ctx, "-v /tmp:/a/b:readonly,z -v /:/c --tmpfs "
 				    "/t:size=1m,mode=700,exec --tmpfs /u r x"),
 			 0);
 	assert_int_equal(make_mounts(ctx), 0);
