@@ -26,43 +26,6 @@
 	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) |              \
 	 BIT(VIRTIO_RING_F_INDIRECT_DESC))
 
-#define VIRTIO(name) extern const struct virtio_ops virtio_##name;
-#include "devices/virtio/table.inc"
-#undef VIRTIO
-
-#define VIRTIO(name) &virtio_##name,
-static const struct virtio_ops *const devices[] = {
-#include "devices/virtio/table.inc"
-	NULL,
-};
-#undef VIRTIO
-
-#define VIRTIO(name) &virtio_##name.type,
-static const struct config_type *const types[] = {
-#include "devices/virtio/table.inc"
-	NULL,
-};
-#undef VIRTIO
-
-const struct virtio_ops *const *virtio_list(void)
-{
-	return devices;
-}
-
-const struct virtio_ops *virtio_find(const char *type)
-{
-	for (unsigned i = 0; devices[i]; i++) {
-		if (strcmp(devices[i]->type.name, type) == 0)
-			return devices[i];
-	}
-	return NULL;
-}
-
-const struct config_type *const *virtio_config_types(void)
-{
-	return types;
-}
-
 /*
  * The loop's thread may have fetched this event before a reset: what counts is
  * the device's state now, under its lock.
