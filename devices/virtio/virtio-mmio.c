@@ -71,21 +71,39 @@ static void mirror_config(struct virtio_mmio *t)
 	set(t, VIRTIO_MMIO_CONFIG_GENERATION, generation);
 }
 
-/* virtio_dev's notify: any thread that holds the device's lock. */
-static void notify(void *transport, uint32_t interrupt)
+/* Any thread that holds the device's lock, as the next two. */
+static void mirror(void *transport)
 {
 	struct virtio_mmio *t = transport;
 
-	if (interrupt != VIRTIO_INTERRUPT_VRING) {
-		mirror_config(t);
-		set(t, VIRTIO_MMIO_STATUS, t->dev->status);
-	}
-	if (interrupt == 0)
-		return;
-	__atomic_fetch_or(reg(t, VIRTIO_MMIO_INTERRUPT_STATUS),
-			  htole32(interrupt), __ATOMIC_SEQ_CST);
+	mirror_config(t);
+	set(t, VIRTIO_MMIO_STATUS, t->dev->status);
+}
+
+static void interrupt(struct virtio_mmio *t, uint32_t bit)
+{
+	__atomic_fetch_or(reg(t, VIRTIO_MMIO_INTERRUPT_STATUS), htole32(bit),
+			  __ATOMIC_SEQ_CST);
 	irq_raise(&t->irq);
 }
+
+/* All queues have one bit, and the device one line. */
+static void interrupt_queues(void *transport, uint32_t queues)
+{
+	(void)queues;
+	interrupt(transport, VIRTIO_INTERRUPT_VRING);
+}
+
+static void interrupt_config(void *transport)
+{
+	interrupt(transport, VIRTIO_INTERRUPT_CONFIG);
+}
+
+static const struct virtio_transport_ops transport_ops = {
+	.queues = interrupt_queues,
+	.config = interrupt_config,
+	.mirror = mirror,
+};
 
 static void acknowledge(struct virtio_mmio *t, uint32_t bits)
 {
@@ -319,11 +337,7 @@ int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
 		r = add_ioeventfds(t, vm_fd, mapped);
 	if (r < 0)
 		return r;
-	virtio_lock(dev);
-	dev->notify = notify;
-	dev->transport = t;
-	notify(t, 0);
-	virtio_unlock(dev);
+	virtio_set_transport(dev, &transport_ops, t);
 	return 0;
 }
 
@@ -331,9 +345,7 @@ void virtio_mmio_done(struct virtio_mmio *t)
 {
 	if (!t->dev)
 		return;
-	virtio_lock(t->dev);
-	t->dev->notify = NULL;
-	virtio_unlock(t->dev);
+	virtio_set_transport(t->dev, NULL, NULL);
 	irq_done(&t->irq);
 	util_close(&t->ack_fd);
 	pthread_mutex_destroy(&t->lock);

@@ -22,6 +22,10 @@
 
 struct virtio_dev;
 
+/* InterruptStatus (4.2.2). */
+#define VIRTIO_INTERRUPT_VRING  1u
+#define VIRTIO_INTERRUPT_CONFIG 2u
+
 struct virtio_mmio {
 	struct virtio_dev *dev; /* borrowed */
 	uint64_t base;

@@ -201,10 +201,26 @@ void virtio_resized(struct virtio_dev *d)
 	virtio_unlock(d);
 }
 
-static void tell(struct virtio_dev *d, uint32_t interrupt)
+void virtio_set_transport(struct virtio_dev *d,
+			  const struct virtio_transport_ops *ops,
+			  void *transport)
 {
-	if (d->notify)
-		d->notify(d->transport, interrupt);
+	virtio_lock(d);
+	d->transport_ops = ops;
+	d->transport = transport;
+	if (ops)
+		ops->mirror(transport);
+	virtio_unlock(d);
+}
+
+/* The driver's view changed: an INTERRUPT tells it, or it looks by itself. */
+static void tell(struct virtio_dev *d, bool interrupt)
+{
+	if (!d->transport_ops)
+		return;
+	d->transport_ops->mirror(d->transport);
+	if (interrupt)
+		d->transport_ops->config(d->transport);
 }
 
 uint8_t virtio_status(struct virtio_dev *d)
@@ -289,7 +305,7 @@ void virtio_resume(struct virtio_dev *d)
 			d->ops->resume(d);
 		kick_all(d);
 		if (d->config_untold)
-			tell(d, VIRTIO_INTERRUPT_CONFIG);
+			tell(d, true);
 	}
 	d->config_untold = false;
 	virtio_unlock(d);
@@ -312,7 +328,7 @@ static void add_status(struct virtio_dev *d, uint8_t added)
 	d->status |= VIRTIO_CONFIG_S_DRIVER_OK;
 	/* Broken during set-up: now the driver may be told (2.1.2). */
 	if (d->status & VIRTIO_CONFIG_S_NEEDS_RESET)
-		tell(d, VIRTIO_INTERRUPT_CONFIG);
+		tell(d, true);
 	else
 		start(d);
 }
@@ -324,7 +340,7 @@ void virtio_set_status(struct virtio_dev *d, uint8_t status)
 		reset(d);
 	else
 		add_status(d, status & ~d->status);
-	tell(d, 0);
+	tell(d, false);
 	virtio_unlock(d);
 }
 
@@ -418,38 +434,39 @@ void virtio_config_write(struct virtio_dev *d, size_t off, const void *buf,
 	if (d->ops->config_written && range_fits(off, len, d->config_bytes)) {
 		memcpy(d->config + off, buf, len);
 		d->ops->config_written(d, off, len);
-		tell(d, 0);
+		tell(d, false);
 	}
 	virtio_unlock(d);
 }
 
-static void interrupt(struct virtio_dev *d)
+static void interrupt(struct virtio_dev *d, uint32_t queues)
 {
 	d->interrupts++;
-	tell(d, VIRTIO_INTERRUPT_VRING);
+	if (d->transport_ops)
+		d->transport_ops->queues(d->transport, queues);
 }
 
 void virtio_publish(struct virtio_dev *d, unsigned q)
 {
 	if (d->running && vq_publish(&d->vq[q]))
-		interrupt(d);
+		interrupt(d, UINT32_C(1) << q);
 }
 
 void virtio_publish_all(struct virtio_dev *d)
 {
-	bool wanted = false;
+	uint32_t wanted = 0;
 
 	for (unsigned q = 0; q < d->ops->nqueues && d->running; q++)
-		wanted |= vq_publish(&d->vq[q]);
+		wanted |= (uint32_t)vq_publish(&d->vq[q]) << q;
 	if (wanted)
-		interrupt(d);
+		interrupt(d, wanted);
 }
 
 void virtio_config_changed(struct virtio_dev *d)
 {
 	d->config_generation++;
 	d->config_untold = d->paused;
-	tell(d, d->running ? VIRTIO_INTERRUPT_CONFIG : 0);
+	tell(d, d->running);
 }
 
 void virtio_broken(struct virtio_dev *d, const char *format, ...)
@@ -469,6 +486,5 @@ void virtio_broken(struct virtio_dev *d, const char *format, ...)
 	for (unsigned q = 0; q < d->ops->nqueues; q++)
 		d->vq[q].broken = true;
 	d->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-	tell(d, d->status & VIRTIO_CONFIG_S_DRIVER_OK ? VIRTIO_INTERRUPT_CONFIG
-						      : 0);
+	tell(d, d->status & VIRTIO_CONFIG_S_DRIVER_OK);
 }

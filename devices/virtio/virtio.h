@@ -134,17 +134,26 @@ struct virtio_dev {
 	size_t config_bytes;
 	uint32_t config_generation;
 
-	/*
-	 * The transport: raises VIRTIO_INTERRUPT_*. Unless it is for a queue
-	 * only, also mirrors status and config; With 0, only the mirror is
-	 * updated; no interrupt is raised. The lock is held.
-	 */
-	void (*notify)(void *transport, uint32_t interrupt);
+	const struct virtio_transport_ops *transport_ops; /* NULL: none */
 	void *transport;
 };
 
-#define VIRTIO_INTERRUPT_VRING  1u
-#define VIRTIO_INTERRUPT_CONFIG 2u
+/*
+ * A transport does this for a device, whose lock is held. It may have
+ * one interrupt for all, or one for each queue and one for the configuration
+ * (MSI-X): it is told which of them are due.
+ */
+struct virtio_transport_ops {
+	/* Interrupts for the queues of the mask: bit N for queue N. */
+	void (*queues)(void *transport, uint32_t queues);
+	/* An interrupt for status and configuration, after mirror(). */
+	void (*config)(void *transport);
+	/*
+	 * Status, configuration or its generation changed: where the driver
+	 * reads copies of them, these are brought up to date.
+	 */
+	void (*mirror)(void *transport);
+};
 
 /* ---- for vm.c ---- */
 
@@ -191,6 +200,14 @@ void virtio_resized(struct virtio_dev *d);
 
 /* ---- for transports: each takes the device's lock itself ---- */
 
+/*
+ * Puts the device behind a transport, which mirrors it at once; NULL takes it
+ * away.
+ */
+void virtio_set_transport(struct virtio_dev *d,
+			  const struct virtio_transport_ops *ops,
+			  void *transport);
+
 uint8_t virtio_status(struct virtio_dev *d);
 /*
  * The driver wrote the status register (3.1): bits are only added; 0 resets and
@@ -214,7 +231,7 @@ void virtio_config_write(struct virtio_dev *d, size_t off, const void *buf,
 
 /* Publishes the pushes on queue Q; interrupts if the driver wants it. */
 void virtio_publish(struct virtio_dev *d, unsigned q);
-/* The same for all queues, with one interrupt. */
+/* The same for all queues, told to the transport at once. */
 void virtio_publish_all(struct virtio_dev *d);
 /* d->config changed: new generation, mirror, interrupt (2.5). */
 void virtio_config_changed(struct virtio_dev *d);

@@ -545,6 +545,77 @@ static void test_reset_with_chains_under_way(void **state)
 	teardown((void **)&f);
 }
 
+/* A second transport: a count for each interrupt. */
+struct vectors {
+	unsigned queue[3], config, mirrors;
+};
+
+static void vector_queues(void *transport, uint32_t queues)
+{
+	struct vectors *v = transport;
+
+	for (unsigned q = 0; q < 3; q++)
+		v->queue[q] += queues >> q & 1;
+	assert_int_equal(queues >> 3, 0);
+}
+
+static void vector_config(void *transport)
+{
+	struct vectors *v = transport;
+
+	v->config++;
+}
+
+static void vector_mirror(void *transport)
+{
+	struct vectors *v = transport;
+
+	v->mirrors++;
+}
+
+/* Any other transport fits: one with an interrupt for each queue does. */
+static void test_transport(void **state)
+{
+	static const struct virtio_transport_ops ops = {
+		.queues = vector_queues,
+		.config = vector_config,
+		.mirror = vector_mirror,
+	};
+	struct fixture *f = *state;
+	struct vectors v = {0};
+	struct iovec out;
+
+	assert_true(vdriver_up(f->v, 0));
+	vdriver_poll(f->v);
+	virtio_set_transport(f->d, &ops, &v);
+	assert_int_equal(v.mirrors, 1);
+	out = vdriver_buf(f->v, "abcd", 4);
+	for (unsigned q = 0; q < 3; q += 2) {
+		vdriver_add(f->v, q, &out, 1, NULL, 0);
+		vdriver_kick(f->v, q);
+	}
+	vdriver_poll(f->v);
+	assert_int_equal(v.queue[0], 1);
+	assert_int_equal(v.queue[1], 0);
+	assert_int_equal(v.queue[2], 1);
+	virtio_lock(f->d);
+	vq_push(&f->d->vq[0], 0, 0);
+	vq_push(&f->d->vq[1], 0, 0);
+	virtio_publish_all(f->d);
+	virtio_config_changed(f->d);
+	virtio_unlock(f->d);
+	assert_int_equal(v.queue[0], 2);
+	assert_int_equal(v.queue[1], 1);
+	assert_int_equal(v.queue[2], 1);
+	assert_int_equal(v.config, 1);
+	assert_int_equal(v.mirrors, 2);
+	virtio_set_transport(f->d, NULL, NULL);
+	virtio_lock(f->d);
+	virtio_broken(f->d, "nobody is told");
+	virtio_unlock(f->d);
+	assert_int_equal(v.config, 1);
+}
+
 /* Chains held come back, those that come meanwhile wait, and none is lost. */
 static void test_pause(void **state)
 {
@@ -744,6 +815,7 @@ int main(void)
 		TEST(test_request),
 		TEST(test_malformed_chain),
 		TEST(test_reset_with_chains_under_way),
+		TEST(test_transport),
 		TEST(test_pause),
 		TEST(test_config_changes_while_paused),
 		TEST(test_pause_at_any_time),
