@@ -114,7 +114,7 @@ test_exec_process()
 	sed 's/"cwd"/"apparmorProfile": "x", "cwd"/' process.json >refused.json
 	bulkhead exec --process refused.json one
 	expect_status 125
-	expect_error 'apparmorProfile: is not supported'
+	expect_error "apparmorProfile: 'x' is not supported"
 	cat >ambient.json <<-'END'
 	{"args": ["grep", "Cap", "/proc/self/status"], "cwd": "/",
 	 "env": ["PATH=/bin"], "user": {"uid": 7, "gid": 8}, "capabilities": {

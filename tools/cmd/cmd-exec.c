@@ -85,8 +85,12 @@ static int take_file(struct request *req, struct spec_process *process)
 	struct spec_process file = {0};
 	int r = spec_process_read_file(req->process, &file);
 
-	if (r < 0)
+	if (r == 0)
+		r = run_check_walls(&file, NULL);
+	if (r < 0) {
+		spec_process_done(&file);
 		return r;
+	}
 	spec_process_done(process);
 	*process = file;
 	req->tty = file.terminal;

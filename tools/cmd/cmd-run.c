@@ -56,7 +56,7 @@ static int make_state(struct run *run)
 }
 
 /* A failure here leaves nothing for finish() to do but freeing. */
-static int prepare(struct run *run)
+static int prepare(struct run *run, struct run_options *opt)
 {
 	struct rootfs_options options = {0};
 	int r = 0;
@@ -68,10 +68,13 @@ static int prepare(struct run *run)
 			    "--max-image-size '%s': not a size: use a number "
 			    "with K, M or G",
 			    run->opt->max_image);
-	if (r == 0)
-		r = rootfs_open(run->opt->root, &options, &run->root);
-	if (r == 0)
-		r = run_spec_make(&run->state.spec, run->opt, &run->root);
+	if (r == 0 && opt->bundle) {
+		r = run_bundle_load(&run->state.spec, opt, &run->root);
+	} else if (r == 0) {
+		r = rootfs_open(opt->root, &options, &run->root);
+		if (r == 0)
+			r = run_spec_make(&run->state.spec, opt, &run->root);
+	}
 	if (r == 0) {
 		r = run_stop_signal(run->opt, &run->root.config);
 		run->state.stop_signal = r;
@@ -80,7 +83,7 @@ static int prepare(struct run *run)
 		r = instance_create(run->opt->name, &run->instance);
 	if (r < 0)
 		return r;
-	if (!run->state.spec.hostname)
+	if (!run->state.spec.hostname && !opt->bundle)
 		r = spec_set_text(&run->state.spec.hostname,
 				  run->instance.name);
 	if (r == 0)
@@ -184,7 +187,7 @@ int cmd_run(int argc, char **argv)
 		status = VM_EXIT_OK;
 	} else if (r == 0 && set_log_level(&opt) == 0) {
 		instance_sweep();
-		if (prepare(&run) == 0)
+		if (prepare(&run, &opt) == 0)
 			status = opt.detach ? run_detached(&run)
 					    : supervise(&run, -1);
 	}

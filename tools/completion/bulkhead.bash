@@ -69,7 +69,7 @@ _bulkhead_container()
 			--env --env-file --workdir --user --group-add --cap-add
 			--cap-drop --privileged --security-opt --ulimit --pids-limit
 			--init
-			--stop-signal --name --rm --label --hostname --read-only
+			--stop-signal --bundle --name --rm --label --hostname --read-only
 			--rootfs-write --volume --mount --tmpfs --shm-size --sysctl
 			--network --net --publish --dns --dns-search --add-host
 			--memory --cpus --max-image-size --kernel --append --guest-runtime --no-sandbox

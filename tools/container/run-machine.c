@@ -28,7 +28,9 @@
 static int make_root(struct run_machine *machine, const struct spec *spec,
 		     const struct run_options *opt, const struct rootfs *root)
 {
-	const bool write = opt->rootfs_write;
+	/* A bundle's root is the container's, unless it says otherwise. */
+	const bool write =
+		opt->rootfs_write || (opt->bundle && !spec->root_readonly);
 
 	if (write && root->digest)
 		return log_ret(-EINVAL,
@@ -97,6 +99,7 @@ static int make_guest(struct run_machine *machine, const struct spec *spec,
 		r = text_list_add(&machine->search, opt->search.item[i]);
 	agent->hostname = spec->hostname;
 	agent->host_bound = true;
+	agent->keep_etc = opt->bundle;
 	agent->devices = machine->devices.devices;
 	agent->ndevices = machine->devices.ndevices;
 	agent->rules = machine->devices.rules;
@@ -173,8 +176,12 @@ static int make_oci(struct run_machine *machine, const struct spec *spec,
 
 	if (r == 0 && spec->linux_part.seccomp)
 		return log_ret(-EINVAL,
-			       "a seccomp profile: it takes --guest-runtime "
-			       "crun");
+			       "linux.seccomp: a filter takes --guest-runtime "
+			       "crun%s",
+			       opt->bundle
+				       ? "; --security-opt "
+					 "seccomp=unconfined runs without it"
+				       : "");
 	if (r <= 0)
 		return r;
 	machine->oci = oci_config_make(spec, machine->mounts, opt->init);

@@ -197,6 +197,9 @@ static const char *default_network(const struct run_options *opt)
 
 	if (opt->publish.count)
 		return "user"; /* what is missing is then an error */
+	/* A network namespace of OCI's is empty. */
+	if (opt->bundle)
+		return "none";
 	passt = net_find_passt();
 	if (!passt || !net_host_has_route())
 		return "none";

@@ -52,6 +52,8 @@ static const struct option_entry entries[] = {
 
 	{"name", 0, "NAME", OPTION_TEXT, AT(name), "The container",
 	 "its name [12 random digits]"},
+	{"bundle", 0, "DIR", OPTION_TEXT, AT(bundle), NULL,
+	 "run the OCI bundle DIR as its config.json says"},
 	{"rm", 0, NULL, OPTION_FLAG, AT(remove), NULL,
 	 "remove its status and log when it ends"},
 	{"label", 'l', "NAME[=VALUE]", OPTION_LIST, AT(labels), NULL,
@@ -106,6 +108,7 @@ static const struct option_entry entries[] = {
 
 static const char synopsis[] =
 	"usage: bulkhead run [OPTION]... ROOT [--] [COMMAND [ARGUMENT]...]\n"
+	"       bulkhead run [OPTION]... --bundle DIR\n"
 	"\n"
 	"Runs a command in a virtual machine of its own. ROOT is a directory, "
 	"an OCI\n"
@@ -146,6 +149,15 @@ int run_options_parse(struct run_options *opt, int argc, char **argv)
 
 	if (n < 0)
 		return n;
+	if (opt->bundle && n != argc) {
+		usage_error("run",
+			    "'%s': --bundle names root and command, nothing "
+			    "follows",
+			    argv[n]);
+		return OPTIONS_ERROR;
+	}
+	if (opt->bundle)
+		return 0;
 	if (n == argc) {
 		usage_error("run", "no root: give a directory or an image");
 		return OPTIONS_ERROR;

@@ -250,8 +250,8 @@ static int make_rlimits(struct spec_process *process,
 
 /* ---- the rest */
 
-static int make_terminal(struct spec_process *process,
-			 const struct run_options *opt)
+int run_terminal_make(struct spec_process *process,
+		      const struct run_options *opt)
 {
 	struct winsize size = {0};
 
@@ -259,12 +259,16 @@ static int make_terminal(struct spec_process *process,
 	    !isatty(STDIN_FILENO))
 		return log_ret(-ENOTTY,
 			       "-it: standard input is not a terminal; leave "
-			       "out -t");
+			       "out %s",
+			       opt->bundle ? "-i" : "-t");
 	if (opt->tty && !opt->detach &&
 	    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
 		(void)ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
-	process->console_height = size.ws_row;
-	process->console_width = size.ws_col;
+	/* A bundle has a size of its own, for where there is no terminal. */
+	if (size.ws_row || !opt->bundle) {
+		process->console_height = size.ws_row;
+		process->console_width = size.ws_col;
+	}
 	return 0;
 }
 
@@ -312,7 +316,7 @@ int run_process_make(struct spec_process *process,
 		r = make_security(process, opt);
 	if (r == 0)
 		r = make_rlimits(process, opt);
-	return r < 0 ? r : make_terminal(process, opt);
+	return r < 0 ? r : run_terminal_make(process, opt);
 }
 
 struct agent_process run_agent_process(const struct spec_process *process,

@@ -70,11 +70,12 @@ static int check_hostname(const char *name)
 
 /* ---- limits */
 
-static int make_size(struct spec_linux *l, const struct run_options *opt)
+int run_size_make(struct spec_linux *l, const struct run_options *opt)
 {
 	uint64_t cpus = 1;
 
-	l->memory_limit = MEMORY_DEFAULT;
+	if (l->memory_limit == 0)
+		l->memory_limit = MEMORY_DEFAULT;
 	if (opt->memory &&
 	    (util_parse_size(opt->memory, &l->memory_limit) < 0 ||
 	     l->memory_limit == 0 || l->memory_limit > INT64_MAX))
@@ -94,8 +95,10 @@ static int make_size(struct spec_linux *l, const struct run_options *opt)
 	    util_parse_number(opt->cpus, 1, CONFIG_CPUS_MAX, &cpus) < 0)
 		return log_ret(-EINVAL, "--cpus '%s': must be 1 to %d",
 			       opt->cpus, CONFIG_CPUS_MAX);
-	l->cpu_period = CPU_PERIOD_US;
-	l->cpu_quota = cpus * CPU_PERIOD_US;
+	if (l->cpu_quota == 0) {
+		l->cpu_period = CPU_PERIOD_US;
+		l->cpu_quota = cpus * CPU_PERIOD_US;
+	}
 	return 0;
 }
 
@@ -154,7 +157,7 @@ int run_spec_make(struct spec *spec, const struct run_options *opt,
 	if (r == 0)
 		r = make_sysctls(spec, opt);
 	if (r == 0)
-		r = make_size(&spec->linux_part, opt);
+		r = run_size_make(&spec->linux_part, opt);
 	if (r == 0)
 		r = make_pids(&spec->linux_part, opt);
 	if (r == 0)

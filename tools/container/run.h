@@ -41,7 +41,7 @@ struct run_options {
 	const char *name, *hostname, *workdir, *user, *entrypoint;
 	const char *memory, *cpus, *network, *shm_size, *max_image;
 	const char *stop_signal, *kernel, *append, *log_level;
-	const char *guest_runtime, *pids_limit;
+	const char *guest_runtime, *pids_limit, *bundle;
 	struct option_list env, env_files, volumes, tmpfs, mounts, publish;
 	struct option_list labels;
 	struct option_list cap_add, cap_drop, groups, ulimits, security;
@@ -63,6 +63,27 @@ void run_options_done(struct run_options *opt);
  */
 int run_spec_make(struct spec *spec, const struct run_options *opt,
 		  const struct rootfs *root);
+/*
+ * The same from the bundle OPT->bundle, and its root. Options that say what its
+ * config.json says are refused, and so is what a machine of its own cannot do.
+ * Sets OPT->tty. ROOT is zeroed but for hold = -1. 0 or -errno, logged.
+ */
+int run_bundle_load(struct spec *spec, struct run_options *opt,
+		    struct rootfs *root);
+/*
+ * Refuses what PROCESS asks for and no guest does: walls of the host's kernel.
+ * OPT, or NULL: its --security-opt may give them up. 0 or -ENOTSUP, logged.
+ */
+int run_check_walls(const struct spec_process *process,
+		    const struct run_options *opt);
+/* Whether an option of that name and value is in --security-opt. */
+bool run_has_security(const struct run_options *opt, const char *name,
+		      const char *value);
+/* -m and --cpus, and what is usual, where the limits are not there. */
+int run_size_make(struct spec_linux *l, const struct run_options *opt);
+/* The terminal's size. 0 or -ENOTTY, logged: -it without one. */
+int run_terminal_make(struct spec_process *process,
+		      const struct run_options *opt);
 /* -v, --mount and --tmpfs, after the mounts that are there. */
 int run_mounts_make(struct spec *spec, const struct run_options *opt);
 

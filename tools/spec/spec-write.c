@@ -166,6 +166,8 @@ json_t *spec_process_json(const struct spec_process *p)
 		return NULL;
 	}
 	set_text(json, "cwd", p->cwd);
+	set_text(json, "apparmorProfile", p->apparmor_profile);
+	set_text(json, "selinuxLabel", p->selinux_label);
 	if (p->console_height || p->console_width)
 		json_object_set_new(json, "consoleSize",
 				    json_pack("{si, si}", "height",

@@ -19,6 +19,8 @@ void spec_process_done(struct spec_process *process)
 	text_list_done(&process->args);
 	text_list_done(&process->env);
 	free(process->cwd);
+	free(process->apparmor_profile);
+	free(process->selinux_label);
 	*process = (struct spec_process){0};
 }
 

@@ -57,6 +57,9 @@ struct spec_process {
 	struct spec_capabilities capabilities;
 	struct spec_rlimit rlimits[SPEC_RLIMITS_MAX];
 	size_t nrlimits;
+	/* Walls that a guest does not have; callers refuse them. May be NULL.
+	 */
+	char *apparmor_profile, *selinux_label;
 };
 
 struct spec_mount {
