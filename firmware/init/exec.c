@@ -90,59 +90,6 @@ static int take_stdio(const struct process_side *side, int slave,
 
 /* ---- the agent's own things */
 
-/*
- * glibc has no sched_setattr(2) yet, and its headers clash with Linux's, where
- * this is SCHED_FLAG_RESET_ON_FORK.
- */
-#define RESET_ON_FORK 0x01
-struct sched_wish {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
-};
-
-static void set_priority(pid_t pid, uint32_t policy, int32_t nice,
-			 uint32_t priority)
-{
-	struct sched_wish wish = {
-		.size = sizeof(wish),
-		.policy = policy,
-		/* Children of the program get an ordinary one in any case. */
-		.flags = policy == SCHED_OTHER && nice < 0 ? RESET_ON_FORK : 0,
-		.nice = nice,
-		.priority = priority,
-	};
-
-	(void)syscall(SYS_sched_setattr, pid, &wish, 0U);
-}
-
-void process_raise_priority(void)
-{
-	set_priority(0, SCHED_BATCH, -20, 0);
-}
-
-void process_drop_priority(pid_t pid)
-{
-	set_priority(pid, SCHED_OTHER, 0, 0);
-}
-
-/*
- * In the container's group this process would share the CPU with all others,
- * and with many of them each of its few steps could take long.
- */
-static void hurry(void)
-{
-	set_priority(0, SCHED_FIFO, 0, 1);
-}
-
-/* And execve(2) is the longest of them; after it the agent ends this. */
-static void slow_down(void)
-{
-	set_priority(0, SCHED_OTHER, -20, 0);
-}
-
 static int compare_fds(const void *a, const void *b)
 {
 	return *(const int *)a - *(const int *)b;
@@ -414,7 +361,7 @@ static int run(const struct process_side *side, struct init_failure *f)
 	if (s->flags & AGENT_START_MAIN)
 		process_drop_priority(0);
 	else if (!side->box->plain)
-		slow_down();
+		process_slow_down();
 	if (set_limits(s, f) || (!side->box->plain && become(s, &user, f)))
 		return -1;
 	if (s->flags & AGENT_START_INIT) {
@@ -480,7 +427,7 @@ send_neighbour(const struct process_side *side)
 	bool full = false;
 	pid_t pid = -1;
 
-	hurry();
+	process_hurry();
 	if (ours[7] >= 0 && keep_only(ours, ARRAY_LEN(ours) - 1) == 0 &&
 	    setns(box->main_fd, CLONE_NEWPID) == 0)
 		pid = cgroup_fork(&box->group, CLONE_PARENT, box->main_pid);

@@ -123,6 +123,14 @@ void process_child(const struct process_side *side) __attribute__((noreturn));
  */
 void process_raise_priority(void);
 void process_drop_priority(pid_t pid); /* 0: the caller */
+/*
+ * For a program's process before it runs the program. In the container's group
+ * it would share the CPU with all others, and with many of them each of its few
+ * steps could take long; it hurries until execve(2), the longest of them, which
+ * it comes to at the agent's own priority. The agent drops that afterwards.
+ */
+void process_hurry(void);
+void process_slow_down(void);
 
 /* The agent handles none and ignores one. */
 void process_reset_signals(void);

@@ -216,32 +216,6 @@ int instance_load(const struct instance *instance, struct instance_state *ret)
 	return 0;
 }
 
-int instance_open_running(const char *name, struct instance *ret,
-			  struct instance_state *ret_state)
-{
-	struct instance_state state;
-	struct instance instance;
-	int r = instance_open(name, &instance);
-
-	if (r < 0)
-		return r;
-	r = instance_load(&instance, &state);
-	if (r == -ENOENT)
-		log_error("'%s' has not started yet", name);
-	if (r == 0 && (!instance_is_alive(&instance) ||
-		       state.phase != INSTANCE_RUNNING)) {
-		instance_state_done(&state);
-		r = log_ret(-ESRCH, "'%s' does not run", name);
-	}
-	if (r < 0) {
-		instance_done(&instance);
-		return r;
-	}
-	*ret = instance;
-	*ret_state = state;
-	return 0;
-}
-
 char *instance_command(const struct instance_state *state)
 {
 	autofree char *all = text_list_join(&state->spec.process.args, " ");
