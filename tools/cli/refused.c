@@ -25,7 +25,8 @@ static const char no_health[] =
 	"health checks do not run by themselves: use 'bulkhead exec NAME "
 	"COMMAND'";
 static const char no_restart[] =
-	"an instance runs once: a service manager can run the command again";
+	"an instance is not started again by itself: a service manager can do "
+	"that, or 'bulkhead restart'";
 static const char one_log[] =
 	"there is only one log driver: see 'bulkhead logs'";
 static const char no_build[] = "images are not made here: use buildah, podman "
@@ -93,7 +94,8 @@ static const struct refused commands[] = {
 	{"commit", 0, no_build},
 	{"compose", 0, no_bridge},
 	{"container", 0, "leave the word out: 'bulkhead ps', 'bulkhead rm'"},
-	{"create", 0, no_restart},
+	{"create", 0,
+	 "'bulkhead run -d' makes and starts it, 'start' starts it again"},
 	{"diff", 0, "changes are in the guest's memory"},
 	{"export", 0,
 	 "'bulkhead cp NAME:/ - >FILE.tar' has /proc and volumes in it, too"},
@@ -111,10 +113,8 @@ static const struct refused commands[] = {
 	{"pull", 0, no_fetch},
 	{"push", 0, no_build},
 	{"rename", 0, "--name gives a name at the start"},
-	{"restart", 0, no_restart},
 	{"save", 0, no_build},
 	{"search", 0, no_fetch},
-	{"start", 0, no_restart},
 	{"stats", 0, "use 'bulkhead exec NAME top'"},
 	{"unpause", 0, "use 'bulkhead kill -s CONT NAME'"},
 	{"update", 0, "the machine's size is fixed when it starts"},

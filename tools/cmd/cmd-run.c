@@ -51,6 +51,8 @@ static int make_state(struct run *run)
 		r = copy_text(run->machine.network, &state->network);
 	if (r == 0)
 		r = copy_options(&opt->labels, &state->labels);
+	if (r == 0 && !(state->run = run_again_json(opt, &run->root)))
+		r = -ENOMEM;
 	return r < 0 ? log_ret(r, "out of memory")
 		     : instance_save(&run->instance, state);
 }
@@ -104,60 +106,6 @@ static void run_done(struct run *run)
 	rootfs_close(&run->root);
 }
 
-/* ---- -d */
-
-static int to_background(void)
-{
-	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	(void)setsid();
-	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 ||
-	    dup2(null_fd, STDOUT_FILENO) < 0)
-		return log_ret(-errno, "'/dev/null': %s", strerror(errno));
-	close(null_fd);
-	return 0;
-}
-
-/* The foreground's end: a name on standard output, or what went wrong. */
-static int wait_ready(int fd, const char *name)
-{
-	int status;
-	ssize_t n;
-
-	do {
-		n = read(fd, &status, sizeof(status));
-	} while (n < 0 && errno == EINTR);
-	if (n != sizeof(status))
-		return log_ret(RUN_EXIT_FAILED,
-			       "'%s': what started it was killed", name);
-	if (status == 0)
-		puts(name);
-	return status;
-}
-
-static int run_detached(struct run *run)
-{
-	int ends[2];
-	int status;
-	pid_t pid;
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return log_ret(RUN_EXIT_FAILED, "pipe: %s", strerror(errno));
-	pid = fork();
-	if (pid == 0) {
-		close(ends[0]);
-		if (to_background() < 0)
-			return RUN_EXIT_FAILED;
-		return supervise(run, ends[1]);
-	}
-	close(ends[1]);
-	status = pid < 0 ? log_ret(RUN_EXIT_FAILED, "cannot fork: %s",
-				   strerror(errno))
-			 : wait_ready(ends[0], run->instance.name);
-	close(ends[0]);
-	return status;
-}
-
 static int set_log_level(const struct run_options *opt)
 {
 	enum log_level level = LOG_WARN;
@@ -188,7 +136,7 @@ int cmd_run(int argc, char **argv)
 	} else if (r == 0 && set_log_level(&opt) == 0) {
 		instance_sweep();
 		if (prepare(&run, &opt) == 0)
-			status = opt.detach ? run_detached(&run)
+			status = opt.detach ? supervise_detached(&run)
 					    : supervise(&run, -1);
 	}
 	run_done(&run);

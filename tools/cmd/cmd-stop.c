@@ -4,6 +4,7 @@
  * somebody else than their command.
  */
 #include "tools/cmd/cmd.h"
+#include "tools/cmd/stop.h"
 
 #include "tools/agent/agent.h"
 #include "tools/instance/instance.h"
@@ -91,26 +92,25 @@ static int send_signal(const struct instance *instance, int signal)
 }
 
 /* With the guest's help, if it ANSWERS, or without. */
-static int kill_now(const struct request *req, const struct instance *instance,
+static int kill_now(const char *command, const struct instance *instance,
 		    const struct instance_state *state, bool answers)
 {
 	if (answers && send_signal(instance, SIGKILL) == 0 &&
 	    instance_wait(instance, END_TIMEOUT_MS) == 0)
 		return 0;
-	instance_kill_monitor(instance, state, req->command);
+	instance_kill_monitor(instance, state, command);
 	if (instance_wait(instance, END_TIMEOUT_MS) == 0)
 		return 0;
 	return log_ret(-ETIME, "'%s': process %d does not end", instance->name,
 		       (int)state->pid);
 }
 
-/* Already stopped counts as success. */
-static int stop_one(const struct request *req, const struct instance *instance,
-		    const struct instance_state *state)
+int stop_instance(const struct instance *instance,
+		  const struct instance_state *state,
+		  const struct stop_request *how)
 {
-	int signal = req->signal ? req->signal : state->stop_signal;
-	int timeout_ms = (int)(req->time_s * 1000);
-
+	const int signal = how->signal ? how->signal : state->stop_signal;
+	const int timeout_ms = (int)(how->time_s * 1000);
 	bool answers;
 
 	if (!instance_is_alive(instance))
@@ -118,7 +118,19 @@ static int stop_one(const struct request *req, const struct instance *instance,
 	answers = send_signal(instance, signal) == 0;
 	if (answers && instance_wait(instance, timeout_ms) == 0)
 		return 0;
-	return kill_now(req, instance, state, answers);
+	return kill_now(how->command, instance, state, answers);
+}
+
+static int stop_one(const struct request *req, const struct instance *instance,
+		    const struct instance_state *state)
+{
+	const struct stop_request how = {
+		.command = req->command,
+		.signal = req->signal,
+		.time_s = req->time_s,
+	};
+
+	return stop_instance(instance, state, &how);
 }
 
 static int kill_one(const struct request *req, const struct instance *instance,
@@ -128,7 +140,7 @@ static int kill_one(const struct request *req, const struct instance *instance,
 
 	if (!instance_is_alive(instance))
 		return log_ret(-ESRCH, "'%s' does not run", instance->name);
-	return signal == SIGKILL ? kill_now(req, instance, state, true)
+	return signal == SIGKILL ? kill_now(req->command, instance, state, true)
 				 : send_signal(instance, signal);
 }
 
@@ -138,7 +150,7 @@ static int rm_one(const struct request *req, const struct instance *instance,
 	int r;
 
 	if (req->force && instance_is_alive(instance)) {
-		r = kill_now(req, instance, state, true);
+		r = kill_now(req->command, instance, state, true);
 		if (r < 0)
 			return r;
 	}

@@ -18,6 +18,8 @@ static const struct command commands[] = {
 	{"top", cmd_top, "list the processes of an instance"},
 	{"logs", cmd_logs, "print what an instance's command wrote"},
 	{"stop", cmd_stop, "ask an instance's command to end"},
+	{"start", cmd_start, "run an instance that has ended again"},
+	{"restart", cmd_restart, "stop an instance and run it again"},
 	{"kill", cmd_kill, "send a signal to an instance's command"},
 	{"rm", cmd_rm, "remove an instance that has ended"},
 	{"wait", cmd_wait, "wait for an instance's end, print its exit status"},

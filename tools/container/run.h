@@ -175,4 +175,25 @@ struct run {
  */
 int supervise(struct run *run, int ready_fd);
 
+/*
+ * The same in a process in the background, to which this returns as well. In
+ * the caller's, once the command has started or could not: prints the name, or
+ * gives the exit status.
+ */
+int supervise_detached(struct run *run);
+
+/* ---- another run of the same instance */
+
+/*
+ * The options that the container's spec does not have, as JSON (jansson's, a
+ * new reference) for instance_state.run; paths are absolute. NULL: no memory.
+ */
+struct json_t *run_again_json(const struct run_options *opt,
+			      const struct rootfs *root);
+/*
+ * Fills OPT, zeroed before, with them; texts are borrowed from JSON. 0 or
+ * -errno, logged.
+ */
+int run_again_options(const struct json_t *json, struct run_options *opt);
+
 #endif

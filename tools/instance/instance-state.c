@@ -36,6 +36,7 @@ void instance_state_done(struct instance_state *state)
 	free(state->network);
 	free_list(state->labels);
 	spec_done(&state->spec);
+	json_decref(state->run);
 	*state = (struct instance_state){0};
 }
 
@@ -54,18 +55,19 @@ static json_t *list_json(char *const *list)
 json_t *instance_state_json(const struct instance *instance,
 			    const struct instance_state *state)
 {
-	return json_pack(
-		"{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:b, s:i,"
-		" s:s*, s:s*, s:s*, s:s*, s:o, s:o}",
-		"name", instance->name, "status", phases[state->phase], "pid",
-		(int)state->pid, "pid_start", (json_int_t)state->pid_start,
-		"created", (json_int_t)state->created_s, "started",
-		(json_int_t)state->started_s, "finished",
-		(json_int_t)state->finished_s, "exit_status", state->status,
-		"remove", state->remove, "stop_signal", state->stop_signal,
-		"image", state->image, "ports", state->ports, "error",
-		state->error, "network", state->network, "labels",
-		list_json(state->labels), "spec", spec_json(&state->spec));
+	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:b, s:i,"
+			 " s:s*, s:s*, s:s*, s:s*, s:o, s:O*, s:o}",
+			 "name", instance->name, "status", phases[state->phase],
+			 "pid", (int)state->pid, "pid_start",
+			 (json_int_t)state->pid_start, "created",
+			 (json_int_t)state->created_s, "started",
+			 (json_int_t)state->started_s, "finished",
+			 (json_int_t)state->finished_s, "exit_status",
+			 state->status, "remove", state->remove, "stop_signal",
+			 state->stop_signal, "image", state->image, "ports",
+			 state->ports, "error", state->error, "network",
+			 state->network, "labels", list_json(state->labels),
+			 "run", state->run, "spec", spec_json(&state->spec));
 }
 
 /* Whole or not at all: a reader never sees half a file. */
@@ -183,6 +185,7 @@ static int get_state(json_t *json, struct instance_state *state)
 		r = get_text(json, texts[i].key, texts[i].to);
 	if (r == 0)
 		r = get_list(json, "labels", &state->labels);
+	state->run = json_incref(json_object_get(json, "run"));
 	if (r == 0 && spec)
 		r = spec_from_json(STATE_FILE, spec, &state->spec);
 	return r;

@@ -20,6 +20,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct json_t;
+
 #define INSTANCE_NAME_MAX  63
 #define INSTANCE_KILLED    137 /* status of one that could not leave one */
 #define INSTANCE_NO_STATUS (-1)
@@ -62,6 +64,11 @@ struct instance_state {
 	 * machine's size). Empty where the file has none. `exec` starts here.
 	 */
 	struct spec spec;
+	/*
+	 * owned: what `start` has to know of `run`'s options beside it, by
+	 * tools/container/run-again.c; NULL: it cannot start again
+	 */
+	struct json_t *run;
 };
 
 /*
@@ -99,6 +106,13 @@ int instance_save(const struct instance *instance,
 int instance_open_running(const char *name, struct instance *ret,
 			  struct instance_state *ret_state);
 
+/*
+ * Takes the lock of one that has ended, for another run, and removes what the
+ * processes of the last one have shared. 0; -EBUSY, not logged: somebody has
+ * it.
+ */
+int instance_again(const struct instance *instance);
+
 /* True while `bulkhead run` or the monitor lives. Not for these two. */
 bool instance_is_alive(const struct instance *instance);
 
@@ -109,7 +123,6 @@ int instance_wait(const struct instance *instance, int timeout_ms);
  * A state as JSON (jansson's, a new reference; NULL: no memory, or a text that
  * is not UTF-8), as state.json has it.
  */
-struct json_t;
 struct json_t *instance_state_json(const struct instance *instance,
 				   const struct instance_state *state);
 

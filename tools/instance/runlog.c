@@ -23,6 +23,38 @@ static int create(int dir_fd)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Behind the last whole record: its writer may have been killed at any time. */
+static uint64_t whole_bytes(int fd)
+{
+	struct runlog_record record;
+	uint64_t end = 0;
+	struct stat st;
+
+	while (fstat(fd, &st) == 0 &&
+	       util_read_at(fd, &record, sizeof(record), end) == 0 &&
+	       record.bytes <= RUNLOG_RECORD_MAX &&
+	       range_fits(end, sizeof(record) + record.bytes,
+			  (uint64_t)st.st_size))
+		end += sizeof(record) + record.bytes;
+	return end;
+}
+
+/* The log of an instance that starts again goes on. */
+static int open_last(struct runlog *log)
+{
+	int fd = openat(log->dir_fd, RUNLOG_FILE,
+			O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return create(log->dir_fd);
+	log->bytes = whole_bytes(fd);
+	if (ftruncate(fd, (off_t)log->bytes) < 0) {
+		close(fd);
+		return -errno;
+	}
+	return fd;
+}
+
 static void give_up(struct runlog *log, int error)
 {
 	log_warn("log: %s; `bulkhead logs` will lack what comes now",
@@ -33,7 +65,8 @@ static void give_up(struct runlog *log, int error)
 
 void runlog_open(struct runlog *log, int dir_fd)
 {
-	*log = (struct runlog){.dir_fd = dir_fd, .fd = create(dir_fd)};
+	*log = (struct runlog){.dir_fd = dir_fd};
+	log->fd = open_last(log);
 	if (log->fd < 0)
 		give_up(log, log->fd);
 }

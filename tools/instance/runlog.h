@@ -33,7 +33,10 @@ struct runlog {
 	uint64_t bytes; /* in the newer file */
 };
 
-/* A failure is said once and makes the log one that keeps nothing. */
+/*
+ * Goes on behind what is there. A failure is said once and makes the log one
+ * that keeps nothing.
+ */
 void runlog_open(struct runlog *log, int dir_fd);
 void runlog_write(struct runlog *log, enum runlog_stream stream,
 		  const void *data, size_t bytes);

@@ -895,6 +895,48 @@ static void test_oci_refused(void **state)
 	assert_null(oci_config_make(&ctx->spec, ctx->machine.mounts, false));
 }
 
+/* `start` reads all that `run` was told. */
+static void test_again(void **state)
+{
+	const char *ports[] = {"8080:80", "81"}, *dns[] = {"10.0.0.1"};
+	const struct run_options opt = {
+		.interactive = true,
+		.network = "user",
+		.root = "name",
+		.append = "quiet",
+		.publish = {ports, 2},
+		.dns = {dns, 1},
+	};
+	const struct rootfs image = {.path = (char *)"/store/1",
+				     .digest = (char *)"sha256:1"};
+	const struct rootfs directory = {.path = (char *)"/root"};
+	struct run_options again = {0};
+	json_t *json = run_again_json(&opt, &image);
+
+	(void)state;
+	assert_int_equal(run_again_options(json, &again), 0);
+	assert_true(again.interactive);
+	assert_false(again.init);
+	assert_string_equal(again.root, "sha256:1");
+	assert_string_equal(again.append, "quiet");
+	assert_null(again.kernel);
+	assert_int_equal(again.publish.count, 2);
+	assert_string_equal(again.publish.item[1], "81");
+	assert_string_equal(again.dns.item[0], "10.0.0.1");
+	run_options_done(&again);
+	json_decref(json);
+	json = run_again_json(&opt, &directory);
+	again = (struct run_options){0};
+	assert_int_equal(run_again_options(json, &again), 0);
+	assert_string_equal(again.root, "/root");
+	run_options_done(&again);
+	json_object_del(json, "root");
+	again = (struct run_options){0};
+	assert_int_equal(run_again_options(json, &again), -EINVAL);
+	run_options_done(&again);
+	json_decref(json);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -924,6 +966,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_initrd, setup, teardown),
 		cmocka_unit_test(test_initrd_more),
+		cmocka_unit_test(test_again),
 		cmocka_unit_test_setup_teardown(test_spec, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_spec_refused, setup,
 						teardown),

@@ -413,6 +413,64 @@ static void test_log_turns(void **state)
 	instance_done(&instance);
 }
 
+/* A second run goes on behind the first one's last whole record. */
+static void test_log_again(void **state)
+{
+	static char data[RUNLOG_RECORD_MAX];
+	const struct runlog_record half = {.bytes = 100, .stream = 1};
+	struct runlog_reader reader;
+	struct runlog_record record;
+	struct instance instance;
+	struct runlog log;
+	int fd;
+
+	(void)state;
+	assert_int_equal(instance_create("one", &instance), 0);
+	runlog_open(&log, instance.dir_fd);
+	runlog_write(&log, RUNLOG_STDOUT, "abc", 3);
+	runlog_close(&log);
+	fd = openat(instance.dir_fd, RUNLOG_FILE, O_WRONLY | O_APPEND);
+	assert_int_equal(write(fd, &half, sizeof(half)), sizeof(half));
+	assert_int_equal(write(fd, "half", 4), 4);
+	close(fd);
+	runlog_open(&log, instance.dir_fd);
+	runlog_write(&log, RUNLOG_STDERR, "def", 3);
+	runlog_close(&log);
+	runlog_reader_init(&reader, instance.dir_fd);
+	assert_int_equal(runlog_next(&reader, &record, data), 1);
+	assert_memory_equal(data, "abc", 3);
+	assert_int_equal(runlog_next(&reader, &record, data), 1);
+	assert_memory_equal(data, "def", 3);
+	assert_int_equal(record.stream, RUNLOG_STDERR);
+	assert_int_equal(runlog_next(&reader, &record, data), 0);
+	runlog_reader_done(&reader);
+	assert_int_equal(instance_remove(&instance, true), 0);
+	instance_done(&instance);
+}
+
+/* Only one that nobody holds, and without what the last run left. */
+static void test_again(void **state)
+{
+	struct instance instance, other;
+
+	(void)state;
+	assert_int_equal(instance_create("one", &instance), 0);
+	instance_status_write(&instance, 7);
+	assert_int_equal(instance_open("one", &other), 0);
+	assert_int_equal(instance_again(&other), -EBUSY);
+	assert_int_equal(faccessat(other.dir_fd, INSTANCE_STATUS_FILE, F_OK, 0),
+			 0);
+	instance_done(&instance);
+	assert_int_equal(instance_again(&other), 0);
+	assert_int_equal(faccessat(other.dir_fd, INSTANCE_STATUS_FILE, F_OK, 0),
+			 -1);
+	assert_int_equal(instance_open("one", &instance), 0);
+	assert_true(instance_is_alive(&instance));
+	instance_done(&instance);
+	assert_int_equal(instance_remove(&other, true), 0);
+	instance_done(&other);
+}
+
 static void test_log_damaged(void **state)
 {
 	static const struct runlog_record lie = {.bytes = UINT32_MAX};
@@ -451,6 +509,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_log_turns, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_log_again, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_log_damaged, setup,
 						teardown),
 	};

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container's life behind the back of who has started it: -d. */
+#include "tools/container/run.h"
+
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static int to_background(void)
+{
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	(void)setsid();
+	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 ||
+	    dup2(null_fd, STDOUT_FILENO) < 0)
+		return log_ret(-errno, "'/dev/null': %s", strerror(errno));
+	close(null_fd);
+	return 0;
+}
+
+/* The foreground's end: a name on standard output, or what went wrong. */
+static int wait_ready(int fd, const char *name)
+{
+	int status;
+	ssize_t n;
+
+	do {
+		n = read(fd, &status, sizeof(status));
+	} while (n < 0 && errno == EINTR);
+	if (n != sizeof(status))
+		return log_ret(RUN_EXIT_FAILED,
+			       "'%s': what started it was killed", name);
+	if (status == 0)
+		puts(name);
+	return status;
+}
+
+int supervise_detached(struct run *run)
+{
+	int ends[2];
+	int status;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return log_ret(RUN_EXIT_FAILED, "pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		if (to_background() < 0)
+			return RUN_EXIT_FAILED;
+		return supervise(run, ends[1]);
+	}
+	close(ends[1]);
+	status = pid < 0 ? log_ret(RUN_EXIT_FAILED, "cannot fork: %s",
+				   strerror(errno))
+			 : wait_ready(ends[0], run->instance.name);
+	close(ends[0]);
+	return status;
+}
