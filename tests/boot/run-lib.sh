@@ -48,7 +48,9 @@ make_first_root()
 	mv "$root.part" "$root"
 }
 
-# make_archive FILE [TAR-OPTION]...: of `root`, an archive as `docker save` writes it, with an image's say in the command.
+# make_archive FILE [TAR-OPTION]...: of `root`, an archive as `docker save` writes
+# it, with an image's say in the command: image_config, if that is set.
+default_config='"Entrypoint":["/bin/echo","says"],"Cmd":["nothing"],"WorkingDir":"/tmp"'
 make_archive()
 {
 	local layer config to=$1
@@ -60,8 +62,8 @@ make_archive()
 	mkdir -p image/"$layer"
 	mv layer.tar image/"$layer"/layer.tar
 	printf '{"architecture":"amd64","os":"linux","config":{"Env":%s,%s},%s}' \
-		'["FROM=image"]' '"Entrypoint":["/bin/echo","says"],
-		"Cmd":["nothing"],"WorkingDir":"/tmp"' \
+		'["FROM=image"]' \
+		"${image_config:-"$default_config"}" \
 		'"rootfs":{"type":"layers","diff_ids":["sha256:'"$layer"'"]}' \
 		>image/config.json
 	config=$(sha256sum <image/config.json | cut -d' ' -f1).json
