@@ -81,10 +81,14 @@ static int prepare(struct run *run, struct run_options *opt)
 		r = run_stop_signal(run->opt, &run->root.config);
 		run->state.stop_signal = r;
 	}
-	if (r >= 0)
-		r = instance_create(run->opt->name, &run->instance);
 	if (r < 0)
 		return r;
+	run_hold_signals(run);
+	r = instance_create(run->opt->name, &run->instance);
+	if (r < 0) {
+		run_release_signals(run);
+		return r;
+	}
 	if (!run->state.spec.hostname && !opt->bundle)
 		r = spec_set_text(&run->state.spec.hostname,
 				  run->instance.name);
@@ -93,8 +97,10 @@ static int prepare(struct run *run, struct run_options *opt)
 				     &run->root, &run->instance);
 	if (r == 0)
 		r = make_state(run);
-	if (r < 0)
+	if (r < 0) {
 		(void)instance_remove(&run->instance, true);
+		run_release_signals(run);
+	}
 	return r;
 }
 

@@ -53,6 +53,7 @@ int supervise_detached(struct run *run)
 			return RUN_EXIT_FAILED;
 		return supervise(run, ends[1]);
 	}
+	run_release_signals(run);
 	close(ends[1]);
 	status = pid < 0 ? log_ret(RUN_EXIT_FAILED, "cannot fork: %s",
 				   strerror(errno))

@@ -18,6 +18,7 @@
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -166,12 +167,23 @@ struct run {
 	struct instance instance;
 	struct instance_state state;
 	struct run_machine machine;
+	bool signals_held;    /* by run_hold_signals() */
+	sigset_t mask_before; /* of that */
 };
 
 /*
- * Starts the machine, has the command run in it, waits for its end and leaves
- * of the instance what is to stay. READY_FD, unless -1 (-d): gets an int, 0 or
- * the exit status, once the command has started or could not. The exit status.
+ * Has the signals wait that end a start, from before the instance is made until
+ * supervise() takes them: nobody else would remove the instance. Releasing them
+ * lets one that waits do as it does to any program.
+ */
+void run_hold_signals(struct run *run);
+void run_release_signals(const struct run *run);
+
+/*
+ * Starts the machine, has the command run in it, waits for
+ * its end and leaves of the instance what is to stay. READY_FD, unless -1 (-d):
+ * gets an int, 0 or the exit status, once the command has started or could not.
+ * The exit status.
  */
 int supervise(struct run *run, int ready_fd);
 

@@ -110,16 +110,38 @@ static int watch(int epoll_fd, int fd)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+static sigset_t taken_signals(void)
+{
+	static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+	return util_signals(signals, ARRAY_LEN(signals));
+}
+
+void run_hold_signals(struct run *run)
+{
+	const sigset_t set = taken_signals();
+
+	sigprocmask(SIG_BLOCK, &set, &run->mask_before);
+	run->signals_held = true;
+}
+
+void run_release_signals(const struct run *run)
+{
+	if (run->signals_held)
+		sigprocmask(SIG_SETMASK, &run->mask_before, NULL);
+}
+
 /*
  * Until the command runs a signal ends the start; then they are the command's.
  * One that comes between the two waits, and is passed on.
  */
 static int take_signals(struct supervisor *s)
 {
-	static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-	const sigset_t set = util_signals(signals, ARRAY_LEN(signals));
+	const sigset_t set = taken_signals();
 
-	sigprocmask(SIG_BLOCK, &set, &s->mask_before);
+	if (!s->run->signals_held)
+		run_hold_signals(s->run);
+	s->mask_before = s->run->mask_before;
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
 		return log_ret(-errno, "signals: %s", strerror(errno));
