@@ -134,30 +134,17 @@ refused()
 	[ "$(wc -l <err)" -eq 1 ] || fail "not one line"
 }
 
-# A wish that is not fulfilled is refused by its name.
+# A wish that is not fulfilled is refused by its name, in one line.
+# tests/tools/container/test-machine.c and tests/tools/spec/test-spec.c have
+# more of them.
 test_refused()
 {
 	refused '$c->{hooks}{prestart} = [{path => "/bin/true"}]' \
 		'hooks: is not supported'
-	refused '@{$c->{linux}{namespaces}} =
-		grep { $_->{type} ne "network" } @{$c->{linux}{namespaces}}' \
-		"linux.namespaces: without 'network'"
-	refused '$c->{linux}{namespaces}[0]{path} = "/proc/1/ns/pid"' \
-		'linux.namespaces[0].path: is not supported'
-	refused '$c->{process}{apparmorProfile} = "docker-default"' \
-		"process.apparmorProfile: 'docker-default' is not supported"
-	refused '$c->{process}{selinuxLabel} = "x"' \
-		'--security-opt label=disable runs without it'
-	refused '$c->{mounts}[0]{type} = "nfs"' "type 'nfs' is not supported"
 	refused '$c->{mounts}[1]{options} = ["rshared"]' \
 		"mount on '/dev': option 'rshared' is not supported"
 	refused '$c->{linux}{resources}{cpu} = {quota => 150000, period =>
 		100000}' 'a virtual machine has 1 to'
-	refused '$c->{linux}{resources}{memory} = {limit => 1 << 30}' \
-		'linux.resources.memory.limit' --memory 1G
-	refused '' '--env: with --bundle its config.json says that' -e A=b
-	refused '' '--security-opt' --security-opt no-new-privileges
-	refused '$c->{root}{path} = "nowhere"' 'root.path:'
 	run --rm --bundle one root
 	expect_status 125
 	expect_error 'nothing follows'

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a container, seen from the host: start the monitor, let the agent
+ * in its guest start the command, pass data both ways, wait for the end. Every
+ * way to end, in whatever order, ends here. It knows no instance: its hooks
+ * keep what is to be kept.
+ */
+#include "tools/container/life.h"
+
+#include "tools/container/monitor.h"
+#include "tools/container/run.h"
+#include "vmm/base/util.h"
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+/* A guest on a host that interprets its kernel takes tens of seconds. */
+#define START_TIMEOUT_MS 180000
+/* How long the guest may take to write back and to power off. */
+#define END_TIMEOUT_MS 15000
+
+/* Percent of the guest's memory: less is worth a word. */
+#define MEMORY_SHORT 10
+
+struct running {
+	const struct life *life;
+	struct monitor monitor;
+	struct agent *agent;
+	int listen_fd;
+	int signal_fd; /* -1: signals do as they do to any program */
+	struct agent_ends ends;
+	int input_fd; /* the command's; borrowed where it is standard input */
+	int gone_fd;  /* epoll: the monitor ended, or a signal came */
+	sigset_t mask_before;
+	bool killed;                  /* the monitor, by us */
+	bool told_short, told_killed; /* of its memory */
+	uint64_t born_ns;
+};
+
+static void log_time(const struct running *s, const char *what)
+{
+	log_debug("%s after %llu us", what,
+		  (unsigned long long)(util_now_ns() - s->born_ns) / 1000);
+}
+
+/* Says why there is no status of the command's own, and has it kept. */
+static int fail(struct running *s, int status, const char *text)
+{
+	log_error("'%s': %s", s->life->name, text);
+	s->life->hooks->error(s->life->arg, text);
+	return status;
+}
+
+/* ---- start */
+
+static int watch(int epoll_fd, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static sigset_t taken_signals(void)
+{
+	static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+	return util_signals(signals, ARRAY_LEN(signals));
+}
+
+void life_hold_signals(sigset_t *ret_before)
+{
+	const sigset_t set = taken_signals();
+
+	sigprocmask(SIG_BLOCK, &set, ret_before);
+}
+
+/*
+ * Until the command runs a signal ends the start; then they are the command's.
+ * One that comes between the two waits, and is passed on.
+ */
+static int take_signals(struct running *s)
+{
+	const sigset_t set = taken_signals();
+
+	if (s->life->mask_before)
+		s->mask_before = *s->life->mask_before;
+	else
+		life_hold_signals(&s->mask_before);
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->signal_fd < 0)
+		return log_ret(-errno, "signals: %s", strerror(errno));
+	return 0;
+}
+
+static int start_monitor(struct running *s)
+{
+	const struct life *life = s->life;
+	const struct monitor_options options = {
+		.close_fds = {s->listen_fd, s->signal_fd, life->close_fds[0],
+			      life->close_fds[1]},
+		.sigmask = &s->mask_before,
+	};
+	int r = monitor_start(&s->monitor, life->cfg, &options);
+
+	if (r < 0)
+		return r;
+	life->hooks->born(life->arg, s->monitor.pid);
+	s->gone_fd = epoll_create1(EPOLL_CLOEXEC);
+	r = s->gone_fd < 0 ? -errno : watch(s->gone_fd, s->monitor.pid_fd);
+	if (r == 0)
+		r = watch(s->gone_fd, s->signal_fd);
+	return r < 0 ? log_ret(r, "waiting for the guest: %s", strerror(-r))
+		     : 0;
+}
+
+/* One session comes in this way, then nobody may any more. */
+static int meet_agent(struct running *s)
+{
+	autofree char *path = NULL;
+	int r = agent_accept(s->listen_fd, s->gone_fd, START_TIMEOUT_MS,
+			     &s->agent);
+
+	util_close(&s->listen_fd);
+	s->listen_fd = -1;
+	if (asprintf(&path, "%s_1024", s->life->socket) < 0)
+		path = NULL;
+	if (path)
+		(void)unlink(path);
+	return r;
+}
+
+static int give_up(struct running *s, int error);
+
+/* 0, or the exit status. */
+static int start_command(struct running *s)
+{
+	const struct life *life = s->life;
+	char number[24];
+	struct agent_process process = run_agent_process(life->process, number);
+	struct agent_failure failure;
+	int r = agent_watch(s->agent, MEMORY_SHORT);
+
+	process.main = true;
+	process.init = life->init;
+	process.input = life->interactive;
+	if (r == 0)
+		r = agent_start(s->agent, &process, &failure, NULL);
+	if (r == -EREMOTEIO)
+		return fail(s, failure.status, failure.text);
+	if (r < 0)
+		return give_up(s, r);
+	life->hooks->started(life->arg);
+	return 0;
+}
+
+/* ---- the end */
+
+/* The agent is gone: how the monitor ended says why. */
+static int explain_end(struct running *s)
+{
+	const int status = s->monitor.wait_status;
+	char killer[LIFE_KILLER_BYTES];
+	char text[128];
+
+	if (s->killed)
+		return RUN_EXIT_FAILED;
+	s->life->hooks->killer(s->life->arg, killer);
+	if (WIFSIGNALED(status) && killer[0]) {
+		snprintf(text, sizeof(text),
+			 "ended by 'bulkhead %s': its guest did not end by "
+			 "itself",
+			 killer);
+		return fail(s, 128 + WTERMSIG(status), text);
+	}
+	if (WIFSIGNALED(status)) {
+		snprintf(text, sizeof(text),
+			 "its monitor was killed by signal %d",
+			 WTERMSIG(status));
+		return fail(s, 128 + WTERMSIG(status), text);
+	}
+	switch (WEXITSTATUS(status)) {
+	case VM_EXIT_OK:
+		return fail(s, RUN_EXIT_FAILED,
+			    "its machine powered off before the command's "
+			    "end was known");
+	case VM_EXIT_CRASH:
+		(void)monitor_print_tail(&s->monitor, STDERR_FILENO);
+		return fail(s, RUN_EXIT_FAILED,
+			    "its guest crashed; more --memory helps where it "
+			    "ran out");
+	default: /* said already, by the monitor itself */
+		s->life->hooks->error(s->life->arg,
+				      s->monitor.error[0]
+					      ? s->monitor.error
+					      : "its monitor gave up");
+		return RUN_EXIT_FAILED;
+	}
+}
+
+static bool signal_came(struct running *s, int *ret_signal)
+{
+	struct signalfd_siginfo info;
+
+	if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return false;
+	*ret_signal = (int)info.ssi_signo;
+	return true;
+}
+
+/*
+ * Waits until the monitor ends by itself, up to a limit of time and as long as
+ * nobody insists on an end. False: it did not.
+ */
+static bool await_end(struct running *s)
+{
+	const uint64_t end = util_now_ns() + END_TIMEOUT_MS * UINT64_C(1000000);
+	struct pollfd pfd[2] = {
+		{.fd = s->monitor.pid_fd, .events = POLLIN},
+		{.fd = s->signal_fd, .events = POLLIN},
+	};
+
+	for (uint64_t now; (now = util_now_ns()) < end;) {
+		int signal;
+
+		if (poll(pfd, 2, (int)((end - now) / 1000000) + 1) < 0 &&
+		    errno != EINTR)
+			break;
+		if (pfd[0].revents)
+			return monitor_wait(&s->monitor, -1) == 0;
+		if (pfd[1].revents && signal_came(s, &signal) &&
+		    agent_ends_count(&s->ends, signal))
+			break;
+	}
+	return false;
+}
+
+/*
+ * Something went wrong with the agent. -ECONNRESET is the one error nobody has
+ * said anything about: the monitor ended, or a signal came before the command.
+ */
+static int give_up(struct running *s, int error)
+{
+	int signal;
+
+	if (error == -ECONNRESET && signal_came(s, &signal)) {
+		monitor_kill(&s->monitor);
+		(void)monitor_wait(&s->monitor, -1);
+		return 128 + signal;
+	}
+	if (error == -EINTR) {
+		monitor_kill(&s->monitor);
+		(void)monitor_wait(&s->monitor, -1);
+		return LIFE_KILLED;
+	}
+	/* The guest's last output explains a crash: wait for it. */
+	if (error != -ECONNRESET || !await_end(s)) {
+		s->killed = true;
+		monitor_kill(&s->monitor);
+		(void)monitor_wait(&s->monitor, -1);
+		if (error == -ETIME)
+			(void)monitor_print_tail(&s->monitor, STDERR_FILENO);
+	}
+	return explain_end(s);
+}
+
+/* To stderr in the foreground, to the hooks' log in the background. */
+static void warn(struct running *s, const char *text)
+{
+	char line[256];
+	int n = snprintf(line, sizeof(line), "bulkhead: %s\n", text);
+
+	log_warn("'%s': %s", s->life->name, text);
+	if (s->life->detach)
+		(void)s->life->hooks->output(s->life->arg, STDERR_FILENO, line,
+					     (size_t)n);
+}
+
+/* Each message comes once: the shortage may last. */
+static void tell_memory(void *arg, const struct agent_memory *memory)
+{
+	struct running *s = arg;
+	char text[128];
+
+	if (memory->what == AGENT_MEMORY_SHORT && !s->told_short) {
+		snprintf(text, sizeof(text),
+			 "memory is short: %llu of %llu MiB are left; --memory "
+			 "gives more",
+			 (unsigned long long)(memory->available / MIB),
+			 (unsigned long long)(memory->total / MIB));
+		warn(s, text);
+		s->told_short = true;
+	} else if (memory->what == AGENT_MEMORY_KILLED && !s->told_killed) {
+		warn(s, "a process was killed for lack of memory; --memory "
+			"gives more");
+		s->told_killed = true;
+	}
+}
+
+static int pass_output(void *arg, int stream, const void *data, size_t bytes)
+{
+	const struct life *life = ((struct running *)arg)->life;
+
+	return life->hooks->output(life->arg, stream, data, bytes);
+}
+
+/* From the command's start to its status. */
+static int relay(struct running *s)
+{
+	const struct life *life = s->life;
+	const struct agent_relay relay = {
+		.in_fd = life->interactive ? s->input_fd : -1,
+		.out_fd = life->detach ? -1 : STDOUT_FILENO,
+		.err_fd = life->detach ? -1 : STDERR_FILENO,
+		.tty = life->process->terminal && life->interactive &&
+		       !life->detach,
+		.forward_signals = life->forward_signals,
+		.output = pass_output,
+		.clock = true,
+		.memory = tell_memory,
+		.arg = s,
+		.gone_fd = s->monitor.pid_fd,
+		.ends = &s->ends,
+	};
+	struct agent_status status;
+	int r;
+
+	if (!life->forward_signals) {
+		util_close(&s->signal_fd);
+		s->signal_fd = -1;
+		sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
+	}
+	r = agent_relay(s->agent, &relay, &status);
+	if (r < 0)
+		return give_up(s, r);
+	log_time(s, "command ended");
+	if (status.oom)
+		warn(s, "the command was killed for lack of memory; --memory "
+			"gives more");
+	/* The guest writes back what volumes are owed, and powers off. */
+	if (!await_end(s))
+		log_warn("'%s': the guest does not power off: ended",
+			 s->life->name);
+	log_time(s, "monitor ended");
+	return status.status;
+}
+
+static int live(struct running *s)
+{
+	const struct life *life = s->life;
+	int r = agent_listen(life->socket, &s->listen_fd);
+	int status;
+
+	if (r == 0)
+		r = take_signals(s);
+	if (r == 0)
+		r = life->hooks->begin(life->arg);
+	if (r == 0)
+		r = start_monitor(s);
+	if (r < 0)
+		return RUN_EXIT_FAILED;
+	log_time(s, "monitor started");
+	r = meet_agent(s);
+	log_time(s, "agent there");
+	if (r == 0)
+		r = agent_configure(s->agent, life->agent);
+	if (r < 0)
+		return give_up(s, r);
+	log_time(s, "guest set up");
+	status = start_command(s);
+	if (status != 0)
+		return status;
+	log_time(s, "command started");
+	if (life->interactive && life->detach)
+		s->input_fd = life->hooks->input(life->arg);
+	life->hooks->ready(life->arg);
+	return relay(s);
+}
+
+int life_run(const struct life *life)
+{
+	struct running s = {
+		.life = life,
+		.monitor = {.pid_fd = -1, .console_fd = -1, .messages_fd = -1},
+		.listen_fd = -1,
+		.signal_fd = -1,
+		.input_fd = STDIN_FILENO,
+		.gone_fd = -1,
+		.born_ns = util_now_ns(),
+	};
+	const int status = live(&s);
+
+	agent_free(s.agent);
+	monitor_done(&s.monitor);
+	util_close(&s.listen_fd);
+	util_close(&s.signal_fd);
+	if (s.input_fd != STDIN_FILENO)
+		util_close(&s.input_fd);
+	util_close(&s.gone_fd);
+	return status;
+}
