@@ -53,6 +53,7 @@ enum agent_type {
 	AGENT_EXIT_ACK = 12, /* H    empty; EXIT has arrived */
 	AGENT_CLOSED = 13,   /* H    agent_stream: nobody takes its output */
 	AGENT_WATCH = 14,    /* H    agent_watch; no answer, but EVENTs */
+	AGENT_STATS = 15,    /* H    empty; agent_usage under the same type */
 
 	AGENT_DONE = 32,         /*   G empty */
 	AGENT_FAILED = 33,       /*   G agent_failed: the request's end */
@@ -68,7 +69,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 4
+#define AGENT_MINOR 5
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -336,6 +337,17 @@ struct agent_event {
 	__le64 oom_kills;                      /* since the guest started */
 };
 static_assert(sizeof(struct agent_event) == 32, "as on the wire");
+
+/* The container's use of the machine, by its control group; since 1.5. */
+struct agent_usage {
+	__le64 time_us; /* of the guest's clock, for differences */
+	__le64 cpu_us;
+	__le64 memory;         /* bytes, without page cache that can go */
+	__le64 memory_limit;   /* the group's or the machine's */
+	__le64 net_rx, net_tx; /* bytes of all interfaces but lo */
+	__le64 pids;           /* processes and threads */
+};
+static_assert(sizeof(struct agent_usage) == 56, "as on the wire");
 
 struct agent_info {
 	__le64 memory_total, memory_available; /* bytes */

@@ -374,3 +374,45 @@ uint64_t cgroup_oom_kills(struct cgroup *group)
 		group->oom_kills = strtoull(at + sizeof(name) - 1, NULL, 10);
 	return group->oom_kills;
 }
+
+/*
+ * The number behind NAME at a line's beginning in a file of the group's, or,
+ * with "", its first; "max" is UINT64_MAX, and 0 what is not there.
+ */
+static uint64_t read_number(const struct cgroup *group, const char *file,
+			    const char *name)
+{
+	autofd int fd = openat(group->fd, file, O_RDONLY | O_CLOEXEC);
+	const size_t n = strlen(name);
+	char text[4096];
+	const char *at = text;
+	ssize_t bytes;
+
+	bytes = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	text[bytes > 0 ? bytes : 0] = 0;
+	while (strncmp(at, name, n) != 0) {
+		at = strchr(at, '\n');
+		if (!at)
+			return 0;
+		at++;
+	}
+	return strncmp(at + n, "max", 3) == 0 ? UINT64_MAX
+					      : strtoull(at + n, NULL, 10);
+}
+
+struct cgroup_usage cgroup_usage(const struct cgroup *group)
+{
+	struct cgroup_usage usage = {.memory_max = UINT64_MAX};
+	uint64_t cache;
+
+	if (group->fd < 0)
+		return usage;
+	usage.cpu_us = read_number(group, "cpu.stat", "usage_usec ");
+	usage.memory = read_number(group, "memory.current", "");
+	usage.memory_max = read_number(group, "memory.max", "");
+	usage.pids = read_number(group, "pids.current", "");
+	/* As Docker: pages that the kernel takes first are free ones. */
+	cache = read_number(group, "memory.stat", "inactive_file ");
+	usage.memory -= cache < usage.memory ? cache : usage.memory;
+	return usage;
+}

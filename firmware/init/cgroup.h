@@ -70,6 +70,12 @@ pid_t cgroup_fork(const struct cgroup *group, uint64_t flags, pid_t main_pid);
  */
 int cgroup_join(const struct cgroup *group, pid_t main_pid);
 
+struct cgroup_usage {
+	uint64_t cpu_us, memory, memory_max, pids; /* UINT64_MAX: no limit */
+};
+/* Counts what its processes use: without a group nothing, and no limit. */
+struct cgroup_usage cgroup_usage(const struct cgroup *group);
+
 /*
  * How many of its processes were killed for lack of memory, by its own limit or
  * the machine's, as the kernel counts them.

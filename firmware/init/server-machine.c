@@ -136,6 +136,50 @@ void server_facts(struct server *server, struct agent_info *ret)
 	};
 }
 
+/* Bytes of all interfaces but lo: "eth0: RX ... TX ...", eight numbers each. */
+static void add_network(struct agent_usage *usage)
+{
+	FILE *file = fopen("/proc/net/dev", "re");
+	uint64_t rx = 0, tx = 0;
+	char line[512];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		unsigned long long in, out;
+		const char *colon = strchr(line, ':');
+
+		if (!colon || strncmp(line + strspn(line, " "), "lo:", 3) == 0)
+			continue;
+		if (sscanf(colon + 1, " %llu %*u %*u %*u %*u %*u %*u %*u %llu",
+			   &in, &out) == 2) {
+			rx += in;
+			tx += out;
+		}
+	}
+	if (file)
+		fclose(file);
+	usage->net_rx = htole64(rx);
+	usage->net_tx = htole64(tx);
+}
+
+void server_usage(const struct server *server, struct agent_usage *ret)
+{
+	const struct cgroup_usage group = cgroup_usage(&server->box.group);
+	const uint64_t all =
+		server_proc_number("/proc/meminfo", "MemTotal:") * KIB;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	*ret = (struct agent_usage){
+		.time_us = htole64((uint64_t)now.tv_sec * 1000000 +
+				   (uint64_t)now.tv_nsec / 1000),
+		.cpu_us = htole64(group.cpu_us),
+		.memory = htole64(group.memory),
+		.memory_limit = htole64(min_u64(group.memory_max, all)),
+		.pids = htole64(group.pids),
+	};
+	add_network(ret);
+}
+
 void server_watch(struct server *server, struct session *s)
 {
 	s->memory.oom_kills = htole64(server_oom_kills(server));

@@ -110,5 +110,7 @@ uint64_t server_proc_number(const char *path, const char *name);
 
 /* Facts of /proc; zero where there are none. */
 void server_facts(struct server *server, struct agent_info *ret);
+/* Fills in what the container uses. */
+void server_usage(const struct server *server, struct agent_usage *ret);
 
 #endif

@@ -167,6 +167,7 @@ static bool take_request(struct session *s, const struct agent_message *m)
 	struct server *server = s->server;
 	struct init_failure f;
 	struct agent_time time;
+	struct agent_usage usage;
 	struct agent_info info;
 	int number;
 
@@ -191,6 +192,10 @@ static bool take_request(struct session *s, const struct agent_message *m)
 	case AGENT_INFO:
 		server_facts(server, &info);
 		session_put(s, AGENT_INFO, &info, sizeof(info));
+		return m->bytes == 0;
+	case AGENT_STATS:
+		server_usage(server, &usage);
+		session_put(s, AGENT_STATS, &usage, sizeof(usage));
 		return m->bytes == 0;
 	case AGENT_SIGNAL:
 		if (!session_read_signal(m, &number))

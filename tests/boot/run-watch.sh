@@ -58,3 +58,47 @@ test_top_hostile()
 	bulkhead kill one
 	expect_nothing_left
 }
+
+# The container's figures, and the host's; in a table, as JSON, in place.
+test_stats()
+{
+	make_root
+	start one --rm root sh -c 'head -c 20000000 /dev/zero >/x
+		sleep 1000 & echo up; while :; do :; done'
+	start two --rm root sleep 1000
+	wait_until logged one up || fail "the command says nothing"
+	bulkhead stats --no-stream
+	expect_ok
+	grep -qE '^NAME +CPU % +MEM USAGE / LIMIT +MEM % +NET I/O +BLOCK I/O +PIDS +HOST CPU % +HOST RSS +HOST PSS$' out ||
+		fail "its head"
+	grep -qE '^two +[0-9.]+% +[0-9.]+[KM]iB / [0-9.]+MiB +[0-9.]+% +0B / 0B +[0-9.]+[kMG]?B / [0-9.]+[kMG]?B +1 +[0-9.]+% +[0-9.]+MiB +[0-9.]+MiB$' out ||
+		fail "a line"
+	bulkhead stats --no-stream --json one
+	expect_ok
+	perl -MJSON::PP -0777 -ne '
+		my ($one, @more) = @{decode_json($_)};
+		my ($g, $h) = ($one->{guest}, $one->{host});
+		exit !(!@more && $one->{name} eq "one" && $g->{pids} == 2
+			&& $g->{cpu_percent} > 20 && $h->{cpu_percent} > 0
+			&& $g->{memory} > 20e6 && $g->{memory} < 512 << 20
+			&& $g->{memory_limit} <= 512 << 20
+			&& $h->{rss} > 20e6 && $h->{pss} <= $h->{rss});
+		' out || fail "figures"
+	bulkhead stats --no-stream --format json
+	[ "$(wc -l <out)" -eq 2 ] || fail "an object a line"
+	status=0
+	timeout -k 5 "$LIMIT" "$GUEST/pty" 'expect=HOST PSS' 'expect=two' \
+		'expect=HOST PSS' hangup -- "$BULKHEAD" stats >pty.out 2>pty.err ||
+		status=$?
+	grep -qF "$(printf '\033[H')" pty.out || fail "not in place"
+	# Those that were named end, and so does it.
+	"$BULKHEAD" stats two >two.out 2>two.err &
+	wait_for two.out two
+	bulkhead kill two
+	wait $! || fail "status of stats"
+	bulkhead stats --no-stream two
+	expect_status 1
+	expect_error two
+	bulkhead kill one
+	expect_nothing_left
+}

@@ -51,8 +51,11 @@ static int count(void *arg, int stream, const void *data, size_t bytes)
 /* Asks for the processes, and checks the list. */
 static void use_own(struct agent *agent)
 {
+	struct agent_stats stats;
 	struct agent_top top;
 
+	if (agent->minor >= 5 && agent_get_stats(agent, &stats) < 0)
+		return;
 	if (agent_get_top(agent, &top) < 0)
 		return;
 	for (size_t i = 0; i < top.count; i++) {

@@ -22,6 +22,9 @@
 
 /* Small requests: an agent that is there answers at once. */
 #define ANSWER_MS 30000
+/* Several instances are asked in turn. */
+#define STATS_MS    3000
+#define STATS_MINOR 5
 /* Between two tries to reach an agent that has not started. */
 #define RETRY_MS 5
 /* From the end of a session to that of its VM, if that is why. */
@@ -509,6 +512,37 @@ int agent_set_clock(struct agent *agent)
 
 	return simple_request(agent, AGENT_CLOCK, &wire, sizeof(wire),
 			      "the guest");
+}
+
+int agent_get_stats(struct agent *agent, struct agent_stats *ret)
+{
+	struct agent_message m;
+	struct agent_usage wire;
+	int r;
+
+	if (agent->minor < STATS_MINOR)
+		return log_ret(-ENOTSUP,
+			       "the instance was started by an older bulkhead, "
+			       "whose agent does not tell: start it again");
+	agent_put(agent, AGENT_STATS, NULL, 0);
+	r = agent_flush_all(agent, STATS_MS);
+	if (r == 0)
+		r = agent_await(agent, STATS_MS, &m);
+	if (r < 0)
+		return r;
+	if (m.type != AGENT_STATS ||
+	    agent_message_copy(&m, &wire, sizeof(wire)))
+		return agent_violation("an answer to no question");
+	*ret = (struct agent_stats){
+		.time_us = le64toh(wire.time_us),
+		.cpu_us = le64toh(wire.cpu_us),
+		.memory = le64toh(wire.memory),
+		.memory_limit = le64toh(wire.memory_limit),
+		.net_rx = le64toh(wire.net_rx),
+		.net_tx = le64toh(wire.net_tx),
+		.pids = le64toh(wire.pids),
+	};
+	return 0;
 }
 
 int agent_get_facts(struct agent *agent, struct agent_facts *ret_facts)

@@ -263,6 +263,16 @@ struct agent_top {
 int agent_get_top(struct agent *agent, struct agent_top *ret);
 void agent_top_done(struct agent_top *top);
 
+/* The container's use of the machine, as the guest tells. */
+struct agent_stats {
+	uint64_t time_us, cpu_us;      /* for differences */
+	uint64_t memory, memory_limit; /* bytes; cache that can go is free */
+	uint64_t net_rx, net_tx;       /* bytes */
+	uint64_t pids;                 /* processes and threads */
+};
+/* -ENOTSUP: the instance was started by an older bulkhead; logged. */
+int agent_get_stats(struct agent *agent, struct agent_stats *ret);
+
 struct agent_facts {
 	uint64_t memory_total, memory_available; /* bytes */
 	uint64_t oom_kills, uptime_ms;

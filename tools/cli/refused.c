@@ -115,7 +115,6 @@ static const struct refused commands[] = {
 	{"rename", 0, "--name gives a name at the start"},
 	{"save", 0, no_build},
 	{"search", 0, no_fetch},
-	{"stats", 0, "use 'bulkhead exec NAME top'"},
 	{"unpause", 0, "use 'bulkhead kill -s CONT NAME'"},
 	{"update", 0, "the machine's size is fixed when it starts"},
 };

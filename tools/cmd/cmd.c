@@ -16,6 +16,7 @@ static const struct command commands[] = {
 	{"attach", cmd_attach, "show what a command writes, give it input"},
 	{"ps", cmd_ps, "list instances"},
 	{"top", cmd_top, "list the processes of an instance"},
+	{"stats", cmd_stats, "show what instances use, each second"},
 	{"logs", cmd_logs, "print what an instance's command wrote"},
 	{"stop", cmd_stop, "ask an instance's command to end"},
 	{"start", cmd_start, "run an instance that has ended again"},

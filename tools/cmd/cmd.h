@@ -35,6 +35,7 @@ int cmd_tag(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_restart(int argc, char **argv);
 int cmd_start(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_version(int argc, char **argv);

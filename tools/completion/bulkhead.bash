@@ -91,6 +91,10 @@ _bulkhead_container()
 		opts='--json --help'
 		names=-q
 		;;
+	stats)
+		opts='--no-stream --json --format --help'
+		names=-q
+		;;
 	logs)
 		opts='--follow --tail --timestamps --help'
 		names=-aq
@@ -197,21 +201,21 @@ _bulkhead()
 	fi
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec cp attach ps top logs stop start restart kill rm wait inspect volume images tag rmi
+			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume images tag rmi
 			bench boot
 			check help version --help --version' -- "$cur")
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
-	run | exec | cp | attach | ps | top | logs | stop | start | restart | kill | rm | wait | inspect | volume | \
+	run | exec | cp | attach | ps | top | stats | logs | stop | start | restart | kill | rm | wait | inspect | volume | \
 		images | tag | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec cp attach ps top logs stop start restart kill rm wait inspect volume images tag rmi
+			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume images tag rmi
 			bench boot
 			check version' -- "$cur")
 		;;

@@ -185,6 +185,19 @@ static void test_copy(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+static void test_stats(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_stats first, second;
+
+	assert_int_equal(agent_get_stats(f->agent[1], &first), 0);
+	assert_int_equal(agent_get_stats(f->agent[1], &second), 0);
+	assert_true(first.time_us > 0 && second.time_us >= first.time_us);
+	assert_true(first.memory_limit > 0);
+	/* Without a control group nothing is counted. */
+	assert_int_equal(first.pids, 0);
+}
+
 static void test_refused(void **state)
 {
 	static const char *const argv[] = {"no-such-program", NULL};
@@ -315,9 +328,9 @@ static void test_endless(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_AGENT(test_top),           WITH_AGENT(test_copy),
-		WITH_AGENT(test_refused),       cmocka_unit_test(test_lies),
-		cmocka_unit_test(test_endless),
+		WITH_AGENT(test_top),        WITH_AGENT(test_copy),
+		WITH_AGENT(test_stats),      WITH_AGENT(test_refused),
+		cmocka_unit_test(test_lies), cmocka_unit_test(test_endless),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

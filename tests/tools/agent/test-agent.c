@@ -638,6 +638,7 @@ static void test_lying_host(void **state)
 		{{.bytes = 4, .type = AGENT_WATCH}, {0}, 12},
 		{{.bytes = 4, .type = AGENT_WATCH}, {100}, 12},
 		{{.bytes = 8, .type = AGENT_WATCH}, {10, 0}, 16},
+		{{.bytes = 4, .type = AGENT_STATS}, {0}, 12},
 	};
 
 	for (unsigned i = 0; i < ARRAY_LEN(lies); i++)
