@@ -2,9 +2,11 @@
 /* See print.h. */
 #include "tools/cli/print.h"
 
+#include "vmm/base/log.h"
 #include "vmm/base/text.h"
 #include "vmm/base/util.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 
@@ -14,7 +16,7 @@ int print_json(const json_t *json, size_t flags)
 	autofree char *safe = text_json(text);
 
 	if (!safe)
-		return -1;
+		return log_ret(-ENOMEM, "out of memory");
 	puts(safe);
 	return 0;
 }

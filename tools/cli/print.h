@@ -9,9 +9,11 @@ struct json_t;
 
 /*
  * Prints JSON (jansson's) and a newline on standard output, FLAGS as for
- * json_dumps(). 0, or -1 when there is none or no memory. A write that fails is
+ * json_dumps(). 0, or -ENOMEM, logged, when JSON is NULL, as it is where there
+ * was no memory to make it, or when there is none now. A write that fails is
  * for main() to see.
  */
-int print_json(const struct json_t *json, size_t flags);
+int print_json(const struct json_t *json, size_t flags)
+	__attribute__((warn_unused_result));
 
 #endif

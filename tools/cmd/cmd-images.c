@@ -115,17 +115,18 @@ static int list_images(enum form form)
 {
 	struct rootfs_image *images;
 	size_t count;
+	int r = 0;
 
 	if (rootfs_list(NULL, &images, &count) < 0)
 		return VM_EXIT_HOST;
 	if (form == FORM_TABLE)
 		print_table(images, count);
 	else if (form == FORM_JSON)
-		(void)print_list(images, count);
+		r = print_list(images, count);
 	for (size_t i = 0; form == FORM_IDS && i < count; i++)
 		printf("%.*s\n", SHORT_ID, images[i].digest + DIGEST_PREFIX);
 	rootfs_list_free(images, count);
-	return VM_EXIT_OK;
+	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
 }
 
 int cmd_images(int argc, char **argv)

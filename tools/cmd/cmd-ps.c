@@ -329,24 +329,30 @@ static void print_names(const struct listing *listing)
 		puts(listing->row[i].text[NAME]);
 }
 
-static void print_lines(const struct listing *listing)
+static int print_lines(const struct listing *listing)
 {
-	for (size_t i = 0; i < json_array_size(listing->list); i++) {
-		(void)print_json(json_array_get(listing->list, i), 0);
-	}
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < json_array_size(listing->list); i++)
+		r = print_json(json_array_get(listing->list, i), 0);
+	return r;
 }
 
-static void print(const struct listing *listing)
+/* 0 or -ENOMEM, logged. */
+static int print(const struct listing *listing)
 {
+	int r = 0;
+
 	if (listing->lines) {
-		print_lines(listing);
+		r = print_lines(listing);
 	} else if (listing->json) {
-		(void)print_json(listing->list, JSON_INDENT(2));
+		r = print_json(listing->list, JSON_INDENT(2));
 	} else if (listing->quiet) {
 		print_names(listing);
 	} else {
 		print_rows(listing);
 	}
+	return r;
 }
 
 static void listing_done(struct listing *listing)
@@ -382,8 +388,8 @@ int cmd_ps(int argc, char **argv)
 	r = instance_each(add, &listing);
 	if (r == -ENOMEM)
 		log_error("out of memory");
-	else
-		print(&listing);
+	else if (r >= 0)
+		r = print(&listing);
 	listing_done(&listing);
 	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
 }

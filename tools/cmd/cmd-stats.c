@@ -366,14 +366,15 @@ static int print_as_json(const struct stats *stats)
 
 		if (lines)
 			r = print_json(one, 0);
-		if (json_array_append_new(list, one) < 0)
-			r = -1;
+		if (r == 0 && json_array_append(list, one) < 0)
+			r = log_ret(-ENOMEM, "out of memory");
+		json_decref(one);
 	}
 	if (r == 0 && !lines)
 		r = print_json(list,
 			       stats->req->no_stream ? JSON_INDENT(2) : 0);
 	json_decref(list);
-	return r < 0 ? log_ret(-ENOMEM, "out of memory") : 0;
+	return r;
 }
 
 /* ---- rounds */

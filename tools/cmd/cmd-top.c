@@ -131,7 +131,7 @@ static int print_list(const struct agent_top *top)
 	}
 	r = print_json(list, JSON_INDENT(2));
 	json_decref(list);
-	return r < 0 ? log_ret(VM_EXIT_HOST, "out of memory") : VM_EXIT_OK;
+	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
 }
 
 /* The exit status. */

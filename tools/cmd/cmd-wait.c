@@ -131,7 +131,7 @@ int cmd_inspect(int argc, char **argv)
 		if (inspect_one(argv[n], list) < 0)
 			status = INSTANCE_EXIT_FAILED;
 	if (print_json(list, JSON_INDENT(2)) < 0)
-		status = log_ret(VM_EXIT_HOST, "out of memory");
+		status = VM_EXIT_HOST;
 	json_decref(list);
 	return status;
 }
