@@ -74,6 +74,7 @@ _bulkhead_container()
 			--network --net --publish --dns --dns-search --add-host
 			--memory --cpus --max-image-size --kernel --append --guest-runtime --no-sandbox
 			--log-level --help'
+		names=roots
 		;;
 	exec)
 		opts='--interactive --tty --detach --env --env-file --workdir
@@ -133,11 +134,12 @@ _bulkhead_container()
 		;;
 	bench)
 		opts='--runs --json --help'
+		((COMP_CWORD > 2)) || names=benches
 		;;
 	images) opts='--quiet --json --help' ;;
 	tag)
 		opts=--help
-		((COMP_CWORD < 3)) || names=images
+		names=images
 		;;
 	rmi)
 		opts=--help
@@ -166,6 +168,14 @@ _bulkhead_container()
 				"$1" images 2>/dev/null |
 					sed -n '2,$s/ .*//p'
 			)" -- "$cur")
+			__ltrim_colon_completions "$cur" 2>/dev/null
+		elif [ "$names" = benches ]; then
+			mapfile -t COMPREPLY < <(compgen -W startup -- "$cur")
+		elif [ "$names" = roots ]; then
+			compopt -o filenames
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur"
+				compgen -W "$("$1" images 2>/dev/null |
+					sed -n '2,$s/ .*//p')" -- "$cur")
 			__ltrim_colon_completions "$cur" 2>/dev/null
 		elif [ "$names" = paths ]; then
 			compopt -o filenames -o nospace

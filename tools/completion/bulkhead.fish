@@ -170,4 +170,6 @@ __bulkhead_opt volume -l quiet -s q -d 'names only'
 __bulkhead_opt volume -a 'ls create rm (bulkhead volume -q 2>/dev/null)'
 __bulkhead_opt 'logs start restart rm wait inspect' -a '(bulkhead ps -aq 2>/dev/null)'
 __bulkhead_opt 'run bench' -F
+__bulkhead_opt bench -a startup -d 'cold runs of a command'
+__bulkhead_opt run -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 functions -e __bulkhead_opt
