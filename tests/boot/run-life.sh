@@ -417,11 +417,16 @@ test_signal_twice()
 	run_start one --rm root sh -c 'echo ready; exec sleep 1000'
 	wait_for one.out ready
 	kill -INT "$(guest_pid one)"
-	sleep 1
+	wait_for one.err 'goes on after the signal'
 	kill -0 "$(guest_pid one)" || fail "one was enough"
 	insist one INT
 	guest_wait one
 	expect_status 137
+	# A shell that nobody can type at says so.
+	run_start one --rm -t root sh
+	wait_for one.err 'nobody can type at'
+	insist one INT
+	guest_wait one
 	expect_nothing_left
 }
 

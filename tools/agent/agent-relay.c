@@ -25,6 +25,8 @@
 #include <unistd.h>
 
 #define ACK_MS 5000
+/* From a signal that means an end to a word about what has not ended. */
+#define GOES_ON_MS 5000
 /* From the terminal's end to that of a process that does not heed SIGHUP. */
 #define HANGUP_MS 10000
 /* Bytes of standard input at a time, so that signals need not wait for more. */
@@ -42,6 +44,7 @@ struct relay {
 	uint64_t signals; /* for the guest, as bits by their numbers */
 	bool resized;
 	struct agent_ends own_ends, *ends;
+	bool told_goes_on;
 	struct terminal_end out[2]; /* standard output and error */
 	bool input;                 /* there may be more */
 	uint64_t end_ns; /* not beyond: the terminal has gone; 0: it has not */
@@ -489,6 +492,32 @@ static int put_next(struct relay *relay, const struct pollfd *pfd)
 	return 0;
 }
 
+/*
+ * PID 1 takes no signal that it does not handle, and a shell at a terminal
+ * ignores the usual ones: says so when one had its time. Until then, in ms; -1:
+ * there is nothing to say.
+ */
+static int tell_goes_on(struct relay *relay)
+{
+	const uint64_t then =
+		relay->ends->last_ns + GOES_ON_MS * UINT64_C(1000000);
+	const uint64_t now = util_now_ns();
+
+	if (relay->ends->count != 1 || relay->told_goes_on)
+		return -1;
+	if (now < then)
+		return (int)((then - now) / 1000000) + 1;
+	relay->told_goes_on = true;
+	log_warn("the command goes on after the signal: a second signal to end "
+		 "it stops waiting for it");
+	return -1;
+}
+
+static int sooner(int a_ms, int b_ms)
+{
+	return b_ms < 0 || (a_ms >= 0 && a_ms < b_ms) ? a_ms : b_ms;
+}
+
 /* For poll(2); -EINTR (logged): what should have ended has not. */
 static int time_left(const struct relay *relay)
 {
@@ -520,6 +549,7 @@ static int relay_step(struct relay *relay, struct agent_status *ret)
 	timeout_ms = time_left(relay);
 	if (timeout_ms == -EINTR)
 		return timeout_ms;
+	timeout_ms = sooner(timeout_ms, tell_goes_on(relay));
 	fill_poll(relay, pfd);
 	if (poll(pfd, RELAY_SOURCES, timeout_ms) < 0)
 		return errno == EINTR

@@ -250,6 +250,25 @@ static int make_rlimits(struct spec_process *process,
 
 /* ---- the rest */
 
+/* Nobody can type to it, and it ignores SIGTERM: it would stay for ever. */
+static void warn_of_shell(const struct spec_process *process)
+{
+	static const char *const shells[] = {"sh",  "ash",  "bash", "dash",
+					     "ksh", "fish", "zsh"};
+	const char *slash, *name;
+
+	if (process->args.count != 1)
+		return;
+	slash = strrchr(process->args.item[0], '/');
+	name = slash ? slash + 1 : process->args.item[0];
+	for (unsigned i = 0; i < ARRAY_LEN(shells); i++)
+		if (strcmp(name, shells[i]) == 0)
+			log_warn("-t without -i: '%s' gets a terminal that "
+				 "nobody can type at, and goes on until "
+				 "'bulkhead kill': -it gives it this one",
+				 name);
+}
+
 int run_terminal_make(struct spec_process *process,
 		      const struct run_options *opt)
 {
@@ -261,6 +280,8 @@ int run_terminal_make(struct spec_process *process,
 			       "-it: standard input is not a terminal; leave "
 			       "out %s",
 			       opt->bundle ? "-i" : "-t");
+	if (opt->tty && !opt->interactive && !opt->detach)
+		warn_of_shell(process);
 	if (opt->tty && !opt->detach &&
 	    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
 		(void)ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
