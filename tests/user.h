@@ -178,7 +178,7 @@ static inline void user_poll(struct user *u)
 static inline void user_settle(struct user *u)
 {
 	u->t.held = false;
-	loop_del(&u->loop, &u->t.settle);
+	(void)loop_timer_set(&u->t.settle, 0);
 	terminal_resume_input(&u->t);
 }
 

@@ -11,6 +11,7 @@
 #include "vmm/vm-parts.h"
 
 #include "vmm/base/log.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
 #include "vmm/pvm/assist.h"
@@ -20,8 +21,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-
-#define CPU_THREAD_STACK (128 * KIB)
 
 static int build_kvm(struct vm *vm)
 {
@@ -162,20 +161,15 @@ static void *cpu_thread(void *arg)
 
 static int start_vcpus(struct vm *vm)
 {
-	pthread_attr_t attr;
 	int r;
 
 	vm->vcpu = calloc(vm->cfg->cpus, sizeof(*vm->vcpu));
 	if (!vm->vcpu)
 		return log_ret(-ENOMEM, "out of memory");
 	vm->machine.cpus = vm->cfg->cpus;
-	/* In the usual 8 MiB the first touch may get a page of 2 MiB. */
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, CPU_THREAD_STACK);
-	r = pthread_create(&vm->cpu_thread, &attr, cpu_thread, vm);
-	pthread_attr_destroy(&attr);
-	if (r)
-		return log_ret(-r, "cannot start a thread: %s", strerror(r));
+	r = thread_start(&vm->cpu_thread, 0, cpu_thread, vm);
+	if (r < 0)
+		return log_ret(r, "cannot start a thread: %s", strerror(-r));
 	vm->cpu_thread_started = true;
 	return 0;
 }

@@ -189,8 +189,7 @@ static void close_fd(struct fs *fs, struct fs_inode *inode)
 	else
 		fs->npinned--;
 	fs->npaths--;
-	close(inode->fd);
-	inode->fd = -1;
+	util_close(&inode->fd);
 }
 
 /* Whether something that this request has asked for needs it. */

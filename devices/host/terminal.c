@@ -19,11 +19,10 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/timerfd.h>
 
 #define ESCAPE 0x01 /* Ctrl-A */
 /* How long a driver that starts gets no input: see has_settled(). */
-#define TICK_NS        25000000
+#define TICK_NS        UINT64_C(25000000)
 #define SILENCE_NS     UINT64_C(50000000)
 #define HOLD_SILENT_NS UINT64_C(1000000000)
 #define HOLD_MAX_NS    UINT64_C(5000000000)
@@ -34,8 +33,9 @@
 /* ... and by others, sockets and devices like /dev/null. */
 #define OTHERS_MAX 4096
 
-/* The size, as it changes; the settings, as they were, at the end. */
+/* The size, as it changes; the settings, as they were, at the end; a timer. */
 const struct sandbox_rule terminal_syscalls[] = {
+	SANDBOX_CALL(timerfd_settime),
 	SANDBOX_IOCTL(TIOCGWINSZ),
 	SANDBOX_IOCTL(TCSETS),
 	SANDBOX_END,
@@ -429,19 +429,17 @@ static bool has_settled(const struct terminal *t, uint64_t now)
 	return now - t->held_ns >= HOLD_SILENT_NS;
 }
 
-static void settle_ready(struct loop_source *source, uint32_t events)
+static void settle_due(struct loop_timer *timer)
 {
-	struct terminal *t = container_of(source, struct terminal, settle);
+	struct terminal *t = container_of(timer, struct terminal, settle);
+	const uint64_t now = util_now_ns();
 	bool settled;
 
-	(void)events;
-	loop_drain(source->fd); /* starts the timer's next interval */
 	pthread_mutex_lock(&t->lock);
-	settled = has_settled(t, util_now_ns());
-	if (settled) {
+	settled = has_settled(t, now) ||
+		  !loop_timer_set(&t->settle, now + TICK_NS);
+	if (settled)
 		t->held = false;
-		loop_del(t->loop, &t->settle);
-	}
 	pthread_mutex_unlock(&t->lock);
 	if (settled)
 		input_step(t);
@@ -449,16 +447,11 @@ static void settle_ready(struct loop_source *source, uint32_t events)
 
 void terminal_hold_input(struct terminal *t)
 {
-	int r = 0;
-
 	pthread_mutex_lock(&t->lock);
-	t->held = true;
 	t->held_ns = util_now_ns();
 	t->wrote_ns = 0;
-	if (!t->settle.added)
-		r = loop_add(t->loop, &t->settle, EPOLLIN);
-	if (r < 0)
-		t->held = false; /* better early than never */
+	/* Without a timer better early than never. */
+	t->held = loop_timer_set(&t->settle, t->held_ns + TICK_NS);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -587,24 +580,6 @@ static void restore(struct terminal *t)
 
 /* ---- life ---- */
 
-/*
- * Set once, as the sandbox has no way to set one later. An interval begins when
- * the last one's end was read: a timer nobody watches costs nothing.
- */
-static int open_timer(void)
-{
-	const struct itimerspec tick = {
-		.it_value.tv_nsec = TICK_NS,
-		.it_interval.tv_nsec = TICK_NS,
-	};
-	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-
-	if (fd < 0 || timerfd_settime(fd, 0, &tick, NULL) == 0)
-		return fd < 0 ? -errno : fd;
-	close(fd);
-	return -errno;
-}
-
 int terminal_init_fds(struct terminal *t, struct loop *loop, struct stop *stop,
 		      int in_fd, int out_fd)
 {
@@ -621,11 +596,9 @@ int terminal_init_fds(struct terminal *t, struct loop *loop, struct stop *stop,
 	t->output = (struct loop_source){.fd = t->out.fd, .fn = output_ready};
 	t->wake = (struct loop_source){.fn = wake_ready};
 	t->wake.fd = loop_eventfd();
-	t->settle = (struct loop_source){.fn = settle_ready};
-	t->settle.fd = open_timer();
-	r = t->wake.fd < 0     ? t->wake.fd
-	    : t->settle.fd < 0 ? t->settle.fd
-			       : loop_add(loop, &t->wake, EPOLLIN);
+	r = t->wake.fd < 0 ? t->wake.fd : loop_add(loop, &t->wake, EPOLLIN);
+	if (r == 0)
+		r = loop_timer_open(loop, &t->settle, settle_due);
 	if (r == 0)
 		return 0;
 	terminal_done(t);
@@ -665,10 +638,8 @@ void terminal_done(struct terminal *t)
 	loop_del(t->loop, &t->input);
 	loop_del(t->loop, &t->output);
 	loop_del(t->loop, &t->wake);
-	loop_del(t->loop, &t->settle);
 	util_close(&t->wake.fd);
-	util_close(&t->settle.fd);
-	t->wake.fd = t->settle.fd = -1;
+	loop_timer_close(&t->settle);
 	terminal_end_close(&t->in);
 	terminal_end_close(&t->out);
 	t->loop = NULL;

@@ -66,7 +66,7 @@ struct terminal {
 	struct loop_source input;
 	struct loop_source output; /* EPOLLOUT while output is pending */
 	struct loop_source wake;   /* the owner has room again; fd owned */
-	struct loop_source settle; /* while input is held; fd: timer, owned */
+	struct loop_timer settle;  /* set while input is held */
 
 	/* Input: the loop's thread only, but for input_waits. */
 	bool is_tty; /* of the input */

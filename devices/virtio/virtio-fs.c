@@ -20,9 +20,6 @@
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <time.h>
 
 #define FS_QUEUE FUSE_IOV /* entries: no chain is longer */
 
@@ -44,13 +41,12 @@
 
 struct share {
 	struct virtio_dev *dev;
-	struct fs *fs;            /* owned */
-	struct fuse *fuse;        /* owned */
-	struct loop_source timer; /* fd: timerfd, owned; -1: none yet */
-	uint64_t timer_ns;        /* when it is due; 0: not set */
-	unsigned held;            /* answers not yet published */
-	bool active;              /* kicked since the timer was due last */
-	bool looks;               /* kicks of HIPRIO are few: the timer looks */
+	struct fs *fs;     /* owned */
+	struct fuse *fuse; /* owned */
+	struct loop_timer timer;
+	unsigned held; /* answers not yet published */
+	bool active;   /* kicked since the timer was due last */
+	bool looks;    /* kicks of HIPRIO are few: the timer looks */
 	struct iovec iov[FUSE_IOV];
 };
 
@@ -193,21 +189,16 @@ static void answered(void *arg, uint32_t ticket, uint32_t written)
 /* Never later than it is set for already. On the device's thread. */
 static void set_timer(struct share *share)
 {
+	const uint64_t set = loop_timer_due(&share->timer);
 	uint64_t due = fuse_retry_at(share->fuse);
-	struct itimerspec when = {0};
 
 	if (share->held > 0 || share->looks) {
 		const uint64_t later = util_now_ns() + LATER_NS;
 
 		due = due == 0 ? later : min_u64(due, later);
 	}
-	if (due == 0 || (share->timer_ns != 0 && share->timer_ns <= due))
-		return;
-	when.it_value.tv_sec = (time_t)(due / 1000000000);
-	when.it_value.tv_nsec = (long)(due % 1000000000);
-	if (timerfd_settime(share->timer.fd, TFD_TIMER_ABSTIME, &when, NULL) ==
-	    0)
-		share->timer_ns = due;
+	if (due != 0 && (set == 0 || due < set))
+		(void)loop_timer_set(&share->timer, due);
 }
 
 /* ---- queues ---- */
@@ -243,15 +234,12 @@ static void fs_kick(struct virtio_dev *d, unsigned q)
 		set_timer(share);
 }
 
-static void timer_ready(struct loop_source *source, uint32_t events)
+static void timer_due(struct loop_timer *timer)
 {
-	struct share *share = container_of(source, struct share, timer);
+	struct share *share = container_of(timer, struct share, timer);
 	struct virtio_dev *d = share->dev;
 
-	(void)events;
-	loop_drain(source->fd);
 	virtio_lock(d);
-	share->timer_ns = 0;
 	if (d->running) {
 		/*
 		 * While HIPRIO is used, the next kick or this timer looks at
@@ -267,19 +255,6 @@ static void timer_ready(struct loop_source *source, uint32_t events)
 		set_timer(share);
 	}
 	virtio_unlock(d);
-}
-
-static int init_timer(struct share *share)
-{
-	struct virtio_dev *d = share->dev;
-	int r;
-
-	share->timer.fn = timer_ready;
-	share->timer.fd =
-		timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	r = share->timer.fd < 0 ? -errno
-				: loop_add(d->loop, &share->timer, EPOLLIN);
-	return r < 0 ? log_ret(r, "%s: timer: %s", d->name, strerror(-r)) : 0;
 }
 
 static unsigned choice(const struct config_device *cfg, const char *key,
@@ -340,7 +315,6 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	int r;
 
 	share->dev = d;
-	share->timer.fd = -1;
 	options.shared = protocol.cache == FUSE_CACHE_NEVER;
 	protocol.locks = locks_are_hosts(choice(cfg, "locks", locks),
 					 options.readonly, protocol.cache);
@@ -357,7 +331,8 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	share->fuse = fuse_new(share->fs, &protocol);
 	if (!share->fuse)
 		return log_ret(-ENOMEM, "%s: out of memory", d->name);
-	return init_timer(share);
+	r = loop_timer_open(d->loop, &share->timer, timer_due);
+	return r < 0 ? log_ret(r, "%s: timer: %s", d->name, strerror(-r)) : 0;
 }
 
 static void fs_device_close(struct virtio_dev *d)
@@ -366,9 +341,7 @@ static void fs_device_close(struct virtio_dev *d)
 
 	if (share->fuse)
 		fuse_log_requests(share->fuse, d->name);
-	if (share->timer.fd >= 0)
-		loop_del(d->loop, &share->timer);
-	util_close(&share->timer.fd);
+	loop_timer_close(&share->timer);
 	fuse_free(share->fuse);
 	fs_close(share->fs);
 }

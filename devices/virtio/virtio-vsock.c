@@ -26,7 +26,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/timerfd.h>
 
 #define VSOCK_RX     0 /* to the guest */
 #define VSOCK_TX     1
@@ -63,10 +62,9 @@ struct vsock {
 	/* The one connection that the guest may make, made before it runs. */
 	bool limited;
 	uint32_t ahead_port;
-	int ahead_fd;             /* owned; -1: it was made, or there is none */
-	struct loop_source timer; /* fd: timerfd, owned */
-	bool waiting;             /* for the timer, to look for room again */
-	bool exhausted;           /* of descriptors or memory, until then */
+	int ahead_fd;            /* owned; -1: it was made, or there is none */
+	struct loop_timer timer; /* set: to look for room again */
+	bool exhausted;          /* of descriptors or memory, until then */
 	struct vsock_conns conns;
 	uint32_t cid;
 	uint32_t ports_used;
@@ -569,25 +567,21 @@ static void take_all(struct vsock *v)
 /* At the limit, programs of the host wait in the socket's backlog. */
 static void accept_while_room(struct vsock *v)
 {
-	static const struct itimerspec soon = {
-		.it_value = {.tv_sec = VSOCK_PATIENCE_MS / 1000,
-			     .tv_nsec = VSOCK_PATIENCE_MS % 1000 * 1000000}};
-
 	v->accepting = !v->exhausted && vsock_conns_make_room(&v->conns, false);
 	(void)loop_modify(v->d->loop, &v->listener, v->accepting ? EPOLLIN : 0);
-	if (!v->accepting && !v->waiting)
-		v->waiting = timerfd_settime(v->timer.fd, 0, &soon, NULL) == 0;
+	if (!v->accepting && loop_timer_due(&v->timer) == 0)
+		(void)loop_timer_set(&v->timer,
+				     util_now_ns() + VSOCK_PATIENCE_MS *
+							     UINT64_C(1000000));
 }
 
 /* Somebody may have been silent for too long, or descriptors come back. */
-static void time_passes(struct loop_source *source, uint32_t events)
+static void time_passes(struct loop_timer *timer)
 {
-	struct vsock *v = container_of(source, struct vsock, timer);
+	struct vsock *v = container_of(timer, struct vsock, timer);
 
-	(void)events;
 	virtio_lock(v->d);
-	loop_drain(v->timer.fd);
-	v->waiting = v->exhausted = false;
+	v->exhausted = false;
 	accept_while_room(v);
 	virtio_unlock(v->d);
 }
@@ -714,16 +708,6 @@ static void raise_file_limit(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int open_timer(struct vsock *v)
-{
-	v->timer.fn = time_passes;
-	v->timer.fd =
-		timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (v->timer.fd < 0)
-		return -errno;
-	return loop_add(v->d->loop, &v->timer, EPOLLIN);
-}
-
 static int connect_ahead(struct vsock *v, uint32_t port)
 {
 	v->limited = true;
@@ -744,7 +728,7 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	int r;
 
 	v->d = d;
-	v->host.fd = v->timer.fd = v->ahead_fd = v->reach.fd = -1;
+	v->host.fd = v->ahead_fd = v->reach.fd = -1;
 	v->cid = (uint32_t)config_number(cfg, "cid", VSOCK_CID_DEFAULT);
 	config.guest_cid = htole64(v->cid);
 	memcpy(d->config, &config, sizeof(config));
@@ -765,7 +749,7 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	v->accepting = true;
 	v->listener.fd = v->host.fd;
 	v->listener.fn = host_connects;
-	r = open_timer(v);
+	r = loop_timer_open(d->loop, &v->timer, time_passes);
 	if (r == 0)
 		r = loop_add(d->loop, &v->listener, EPOLLIN);
 	if (r < 0)
@@ -780,8 +764,7 @@ static void vsock_close(struct virtio_dev *d)
 	if (!v->d)
 		return;
 	loop_del(d->loop, &v->listener);
-	loop_del(d->loop, &v->timer);
-	util_close(&v->timer.fd);
+	loop_timer_close(&v->timer);
 	util_close(&v->ahead_fd);
 	vsock_conns_drain(&v->conns, VSOCK_LINGER_MS);
 	vsock_conns_done(&v->conns);

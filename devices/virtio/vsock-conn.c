@@ -206,7 +206,6 @@ static void close_host(struct vsock_conn *c)
 		return;
 	loop_del(c->conns->loop, &c->source);
 	util_close(&c->source.fd);
-	c->source.fd = -1;
 }
 
 static void drop_held(struct vsock_conn *c)

@@ -5,6 +5,7 @@
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
@@ -17,7 +18,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define READER_STACK   (64 * KIB)
 #define LINE_MAX_BYTES 1024
 
 /* ---- the child */
@@ -155,20 +155,10 @@ static void *read_monitor(void *arg)
 
 static int start_reader(struct monitor *monitor)
 {
-	sigset_t all, before;
-	pthread_attr_t attr;
-	int r;
+	const int r = thread_start(&monitor->thread, 0, read_monitor, monitor);
 
-	/* Signals are the other thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, READER_STACK);
-	r = pthread_create(&monitor->thread, &attr, read_monitor, monitor);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r)
-		return log_ret(-r, "cannot start a thread: %s", strerror(r));
+	if (r < 0)
+		return log_ret(r, "cannot start a thread: %s", strerror(-r));
 	monitor->has_thread = true;
 	return 0;
 }

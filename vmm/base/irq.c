@@ -41,7 +41,6 @@ int irq_share(struct irq *irq, const struct irq *of)
 void irq_done(struct irq *irq)
 {
 	util_close(&irq->event_fd);
-	irq->event_fd = -1;
 }
 
 void irq_raise(const struct irq *irq)

@@ -2,6 +2,7 @@
 /* The event loop: epoll, handlers, and a thread to run them on if wanted. */
 #include "vmm/base/loop.h"
 
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 #include <assert.h>
@@ -11,9 +12,10 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
 
-#define EVENTS_AT_ONCE    16
-#define LOOP_THREAD_STACK (128 * KIB)
+#define EVENTS_AT_ONCE 16
 
 /* See loop_adapt(): tries until waiting counts as useful, or as useless. */
 #define PATIENCE_TRIES       2
@@ -71,7 +73,6 @@ void loop_done(struct loop *loop)
 	}
 	util_close(&loop->wake_fd);
 	util_close(&loop->epoll_fd);
-	loop->wake_fd = loop->epoll_fd = -1;
 }
 
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events)
@@ -112,6 +113,64 @@ void loop_del(struct loop *loop, struct loop_source *source)
 	 */
 	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
 	__atomic_store_n(&source->added, false, __ATOMIC_RELAXED);
+}
+
+static void timer_ready(struct loop_source *source, uint32_t events)
+{
+	struct loop_timer *timer =
+		container_of(source, struct loop_timer, source);
+
+	(void)events;
+	/* None: it was set anew after the loop had fetched this event. */
+	if (loop_drain(source->fd) == 0)
+		return;
+	__atomic_store_n(&timer->due_ns, 0, __ATOMIC_RELAXED);
+	timer->fn(timer);
+}
+
+int loop_timer_open(struct loop *loop, struct loop_timer *timer,
+		    void (*fn)(struct loop_timer *timer))
+{
+	int r;
+
+	*timer = (struct loop_timer){
+		.loop = loop, .source = {.fn = timer_ready}, .fn = fn};
+	timer->source.fd =
+		timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	r = timer->source.fd < 0 ? -errno
+				 : loop_add(loop, &timer->source, EPOLLIN);
+	if (r < 0)
+		loop_timer_close(timer);
+	return r;
+}
+
+void loop_timer_close(struct loop_timer *timer)
+{
+	if (!timer->loop)
+		return;
+	loop_del(timer->loop, &timer->source);
+	util_close(&timer->source.fd);
+	timer->loop = NULL;
+}
+
+bool loop_timer_set(struct loop_timer *timer, uint64_t due_ns)
+{
+	const struct itimerspec when = {
+		.it_value = {.tv_sec = (time_t)(due_ns / 1000000000),
+			     .tv_nsec = (long)(due_ns % 1000000000)}};
+
+	/* First: it may be due before this thread runs on. */
+	__atomic_store_n(&timer->due_ns, due_ns, __ATOMIC_RELAXED);
+	if (timerfd_settime(timer->source.fd, TFD_TIMER_ABSTIME, &when, NULL) ==
+	    0)
+		return true;
+	__atomic_store_n(&timer->due_ns, 0, __ATOMIC_RELAXED);
+	return false;
+}
+
+uint64_t loop_timer_due(const struct loop_timer *timer)
+{
+	return __atomic_load_n(&timer->due_ns, __ATOMIC_RELAXED);
 }
 
 int loop_run(struct loop *loop)
@@ -183,30 +242,21 @@ int loop_start_thread_with(struct loop *loop, const char *name,
 		.first = first,
 		.arg = arg,
 	};
-	pthread_attr_t attr;
-	sigset_t all, before;
 	int r;
 
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, LOOP_THREAD_STACK);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	sem_init(&start.began, 0, 0);
-	r = pthread_create(&loop->thread, &attr, loop_thread, &start);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
+	r = thread_start(&loop->thread, 0, loop_thread, &start);
 	if (r == 0) {
 		while (sem_wait(&start.began) < 0)
 			; /* a signal */
-		r = -start.result;
+		r = start.result;
 		if (r == 0)
 			loop->has_thread = true;
 		else
 			pthread_join(loop->thread, NULL);
 	}
 	sem_destroy(&start.began);
-	return -r;
+	return r;
 }
 
 int loop_start_thread(struct loop *loop, const char *name)

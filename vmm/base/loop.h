@@ -44,6 +44,31 @@ int loop_modify(struct loop *loop, struct loop_source *source, uint32_t events);
  */
 void loop_del(struct loop *loop, struct loop_source *source);
 
+/*
+ * A time at which FN is called on the loop's thread, embedded in its owner. A
+ * zeroed one is closed; it makes the system call SYS_timerfd_settime.
+ */
+struct loop_timer {
+	struct loop *loop;         /* borrowed; NULL: closed */
+	struct loop_source source; /* fd: timerfd, owned */
+	void (*fn)(struct loop_timer *timer);
+	uint64_t due_ns; /* atomic; see loop_timer_due() */
+};
+
+/* Not set yet. 0 or -errno. As loop_add(). */
+int loop_timer_open(struct loop *loop, struct loop_timer *timer,
+		    void (*fn)(struct loop_timer *timer));
+/* Accepts a closed one. As loop_del(). */
+void loop_timer_close(struct loop_timer *timer);
+/*
+ * Sets it to DUE_NS, whatever it was set to; a time that has passed is due now.
+ * When FN is called it is no longer set. False: the kernel refused. Any thread;
+ * one at a time.
+ */
+bool loop_timer_set(struct loop_timer *timer, uint64_t due_ns);
+/* When it is due; 0: it is not set. Any thread. */
+uint64_t loop_timer_due(const struct loop_timer *timer);
+
 /* Runs handlers until loop_stop(). 0 or -errno. */
 int loop_run(struct loop *loop);
 /* Any thread, any time, also before loop_run(). */

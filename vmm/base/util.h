@@ -28,10 +28,12 @@ static inline void util_free(void *pointer)
 	free(*(void **)pointer);
 }
 
+/* Closes *FD if there is one, and makes it -1. */
 static inline void util_close(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
+	*fd = -1;
 }
 
 /* Locals that end with their scope: `autofree char *p = NULL;`. */

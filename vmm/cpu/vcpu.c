@@ -7,6 +7,7 @@
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 #include "vmm/base/stop.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -17,7 +18,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#define VCPU_STACK  (128 * KIB)
 #define VCPU_SIGNAL SIGUSR2 /* SIGUSR1 is for vm.c, from outside */
 
 /* vcpu.asked */
@@ -70,7 +70,6 @@ void vcpu_done(struct vcpu *vcpu)
 		munmap(vcpu->run, vcpu->run_bytes);
 	vcpu->run = NULL;
 	util_close(&vcpu->fd);
-	vcpu->fd = -1;
 }
 
 static void exit_io(struct vcpu *vcpu)
@@ -290,22 +289,13 @@ int vcpu_start_thread(struct vcpu *vcpu)
 	 */
 	const struct sigaction action = {.sa_handler = ignore_signal,
 					 .sa_flags = SA_RESTART};
-	pthread_attr_t attr;
-	sigset_t blocked, before;
 	int r;
 
 	sigaction(VCPU_SIGNAL, &action, NULL);
-	sigfillset(&blocked);
-	sigdelset(&blocked, VCPU_SIGNAL);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, VCPU_STACK);
-	pthread_sigmask(SIG_SETMASK, &blocked, &before);
-	r = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	if (r)
-		return log_ret(-r, "vCPU %u: cannot start its thread: %s",
-			       vcpu->id, strerror(r));
+	r = thread_start(&vcpu->thread, VCPU_SIGNAL, vcpu_thread, vcpu);
+	if (r < 0)
+		return log_ret(r, "vCPU %u: cannot start its thread: %s",
+			       vcpu->id, strerror(-r));
 	vcpu->started = true;
 	return 0;
 }

@@ -3,8 +3,11 @@
 #include "vmm/base/loop.h"
 
 #include "vmm/base/stop.h"
+#include "vmm/base/thread.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -214,6 +217,81 @@ static void test_first_stop_wins(void **state)
 	loop_done(&loop);
 }
 
+struct clock {
+	struct loop_timer timer;
+	struct loop *loop;
+	unsigned calls;
+	uint64_t due_at_call;
+};
+
+static void tick(struct loop_timer *timer)
+{
+	struct clock *c = (struct clock *)timer;
+
+	c->due_at_call = loop_timer_due(timer);
+	if (++c->calls == 3)
+		loop_stop(c->loop);
+	else
+		assert_true(loop_timer_set(timer, util_now_ns() + 1000000));
+}
+
+/* Called once for each time it is set; a time that has passed is due. */
+static void test_timer(void **state)
+{
+	struct loop loop;
+	struct clock c = {.loop = &loop};
+	uint64_t later;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	loop_timer_close(&c.timer);
+	assert_int_equal(loop_timer_open(&loop, &c.timer, tick), 0);
+	assert_int_equal(loop_timer_due(&c.timer), 0);
+	later = util_now_ns() + UINT64_C(3600000000000);
+	assert_true(loop_timer_set(&c.timer, later));
+	assert_int_equal(loop_timer_due(&c.timer), later);
+	assert_true(loop_timer_set(&c.timer, 1));
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(c.calls, 3);
+	assert_int_equal(c.due_at_call, 0);
+	assert_int_equal(loop_timer_due(&c.timer), 0);
+	loop_timer_close(&c.timer);
+	loop_timer_close(&c.timer);
+	loop_done(&loop);
+}
+
+/* The signals that can come on this thread, as a set of two. */
+static void *look_at_signals(void *arg)
+{
+	unsigned *open = arg;
+	sigset_t blocked;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+	*open = (sigismember(&blocked, SIGUSR2) ? 0 : 1) |
+		(sigismember(&blocked, SIGTERM) ? 0 : 2);
+	return NULL;
+}
+
+static void test_thread_signals(void **state)
+{
+	pthread_t thread;
+	unsigned open = 9;
+	sigset_t before, after;
+
+	(void)state;
+	pthread_sigmask(SIG_SETMASK, NULL, &before);
+	assert_int_equal(thread_start(&thread, SIGUSR2, look_at_signals, &open),
+			 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(open, 1);
+	assert_int_equal(thread_start(&thread, 0, look_at_signals, &open), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(open, 0);
+	pthread_sigmask(SIG_SETMASK, NULL, &after);
+	assert_int_equal(sigismember(&after, SIGTERM),
+			 sigismember(&before, SIGTERM));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +303,8 @@ int main(void)
 		cmocka_unit_test(test_thread),
 		cmocka_unit_test(test_first_of_thread),
 		cmocka_unit_test(test_first_stop_wins),
+		cmocka_unit_test(test_timer),
+		cmocka_unit_test(test_thread_signals),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
