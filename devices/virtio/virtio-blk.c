@@ -16,6 +16,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_blk.h>
+#include <limits.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,8 @@ struct blk {
 	bool stopping;
 	bool durable; /* the driver does not flush: 5.2.6.2 */
 	struct loop_patience patience;
+	unsigned found,
+		taken; /* requests in a turn's first batch, and in all */
 	char serial[VIRTIO_BLK_ID_BYTES];
 };
 
@@ -269,9 +272,13 @@ static int64_t take(struct blk *k)
 	return (int64_t)chain.out_bytes + chain.in_bytes;
 }
 
-/* Takes, starts and answers one batch: how many requests it had. */
-static unsigned do_batch(struct blk *k)
+/*
+ * Takes, starts and answers one batch. When nothing is free, completions go on
+ * with the queue.
+ */
+static enum virtio_took do_batch(struct virtio_dev *d, unsigned q)
 {
+	struct blk *k = d->state;
 	uint64_t bytes = 0;
 	unsigned n = 0;
 	int64_t one;
@@ -281,37 +288,25 @@ static unsigned do_batch(struct blk *k)
 		n++;
 	}
 	if (n == 0)
-		return 0;
+		return d->running && k->free ? VIRTIO_EMPTY : VIRTIO_LATER;
 	if (block_submit(k->block))
 		block_reap(k->block);
-	virtio_publish(k->d, 0);
-	return n;
+	virtio_publish(d, q);
+	if (k->found == 0)
+		k->found = n;
+	k->taken += n;
+	if (k->taken < BLK_ROUND)
+		return d->running ? VIRTIO_TOOK : VIRTIO_LATER;
+	loop_signal(d->kick[q].source.fd);
+	return VIRTIO_LATER;
 }
 
-/*
- * Until the queue is empty and kicks are on, or nothing is free: then
- * completions go on here. How many requests the first batch had.
- */
+/* How many requests the first batch had. */
 static unsigned work(struct blk *k)
 {
-	struct virtio_dev *d = k->d;
-	struct vq *vq = &d->vq[0];
-	unsigned done = 0, first = 0, n;
-
-	do {
-		vq_disable_kicks(vq);
-		while (d->running && (n = do_batch(k)) > 0) {
-			first = first ? first : n;
-			done += n;
-			if (done < BLK_ROUND)
-				continue;
-			loop_signal(d->kick[0].source.fd);
-			return first;
-		}
-		if (!d->running || !k->free)
-			return first;
-	} while (vq_enable_kicks(vq));
-	return first;
+	k->found = k->taken = 0;
+	(void)virtio_turn(k->d, 0, UINT_MAX, 1, do_batch);
+	return k->found;
 }
 
 static void blk_kick(struct virtio_dev *d, unsigned q)

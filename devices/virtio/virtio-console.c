@@ -37,6 +37,7 @@ struct console {
 	bool sending, resent;
 	struct iov_chain chain;
 	size_t sent;
+	size_t budget; /* bytes left of this turn */
 	struct iovec iov[QUEUE_MAX];
 };
 
@@ -60,47 +61,50 @@ static void send_some(struct console *c, size_t *budget)
 	}
 }
 
-/* Takes the next chain to send. False: there is none. */
-static bool next_chain(struct console *c)
+/* Takes the next chain to send. */
+static enum virtio_took next_chain(struct console *c)
 {
 	struct virtio_dev *d = c->d;
-	struct vq *vq = &d->vq[TRANSMITQ];
 	int r;
 
-	do {
-		c->chain.iov = c->iov;
-		c->chain.iov_max = QUEUE_MAX;
-		r = vq_pop(vq, &c->chain);
-	} while (r == 0 && vq_enable_kicks(vq));
+	c->chain.iov = c->iov;
+	c->chain.iov_max = QUEUE_MAX;
+	r = vq_pop(&d->vq[TRANSMITQ], &c->chain);
 	if (r < 0)
 		virtio_broken(d, "transmit queue: bad buffers");
-	c->sending = r > 0;
-	if (c->sending && !c->resent)
+	if (r <= 0)
+		return r == 0 ? VIRTIO_EMPTY : VIRTIO_LATER;
+	if (!c->resent)
 		c->sent = 0;
-	if (c->sending)
-		c->resent = false;
-	return c->sending;
+	c->sending = true;
+	c->resent = false;
+	return VIRTIO_TOOK;
+}
+
+/* Sends one chain; has_room() goes on when the terminal takes no more. */
+static enum virtio_took send_one(struct virtio_dev *d, unsigned q)
+{
+	struct console *c = d->state;
+	const enum virtio_took took = c->sending ? VIRTIO_TOOK : next_chain(c);
+
+	if (took != VIRTIO_TOOK)
+		return took;
+	send_some(c, &c->budget);
+	if (c->sent < c->chain.out_bytes)
+		return VIRTIO_LATER;
+	vq_push(&d->vq[q], c->chain.head, 0);
+	c->sending = false;
+	return VIRTIO_TOOK;
 }
 
 static void transmit(struct console *c)
 {
 	struct virtio_dev *d = c->d;
-	size_t budget = TURN_BYTES;
-	unsigned chains;
 
-	vq_disable_kicks(&d->vq[TRANSMITQ]);
-	for (chains = TURN_CHAINS; chains > 0; chains--) {
-		if (!c->sending && !next_chain(c))
-			break;
-		send_some(c, &budget);
-		if (c->sent < c->chain.out_bytes)
-			break;
-		vq_push(&d->vq[TRANSMITQ], c->chain.head, 0);
-		c->sending = false;
-	}
+	c->budget = TURN_BYTES;
+	(void)virtio_turn(d, TRANSMITQ, TURN_CHAINS, 1, send_one);
 	virtio_publish(d, TRANSMITQ);
-	/* Otherwise the driver's next kick goes on, or has_room(). */
-	if (d->running && (chains == 0 || budget == 0))
+	if (d->running && c->budget == 0)
 		loop_signal(d->kick[TRANSMITQ].source.fd);
 }
 

@@ -149,8 +149,7 @@ static void publish(struct share *share)
 	virtio_publish_all(share->dev);
 }
 
-/* One request: true when there may be another. */
-static bool serve(struct virtio_dev *d, unsigned q)
+static enum virtio_took serve(struct virtio_dev *d, unsigned q)
 {
 	struct share *share = d->state;
 	struct iov_chain chain = {.iov = share->iov, .iov_max = FUSE_IOV};
@@ -160,20 +159,20 @@ static bool serve(struct virtio_dev *d, unsigned q)
 	if (r < 0)
 		virtio_broken(d, "malformed chain");
 	if (r <= 0)
-		return false;
+		return r == 0 ? VIRTIO_EMPTY : VIRTIO_LATER;
 	written = fuse_handle(share->fuse, &chain,
 			      (uint32_t)q << 16 | chain.head);
 	if (written == FUSE_LATER)
-		return true;
+		return VIRTIO_TOOK;
 	if (written < 0) {
 		virtio_broken(d, "malformed request");
-		return false;
+		return VIRTIO_LATER;
 	}
 	vq_push(&d->vq[q], chain.head, (uint32_t)written);
 	/* At once: the next one may take the disk's time. */
 	if (fuse_is_awaited(share->fuse) || ++share->held == HELD_MOST)
 		publish(share);
-	return true;
+	return VIRTIO_TOOK;
 }
 
 /* ---- requests that wait for the host ---- */
@@ -203,33 +202,15 @@ static void set_timer(struct share *share)
 
 /* ---- queues ---- */
 
-/* Until Q is empty, or for a while; AFTER so many chains it is to be kicked. */
-static void serve_all(struct virtio_dev *d, unsigned q, uint16_t after)
-{
-	struct vq *vq = &d->vq[q];
-	unsigned left = FS_ROUND;
-
-	do {
-		vq_disable_kicks(vq);
-		while (left > 0 && serve(d, q))
-			left--;
-		if (left == 0) {
-			loop_signal(d->kick[q].source.fd);
-			return;
-		}
-	} while (d->running && (after > 1 ? vq_enable_kicks_after(vq, after)
-					  : vq_enable_kicks(vq)));
-}
-
 static void fs_kick(struct virtio_dev *d, unsigned q)
 {
 	struct share *share = d->state;
 
 	/* FORGET follows upon requests; the next of these will look, too. */
 	share->active = share->looks = true;
-	serve_all(d, HIPRIO, KICK_MOST);
+	(void)virtio_turn(d, HIPRIO, FS_ROUND, KICK_MOST, serve);
 	if (q == REQUESTS && d->running)
-		serve_all(d, REQUESTS, 1);
+		(void)virtio_turn(d, REQUESTS, FS_ROUND, 1, serve);
 	if (d->running)
 		set_timer(share);
 }
@@ -248,7 +229,8 @@ static void timer_due(struct loop_timer *timer)
 		share->looks = share->active;
 		share->active = false;
 		fuse_retry(share->fuse);
-		serve_all(d, HIPRIO, share->looks ? KICK_MOST : 1);
+		(void)virtio_turn(d, HIPRIO, FS_ROUND,
+				  share->looks ? KICK_MOST : 1, serve);
 	}
 	if (d->running) {
 		publish(share);

@@ -350,24 +350,23 @@ static void receive_all(struct net *n)
 
 /* ---- sending ---- */
 
-/* One frame: true when there may be another. */
-static bool transmit(struct net *n)
+static enum virtio_took transmit(struct virtio_dev *d, unsigned q)
 {
-	struct virtio_dev *d = n->d;
+	struct net *n = d->state;
 	struct iov_chain chain = {.iov = n->tx_iov, .iov_max = NET_IOV};
-	int r = vq_pop(&d->vq[NET_TX], &chain);
+	int r = vq_pop(&d->vq[q], &chain);
 
 	if (r < 0)
 		virtio_broken(d, "malformed packet");
 	if (r <= 0)
-		return false;
+		return r == 0 ? VIRTIO_EMPTY : VIRTIO_LATER;
 	r = -EMSGSIZE;
 	if (chain.out_bytes <= NET_HEADER + NET_FRAME_MAX)
 		r = n->backend.ops->send(&n->backend, chain.iov, chain.nout);
 	if (r == -EAGAIN && !n->gone) {
-		vq_unpop(&d->vq[NET_TX]);
+		vq_unpop(&d->vq[q]);
 		n->tx_blocked = true;
-		return false;
+		return VIRTIO_LATER;
 	}
 	if (r < 0) {
 		n->tx_dropped++;
@@ -375,28 +374,21 @@ static bool transmit(struct net *n)
 			log_guest(&d->limit, "%s: bad packet of %u bytes: %s",
 				  d->name, chain.out_bytes, strerror(-r));
 	}
-	vq_push(&d->vq[NET_TX], chain.head, 0);
-	return true;
+	vq_push(&d->vq[q], chain.head, 0);
+	return VIRTIO_TOOK;
 }
 
 static void transmit_all(struct net *n)
 {
 	struct virtio_dev *d = n->d;
-	struct vq *vq = &d->vq[NET_TX];
-	unsigned left = NET_BATCH;
+	unsigned sent;
 
-	if (!vq->ready || n->tx_blocked)
+	if (!d->vq[NET_TX].ready || n->tx_blocked)
 		return;
-	do {
-		vq_disable_kicks(vq);
-		while (left > 0 && transmit(n))
-			left--;
-		if (left == 0)
-			loop_signal(d->kick[NET_TX].source.fd);
-	} while (left > 0 && !n->tx_blocked && vq_enable_kicks(vq));
+	sent = virtio_turn(d, NET_TX, NET_BATCH, 1, transmit);
 	virtio_publish(d, NET_TX);
-	if (left < NET_BATCH)
-		adapt(n, &n->tx_patience, NET_BATCH - left);
+	if (sent > 0)
+		adapt(n, &n->tx_patience, sent);
 	watch(n);
 }
 

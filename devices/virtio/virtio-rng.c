@@ -70,35 +70,26 @@ static uint32_t fill(const struct iovec *iov, unsigned niov)
 	return (uint32_t)(BYTES_PER_CHAIN - left);
 }
 
-/*
- * A few chains a turn. If more are waiting, the device kicks itself, so that
- * other devices on the loop get theirs in between; a guest that keeps the queue
- * full, or its index moving, never holds the loop.
- */
-static void rng_kick(struct virtio_dev *d, unsigned q)
+static enum virtio_took take(struct virtio_dev *d, unsigned q)
 {
 	struct iovec iov[QUEUE_SIZE];
 	struct iov_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
-	struct vq *vq = &d->vq[q];
-	bool more = true;
+	const int r = vq_pop(&d->vq[q], &chain);
 
-	vq_disable_kicks(vq);
-	for (unsigned n = 0; n < CHAINS_PER_TURN && more; n++) {
-		int r = vq_pop(vq, &chain);
-
-		if (r < 0) {
-			virtio_broken(d, "queue %u: malformed chain", q);
-			return;
-		}
-		if (r == 0) {
-			more = vq_enable_kicks(vq);
-			continue;
-		}
-		vq_push(vq, chain.head, fill(iov + chain.nout, chain.nin));
+	if (r == 0)
+		return VIRTIO_EMPTY;
+	if (r < 0) {
+		virtio_broken(d, "queue %u: malformed chain", q);
+		return VIRTIO_LATER;
 	}
+	vq_push(&d->vq[q], chain.head, fill(iov + chain.nout, chain.nin));
+	return VIRTIO_TOOK;
+}
+
+static void rng_kick(struct virtio_dev *d, unsigned q)
+{
+	(void)virtio_turn(d, q, CHAINS_PER_TURN, 1, take);
 	virtio_publish(d, q);
-	if (more)
-		loop_signal(d->kick[q].source.fd);
 }
 
 static const struct config_key rng_keys[] = {{0}};

@@ -520,10 +520,10 @@ static bool read_header(const struct iov_chain *chain,
 	return ret->len <= chain->out_bytes - sizeof(raw);
 }
 
-/* False: there is none, or no room for an answer. */
-static bool take_one(struct vsock *v)
+/* VIRTIO_LATER, too, when there is no room for an answer. */
+static enum virtio_took take_one(struct virtio_dev *d, unsigned q)
 {
-	struct virtio_dev *d = v->d;
+	struct vsock *v = d->state;
 	struct iovec iov[VSOCK_QUEUE];
 	struct iov_chain chain = {.iov = iov, .iov_max = ARRAY_LEN(iov)};
 	struct virtio_vsock_hdr packet;
@@ -531,35 +531,25 @@ static bool take_one(struct vsock *v)
 
 	v->tx_held = v->nresets == VSOCK_RESETS;
 	if (v->tx_held)
-		return false;
-	r = vq_pop(&d->vq[VSOCK_TX], &chain);
+		return VIRTIO_LATER;
+	r = vq_pop(&d->vq[q], &chain);
 	if (r < 0)
 		virtio_broken(d, "malformed packet");
 	if (r <= 0)
-		return false;
+		return r == 0 ? VIRTIO_EMPTY : VIRTIO_LATER;
 	if (!read_header(&chain, &packet)) {
 		virtio_broken(d, "packet shorter than it says");
-		return false;
+		return VIRTIO_LATER;
 	}
 	take_packet(v, &packet, &chain);
-	vq_push(&d->vq[VSOCK_TX], chain.head, 0);
-	return true;
+	vq_push(&d->vq[q], chain.head, 0);
+	return VIRTIO_TOOK;
 }
 
 static void take_all(struct vsock *v)
 {
-	struct virtio_dev *d = v->d;
-	struct vq *vq = &d->vq[VSOCK_TX];
-	unsigned left = VSOCK_BATCH;
-
-	do {
-		vq_disable_kicks(vq);
-		while (left > 0 && take_one(v))
-			left--;
-		if (left == 0)
-			loop_signal(d->kick[VSOCK_TX].source.fd);
-	} while (left > 0 && !v->tx_held && vq_enable_kicks(vq));
-	virtio_publish(d, VSOCK_TX);
+	(void)virtio_turn(v->d, VSOCK_TX, VSOCK_BATCH, 1, take_one);
+	virtio_publish(v->d, VSOCK_TX);
 }
 
 /* ---- from the host ---- */
@@ -782,7 +772,7 @@ static void vsock_stop(struct virtio_dev *d)
 	/* Also what it kicked for, and the loop had no time to fetch. */
 	do
 		v->nresets = 0; /* nobody reads answers */
-	while (left-- > 0 && take_one(v));
+	while (left-- > 0 && take_one(d, VSOCK_TX) == VIRTIO_TOOK);
 	c = LIST_FIRST(&v->conns.live);
 	while (c) {
 		struct vsock_conn *next = LIST_NEXT(c, list);

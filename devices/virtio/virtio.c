@@ -462,6 +462,30 @@ void virtio_publish_all(struct virtio_dev *d)
 		interrupt(d, wanted);
 }
 
+unsigned virtio_turn(struct virtio_dev *d, unsigned q, unsigned most,
+		     uint16_t after,
+		     enum virtio_took (*take)(struct virtio_dev *d, unsigned q))
+{
+	struct vq *vq = &d->vq[q];
+	enum virtio_took took;
+	unsigned n = 0;
+
+	do {
+		vq_disable_kicks(vq);
+		do {
+			if (n == most) {
+				loop_signal(d->kick[q].source.fd);
+				return n;
+			}
+			took = take(d, q);
+			n += took == VIRTIO_TOOK;
+		} while (took == VIRTIO_TOOK);
+	} while (took == VIRTIO_EMPTY && d->running &&
+		 (after > 1 ? vq_enable_kicks_after(vq, after)
+			    : vq_enable_kicks(vq)));
+	return n;
+}
+
 void virtio_config_changed(struct virtio_dev *d)
 {
 	d->config_generation++;

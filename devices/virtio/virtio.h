@@ -241,6 +241,25 @@ void virtio_config_changed(struct virtio_dev *d);
  */
 void virtio_broken(struct virtio_dev *d, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* The outcome for one chain of a queue, or of the try to get one. */
+enum virtio_took {
+	VIRTIO_TOOK,  /* there may be another */
+	VIRTIO_EMPTY, /* there was none */
+	VIRTIO_LATER, /* something other than a kick goes on with the queue */
+};
+
+/*
+ * A turn of queue Q: calls TAKE for one chain after the other, with kicks off,
+ * until there is none and the driver will kick for the next one, or AFTER more
+ * (vq_enable_kicks_after(); 1 for every). After MOST chains the device kicks
+ * itself, so that others on the loop have their turn, and a guest that keeps
+ * the queue full never holds the loop. How many were taken. The caller
+ * publishes.
+ */
+unsigned
+virtio_turn(struct virtio_dev *d, unsigned q, unsigned most, uint16_t after,
+	    enum virtio_took (*take)(struct virtio_dev *d, unsigned q));
+
 static inline bool virtio_acked(const struct virtio_dev *d, unsigned feature)
 {
 	return d->acked >> feature & 1;
