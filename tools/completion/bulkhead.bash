@@ -10,7 +10,11 @@ _bulkhead_boot()
 		--dump-config --dump-dtb --list-devices --help'
 
 	case $prev in
-	--kernel | --initrd | --config | --disk | --vsock | --dump-dtb)
+	--kernel)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -W distro -- "$cur")
+		;;
+	--initrd | --config | --disk | --vsock | --dump-dtb)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
