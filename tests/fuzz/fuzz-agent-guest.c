@@ -30,6 +30,16 @@ static int fake_configure(const struct init_config *config,
 		if (strlen(config->mounts[i].target) == 0)
 			abort();
 	}
+	for (size_t i = 0; i < config->ndevices; i++) {
+		if (config->devices[i].path[0] != '/')
+			abort();
+	}
+	for (size_t i = 0; i < config->masked.n; i++) {
+		if (config->masked.list[i][0] != '/')
+			abort();
+	}
+	if (config->nrules > AGENT_RULES_MAX)
+		abort();
 	if (config->naddresses > 7)
 		return init_fail(f, INIT_STATUS_SETUP, ENOSPC, "addresses");
 	return 0;
