@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the measurements share: rounds, medians, the table's numbers as JSON.
+# Shared by the measurements: rounds, medians, the table's numbers as JSON.
 # The scripts that source it set `top`, `contestants`, `rounds` and `cmd`.
 # shellcheck disable=SC2154 # those
 

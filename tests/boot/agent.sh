@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# What bulkhead-init makes of a guest: the container's file systems, users and
-# limits, roots that were not made by friends, many sessions, no memory.
+# bulkhead-init in the guest: the container's file systems, users and limits,
+# hostile roots, many sessions, no memory.
 
 . "$TOP/tests/boot/run-lib.sh"
 
@@ -12,7 +12,7 @@ expect_lines()
 	printf '%s\n' "$@" | cmp -s - out || fail "output is not: $*"
 }
 
-# All of it in one run: boots take their time on slow hosts.
+# One run checks all of it, as each boot takes long on slow hosts.
 test_surroundings()
 {
 	make_root
@@ -134,8 +134,8 @@ test_mounts()
 	expect_nothing_left
 }
 
-# What can be written to with --read-only, as with Docker: file systems of their
-# own, and not the files of /etc, however they got there.
+# With --read-only, as with Docker, a container can write to file systems of its
+# own, and not to the files of /etc, however they got there.
 test_read_only()
 {
 	local writes='for f in /etc/hosts /etc/hostname /etc/resolv.conf /x /sys/x \
@@ -163,7 +163,8 @@ test_read_only()
 		'write /dev/shm/x' box x
 }
 
-# Empty; a mode that was there stays, its owner does not.
+# A --tmpfs is empty; it keeps the mode of a directory that exists, and belongs
+# to root.
 test_tmpfs()
 {
 	make_root
@@ -279,8 +280,8 @@ test_devices_direct()
 	[ "$(grep -c 'not permitted' out)" -eq 2 ] || fail "one of them opened"
 }
 
-# What the container writes to the kernel's log, or has the kernel repeat there,
-# is no word of the kernel's.
+# The host does not take for the kernel's last words what the container writes
+# to the kernel's log, or has the kernel repeat there.
 test_forged_kill()
 {
 	make_root
@@ -303,15 +304,17 @@ start_bomb()
 	local name=$1
 
 	shift
-	# What takes its turn among so many takes long where turns are short.
+	# Among so many processes one waits long for its turn where turns are
+	# short.
 	LIMIT=$((4 * LIMIT))
 	cp "$GUEST/guest" root/bin/guest
 	run_start "$name" "$@" root sh -c 'guest bomb; sleep 1000'
 	wait_for "$name.out" bomb
 }
 
-# With the limit that is there unless told otherwise: others get in, and it ends
-# as all others do. A shell's own words: there is no process for another one.
+# With the default limit `exec` gets into a container full of processes, and
+# `stop` ends it. The shell uses its own commands: there is no process left for
+# a program.
 test_fork_bomb()
 {
 	local look='read -r a </sys/fs/cgroup/pids.max
@@ -334,8 +337,8 @@ test_fork_bomb()
 	expect_nothing_left
 }
 
-# Memory runs out before processes do: what is left of it is the agent's, which
-# still answers, and ends it.
+# Memory runs out before processes do: the agent has a reserve, still answers,
+# and ends the container.
 test_unlimited_bomb()
 {
 	make_root
@@ -389,8 +392,8 @@ may divide" ] || fail "it changed its limits, or could do nothing"
 	expect_nothing_left
 }
 
-# Somebody in the container who may look into any process of it: what exec makes
-# there has nothing of the agent's at any time.
+# A process of the container may look into any other one there, and never finds
+# anything of the agent's in what exec makes.
 test_spy()
 {
 	make_root
@@ -419,7 +422,8 @@ test_init_reaps()
 	expect_lines 0 2
 }
 
-# In a group of its own: a whole machine takes minutes to run out on slow hosts.
+# The command runs in a group with little memory: a whole machine takes minutes
+# to run out on slow hosts.
 test_no_memory()
 {
 	make_root
@@ -433,7 +437,7 @@ test_no_memory()
 	expect_error 'the command was killed for lack of memory' --memory
 }
 
-# Said once, and nothing happens; page cache does not count.
+# The warning comes once, and nothing else happens; page cache does not count.
 test_memory_short()
 {
 	make_root

@@ -86,7 +86,7 @@ test_json()
 	json '"@{$doc->{command}}" eq "busybox true"' || fail "command"
 	json '$by{$_}{skipped} eq "not installed" or die
 		for qw(crun runc docker); 1' || fail "who is left out"
-	# What the phases say adds up to what a run takes, roughly.
+	# The phases add up to about the time that a run takes.
 	json 'my $sum = 0; $sum += $_->{median_ms}
 		for @{$doc->{bulkhead_phases}};
 		$sum /= $by{bulkhead}{median_ms}; $sum > 0.3 && $sum < 3' ||

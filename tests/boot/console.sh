@@ -43,7 +43,7 @@ piped()
 	expect_out bye
 }
 
-# What comes before the guest has opened its console waits for it.
+# Input that comes before the guest has opened its console waits for it.
 test_pipe_virtio()
 {
 	piped early --console virtio

@@ -1,8 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2016,SC1090 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Containers that crun runs in the guest: what is true of the others is true of
-# them, by the same tests.
+# Containers that crun runs in the guest pass the tests of the others.
 
 . "$TOP/tests/boot/run-lib.sh"
 

@@ -86,7 +86,7 @@ test_boot_fails()
 	END
 }
 
-# What is wrong with a kernel's modules is said before there is a guest.
+# `boot` says what is wrong with a kernel's modules before it makes a guest.
 test_modules()
 {
 	local version

@@ -69,7 +69,7 @@ test_restart()
 	expect_out 'second time'
 	[ "$(sed 's/.*: //' err)" = "the guest rebooted
 the guest powered off" ] || fail 'other messages'
-	# What is not a reboot ends it.
+	# An end that is not a reboot ends the monitor as well.
 	guest panic --on-reboot restart
 	expect_status 1
 }

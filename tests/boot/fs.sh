@@ -32,7 +32,8 @@ test_auto_host()
 {
 	need_root
 	share auto host
-	# What the guest's user made, and what no guest may make here.
+	# The host finds what the guest's user made, and nothing that a guest
+	# may not make here.
 	[ "$(stat -c '%u:%g %a' share/users/open/f)" = '1000:2000 600' ] ||
 		fail "owner or mode of a user's file"
 	[ -z "$(find share \( -type b -o -type c \) ! -name white)" ] ||
@@ -54,7 +55,8 @@ test_always()
 	share always auto
 }
 
-# Every access is the host's, which no guest's mapping is.
+# With cache=never every access goes to the host, so that no file can be mapped
+# shared.
 test_never()
 {
 	share never auto
@@ -72,7 +74,7 @@ test_user()
 	mknod -m 666 kvm c 10 232
 	command='bulkhead as an ordinary user'
 	status=0
-	# That /dev/kvm is root's here is not what this is about.
+	# The user gets /dev/kvm here: the test is about the share.
 	timeout -k 5 "$LIMIT" unshare -m sh -c 'mount --bind kvm /dev/kvm &&
 		exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"' \
 		sh ./bulkhead boot --kernel vmlinux --initrd initrd \
@@ -110,7 +112,7 @@ test_readonly()
 	expect_ok
 }
 
-# What never changes is read without being opened.
+# The guest reads files of a share that never changes without opening them.
 test_image()
 {
 	fill_root
@@ -297,8 +299,8 @@ wait_for_file()
 	wait_until test -e "$1" || fail "no $1"
 }
 
-# What the host removes or replaces while the guest believes in it: what the
-# guest then writes is to be found on the host.
+# The host removes or replaces files while the guest believes in them: it finds
+# what the guest then writes.
 test_host_change()
 {
 	mkdir share sync
@@ -323,8 +325,8 @@ test_host_change()
 		fail "$(head share/* share/dir/*)"
 }
 
-# What a program of the host has locked is locked for the guest, and is the
-# guest's once it is given up.
+# A lock that a program of the host holds keeps the guest out, and the guest
+# gets it once the program gives it up.
 test_locks_host()
 {
 	local held

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# What of an image's tree only shows in a guest.
+# Properties of an image's tree that show only in a guest.
 
 . "$TOP/tests/boot/run-lib.sh"
 

@@ -103,7 +103,8 @@ test_command_line_limit()
 {
 	local long n room
 
-	# What is there besides: as much more as still fits, and one byte more.
+	# The line takes as much more as still fits, and is refused with one
+	# byte more.
 	boot --kernel "$KERNEL" --initrd "$GUEST/initrd" --append \
 		"$(printf 'x.y=%04000d' 0)"
 	expect_status 2

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the integration tests share. Run by tests/run as `lib.sh FILE FUNCTION`
+# Shared by the integration tests. Run by tests/run as `lib.sh FILE FUNCTION`
 # in a scratch directory, with BULKHEAD, GUEST, KERNEL and TOP in the
 # environment. A test boots, then states what it expects; the first unmet
 # expectation ends it and shows what the last boot said.

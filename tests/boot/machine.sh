@@ -96,7 +96,7 @@ test_bare()
 	[ ! -s out ] || fail "a machine without a console said something"
 }
 
-# What the monitor takes for itself, beyond the guest's memory.
+# The monitor's own memory, beyond the guest's, stays small.
 test_monitor_memory()
 {
 	local kib

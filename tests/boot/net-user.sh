@@ -123,7 +123,7 @@ test_offline()
 	on_host offline
 }
 
-# What passt says of a port that is taken, in one line.
+# One line says that a port is taken, in the user's words and not in passt's.
 refused()
 {
 	make_host

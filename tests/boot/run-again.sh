@@ -5,7 +5,7 @@
 
 . "$TOP/tests/boot/run-lib.sh"
 
-# What `run` was told holds for the next run, too; the root is as the image's.
+# The next run keeps what `run` was told; its root is again as the image's.
 test_start()
 {
 	make_root

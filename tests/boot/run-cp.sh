@@ -82,7 +82,8 @@ test_copy()
 	expect_status 2
 	bulkhead cp tree there
 	expect_status 2
-	# What cp has started is gone with it, and the instance is not hurt.
+	# The processes that cp has started end with it, and the instance is not
+	# hurt.
 	bulkhead exec one ps
 	expect_ok
 	expect_no_out pack

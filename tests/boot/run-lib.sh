@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2004 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the tests of containers share: a root, runs, and looking for leftovers.
+# Shared by the tests of containers: a root, runs, and looking for leftovers.
 
 # BULKHEAD_TEST_RUN_KERNEL=distro tests/run 'run*': the same tests with Debian's.
 export BULKHEAD_RUNTIME_DIR=$PWD/instances
@@ -167,7 +167,7 @@ field()
 		}' "$1" "$2"
 }
 
-# Of an instance that runs: its monitor's process.
+# monitor_pid NAME: prints the process number of a running instance's monitor.
 monitor_pid()
 {
 	field "$1" pid
@@ -233,7 +233,7 @@ expect_swept()
 # No process, no directory, nothing mounted below here.
 expect_nothing_left()
 {
-	# What has been told to end may take a moment on a busy machine.
+	# A process that was told to end may take a moment on a busy machine.
 	wait_until no_process || fail "left behind: process $(our_processes)"
 	[ ! -e "$BULKHEAD_RUNTIME_DIR" ] ||
 		fail "left behind: $(find "$BULKHEAD_RUNTIME_DIR")"

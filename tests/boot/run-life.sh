@@ -65,7 +65,7 @@ test_exec_fails()
 	expect_nothing_left
 }
 
-# What the command was started with, its neighbours are, too.
+# `exec` starts its command with what the main one was started with.
 test_exec_keeps()
 {
 	local facts='grep -E "^(Groups|NoNewPrivs|CapBnd):" /proc/self/status |
@@ -306,7 +306,7 @@ test_name_taken()
 	expect_nothing_left
 }
 
-# What never ran tells why, and leaves neither an instance nor a taken name:
+# A start that fails says why, and leaves neither an instance nor a taken name:
 # there is no such program; the monitor cannot start (no tap); no such option.
 test_failed_start()
 {
@@ -386,7 +386,7 @@ test_exec_detached()
 	expect_nothing_left
 }
 
-# A monitor that does nothing any more is ended all the same.
+# A monitor that does nothing any more can still be ended.
 test_monitor_hangs()
 {
 	make_root
@@ -410,7 +410,8 @@ test_monitor_hangs()
 	expect_nothing_left
 }
 
-# PID 1 ignores what it has no handler for; who asks again means it.
+# PID 1 ignores signals that it has no handler for; a second one ends the
+# machine.
 test_signal_twice()
 {
 	make_root
@@ -583,7 +584,7 @@ test_all_killed()
 	expect_nothing_left
 }
 
-# A keeper that died is no end of anything.
+# The instance goes on when its keeper dies.
 test_keeper_killed()
 {
 	make_root
@@ -613,8 +614,8 @@ test_supervisor_killed()
 	expect_nothing_left
 }
 
-# The user's terminal goes away, and takes with it who was typed to, whether
-# or not that one takes notice.
+# The user's terminal goes away, and its command ends with it, whether or not it
+# takes notice.
 test_hangup()
 {
 	make_root

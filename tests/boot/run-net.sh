@@ -85,7 +85,7 @@ published()
 	ask send:192.0.2.1:8080:1M
 	ask send:127.0.0.1:8092:1M
 	ask ask:192.0.2.1:8081:1000
-	# Chosen ones.
+	# The host's kernel chooses the ports.
 	ask "send:192.0.2.1:$(sed -n 's/.*\*:\([0-9]*\)->80\/tcp, .*/\1/p' out):1M"
 	ask "send:127.0.0.1:$(sed -n 's/.* 127.0.0.1:\([0-9]*\)->82\/tcp, .*/\1/p' out):1M"
 	ask "ask:192.0.2.1:$(sed -n 's/.*\*:\([0-9]*\)->83\/udp$/\1/p' out):1000"
@@ -139,7 +139,7 @@ test_no_namespace()
 	on_host no_namespace
 }
 
-# Whoever is killed, the others do not stay.
+# When one of the processes is killed, the others end, too.
 ends()
 {
 	make_host

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# What is told of an instance that runs: its processes, what it uses.
+# Commands that tell of a running instance: its processes, what it uses.
 
 . "$TOP/tests/boot/run-lib.sh"
 

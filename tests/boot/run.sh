@@ -90,7 +90,8 @@ test_usage()
 	expect_nothing_left
 }
 
-# What people type out of habit, or wrongly: one line, which says what is wrong.
+# One line answers what people type out of habit, or wrongly, and says what is
+# wrong.
 test_bad_words()
 {
 	local words
@@ -154,7 +155,8 @@ test_no_kvm()
 	expect_nothing_left
 }
 
-# One too large, one that is none, one that wants to get out.
+# `run` refuses an image that is too large, a file that is no image, and one
+# whose names lead out of its tree.
 test_bad_images()
 {
 	export BULKHEAD_STORE=$PWD/store
@@ -308,7 +310,8 @@ test_bulk()
 	run --rm root head -c $bytes /dev/zero
 	expect_ok
 	[ "$(stat -c %s out)" -eq $bytes ] || fail "$(stat -c %s out) bytes"
-	# Nobody reads: neither an error nor an end that never comes.
+	# Nobody reads the output: that is no error, and the run ends all the
+	# same.
 	timeout -k 5 "$LIMIT" "$BULKHEAD" run "${how[@]}" --rm --network none \
 		root yes 2>/dev/null | head -n 1 >out || :
 	expect_out y

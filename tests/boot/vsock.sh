@@ -85,8 +85,9 @@ test_vsock_bulk()
 		"$(sed -n 's/^fact sent \([0-9]*\).*/\1/p' host.out) MiB/s"
 }
 
-# More programs than there are places connect and say nothing: who has something
-# to say still gets through, soon. (The monitor's limit of files is no less.)
+# More programs connect than there are places, and say nothing: one that has
+# something to say still gets through soon. (The monitor's limit of files is no
+# less.)
 test_vsock_silent()
 {
 	local silent
@@ -103,8 +104,8 @@ test_vsock_silent()
 	expect_no_socket
 }
 
-# Who kills the monitor leaves a socket; the next one takes its place. While it
-# runs, nobody else gets it.
+# A monitor that is killed leaves its socket; the next one takes its place.
+# While it runs, no other gets it.
 test_vsock_file()
 {
 	guest_start vm hang --vsock v.sock
