@@ -270,7 +270,7 @@ static int put_dir(struct pack *p, int fd, unsigned depth)
 /* ---- what is named */
 
 /* The last name of PATH, or "."; true: PATH can only be a directory. */
-static bool first_name(const char *path, char ret[TAR_NAME_MAX + 1])
+bool pack_first_name(const char *path, char *ret, size_t room)
 {
 	size_t n = strlen(path);
 	size_t begin;
@@ -280,7 +280,7 @@ static bool first_name(const char *path, char ret[TAR_NAME_MAX + 1])
 		n--;
 	for (begin = n; begin > 0 && path[begin - 1] != '/'; begin--)
 		;
-	snprintf(ret, TAR_NAME_MAX + 1, "%.*s", (int)(n - begin), path + begin);
+	snprintf(ret, room, "%.*s", (int)(n - begin), path + begin);
 	if (strcmp(ret, ".") != 0 && strcmp(ret, "..") != 0 && ret[0])
 		return slash;
 	strcpy(ret, ".");
@@ -299,7 +299,7 @@ int pack_tree(const struct pack_source *source, int out)
 	if (!p)
 		return log_ret(-ENOMEM, "out of memory");
 	p->out = out;
-	directory = first_name(source->path, p->path);
+	directory = pack_first_name(source->path, p->path, sizeof(p->path));
 	p->length = strlen(p->path);
 	if (directory)
 		flags |= O_DIRECTORY;

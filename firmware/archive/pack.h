@@ -7,6 +7,7 @@
 #define FIRMWARE_ARCHIVE_PACK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct pack_source {
@@ -19,6 +20,12 @@ struct pack_source {
 	const char *path;
 	bool follow; /* PATH, where it is a symbolic link */
 };
+
+/*
+ * The archive's first name for PATH, of TAR_NAME_MAX bytes at most; true: PATH
+ * must be a directory.
+ */
+bool pack_first_name(const char *path, char *ret, size_t room);
 
 /*
  * Writes it to the descriptor OUT. Sockets are left out. 0 or -errno, logged

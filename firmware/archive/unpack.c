@@ -126,6 +126,15 @@ int unpack_find(int root, uint64_t resolve, const char *dest,
 
 /* ---- names */
 
+/* The first name of an entry: N characters at NAME. */
+static bool is_asked_for(const struct unpack *u, const char *name, size_t n)
+{
+	const char *wanted = u->options->first;
+
+	return u->options->as_is || !u->place->into || !wanted ||
+	       (strlen(wanted) == n && memcmp(name, wanted, n) == 0);
+}
+
 /*
  * PATH from the archive as it is to be, without empty parts and "."; "" is the
  * directory itself. 0 or -errno, logged.
@@ -146,6 +155,8 @@ static int map_path(const struct unpack *u, const char *path,
 
 		if (n == 2 && memcmp(p, "..", 2) == 0)
 			return bad(path, "a name with '..' is refused");
+		if (first && n > 0 && !is_asked_for(u, p, n))
+			return bad(path, "was not asked for: refused");
 		if (n > NAME_MAX || len + bytes + 2 > PATH_MAX)
 			return bad(path, "the name is too long");
 		if (renamed || (n > 0 && !dot)) {
@@ -307,16 +318,35 @@ static int make_dir(struct unpack *u, const char *path, int parent,
 	return remember_dir(u, path, e);
 }
 
-static int make_file(struct unpack *u, const char *path, int parent,
-		     const char *name, const struct tar_entry *e)
+static int replace_failed(const char *path, int error)
 {
-	autofd int fd = openat(
-		parent, name,
-		O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return error == EBUSY ? bad(path, "is a mount point: write to it by "
+					  "exec")
+			      : failed(path, error);
+}
+
+/* A new file beside the one that it is to replace; -errno or the descriptor. */
+static int open_beside(int parent, char name[NAME_MAX + 1])
+{
+	int fd = -1;
+
+	for (unsigned i = 0; i < 1000 && fd < 0; i++) {
+		snprintf(name, NAME_MAX + 1, ".bulkhead-cp.%u", i);
+		fd = openat(parent, name,
+			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW |
+				    O_CLOEXEC,
+			    0600);
+		if (fd < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return fd < 0 ? -EEXIST : fd;
+}
+
+static int fill_file(struct unpack *u, const char *path, int fd,
+		     const struct tar_entry *e)
+{
 	ssize_t n;
 
-	if (fd < 0)
-		return failed(path, errno);
 	while ((n = tar_read(u->tar, u->data, sizeof(u->data))) > 0) {
 		const int r = util_write_all(fd, u->data, (size_t)n);
 
@@ -326,6 +356,24 @@ static int make_file(struct unpack *u, const char *path, int parent,
 	return n < 0 ? (int)n
 		     : set_attributes(u, path, fd, e->mode, e->uid, e->gid,
 				      e->mtime);
+}
+
+/* A copy that ends early leaves what was there. */
+static int make_file(struct unpack *u, const char *path, int parent,
+		     const char *name, const struct tar_entry *e)
+{
+	char beside[NAME_MAX + 1];
+	autofd int fd = open_beside(parent, beside);
+	int r;
+
+	if (fd < 0)
+		return failed(path, -fd);
+	r = fill_file(u, path, fd, e);
+	if (r == 0 && renameat(parent, beside, parent, name) < 0)
+		r = replace_failed(path, errno);
+	if (r < 0)
+		(void)unlinkat(parent, beside, 0);
+	return r;
 }
 
 static int make_symlink(const struct unpack *u, const char *path, int parent,
@@ -367,8 +415,12 @@ static int make_fifo(const struct unpack *u, const char *path, int parent,
 	return own(u, path, parent, name, e->uid, e->gid);
 }
 
-/* Removes what is there, but no directory. */
-static int make_way(const char *path, int parent, const char *name)
+/*
+ * Whether what is there may go: neither a directory nor what is no file, as
+ * /dev/null. Removes it unless it is to be replaced by rename(2).
+ */
+static int make_way(const char *path, int parent, const char *name,
+		    bool is_renamed)
 {
 	struct stat st;
 
@@ -376,11 +428,11 @@ static int make_way(const char *path, int parent, const char *name)
 		return errno == ENOENT ? 0 : failed(path, errno);
 	if (S_ISDIR(st.st_mode))
 		return bad(path, "cannot replace a directory by what is none");
-	if (unlinkat(parent, name, 0) == 0)
+	if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+		return bad(path, "cannot replace a device, FIFO or socket");
+	if (is_renamed || unlinkat(parent, name, 0) == 0)
 		return 0;
-	if (errno == EBUSY)
-		return bad(path, "is a mount point: write to it by exec");
-	return failed(path, errno);
+	return replace_failed(path, errno);
 }
 
 static int make(struct unpack *u, const char *path, int parent,
@@ -394,7 +446,7 @@ static int make(struct unpack *u, const char *path, int parent,
 		u->devices++;
 		return 0;
 	}
-	r = make_way(path, parent, name);
+	r = make_way(path, parent, name, e->type == TAR_FILE);
 	if (r < 0)
 		return r;
 	switch (e->type) {

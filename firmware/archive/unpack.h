@@ -37,6 +37,12 @@ struct unpack_options {
 	 * place's to say, and nothing is followed.
 	 */
 	bool as_is;
+	/*
+	 * Where the place is a directory that was there: the first name that
+	 * every entry must have, as whoever made the archive could otherwise
+	 * name any file in it; borrowed. NULL: any.
+	 */
+	const char *first;
 	bool owners;   /* each entry's own, else this process's */
 	uint32_t mode; /* the bits of modes that are kept */
 };

@@ -8,6 +8,7 @@
 
 #include "firmware/agent/agent.h"
 #include "firmware/archive/pack.h"
+#include "firmware/archive/tar.h"
 #include "firmware/archive/unpack.h"
 #include "tools/agent/agent.h"
 #include "tools/cli/options.h"
@@ -143,18 +144,23 @@ static void unpack_walled(void *arg, void *result)
 
 /* Modes without -a: nothing gets anybody's rights that runs it. */
 static int unpack_here(const struct request *req, const char *path,
-		       const struct unpack_place *place, int in_fd)
+		       const struct unpack_place *place, const char *source,
+		       int in_fd)
 {
+	char first[TAR_NAME_MAX + 1];
 	struct unpacking job = {
 		.place = *place,
-		.options = {.owners = req->archive,
+		.options = {.first = first,
+			    .owners = req->archive,
 			    .mode = req->archive ? 07777 : 0777},
 		.in_fd = in_fd,
 	};
 	int result = 0;
-	int r = walled(path, place->dir, -1, unpack_walled, &job, &result,
-		       sizeof(result));
+	int r;
 
+	(void)pack_first_name(source, first, sizeof(first));
+	r = walled(path, place->dir, -1, unpack_walled, &job, &result,
+		   sizeof(result));
 	return r < 0 || result < 0 ? (result == -ENODATA ? NOTHING_CAME : 1)
 				   : 0;
 }
@@ -176,11 +182,12 @@ static int pack_here(const struct request *req, const char *path, int out_fd)
 }
 
 /*
- * Begins to pack PATH, or, with PLACE, to unpack there, in a process that ends
- * with this one. 0 or -errno, logged.
+ * Begins to pack PATH, or, with PLACE, to unpack there what the guest packed of
+ * SOURCE, in a process that ends with this one. 0 or -errno, logged.
  */
 static int helper_start(struct helper *h, const struct request *req,
-			const char *path, const struct unpack_place *place)
+			const char *path, const struct unpack_place *place,
+			const char *source)
 {
 	const pid_t parent = getpid();
 	int ends[2];
@@ -192,7 +199,7 @@ static int helper_start(struct helper *h, const struct request *req,
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 			_exit(1);
 		close(ends[place ? 1 : 0]);
-		_exit(place ? unpack_here(req, path, place, ends[0])
+		_exit(place ? unpack_here(req, path, place, source, ends[0])
 			    : pack_here(req, path, ends[1]));
 	}
 	close(ends[place ? 0 : 1]);
@@ -294,7 +301,7 @@ static int copy_from(struct copy *copy, const struct end *from,
 	if (to->stream)
 		return relay(copy, from->name, &h, -1, STDOUT_FILENO, argv);
 	if (unpack_find(AT_FDCWD, 0, to->path, &place) == 0 &&
-	    helper_start(&h, copy->req, to->path, &place) == 0)
+	    helper_start(&h, copy->req, to->path, &place, from->path) == 0)
 		status = relay(copy, from->name, &h, -1, h.fd, argv);
 	(void)helper_wait(&h);
 	util_close(&place.dir);
@@ -312,7 +319,7 @@ static int copy_to(struct copy *copy, const struct end *from,
 
 	if (from->stream)
 		return relay(copy, to->name, &h, STDIN_FILENO, -1, argv);
-	if (helper_start(&h, copy->req, from->path, NULL) == 0)
+	if (helper_start(&h, copy->req, from->path, NULL, NULL) == 0)
 		status = relay(copy, to->name, &h, h.fd, -1, argv);
 	(void)helper_wait(&h);
 	return status;

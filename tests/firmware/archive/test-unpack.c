@@ -370,6 +370,73 @@ static void test_hostile_replace(void **state)
 	expect_file("in/h", "not");
 }
 
+/* Whoever packs what was asked for must not name other files beside it. */
+static void test_not_asked_for(void **state)
+{
+	static const struct {
+		const char *name, *link;
+		int r;
+	} cases[] = {
+		{"log", NULL, 0},
+		{"./log", NULL, -EINVAL},
+		{"/log", NULL, 0},
+		{".bashrc", NULL, -EINVAL},
+		{"log2", NULL, -EINVAL},
+		{"lo", NULL, -EINVAL},
+		{".ssh/keys", NULL, -EINVAL},
+		{"log/x", NULL, 0},
+		{"log", ".bashrc", -EINVAL},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+		const struct unpack_options options = {.mode = 0777,
+						       .first = "log"};
+		struct bytes tar = {0};
+		autofd int fd = memfd_create("archive", MFD_CLOEXEC);
+
+		assert_int_equal(system("rm -rf in; mkdir in; echo mine "
+					"| tr -d '\\n' >in/.bashrc"),
+				 0);
+		if (cases[i].link)
+			tar_hardlink(&tar, cases[i].name, cases[i].link);
+		else
+			tar_file(&tar, cases[i].name, "x");
+		tar_end(&tar);
+		assert_int_equal(write(fd, tar.data, tar.len), tar.len);
+		bytes_free(&tar);
+		assert_int_equal(unpack_fd(fd, "in", &options), cases[i].r);
+		expect_file("in/.bashrc", "mine");
+		expect_none("in/.ssh");
+	}
+}
+
+/* What is no file stays, as does a file of which only a part comes. */
+static void test_stays(void **state)
+{
+	struct bytes tar = {0};
+	struct stat st;
+	int fd;
+
+	(void)state;
+	assert_int_equal(mkdir("in", 0700), 0);
+	assert_int_equal(mkfifo("in/f", 0600), 0);
+	write_file("in/whole", "all of it");
+	write_file("x", "x");
+	assert_int_equal(copy("x", "in/f"), -EINVAL);
+	assert_int_equal(lstat("in/f", &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	tar_file(&tar, "whole", "new");
+	fd = memfd_create("archive", MFD_CLOEXEC);
+	/* Two of its three bytes. */
+	assert_int_equal(util_write_all(fd, tar.data, 512 + 2), 0);
+	bytes_free(&tar);
+	assert_true(unpack_fd(fd, "in", &plain) < 0);
+	close(fd);
+	expect_file("in/whole", "all of it");
+	expect_none("in/.bulkhead-cp.0");
+}
+
 /* In a container links as /lib to usr/lib are followed, inside. */
 static void test_as_is(void **state)
 {
@@ -417,6 +484,7 @@ int main(void)
 		WITH_DIR(test_links),         WITH_DIR(test_hostile_names),
 		WITH_DIR(test_hostile_links), WITH_DIR(test_hostile_replace),
 		WITH_DIR(test_as_is),         WITH_DIR(test_nodes),
+		WITH_DIR(test_not_asked_for), WITH_DIR(test_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
