@@ -204,6 +204,11 @@ int container_sysctls(int root, const struct init_config *c,
 	return 0;
 }
 
+static bool is_missing(int error)
+{
+	return error == -ENOENT || error == -ENOTDIR;
+}
+
 /* 0 also where there is no such path. */
 static int mask(int root, const char *path, struct init_failure *f)
 {
@@ -212,10 +217,10 @@ static int mask(int root, const char *path, struct init_failure *f)
 	struct stat st;
 	int r;
 
-	if (at < 0)
+	if (is_missing(at))
 		return 0;
-	if (fstat(at, &st) < 0)
-		return init_fail_path(f, errno, "mask", path);
+	if (at < 0 || fstat(at, &st) < 0)
+		return init_fail_path(f, at < 0 ? -at : errno, "mask", path);
 	if (S_ISDIR(st.st_mode)) {
 		cover = mount_make("tmpfs", "tmpfs", "ro,size=4k", f);
 		if (cover < 0)
@@ -232,10 +237,10 @@ static int mask(int root, const char *path, struct init_failure *f)
 static int protect(int root, const char *path, struct init_failure *f)
 {
 	autofd int at = root_open(root, path, O_PATH);
-	autofd int copy = at < 0 ? -1 : mount_copy(at, true);
+	autofd int copy = at < 0 ? at : mount_copy(at, true);
 	int r;
 
-	if (at < 0)
+	if (is_missing(at))
 		return 0;
 	r = copy < 0 ? copy : mount_set(copy, MOUNT_ATTR_RDONLY);
 	if (r == 0)

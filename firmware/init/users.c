@@ -75,13 +75,17 @@ static bool parse_id(const char *text, uint32_t *ret)
 	return true;
 }
 
-/* True when the name in a file is WANTED, or its number is. */
+/*
+ * True when the name in a file is WANTED, or its number is. A number is never a
+ * name: an image could give root the name of the user that it is run as.
+ */
 static bool matches(const char *wanted, const char *name, uint32_t id)
 {
 	uint32_t number;
 
-	return (name && strcmp(wanted, name) == 0) ||
-	       (parse_id(wanted, &number) && number == id);
+	if (parse_id(wanted, &number))
+		return number == id;
+	return name && strcmp(wanted, name) == 0;
 }
 
 static bool is_member(char *members, const char *name)
@@ -95,14 +99,19 @@ static bool is_member(char *members, const char *name)
 	return false;
 }
 
-static void add_group(struct init_user *user, gid_t gid)
+/* A group that is left out may be one that files refuse: none is. */
+static int add_group(struct init_user *user, gid_t gid, struct init_failure *f)
 {
 	for (size_t i = 0; i < user->ngroups; i++) {
 		if (user->groups[i] == gid)
-			return;
+			return 0;
 	}
-	if (user->ngroups < USERS_GROUPS_MAX)
-		user->groups[user->ngroups++] = gid;
+	if (user->ngroups == USERS_GROUPS_MAX)
+		return init_fail(f, INIT_STATUS_SETUP, 0,
+				 "the user is in more than %d groups",
+				 USERS_GROUPS_MAX);
+	user->groups[user->ngroups++] = gid;
+	return 0;
 }
 
 /*
@@ -168,21 +177,23 @@ static int find_group(const char *path, const char *wanted, gid_t *ret,
 }
 
 /* The groups that name the user as a member. */
-static void add_memberships(const char *path, const char *name,
-			    struct init_user *ret)
+static int add_memberships(const char *path, const char *name,
+			   struct init_user *ret, struct init_failure *f)
 {
 	FILE *file = open_regular(path);
 	char line[LINE_BYTES];
 	char *field[FIELDS_MAX];
+	int r = 0;
 
-	while (file && next_line(file, line, field)) {
+	while (file && r == 0 && next_line(file, line, field)) {
 		uint32_t gid;
 
 		if (parse_id(field[2], &gid) && is_member(field[3], name))
-			add_group(ret, gid);
+			r = add_group(ret, gid, f);
 	}
 	if (file)
 		fclose(file);
+	return r;
 }
 
 int users_resolve(const char *passwd_path, const char *group_path,
@@ -205,16 +216,17 @@ int users_resolve(const char *passwd_path, const char *group_path,
 	if (group && group[0]) {
 		if (find_group(group_path, group, &user.gid, f))
 			return -1;
-	} else if (name[0]) {
-		add_memberships(group_path, name, &user);
+	} else if (name[0] && add_memberships(group_path, name, &user, f)) {
+		return -1;
 	}
-	add_group(&user, user.gid);
+	if (add_group(&user, user.gid, f))
+		return -1;
 	for (; more && *more; more++) {
 		gid_t gid;
 
-		if (find_group(group_path, *more, &gid, f))
+		if (find_group(group_path, *more, &gid, f) ||
+		    add_group(&user, gid, f))
 			return -1;
-		add_group(&user, gid);
 	}
 	*ret = user;
 	return 0;

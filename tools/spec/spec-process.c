@@ -60,9 +60,15 @@ static int read_user(const struct spec_place *at, json_t *json, void *to)
 		free(user->username);
 		user->username = NULL;
 	}
-	/* A name says all of it. */
-	if (user->username)
-		user->uid = user->gid = 0;
+	/*
+	 * The specification has it for Windows only, where it is beside no ids;
+	 * here it stands for them, and never for others than they are.
+	 */
+	if (user->username && (user->uid != 0 || user->gid != 0)) {
+		spec_warn(at, "username: left out, as uid and gid say it");
+		free(user->username);
+		user->username = NULL;
+	}
 	return r;
 }
 

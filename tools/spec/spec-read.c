@@ -26,6 +26,32 @@ static int read_root(const struct spec_place *at, json_t *json, void *to)
 	return spec_read_object(at, json, keys, true, to);
 }
 
+/*
+ * Takes empty parts and "." out of PATH. False: it does not begin with "/", has
+ * "..", or is the root itself, which a mount cannot be on.
+ */
+static bool tidy_destination(char *path)
+{
+	char *to = path;
+
+	if (!path || path[0] != '/')
+		return false;
+	for (const char *p = path; *p;) {
+		const size_t n = strcspn(p, "/");
+
+		if (n == 2 && memcmp(p, "..", 2) == 0)
+			return false;
+		if (n > 0 && !(n == 1 && p[0] == '.')) {
+			*to++ = '/';
+			memmove(to, p, n);
+			to += n;
+		}
+		p += n + (p[n] == '/');
+	}
+	*to = '\0';
+	return to > path;
+}
+
 static int add_mount(const struct spec_place *at, json_t *json, void *to)
 {
 	static const struct spec_key keys[] = {
@@ -42,10 +68,10 @@ static int add_mount(const struct spec_place *at, json_t *json, void *to)
 	struct spec_mount *mount = spec_new_mount(to);
 	int r = mount ? spec_read_object(at, json, keys, true, mount) : -E2BIG;
 
-	if (r == 0 && (!mount->destination || mount->destination[0] != '/'))
-		r = spec_fail(
-			at, -EINVAL,
-			"destination: expected a path that begins with /");
+	if (r == 0 && !tidy_destination(mount->destination))
+		r = spec_fail(at, -EINVAL,
+			      "destination: expected a path that begins with "
+			      "/, is not the root, and has no '..'");
 	return r;
 }
 

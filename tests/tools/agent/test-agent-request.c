@@ -508,6 +508,47 @@ static void test_more_groups(void **state)
 		-1);
 }
 
+/* An image must not say who a number is. */
+static void test_number_as_name(void **state)
+{
+	const struct files *f = *state;
+	FILE *file = fopen(f->passwd, "we");
+	struct init_user u;
+
+	assert_non_null(file);
+	fputs("1000:x:0:0::/:/bin/sh\n", file);
+	assert_int_equal(fclose(file), 0);
+	file = fopen(f->group, "we");
+	assert_non_null(file);
+	fputs("1000:x:0:\n", file);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(resolve(state, "1000:1000", &u), 0);
+	assert_int_equal(u.uid, 1000);
+	assert_int_equal(u.gid, 1000);
+}
+
+static void test_too_many_groups(void **state)
+{
+	const struct files *f = *state;
+	const char *more[USERS_GROUPS_MAX + 1] = {NULL};
+	char number[USERS_GROUPS_MAX][12];
+	struct init_user u;
+
+	for (int i = 0; i < USERS_GROUPS_MAX; i++) {
+		snprintf(number[i], sizeof(number[i]), "%d", 5000 + i);
+		more[i] = number[i];
+	}
+	assert_int_equal(
+		users_resolve(f->passwd, f->group, "1:1", more, &u, &failure),
+		-1);
+	assert_non_null(strstr(failure.text, "more than 128 groups"));
+	more[USERS_GROUPS_MAX - 1] = NULL;
+	assert_int_equal(
+		users_resolve(f->passwd, f->group, "1:1", more, &u, &failure),
+		0);
+	assert_int_equal(u.ngroups, USERS_GROUPS_MAX);
+}
+
 /* A file that is not regular counts as empty; nobody waits for it. */
 static void test_odd_files(void **state)
 {
@@ -676,6 +717,8 @@ int main(void)
 		WITH_FILES(test_users),
 		WITH_FILES(test_no_such_users),
 		WITH_FILES(test_more_groups),
+		WITH_FILES(test_number_as_name),
+		WITH_FILES(test_too_many_groups),
 		WITH_FILES(test_odd_files),
 		WITH_FILES(test_long_line),
 	};

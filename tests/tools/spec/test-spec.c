@@ -130,6 +130,9 @@ static void test_process(void **state)
 	static const char text[] =
 		"{\"user\": {\"username\": \"web\", \"additionalGids\": "
 		"[7, \"audio\"]}, \"args\": [\"x\"], \"cwd\": \"/\"}";
+	static const char both[] =
+		"{\"user\": {\"uid\": 1000, \"gid\": 0, \"username\": "
+		"\"root\"}, \"args\": [\"x\"], \"cwd\": \"/\"}";
 	struct spec_process process = {0};
 	char number[24];
 	json_t *json;
@@ -153,9 +156,15 @@ static void test_process(void **state)
 			"soft")),
 		3);
 	json_decref(json);
+	spec_process_done(&process);
+	/* The numbers count, as for other runtimes. */
+	assert_int_equal(spec_process_read("p", both, strlen(both), &process),
+			 0);
+	assert_string_equal(spec_user_text(&process.user, number), "1000:0");
 	process.user.uid = 5;
 	process.user.gid = 6;
 	assert_string_equal(spec_user_text(&process.user, number), "5:6");
+	spec_process_done(&process);
 }
 
 /* Odd settings that `run` accepts are readable when they were written. */
@@ -240,6 +249,10 @@ static const struct refused {
 	{"{" SPEC ", \"new\": 1}", "new: unknown, so ignored", false, 0},
 	{"{" SPEC ", \"mounts\": [{\"destination\": \"x\"}]}",
 	 "mounts[0]: destination:", false, -EINVAL},
+	{"{" SPEC ", \"mounts\": [{\"destination\": \"//.\"}]}",
+	 "is not the root", false, -EINVAL},
+	{"{" SPEC ", \"mounts\": [{\"destination\": \"/a/../b\"}]}",
+	 "has no '..'", false, -EINVAL},
 	{"{\"root\": {\"path\": \"r\"}}", "ociVersion", false, -EINVAL},
 	{"{\"ociVersion\": \"1.0.2\"}", "root.path", false, -EINVAL},
 	{"{" SPEC ", " SPEC "}", "line 1: duplicate", false, -EINVAL},
@@ -311,12 +324,27 @@ static int setup(void **state)
 	return 0;
 }
 
+static void test_destinations(void **state)
+{
+	static const char text[] =
+		"{" SPEC ", \"mounts\": [{\"destination\": \"/dev/\"}, "
+		"{\"destination\": \"//a/./b//c/.\"}]}";
+	struct spec spec = {0};
+
+	(void)state;
+	assert_int_equal(spec_read("c", text, strlen(text), &spec), 0);
+	assert_string_equal(spec.mounts[0].destination, "/dev");
+	assert_string_equal(spec.mounts[1].destination, "/a/b/c");
+	spec_done(&spec);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_docker),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_process),
+		cmocka_unit_test(test_destinations),
 		cmocka_unit_test(test_odd),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_files),
