@@ -503,13 +503,16 @@ int instance_each(int (*fn)(const struct instance *instance, void *arg),
 static void sweep_locked(const struct instance *instance)
 {
 	struct instance_state state;
+	int r;
 
 	if (is_held(instance))
 		return;
-	if (instance_load(instance, &state) < 0) {
+	r = instance_load(instance, &state);
+	/* Only what has never begun: another version may read what is there. */
+	if (r == -ENOENT)
 		(void)remove_locked(instance, true);
+	if (r < 0)
 		return;
-	}
 	if (state.remove) {
 		(void)remove_locked(instance, true);
 	} else if (state.phase != INSTANCE_EXITED) {

@@ -209,6 +209,26 @@ static void test_sweep(void **state)
 	instance_done(&alive);
 }
 
+/* Another version's, maybe: it and its log stay until `rm`. */
+static void test_sweep_unreadable(void **state)
+{
+	struct instance found;
+	int fd;
+
+	(void)state;
+	make_dead("newer", false);
+	assert_int_equal(instance_open("newer", &found), 0);
+	fd = openat(found.dir_fd, "state.json", O_WRONLY | O_TRUNC | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "{\"status\": ", 11), 11);
+	close(fd);
+	instance_done(&found);
+	instance_sweep();
+	assert_int_equal(instance_open("newer", &found), 0);
+	assert_int_equal(instance_remove(&found, false), 0);
+	instance_done(&found);
+}
+
 /* One of them, and not before nobody holds it. */
 static void test_sweep_one(void **state)
 {
@@ -499,6 +519,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sweep_unreadable, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_sweep_one, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_status, setup, teardown),
