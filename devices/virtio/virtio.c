@@ -304,9 +304,9 @@ void virtio_resume(struct virtio_dev *d)
 		if (d->ops->resume)
 			d->ops->resume(d);
 		kick_all(d);
-		if (d->config_untold)
-			tell(d, true);
 	}
+	if (d->config_untold)
+		tell(d, d->running);
 	d->config_untold = false;
 	virtio_unlock(d);
 }
@@ -490,7 +490,9 @@ void virtio_config_changed(struct virtio_dev *d)
 {
 	d->config_generation++;
 	d->config_untold = d->paused;
-	tell(d, d->running);
+	/* A transport may mirror it in the guest's memory. */
+	if (!d->paused)
+		tell(d, d->running);
 }
 
 void virtio_broken(struct virtio_dev *d, const char *format, ...)

@@ -122,9 +122,10 @@ static int print_list(const struct agent_top *top)
 
 		json_array_append_new(
 			list,
-			json_pack("{s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:s}",
-				  "pid", (int)p->pid, "ppid", (int)p->ppid,
-				  "uid", (int)p->uid, "user", p->user, "tty",
+			json_pack("{s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:s}",
+				  "pid", (json_int_t)p->pid, "ppid",
+				  (json_int_t)p->ppid, "uid",
+				  (json_int_t)p->uid, "user", p->user, "tty",
 				  p->tty, "age_ms", (json_int_t)p->age_ms,
 				  "cpu_ms", (json_int_t)p->cpu_ms, "command",
 				  p->command));

@@ -5,6 +5,7 @@
  */
 #include "tools/container/run.h"
 
+#include "tools/guest/kernel.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -67,7 +68,9 @@ static json_t *value_json(const void *member, enum option_kind kind)
 json_t *run_again_json(const struct run_options *opt, const struct rootfs *root)
 {
 	autofree char *kernel =
-		opt->kernel ? realpath(opt->kernel, NULL) : NULL;
+		opt->kernel && strcmp(opt->kernel, KERNEL_DISTRO) != 0
+			? realpath(opt->kernel, NULL)
+			: NULL;
 	autofree char *bundle =
 		opt->bundle ? realpath(opt->bundle, NULL) : NULL;
 	struct run_options o = *opt;
