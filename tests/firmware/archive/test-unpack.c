@@ -370,7 +370,7 @@ static void test_hostile_replace(void **state)
 	expect_file("in/h", "not");
 }
 
-/* Whoever packs what was asked for must not name other files beside it. */
+/* A container that packs a file must not name others beside it. */
 static void test_not_asked_for(void **state)
 {
 	static const struct {
@@ -411,7 +411,7 @@ static void test_not_asked_for(void **state)
 	}
 }
 
-/* What is no file stays, as does a file of which only a part comes. */
+/* A FIFO stays, as does a file of which only a part comes. */
 static void test_stays(void **state)
 {
 	struct bytes tar = {0};
