@@ -19,11 +19,14 @@
 
 #define DEPTH_MAX  400 /* a descriptor each */
 #define DATA_BYTES 65536
+#define SMALL_MAX  (16u << 20) /* of a file whose size says nothing */
+#define TOLD_MAX   10          /* lines about what cannot be read */
 
 struct pack {
 	int out;
 	char path[TAR_NAME_MAX + 1]; /* in the archive */
 	size_t length;
+	unsigned skipped; /* files that could not be read whole */
 	char data[DATA_BYTES];
 };
 
@@ -32,6 +35,19 @@ static int failed(const struct pack *p, int error)
 	return error == EPIPE
 		       ? -EPIPE
 		       : log_ret(-error, "'%s': %s", p->path, strerror(error));
+}
+
+/*
+ * What cannot be read is told and left out, and the rest goes on: 0. Processes
+ * and files that ended meanwhile are no loss.
+ */
+static int skip(struct pack *p, int error)
+{
+	if (error == ENOENT || error == ESRCH)
+		return 0;
+	if (p->skipped++ < TOLD_MAX)
+		log_error("'%s': left out: %s", p->path, strerror(error));
+	return 0;
 }
 
 static int open_at(int dir, const char *path, int flags, uint64_t resolve)
@@ -73,25 +89,41 @@ static int put(const struct pack *p, const struct tar_entry *e)
 	return r < 0 ? failed(p, -r) : 0;
 }
 
-/* How much there is now of a file whose size says nothing, as in /proc. */
-static ssize_t measure(struct pack *p, int fd, const struct stat *st)
+/*
+ * All that there is now of a file whose size may say nothing, as in /proc. 1:
+ * RET has it, allocated; 0: its size is what counts. Or -errno.
+ */
+static int read_small(int fd, const struct stat *st, char **ret, size_t *ret_n)
 {
-	size_t n = 0;
+	autofree char *data = NULL;
+	size_t n = 0, room = 0;
 
 	if (st->st_blocks != 0 || st->st_size >= DATA_BYTES)
-		return -1;
-	while (n < DATA_BYTES) {
-		ssize_t more = pread(fd, p->data + n, DATA_BYTES - n, (off_t)n);
+		return 0;
+	for (;;) {
+		ssize_t more;
 
+		if (n == room) {
+			char *larger;
+
+			room = room ? 4 * room : DATA_BYTES;
+			larger = room > SMALL_MAX ? NULL : realloc(data, room);
+			if (!larger)
+				return room > SMALL_MAX ? -EFBIG : -ENOMEM;
+			data = larger;
+		}
+		more = pread(fd, data + n, room - n, (off_t)n);
 		if (more < 0 && errno == EINTR)
 			continue;
 		if (more < 0)
-			return -1;
+			return -errno;
 		if (more == 0)
-			return (ssize_t)n;
+			break;
 		n += (size_t)more;
 	}
-	return -1;
+	*ret = take_ptr(data);
+	*ret_n = n;
+	return 1;
 }
 
 /* Exactly BYTES of it: zeros stand for what is not there any more. */
@@ -106,8 +138,11 @@ static int put_data(struct pack *p, int fd, uint64_t bytes)
 
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got < 0)
-			return failed(p, errno);
+		if (got < 0) {
+			(void)skip(p, errno);
+			got = 0;
+			ends = true;
+		}
 		if (got == 0) {
 			if (!ends)
 				log_warn("'%s': got shorter as it was read",
@@ -126,23 +161,26 @@ static int put_data(struct pack *p, int fd, uint64_t bytes)
 
 static int put_file(struct pack *p, int fd)
 {
+	autofree char *small = NULL;
 	struct tar_entry e;
 	struct stat st;
-	ssize_t small;
+	size_t bytes = 0;
 	int r;
 
 	if (fstat(fd, &st) < 0)
-		return failed(p, errno);
+		return skip(p, errno);
 	/* It may have become something else since it was looked at. */
 	if (!S_ISREG(st.st_mode))
-		return failed(p, ESTALE);
+		return skip(p, ESTALE);
+	r = read_small(fd, &st, &small, &bytes);
+	if (r < 0)
+		return skip(p, -r);
 	e = entry_of(p, &st, TAR_FILE);
-	small = measure(p, fd, &st);
-	e.bytes = small >= 0 ? (uint64_t)small : (uint64_t)st.st_size;
+	e.bytes = small ? bytes : (uint64_t)st.st_size;
 	r = put(p, &e);
-	if (r == 0 && small > 0)
-		r = util_write_all(p->out, p->data, (size_t)small);
-	else if (r == 0 && small < 0)
+	if (r == 0 && small)
+		r = util_write_all(p->out, small, bytes);
+	else if (r == 0)
 		r = put_data(p, fd, e.bytes);
 	return r < 0 ? r : tar_write_padding(p->out, e.bytes);
 }
@@ -156,7 +194,7 @@ static int put_link(struct pack *p, int dir, const char *name,
 	ssize_t n = readlinkat(dir, name, link, sizeof(link));
 
 	if (n <= 0 || n == sizeof(link))
-		return failed(p, n < 0 ? errno : ENAMETOOLONG);
+		return skip(p, n < 0 ? errno : ENAMETOOLONG);
 	link[n] = '\0';
 	e.link = link;
 	return put(p, &e);
@@ -206,8 +244,7 @@ static int put_child(struct pack *p, int dir, const char *name, unsigned depth)
 	if (r < 0)
 		return r;
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		/* Removed meanwhile. */
-		r = errno == ENOENT ? 0 : failed(p, errno);
+		r = skip(p, errno);
 	} else if (S_ISLNK(st.st_mode)) {
 		r = put_link(p, dir, name, &st);
 	} else if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
@@ -215,7 +252,7 @@ static int put_child(struct pack *p, int dir, const char *name, unsigned depth)
 			    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY |
 				    O_CLOEXEC);
 		if (fd < 0)
-			r = failed(p, errno);
+			r = skip(p, errno);
 		else if (S_ISREG(st.st_mode))
 			r = put_file(p, fd);
 		else
@@ -236,7 +273,7 @@ static int put_children(struct pack *p, int fd, unsigned depth)
 	int r = 0;
 
 	if (!dir) {
-		r = failed(p, errno);
+		r = skip(p, errno);
 		util_close(&copy);
 		return r;
 	}
@@ -256,9 +293,9 @@ static int put_dir(struct pack *p, int fd, unsigned depth)
 	int r;
 
 	if (fstat(fd, &st) < 0)
-		return failed(p, errno);
+		return skip(p, errno);
 	if (!S_ISDIR(st.st_mode))
-		return failed(p, ESTALE);
+		return skip(p, ESTALE);
 	if (depth == DEPTH_MAX)
 		return log_ret(-ELOOP, "'%s': directories are nested too deep",
 			       p->path);
@@ -327,6 +364,10 @@ int pack_tree(const struct pack_source *source, int out)
 		r = put_node(p, &st);
 	if (r == 0)
 		r = tar_write_end(out);
+	if (r == 0 && p->skipped > TOLD_MAX)
+		log_error("%u more files are left out", p->skipped - TOLD_MAX);
+	if (r == 0 && p->skipped > 0)
+		r = -EIO;
 	free(p);
 	return r;
 }

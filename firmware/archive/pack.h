@@ -28,8 +28,9 @@ struct pack_source {
 bool pack_first_name(const char *path, char *ret, size_t room);
 
 /*
- * Writes it to the descriptor OUT. Sockets are left out. 0 or -errno, logged
- * but for -EPIPE: nobody reads it any more.
+ * Writes it to the descriptor OUT. Sockets are left out, and so is
+ * what cannot be read, which the archive is complete without: -EIO then. 0 or
+ * -errno, logged but for -EPIPE: nobody reads it any more.
  */
 int pack_tree(const struct pack_source *source, int out);
 

@@ -106,9 +106,11 @@ static int copy_with(const char *from, const char *to, bool follow,
 	const struct pack_source source = {
 		.root = AT_FDCWD, .path = from, .follow = follow};
 	autofd int fd = memfd_create("archive", MFD_CLOEXEC);
-	int r = pack_tree(&source, fd);
+	const int packed = pack_tree(&source, fd);
+	const int r = packed < 0 && packed != -EIO ? packed
+						   : unpack_fd(fd, to, options);
 
-	return r < 0 ? r : unpack_fd(fd, to, options);
+	return r < 0 ? r : packed;
 }
 
 static int copy(const char *from, const char *to)
@@ -183,6 +185,33 @@ static void test_proc(void **state)
 	assert_true(fread(text, 1, sizeof(text) - 1, file) > 100);
 	fclose(file);
 	assert_non_null(strstr(text, "test-unpack"));
+}
+
+/* One whose size says 0, and is larger than what is read at once. */
+static void test_large_proc(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	if (access("/proc/kallsyms", R_OK) < 0)
+		skip();
+	assert_int_equal(copy("/proc/kallsyms", "symbols"), 0);
+	assert_int_equal(stat("symbols", &st), 0);
+	assert_true(st.st_size > 65536);
+}
+
+/* What cannot be read is told, and the rest is there. */
+static void test_unreadable(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	if (access("/sys/bus/platform/uevent", F_OK) < 0 ||
+	    access("/sys/bus/platform/drivers_autoprobe", R_OK) < 0)
+		skip();
+	assert_int_equal(copy("/sys/bus/platform", "bus"), -EIO);
+	assert_int_equal(stat("bus/drivers_autoprobe", &st), 0);
+	expect_none("bus/uevent");
 }
 
 /* ---- docker cp's rules */
@@ -480,6 +509,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_DIR(test_tree),          WITH_DIR(test_proc),
+		WITH_DIR(test_large_proc),    WITH_DIR(test_unreadable),
 		WITH_DIR(test_file_to),       WITH_DIR(test_dir_to),
 		WITH_DIR(test_links),         WITH_DIR(test_hostile_names),
 		WITH_DIR(test_hostile_links), WITH_DIR(test_hostile_replace),
