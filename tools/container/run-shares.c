@@ -13,11 +13,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define MOUNTS_FILE "/proc/self/mountinfo"
+
 /* The words of one mount, sorted by whose they are; borrowed. */
 struct words {
 	struct text_list guest; /* for the agent */
 	const char *cache, *locks, *volume;
 	bool readonly;
+	bool one; /* "bind": without the mounts below */
 };
 
 static bool is_among(const char *word, const char *const *list)
@@ -111,6 +114,8 @@ static int sort_word(const struct spec_mount *mount, bool bind,
 {
 	if (word[0] == 'r' && is_flag(word + 1) && !is_flag(word))
 		word++;
+	if (strcmp(word, "bind") == 0 || strcmp(word, "rbind") == 0)
+		words->one = word[0] == 'b';
 	if (take_own(words, word) || says_nothing(word))
 		return 0;
 	if (is_unsupported(word) || (bind && !is_flag(word)))
@@ -170,6 +175,56 @@ static int find_source(const struct spec_mount *mount, char **ret_dir,
 	return *ret_only ? 0 : log_ret(-ENOMEM, "out of memory");
 }
 
+/* A path of mountinfo: "\\040" is a blank (proc_pid_mountinfo(5)). */
+static void unescape(char *path)
+{
+	char *to = path;
+
+	for (const char *p = path; *p; to++) {
+		unsigned c;
+
+		if (p[0] == '\\' && sscanf(p + 1, "%3o", &c) == 1) {
+			*to = (char)c;
+			p += 4;
+		} else {
+			*to = *p++;
+		}
+	}
+	*to = '\0';
+}
+
+/*
+ * A share shows what is mounted below its directory, too, which "bind" without
+ * the r does not ask for: it may hide just that.
+ */
+static int check_below(const struct spec_mount *mount, const char *dir)
+{
+	FILE *file = fopen(MOUNTS_FILE, "re");
+	const size_t n = strcmp(dir, "/") == 0 ? 0 : strlen(dir);
+	autofree char *line = NULL;
+	size_t room = 0;
+	int r = 0;
+
+	if (!file)
+		return log_ret(-errno, "'" MOUNTS_FILE "': %s",
+			       strerror(errno));
+	while (r == 0 && getline(&line, &room, file) > 0) {
+		autofree char *path = NULL;
+
+		if (sscanf(line, "%*s %*s %*s %*s %ms", &path) != 1)
+			continue;
+		unescape(path);
+		if (strncmp(path, dir, n) == 0 && path[n] == '/' && path[n + 1])
+			r = log_ret(-ENOTSUP,
+				    "mount on '%s': 'bind' of '%s' would show "
+				    "what is mounted on '%s', too: use rbind, "
+				    "or unmount that",
+				    mount->destination, dir, path);
+	}
+	fclose(file);
+	return r;
+}
+
 static int make_share(struct run_machine *machine, struct spec_mount *mount,
 		      const struct words *words, struct agent_mount *to)
 {
@@ -186,6 +241,8 @@ static int make_share(struct run_machine *machine, struct spec_mount *mount,
 		r = find_volume(machine, mount, words->volume);
 	if (r == 0)
 		r = find_source(mount, &dir, &only);
+	if (r == 0 && words->one && !only)
+		r = check_below(mount, dir);
 	if (r < 0)
 		return r;
 	snprintf(tag, sizeof(tag), "vol%u", machine->nshares++);

@@ -155,6 +155,42 @@ static void test_machine(void **state)
 }
 
 /* The file's own rules come first, then those of every container. */
+/* "bind" does not ask for what is mounted below; /proc is, nearly always. */
+static void test_bind_of_one(void **state)
+{
+	struct ctx *ctx = *state;
+	const struct {
+		const char *source, *options;
+		int r;
+	} cases[] = {
+		{"/", "bind,ro", -ENOTSUP},
+		{"/", "bind,rbind", 0},
+		{"/proc/self/fd", "bind", 0},
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+		parse(ctx, "--network none r x");
+		ctx->root.config = (struct rootfs_config){
+			.entrypoint = none, .cmd = none, .env = none};
+		assert_int_equal(
+			run_spec_make(&ctx->spec, &ctx->opt, &ctx->root), 0);
+		ctx->root.config = (struct rootfs_config){0};
+		assert_int_equal(spec_add_mount(&ctx->spec, "/all", "bind",
+						cases[i].source,
+						cases[i].options),
+				 0);
+		assert_int_equal(run_machine_make(&ctx->machine, &ctx->spec,
+						  &ctx->opt, &ctx->root,
+						  &ctx->instance),
+				 cases[i].r);
+		run_machine_done(&ctx->machine);
+		ctx->machine = (struct run_machine){.initrd_fd = -1};
+		run_options_done(&ctx->opt);
+		ctx->opt = (struct run_options){0};
+		spec_done(&ctx->spec);
+	}
+}
+
 static void test_devices(void **state)
 {
 	struct ctx *ctx = *state;
@@ -319,6 +355,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_machine, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bind_of_one, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bundle, setup, teardown),
