@@ -20,7 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STATUS_BYTES 4096
+/* "Groups:" has up to 65536 numbers of up to ten digits before "NSpid:". */
+#define STATUS_BYTES (1u << 20)
 #define NAMES        16
 #define PTS_MAJOR    136 /* to 143 */
 
@@ -44,6 +45,7 @@ struct top {
 	} names[NAMES]; /* by uid % NAMES */
 	uint64_t now_ms;
 	uint64_t tick_ms;
+	char *status; /* owned, STATUS_BYTES */
 };
 
 /* A file of a process's, with a NUL behind: its bytes, or -1. */
@@ -126,10 +128,10 @@ static int add(struct top *t, const struct process *p)
 static int look_at(struct top *t, int pid)
 {
 	struct process p = {.pid = pid};
-	char text[STATUS_BYTES];
+	const char *text = t->status;
 	const char *uid;
 
-	if (read_file(t, pid, "status", text, sizeof(text)) < 0)
+	if (read_file(t, pid, "status", t->status, STATUS_BYTES) < 0)
 		return 0;
 	p.inside = number_at(field_of(text, "NSpid"), t->level);
 	uid = field_of(text, "Uid");
@@ -306,10 +308,12 @@ int top_print(FILE *out, const char *proc, unsigned level, const char *passwd)
 	t.now_ms =
 		(uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	t.proc_fd = open(proc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = t.proc_fd < 0 ? -errno : find_all(&t);
+	t.status = malloc(STATUS_BYTES);
+	r = t.proc_fd < 0 ? -errno : t.status ? find_all(&t) : -ENOMEM;
 	if (r == 0)
 		r = print_all(&t);
 	free(t.list);
+	free(t.status);
 	util_close(&t.proc_fd);
 	if (r == 0)
 		return 0;

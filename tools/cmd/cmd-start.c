@@ -148,8 +148,12 @@ static int prepare(struct run *run, struct run_options *opt,
 	if (r == 0)
 		r = run_machine_make(&run->machine, &run->state.spec, opt,
 				     &run->root, &run->instance);
-	if (r == 0)
+	/* From here on it is another run; until now the last one's end counts.
+	 */
+	if (r == 0) {
+		instance_forget(&run->instance);
 		r = renew_state(run);
+	}
 	if (r == 0 && !run->state.spec.root_readonly && !opt->rootfs_write &&
 	    !opt->bundle)
 		log_warn("'%s': its root begins as '%s' has it: what its last "

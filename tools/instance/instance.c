@@ -325,17 +325,22 @@ int instance_wait(const struct instance *instance, int timeout_ms)
 
 int instance_again(const struct instance *instance)
 {
-	static const char *const shared[] = {
-		INSTANCE_STATUS_FILE, INSTANCE_INPUT_FILE, INSTANCE_KILLER_FILE,
-		"vsock", "vsock_1024"};
 	int r;
 
 	(void)flock(instance->base_fd, LOCK_EX);
 	r = flock(instance->dir_fd, LOCK_EX | LOCK_NB) < 0 ? -EBUSY : 0;
 	unlock_base(instance->base_fd);
-	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(shared); i++)
-		(void)unlinkat(instance->dir_fd, shared[i], 0);
 	return r;
+}
+
+void instance_forget(const struct instance *instance)
+{
+	static const char *const shared[] = {
+		INSTANCE_STATUS_FILE, INSTANCE_INPUT_FILE, INSTANCE_KILLER_FILE,
+		"vsock", "vsock_1024"};
+
+	for (unsigned i = 0; i < ARRAY_LEN(shared); i++)
+		(void)unlinkat(instance->dir_fd, shared[i], 0);
 }
 
 uint64_t instance_process_start(pid_t pid)

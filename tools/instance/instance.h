@@ -107,11 +107,12 @@ int instance_open_running(const char *name, struct instance *ret,
 			  struct instance_state *ret_state);
 
 /*
- * Takes the lock of one that has ended, for another run, and removes what the
- * processes of the last one have shared. 0; -EBUSY, not logged: somebody has
- * it.
+ * Takes the lock of one that has ended, for another run. 0; -EBUSY, not logged:
+ * somebody has it.
  */
 int instance_again(const struct instance *instance);
+/* Removes what is left of the last run: its status, and who ended it. */
+void instance_forget(const struct instance *instance);
 
 /* True while `bulkhead run` or the monitor lives. Not for these two. */
 bool instance_is_alive(const struct instance *instance);

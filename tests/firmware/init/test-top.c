@@ -178,12 +178,34 @@ static void test_no_name(void **state)
 
 #define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+/* One that is in as many groups as Linux allows does not hide by that. */
+static void test_many_groups(void **state)
+{
+	const struct ctx *ctx = *state;
+	char *status = NULL, *text;
+	size_t bytes = 0;
+	FILE *file = open_memstream(&status, &bytes);
+
+	fputs("Name:\tx\nPPid:\t1\nUid:\t0\t0\t0\t0\nGroups:\t", file);
+	for (unsigned i = 0; i < 65536; i++)
+		fprintf(file, "%u ", 4000000000u + i);
+	fputs("\nNSpid:\t12\t3\n", file);
+	assert_int_equal(fclose(file), 0);
+	add_process(ctx, 12, 1, "12\t3", "x", "x", 2);
+	write_file(ctx, "12/status", status, bytes);
+	text = list(ctx, 2);
+	assert_int_equal(strncmp(text, "3 ", 2), 0);
+	free(status);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_DIR(test_members),
 		WITH_DIR(test_hostile),
 		WITH_DIR(test_no_name),
+		WITH_DIR(test_many_groups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
