@@ -38,8 +38,8 @@ static int failed(const struct pack *p, int error)
 }
 
 /*
- * What cannot be read is told and left out, and the rest goes on: 0. Processes
- * and files that ended meanwhile are no loss.
+ * Tells and leaves out what cannot be read, and has the rest go on: 0.
+ * Processes and files that ended meanwhile are no loss.
  */
 static int skip(struct pack *p, int error)
 {

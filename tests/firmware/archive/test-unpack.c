@@ -200,7 +200,7 @@ static void test_large_proc(void **state)
 	assert_true(st.st_size > 65536);
 }
 
-/* What cannot be read is told, and the rest is there. */
+/* A file that cannot be read is told, and the rest is there. */
 static void test_unreadable(void **state)
 {
 	struct stat st;
