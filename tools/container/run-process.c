@@ -280,7 +280,7 @@ int run_terminal_make(struct spec_process *process,
 			       "-it: standard input is not a terminal; leave "
 			       "out %s",
 			       opt->bundle ? "-i" : "-t");
-	if (opt->tty && !opt->interactive && !opt->detach)
+	if (opt->tty && !opt->interactive && !opt->detach && !opt->bundle)
 		warn_of_shell(process);
 	if (opt->tty && !opt->detach &&
 	    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)

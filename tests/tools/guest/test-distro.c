@@ -416,8 +416,8 @@ static void test_circles(void **state)
 		"a.ko: a.ko\n",
 		"a.ko: b.ko\nb.ko: c.ko\nc.ko: a.ko\n",
 		"a.ko: b.ko\n",
-		"a.ko: ../../../../../../../etc/passwd\n"
-		"../../../../../../../etc/passwd:\n",
+		("a.ko: ../../../../../../../etc/passwd\n"
+		 "../../../../../../../etc/passwd:\n"),
 		"a.ko: /etc/passwd\n/etc/passwd:\n",
 		"a.ko: link.ko\nlink.ko:\n",
 		"a.ko: dir.ko\ndir.ko:\n",
