@@ -3,7 +3,7 @@
 #
 # README and docs/CONTAINERS as a newcomer reads them: every command that they
 # show (tests/doc-commands) is run as it stands, in their order, in one
-# directory. Only the names in it (alpine.tar, nginx.tar, root) are made first
+# directory. Only the names in it (alpine.tar, nginx.tar, bundle) are made first
 # where a document takes them from elsewhere. tests/check-docs sees to the
 # packages that they install.
 
@@ -96,7 +96,16 @@ test_containers()
 	image_config='"Cmd":["/bin/sh"]' make_archive alpine.tar
 	image_config='"Entrypoint":["/bin/sleep","1000"],"StopSignal":"SIGKILL"' \
 		make_archive nginx.tar
-	rm -rf root
+	mkdir bundle
+	mv root bundle/
+	cat >bundle/config.json <<-END
+		{"ociVersion": "1.0.2", "root": {"path": "root"}, "mounts":
+		[{"destination": "/proc", "type": "proc"},
+		{"destination": "/dev", "type": "tmpfs"}], "process":
+		{"args": ["/bin/busybox", "true"], "cwd": "/"}, "linux":
+		{"namespaces": [{"type": "pid"}, {"type": "network"},
+		{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]}}
+	END
 	make_network || fail "no network can be made"
 	trap end_network EXIT
 	run_document docs/CONTAINERS

@@ -163,7 +163,8 @@ ends()
 	# shellcheck disable=SC2046 # may be several
 	kill -KILL $(passts 8093:80)
 	wait_for one.err 'passt'
-	"$BULKHEAD" exec one touch /tmp/end || fail "the guest does not answer"
+	# The machine may end before it has told of this command's end.
+	"$BULKHEAD" exec one touch /tmp/end 2>exec.err
 	guest_wait one
 	expect_status 5
 	expect_nothing_left

@@ -133,9 +133,9 @@ test_bad_words()
 	bulkhead pull ubuntu
 	expect_status 2
 	expect_error pull skopeo
-	bulkhead start one
+	bulkhead commit one
 	expect_status 2
-	expect_error start
+	expect_error commit
 	expect_nothing_left
 }
 
