@@ -51,8 +51,9 @@ static int make_state(struct run *run)
 		r = copy_text(run->machine.network, &state->network);
 	if (r == 0)
 		r = copy_options(&opt->labels, &state->labels);
-	if (r == 0 && !(state->run = run_again_json(opt, &run->root)))
-		r = -ENOMEM;
+	/* Without it, as for a path that JSON cannot have, `start` refuses. */
+	if (r == 0)
+		state->run = run_again_json(opt, &run->root);
 	return r < 0 ? log_ret(r, "out of memory")
 		     : instance_save(&run->instance, state);
 }

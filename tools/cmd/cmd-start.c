@@ -135,7 +135,8 @@ static int prepare(struct run *run, struct run_options *opt,
 	if (!run->state.run)
 		return log_ret(-EINVAL,
 			       "'%s': its state.json does not say how it was "
-			       "started: an older bulkhead did that",
+			       "started: by an older bulkhead, or with paths "
+			       "that are not UTF-8",
 			       name);
 	r = run_again_options(run->state.run, opt);
 	if (r == 0)

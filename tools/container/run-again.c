@@ -43,13 +43,16 @@ static json_t *list_json(const struct option_list *list)
 	json_t *json = json_array();
 
 	for (unsigned i = 0; json && i < list->count; i++) {
-		if (json_array_append_new(json, json_string(list->item[i])) < 0)
-			return NULL;
+		if (json_array_append_new(json, json_string(list->item[i])) <
+		    0) {
+			json_decref(json);
+			json = NULL;
+		}
 	}
 	return json;
 }
 
-/* NULL: no memory. A text that is not there is null. */
+/* NULL: no memory, or it is not UTF-8. A text that is not there is null. */
 static json_t *value_json(const void *member, enum option_kind kind)
 {
 	const char *text;

@@ -198,7 +198,8 @@ int supervise_detached(struct run *run);
 
 /*
  * The options that the container's spec does not have, as JSON (jansson's, a
- * new reference) for instance_state.run; paths are absolute. NULL: no memory.
+ * new reference) for instance_state.run; paths are absolute. NULL: no
+ * memory, or a text is not UTF-8.
  */
 struct json_t *run_again_json(const struct run_options *opt,
 			      const struct rootfs *root);

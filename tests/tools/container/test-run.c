@@ -910,6 +910,7 @@ static void test_again(void **state)
 	const struct rootfs image = {.path = (char *)"/store/1",
 				     .digest = (char *)"sha256:1"};
 	const struct rootfs directory = {.path = (char *)"/root"};
+	const struct rootfs odd = {.path = (char *)"/b\xe4r"};
 	struct run_options again = {0};
 	json_t *json = run_again_json(&opt, &image);
 
@@ -935,6 +936,9 @@ static void test_again(void **state)
 	assert_int_equal(run_again_options(json, &again), -EINVAL);
 	run_options_done(&again);
 	json_decref(json);
+	/* JSON cannot have these bytes: nothing is kept, and nothing else said.
+	 */
+	assert_null(run_again_json(&opt, &odd));
 }
 
 int main(void)
