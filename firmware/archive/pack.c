@@ -10,11 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 #define DEPTH_MAX  400 /* a descriptor each */
@@ -48,23 +46,6 @@ static int skip(struct pack *p, int error)
 	if (p->skipped++ < TOLD_MAX)
 		log_error("'%s': left out: %s", p->path, strerror(error));
 	return 0;
-}
-
-static int open_at(int dir, const char *path, int flags, uint64_t resolve)
-{
-	const struct open_how how = {
-		.flags = (uint64_t)flags | O_CLOEXEC,
-		.resolve = resolve,
-	};
-	long fd;
-
-	/* A rename anywhere may ask for another try. */
-	for (unsigned i = 0; i < 64; i++) {
-		fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
-		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
-			break;
-	}
-	return fd < 0 ? -errno : (int)fd;
 }
 
 /* ---- entries */
@@ -342,14 +323,14 @@ int pack_tree(const struct pack_source *source, int out)
 		flags |= O_DIRECTORY;
 	else if (!source->follow)
 		flags |= O_NOFOLLOW;
-	fd = open_at(source->root, source->path, O_PATH | flags,
-		     source->resolve);
+	fd = util_openat2(source->root, source->path, O_PATH | flags,
+			  source->resolve);
 	r = fd < 0 ? fd : fstat(fd, &st) < 0 ? -errno : 0;
 	if (r == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) {
 		close(fd);
-		fd = open_at(source->root, source->path,
-			     O_RDONLY | O_NOCTTY | O_NONBLOCK | flags,
-			     source->resolve);
+		fd = util_openat2(source->root, source->path,
+				  O_RDONLY | O_NOCTTY | O_NONBLOCK | flags,
+				  source->resolve);
 		r = fd < 0 ? fd : 0;
 	}
 	if (r < 0)

@@ -2,6 +2,7 @@
 /* Headers as POSIX.1-2001 has them ("pax Interchange Format"). */
 #include "firmware/archive/tar-write.h"
 
+#include "firmware/archive/tar-header.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -9,33 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BLOCK 512
 /* The most that octal digits to the left of a NUL can say. */
 #define MAX_8  UINT64_C(07777777)
 #define MAX_12 UINT64_C(077777777777)
 /* Two names, and some numbers. */
 #define PAX_ROOM (2 * (TAR_NAME_MAX + 32) + 256)
-
-struct header {
-	char name[100];
-	char mode[8];
-	char uid[8];
-	char gid[8];
-	char size[12];
-	char mtime[12];
-	char checksum[8];
-	char type;
-	char linkname[100];
-	char magic[6];
-	char version[2];
-	char uname[32];
-	char gname[32];
-	char devmajor[8];
-	char devminor[8];
-	char prefix[155];
-	char pad[12];
-};
-_Static_assert(sizeof(struct header) == BLOCK, "a header is one block");
 
 struct pax {
 	char text[PAX_ROOM];

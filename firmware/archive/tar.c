@@ -6,6 +6,7 @@
  */
 #include "firmware/archive/tar.h"
 
+#include "firmware/archive/tar-header.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
@@ -14,34 +15,11 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define BLOCK 512
 /*
  * The size of an extended header; a capability or an ACL has some hundred
  * bytes.
  */
 #define PAX_MAX (1 * MIB)
-
-/* pax, "ustar Interchange Format" */
-struct header {
-	char name[100];
-	char mode[8];
-	char uid[8];
-	char gid[8];
-	char size[12];
-	char mtime[12];
-	char checksum[8];
-	char type;
-	char linkname[100];
-	char magic[6];
-	char version[2];
-	char uname[32];
-	char gname[32];
-	char devmajor[8];
-	char devminor[8];
-	char prefix[155];
-	char pad[12];
-};
-_Static_assert(sizeof(struct header) == BLOCK, "a header is one block");
 
 void tar_init(struct tar *tar, const struct tar_input *in)
 {

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #define DATA_BYTES 65536
 
@@ -37,23 +36,6 @@ struct unpack {
 	unsigned devices; /* left out */
 	char data[DATA_BYTES];
 };
-
-static int open_at(int dir, const char *path, int flags, uint64_t resolve)
-{
-	const struct open_how how = {
-		.flags = (uint64_t)flags | O_CLOEXEC,
-		.resolve = resolve,
-	};
-	long fd = -1;
-
-	/* A rename anywhere may ask for another try. */
-	for (unsigned i = 0; i < 64; i++) {
-		fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
-		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
-			break;
-	}
-	return fd < 0 ? -errno : (int)fd;
-}
 
 static int failed(const char *path, int error)
 {
@@ -102,7 +84,7 @@ int unpack_find(int root, uint64_t resolve, const char *dest,
 	int r;
 
 	place.must_be = n > 0 && dest[n - 1] == '/';
-	place.dir = open_at(root, dest, O_RDONLY | O_DIRECTORY, resolve);
+	place.dir = util_openat2(root, dest, O_RDONLY | O_DIRECTORY, resolve);
 	if (place.dir >= 0) {
 		place.into = true;
 		*ret = place;
@@ -115,7 +97,7 @@ int unpack_find(int root, uint64_t resolve, const char *dest,
 		    : split(dest, parent, place.name);
 	if (r < 0)
 		return failed(dest, -r);
-	place.dir = open_at(root, parent, O_RDONLY | O_DIRECTORY, resolve);
+	place.dir = util_openat2(root, parent, O_RDONLY | O_DIRECTORY, resolve);
 	if (place.dir < 0)
 		return failed(parent, -place.dir);
 	there = openat(place.dir, place.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -185,8 +167,8 @@ static int open_below(const struct unpack *u, const char *path, size_t length)
 	char part[PATH_MAX];
 
 	snprintf(part, sizeof(part), "%.*s", (int)length, path);
-	return open_at(u->place->dir, length ? part : ".",
-		       O_RDONLY | O_DIRECTORY, u->resolve);
+	return util_openat2(u->place->dir, length ? part : ".",
+			    O_RDONLY | O_DIRECTORY, u->resolve);
 }
 
 /* The directory that PATH is in; what is missing of it is made. */

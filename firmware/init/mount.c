@@ -146,13 +146,8 @@ int mount_set(int mount, uint64_t attributes)
 
 int root_open(int root, const char *path, int flags)
 {
-	const struct open_how how = {
-		.flags = (uint64_t)(flags | O_CLOEXEC),
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : (int)fd;
+	return util_openat2(root, path, flags,
+			    RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 static int make_path(int root, const char *path, bool directory,

@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #define FILE_MAX  (16 * MIB) /* a kernel of a distribution's has 1 MiB */
 #define DEPTH_MAX 64         /* of modules that need one another */
@@ -54,14 +53,13 @@ struct modules {
  */
 static int open_below(int dir, const char *name)
 {
-	struct open_how how = {
-		.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH,
-	};
-	autofd int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
+	autofd int fd =
+		util_openat2(dir, name, O_RDONLY | O_NONBLOCK, RESOLVE_BENEATH);
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
 		return -errno;
 	return S_ISREG(st.st_mode) ? take_fd(&fd) : -EINVAL;
 }

@@ -13,25 +13,11 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 int tree_open(int dir, const char *path, uint64_t flags, uint64_t resolve)
 {
-	const struct open_how how = {
-		.flags = flags | O_CLOEXEC,
-		.resolve = resolve | RESOLVE_NO_MAGICLINKS,
-	};
-
-	/* A rename anywhere on the host may ask for another try. */
-	for (unsigned i = 0; i < 64; i++) {
-		long fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
-
-		if (fd >= 0)
-			return (int)fd;
-		if (errno != EAGAIN && errno != EINTR)
-			return -errno;
-	}
-	return -EAGAIN;
+	return util_openat2(dir, path, (int)flags,
+			    resolve | RESOLVE_NO_MAGICLINKS);
 }
 
 /* ---- removal */

@@ -4,8 +4,11 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <link.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <strings.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -198,4 +201,20 @@ sigset_t util_signals(const int *signals, size_t n)
 			sigaddset(&set, signals[i]);
 	}
 	return set;
+}
+
+int util_openat2(int dir, const char *path, int flags, uint64_t resolve)
+{
+	const struct open_how how = {
+		.flags = (uint64_t)flags | O_CLOEXEC,
+		.resolve = resolve,
+	};
+	long fd = -1;
+
+	for (unsigned i = 0; i < 64; i++) {
+		fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
+		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
+			break;
+	}
+	return fd < 0 ? -errno : (int)fd;
 }

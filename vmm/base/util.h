@@ -101,6 +101,13 @@ static inline bool range_fits(uint64_t start, uint64_t len, uint64_t limit)
  */
 int util_read_at(int fd, void *buf, size_t len, uint64_t offset);
 
+/*
+ * openat2(2) with RESOLVE_* flags, and O_CLOEXEC: the descriptor or -errno. A
+ * rename anywhere on the host may make the kernel ask for another try, which it
+ * gets. Any thread.
+ */
+int util_openat2(int dir, const char *path, int flags, uint64_t resolve);
+
 /* Writes all LEN bytes to FD at its position. 0 or -errno. Any thread. */
 int util_write_all(int fd, const void *buf, size_t len);
 
