@@ -286,6 +286,13 @@ static int do_serve(char **arg)
 		r = guest_fail("serve: answer");
 	if (!r)
 		r = stream_send(fd, bytes);
+	/*
+	 * A guest may power off after this, and what its kernel or passt still
+	 * holds goes with it: wait until the other end has read all and closes.
+	 */
+	shutdown(fd, SHUT_WR);
+	if (!r && recv(fd, &(char){0}, 1, 0) > 0)
+		r = guest_fail("serve: more than %s came", arg[1]);
 	close(fd);
 	return r;
 }
