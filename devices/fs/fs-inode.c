@@ -257,6 +257,13 @@ static int open_inode(struct fs *fs, struct fs_inode *inode)
 		key_from(fs, &stx, &key);
 		r = same_key(&key, &inode->key) ? 0 : -ESTALE;
 	}
+	/*
+	 * Another file system begins here. Its number may have been another's
+	 * before, so it is asked each time; while the directory is open its own
+	 * cannot be.
+	 */
+	if (r == 0 && inode->key.dev != inode->parent->key.dev)
+		r = fs_mount_check(fs, fd, inode->name);
 	if (r < 0)
 		close(fd);
 	else

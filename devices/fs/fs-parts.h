@@ -147,9 +147,10 @@ struct fs {
 	/* fs-peer.c's, for marks of shares and of files; -1: no marks. */
 	int peer_fd, peer_file_fd;
 	uint32_t machine;
-	bool peer_stale; /* files' marks are of before fs_reset() */
-	unsigned nmarks; /* files it has marked */
-	bool peer_named; /* one shared with others was logged */
+	bool peer_stale;   /* files' marks are of before fs_reset() */
+	unsigned nmarks;   /* files it has marked */
+	bool peer_named;   /* one shared with others was logged */
+	bool told_kernels; /* so was a mount that the guest may not enter */
 	struct fs_dirbuf dirbuf;
 	uint32_t implicit[FS_IMPLICIT]; /* numbers of handles, by inode; or 0 */
 };
@@ -166,6 +167,16 @@ int fs_statx(int fd, const char *name, struct statx *ret_stx);
 #define FS_FD_PREFIX "/proc/self/fd/"
 /* A path to FD, or to NAME in it, for calls that take no descriptor. */
 const char *fs_path(char buf[FS_PATH_MAX], int fd, const char *name);
+
+/* fs-mount.c */
+/* O_PATH descriptor of the tree's top, or -errno (logged). */
+int fs_mount_open(const char *what, const struct fs_options *options);
+/*
+ * Before anything is done with the open FD, NAME in the share, whose file
+ * system is not its directory's. 0 or -errno: -EACCES where that is one of the
+ * host kernel's own, through which there is more to reach than files.
+ */
+int fs_mount_check(struct fs *fs, int fd, const char *name);
 
 /* fs.c */
 /* From here on everything made belongs to WHO, until fs_be_self(). */

@@ -269,7 +269,8 @@ void fs_peer_open(struct fs *fs, const struct fs_options *options)
 {
 	const char *path = options->path;
 	const bool told = options->shared;
-	struct above above;
+	struct above above = {.top = -1};
+	autofd int dir = -1;
 	int r;
 
 	fs->machine =
@@ -280,9 +281,11 @@ void fs_peer_open(struct fs *fs, const struct fs_options *options)
 	 * file.
 	 */
 	fs->peer_named = told;
-	r = climb(fs->root.fd, &above);
+	/* From where it is mounted: the root may be a copy, with no way up. */
+	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = dir < 0 ? -errno : climb(dir, &above);
 	if (r == 0) {
-		const int top = above.top < 0 ? fs->root.fd : above.top;
+		const int top = above.top < 0 ? dir : above.top;
 		const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 
 		fs->peer_fd = openat(top, ".", flags);

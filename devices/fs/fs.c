@@ -154,15 +154,14 @@ static int open_root(struct fs *fs, const char *what,
 		     const struct fs_options *options)
 {
 	const char *path = options->path;
-	autofd int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	autofd int fd = fs_mount_open(what, options);
 	char name[FS_PATH_MAX];
 	struct statfs stat;
 	struct statx stx;
 	int r;
 
 	if (fd < 0)
-		return log_ret(-errno, "%s: '%s': %s", what, path,
-			       strerror(errno));
+		return fd;
 	r = fs_statx(fd, "", &stx);
 	if (r == 0 && fstatfs(fd, &stat) < 0)
 		r = -errno;

@@ -83,6 +83,11 @@ struct fs_options {
 	 * nothing of PATH itself; NULL: all of it.
 	 */
 	const char *only;
+	/*
+	 * Mount points show the directories that they hide on the host, not
+	 * what is mounted on them. Needs CAP_SYS_ADMIN when it is opened.
+	 */
+	bool no_submounts;
 	bool readonly;
 	enum fs_ownership ownership;
 	/* Others change files, too, and the user knows it: no warning. */

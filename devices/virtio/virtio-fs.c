@@ -67,6 +67,9 @@ static const struct config_key fs_keys[] = {
 	 .alias = "ro",
 	 .kind = CONFIG_FLAG,
 	 .help = "refuse all changes"},
+	{.name = "submounts",
+	 .kind = CONFIG_FLAG,
+	 .help = "show what is mounted below the directory [true]"},
 	{.name = "cache",
 	 .kind = CONFIG_CHOICE,
 	 .choices = "auto|always|never",
@@ -278,12 +281,15 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	static const char *const devices[] = {"refuse", "allow", NULL};
 	static const char *const xattrs[] = {"auto", "none", NULL};
 	const char *tag = config_text(cfg, "tag");
+	const bool submounts =
+		!config_text(cfg, "submounts") || config_flag(cfg, "submounts");
 	struct virtio_fs_config config = {.num_request_queues = htole32(1)};
 	struct share *share = d->state;
 	struct fs_options options = {
 		.path = config_text(cfg, "dir"),
 		.only = config_text(cfg, "only"),
 		.budget = d->files,
+		.no_submounts = !submounts,
 		.readonly = config_flag(cfg, "readonly"),
 		.ownership = choice(cfg, "ownership", ownerships),
 		.devices = choice(cfg, "devices", devices) == 1,

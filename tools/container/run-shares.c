@@ -193,11 +193,8 @@ static void unescape(char *path)
 	*to = '\0';
 }
 
-/*
- * A share shows what is mounted below its directory, too, which "bind" without
- * the r does not ask for: it may hide just that.
- */
-static int check_below(const struct spec_mount *mount, const char *dir)
+/* Whether anything is mounted below DIR: 1, 0 or -errno (logged). */
+static int has_below(const char *dir)
 {
 	FILE *file = fopen(MOUNTS_FILE, "re");
 	const size_t n = strcmp(dir, "/") == 0 ? 0 : strlen(dir);
@@ -214,12 +211,7 @@ static int check_below(const struct spec_mount *mount, const char *dir)
 		if (sscanf(line, "%*s %*s %*s %*s %ms", &path) != 1)
 			continue;
 		unescape(path);
-		if (strncmp(path, dir, n) == 0 && path[n] == '/' && path[n + 1])
-			r = log_ret(-ENOTSUP,
-				    "mount on '%s': 'bind' of '%s' would show "
-				    "what is mounted on '%s', too: use rbind, "
-				    "or unmount that",
-				    mount->destination, dir, path);
+		r = strncmp(path, dir, n) == 0 && path[n] == '/' && path[n + 1];
 	}
 	fclose(file);
 	return r;
@@ -230,7 +222,7 @@ static int make_share(struct run_machine *machine, struct spec_mount *mount,
 {
 	autofree char *dir = NULL, *only = NULL;
 	char tag[16];
-	int r = 0;
+	int r = 0, alone = 0;
 
 	if (machine->nshares == RUN_VOLUMES_MAX)
 		return log_ret(-E2BIG,
@@ -241,8 +233,9 @@ static int make_share(struct run_machine *machine, struct spec_mount *mount,
 		r = find_volume(machine, mount, words->volume);
 	if (r == 0)
 		r = find_source(mount, &dir, &only);
+	/* A mount below may hide just what "bind" without the r asks for. */
 	if (r == 0 && words->one && !only)
-		r = check_below(mount, dir);
+		alone = r = has_below(dir);
 	if (r < 0)
 		return r;
 	snprintf(tag, sizeof(tag), "vol%u", machine->nshares++);
@@ -259,8 +252,10 @@ static int make_share(struct run_machine *machine, struct spec_mount *mount,
 			{"cache", words->cache},
 			{"locks", words->locks},
 			{"only", only},
+			/* It takes a privilege: only where it matters. */
+			{"submounts", alone ? "false" : NULL},
 		},
-		6);
+		7);
 }
 
 /* ---- file systems */

@@ -16,9 +16,11 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -602,6 +604,33 @@ static void test_readonly(void **state)
 	(void)open_node(r, file, O_RDONLY | O_CREAT | O_APPEND);
 }
 
+/* The key reaches the tree, which does the rest (test-fs-mount). */
+static void test_submounts(void **state)
+{
+	struct rig *r = *state;
+	char at[TEMPDIR_ROOM + 8];
+
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		skip();
+	snprintf(at, sizeof(at), "%s/dir", r->dir);
+	assert_int_equal(mkdir(at, 0755), 0);
+	host_file(r, "dir/under", "");
+	assert_int_equal(mount("none", at, "tmpfs", 0, "size=1m"), 0);
+	new_device(r, "");
+	assert_int_equal(
+		ask_name(r, FUSE_LOOKUP, look(r, FUSE_ROOT_ID, "dir"), "under"),
+		sizeof(struct fuse_entry_out));
+	new_device(r, ",submounts");
+	assert_int_equal(
+		ask_name(r, FUSE_LOOKUP, look(r, FUSE_ROOT_ID, "dir"), "under"),
+		sizeof(struct fuse_entry_out));
+	assert_int_equal(((const struct fuse_entry_out *)r->answer)->nodeid, 0);
+	new_device(r, ",submounts=false");
+	(void)look(r, look(r, FUSE_ROOT_ID, "dir"), "under");
+	assert_int_equal(umount(at), 0);
+}
+
 /* Said once, and not asked for again. */
 static void test_no_xattrs(void **state)
 {
@@ -857,6 +886,7 @@ int main(void)
 		TEST(test_reset),     TEST(test_not_awaited),
 		TEST(test_pause),     TEST(test_forget_unkicked),
 		TEST(test_malformed), TEST(test_two_shares),
+		TEST(test_submounts),
 	};
 
 	log_setup(LOG_ERROR, false);
