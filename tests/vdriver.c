@@ -470,28 +470,40 @@ int vdriver_add_indirect(struct vdriver *v, unsigned q, const struct iovec *out,
 }
 
 /* 2.7.10: the flag, or the index the device waits for. */
-bool vdriver_kick(struct vdriver *v, unsigned q)
+bool vdriver_kick_wanted(struct vdriver *v, unsigned q)
 {
-	struct vdriver_queue *queue = &v->queue[q];
-	const uint16_t before = queue->kicked;
-	bool wanted;
+	const struct vdriver_queue *queue = &v->queue[q];
+	uint16_t event;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (event_idx(v)) {
-		uint16_t event = le16toh(__atomic_load_n(
-			used16(v, q, 4 + 8 * queue->size), __ATOMIC_RELAXED));
+	if (!event_idx(v))
+		return !(le16toh(__atomic_load_n(used16(v, q, 0),
+						 __ATOMIC_RELAXED)) &
+			 VRING_USED_F_NO_NOTIFY);
+	event = le16toh(__atomic_load_n(used16(v, q, 4 + 8 * queue->size),
+					__ATOMIC_RELAXED));
+	return (uint16_t)(queue->avail_idx - event - 1) <
+	       (uint16_t)(queue->avail_idx - queue->kicked);
+}
 
-		wanted = (uint16_t)(queue->avail_idx - event - 1) <
-			 (uint16_t)(queue->avail_idx - before);
-	} else {
-		wanted = !(le16toh(__atomic_load_n(used16(v, q, 0),
-						   __ATOMIC_RELAXED)) &
-			   VRING_USED_F_NO_NOTIFY);
-	}
-	queue->kicked = queue->avail_idx;
+bool vdriver_kick(struct vdriver *v, unsigned q)
+{
+	const bool wanted = vdriver_kick_wanted(v, q);
+
+	v->queue[q].kicked = v->queue[q].avail_idx;
 	if (wanted)
 		vdriver_write32(v, VIRTIO_MMIO_QUEUE_NOTIFY, q);
 	return wanted;
+}
+
+uint64_t vdriver_kicks(struct vdriver *v)
+{
+	uint64_t kicks;
+
+	virtio_lock(v->dev);
+	kicks = v->dev->kicks;
+	virtio_unlock(v->dev);
+	return kicks;
 }
 
 int vdriver_get_used(struct vdriver *v, unsigned q, uint32_t *ret_written)

@@ -128,6 +128,10 @@ int vdriver_add_indirect(struct vdriver *v, unsigned q, const struct iovec *out,
 			 unsigned nout, const struct iovec *in, unsigned nin);
 /* Kicks unless the device asked for none. Whether it did. */
 bool vdriver_kick(struct vdriver *v, unsigned q);
+/* Whether it would; with EVENT_IDX for what was added since the last kick. */
+bool vdriver_kick_wanted(struct vdriver *v, unsigned q);
+/* How often the device has woken up for a kick, the driver's or its own. */
+uint64_t vdriver_kicks(struct vdriver *v);
 /* Takes one used chain: its head, or -1; RET_WRITTEN may be NULL. */
 int vdriver_get_used(struct vdriver *v, unsigned q, uint32_t *ret_written);
 /* The same, but waits for it. -1: not within PATIENCE_MS. */

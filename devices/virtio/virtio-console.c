@@ -14,6 +14,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
@@ -38,6 +39,11 @@ struct console {
 	struct iov_chain chain;
 	size_t sent;
 	size_t budget; /* bytes left of this turn */
+	/* During a turn: what is still to be given to the guest. */
+	struct console_input {
+		const uint8_t *data;
+		size_t bytes;
+	} input;
 	struct iovec iov[QUEUE_MAX];
 };
 
@@ -120,63 +126,87 @@ static void has_room(void *owner)
 
 /* ---- input ---- */
 
-/*
- * Pops a chain for input. False: there is none; the driver will kick when it
- * adds one. 5.3.6.1: the receive queue's buffers are there to be written.
- */
-static bool pop_input(struct virtio_dev *d, struct iov_chain *chain)
+/* 5.3.6.1: the receive queue's buffers are there to be written. */
+static enum virtio_took pop_input(struct virtio_dev *d, unsigned q,
+				  struct iov_chain *chain)
 {
-	struct vq *vq = &d->vq[RECEIVEQ];
-	int r;
+	const int r = vq_pop(&d->vq[q], chain);
 
-	if (!d->running)
-		return false;
-	do
-		r = vq_pop(vq, chain);
-	while (r == 0 && vq_enable_kicks(vq));
+	if (r == 0)
+		return VIRTIO_EMPTY;
 	if (r < 0)
 		virtio_broken(d, "receive queue: bad buffers");
-	else if (r > 0 && chain->in_bytes == 0)
+	else if (chain->in_bytes == 0)
 		virtio_broken(d, "receive queue: a buffer without room");
-	return r > 0 && chain->in_bytes > 0;
+	return d->running ? VIRTIO_TOOK : VIRTIO_LATER;
+}
+
+/* Only looks at the first buffer, so one is enough. */
+static enum virtio_took measure(struct virtio_dev *d, unsigned q)
+{
+	struct console *c = d->state;
+	struct iovec iov[QUEUE_MAX];
+	struct iov_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
+	const enum virtio_took took = pop_input(d, q, &chain);
+
+	if (took != VIRTIO_TOOK)
+		return took;
+	vq_unpop(&d->vq[q]);
+	c->input.bytes = chain.in_bytes;
+	return VIRTIO_LATER;
 }
 
 static size_t input_room(void *owner)
 {
 	struct console *c = owner;
 	struct virtio_dev *d = c->d;
-	struct iovec iov[QUEUE_MAX];
-	struct iov_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
-	size_t room = 0;
+	size_t room;
 
 	virtio_lock(d);
-	if (pop_input(d, &chain)) {
-		vq_unpop(&d->vq[RECEIVEQ]);
-		room = chain.in_bytes;
-	}
+	c->input = (struct console_input){0};
+	if (d->running)
+		(void)virtio_turn(d, RECEIVEQ, UINT_MAX, 1, measure);
+	room = c->input.bytes;
 	virtio_unlock(d);
 	return room;
+}
+
+static enum virtio_took fill(struct virtio_dev *d, unsigned q)
+{
+	struct console *c = d->state;
+	struct console_input *input = &c->input;
+	struct iovec iov[QUEUE_MAX];
+	struct iov_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
+	enum virtio_took took;
+	size_t n;
+
+	if (input->bytes == 0)
+		return VIRTIO_LATER;
+	took = pop_input(d, q, &chain);
+	if (took != VIRTIO_TOOK)
+		return took;
+	n = iov_write(chain.iov + chain.nout, chain.nin, 0, input->data,
+		      input->bytes);
+	vq_push(&d->vq[q], chain.head, (uint32_t)n);
+	input->data += n;
+	input->bytes -= n;
+	return VIRTIO_TOOK;
 }
 
 static size_t input_arrived(void *owner, const uint8_t *data, size_t bytes)
 {
 	struct console *c = owner;
 	struct virtio_dev *d = c->d;
-	struct iovec iov[QUEUE_MAX];
-	struct iov_chain chain = {.iov = iov, .iov_max = QUEUE_MAX};
-	size_t done = 0;
+	size_t left;
 
 	virtio_lock(d);
-	while (done < bytes && pop_input(d, &chain)) {
-		size_t n = iov_write(chain.iov + chain.nout, chain.nin, 0,
-				     data + done, bytes - done);
-
-		vq_push(&d->vq[RECEIVEQ], chain.head, (uint32_t)n);
-		done += n;
-	}
+	c->input = (struct console_input){data, bytes};
+	if (d->running)
+		(void)virtio_turn(d, RECEIVEQ, UINT_MAX, 1, fill);
 	virtio_publish(d, RECEIVEQ);
+	left = c->input.bytes;
 	virtio_unlock(d);
-	return done;
+	return bytes - left;
 }
 
 /* ---- configuration space (5.3.4) ---- */

@@ -10,6 +10,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/if_ether.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
@@ -52,6 +53,7 @@ struct net {
 	uint16_t mtu;
 	bool gone;       /* the backend is, for good */
 	bool starved;    /* frames wait for the guest's buffers */
+	unsigned frames; /* left of this turn's receiving */
 	bool tx_blocked; /* the backend takes no more now */
 	bool mergeable;
 	size_t rx_need; /* room for any frame, header included */
@@ -281,7 +283,7 @@ static enum received hold_frame(struct net *n)
 	return give_held(n);
 }
 
-static enum received receive(struct net *n)
+static enum received receive_frame(struct net *n)
 {
 	ssize_t got;
 
@@ -308,6 +310,28 @@ static enum received receive(struct net *n)
 	return GOT_FRAME;
 }
 
+/*
+ * No chain is taken without a frame for it, so `frames` is the limit of a turn,
+ * not virtio_turn()'s: the device need not kick itself where the backend's
+ * descriptor says that there is more.
+ */
+static enum virtio_took receive(struct virtio_dev *d, unsigned q)
+{
+	struct net *n = d->state;
+	enum received r;
+
+	(void)q;
+	n->starved = false;
+	if (n->frames == 0)
+		return VIRTIO_LATER;
+	r = receive_frame(n);
+	n->starved = r == NO_BUFFERS;
+	n->frames -= r == GOT_FRAME;
+	return r == GOT_FRAME    ? VIRTIO_TOOK
+	       : r == NO_BUFFERS ? VIRTIO_EMPTY
+				 : VIRTIO_LATER;
+}
+
 /* Both directions have one thread: either's patience is the thread's. */
 static void adapt(struct net *n, struct loop_patience *p, unsigned found)
 {
@@ -323,29 +347,20 @@ static void adapt(struct net *n, struct loop_patience *p, unsigned found)
 
 static void receive_all(struct net *n)
 {
-	struct vq *vq = &n->d->vq[NET_RX];
-	enum received r = GOT_FRAME;
-	unsigned got = 0;
+	struct virtio_dev *d = n->d;
+	unsigned got;
 
-	if (!vq->ready || n->gone)
+	if (!d->vq[NET_RX].ready || n->gone)
 		return;
-	vq_disable_kicks(vq);
-	n->starved = false;
-	for (unsigned i = 0; i < NET_BATCH && r != NO_FRAME; i++) {
-		r = receive(n);
-		got += r == GOT_FRAME;
-		if (r != NO_BUFFERS || vq_enable_kicks(vq))
-			continue;
-		n->starved = true;
-		break;
-	}
-	virtio_publish(n->d, NET_RX);
+	n->frames = NET_BATCH;
+	got = virtio_turn(d, NET_RX, UINT_MAX, 1, receive);
+	virtio_publish(d, NET_RX);
 	if (got > 0)
 		adapt(n, &n->rx_patience, got);
 	watch(n);
 	/* The descriptor does not tell of frames that were read from it. */
 	if ((n->held_bytes > 0 || waiting(n) & EPOLLIN) && !n->starved)
-		loop_signal(n->d->kick[NET_RX].source.fd);
+		loop_signal(d->kick[NET_RX].source.fd);
 }
 
 /* ---- sending ---- */

@@ -20,6 +20,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_vsock.h>
 #include <linux/vm_sockets.h>
@@ -70,7 +71,9 @@ struct vsock {
 	uint32_t ports_used;
 	struct vsock_reset reset[VSOCK_RESETS]; /* from `first` on, a ring */
 	unsigned first, nresets;
-	bool tx_held; /* until there is room for another reset */
+	unsigned left; /* packets of this turn for the guest: it takes several
+			* buffers at a time */
+	bool tx_held;  /* until there is room for another reset */
 };
 
 /* From the guest's byte order to the host's, or back: it is the same. */
@@ -286,20 +289,20 @@ static int take_room(struct vsock *v, unsigned count, uint32_t bytes,
 	return 0;
 }
 
-/* False: there is nothing to give, or no buffer for it. */
-static bool give_some(struct vsock *v, unsigned *left)
+/* Gives what is next, in the buffers that it needs or as many as there are. */
+static enum virtio_took give_some(struct virtio_dev *d, unsigned q)
 {
-	struct vq *vq = &v->d->vq[VSOCK_RX];
+	struct vsock *v = d->state;
+	struct vq *vq = &d->vq[q];
 	struct vsock_room room;
 	uint32_t bytes;
 	unsigned n = wanted(v, &bytes);
 
-	if (n == 0)
-		return false;
-	if (take_room(v, (unsigned)min_u64(n, *left), bytes, &room) < 0)
-		return false;
+	if (n == 0 || v->left == 0 ||
+	    take_room(v, (unsigned)min_u64(n, v->left), bytes, &room) < 0)
+		return VIRTIO_LATER;
 	if (room.nchains == 0)
-		return vq_enable_kicks(vq);
+		return VIRTIO_EMPTY;
 	n = 1;
 	if (v->nresets > 0)
 		room.bytes[0] = give_reset(v, &room.chain[0]);
@@ -309,22 +312,20 @@ static bool give_some(struct vsock *v, unsigned *left)
 		vq_push(vq, room.chain[i].head, room.bytes[i]);
 	for (unsigned i = n; i < room.nchains; i++)
 		vq_unpop(vq);
-	*left -= n > 0 ? n : 1;
-	return true;
+	v->left -= n > 0 ? n : 1;
+	return VIRTIO_TOOK;
 }
 
 static void give_all(struct vsock *v)
 {
 	struct virtio_dev *d = v->d;
-	unsigned left = VSOCK_BATCH;
 
 	if (!d->running)
 		return;
-	vq_disable_kicks(&d->vq[VSOCK_RX]);
-	while (left > 0 && give_some(v, &left))
-		;
+	v->left = VSOCK_BATCH;
+	(void)virtio_turn(d, VSOCK_RX, UINT_MAX, 1, give_some);
 	virtio_publish(d, VSOCK_RX);
-	if (left == 0)
+	if (v->left == 0)
 		loop_signal(d->kick[VSOCK_RX].source.fd);
 	if (v->tx_held && v->nresets < VSOCK_RESETS)
 		loop_signal(d->kick[VSOCK_TX].source.fd);

@@ -249,12 +249,14 @@ enum virtio_took {
 };
 
 /*
- * A turn of queue Q: calls TAKE for one chain after the other, with kicks off,
- * until there is none and the driver will kick for the next one, or AFTER more
- * (vq_enable_kicks_after(); 1 for every). After MOST chains the device kicks
- * itself, so that others on the loop have their turn, and a guest that keeps
- * the queue full never holds the loop. How many were taken. The caller
- * publishes.
+ * A turn of queue Q, whose chains the driver sends or has the device fill:
+ * calls TAKE for one chain after the other (or for several, where one answer
+ * fills them), with kicks off, until there is none and the driver will kick for
+ * the next one, or AFTER more (vq_enable_kicks_after(); 1 for every); or until
+ * TAKE has nothing more to do with them: kicks stay off then, as what comes
+ * next begins another turn. After MOST chains the device kicks itself, so that
+ * others on the loop have their turn, and a guest that keeps the queue full
+ * never holds the loop. How often TAKE took. The caller publishes, once.
  */
 unsigned
 virtio_turn(struct virtio_dev *d, unsigned q, unsigned most, uint16_t after,

@@ -339,6 +339,64 @@ static void test_input(void **state)
 	assert_memory_equal(in[2].iov_base, "gh", 2);
 }
 
+/* Input from before the buffers is given in one turn: one kick, one interrupt.
+ */
+static void test_input_at_once(void **state)
+{
+	struct rig *r = *state;
+	struct iovec in;
+
+	up_and_settled(r);
+	user_types(r->u, "abcdefgh", 8);
+	assert_true(wait_until(unread(r) == 0));
+	in = vdriver_buf(r->v, NULL, 2);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(vdriver_add(r->v, RX, NULL, 0, &in, 1) >= 0);
+	(void)vdriver_interrupts(r->v);
+	vdriver_want_interrupt(r->v, RX, 0);
+	assert_true(vdriver_kick(r->v, RX));
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(vdriver_wait_used(r->v, RX, NULL, PATIENCE_MS) >=
+			    0);
+	assert_memory_equal(in.iov_base, "gh", 2);
+	/* This takes the lock, so the turn is over. */
+	assert_int_equal(vdriver_held(r->v, RX), 0);
+	assert_int_equal(vdriver_interrupts(r->v), 1);
+}
+
+/*
+ * A driver need not kick for buffers that it adds while the device has others,
+ * and has to once input waits for one: also without EVENT_IDX, by the flag.
+ */
+static void test_input_kicks(void **state)
+{
+	struct rig *r = *state;
+	struct iovec in;
+
+	assert_true(vdriver_up(r->v, 0));
+	in = vdriver_buf(r->v, NULL, 2);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(vdriver_add(r->v, RX, NULL, 0, &in, 1) >= 0);
+	vdriver_kick(r->v, RX);
+	for (unsigned i = 0; i < 3; i++) {
+		user_types(r->u, "ab", 2);
+		assert_true(vdriver_wait_used(r->v, RX, NULL, PATIENCE_MS) >=
+			    0);
+		assert_false(vdriver_kick_wanted(r->v, RX));
+		assert_true(vdriver_add(r->v, RX, NULL, 0, &in, 1) >= 0);
+		assert_false(vdriver_kick(r->v, RX));
+	}
+	user_types(r->u, "12345678ab", 10);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(vdriver_wait_used(r->v, RX, NULL, PATIENCE_MS) >=
+			    0);
+	assert_true(wait_until(vdriver_kick_wanted(r->v, RX)));
+	assert_true(vdriver_add(r->v, RX, NULL, 0, &in, 1) >= 0);
+	assert_true(vdriver_kick(r->v, RX));
+	assert_true(vdriver_wait_used(r->v, RX, NULL, PATIENCE_MS) >= 0);
+	assert_memory_equal(in.iov_base, "ab", 2);
+}
+
 /*
  * Linux gives its buffers before it can take input, and loses what comes too
  * early: nothing does.
@@ -606,6 +664,8 @@ int main(void)
 		TEST(test_reader_gone),
 		TEST(test_early_input),
 		TEST(test_input),
+		ON_PTY(test_input_at_once),
+		TEST(test_input_kicks),
 		TEST(test_driver_not_ready),
 		TEST(test_end_of_input),
 		ON_PTY(test_typed_across_a_reset),

@@ -459,6 +459,56 @@ static void test_receive_tso(void **state)
 	free(data);
 }
 
+/*
+ * However many frames wait for the guest's buffers: one kick for all of them,
+ * and one interrupt a turn. While there are buffers, no kick is wanted.
+ */
+static void check_receive_kicks(struct fixture *f, uint64_t features)
+{
+	static const unsigned frames[] = {1, 60, 150};
+	struct vdriver *v = up(f, "", 1500, features);
+	uint64_t kicks = 2; /* each queue once, when the driver is there */
+	uint8_t *spare;
+
+	for (unsigned i = 0; i < ARRAY_LEN(frames); i++) {
+		const unsigned n = frames[i];
+
+		assert_true(wait_until(vdriver_kicks(v) == kicks));
+		for (unsigned k = 0; k < n; k++)
+			send_frame(f, 500, k);
+		(void)vdriver_interrupts(v);
+		if (features & BIT(VIRTIO_RING_F_EVENT_IDX))
+			vdriver_want_interrupt(v, RX, v->queue[RX].seen);
+		for (unsigned k = 0; k < n; k++)
+			(void)post(v, 2048);
+		assert_true(vdriver_kick(v, RX));
+		for (unsigned k = 0; k < n; k++)
+			assert_true(vdriver_wait_used(v, RX, NULL,
+						      PATIENCE_MS) >= 0);
+		/* This takes the lock, so the last turn is over. */
+		assert_int_equal(vdriver_kicks(v), ++kicks);
+		/* A turn is 64 frames; the tap says that there is more. */
+		assert_in_range(vdriver_interrupts(v), 1, (n + 63) / 64);
+	}
+	spare = post(v, 2048);
+	(void)post(v, 2048);
+	(void)vdriver_kick(v, RX);
+	send_frame(f, 500, 1);
+	receive(v, spare, 500, 1);
+	(void)post(v, 2048);
+	assert_false(vdriver_kick(v, RX));
+}
+
+static void test_receive_kicks(void **state)
+{
+	check_receive_kicks(*state, BIT(VIRTIO_NET_F_MAC));
+}
+
+static void test_receive_kicks_event_idx(void **state)
+{
+	check_receive_kicks(*state, PLAIN);
+}
+
 /* Nothing is lost while the guest has no buffers. */
 static void test_starvation(void **state)
 {
@@ -684,6 +734,8 @@ int main(void)
 		FIXTURE_TEST(test_exact_fit),
 		FIXTURE_TEST(test_merged),
 		FIXTURE_TEST(test_receive_tso),
+		FIXTURE_TEST(test_receive_kicks),
+		FIXTURE_TEST(test_receive_kicks_event_idx),
 		FIXTURE_TEST(test_starvation),
 		FIXTURE_TEST(test_little_room),
 		FIXTURE_TEST(test_small_buffers),

@@ -625,6 +625,54 @@ static void test_scattered(void **state)
 		assert_int_equal(written, HEADER);
 }
 
+/*
+ * Data that waits for the guest's buffers goes there in one turn: one kick, one
+ * interrupt. While there are buffers no kick is wanted.
+ */
+static void test_receive_kicks(void **state)
+{
+	struct fixture *f = *state;
+	enum { N = 5 };
+	struct iovec in;
+	uint64_t kicks;
+	uint32_t port;
+	char *data;
+	int fd;
+
+	assert_true(vdriver_up(f->v, 0));
+	post(f, 1);
+	fd = connect_from_host(f, &port);
+	host_writes(fd, "a", 1);
+	assert_true(vdriver_wait_used(f->v, RX, NULL, PATIENCE_MS) >= 0);
+	/* One skb, and so one event. */
+	data = calloc(N, BUFFER - HEADER);
+	host_writes(fd, data, N * (BUFFER - HEADER));
+	free(data);
+	in = vdriver_buf(f->v, NULL, BUFFER);
+	/* Without EVENT_IDX a flag says so. */
+	assert_true(wait_until(vdriver_kick_wanted(f->v, RX)));
+	(void)vdriver_interrupts(f->v);
+	kicks = vdriver_kicks(f->v);
+	for (unsigned i = 0; i < N; i++)
+		assert_true(vdriver_add(f->v, RX, NULL, 0, &in, 1) >= 0);
+	assert_true(vdriver_kick(f->v, RX));
+	for (unsigned i = 0; i < N; i++)
+		assert_true(vdriver_wait_used(f->v, RX, NULL, PATIENCE_MS) >=
+			    0);
+	/* This takes the lock, so the turn is over. */
+	assert_int_equal(vdriver_kicks(f->v), kicks + 1);
+	assert_int_equal(vdriver_interrupts(f->v), 1);
+	/* The next packet takes one of two buffers. */
+	(void)vdriver_add(f->v, RX, NULL, 0, &in, 1);
+	(void)vdriver_add(f->v, RX, NULL, 0, &in, 1);
+	(void)vdriver_kick(f->v, RX);
+	host_writes(fd, "b", 1);
+	assert_true(vdriver_wait_used(f->v, RX, NULL, PATIENCE_MS) >= 0);
+	assert_true(vdriver_add(f->v, RX, NULL, 0, &in, 1) >= 0);
+	assert_false(vdriver_kick(f->v, RX));
+	close(fd);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -658,6 +706,7 @@ int main(void)
 		TEST(test_addresses),
 		TEST(test_answers_unread),
 		TEST(test_no_buffers),
+		TEST(test_receive_kicks),
 		TEST(test_malformed),
 		TEST(test_malformed_receive),
 		TEST(test_scattered),
