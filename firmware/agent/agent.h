@@ -69,7 +69,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 5
+#define AGENT_MINOR 6
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -120,6 +120,7 @@ enum agent_key {
 	AGENT_ITEM_RLIMIT = 38,   /* agent_rlimit; many */
 	AGENT_ITEM_SIZE = 39,     /* agent_size: the terminal's */
 	AGENT_ITEM_CAP_SETS = 40, /* agent_cap_sets, in place of CAPS; 1.4 */
+	AGENT_ITEM_FILTER = 41,   /* agent_filter; since 1.6 */
 };
 
 /* AGENT_ITEM_FLAGS of CONFIGURE. */
@@ -273,6 +274,27 @@ struct agent_rlimit {
 	__le64 soft, hard; /* all ones: unlimited */
 };
 static_assert(sizeof(struct agent_rlimit) == 24, "as on the wire");
+
+/*
+ * A filter of system calls: a program for seccomp(2), as many instructions as
+ * the item has room for. A container that crun runs has it from config.json:
+ * there this item changes nothing.
+ */
+#define AGENT_FILTER_MAX 4096
+#define AGENT_FILTER_FLAGS                                                     \
+	0x7 /* SECCOMP_FILTER_FLAG_TSYNC, LOG, SPEC_ALLOW                      \
+	     */
+struct agent_filter_code {
+	__le16 code;
+	__u8 jt, jf;
+	__le32 k;
+};
+struct agent_filter {
+	__le32 flags;
+	struct agent_filter_code code[AGENT_FILTER_MAX];
+};
+static_assert(sizeof(struct agent_filter) == 4 + 8 * AGENT_FILTER_MAX,
+	      "as on the wire");
 
 struct agent_size {
 	__le16 rows, columns;

@@ -21,6 +21,8 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -188,14 +190,38 @@ static int set_caps(const struct init_caps *caps, struct init_failure *f)
 	return 0;
 }
 
-/* The permitted ones outlive the change of the user, to be limited after it. */
-static int become(const struct init_start *s, const struct init_user *user,
-		  struct init_failure *f)
+static int filter_calls(const struct init_start *s, struct init_failure *f)
 {
-	const struct init_caps caps = init_start_caps(s, user->uid);
+	const struct sock_fprog program = {s->nfilter, s->filter};
 
-	if (bound_caps(caps.bounding, f))
-		return -1;
+	if (s->filter && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+				 s->filter_flags, &program) < 0)
+		return fail(f, errno, "filter system calls");
+	return 0;
+}
+
+/* Those that the permitted ones allow; a change of the user has taken them. */
+static int regain_caps(struct init_failure *f)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return fail(f, errno, "read capabilities");
+	for (int i = 0; i < 2; i++)
+		data[i].effective = data[i].permitted;
+	if (syscall(SYS_capset, &header, data) < 0)
+		return fail(f, errno, "keep capabilities");
+	return 0;
+}
+
+/*
+ * The permitted ones outlive the change of the user, to be limited after it.
+ */
+static int change_user(const struct init_user *user, struct init_failure *f)
+{
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return fail(f, errno, "keep capabilities");
 	if (setgroups(user->ngroups, user->groups) < 0 ||
@@ -206,7 +232,34 @@ static int become(const struct init_start *s, const struct init_user *user,
 				 user->gid);
 	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
 		return fail(f, errno, "keep capabilities");
-	return set_caps(&caps, f);
+	return 0;
+}
+
+/*
+ * Without no_new_privs a filter of system calls takes CAP_SYS_ADMIN, so it
+ * comes before the capabilities go; with it, last. In both cases the one who
+ * reaps has it, too: the container's processes may trace that one.
+ */
+static int confine(const struct process_side *side,
+		   const struct init_user *user, struct init_failure *f)
+{
+	const struct init_start *s = side->start;
+	const bool no_new_privs = s->flags & AGENT_START_NO_NEW_PRIVS;
+	const struct init_caps caps = init_start_caps(s, user->uid);
+
+	if (!side->box->plain &&
+	    (bound_caps(caps.bounding, f) || change_user(user, f)))
+		return -1;
+	if (!no_new_privs && s->filter &&
+	    ((!side->box->plain && regain_caps(f)) || filter_calls(s, f)))
+		return -1;
+	if (!side->box->plain && set_caps(&caps, f))
+		return -1;
+	if (!no_new_privs)
+		return 0;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return fail(f, errno, "no_new_privs");
+	return filter_calls(s, f);
 }
 
 /* Makes a missing one, as Docker does for the main process. */
@@ -362,7 +415,7 @@ static int run(const struct process_side *side, struct init_failure *f)
 		process_drop_priority(0);
 	else if (!side->box->plain)
 		process_slow_down();
-	if (set_limits(s, f) || (!side->box->plain && become(s, &user, f)))
+	if (set_limits(s, f) || confine(side, &user, f))
 		return -1;
 	if (s->flags & AGENT_START_INIT) {
 		int r = reaper_leave(s->flags & AGENT_START_TTY);
@@ -370,9 +423,6 @@ static int run(const struct process_side *side, struct init_failure *f)
 		if (r < 0)
 			return fail(f, -r, "start a process");
 	}
-	if (s->flags & AGENT_START_NO_NEW_PRIVS &&
-	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return fail(f, errno, "no_new_privs");
 	return exec_program(s, env, f);
 }
 

@@ -10,10 +10,13 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define STRINGS_MAX 4
+/* In place of a number of strings: FIXED is the item's view, of any size. */
+#define WHOLE_ITEM UINT8_MAX
 
 struct rule {
 	uint16_t key;
@@ -454,6 +457,39 @@ static int take_rlimit(void *target, const void *fixed, const char *const *text)
 	return 0;
 }
 
+static int take_filter(void *target, const void *fixed, const char *const *text)
+{
+	const struct agent_item_view *item = fixed;
+	const size_t head = sizeof(struct agent_flags);
+	struct init_start *s = target;
+	struct agent_filter_code wire;
+	size_t n;
+
+	(void)text;
+	if (item->bytes <= head || (item->bytes - head) % sizeof(wire) != 0)
+		return -EINVAL;
+	n = (item->bytes - head) / sizeof(wire);
+	s->filter_flags = get_flags(item->data);
+	if (n > AGENT_FILTER_MAX ||
+	    s->filter_flags & ~(uint32_t)AGENT_FILTER_FLAGS)
+		return -EINVAL;
+	s->filter = calloc(n, sizeof(*s->filter));
+	if (!s->filter)
+		return -ENOMEM;
+	s->nfilter = (unsigned short)n;
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&wire, item->data + head + i * sizeof(wire),
+		       sizeof(wire));
+		s->filter[i] = (struct sock_filter){
+			.code = le16toh(wire.code),
+			.jt = wire.jt,
+			.jf = wire.jf,
+			.k = le32toh(wire.k),
+		};
+	}
+	return 0; /* the kernel checks the program */
+}
+
 static int take_size(void *target, const void *fixed, const char *const *text)
 {
 	struct init_start *s = target;
@@ -476,6 +512,7 @@ static const struct rule start_rules[] = {
 	 take_cap_sets},
 	{AGENT_ITEM_RLIMIT, sizeof(struct agent_rlimit), 0, true, take_rlimit},
 	{AGENT_ITEM_SIZE, sizeof(struct agent_size), 0, false, take_size},
+	{AGENT_ITEM_FILTER, 0, WHOLE_ITEM, false, take_filter},
 	{0},
 };
 
@@ -499,17 +536,20 @@ static int parse(const struct rule *rules, void *target, const uint8_t *pos,
 
 	while ((r = agent_item_next(&pos, &left, &item)) > 0) {
 		const struct rule *rule = rule_find(rules, item.key);
+		const bool whole = rule && rule->strings == WHOLE_ITEM;
 		const char *text[STRINGS_MAX];
 
 		if (!rule)
 			return init_fail(f, INIT_STATUS_SETUP, ENOTSUP,
 					 "item %u of the request", item.key);
 		if ((seen & UINT64_C(1) << rule->key && !rule->many) ||
-		    agent_item_strings(&item, rule->fixed, rule->strings, text))
+		    (!whole && agent_item_strings(&item, rule->fixed,
+						  rule->strings, text)))
 			return init_fail(f, INIT_STATUS_SETUP, EBADMSG,
 					 "item %u of the request", item.key);
 		seen |= UINT64_C(1) << rule->key;
-		r = rule->take(target, item.data, text);
+		r = rule->take(target, whole ? (const void *)&item : item.data,
+			       text);
 		if (r < 0)
 			return init_fail(f, INIT_STATUS_SETUP, -r,
 					 "item %u of the request", item.key);
@@ -586,6 +626,7 @@ void init_start_done(struct init_start *s)
 	free(s->env.list);
 	free(s->groups.list);
 	free(s->rlimits);
+	free(s->filter);
 	free(s->bytes);
 	*s = (struct init_start){0};
 }

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/resource.h>
 
+struct sock_filter;
+
 /* A list of strings that ends with NULL. */
 struct init_strings {
 	const char **list; /* owned; NULL when empty */
@@ -83,6 +85,9 @@ struct init_start {
 	bool root_caps; /* others than user 0 have the bounding set alone */
 	struct init_rlimit *rlimits; /* owned */
 	size_t nrlimits;
+	struct sock_filter *filter; /* owned; NULL: none */
+	unsigned short nfilter;
+	uint32_t filter_flags; /* SECCOMP_FILTER_FLAG_* */
 	struct agent_size size;
 };
 

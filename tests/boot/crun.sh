@@ -249,8 +249,9 @@ test_exec_and_stop()
 # A profile of Docker's format, for the command and for those beside it.
 test_seccomp()
 {
-	command -v crun >/dev/null || skip "no crun"
-	how=(--guest-runtime crun)
+	local runtime runtimes=(direct)
+
+	! command -v crun >/dev/null || runtimes+=(crun)
 	make_root
 	cat >profile.json <<-'END'
 		{"defaultAction": "SCMP_ACT_ALLOW",
@@ -263,23 +264,24 @@ test_seccomp()
 			 "action": "SCMP_ACT_ERRNO", "errnoRet": 28,
 			 "excludes": {"caps": ["CAP_CHOWN"]}}]}
 	END
-	run_start one --rm --security-opt seccomp=profile.json root sh -c '
-		ln -s a /tmp/link && mkdir /tmp/x 2>&1; echo up; sleep 1000'
-	wait_for one.out up
-	bulkhead exec one sh -c 'mkdir /tmp/y; grep Seccomp: /proc/self/status'
-	expect_status 0
-	expect_out "Seccomp:$(printf '\t')2"
-	grep -qF 'No space' err || fail "a call is not filtered by exec"
-	bulkhead stop -t 0 one
-	guest_wait one
-	expect_status 137
-	expect_out 'No space'
-	how=()
-	run --rm --security-opt seccomp=profile.json root true
-	expect_status 125
-	expect_error 'guest-runtime crun'
+	for runtime in "${runtimes[@]}"; do
+		how=(--guest-runtime "$runtime")
+		run_start one --rm --security-opt seccomp=profile.json root \
+			sh -c 'ln -s a /tmp/link && mkdir /tmp/x 2>&1
+				echo up; sleep 1000'
+		wait_for one.out up
+		bulkhead exec -u user one \
+			sh -c 'mkdir /tmp/y; grep Seccomp: /proc/self/status'
+		expect_status 0
+		expect_out "Seccomp:$(printf '\t')2"
+		grep -qF 'No space' err ||
+			fail "$runtime: a call is not filtered by exec"
+		bulkhead stop -t 0 one
+		guest_wait one
+		expect_status 137
+		expect_out 'No space'
+	done
 	echo '[]' >profile.json
-	how=(--guest-runtime crun)
 	run --rm --security-opt seccomp=profile.json root true
 	expect_status 125
 	expect_error profile.json defaultAction

@@ -28,7 +28,13 @@ static void check_spec(struct spec *spec)
 	autofree char *first = print(spec_json(spec));
 	autofree char *second = NULL;
 	struct spec again = {0};
+	struct spec_filter filter;
 
+	if (spec_filter_make("fuzz", &spec->linux_part, &filter) == 0) {
+		if (filter.count > 4096 || !filter.code != !filter.count)
+			abort();
+		spec_filter_done(&filter);
+	}
 	if (spec_read("again", first, strlen(first), &again) < 0)
 		abort();
 	second = print(spec_json(&again));

@@ -12,6 +12,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -228,8 +229,33 @@ static void add_caps(struct agent_items *items, const struct agent_process *p)
 				NULL, 0);
 }
 
+/*
+ * An older agent runs a container with a filter by crun alone, which has that
+ * from config.json.
+ */
+#define FILTER_MINOR 6
+
+static void add_filter(struct agent_items *items, const struct spec_filter *f)
+{
+	struct agent_filter wire = {.flags = htole32(f->flags)};
+
+	if (f->count > AGENT_FILTER_MAX) {
+		items->error = -E2BIG;
+		return;
+	}
+	for (size_t i = 0; i < f->count; i++)
+		wire.code[i] = (struct agent_filter_code){
+			.code = htole16(f->code[i].code),
+			.jt = f->code[i].jt,
+			.jf = f->code[i].jf,
+			.k = htole32(f->code[i].k),
+		};
+	agent_items_add(items, AGENT_ITEM_FILTER, &wire,
+			offsetof(struct agent_filter, code[f->count]), NULL, 0);
+}
+
 static void process_items(struct agent_items *items,
-			  const struct agent_process *p)
+			  const struct agent_process *p, unsigned minor)
 {
 	add_flags(items, AGENT_ITEM_FLAGS,
 		  (p->main ? AGENT_START_MAIN : 0U) |
@@ -260,6 +286,8 @@ static void process_items(struct agent_items *items,
 		agent_items_add(items, AGENT_ITEM_RLIMIT, &wire, sizeof(wire),
 				NULL, 0);
 	}
+	if (p->filter && p->filter->code && minor >= FILTER_MINOR)
+		add_filter(items, p->filter);
 	if (p->tty) {
 		const struct agent_size wire = {
 			.rows = htole16(p->rows),
@@ -279,7 +307,7 @@ int agent_start(struct agent *agent, const struct agent_process *process,
 	struct agent_message m;
 	int r;
 
-	process_items(&items, process);
+	process_items(&items, process, agent->minor);
 	r = agent_send_items(agent, &items, AGENT_START, "the command");
 	agent_items_done(&items);
 	if (r == 0)

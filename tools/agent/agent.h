@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct agent; /* one session */
+struct spec_filter;
 struct spec_rlimit;
 
 /*
@@ -117,7 +118,8 @@ struct agent_process {
 	bool root_caps;
 	const struct spec_rlimit *rlimits;
 	size_t nrlimits;
-	unsigned short rows, columns; /* of the terminal; 0: unknown */
+	const struct spec_filter *filter; /* of system calls; or NULL */
+	unsigned short rows, columns;     /* of the terminal; 0: unknown */
 };
 
 /* Why it did not start: what the user is told and `run` exits with. */

@@ -183,7 +183,7 @@ static int relay_behind(const struct request *req, struct agent *agent)
 }
 
 static int start(const struct request *req, const struct spec_process *spec,
-		 struct agent *agent)
+		 const struct spec_filter *filter, struct agent *agent)
 {
 	char number[24];
 	struct agent_process process = run_agent_process(spec, number);
@@ -191,6 +191,7 @@ static int start(const struct request *req, const struct spec_process *spec,
 	int r;
 
 	process.input = req->interactive && !req->detach;
+	process.filter = filter;
 	r = agent_start(agent, &process, &failure, NULL);
 	if (r == -EREMOTEIO)
 		return log_ret(failure.status, "%s", failure.text);
@@ -204,6 +205,7 @@ static int start(const struct request *req, const struct spec_process *spec,
 static int run(struct request *req, const struct instance *instance)
 {
 	struct instance_state state;
+	struct spec_filter filter = {0};
 	struct agent *agent = NULL;
 	int status = RUN_EXIT_FAILED;
 
@@ -216,10 +218,13 @@ static int run(struct request *req, const struct instance *instance)
 		log_error("'%s': its state.json describes no process",
 			  instance->name);
 	else if (make_process(req, &state.spec.process) == 0 &&
+		 spec_filter_make(instance->name, &state.spec.linux_part,
+				  &filter) == 0 &&
 		 agent_connect(instance->socket, CONNECT_TIMEOUT_MS, &agent) ==
 			 0)
-		status = start(req, &state.spec.process, agent);
+		status = start(req, &state.spec.process, &filter, agent);
 	agent_free(agent);
+	spec_filter_done(&filter);
 	instance_state_done(&state);
 	return status;
 }

@@ -149,6 +149,7 @@ static int start_command(struct running *s)
 
 	process.main = true;
 	process.init = life->init;
+	process.filter = life->filter;
 	process.input = life->interactive;
 	if (r == 0)
 		r = agent_start(s->agent, &process, &failure, NULL);

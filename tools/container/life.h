@@ -13,6 +13,7 @@
 
 struct agent_config;
 struct config;
+struct spec_filter;
 struct spec_process;
 
 /* The status after a second signal to end, as after SIGKILL. */
@@ -50,9 +51,10 @@ struct life {
 	const struct config *cfg;
 	const struct agent_config *agent;
 	const struct spec_process *process;
-	bool init;        /* below a small PID 1 that reaps */
-	bool interactive; /* with input */
-	bool detach;      /* standard input and output are not the command's */
+	const struct spec_filter *filter; /* of its system calls */
+	bool init;                        /* below a small PID 1 that reaps */
+	bool interactive;                 /* with input */
+	bool detach; /* standard input and output are not the command's */
 	bool forward_signals;
 	int close_fds[2]; /* the monitor's child closes them; -1: none */
 	/* life_hold_signals() was called; NULL: it was not. */

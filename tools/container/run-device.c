@@ -45,4 +45,5 @@ void run_machine_done(struct run_machine *machine)
 	spec_linux_done(&machine->devices);
 	free(machine->ports);
 	free(machine->oci);
+	spec_filter_done(&machine->filter);
 }

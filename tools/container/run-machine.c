@@ -172,21 +172,23 @@ static int make_initrd(struct run_machine *machine,
 static int make_oci(struct run_machine *machine, const struct spec *spec,
 		    const struct run_options *opt)
 {
-	int r = wants_crun(opt);
+	const int r = wants_crun(opt);
 
-	if (r == 0 && spec->linux_part.seccomp)
-		return log_ret(-EINVAL,
-			       "linux.seccomp: a filter takes --guest-runtime "
-			       "crun%s",
-			       opt->bundle
-				       ? "; --security-opt "
-					 "seccomp=unconfined runs without it"
-				       : "");
 	if (r <= 0)
 		return r;
 	machine->oci = oci_config_make(spec, machine->mounts, opt->init);
 	machine->agent.oci = machine->oci;
 	return machine->oci ? 0 : -EINVAL;
+}
+
+/* NAME: of the instance, where it is another run of one. */
+static int make_filter(struct run_machine *machine, const struct spec *spec,
+		       const struct run_options *opt, const char *name)
+{
+	const char *file = opt->bundle ? opt->bundle : run_seccomp_file(opt);
+
+	return spec_filter_make(file ? file : name, &spec->linux_part,
+				&machine->filter);
 }
 
 static int make_kernel(struct run_machine *machine,
@@ -236,6 +238,8 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 	r = set(cfg, "name", instance->name);
 	if (r == 0)
 		r = make_size(cfg, &spec->linux_part);
+	if (r == 0)
+		r = make_filter(machine, spec, opt, instance->name);
 	if (r == 0)
 		r = make_kernel(machine, opt);
 	if (r == 0)

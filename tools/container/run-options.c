@@ -40,7 +40,7 @@ static const struct option_entry entries[] = {
 	{"privileged", 0, NULL, OPTION_FLAG, AT(privileged), NULL,
 	 "all capabilities, hide nothing in /proc and /sys"},
 	{"security-opt", 0, "OPTION", OPTION_LIST, AT(security), NULL,
-	 "no-new-privileges, or seccomp=FILE with crun"},
+	 "no-new-privileges, or seccomp=FILE, a filter of calls"},
 	{"ulimit", 0, "NAME=SOFT[:HARD]", OPTION_LIST, AT(ulimits), NULL,
 	 "set a limit: nofile=1024:4096"},
 	{"pids-limit", 0, "N", OPTION_TEXT, AT(pids_limit), NULL,

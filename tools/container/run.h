@@ -126,8 +126,9 @@ struct run_machine {
 	const char *network;             /* which it became; borrowed */
 	int volume_fds[RUN_VOLUMES_MAX]; /* owned: locks of named volumes */
 	unsigned nvolume_fds;
-	unsigned nshares; /* besides the root */
-	char *oci;        /* owned: with crun in the guest */
+	unsigned nshares;          /* besides the root */
+	char *oci;                 /* owned: with crun in the guest */
+	struct spec_filter filter; /* owned; of the command's system calls */
 };
 
 /*

@@ -186,6 +186,7 @@ int supervise(struct run *run, int ready_fd)
 		.cfg = &run->machine.cfg,
 		.agent = &run->machine.agent,
 		.process = &run->state.spec.process,
+		.filter = &run->machine.filter,
 		.init = run->opt->init,
 		.interactive = run->opt->interactive,
 		.detach = run->opt->detach,

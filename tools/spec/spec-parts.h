@@ -50,6 +50,8 @@ int spec_read_text(const struct spec_place *at, json_t *json, void *to);
 int spec_read_flag(const struct spec_place *at, json_t *json, void *to);
 int spec_read_u16(const struct spec_place *at, json_t *json, void *to);
 int spec_read_u64(const struct spec_place *at, json_t *json, void *to);
+/* 64 bits without a sign; Jansson's are signed ones. */
+int spec_read_wide(const struct spec_place *at, json_t *json, void *to);
 int spec_read_limit(const struct spec_place *at, json_t *json, void *to);
 int spec_read_id(const struct spec_place *at, json_t *json, void *to);
 int spec_get_number(const struct spec_place *at, json_t *json, int64_t max,

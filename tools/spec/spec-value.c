@@ -185,6 +185,14 @@ int spec_read_u64(const struct spec_place *at, json_t *json, void *to)
 	return spec_get_number(at, json, INT64_MAX, to);
 }
 
+int spec_read_wide(const struct spec_place *at, json_t *json, void *to)
+{
+	if (!json_is_integer(json))
+		return spec_fail(at, -EINVAL, "expected a whole number");
+	*(uint64_t *)to = (uint64_t)json_integer_value(json);
+	return 0;
+}
+
 /* 0 and -1 are no limit. */
 int spec_read_limit(const struct spec_place *at, json_t *json, void *to)
 {

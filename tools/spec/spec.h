@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 struct json_t;
+struct sock_filter;
 
 #define SPEC_VERSION     "1.0.2"
 #define SPEC_RLIMITS_MAX 16  /* as many as Linux has */
@@ -176,6 +177,26 @@ void spec_remove_mounts(struct spec *spec, const char *destination);
 
 /* Whether MOUNT shows a file or a directory of the host. */
 bool spec_is_bind(const struct spec_mount *mount);
+
+/* ---- system calls */
+
+/* A program for seccomp(2). */
+struct spec_filter {
+	struct sock_filter *code; /* owned; NULL: there is no filter */
+	size_t count;             /* at most 4096 */
+	unsigned flags;           /* SECCOMP_FILTER_FLAG_* */
+};
+
+/*
+ * Makes the filter that L's seccomp describes. NAME is for messages. Names of
+ * calls that are not known here are left out, as other runtimes do; with a
+ * default action that refuses, calls newer than all that it names fail with
+ * ENOSYS. 0, -EINVAL, -ENOTSUP, -E2BIG, -ENOMEM, logged; RET is touched on
+ * success alone.
+ */
+int spec_filter_make(const char *name, const struct spec_linux *l,
+		     struct spec_filter *ret);
+void spec_filter_done(struct spec_filter *filter);
 
 /* ---- defaults */
 

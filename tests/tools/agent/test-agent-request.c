@@ -13,6 +13,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <jansson.h>
+#include <linux/filter.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -115,6 +116,55 @@ static void test_config(void **state)
 	assert_int_equal(c.dns.n, 1);
 	assert_null(c.dns.list[1]);
 	init_config_done(&c);
+}
+
+/* A program of system calls: whole instructions, at least one. */
+static void test_filter(void **state)
+{
+	static struct agent_filter wire;
+	static const struct {
+		size_t bytes;
+		uint32_t flags;
+		int result;
+	} cases[] = {
+		{0, 0, -1},
+		{4, 0, -1},
+		{12, 0, 0},
+		{19, 0, -1},
+		{20, AGENT_FILTER_FLAGS, 0},
+		{20, AGENT_FILTER_FLAGS + 1, -1},
+		{sizeof(wire), 0, 0},
+	};
+	const char *const more[] = {"", "", "", "", "", "", "", ""};
+	struct agent_items items = {0};
+	struct init_start s;
+
+	(void)state;
+	wire.code[1] = (struct agent_filter_code){htole16(6), 2, 3, htole32(9)};
+	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+		items = (struct agent_items){0};
+		wire.flags = htole32(cases[i].flags);
+		text(&items, AGENT_ITEM_ARG, "x");
+		agent_items_add(&items, AGENT_ITEM_FILTER, &wire,
+				cases[i].bytes, NULL, 0);
+		assert_int_equal(parse_start(&items, &s), cases[i].result);
+		if (cases[i].result < 0)
+			continue;
+		assert_int_equal(s.nfilter, (cases[i].bytes - 4) / 8);
+		assert_int_equal(s.filter_flags, cases[i].flags);
+		if (s.nfilter > 1) {
+			assert_int_equal(s.filter[1].code, 6);
+			assert_int_equal(s.filter[1].jf, 3);
+			assert_int_equal(s.filter[1].k, 9);
+		}
+		init_start_done(&s);
+	}
+	/* One more than Linux takes. */
+	items = (struct agent_items){0};
+	text(&items, AGENT_ITEM_ARG, "x");
+	agent_items_add(&items, AGENT_ITEM_FILTER, &wire, sizeof(wire), more,
+			ARRAY_LEN(more));
+	assert_int_equal(parse_start(&items, &s), -1);
 }
 
 static void test_start(void **state)
@@ -705,6 +755,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_config),
+		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_start),
 		cmocka_unit_test(test_caps),
 		cmocka_unit_test(test_refused_configs),

@@ -9,12 +9,15 @@
 #include "tests/patience.h"
 #include "tests/tempdir.h"
 #include "tools/agent/agent-parts.h"
+#include "tools/spec/spec.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -23,6 +26,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -286,6 +290,57 @@ static void test_input(void **state)
 	fclose(file);
 	assert_int_equal(s.status, 0);
 	assert_string_equal(c.text[0], "1000000\nend\n");
+}
+
+static const struct sock_filter no_mkdir[] = {
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdir, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSPC),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+};
+
+static void test_filter(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"sh", "-c",
+				    "mkdir /nonexistent/x 2>&1; "
+				    "grep Seccomp: /proc/self/status",
+				    NULL};
+	const struct spec_filter filter = {
+		(struct sock_filter *)(uintptr_t)no_mkdir, ARRAY_LEN(no_mkdir),
+		0};
+	const struct agent_process process = {.main = true,
+					      .no_new_privs = true,
+					      .argv = argv,
+					      .filter = &filter};
+	struct agent_relay relay = NO_FDS;
+	struct capture c;
+
+	configure(f);
+	assert_int_equal(run_in(f->agent, &process, &relay, &c).status, 0);
+	assert_non_null(strstr(c.text[0], "No space left"));
+	assert_non_null(strstr(c.text[0], "Seccomp:\t2\n"));
+}
+
+/* Linux looks at the program: this one does not end. */
+static void test_filter_refused(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"true", NULL};
+	const struct spec_filter filter = {
+		(struct sock_filter *)(uintptr_t)no_mkdir, 1, 0};
+	const struct agent_process process = {.main = true,
+					      .no_new_privs = true,
+					      .argv = argv,
+					      .filter = &filter};
+	struct agent_failure failure;
+
+	configure(f);
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL),
+			 -EREMOTEIO);
+	assert_int_equal(failure.status, 125);
+	assert_int_equal(failure.error, EINVAL);
+	assert_non_null(strstr(failure.text, "filter system calls"));
 }
 
 /* Input that nobody reads: a signal still gets through. */
@@ -897,6 +952,8 @@ int main(void)
 		WITH_AGENT(test_killed_by_signal),
 		WITH_AGENT(test_much_output),
 		WITH_AGENT(test_background_process),
+		WITH_AGENT(test_filter),
+		WITH_AGENT(test_filter_refused),
 		WITH_AGENT(test_input),
 		WITH_AGENT(test_signal_past_input),
 		WITH_AGENT(test_closed_output),
