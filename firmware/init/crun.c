@@ -10,6 +10,7 @@
 #include "firmware/init/mount.h"
 #include "firmware/init/oci.h"
 #include "firmware/init/users.h"
+#include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -316,13 +317,9 @@ static int write_file(const struct process_side *side, const char *path,
 static int take_stdio(const struct process_side *side, struct init_failure *f)
 {
 	const int from[3] = {side->in, side->out, side->err};
-	autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	const int r = streams_set(from);
 
-	for (int i = 0; i < 3; i++) {
-		if (dup2(from[i] < 0 ? null : from[i], i) < 0)
-			return fail(f, errno, "standard input and output");
-	}
-	return 0;
+	return r < 0 ? fail(f, -r, "standard input and output") : 0;
 }
 
 /* ---- the two ways to start something */

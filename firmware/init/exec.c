@@ -12,6 +12,7 @@
 #include "firmware/init/reaper.h"
 #include "firmware/init/users.h"
 
+#include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 
 #include <endian.h>
@@ -66,24 +67,17 @@ static int open_terminal(const struct init_start *s, int fds[2],
 static int take_stdio(const struct process_side *side, int slave,
 		      struct init_failure *f)
 {
-	int from[3] = {side->in, side->out, side->err};
+	const int from[3] = {
+		slave < 0 ? side->in : slave,
+		slave < 0 ? side->out : slave,
+		slave < 0 ? side->err : slave,
+	};
+	const int r = streams_detach(from);
 
-	if (setsid() < 0)
-		return fail(f, errno, "start a session");
-	if (slave >= 0) {
-		for (int i = 0; i < 3; i++)
-			from[i] = slave;
-		if (ioctl(slave, TIOCSCTTY, 0) < 0)
-			return fail(f, errno, "take the terminal");
-	}
-	if (from[0] < 0)
-		from[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (from[0] < 0)
-		return fail(f, errno, "open '/dev/null'");
-	for (int i = 0; i < 3; i++) {
-		if (dup2(from[i], i) < 0)
-			return fail(f, errno, "standard input and output");
-	}
+	if (r < 0)
+		return fail(f, -r, "standard input and output");
+	if (slave >= 0 && ioctl(slave, TIOCSCTTY, 0) < 0)
+		return fail(f, errno, "take the terminal");
 	/* Nothing of the agent's gets into the container. */
 	if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		return fail(f, errno, "close_range");
@@ -115,18 +109,6 @@ static int keep_only(const int *fds, unsigned n)
 		next = fd + 1;
 	}
 	return (int)syscall(SYS_close_range, next, ~0U, 0U);
-}
-
-/* The first three lead to the machine's console. */
-static int leave_console(void)
-{
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	for (int i = 0; fd >= 0 && i < 3; i++) {
-		if (dup2(fd, i) < 0)
-			return -1;
-	}
-	return fd;
 }
 
 /* ---- limits and privileges */
@@ -469,16 +451,18 @@ static void __attribute__((noreturn))
 send_neighbour(const struct process_side *side)
 {
 	const struct container *box = side->box;
-	const int ours[] = {side->report_fd,     side->in,
-			    side->out,           side->err,
-			    box->main_fd,        box->group.view_fd,
-			    box->group.procs_fd, leave_console()};
+	/* The agent's own lead to the machine's console. */
+	static const int none[3] = {STREAM_NULL, STREAM_NULL, STREAM_NULL};
+	const int ours[] = {side->report_fd,    side->in,
+			    side->out,          side->err,
+			    box->main_fd,       box->group.view_fd,
+			    box->group.procs_fd};
 	struct init_failure f = {0};
 	bool full = false;
 	pid_t pid = -1;
 
 	process_hurry();
-	if (ours[7] >= 0 && keep_only(ours, ARRAY_LEN(ours) - 1) == 0 &&
+	if (streams_set(none) == 0 && keep_only(ours, ARRAY_LEN(ours)) == 0 &&
 	    setns(box->main_fd, CLONE_NEWPID) == 0)
 		pid = cgroup_fork(&box->group, CLONE_PARENT, box->main_pid);
 	if (pid < 0 && errno == EAGAIN) {

@@ -7,6 +7,7 @@
 #include "firmware/init/mount-root.h"
 
 #include "firmware/init/modules.h"
+#include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 
 #include <dirent.h>
@@ -317,11 +318,7 @@ static void open_console(void)
 {
 	int fd = open("/dev/console", O_RDWR | O_NOCTTY);
 
-	if (fd < 0)
-		fd = open("/dev/null", O_RDWR);
-	for (int i = STDIN_FILENO; fd >= 0 && i <= STDERR_FILENO; i++)
-		if (fd != i)
-			dup2(fd, i);
+	(void)streams_set((const int[]){fd, fd, fd});
 	if (fd > STDERR_FILENO)
 		close(fd);
 }

@@ -7,6 +7,7 @@
 #include "firmware/init/mount.h"
 #include "firmware/init/top.h"
 #include "vmm/base/log.h"
+#include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -151,21 +152,15 @@ static const struct own_program *find(const char *name)
 /* Standard input and output, the report, and no other descriptor. */
 static int take_fds(const struct process_side *side, struct init_failure *f)
 {
-	autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	const int from[] = {side->in, side->out, side->err, side->report_fd};
-	int copy[ARRAY_LEN(from)];
+	const int from[3] = {side->in, side->out, side->err};
+	const int r = streams_set(from);
 
-	/* First out of the way of the numbers that they get. */
-	for (unsigned i = 0; i < ARRAY_LEN(from); i++) {
-		copy[i] = fcntl(from[i] < 0 ? null : from[i], F_DUPFD_CLOEXEC,
-				REPORT_FD + 1);
-		if (copy[i] < 0)
-			return fail(f, errno, "standard input and output");
-	}
-	for (unsigned i = 0; i < ARRAY_LEN(from); i++) {
-		if (dup2(copy[i], (int)i) < 0)
-			return fail(f, errno, "standard input and output");
-	}
+	if (r < 0)
+		return fail(f, -r, "standard input and output");
+	/* The streams have their numbers: they are not in its way. */
+	if (side->report_fd != REPORT_FD &&
+	    dup2(side->report_fd, REPORT_FD) < 0)
+		return fail(f, errno, "standard input and output");
 	return 0;
 }
 

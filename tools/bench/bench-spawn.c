@@ -3,6 +3,7 @@
 #include "tools/bench/bench.h"
 
 #include "vmm/base/log.h"
+#include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -31,16 +32,15 @@ void bench_signals_take(struct bench_signals *signals)
 
 static void become(const struct bench_start *start)
 {
-	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int err_fd = start->err_fd < 0 ? null_fd : start->err_fd;
+	const int from[3] = {STREAM_NULL, STREAM_NULL,
+			     start->err_fd < 0 ? STREAM_NULL : start->err_fd};
 
 	/* This program ignores it; others may count on it. */
 	(void)signal(SIGPIPE, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &start->signals->before, NULL);
 	if (start->mount_ns >= 0 && setns(start->mount_ns, CLONE_NEWNS) < 0)
 		_exit(STATUS_NONE);
-	if (dup2(null_fd, STDIN_FILENO) < 0 ||
-	    dup2(null_fd, STDOUT_FILENO) < 0 || dup2(err_fd, STDERR_FILENO) < 0)
+	if (streams_set(from) < 0)
 		_exit(STATUS_NONE);
 	execvp(start->argv[0], start->argv);
 	_exit(STATUS_NONE);

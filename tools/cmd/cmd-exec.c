@@ -8,11 +8,11 @@
 #include "tools/container/run.h"
 #include "tools/cli/usage.h"
 #include "vmm/base/log.h"
+#include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -167,19 +167,16 @@ static int relay(const struct request *req, struct agent *agent)
 /* The kernel hangs a terminal up when its session ends, so a process stays. */
 static int relay_behind(const struct request *req, struct agent *agent)
 {
+	static const int none[3] = {STREAM_NULL, STREAM_NULL, STREAM_NULL};
 	pid_t pid = fork();
-	int null_fd;
 
 	if (pid < 0)
 		return log_ret(RUN_EXIT_FAILED, "cannot fork: %s",
 			       strerror(errno));
 	if (pid > 0)
 		return VM_EXIT_OK;
-	(void)setsid();
-	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int fd = 0; fd < 3 && null_fd >= 0; fd++)
-		(void)dup2(null_fd, fd);
-	return chdir("/") == 0 ? relay(req, agent) : RUN_EXIT_FAILED;
+	return streams_detach(none) == 0 && chdir("/") == 0 ? relay(req, agent)
+							    : RUN_EXIT_FAILED;
 }
 
 static int start(const struct request *req, const struct spec_process *spec,

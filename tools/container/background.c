@@ -2,6 +2,7 @@
 /* A container's life behind the back of who has started it: -d. */
 #include "tools/container/run.h"
 
+#include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -11,14 +12,11 @@
 
 static int to_background(void)
 {
-	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	static const int from[3] = {STREAM_NULL, STREAM_NULL, STREAM_KEEP};
+	const int r = streams_detach(from);
 
-	(void)setsid();
-	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 ||
-	    dup2(null_fd, STDOUT_FILENO) < 0)
-		return log_ret(-errno, "'/dev/null': %s", strerror(errno));
-	close(null_fd);
-	return 0;
+	return r < 0 ? log_ret(r, "going to the background: %s", strerror(-r))
+		     : 0;
 }
 
 /* The foreground's end: a name on standard output, or what went wrong. */

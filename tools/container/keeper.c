@@ -4,10 +4,10 @@
 
 #include "tools/instance/instance.h"
 #include "vmm/base/log.h"
+#include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -25,13 +25,12 @@
  */
 static int let_go(int *watched_fd)
 {
-	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	static const int none[3] = {STREAM_NULL, STREAM_NULL, STREAM_NULL};
+	/* Signals from the terminal are not meant for this process. */
+	const int r = streams_detach(none);
 
-	if (null_fd < 0)
-		return -errno;
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		if (dup2(null_fd, fd) < 0)
-			return -errno;
+	if (r < 0)
+		return r;
 	if (*watched_fd != WATCHED_FD && dup2(*watched_fd, WATCHED_FD) < 0)
 		return -errno;
 	*watched_fd = WATCHED_FD;
@@ -52,13 +51,11 @@ static int keep(const struct instance *instance, int watched_fd)
 {
 	sigset_t none;
 
-	/* Signals from the terminal are not meant for this process. */
-	(void)setsid();
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)prctl(PR_SET_NAME, "bulkhead-keep");
 	if (let_go(&watched_fd) < 0)
 		return 1;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	wait_for_end(watched_fd);
 	instance_sweep_one(instance->name, MONITOR_TIMEOUT_MS);
 	return 0;

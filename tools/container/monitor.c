@@ -4,6 +4,7 @@
 
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
+#include "vmm/base/streams.h"
 #include "vmm/base/text.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/util.h"
@@ -25,15 +26,12 @@
 /* Nobody who waits for the user's standard error to close waits for this. */
 static int redirect(int console_fd, int messages_fd)
 {
-	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	const int from[3] = {STREAM_NULL, console_fd, messages_fd};
+	/* Ctrl-C at the terminal is for the command in the guest. */
+	const int r = streams_detach(from);
 
-	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 ||
-	    dup2(console_fd, STDOUT_FILENO) < 0)
-		return log_ret(-errno, "the monitor's console: %s",
-			       strerror(errno));
-	close(null_fd);
-	if (dup2(messages_fd, STDERR_FILENO) < 0)
-		return -errno;
+	if (r < 0)
+		return log_ret(r, "the monitor's console: %s", strerror(-r));
 	close(console_fd);
 	close(messages_fd);
 	return 0;
@@ -52,8 +50,6 @@ static int run_child(const struct config *cfg, pid_t parent,
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		return VM_EXIT_HOST;
-	/* Ctrl-C at the terminal is for the command in the guest. */
-	(void)setsid();
 	(void)prctl(PR_SET_NAME, "bulkhead-vm");
 	for (unsigned i = 0; i < ARRAY_LEN(options->close_fds); i++)
 		if (options->close_fds[i] >= 0)

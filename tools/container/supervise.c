@@ -9,6 +9,7 @@
 #include "tools/container/keeper.h"
 #include "tools/container/life.h"
 #include "tools/instance/runlog.h"
+#include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 
 #include <assert.h>
@@ -54,17 +55,13 @@ static void save(struct supervisor *s)
  */
 static void tell_ready(struct supervisor *s, int status)
 {
-	int null_fd;
+	static const int from[3] = {STREAM_KEEP, STREAM_KEEP, STREAM_NULL};
 
 	if (s->ready_fd < 0)
 		return;
 	(void)util_write_all(s->ready_fd, &status, sizeof(status));
 	s->ready_fd = -1;
-	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null_fd >= 0) {
-		(void)dup2(null_fd, STDERR_FILENO);
-		close(null_fd);
-	}
+	(void)streams_set(from);
 	if (chdir("/") < 0)
 		log_debug("chdir '/': %s", strerror(errno));
 }
