@@ -11,6 +11,7 @@
 #include "tests/patience.h"
 #include "vmm/base/loop.h"
 #include "vmm/base/stop.h"
+#include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -95,22 +96,15 @@ static inline void user_stop_loop(struct user *u)
 	u->loop.has_thread = false;
 }
 
-static inline void user_close(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 static inline void user_free(struct user *u)
 {
 	user_stop_loop(u);
 	terminal_done(&u->t);
 	loop_done(&u->loop);
-	user_close(&u->in_fd);
-	user_close(&u->out_fd);
-	user_close(&u->types);
-	user_close(&u->watches);
+	util_close(&u->in_fd);
+	util_close(&u->out_fd);
+	util_close(&u->types);
+	util_close(&u->watches);
 	free(u);
 }
 

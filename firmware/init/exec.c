@@ -254,8 +254,7 @@ static int enter_directory(const struct process_side *side,
 		autofd int root = open("/", O_PATH | O_CLOEXEC);
 		int fd = root_make(root, cwd, true);
 
-		if (fd >= 0)
-			close(fd);
+		util_close(&fd);
 	}
 	if (chdir(cwd) < 0)
 		return init_fail(f,

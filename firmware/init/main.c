@@ -51,8 +51,7 @@ static void open_stdio(void)
 	do {
 		fd = open("/dev/null", O_RDWR);
 	} while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
+	util_close(&fd);
 }
 
 static int vsock_address(int *ret_fd, struct sockaddr_vm *ret, unsigned cid)

@@ -48,7 +48,6 @@ static void close_all(int *fd, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		util_close(&fd[i]);
-		fd[i] = -1;
 	}
 }
 
@@ -169,7 +168,6 @@ static int watch_main(struct container *box, pid_t pid, struct init_failure *f)
 void process_main_ended(struct container *box)
 {
 	util_close(&box->main_fd);
-	box->main_fd = -1;
 	box->main_pid = 0;
 	box->running = false;
 }
@@ -184,7 +182,6 @@ void process_abandon(struct container *box, struct process_starting *p)
 	if (p->is_main) {
 		process_main_ended(box);
 		util_close(&box->mounts_fd);
-		box->mounts_fd = -1;
 	}
 	util_close(&p->report_fd);
 	child_close(&p->child);
@@ -323,7 +320,6 @@ int process_proceed(struct container *box, struct process_starting *p,
 		}
 	}
 	util_close(&p->report_fd);
-	p->report_fd = -1;
 	if (!p->is_main && !p->ended && !box->plain && !has_crun(box))
 		process_drop_priority(p->child.pid);
 	if (p->is_main)

@@ -32,13 +32,11 @@ void session_close_output(struct session *s, unsigned stream)
 	if (!stream && s->child.in_fd == *fd)
 		s->child.in_fd = -1;
 	util_close(fd);
-	*fd = -1;
 }
 
 void session_close_slave(struct session *s)
 {
 	util_close(&s->child.slave_fd);
-	s->child.slave_fd = -1;
 }
 
 bool session_has_terminal(const struct session *s)
@@ -173,7 +171,6 @@ void session_reaped(struct session *s, pid_t pid, int wait_status, bool oom)
 void session_peer_gone(struct session *s)
 {
 	util_close(&s->fd);
-	s->fd = -1;
 	s->out_start = 0;
 	s->out_end = 0;
 	if (s->state == SESSION_STARTING)

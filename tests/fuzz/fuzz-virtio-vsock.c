@@ -122,7 +122,6 @@ static void host_moves(struct rig *r)
 		break;
 	default:
 		util_close(fd);
-		*fd = -1;
 		break;
 	}
 }
@@ -300,7 +299,6 @@ static void quiet(struct rig *r)
 {
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		util_close(&r->client[i]);
-		r->client[i] = -1;
 	}
 	vdriver_reset(r->v);
 	for (int fd = 0; fd >= 0;) {

@@ -193,7 +193,6 @@ static int take_input(struct attachment *a)
 	if (a->terminal)
 		return LEAVE;
 	util_close(&a->input_fd);
-	a->input_fd = -1;
 	return 0;
 }
 

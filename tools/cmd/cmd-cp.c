@@ -214,7 +214,6 @@ static int helper_wait(struct helper *h)
 	int status = 0;
 
 	util_close(&h->fd);
-	h->fd = -1;
 	if (h->pid <= 0)
 		return 0;
 	while (waitpid(h->pid, &status, 0) < 0 && errno == EINTR)

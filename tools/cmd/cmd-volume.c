@@ -69,8 +69,7 @@ static int create(const char *name)
 	int r = volume_open(name, &path, &fd);
 
 	free(path);
-	if (fd >= 0)
-		close(fd);
+	util_close(&fd);
 	return r;
 }
 

@@ -128,7 +128,6 @@ static int meet_agent(struct running *s)
 			     &s->agent);
 
 	util_close(&s->listen_fd);
-	s->listen_fd = -1;
 	if (asprintf(&path, "%s_1024", s->life->socket) < 0)
 		path = NULL;
 	if (path)
@@ -334,7 +333,6 @@ static int relay(struct running *s)
 
 	if (!life->forward_signals) {
 		util_close(&s->signal_fd);
-		s->signal_fd = -1;
 		sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
 	}
 	r = agent_relay(s->agent, &relay, &status);

@@ -51,9 +51,11 @@ static int run_child(const struct config *cfg, pid_t parent,
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		return VM_EXIT_HOST;
 	(void)prctl(PR_SET_NAME, "bulkhead-vm");
-	for (unsigned i = 0; i < ARRAY_LEN(options->close_fds); i++)
-		if (options->close_fds[i] >= 0)
-			close(options->close_fds[i]);
+	for (unsigned i = 0; i < ARRAY_LEN(options->close_fds); i++) {
+		int fd = options->close_fds[i];
+
+		util_close(&fd);
+	}
 	if (redirect(write_fd[0], write_fd[1]) < 0)
 		return VM_EXIT_HOST;
 	if (options->sigmask)
@@ -239,7 +241,6 @@ void monitor_done(struct monitor *monitor)
 	util_close(&monitor->pid_fd);
 	util_close(&monitor->console_fd);
 	util_close(&monitor->messages_fd);
-	monitor->pid_fd = monitor->console_fd = monitor->messages_fd = -1;
 }
 
 static void print_line(int fd, const char *line, size_t bytes)

@@ -184,7 +184,6 @@ void source_close(struct source *src)
 	src->nmembers = 0;
 	util_close(&src->dir);
 	util_close(&src->file);
-	src->dir = src->file = -1;
 }
 
 /* ---- finding */

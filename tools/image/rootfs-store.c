@@ -194,7 +194,6 @@ void stored_close(struct stored *image)
 {
 	util_close(&image->dir);
 	util_close(&image->hold);
-	image->dir = image->hold = -1;
 }
 
 int store_get(struct store *store, const char *name, int how,

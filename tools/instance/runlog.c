@@ -60,7 +60,6 @@ static void give_up(struct runlog *log, int error)
 	log_warn("log: %s; `bulkhead logs` will lack what comes now",
 		 strerror(-error));
 	util_close(&log->fd);
-	log->fd = -1;
 }
 
 void runlog_open(struct runlog *log, int dir_fd)
@@ -74,7 +73,6 @@ void runlog_open(struct runlog *log, int dir_fd)
 void runlog_close(struct runlog *log)
 {
 	util_close(&log->fd);
-	log->fd = -1;
 }
 
 static int turn_over(struct runlog *log)
@@ -154,7 +152,6 @@ void runlog_reader_init(struct runlog_reader *reader, int dir_fd)
 void runlog_reader_done(struct runlog_reader *reader)
 {
 	util_close(&reader->fd);
-	reader->fd = -1;
 }
 
 static int open_file(struct runlog_reader *reader, const char *name)

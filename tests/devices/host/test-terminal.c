@@ -290,7 +290,7 @@ static void test_reader_gone(void **state)
 
 	(void)state;
 	user_run(u);
-	user_close(&u->watches);
+	util_close(&u->watches);
 	assert_int_equal(logged_lines(write_ten, u), 1);
 	user_free(u);
 }
@@ -306,7 +306,7 @@ static void test_reader_goes_away_later(void **state)
 	terminal_add_writer(&u->t, &w);
 	user_run(u);
 	fill(u);
-	user_close(&u->watches);
+	util_close(&u->watches);
 	assert_true(wait_until(get_count(k, &k->wakes) == 1));
 	assert_int_equal(terminal_write(&u->t, "lost", 4), 4);
 	user_free(u);
@@ -584,7 +584,7 @@ static void test_input_ends(void **state)
 
 	(void)state;
 	user_types(u, "last", 4);
-	user_close(&u->types);
+	util_close(&u->types);
 	user_run(u);
 	assert_true(wait_until(get(k, &k->taken) == 2));
 	patience_sleep_ms(20);
@@ -812,8 +812,8 @@ static void test_hang_up(void **state)
 
 	(void)state;
 	user_run(u);
-	user_close(&u->types);
-	user_close(&u->watches);
+	util_close(&u->types);
+	util_close(&u->watches);
 	assert_true(wait_until(get_count(k, &k->eofs) == 1));
 	assert_int_equal(logged_lines(write_ten, u), 1);
 	user_free(u);

@@ -263,7 +263,7 @@ static void test_reader_gone(void **state)
 	struct rig *r = *state;
 
 	assert_true(vdriver_up(r->v, ALL));
-	user_close(&r->u->watches);
+	util_close(&r->u->watches);
 	for (unsigned i = 0; i < 10; i++)
 		assert_int_equal(guest_says(r->v, "lost", 4), 0);
 }
@@ -434,7 +434,7 @@ static void test_end_of_input(void **state)
 	in = vdriver_buf(r->v, NULL, 10);
 	assert_true(vdriver_add(r->v, RX, NULL, 0, &in, 1) >= 0);
 	vdriver_kick(r->v, RX);
-	user_close(&r->u->types);
+	util_close(&r->u->types);
 	patience_sleep_ms(20);
 	assert_int_equal(vdriver_get_used(r->v, RX, NULL), -1);
 	assert_int_equal(guest_says(r->v, "still here", 10), 0);
@@ -644,7 +644,7 @@ static void test_threads(void **state)
 	/* Ends the thread: the monitor's ends are the last writers. */
 	user_stop_loop(r->u);
 	terminal_done(&r->u->t);
-	user_close(&r->u->out_fd);
+	util_close(&r->u->out_fd);
 	pthread_join(thread, NULL);
 }
 

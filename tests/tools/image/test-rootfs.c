@@ -525,7 +525,6 @@ static void work_of_others_is_not_swept(void **state)
 	rootfs_list_free(images, count);
 	assert_int_equal(access(hold, F_OK), 0);
 	util_close(&fd);
-	fd = -1;
 	assert_int_equal(rootfs_list(ctx->store, &images, &count), 0);
 	rootfs_list_free(images, count);
 	check_store(ctx, 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a forked process has as standard input, output and error. */
+/* A forked process gets its standard streams, and a session of its own. */
 #include "vmm/base/streams.h"
 
 #include "vmm/base/util.h"
