@@ -11,7 +11,7 @@
  */
 #include "tests/interp.h"
 
-#include "vmm/pvm/shadow.h"
+#include "vmm/pvm/ptables.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -88,7 +88,7 @@ static void twice(struct iguest *g, struct iguest *slow)
 }
 
 /* The write that KVM would make to a page table, where that is known. */
-static void write_held(struct iguest *g, struct shadow *shadow)
+static void write_held(struct iguest *g, struct ptables *ptables)
 {
 	struct interp_write held = *interp_held(g->in);
 	uint64_t old;
@@ -98,23 +98,23 @@ static void write_held(struct iguest *g, struct shadow *shadow)
 	check(mem_at(&g->mem, held.gpa, 1) != NULL);
 	held.bytes += held.gpa & 7;
 	held.gpa &= ~UINT64_C(7);
-	old = shadow_entry(shadow, held.gpa);
+	old = ptables_entry(ptables, held.gpa);
 	if (held.known) {
-		shadow_writing(shadow, held.gpa, held.value);
+		ptables_writing(ptables, held.gpa, held.value);
 		check(mem_write(&g->mem, held.gpa, &held.value, 8) == 0);
 	}
-	shadow_written(shadow, held.gpa, held.bytes, old);
+	ptables_written(ptables, held.gpa, held.bytes, old);
 }
 
 /* COPY: room for one of the RAM. */
-static void with_tables(struct iguest *g, struct shadow *shadow, uint8_t *copy,
-			const struct head *head)
+static void with_tables(struct iguest *g, struct ptables *ptables,
+			uint8_t *copy, const struct head *head)
 {
 	struct kvm_regs before;
 
-	memset(shadow->level, 0, IG_BYTES / 4096);
-	shadow_enter(shadow, IG_RAM + (head->control[4] & 15) * 4096u,
-		     head->control[4] & 0x10 ? 5 : 4);
+	memset(ptables->level, 0, IG_BYTES / 4096);
+	ptables_enter(ptables, IG_RAM + (head->control[4] & 15) * 4096u,
+		      head->control[4] & 0x10 ? 5 : 4);
 	for (unsigned i = 0; i < 4; i++) {
 		uint64_t done = ig_run(g, head->control[5]);
 
@@ -127,23 +127,23 @@ static void with_tables(struct iguest *g, struct shadow *shadow, uint8_t *copy,
 		if (!(head->control[0] & 1))
 			check(memcmp(copy, g->ram + IG_RAM, IG_PAGES * 4096) ==
 			      0);
-		write_held(g, shadow);
+		write_held(g, ptables);
 	}
 }
 
-static void init_with_tables(struct iguest *g, struct shadow *shadow)
+static void init_with_tables(struct iguest *g, struct ptables *ptables)
 {
 	check(ig_init(g));
 	interp_free(g->in);
-	check(shadow_init(shadow, &g->mem) == 0);
-	g->in = interp_new(&g->mem, shadow);
+	check(ptables_init(ptables, &g->mem) == 0);
+	g->in = interp_new(&g->mem, ptables);
 	check(g->in != NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	static struct iguest guest[2], tables; /* kept: large to make anew */
-	static struct shadow shadow;
+	static struct ptables ptables;
 	static uint8_t copy[IG_PAGES * 4096];
 	struct head head = {0};
 	size_t n = min_u64(bytes, sizeof(head));
@@ -153,12 +153,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 			check(ig_init(&guest[i]));
 	}
 	if (!tables.in)
-		init_with_tables(&tables, &shadow);
+		init_with_tables(&tables, &ptables);
 	if (n > 0)
 		memcpy(&head, data, n);
 	if (head.control[0] & 0x10) {
 		set_up(&tables, &head, data + n, bytes - n);
-		with_tables(&tables, &shadow, copy, &head);
+		with_tables(&tables, &ptables, copy, &head);
 		return 0;
 	}
 	for (unsigned i = 0; i < ARRAY_LEN(guest); i++)

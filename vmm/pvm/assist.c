@@ -14,7 +14,7 @@
 #include "vmm/pvm/interp.h"
 #include "vmm/base/log.h"
 #include "vmm/base/mem.h"
-#include "vmm/pvm/shadow.h"
+#include "vmm/pvm/ptables.h"
 #include "vmm/base/util.h"
 #include "vmm/cpu/vcpu.h"
 #include "vmm/pvm/x86.h"
@@ -53,8 +53,8 @@ struct assist {
 	const struct mem *mem;
 	unsigned ncpus;
 	struct exec_layout layout;
-	struct shadow shadow; /* page tables of user mode */
-	pthread_mutex_t lock; /* of stub */
+	struct ptables ptables; /* page tables of user mode */
+	pthread_mutex_t lock;   /* of stub */
 	struct syscall_stub stub;
 	struct assist_cpu cpu[];
 };
@@ -70,7 +70,7 @@ struct assist *assist_new(const struct mem *mem, unsigned ncpus)
 	assist->mem = mem;
 	assist->ncpus = ncpus;
 	exec_layout_init(&assist->layout);
-	if (shadow_init(&assist->shadow, mem) < 0) {
+	if (ptables_init(&assist->ptables, mem) < 0) {
 		assist_free(assist);
 		return NULL;
 	}
@@ -79,7 +79,7 @@ struct assist *assist_new(const struct mem *mem, unsigned ncpus)
 
 		cpu->area = aligned_alloc(64, assist->layout.bytes);
 		cpu->count = calloc(exec_count(), sizeof(cpu->count[0]));
-		cpu->interp = interp_new(mem, &assist->shadow);
+		cpu->interp = interp_new(mem, &assist->ptables);
 		cpu->held.gpa = UINT64_MAX;
 		if (cpu->area == NULL || cpu->count == NULL ||
 		    cpu->interp == NULL) {
@@ -99,7 +99,7 @@ void assist_free(struct assist *assist)
 		free(assist->cpu[i].count);
 		interp_free(assist->cpu[i].interp);
 	}
-	shadow_done(&assist->shadow);
+	ptables_done(&assist->ptables);
 	pthread_mutex_destroy(&assist->lock);
 	free(assist);
 }
@@ -561,16 +561,16 @@ static void enter_user(struct assist *assist, const struct kvm_sregs *sregs)
 	const uint64_t efer_lma = UINT64_C(1) << 10;
 
 	if (sregs->efer & efer_lma)
-		shadow_enter(&assist->shadow, sregs->cr3,
-			     sregs->cr4 & cr4_la57 ? 5 : 4);
+		ptables_enter(&assist->ptables, sregs->cr3,
+			      sregs->cr4 & cr4_la57 ? 5 : 4);
 }
 
 /* Takes note that KVM has made the write that it was left with, or has not. */
 static void end_held(struct assist *assist, struct assist_cpu *cpu)
 {
 	if (cpu->held.gpa != UINT64_MAX)
-		shadow_written(&assist->shadow, cpu->held.gpa, cpu->held.bytes,
-			       cpu->held_old);
+		ptables_written(&assist->ptables, cpu->held.gpa,
+				cpu->held.bytes, cpu->held_old);
 	cpu->held.gpa = UINT64_MAX;
 }
 
@@ -583,9 +583,9 @@ static void begin_held(struct assist *assist, struct assist_cpu *cpu)
 		return;
 	held->bytes += held->gpa & 7;
 	held->gpa &= ~UINT64_C(7);
-	cpu->held_old = shadow_entry(&assist->shadow, held->gpa);
+	cpu->held_old = ptables_entry(&assist->ptables, held->gpa);
 	if (held->known)
-		shadow_writing(&assist->shadow, held->gpa, held->value);
+		ptables_writing(&assist->ptables, held->gpa, held->value);
 }
 
 /*

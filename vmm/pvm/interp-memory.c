@@ -2,7 +2,7 @@
 /* The interpreter's view of the guest's memory: pages that it has translated.
  */
 #include "vmm/pvm/interp-ops.h"
-#include "vmm/pvm/shadow.h"
+#include "vmm/pvm/ptables.h"
 
 #include <string.h>
 
@@ -49,7 +49,7 @@ void *interp_pointer_slow(struct interp *in, uint64_t va, unsigned size,
 	host = mem_at(in->mmu.mem, gpa, PAGE);
 	if (!host)
 		return NULL;
-	if (write && in->shadow && shadow_holds(in->shadow, gpa))
+	if (write && in->ptables && ptables_holds(in->ptables, gpa))
 		return hold(in, gpa + (va & (PAGE - 1)),
 			    (uint8_t *)host + (va & (PAGE - 1)), size);
 	if (write && in->dry) {

@@ -9,7 +9,7 @@
 #include "vmm/pvm/assist-mmu.h"
 #include "vmm/pvm/insn.h"
 #include "vmm/pvm/interp.h"
-#include "vmm/pvm/shadow.h"
+#include "vmm/pvm/ptables.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -51,9 +51,9 @@ struct interp {
 	uint64_t rip, next, flags;
 	uint64_t fs, gs; /* bases */
 	struct mmu mmu;
-	struct shadow *shadow; /* borrowed, or NULL */
-	struct shadow_writer writer;
-	unsigned epoch;           /* of shadow, that tlb goes by */
+	struct ptables *ptables; /* borrowed, or NULL */
+	struct ptables_writer writer;
+	unsigned epoch;           /* of ptables, that tlb goes by */
 	struct interp_write held; /* see interp_held() */
 	struct fault fault;       /* KVM raises it again: not looked at */
 	bool smap;

@@ -7,7 +7,7 @@
 #include "vmm/pvm/interp.h"
 
 #include "vmm/pvm/interp-ops.h"
-#include "vmm/pvm/shadow.h"
+#include "vmm/pvm/ptables.h"
 #include "vmm/base/util.h"
 #include "vmm/pvm/x86.h"
 
@@ -19,21 +19,21 @@
 #define CODE_BYTES 16
 #define NO_CODE    UINT8_MAX /* as a length: longer than any */
 
-struct interp *interp_new(const struct mem *mem, struct shadow *shadow)
+struct interp *interp_new(const struct mem *mem, struct ptables *ptables)
 {
 	struct interp *in = calloc(1, sizeof(*in));
 
 	if (in) {
 		in->mmu.mem = mem;
-		in->shadow = shadow;
+		in->ptables = ptables;
 		in->generation = 1;
 		/*
 		 * All are zeroed, and this one would pass for the code at RIP
 		 * 0.
 		 */
 		in->cache[0].len = NO_CODE;
-		if (shadow)
-			shadow_join(shadow, &in->writer);
+		if (ptables)
+			ptables_join(ptables, &in->writer);
 	}
 	return in;
 }
@@ -211,9 +211,9 @@ static void store(const struct interp *in, struct kvm_regs *g)
 
 static unsigned epoch(const struct interp *in)
 {
-	return in->shadow ? atomic_load_explicit(&in->shadow->epoch,
-						 memory_order_acquire)
-			  : 0;
+	return in->ptables ? atomic_load_explicit(&in->ptables->epoch,
+						  memory_order_acquire)
+			   : 0;
 }
 
 const struct interp_write *interp_held(const struct interp *in)
@@ -265,7 +265,7 @@ static uint64_t run(struct interp *in, uint64_t budget, bool *ret_stopped)
 		if (in->epoch != epoch(in)) {
 			in->epoch = epoch(in);
 			interp_flush(in);
-			shadow_seen(&in->writer, in->epoch);
+			ptables_seen(&in->writer, in->epoch);
 			continue;
 		}
 		if (!u)
@@ -298,7 +298,7 @@ static uint64_t run_held(struct interp *in, struct kvm_regs *regs,
 	uint64_t done;
 
 	in->held = (struct interp_write){.gpa = UINT64_MAX};
-	in->epoch = shadow_begin(in->shadow, &in->writer);
+	in->epoch = ptables_begin(in->ptables, &in->writer);
 	done = run(in, budget, &stopped);
 	store(in, regs);
 	while (!stopped || in->held.gpa != UINT64_MAX) {
@@ -310,7 +310,7 @@ static uint64_t run_held(struct interp *in, struct kvm_regs *regs,
 		done += run(in, 1, &stopped);
 		store(in, regs);
 	}
-	shadow_end(&in->writer);
+	ptables_end(&in->writer);
 	return done;
 }
 
@@ -326,7 +326,7 @@ uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 	in->gs = sregs->gs.base;
 	in->smap = sregs->cr4 & CR4_SMAP;
 	interp_flush(in);
-	if (in->shadow)
+	if (in->ptables)
 		return run_held(in, regs, budget);
 	done = run(in, budget, &stopped);
 	store(in, regs);

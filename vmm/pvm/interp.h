@@ -19,14 +19,14 @@ struct interp;
 struct kvm_regs;
 struct kvm_sregs;
 struct mem;
-struct shadow;
+struct ptables;
 
 /*
  * One per vCPU, used on its thread only, made before any of them runs. MEM and
  * SHADOW are borrowed; writes to what SHADOW holds are left to KVM (NULL: none
  * are). NULL: no memory.
  */
-struct interp *interp_new(const struct mem *mem, struct shadow *shadow);
+struct interp *interp_new(const struct mem *mem, struct ptables *ptables);
 void interp_free(struct interp *in);
 
 /*

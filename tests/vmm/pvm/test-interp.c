@@ -6,7 +6,7 @@
  */
 #include "tests/interp.h"
 
-#include "vmm/pvm/shadow.h"
+#include "vmm/pvm/ptables.h"
 #include "vmm/pvm/x86.h"
 
 #include <setjmp.h>
@@ -742,28 +742,28 @@ static void test_iret(void **state)
 #define ENTRY    0x28
 
 /* Pages 8 to 11 are the four levels of an address space that has run. */
-static struct iguest *new_shadowed(struct shadow *shadow)
+static struct iguest *new_with_tables(struct ptables *ptables)
 {
 	struct iguest *g = new_guest();
 
-	assert_int_equal(shadow_init(shadow, &g->mem), 0);
+	assert_int_equal(ptables_init(ptables, &g->mem), 0);
 	interp_free(g->in);
-	g->in = interp_new(&g->mem, shadow);
+	g->in = interp_new(&g->mem, ptables);
 	assert_non_null(g->in);
 	for (unsigned n = 8; n < 11; n++)
 		*(uint64_t *)ig_at(g, PAGE(n)) = FRAME(n + 1) | 7;
 	*(uint64_t *)ig_at(g, PAGE(10) + ENTRY) = UINT64_C(0x1122334455667700);
-	shadow_enter(shadow, FRAME(8), 4);
+	ptables_enter(ptables, FRAME(8), 4);
 	g->regs.rdi = PAGE(10) + ENTRY;
 	g->regs.rsi = DATA;
 	g->regs.rax = FRAME(12) | 7;
 	return g;
 }
 
-static void free_shadowed(struct iguest *g, struct shadow *shadow)
+static void free_with_tables(struct iguest *g, struct ptables *ptables)
 {
 	free_guest(g);
-	shadow_done(shadow);
+	ptables_done(ptables);
 }
 
 /* The instruction at RIP is about to write, and nothing of it has happened. */
@@ -795,8 +795,8 @@ static void test_held(void **state)
 		{{0xf3, 0x48, 0xab}, 8192, 0}, /* STOS */
 		{{0x90}, 0, 0},
 	};
-	struct shadow shadow;
-	struct iguest *g = new_shadowed(&shadow);
+	struct ptables ptables;
+	struct iguest *g = new_with_tables(&ptables);
 
 	(void)state;
 	g->regs.rcx = 4;
@@ -818,14 +818,14 @@ static void test_held(void **state)
 			expect_held(g, writes[i].bytes, writes[i].value);
 		}
 	}
-	free_shadowed(g, &shadow);
+	free_with_tables(g, &ptables);
 }
 
 /* The instruction after the budget is KVM's, and a write to a table then. */
 static void test_held_after_budget(void **state)
 {
-	struct shadow shadow;
-	struct iguest *g = new_shadowed(&shadow);
+	struct ptables ptables;
+	struct iguest *g = new_with_tables(&ptables);
 
 	(void)state;
 	set_code(g, 0x90, 0x48, 0x89, 0x07);
@@ -841,7 +841,7 @@ static void test_held_after_budget(void **state)
 	assert_int_equal(*ig_at(g, DATA + 64), 7);
 	assert_int_equal(g->regs.rdi, DATA + 65);
 	assert_true(interp_held(g->in)->gpa == UINT64_MAX);
-	free_shadowed(g, &shadow);
+	free_with_tables(g, &ptables);
 }
 
 int main(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Follows the page tables of user mode (SDM 3A 4.5). */
-#include "vmm/pvm/shadow.h"
+#include "vmm/pvm/ptables.h"
 
 #include "vmm/pvm/x86.h"
 
@@ -28,49 +28,49 @@
  */
 #define SCAN_TABLES_MAX (1u << 18)
 
-int shadow_init(struct shadow *shadow, const struct mem *mem)
+int ptables_init(struct ptables *ptables, const struct mem *mem)
 {
-	shadow->mem = mem;
-	shadow->writers = NULL;
-	shadow->level = calloc(mem->bytes / PAGE, sizeof(shadow->level[0]));
-	if (!shadow->level)
+	ptables->mem = mem;
+	ptables->writers = NULL;
+	ptables->level = calloc(mem->bytes / PAGE, sizeof(ptables->level[0]));
+	if (!ptables->level)
 		return -ENOMEM;
-	pthread_mutex_init(&shadow->lock, NULL);
+	pthread_mutex_init(&ptables->lock, NULL);
 	return 0;
 }
 
-void shadow_done(struct shadow *shadow)
+void ptables_done(struct ptables *ptables)
 {
-	if (!shadow->level)
+	if (!ptables->level)
 		return;
-	pthread_mutex_destroy(&shadow->lock);
-	free(shadow->level);
-	shadow->level = NULL;
+	pthread_mutex_destroy(&ptables->lock);
+	free(ptables->level);
+	ptables->level = NULL;
 }
 
-static _Atomic uint8_t *slot(const struct shadow *shadow, gpa_t gpa)
+static _Atomic uint8_t *slot(const struct ptables *ptables, gpa_t gpa)
 {
 	uint64_t before = 0;
 
-	for (unsigned i = 0; i < shadow->mem->nregions; i++) {
-		const struct mem_region *region = &shadow->mem->region[i];
+	for (unsigned i = 0; i < ptables->mem->nregions; i++) {
+		const struct mem_region *region = &ptables->mem->region[i];
 
 		if (gpa >= region->base && gpa - region->base < region->bytes)
-			return &shadow->level[(before + gpa - region->base) /
-					      PAGE];
+			return &ptables->level[(before + gpa - region->base) /
+					       PAGE];
 		before += region->bytes;
 	}
 	return NULL;
 }
 
-static const uint64_t *table(const struct shadow *shadow, gpa_t gpa)
+static const uint64_t *table(const struct ptables *ptables, gpa_t gpa)
 {
-	return mem_at(shadow->mem, gpa & ~(PAGE - 1), PAGE);
+	return mem_at(ptables->mem, gpa & ~(PAGE - 1), PAGE);
 }
 
-uint64_t shadow_entry(const struct shadow *shadow, gpa_t gpa)
+uint64_t ptables_entry(const struct ptables *ptables, gpa_t gpa)
 {
-	const uint64_t *entry = mem_at(shadow->mem, gpa & ~UINT64_C(7), 8);
+	const uint64_t *entry = mem_at(ptables->mem, gpa & ~UINT64_C(7), 8);
 
 	return entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : 0;
 }
@@ -80,9 +80,9 @@ static unsigned entries(uint8_t mark)
 	return mark & TOP ? USER_ENTRIES : ENTRIES;
 }
 
-static bool is_empty(const struct shadow *shadow, gpa_t gpa, uint8_t mark)
+static bool is_empty(const struct ptables *ptables, gpa_t gpa, uint8_t mark)
 {
-	const uint64_t *t = table(shadow, gpa);
+	const uint64_t *t = table(ptables, gpa);
 
 	for (unsigned i = 0; t && i < entries(mark); i++) {
 		if (__atomic_load_n(&t[i], __ATOMIC_RELAXED) & PTE_P)
@@ -99,36 +99,36 @@ static bool links(uint64_t entry, unsigned level)
 
 /* ---- writers ------------------------------------------------------------- */
 
-void shadow_join(struct shadow *shadow, struct shadow_writer *writer)
+void ptables_join(struct ptables *ptables, struct ptables_writer *writer)
 {
 	atomic_init(&writer->seen, 0);
-	writer->next = shadow->writers;
-	shadow->writers = writer;
+	writer->next = ptables->writers;
+	ptables->writers = writer;
 }
 
 /*
  * Both sides store first and then look: either await_writers() finds the number
  * stored here, or this side finds the new epoch.
  */
-unsigned shadow_begin(struct shadow *shadow, struct shadow_writer *writer)
+unsigned ptables_begin(struct ptables *ptables, struct ptables_writer *writer)
 {
-	unsigned epoch = atomic_load(&shadow->epoch), before;
+	unsigned epoch = atomic_load(&ptables->epoch), before;
 
 	do {
 		before = epoch;
 		atomic_store(&writer->seen, (uint64_t)epoch + 1);
-		epoch = atomic_load(&shadow->epoch);
+		epoch = atomic_load(&ptables->epoch);
 	} while (epoch != before);
 	return epoch;
 }
 
-void shadow_seen(struct shadow_writer *writer, unsigned epoch)
+void ptables_seen(struct ptables_writer *writer, unsigned epoch)
 {
 	atomic_store_explicit(&writer->seen, (uint64_t)epoch + 1,
 			      memory_order_release);
 }
 
-void shadow_end(struct shadow_writer *writer)
+void ptables_end(struct ptables_writer *writer)
 {
 	atomic_store_explicit(&writer->seen, 0, memory_order_release);
 }
@@ -138,11 +138,11 @@ void shadow_end(struct shadow_writer *writer)
  * before every instruction and waits for nobody, so the longest wait is for a
  * thread that the host does not run. The lock is held, so the epoch stays.
  */
-static void await_writers(struct shadow *shadow)
+static void await_writers(struct ptables *ptables)
 {
-	uint64_t now = (uint64_t)atomic_load(&shadow->epoch) + 1, seen;
+	uint64_t now = (uint64_t)atomic_load(&ptables->epoch) + 1, seen;
 
-	for (struct shadow_writer *w = shadow->writers; w; w = w->next) {
+	for (struct ptables_writer *w = ptables->writers; w; w = w->next) {
 		while ((seen = atomic_load(&w->seen)) != 0 && seen != now)
 			sched_yield();
 	}
@@ -159,11 +159,11 @@ struct search {
  * Makes the table at GPA known, and all below it that are not yet. One that was
  * unlinked is looked at again: it has been found once more.
  */
-static void follow(struct shadow *shadow, gpa_t gpa, unsigned level,
+static void follow(struct ptables *ptables, gpa_t gpa, unsigned level,
 		   uint8_t top, struct search *search)
 {
-	_Atomic uint8_t *mark = slot(shadow, gpa);
-	const uint64_t *t = table(shadow, gpa);
+	_Atomic uint8_t *mark = slot(ptables, gpa);
+	const uint64_t *t = table(ptables, gpa);
 	uint8_t bits = (uint8_t)(1u << (level - 1) | top), value;
 
 	if (!mark || !t || search->budget == 0)
@@ -178,7 +178,7 @@ static void follow(struct shadow *shadow, gpa_t gpa, unsigned level,
 		uint64_t entry = __atomic_load_n(&t[i], __ATOMIC_RELAXED);
 
 		if (links(entry, level))
-			follow(shadow, entry & PTE_ADDR, level - 1, 0, search);
+			follow(ptables, entry & PTE_ADDR, level - 1, 0, search);
 	}
 }
 
@@ -187,11 +187,11 @@ static void follow(struct shadow *shadow, gpa_t gpa, unsigned level,
  * writes to them: what follow() has read of them may have changed until then.
  * False when there were others, to which that does not apply yet.
  */
-static bool complete(struct shadow *shadow, gpa_t gpa, unsigned level,
+static bool complete(struct ptables *ptables, gpa_t gpa, unsigned level,
 		     uint8_t top, struct search *search)
 {
-	_Atomic uint8_t *mark = slot(shadow, gpa);
-	const uint64_t *t = table(shadow, gpa);
+	_Atomic uint8_t *mark = slot(ptables, gpa);
+	const uint64_t *t = table(ptables, gpa);
 	unsigned before = search->found;
 	bool all = true;
 
@@ -205,8 +205,9 @@ static bool complete(struct shadow *shadow, gpa_t gpa, unsigned level,
 
 		if (!links(entry, level))
 			continue;
-		follow(shadow, entry & PTE_ADDR, level - 1, 0, search);
-		all &= complete(shadow, entry & PTE_ADDR, level - 1, 0, search);
+		follow(ptables, entry & PTE_ADDR, level - 1, 0, search);
+		all &= complete(ptables, entry & PTE_ADDR, level - 1, 0,
+				search);
 	}
 	if (!all || search->found != before)
 		return false;
@@ -214,49 +215,50 @@ static bool complete(struct shadow *shadow, gpa_t gpa, unsigned level,
 	return true;
 }
 
-static void changed(struct shadow *shadow)
+static void changed(struct ptables *ptables)
 {
-	atomic_fetch_add(&shadow->epoch, 1);
+	atomic_fetch_add(&ptables->epoch, 1);
 }
 
-void shadow_enter(struct shadow *shadow, uint64_t cr3, unsigned levels)
+void ptables_enter(struct ptables *ptables, uint64_t cr3, unsigned levels)
 {
 	const uint8_t known = TOP | READY;
 	struct search search = {.budget = SCAN_TABLES_MAX};
 	gpa_t top = cr3 & PTE_ADDR;
-	_Atomic uint8_t *mark = slot(shadow, top);
+	_Atomic uint8_t *mark = slot(ptables, top);
 
 	if (!mark || (atomic_load(mark) & known) == known)
 		return;
-	pthread_mutex_lock(&shadow->lock);
-	follow(shadow, top, levels, TOP, &search);
+	pthread_mutex_lock(&ptables->lock);
+	follow(ptables, top, levels, TOP, &search);
 	do {
-		changed(shadow);
-		await_writers(shadow);
-	} while (!complete(shadow, top, levels, TOP, &search));
+		changed(ptables);
+		await_writers(ptables);
+	} while (!complete(ptables, top, levels, TOP, &search));
 	/* Out of budget or not: the next time would find no more. */
 	atomic_fetch_or(mark, known);
-	pthread_mutex_unlock(&shadow->lock);
+	pthread_mutex_unlock(&ptables->lock);
 }
 
-bool shadow_holds(struct shadow *shadow, gpa_t gpa)
+bool ptables_holds(struct ptables *ptables, gpa_t gpa)
 {
-	_Atomic uint8_t *mark = slot(shadow, gpa);
+	_Atomic uint8_t *mark = slot(ptables, gpa);
 
 	return mark && atomic_load_explicit(mark, memory_order_relaxed) != 0;
 }
 
 /* ENTRY of the table that MARK is about; what it leads to is known after. */
-static void link_entry(struct shadow *shadow, uint8_t mark, uint64_t entry)
+static void link_entry(struct ptables *ptables, uint8_t mark, uint64_t entry)
 {
 	struct search search = {.budget = SCAN_TABLES_MAX};
 
 	for (unsigned level = 2; level <= 5; level++) {
 		if ((mark >> (level - 1) & 1) && links(entry, level))
-			follow(shadow, entry & PTE_ADDR, level - 1, 0, &search);
+			follow(ptables, entry & PTE_ADDR, level - 1, 0,
+			       &search);
 	}
 	if (search.found > 0)
-		changed(shadow);
+		changed(ptables);
 }
 
 /* MARK's entry at GPA counts: it is not in kernel mode's half. */
@@ -266,15 +268,15 @@ static bool counts(uint8_t mark, gpa_t gpa)
 }
 
 /* The table that OLD led to may have lost its last link. */
-static void unlinked(struct shadow *shadow, uint64_t old)
+static void unlinked(struct ptables *ptables, uint64_t old)
 {
 	gpa_t gpa = old & PTE_ADDR;
-	_Atomic uint8_t *mark = slot(shadow, gpa);
+	_Atomic uint8_t *mark = slot(ptables, gpa);
 	uint8_t value = mark ? atomic_load(mark) : 0;
 
 	if (value == 0 || (value & TOP))
 		return;
-	atomic_store(mark, is_empty(shadow, gpa, value) ? 0 : value | ORPHAN);
+	atomic_store(mark, is_empty(ptables, gpa, value) ? 0 : value | ORPHAN);
 }
 
 static bool links_any(uint8_t mark, uint64_t entry)
@@ -286,9 +288,9 @@ static bool links_any(uint8_t mark, uint64_t entry)
 	return false;
 }
 
-void shadow_writing(struct shadow *shadow, gpa_t gpa, uint64_t value)
+void ptables_writing(struct ptables *ptables, gpa_t gpa, uint64_t value)
 {
-	_Atomic uint8_t *mark = slot(shadow, gpa);
+	_Atomic uint8_t *mark = slot(ptables, gpa);
 	uint8_t bits;
 
 	if (!mark)
@@ -300,42 +302,42 @@ void shadow_writing(struct shadow *shadow, gpa_t gpa, uint64_t value)
 	 * Waits for nobody: a table that is linked is new, empty or known, and
 	 * a writer that still writes to it does so before this vCPU may go on.
 	 */
-	pthread_mutex_lock(&shadow->lock);
-	link_entry(shadow, bits, value);
-	pthread_mutex_unlock(&shadow->lock);
+	pthread_mutex_lock(&ptables->lock);
+	link_entry(ptables, bits, value);
+	pthread_mutex_unlock(&ptables->lock);
 }
 
 /* KVM has written to the table at GPA: forgets it if it is none any more. */
-static void page_written(struct shadow *shadow, gpa_t gpa)
+static void page_written(struct ptables *ptables, gpa_t gpa)
 {
-	_Atomic uint8_t *mark = slot(shadow, gpa);
+	_Atomic uint8_t *mark = slot(ptables, gpa);
 	uint8_t value = mark ? atomic_load(mark) : 0;
 
 	/* The top of an address space that has ended has nothing below it. */
-	if ((value & (TOP | ORPHAN)) && is_empty(shadow, gpa, value))
+	if ((value & (TOP | ORPHAN)) && is_empty(ptables, gpa, value))
 		atomic_store(mark, 0);
 }
 
-void shadow_written(struct shadow *shadow, gpa_t gpa, uint64_t bytes,
-		    uint64_t old)
+void ptables_written(struct ptables *ptables, gpa_t gpa, uint64_t bytes,
+		     uint64_t old)
 {
 	uint64_t end = gpa + bytes;
 
-	pthread_mutex_lock(&shadow->lock);
+	pthread_mutex_lock(&ptables->lock);
 	for (uint64_t at = gpa; at < end; at += 8) {
-		_Atomic uint8_t *mark = slot(shadow, at);
+		_Atomic uint8_t *mark = slot(ptables, at);
 		uint8_t value = mark ? atomic_load(mark) : 0;
 		uint64_t entry;
 
 		if (value != 0 && counts(value, at)) {
-			entry = shadow_entry(shadow, at);
+			entry = ptables_entry(ptables, at);
 			if (at == gpa && links_any(value, old) &&
 			    (!(entry & PTE_P) || ((entry ^ old) & PTE_ADDR)))
-				unlinked(shadow, old);
-			link_entry(shadow, value, entry);
+				unlinked(ptables, old);
+			link_entry(ptables, value, entry);
 		}
 		if (at + 8 >= end || ((at + 8) & (PAGE - 1)) == 0)
-			page_written(shadow, at);
+			page_written(ptables, at);
 	}
-	pthread_mutex_unlock(&shadow->lock);
+	pthread_mutex_unlock(&ptables->lock);
 }
