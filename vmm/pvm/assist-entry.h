@@ -9,7 +9,7 @@
 #ifndef VMM_PVM_ASSIST_ENTRY_H
 #define VMM_PVM_ASSIST_ENTRY_H
 
-#include "vmm/pvm/assist-mmu.h"
+#include "vmm/pvm/mmu.h"
 
 /*
  * REGS are those before the first instruction of the kernel after user mode;

@@ -8,7 +8,7 @@
 #ifndef VMM_PVM_ASSIST_EXEC_H
 #define VMM_PVM_ASSIST_EXEC_H
 
-#include "vmm/pvm/assist-mmu.h"
+#include "vmm/pvm/mmu.h"
 #include "vmm/pvm/insn.h"
 
 #include <linux/kvm.h>

@@ -16,7 +16,7 @@
 #ifndef VMM_PVM_ASSIST_SYSCALL_H
 #define VMM_PVM_ASSIST_SYSCALL_H
 
-#include "vmm/pvm/assist-mmu.h"
+#include "vmm/pvm/mmu.h"
 
 /*
  * Three pages of Linux's fixmap that it never uses, in a page table that all

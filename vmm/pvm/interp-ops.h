@@ -6,7 +6,7 @@
 #ifndef VMM_PVM_INTERP_OPS_H
 #define VMM_PVM_INTERP_OPS_H
 
-#include "vmm/pvm/assist-mmu.h"
+#include "vmm/pvm/mmu.h"
 #include "vmm/pvm/insn.h"
 #include "vmm/pvm/interp.h"
 #include "vmm/pvm/ptables.h"

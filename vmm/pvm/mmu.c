@@ -4,7 +4,7 @@
  * on top of it. Page tables are guest memory: every entry is read once and
  * other vCPUs may change it meanwhile.
  */
-#include "vmm/pvm/assist-mmu.h"
+#include "vmm/pvm/mmu.h"
 
 #include "vmm/base/util.h"
 #include "vmm/pvm/x86.h"

@@ -4,8 +4,8 @@
  * they raise. KVM_TRANSLATE does not do: it checks no permissions. Needs
  * registers and guest RAM, no KVM.
  */
-#ifndef VMM_PVM_ASSIST_MMU_H
-#define VMM_PVM_ASSIST_MMU_H
+#ifndef VMM_PVM_MMU_H
+#define VMM_PVM_MMU_H
 
 #include "vmm/base/mem.h"
 #include "vmm/pvm/x86.h"
