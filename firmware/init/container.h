@@ -14,13 +14,6 @@
  */
 int container_enter(const struct init_config *config, struct init_failure *f);
 
-/*
- * For crun, which goes on from there: mounts the root and the shares where
- * AGENT_ITEM_OCI says, in the agent's own root, and sets the sysctls. The
- * root's descriptor (O_PATH), or -1 with the failure filled in.
- */
-int container_stage(const struct init_config *config, struct init_failure *f);
-
 /* Attaches a mount in the agent's own root at PATH, which is made. 0 or -1. */
 int container_attach(int mount, const char *path, struct init_failure *f);
 

@@ -336,7 +336,7 @@ static int create(const struct process_side *side, const struct crun *c,
 		"--pid-file", c->pid_file, "--console-socket",
 		c->console,   NAME,        NULL,
 	};
-	autofd int root = container_stage(side->box->config, f);
+	autofd int root = crun_root(side->box->config, f);
 
 	if (root < 0 || write_file(side, BUNDLE "/config.json", root, f))
 		return -1;

@@ -20,4 +20,13 @@ int crun_prepare(struct init_failure *f);
  */
 int crun_start(const struct process_side *side, struct init_failure *f);
 
+/* ---- crun-root.c */
+
+/*
+ * Mounts the root and the shares where
+ * AGENT_ITEM_OCI says, in the agent's own root, and sets the sysctls. The
+ * root's descriptor (O_PATH), or -1 with the failure filled in.
+ */
+int crun_root(const struct init_config *config, struct init_failure *f);
+
 #endif

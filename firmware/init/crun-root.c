@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files that crun finds in the agent's own root; see AGENT_ITEM_OCI. */
-#include "firmware/init/container.h"
+#include "firmware/init/crun.h"
 
+#include "firmware/init/container.h"
 #include "firmware/init/mount.h"
 #include "vmm/base/util.h"
 
@@ -53,7 +54,7 @@ static int make_point(int root, const struct init_config *c, unsigned number,
 		      : 0;
 }
 
-static int stage_share(const struct init_mount *m, unsigned number,
+static int mount_share(const struct init_mount *m, unsigned number,
 		       struct init_failure *f)
 {
 	autofd int share = mount_make("virtiofs", m->type, NULL, f);
@@ -63,7 +64,7 @@ static int stage_share(const struct init_mount *m, unsigned number,
 	return share < 0 ? -1 : container_attach(share, path, f);
 }
 
-int container_stage(const struct init_config *c, struct init_failure *f)
+int crun_root(const struct init_config *c, struct init_failure *f)
 {
 	autofd int root = -1;
 	autofd int own = open("/", O_PATH | O_CLOEXEC);
@@ -74,7 +75,7 @@ int container_stage(const struct init_config *c, struct init_failure *f)
 	root = container_root(c, f);
 	for (unsigned i = 0; root >= 0 && i < c->nmounts; i++) {
 		if (c->mounts[i].kind == AGENT_MOUNT_SHARE &&
-		    stage_share(&c->mounts[i], i, f))
+		    mount_share(&c->mounts[i], i, f))
 			return -1;
 		if (make_point(root, c, i, f))
 			return -1;
