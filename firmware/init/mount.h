@@ -7,7 +7,7 @@
 #ifndef FIRMWARE_INIT_MOUNT_H
 #define FIRMWARE_INIT_MOUNT_H
 
-#include "firmware/init/init.h"
+#include "firmware/init/failure.h"
 
 #include <stdbool.h>
 

@@ -2,7 +2,7 @@
 /* Waits for one child, and reaps all orphans meanwhile. */
 #include "firmware/init/reaper.h"
 
-#include "firmware/init/init.h"
+#include "firmware/init/failure.h"
 
 #include <errno.h>
 #include <signal.h>

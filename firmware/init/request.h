@@ -6,7 +6,7 @@
 #ifndef FIRMWARE_INIT_REQUEST_H
 #define FIRMWARE_INIT_REQUEST_H
 
-#include "firmware/init/init.h"
+#include "firmware/init/failure.h"
 
 #include <stdbool.h>
 #include <stddef.h>

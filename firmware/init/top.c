@@ -5,7 +5,7 @@
  */
 #include "firmware/init/top.h"
 
-#include "firmware/init/init.h"
+#include "firmware/init/failure.h"
 #include "firmware/init/users.h"
 #include "vmm/base/util.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by all of bulkhead-init: how it reports that something went wrong. */
-#ifndef FIRMWARE_INIT_INIT_H
-#define FIRMWARE_INIT_INIT_H
+#ifndef FIRMWARE_INIT_FAILURE_H
+#define FIRMWARE_INIT_FAILURE_H
 
 #include "firmware/agent/agent.h"
 

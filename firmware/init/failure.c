@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages of bulkhead-init. */
-#include "firmware/init/init.h"
+#include "firmware/init/failure.h"
 
 #include <stdarg.h>
 #include <stdio.h>
