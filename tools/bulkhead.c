@@ -2,7 +2,7 @@
 /* The program: finds the subcommand and runs it. */
 #include "tools/cmd/cmd.h"
 
-#include "tools/cli/refused.h"
+#include "tools/cli/docker.h"
 #include "tools/cli/usage.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -18,9 +18,9 @@ static int unknown_command(const char *name)
 {
 	const char *near;
 
-	if (refused_command(name))
+	if (docker_command(name))
 		return log_ret(VM_EXIT_USAGE, "'%s' is not supported: %s", name,
-			       refused_command(name));
+			       docker_command(name));
 	near = command_suggest(name);
 	if (near)
 		return usage_error(NULL,

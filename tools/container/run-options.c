@@ -2,7 +2,7 @@
 /* The options of `bulkhead run`: Docker's names and letters. */
 #include "tools/container/run.h"
 
-#include "tools/cli/refused.h"
+#include "tools/cli/docker.h"
 #include "tools/cli/usage.h"
 
 #include <stddef.h>
@@ -140,7 +140,7 @@ static const struct option_table table = {
 	.synopsis = synopsis,
 	.entries = entries,
 	.notes = notes,
-	.refused = refused_option,
+	.refused = docker_option,
 };
 
 int run_options_parse(struct run_options *opt, int argc, char **argv)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The words, and a line about each. */
-#include "tools/cli/refused.h"
+#include "tools/cli/docker.h"
 
 #include "vmm/base/util.h"
 
@@ -33,13 +33,13 @@ static const char no_build[] = "images are not made here: use buildah, podman "
 			       "or docker, and 'bulkhead "
 			       "run' what they save";
 
-struct refused {
+struct word {
 	const char *name;
 	int letter;
 	const char *why;
 };
 
-static const struct refused options[] = {
+static const struct word options[] = {
 	{"annotation", 0, "use --label"},
 	{"attach", 'a', "use -i, -t and -d"},
 	{"blkio-weight", 0, no_limit},
@@ -89,7 +89,7 @@ static const struct refused options[] = {
 	{"volumes-from", 0, "name each volume with -v"},
 };
 
-static const struct refused commands[] = {
+static const struct word commands[] = {
 	{"build", 0, no_build},
 	{"commit", 0, no_build},
 	{"compose", 0, no_bridge},
@@ -119,7 +119,7 @@ static const struct refused commands[] = {
 	{"update", 0, "the machine's size is fixed when it starts"},
 };
 
-const char *refused_option(const char *name, int letter)
+const char *docker_option(const char *name, int letter)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(options); i++)
 		if (name ? strcmp(options[i].name, name) == 0
@@ -128,7 +128,7 @@ const char *refused_option(const char *name, int letter)
 	return NULL;
 }
 
-const char *refused_command(const char *name)
+const char *docker_command(const char *name)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
 		if (strcmp(commands[i].name, name) == 0)
