@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Growing the lists; where a variable's value comes from. */
+/* Growing the lists. */
 #include "tools/cli/text-list.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Makes room for one more and the end. */
@@ -76,44 +75,22 @@ const char *const *text_list_items(const struct text_list *list)
 	return (const char *const *)list->item;
 }
 
-/* ---- the environment */
-
-int env_set(struct text_list *env, const char *text)
+int text_list_set(struct text_list *list, const char *text)
 {
 	const size_t name = strcspn(text, "=");
 
-	for (unsigned i = 0; i < env->count; i++) {
+	for (unsigned i = 0; i < list->count; i++) {
 		char *copy;
 
-		if (strncmp(env->item[i], text, name) != 0 ||
-		    env->item[i][name] != '=')
+		if (strncmp(list->item[i], text, name) != 0 ||
+		    list->item[i][name] != '=')
 			continue;
 		copy = strdup(text);
 		if (!copy)
 			return log_ret(-ENOMEM, "out of memory");
-		free(env->item[i]);
-		env->item[i] = copy;
+		free(list->item[i]);
+		list->item[i] = copy;
 		return 0;
 	}
-	return text_list_add(env, text);
-}
-
-int env_set_option(struct text_list *env, const char *text)
-{
-	autofree char *both = NULL;
-	const char *value;
-
-	if (text[0] == '=' || text[0] == '\0')
-		return log_ret(-EINVAL, "--env '%s': a variable needs a name",
-			       text);
-	if (strchr(text, '='))
-		return env_set(env, text);
-	value = getenv(text);
-	if (!value)
-		return 0;
-	if (asprintf(&both, "%s=%s", text, value) < 0) {
-		both = NULL;
-		return log_ret(-ENOMEM, "out of memory");
-	}
-	return env_set(env, both);
+	return text_list_add(list, text);
 }

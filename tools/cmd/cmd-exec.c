@@ -4,6 +4,7 @@
 
 #include "tools/agent/agent.h"
 #include "tools/instance/instance.h"
+#include "tools/cli/env.h"
 #include "tools/cli/options.h"
 #include "tools/container/run.h"
 #include "tools/cli/usage.h"

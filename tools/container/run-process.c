@@ -7,6 +7,7 @@
 
 #include "firmware/agent/agent-names.h"
 #include "firmware/agent/agent.h"
+#include "tools/cli/env.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -53,7 +54,7 @@ static int make_env(struct spec_process *process, const struct run_options *opt,
 	int r = 0;
 
 	for (char **item = image->env; r == 0 && item && *item; item++)
-		r = env_set(&process->env, *item);
+		r = text_list_set(&process->env, *item);
 	for (unsigned i = 0; r == 0 && i < opt->env_files.count; i++)
 		r = env_set_file(&process->env, opt->env_files.item[i]);
 	for (unsigned i = 0; r == 0 && i < opt->env.count; i++)

@@ -48,7 +48,7 @@ static int make_sysctls(struct spec *spec, const struct run_options *opt)
 			return log_ret(-EINVAL,
 				       "--sysctl '%s': expected NAME=VALUE",
 				       text);
-		r = env_set(&spec->linux_part.sysctl, text);
+		r = text_list_set(&spec->linux_part.sysctl, text);
 	}
 	return r;
 }

@@ -3,6 +3,7 @@
  * How `bulkhead run` turns its options and an image's configuration into a
  * container: the command, the shares, the network; and the initial RAM disk.
  */
+#include "tools/cli/env.h"
 #include "tools/guest/initrd.h"
 #include "tools/container/oci-config.h"
 #include "tools/container/oci-seccomp.h"

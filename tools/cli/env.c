@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * --env-file, by the rules of Docker's command line: a variable a line, taken
- * as it is, without quotes and without a shell's words.
- */
-#include "tools/cli/text-list.h"
+/* Where the values of variables come from. */
+#include "tools/cli/env.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
@@ -16,6 +13,31 @@
 #define BOM "\xef\xbb\xbf"
 /* These may stand before a line's first word. */
 #define BLANKS " \t\v\f\r"
+
+int env_set_option(struct text_list *env, const char *text)
+{
+	autofree char *both = NULL;
+	const char *value;
+
+	if (text[0] == '=' || text[0] == '\0')
+		return log_ret(-EINVAL, "--env '%s': a variable needs a name",
+			       text);
+	if (strchr(text, '='))
+		return text_list_set(env, text);
+	value = getenv(text);
+	if (!value)
+		return 0;
+	if (asprintf(&both, "%s=%s", text, value) < 0) {
+		both = NULL;
+		return log_ret(-ENOMEM, "out of memory");
+	}
+	return text_list_set(env, both);
+}
+
+/*
+ * ---- --env-file, by the rules of Docker's command line: a variable a line,
+ * taken as it is, without quotes and without a shell's words
+ */
 
 /* One that holds NUL, or is not UTF-8, could not be kept in state.json. */
 static bool is_text(const char *line, size_t bytes)
