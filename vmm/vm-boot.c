@@ -29,7 +29,7 @@ int vm_build_kernel(struct vm *vm)
 	if (fd < 0)
 		return log_ret(-errno, "kernel '%s': %s", cfg->kernel,
 			       strerror(errno));
-	r = image_load(&vm->image, fd, cfg->kernel, cfg->entry, &vm->mem);
+	r = kimage_load(&vm->image, fd, cfg->kernel, cfg->entry, &vm->mem);
 	if (r < 0)
 		return r;
 	log_debug("kernel '%s': %s, entry 0x%llx (%s)", cfg->kernel,
@@ -46,7 +46,7 @@ int vm_build_kernel(struct vm *vm)
 }
 
 /* The highest address the kernel accepts for an initrd (boot protocol). */
-static gpa_t initrd_limit(const struct image *image)
+static gpa_t initrd_limit(const struct kimage *image)
 {
 	const size_t at = offsetof(struct setup_header, initrd_addr_max);
 	uint32_t limit = 0x7fffffff;
@@ -67,7 +67,7 @@ int vm_build_initrd(struct vm *vm)
 	if (fd < 0)
 		return log_ret(-errno, "--initrd '%s': %s", path,
 			       strerror(errno));
-	return image_load_initrd(
+	return kimage_load_initrd(
 		fd, path, &vm->mem, vm->image.end, initrd_limit(&vm->image),
 		&vm->machine.initrd_gpa, &vm->machine.initrd_bytes);
 }
@@ -98,10 +98,10 @@ int vm_build_assist(struct vm *vm)
 /* Words that this host needs, but none that the kernel would give to init. */
 static const char *assist_words(const struct vm *vm)
 {
-	const bool ia32 = image_takes(&vm->image, &vm->mem, "ia32_emulation");
+	const bool ia32 = kimage_takes(&vm->image, &vm->mem, "ia32_emulation");
 	/* Linux 6.7 brought both into its list; it looked for nopti before. */
-	const bool pti = ia32 ? image_takes(&vm->image, &vm->mem, "nopti")
-			      : image_mentions(&vm->image, &vm->mem, "nopti");
+	const bool pti = ia32 ? kimage_takes(&vm->image, &vm->mem, "nopti")
+			      : kimage_mentions(&vm->image, &vm->mem, "nopti");
 
 	return assist_command_line(pti, ia32);
 }
@@ -114,7 +114,7 @@ static int write_command_line(struct vm *vm)
 			      !vm->cfg->initrd_mounts_root,
 		.list_devices = vm->image.pvh,
 		/* In the list of every kernel with CONFIG_PCI. */
-		.has_pci = image_takes(&vm->image, &vm->mem, "pcie_port_pm="),
+		.has_pci = kimage_takes(&vm->image, &vm->mem, "pcie_port_pm="),
 		.assist = vm->assist ? assist_words(vm) : NULL,
 		.append = vm->cfg->append,
 		.kernel = vm->cfg->kernel,

@@ -21,7 +21,7 @@
 #include "vmm/base/mem.h"
 #include "vmm/base/stop.h"
 #include "vmm/cpu/vcpu.h"
-#include "vmm/kernel/image.h"
+#include "vmm/kernel/kimage.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -45,7 +45,7 @@ struct vm {
 
 	struct machine machine;
 	char command_line[MACHINE_CMDLINE_MAX];
-	struct image image;
+	struct kimage image;
 	struct vcpu_start start;
 	gpa_t rsdp_gpa;
 

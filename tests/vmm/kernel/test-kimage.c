@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Kernel images made by hand: what loads, where it lands, what is refused. */
-#include "vmm/kernel/image.h"
+#include "vmm/kernel/kimage.h"
 #include "vmm/base/util.h"
 
 #include <asm/bootparam.h>
@@ -168,7 +168,7 @@ static void assert_elf_loaded(const struct elf *elf, const struct mem *mem)
 		assert_int_equal(data[i], 0);
 }
 
-static void assert_linux_entry(const struct image *image)
+static void assert_linux_entry(const struct kimage *image)
 {
 	assert_false(image->pvh);
 	assert_int_equal(image->entry, TEXT_GPA + 0x123);
@@ -179,11 +179,11 @@ static void assert_linux_entry(const struct image *image)
 static void test_elf_loads(void **state)
 {
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 
 	make_elf(&elf);
-	assert_int_equal(image_load_bytes(&image, &elf, sizeof(elf),
-					  CONFIG_ENTRY_AUTO, ram(state)),
+	assert_int_equal(kimage_load_bytes(&image, &elf, sizeof(elf),
+					   CONFIG_ENTRY_AUTO, ram(state)),
 			 0);
 	assert_elf_loaded(&elf, ram(state));
 	assert_linux_entry(&image);
@@ -192,15 +192,15 @@ static void test_elf_loads(void **state)
 }
 
 static int load(const void *data, size_t bytes, enum config_entry want,
-		void **state, struct image *image)
+		void **state, struct kimage *image)
 {
-	return image_load_bytes(image, data, bytes, want, ram(state));
+	return kimage_load_bytes(image, data, bytes, want, ram(state));
 }
 
 static void test_pvh_on_request(void **state)
 {
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 
 	make_elf(&elf);
 	for (uint32_t descsz = 4; descsz <= 8; descsz += 4) {
@@ -217,7 +217,7 @@ static void test_pvh_on_request(void **state)
 static void test_pvh_when_not_linux(void **state)
 {
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 
 	make_elf(&elf);
 	elf.eh.e_entry = UPPER + TEXT_GPA;
@@ -239,7 +239,7 @@ static void test_pvh_refused(void **state)
 {
 	static const uint64_t outside = TEXT_GPA - 1;
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 
 	make_elf(&elf);
 	put_note(&elf, 4, 17); /* another note of Xen's */
@@ -325,7 +325,7 @@ static void mutate(void *file, const struct mutation *m)
 static void test_elf_malformed(void **state)
 {
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 
 	for (unsigned i = 0; i < ARRAY_LEN(elf_mutations); i++) {
 		make_elf(&elf);
@@ -339,7 +339,7 @@ static void test_elf_malformed(void **state)
 static void test_elf_truncated(void **state)
 {
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 
 	make_elf(&elf);
 	for (size_t len = 0; len < sizeof(elf); len += 13)
@@ -351,7 +351,7 @@ static void test_elf_truncated(void **state)
 static void test_gzip_loads(void **state)
 {
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 	uint8_t gz[2 * ELF_BYTES];
 	size_t bytes;
 
@@ -370,7 +370,7 @@ static void test_gzip_loads(void **state)
 static void test_gzip_shared_bytes(void **state)
 {
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 	uint8_t gz[2 * ELF_BYTES];
 	size_t bytes;
 
@@ -390,7 +390,7 @@ static void test_gzip_shared_bytes(void **state)
 static void test_gzip_damaged(void **state)
 {
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 	uint8_t gz[2 * ELF_BYTES];
 	size_t bytes;
 
@@ -409,7 +409,7 @@ static void test_gzip_damaged(void **state)
 static void test_gzip_far_segments(void **state)
 {
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 	uint8_t gz[2 * ELF_BYTES];
 	size_t bytes;
 
@@ -437,7 +437,7 @@ static void test_bzimage_inflated(void **state)
 {
 	struct bzimage bz;
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 
 	make_gzip_bzimage(&bz, &elf);
 	assert_int_equal(
@@ -456,7 +456,7 @@ static void test_bzimage_inflated(void **state)
 static void test_takes(void **state)
 {
 	static const char list[] = "\0quiet\0xnopti\0root=";
-	struct image image;
+	struct kimage image;
 	struct elf elf;
 	uint8_t *data = (uint8_t *)&elf + DATA_AT;
 
@@ -464,26 +464,26 @@ static void test_takes(void **state)
 	assert_int_equal(
 		load(&elf, sizeof(elf), CONFIG_ENTRY_AUTO, state, &image), 0);
 	assert_int_equal(image.cmdline_max, 2047);
-	assert_true(image_takes(&image, ram(state), "nopti"));
+	assert_true(kimage_takes(&image, ram(state), "nopti"));
 	memcpy(data + DATA_SIZE - sizeof(list), list, sizeof(list));
 	assert_int_equal(
 		load(&elf, sizeof(elf), CONFIG_ENTRY_AUTO, state, &image), 0);
-	assert_false(image_takes(&image, ram(state), "nopti"));
-	assert_true(image_takes(&image, ram(state), "root="));
-	assert_false(image_takes(&image, ram(state), "root"));
+	assert_false(kimage_takes(&image, ram(state), "nopti"));
+	assert_true(kimage_takes(&image, ram(state), "root="));
+	assert_false(kimage_takes(&image, ram(state), "root"));
 	/* Not in the list, but in the kernel, if only as the end of another. */
-	assert_true(image_mentions(&image, ram(state), "nopti"));
-	assert_false(image_mentions(&image, ram(state), "nopt"));
+	assert_true(kimage_mentions(&image, ram(state), "nopti"));
+	assert_false(kimage_mentions(&image, ram(state), "nopt"));
 	memcpy(data, "\0nopti", sizeof("\0nopti"));
 	assert_int_equal(
 		load(&elf, sizeof(elf), CONFIG_ENTRY_AUTO, state, &image), 0);
-	assert_true(image_takes(&image, ram(state), "nopti"));
+	assert_true(kimage_takes(&image, ram(state), "nopti"));
 }
 
 static void test_bzimage_raw(void **state)
 {
 	struct bzimage bz;
-	struct image image;
+	struct kimage image;
 
 	make_bzimage(&bz, "\x02!L\x18", 4);
 	assert_int_equal(
@@ -502,7 +502,7 @@ static void test_bzimage_raw(void **state)
 static void test_bzimage_default_sectors(void **state)
 {
 	struct bzimage bz;
-	struct image image;
+	struct kimage image;
 
 	make_bzimage(&bz, "", 0);
 	bz.hdr.setup_sects = 0;
@@ -538,7 +538,7 @@ static const struct mutation bzimage_mutations[] = {
 static void test_bzimage_malformed(void **state)
 {
 	struct bzimage bz;
-	struct image image;
+	struct kimage image;
 
 	for (unsigned i = 0; i < ARRAY_LEN(bzimage_mutations); i++) {
 		make_bzimage(&bz, "xyz", 3);
@@ -564,7 +564,7 @@ static void test_unknown_kinds(void **state)
 		"\x7f",
 		"MZ",
 	};
-	struct image image;
+	struct kimage image;
 
 	for (unsigned i = 0; i < ARRAY_LEN(heads); i++)
 		assert_int_equal(load(heads[i], strlen(heads[i]),
@@ -588,29 +588,29 @@ static void test_load_from_file(void **state)
 {
 	struct bzimage bz;
 	struct elf elf;
-	struct image image;
+	struct kimage image;
 	autofd int fd = -1, bz_fd = -1, short_fd = -1;
 
 	make_elf(&elf);
 	fd = make_file(&elf, sizeof(elf));
 	assert_int_equal(
-		image_load(&image, fd, "elf", CONFIG_ENTRY_AUTO, ram(state)),
+		kimage_load(&image, fd, "elf", CONFIG_ENTRY_AUTO, ram(state)),
 		0);
 	assert_elf_loaded(&elf, ram(state));
 	make_gzip_bzimage(&bz, &elf);
 	bz_fd = make_file(&bz, sizeof(bz));
 	assert_int_equal(
-		image_load(&image, bz_fd, "bz", CONFIG_ENTRY_AUTO, ram(state)),
+		kimage_load(&image, bz_fd, "bz", CONFIG_ENTRY_AUTO, ram(state)),
 		0);
 	short_fd = make_file(&elf, sizeof(elf) - 1);
-	assert_int_equal(image_load(&image, short_fd, "short",
-				    CONFIG_ENTRY_AUTO, ram(state)),
+	assert_int_equal(kimage_load(&image, short_fd, "short",
+				     CONFIG_ENTRY_AUTO, ram(state)),
 			 -EINVAL);
 }
 
 static void test_no_regular_file(void **state)
 {
-	struct image image;
+	struct kimage image;
 	autofd int dir = open("/", O_RDONLY | O_CLOEXEC);
 	autofd int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	autofd int empty = make_file(NULL, 0);
@@ -619,12 +619,12 @@ static void test_no_regular_file(void **state)
 	gpa_t gpa;
 
 	for (unsigned i = 0; i < ARRAY_LEN(fds); i++) {
-		assert_int_equal(image_load(&image, fds[i], "odd",
-					    CONFIG_ENTRY_AUTO, ram(state)),
+		assert_int_equal(kimage_load(&image, fds[i], "odd",
+					     CONFIG_ENTRY_AUTO, ram(state)),
 				 -EINVAL);
-		assert_int_equal(image_load_initrd(fds[i], "odd", ram(state),
-						   TEXT_GPA, 4 * GIB, &gpa,
-						   &bytes),
+		assert_int_equal(kimage_load_initrd(fds[i], "odd", ram(state),
+						    TEXT_GPA, 4 * GIB, &gpa,
+						    &bytes),
 				 -EINVAL);
 	}
 }
@@ -637,26 +637,26 @@ static void test_initrd_place(void **state)
 	uint64_t bytes;
 	gpa_t gpa;
 
-	assert_int_equal(image_load_initrd(fd, "initrd", ram(state), TEXT_GPA,
-					   0x7fffffff, &gpa, &bytes),
+	assert_int_equal(kimage_load_initrd(fd, "initrd", ram(state), TEXT_GPA,
+					    0x7fffffff, &gpa, &bytes),
 			 0);
 	assert_int_equal(bytes, sizeof(text));
 	assert_int_equal(gpa, RAM_BYTES - 4096);
 	assert_memory_equal(mem_at(ram(state), gpa, bytes), text, bytes);
-	assert_int_equal(image_load_initrd(fd, "initrd", ram(state), TEXT_GPA,
-					   32 * MIB - 1, &gpa, &bytes),
+	assert_int_equal(kimage_load_initrd(fd, "initrd", ram(state), TEXT_GPA,
+					    32 * MIB - 1, &gpa, &bytes),
 			 0);
 	assert_int_equal(gpa, 32 * MIB - 4096);
-	assert_int_equal(image_load_initrd(large, "initrd", ram(state),
-					   24 * MIB, 0x7fffffff, &gpa, &bytes),
+	assert_int_equal(kimage_load_initrd(large, "initrd", ram(state),
+					    24 * MIB, 0x7fffffff, &gpa, &bytes),
 			 0);
 	assert_int_equal(gpa, 24 * MIB);
-	assert_int_equal(image_load_initrd(large, "initrd", ram(state),
-					   24 * MIB + 1, 0x7fffffff, &gpa,
-					   &bytes),
+	assert_int_equal(kimage_load_initrd(large, "initrd", ram(state),
+					    24 * MIB + 1, 0x7fffffff, &gpa,
+					    &bytes),
 			 -E2BIG);
-	assert_int_equal(image_load_initrd(large, "initrd", ram(state),
-					   24 * MIB, 48 * MIB, &gpa, &bytes),
+	assert_int_equal(kimage_load_initrd(large, "initrd", ram(state),
+					    24 * MIB, 48 * MIB, &gpa, &bytes),
 			 -E2BIG);
 }
 

@@ -4,7 +4,7 @@
  * plan is made and checked in full before a byte of it is carried out, so that
  * the same plan serves a plain file and a compressed stream.
  */
-#include "vmm/kernel/image-parts.h"
+#include "vmm/kernel/kimage-parts.h"
 #include "vmm/base/util.h"
 
 #include <elf.h>
@@ -17,31 +17,31 @@
 
 #define UPPER_HALF (UINT64_C(1) << 63)
 
-static int check_header(const struct image_source *src, const Elf64_Ehdr *eh)
+static int check_header(const struct kimage_source *src, const Elf64_Ehdr *eh)
 {
 	if (eh->e_ident[EI_CLASS] != ELFCLASS64)
-		return image_bad(src, "is not a 64-bit ELF file: only x86-64 "
-				      "kernels can be started");
+		return kimage_bad(src, "is not a 64-bit ELF file: only x86-64 "
+				       "kernels can be started");
 	if (eh->e_ident[EI_DATA] != ELFDATA2LSB ||
 	    eh->e_ident[EI_VERSION] != EV_CURRENT)
-		return image_bad(src, "has a malformed ELF header");
+		return kimage_bad(src, "has a malformed ELF header");
 	if (eh->e_machine != EM_X86_64)
-		return image_bad(src,
-				 "is for another processor (ELF machine %u): "
-				 "an x86-64 kernel is needed",
-				 eh->e_machine);
+		return kimage_bad(src,
+				  "is for another processor (ELF machine %u): "
+				  "an x86-64 kernel is needed",
+				  eh->e_machine);
 	if (eh->e_type != ET_EXEC && eh->e_type != ET_DYN)
-		return image_bad(src,
-				 "is no executable (ELF type %u): the vmlinux "
-				 "that the last link step makes is needed",
-				 eh->e_type);
+		return kimage_bad(src,
+				  "is no executable (ELF type %u): the vmlinux "
+				  "that the last link step makes is needed",
+				  eh->e_type);
 	if (eh->e_phentsize != sizeof(Elf64_Phdr) || eh->e_phnum == 0)
-		return image_bad(src, "has no usable program headers");
+		return kimage_bad(src, "has no usable program headers");
 	if (eh->e_phnum > ELF_SEGMENTS_MAX)
-		return image_bad(src,
-				 "has %u program headers: at most %u are "
-				 "supported",
-				 eh->e_phnum, ELF_SEGMENTS_MAX);
+		return kimage_bad(src,
+				  "has %u program headers: at most %u are "
+				  "supported",
+				  eh->e_phnum, ELF_SEGMENTS_MAX);
 	return 0;
 }
 
@@ -59,7 +59,7 @@ static void add_piece(struct elf_plan *plan, const Elf64_Phdr *ph,
 		plan->file_end = ph->p_offset + ph->p_filesz;
 }
 
-static int plan_load(struct elf_plan *plan, const struct image_source *src,
+static int plan_load(struct elf_plan *plan, const struct kimage_source *src,
 		     const Elf64_Phdr *ph, const struct mem *mem)
 {
 	const gpa_t base = ph->p_paddr;
@@ -70,8 +70,9 @@ static int plan_load(struct elf_plan *plan, const struct image_source *src,
 		return 0;
 	if (ph->p_filesz > ph->p_memsz ||
 	    ph->p_filesz > UINT64_MAX - ph->p_offset)
-		return image_bad(src, "has a segment whose size is impossible");
-	r = image_place(src, mem, base, ph->p_memsz, &dest);
+		return kimage_bad(src,
+				  "has a segment whose size is impossible");
+	r = kimage_place(src, mem, base, ph->p_memsz, &dest);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < plan->nsegments; i++) {
@@ -79,10 +80,10 @@ static int plan_load(struct elf_plan *plan, const struct image_source *src,
 
 		if (base < other->base + other->bytes &&
 		    other->base < base + ph->p_memsz)
-			return image_bad(src,
-					 "has segments that overlap in memory "
-					 "at 0x%llx",
-					 (unsigned long long)base);
+			return kimage_bad(src,
+					  "has segments that overlap in memory "
+					  "at 0x%llx",
+					  (unsigned long long)base);
 	}
 	plan->segment[plan->nsegments++] = (struct elf_segment){
 		.base = base,
@@ -113,9 +114,9 @@ static void plan_note(struct elf_plan *plan, const Elf64_Phdr *ph)
 	plan->nnotes = at + (unsigned)ph->p_filesz;
 }
 
-int image_elf_plan(struct elf_plan *plan, const struct image_source *src,
-		   const uint8_t *head, size_t head_bytes,
-		   const struct mem *mem)
+int kimage_elf_plan(struct elf_plan *plan, const struct kimage_source *src,
+		    const uint8_t *head, size_t head_bytes,
+		    const struct mem *mem)
 {
 	Elf64_Ehdr eh;
 	Elf64_Phdr ph;
@@ -123,17 +124,18 @@ int image_elf_plan(struct elf_plan *plan, const struct image_source *src,
 
 	*plan = (struct elf_plan){.start = UINT64_MAX};
 	if (head_bytes < sizeof(eh))
-		return image_bad(src, "ends within its ELF header: the file is "
-				      "truncated");
+		return kimage_bad(src,
+				  "ends within its ELF header: the file is "
+				  "truncated");
 	memcpy(&eh, head, sizeof(eh));
 	r = check_header(src, &eh);
 	if (r < 0)
 		return r;
 	if (!range_fits(eh.e_phoff, eh.e_phnum * sizeof(ph), head_bytes))
-		return image_bad(src,
-				 "has no program headers within its first "
-				 "%u bytes: it is truncated or malformed",
-				 ELF_HEAD_BYTES);
+		return kimage_bad(src,
+				  "has no program headers within its first "
+				  "%u bytes: it is truncated or malformed",
+				  ELF_HEAD_BYTES);
 	plan->entry = eh.e_entry;
 	for (unsigned i = 0; i < eh.e_phnum; i++) {
 		memcpy(&ph, head + eh.e_phoff + i * sizeof(ph), sizeof(ph));
@@ -146,7 +148,7 @@ int image_elf_plan(struct elf_plan *plan, const struct image_source *src,
 		}
 	}
 	if (plan->nsegments == 0)
-		return image_bad(src, "has nothing to load");
+		return kimage_bad(src, "has nothing to load");
 	return 0;
 }
 
@@ -205,7 +207,7 @@ static bool looks_like_linux(const struct elf_plan *plan)
 	       s->vaddr != s->base;
 }
 
-static void note_init(const struct elf_plan *plan, struct image *image)
+static void note_init(const struct elf_plan *plan, struct kimage *image)
 {
 	for (unsigned i = 0; i < plan->nsegments; i++) {
 		const struct elf_segment *s = &plan->segment[i];
@@ -217,9 +219,9 @@ static void note_init(const struct elf_plan *plan, struct image *image)
 	}
 }
 
-int image_elf_finish(const struct elf_plan *plan,
-		     const struct image_source *src, enum config_entry want,
-		     struct image *image)
+int kimage_elf_finish(const struct elf_plan *plan,
+		      const struct kimage_source *src, enum config_entry want,
+		      struct kimage *image)
 {
 	const struct elf_segment *s = segment_at(plan, plan->entry);
 	uint64_t pvh_entry = 0;
@@ -232,40 +234,41 @@ int image_elf_finish(const struct elf_plan *plan,
 		     (want == CONFIG_ENTRY_AUTO && !looks_like_linux(plan) &&
 		      has_pvh);
 	if (image->pvh && !has_pvh)
-		return image_bad(src, "has no PVH entry (ELF note Xen, type "
-				      "18): use --entry linux, or a kernel "
-				      "with CONFIG_PVH");
+		return kimage_bad(src, "has no PVH entry (ELF note Xen, type "
+				       "18): use --entry linux, or a kernel "
+				       "with CONFIG_PVH");
 	if (image->pvh && !segment_at(plan, pvh_entry))
-		return image_bad(src,
-				 "has its PVH entry 0x%llx outside of what it "
-				 "loads",
-				 (unsigned long long)pvh_entry);
+		return kimage_bad(src,
+				  "has its PVH entry 0x%llx outside of what it "
+				  "loads",
+				  (unsigned long long)pvh_entry);
 	if (!image->pvh && want == CONFIG_ENTRY_AUTO && !looks_like_linux(plan))
-		return image_bad(src, "is neither a Linux vmlinux nor has it a "
-				      "PVH entry");
+		return kimage_bad(src,
+				  "is neither a Linux vmlinux nor has it a "
+				  "PVH entry");
 	if (!image->pvh && (!s || !s->executable))
-		return image_bad(src,
-				 "has its entry 0x%llx outside of the code it "
-				 "loads",
-				 (unsigned long long)plan->entry);
+		return kimage_bad(src,
+				  "has its entry 0x%llx outside of the code it "
+				  "loads",
+				  (unsigned long long)plan->entry);
 	image->entry = image->pvh ? pvh_entry : plan->entry;
 	return 0;
 }
 
 /* Straight from the file into RAM, in one read a segment. */
 static int read_pieces(const struct elf_plan *plan,
-		       const struct image_source *src)
+		       const struct kimage_source *src)
 {
 	if (plan->file_end > src->bytes)
-		return image_bad(src,
-				 "is truncated: its segments end at %llu KiB, "
-				 "the file at %llu",
-				 (unsigned long long)(plan->file_end / KIB),
-				 (unsigned long long)(src->bytes / KIB));
+		return kimage_bad(src,
+				  "is truncated: its segments end at %llu KiB, "
+				  "the file at %llu",
+				  (unsigned long long)(plan->file_end / KIB),
+				  (unsigned long long)(src->bytes / KIB));
 	for (unsigned i = 0; i < plan->npieces; i++) {
 		const struct elf_piece *piece = &plan->piece[i];
-		int r = image_read(src, piece->dest, piece->bytes,
-				   piece->offset);
+		int r = kimage_read(src, piece->dest, piece->bytes,
+				    piece->offset);
 
 		if (r < 0)
 			return r;
@@ -273,21 +276,21 @@ static int read_pieces(const struct elf_plan *plan,
 	return 0;
 }
 
-int image_load_elf(struct image *image, const struct image_source *src,
-		   enum config_entry want, const struct mem *mem)
+int kimage_load_elf(struct kimage *image, const struct kimage_source *src,
+		    enum config_entry want, const struct mem *mem)
 {
 	uint8_t head[ELF_HEAD_BYTES];
 	const size_t head_bytes = min_u64(src->bytes, sizeof(head));
 	struct elf_plan plan;
-	int r = image_read(src, head, head_bytes, 0);
+	int r = kimage_read(src, head, head_bytes, 0);
 
 	if (r < 0)
 		return r;
-	r = image_elf_plan(&plan, src, head, head_bytes, mem);
+	r = kimage_elf_plan(&plan, src, head, head_bytes, mem);
 	if (r < 0)
 		return r;
 	r = read_pieces(&plan, src);
 	if (r < 0)
 		return r;
-	return image_elf_finish(&plan, src, want, image);
+	return kimage_elf_finish(&plan, src, want, image);
 }

@@ -4,8 +4,8 @@
  * bzImage), checks every offset and size in it, and puts it into guest RAM. The
  * file is hostile until proven otherwise.
  */
-#ifndef VMM_KERNEL_IMAGE_H
-#define VMM_KERNEL_IMAGE_H
+#ifndef VMM_KERNEL_KIMAGE_H
+#define VMM_KERNEL_KIMAGE_H
 
 #include "vmm/config/config.h"
 #include "vmm/base/mem.h"
@@ -14,10 +14,10 @@
 #include <stdint.h>
 
 /* The setup header of the Linux boot protocol, from 0x1f1 on, at most. */
-#define IMAGE_SETUP_HEADER_OFFSET 0x1f1
-#define IMAGE_SETUP_HEADER_MAX    0x90
+#define KIMAGE_SETUP_HEADER_OFFSET 0x1f1
+#define KIMAGE_SETUP_HEADER_MAX    0x90
 
-struct image {
+struct kimage {
 	bool pvh;             /* enter by PVH, else by Linux's 64-bit entry */
 	gpa_t entry;          /* guest-physical */
 	gpa_t start, end;     /* the RAM it takes, BSS and init_size included */
@@ -27,7 +27,7 @@ struct image {
 	gpa_t init;
 	uint64_t init_bytes;
 	/* from a bzImage; header_bytes 0 for plain ELF */
-	uint8_t setup_header[IMAGE_SETUP_HEADER_MAX];
+	uint8_t setup_header[KIMAGE_SETUP_HEADER_MAX];
 	unsigned header_bytes;
 	const char *kind; /* "ELF", "bzImage (gzip payload inflated)" ... */
 };
@@ -40,35 +40,35 @@ struct image {
  * Reads FD with read/pread only: a file that shrinks meanwhile is an error,
  * never a signal.
  */
-int image_load(struct image *image, int fd, const char *path,
-	       enum config_entry want, const struct mem *mem);
+int kimage_load(struct kimage *image, int fd, const char *path,
+		enum config_entry want, const struct mem *mem);
 
 /*
  * Whether the kernel's boot may take the command line's parameter NAME: false
  * only where its list of parameters could be searched and lacks it. Reads all
- * of that list: a tenth of a millisecond. After image_load(), before the guest
+ * of that list: a tenth of a millisecond. After kimage_load(), before the guest
  * runs.
  */
-bool image_takes(const struct image *image, const struct mem *mem,
-		 const char *name);
+bool kimage_takes(const struct kimage *image, const struct mem *mem,
+		  const char *name);
 
 /*
  * Whether the string NAME is anywhere in the kernel, for a parameter that it
  * looks for without having it in its list. Reads all of the image: some ms.
  */
-bool image_mentions(const struct image *image, const struct mem *mem,
-		    const char *name);
+bool kimage_mentions(const struct kimage *image, const struct mem *mem,
+		     const char *name);
 
 /*
  * Reads the initrd into RAM as high as the kernel can use it (below MAX_ADDR,
  * page aligned, above ABOVE). 0 or -errno, logged.
  */
-int image_load_initrd(int fd, const char *path, const struct mem *mem,
-		      gpa_t above, gpa_t max_addr, gpa_t *ret_gpa,
-		      uint64_t *ret_bytes);
+int kimage_load_initrd(int fd, const char *path, const struct mem *mem,
+		       gpa_t above, gpa_t max_addr, gpa_t *ret_gpa,
+		       uint64_t *ret_bytes);
 
 /* The file's whole content is in DATA: for tests and fuzzers. */
-int image_load_bytes(struct image *image, const void *data, size_t bytes,
-		     enum config_entry want, const struct mem *mem);
+int kimage_load_bytes(struct kimage *image, const void *data, size_t bytes,
+		      enum config_entry want, const struct mem *mem);
 
 #endif

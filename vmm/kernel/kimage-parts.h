@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the files of the kernel loader (image*.c), and by no others. */
-#ifndef VMM_KERNEL_IMAGE_PARTS_H
-#define VMM_KERNEL_IMAGE_PARTS_H
+#ifndef VMM_KERNEL_KIMAGE_PARTS_H
+#define VMM_KERNEL_KIMAGE_PARTS_H
 
-#include "vmm/kernel/image.h"
+#include "vmm/kernel/kimage.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
@@ -14,12 +14,12 @@
 #define LINUX_CMDLINE_MAX 2047
 
 /* The monitor writes tables, command line and device tree below. */
-#define IMAGE_LOAD_MIN MIB
+#define KIMAGE_LOAD_MIN MIB
 
 /* ---- image-source.c */
 
 /* Where the kernel's bytes come from: a descriptor, or memory (DATA). */
-struct image_source {
+struct kimage_source {
 	int fd;
 	const uint8_t *data;
 	uint64_t bytes;
@@ -27,22 +27,22 @@ struct image_source {
 };
 
 /* "kernel 'vmlinux' is ...": one line, and -EINVAL. */
-#define image_bad(src, format, ...)                                            \
+#define kimage_bad(src, format, ...)                                           \
 	log_ret(-EINVAL, "kernel '%s' " format, (src)->name, ##__VA_ARGS__)
 
 /* In MiB, rounded up: for messages. */
-unsigned long long image_mib(uint64_t bytes);
+unsigned long long kimage_mib(uint64_t bytes);
 
 /* Whole reads only: 0 or -errno (logged). */
-int image_read(const struct image_source *src, void *buf, size_t len,
-	       uint64_t offset);
+int kimage_read(const struct kimage_source *src, void *buf, size_t len,
+		uint64_t offset);
 
 /*
  * BYTES of RAM at GPA below 4 GiB for the kernel, above what the monitor writes
  * into the first MiB: 0 and a pointer, or -EINVAL, -E2BIG (logged).
  */
-int image_place(const struct image_source *src, const struct mem *mem,
-		gpa_t gpa, uint64_t bytes, uint8_t **ret_host);
+int kimage_place(const struct kimage_source *src, const struct mem *mem,
+		 gpa_t gpa, uint64_t bytes, uint8_t **ret_host);
 
 /* ---- image-elf.c */
 
@@ -81,28 +81,28 @@ struct elf_plan {
 };
 
 /* Plans from the first HEAD_BYTES of the ELF file. 0 or -errno (logged). */
-int image_elf_plan(struct elf_plan *plan, const struct image_source *src,
-		   const uint8_t *head, size_t head_bytes,
-		   const struct mem *mem);
+int kimage_elf_plan(struct elf_plan *plan, const struct kimage_source *src,
+		    const uint8_t *head, size_t head_bytes,
+		    const struct mem *mem);
 
 /* After every piece was read: chooses the entry. 0 or -EINVAL (logged). */
-int image_elf_finish(const struct elf_plan *plan,
-		     const struct image_source *src, enum config_entry want,
-		     struct image *image);
+int kimage_elf_finish(const struct elf_plan *plan,
+		      const struct kimage_source *src, enum config_entry want,
+		      struct kimage *image);
 
-int image_load_elf(struct image *image, const struct image_source *src,
-		   enum config_entry want, const struct mem *mem);
+int kimage_load_elf(struct kimage *image, const struct kimage_source *src,
+		    enum config_entry want, const struct mem *mem);
 
 /* ---- image-gzip.c: an ELF file in the gzip stream that begins at OFFSET */
 
-int image_load_gzip(struct image *image, const struct image_source *src,
-		    uint64_t offset, enum config_entry want,
-		    const struct mem *mem);
+int kimage_load_gzip(struct kimage *image, const struct kimage_source *src,
+		     uint64_t offset, enum config_entry want,
+		     const struct mem *mem);
 
 /* ---- image-bzimage.c */
 
-bool image_is_bzimage(const uint8_t *head, size_t head_bytes);
-int image_load_bzimage(struct image *image, const struct image_source *src,
-		       enum config_entry want, const struct mem *mem);
+bool kimage_is_bzimage(const uint8_t *head, size_t head_bytes);
+int kimage_load_bzimage(struct kimage *image, const struct kimage_source *src,
+			enum config_entry want, const struct mem *mem);
 
 #endif

@@ -6,9 +6,9 @@
  * Files are read straight into guest RAM in large pieces: neither a mapping,
  * which would turn a shrinking file into a signal, nor a second copy.
  */
-#include "vmm/kernel/image.h"
+#include "vmm/kernel/kimage.h"
 
-#include "vmm/kernel/image-parts.h"
+#include "vmm/kernel/kimage-parts.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -32,20 +32,20 @@ static const struct packing {
 	{"lzma", 3, "\x5d\0\0"},
 };
 
-static int unknown_kind(const struct image_source *src, const uint8_t *head,
+static int unknown_kind(const struct kimage_source *src, const uint8_t *head,
 			size_t head_bytes)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(packings); i++) {
 		const struct packing *p = &packings[i];
 
 		if (head_bytes >= p->len && memcmp(head, p->magic, p->len) == 0)
-			return image_bad(src,
-					 "is compressed with %s: unpack it "
-					 "first, only gzip is understood",
-					 p->name);
+			return kimage_bad(src,
+					  "is compressed with %s: unpack it "
+					  "first, only gzip is understood",
+					  p->name);
 	}
-	return image_bad(src, "is no kernel: neither an ELF vmlinux, plain or "
-			      "gzip'd, nor a bzImage");
+	return kimage_bad(src, "is no kernel: neither an ELF vmlinux, plain or "
+			       "gzip'd, nor a bzImage");
 }
 
 /* A NUL-terminated string of its own. */
@@ -61,8 +61,8 @@ static bool has_string(const uint8_t *data, size_t bytes, const char *text)
 	return false;
 }
 
-bool image_takes(const struct image *image, const struct mem *mem,
-		 const char *name)
+bool kimage_takes(const struct kimage *image, const struct mem *mem,
+		  const char *name)
 {
 	const uint8_t *data =
 		image->init_bytes ? mem_at(mem, image->init, image->init_bytes)
@@ -77,8 +77,8 @@ bool image_takes(const struct image *image, const struct mem *mem,
 	return has_string(data, image->init_bytes, name);
 }
 
-bool image_mentions(const struct image *image, const struct mem *mem,
-		    const char *name)
+bool kimage_mentions(const struct kimage *image, const struct mem *mem,
+		     const char *name)
 {
 	const size_t bytes = image->end - image->start;
 	const uint8_t *data = mem_at(mem, image->start, bytes);
@@ -87,29 +87,29 @@ bool image_mentions(const struct image *image, const struct mem *mem,
 	return data && memmem(data, bytes, name, strlen(name) + 1);
 }
 
-static int load(struct image *image, const struct image_source *src,
+static int load(struct kimage *image, const struct kimage_source *src,
 		enum config_entry want, const struct mem *mem)
 {
-	uint8_t head[IMAGE_SETUP_HEADER_OFFSET + IMAGE_SETUP_HEADER_MAX];
+	uint8_t head[KIMAGE_SETUP_HEADER_OFFSET + KIMAGE_SETUP_HEADER_MAX];
 	const size_t have = min_u64(src->bytes, sizeof(head));
 	int r;
 
-	*image = (struct image){.cmdline_max = LINUX_CMDLINE_MAX};
+	*image = (struct kimage){.cmdline_max = LINUX_CMDLINE_MAX};
 	if (src->bytes == 0)
-		return image_bad(src, "is empty");
-	r = image_read(src, head, have, 0);
+		return kimage_bad(src, "is empty");
+	r = kimage_read(src, head, have, 0);
 	if (r < 0)
 		return r;
 	if (have >= 4 && memcmp(head, "\177ELF", 4) == 0) {
 		image->kind = "ELF";
-		return image_load_elf(image, src, want, mem);
+		return kimage_load_elf(image, src, want, mem);
 	}
 	if (have >= 2 && memcmp(head, "\x1f\x8b", 2) == 0) {
 		image->kind = "gzip'd ELF";
-		return image_load_gzip(image, src, 0, want, mem);
+		return kimage_load_gzip(image, src, 0, want, mem);
 	}
-	if (image_is_bzimage(head, have))
-		return image_load_bzimage(image, src, want, mem);
+	if (kimage_is_bzimage(head, have))
+		return kimage_load_bzimage(image, src, want, mem);
 	return unknown_kind(src, head, have);
 }
 
@@ -129,19 +129,19 @@ static int file_size(int fd, const char *what, const char *path,
 	return 0;
 }
 
-int image_load(struct image *image, int fd, const char *path,
-	       enum config_entry want, const struct mem *mem)
+int kimage_load(struct kimage *image, int fd, const char *path,
+		enum config_entry want, const struct mem *mem)
 {
-	struct image_source src = {.fd = fd, .name = path};
+	struct kimage_source src = {.fd = fd, .name = path};
 	int r = file_size(fd, "kernel", path, &src.bytes);
 
 	return r < 0 ? r : load(image, &src, want, mem);
 }
 
-int image_load_bytes(struct image *image, const void *data, size_t bytes,
-		     enum config_entry want, const struct mem *mem)
+int kimage_load_bytes(struct kimage *image, const void *data, size_t bytes,
+		      enum config_entry want, const struct mem *mem)
 {
-	const struct image_source src = {
+	const struct kimage_source src = {
 		.fd = -1,
 		.data = data,
 		.bytes = bytes,
@@ -171,9 +171,9 @@ static gpa_t highest_place(const struct mem *mem, gpa_t above, gpa_t max_addr,
 	return 0;
 }
 
-int image_load_initrd(int fd, const char *path, const struct mem *mem,
-		      gpa_t above, gpa_t max_addr, gpa_t *ret_gpa,
-		      uint64_t *ret_bytes)
+int kimage_load_initrd(int fd, const char *path, const struct mem *mem,
+		       gpa_t above, gpa_t max_addr, gpa_t *ret_gpa,
+		       uint64_t *ret_bytes)
 {
 	uint64_t bytes;
 	gpa_t gpa;
@@ -183,14 +183,14 @@ int image_load_initrd(int fd, const char *path, const struct mem *mem,
 		return r;
 	if (bytes == 0)
 		return log_ret(-EINVAL, "initrd '%s' is empty", path);
-	above = above > IMAGE_LOAD_MIN ? above : IMAGE_LOAD_MIN;
+	above = above > KIMAGE_LOAD_MIN ? above : KIMAGE_LOAD_MIN;
 	gpa = highest_place(mem, above, max_addr, bytes);
 	if (!gpa)
 		return log_ret(
 			-E2BIG,
 			"initrd '%s' of %llu MiB does not fit between "
 			"the kernel's end at %llu MiB and %llu MiB: %s",
-			path, image_mib(bytes), image_mib(above),
+			path, kimage_mib(bytes), kimage_mib(above),
 			(unsigned long long)(min_u64(mem->bytes, max_addr) /
 					     MIB),
 			mem->bytes < max_addr ? "raise --memory"

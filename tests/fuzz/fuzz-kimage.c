@@ -4,7 +4,7 @@
  * what it accepts has an entry inside of what it loaded. The first byte chooses
  * the entry that is wanted.
  */
-#include "vmm/kernel/image.h"
+#include "vmm/kernel/kimage.h"
 #include "vmm/base/util.h"
 
 #include <stdlib.h>
@@ -25,18 +25,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.nregions = 1,
 		.bytes = RAM_BYTES,
 	};
-	struct image image;
+	struct kimage image;
 
 	if (!ram)
 		ram = malloc(RAM_BYTES);
 	if (!ram || size < 1)
 		return 0;
 	mem.region[0].host = ram;
-	if (image_load_bytes(&image, data + 1, size - 1, data[0] % 3, &mem) < 0)
+	if (kimage_load_bytes(&image, data + 1, size - 1, data[0] % 3, &mem) <
+	    0)
 		return 0;
 	if (image.start < MIB || image.end > RAM_BYTES ||
 	    image.entry < image.start || image.entry >= image.end ||
-	    image.header_bytes > IMAGE_SETUP_HEADER_MAX || !image.kind)
+	    image.header_bytes > KIMAGE_SETUP_HEADER_MAX || !image.kind)
 		abort();
 	return 0;
 }

@@ -4,7 +4,7 @@
  * which is faster than anything the guest could do; every other one is left to
  * the kernel's own decompressor.
  */
-#include "vmm/kernel/image-parts.h"
+#include "vmm/kernel/kimage-parts.h"
 #include "vmm/base/util.h"
 
 #include <asm/bootparam.h>
@@ -22,9 +22,9 @@
 #define HEADER_END_AT      0x201 /* a jump's displacement: from 0x202 on */
 #define HEADER_BYTES_KNOWN offsetof(struct setup_header, handover_offset)
 
-_Static_assert(sizeof(struct setup_header) <= IMAGE_SETUP_HEADER_MAX,
+_Static_assert(sizeof(struct setup_header) <= KIMAGE_SETUP_HEADER_MAX,
 	       "image.setup_header holds every field we know");
-_Static_assert(IMAGE_SETUP_HEADER_OFFSET == offsetof(struct boot_params, hdr),
+_Static_assert(KIMAGE_SETUP_HEADER_OFFSET == offsetof(struct boot_params, hdr),
 	       "boot_params carries the header at the file's offset");
 
 /* The header's fields, checked against the file. */
@@ -34,34 +34,34 @@ struct layout {
 	uint64_t payload_at;
 };
 
-bool image_is_bzimage(const uint8_t *head, size_t head_bytes)
+bool kimage_is_bzimage(const uint8_t *head, size_t head_bytes)
 {
 	struct setup_header hdr;
 
-	if (head_bytes < IMAGE_SETUP_HEADER_OFFSET + sizeof(hdr))
+	if (head_bytes < KIMAGE_SETUP_HEADER_OFFSET + sizeof(hdr))
 		return false;
-	memcpy(&hdr, head + IMAGE_SETUP_HEADER_OFFSET, sizeof(hdr));
+	memcpy(&hdr, head + KIMAGE_SETUP_HEADER_OFFSET, sizeof(hdr));
 	return hdr.boot_flag == BOOT_FLAG && hdr.header == HEADER_MAGIC;
 }
 
 /* Keeps the header for boot_params, up to the end it gives itself. */
-static int copy_header(struct image *image, const struct image_source *src,
+static int copy_header(struct kimage *image, const struct kimage_source *src,
 		       struct setup_header *hdr)
 {
-	uint8_t sector[IMAGE_SETUP_HEADER_OFFSET + IMAGE_SETUP_HEADER_MAX];
+	uint8_t sector[KIMAGE_SETUP_HEADER_OFFSET + KIMAGE_SETUP_HEADER_MAX];
 	const size_t have = min_u64(src->bytes, sizeof(sector));
-	int r = image_read(src, sector, have, 0);
+	int r = kimage_read(src, sector, have, 0);
 	size_t end;
 
 	if (r < 0)
 		return r;
-	if (!image_is_bzimage(sector, have))
-		return image_bad(src, "is no bzImage any more");
+	if (!kimage_is_bzimage(sector, have))
+		return kimage_bad(src, "is no bzImage any more");
 	end = min_u64(0x202 + sector[HEADER_END_AT], have);
-	if (end < IMAGE_SETUP_HEADER_OFFSET + HEADER_BYTES_KNOWN)
-		return image_bad(src, "has a setup header that is too short");
-	image->header_bytes = (unsigned)(end - IMAGE_SETUP_HEADER_OFFSET);
-	memcpy(image->setup_header, sector + IMAGE_SETUP_HEADER_OFFSET,
+	if (end < KIMAGE_SETUP_HEADER_OFFSET + HEADER_BYTES_KNOWN)
+		return kimage_bad(src, "has a setup header that is too short");
+	image->header_bytes = (unsigned)(end - KIMAGE_SETUP_HEADER_OFFSET);
+	memcpy(image->setup_header, sector + KIMAGE_SETUP_HEADER_OFFSET,
 	       image->header_bytes);
 	*hdr = (struct setup_header){0};
 	memcpy(hdr, image->setup_header,
@@ -70,7 +70,7 @@ static int copy_header(struct image *image, const struct image_source *src,
 	return 0;
 }
 
-static int check_layout(const struct image_source *src, struct layout *layout)
+static int check_layout(const struct kimage_source *src, struct layout *layout)
 {
 	const struct setup_header *hdr = &layout->hdr;
 	const unsigned sects =
@@ -79,17 +79,17 @@ static int check_layout(const struct image_source *src, struct layout *layout)
 	const uint64_t wanted = (uint64_t)hdr->syssize * 16;
 
 	if (hdr->version < PROTOCOL_MIN)
-		return image_bad(src,
-				 "speaks boot protocol %u.%02u: 2.12 or later "
-				 "(Linux 3.8) is needed",
-				 hdr->version >> 8, hdr->version & 0xff);
+		return kimage_bad(src,
+				  "speaks boot protocol %u.%02u: 2.12 or later "
+				  "(Linux 3.8) is needed",
+				  hdr->version >> 8, hdr->version & 0xff);
 	if (!(hdr->xloadflags & XLF_KERNEL_64))
-		return image_bad(src, "is a 32-bit bzImage: an x86-64 kernel "
-				      "is needed");
+		return kimage_bad(src, "is a 32-bit bzImage: an x86-64 kernel "
+				       "is needed");
 	layout->kernel_at = (uint64_t)(sects + 1) * SECTOR;
 	if (layout->kernel_at >= src->bytes ||
 	    wanted > src->bytes - layout->kernel_at + 15)
-		return image_bad(
+		return kimage_bad(
 			src,
 			"is truncated: its header promises %llu KiB, "
 			"the file has %llu",
@@ -99,12 +99,12 @@ static int check_layout(const struct image_source *src, struct layout *layout)
 	if (layout->kernel_bytes <= ENTRY_64_OFFSET ||
 	    !range_fits(hdr->payload_offset, hdr->payload_length,
 			layout->kernel_bytes))
-		return image_bad(src, "has a payload outside of the file");
+		return kimage_bad(src, "has a payload outside of the file");
 	layout->payload_at = layout->kernel_at + hdr->payload_offset;
 	return 0;
 }
 
-static int payload_is_gzip(const struct image_source *src,
+static int payload_is_gzip(const struct kimage_source *src,
 			   const struct layout *layout)
 {
 	uint8_t magic[2];
@@ -112,7 +112,7 @@ static int payload_is_gzip(const struct image_source *src,
 
 	if (layout->hdr.payload_length < sizeof(magic))
 		return 0;
-	r = image_read(src, magic, sizeof(magic), layout->payload_at);
+	r = kimage_read(src, magic, sizeof(magic), layout->payload_at);
 	if (r < 0)
 		return r;
 	return magic[0] == 0x1f && magic[1] == 0x8b;
@@ -122,7 +122,7 @@ static int payload_is_gzip(const struct image_source *src,
  * Where the kernel wants to be, so that its decompressor need not move it; that
  * works in place and needs init_size bytes from there on.
  */
-static int load_raw(struct image *image, const struct image_source *src,
+static int load_raw(struct kimage *image, const struct kimage_source *src,
 		    const struct layout *layout, const struct mem *mem)
 {
 	const struct setup_header *hdr = &layout->hdr;
@@ -134,15 +134,15 @@ static int load_raw(struct image *image, const struct image_source *src,
 	int r;
 
 	if (align & (align - 1) || (align && hdr->pref_address % align))
-		return image_bad(src,
-				 "prefers address 0x%llx, which does not have "
-				 "its own alignment of 0x%llx",
-				 (unsigned long long)hdr->pref_address,
-				 (unsigned long long)align);
-	r = image_place(src, mem, hdr->pref_address, span, &host);
+		return kimage_bad(src,
+				  "prefers address 0x%llx, which does not have "
+				  "its own alignment of 0x%llx",
+				  (unsigned long long)hdr->pref_address,
+				  (unsigned long long)align);
+	r = kimage_place(src, mem, hdr->pref_address, span, &host);
 	if (r < 0)
 		return r;
-	r = image_read(src, host, layout->kernel_bytes, layout->kernel_at);
+	r = kimage_read(src, host, layout->kernel_bytes, layout->kernel_at);
 	if (r < 0)
 		return r;
 	image->start = hdr->pref_address;
@@ -156,19 +156,19 @@ static int load_raw(struct image *image, const struct image_source *src,
  * The payload is the stripped vmlinux; relocations and its size may follow, of
  * no use to a kernel that is loaded where it was linked to be.
  */
-static int load_inflated(struct image *image, const struct image_source *src,
+static int load_inflated(struct kimage *image, const struct kimage_source *src,
 			 const struct layout *layout, enum config_entry want,
 			 const struct mem *mem)
 {
-	struct image_source payload = *src;
+	struct kimage_source payload = *src;
 
 	payload.bytes = layout->payload_at + layout->hdr.payload_length;
 	image->kind = "bzImage, gzip payload inflated";
-	return image_load_gzip(image, &payload, layout->payload_at, want, mem);
+	return kimage_load_gzip(image, &payload, layout->payload_at, want, mem);
 }
 
-int image_load_bzimage(struct image *image, const struct image_source *src,
-		       enum config_entry want, const struct mem *mem)
+int kimage_load_bzimage(struct kimage *image, const struct kimage_source *src,
+			enum config_entry want, const struct mem *mem)
 {
 	struct layout layout;
 	int r = copy_header(image, src, &layout.hdr);
@@ -184,8 +184,9 @@ int image_load_bzimage(struct image *image, const struct image_source *src,
 	if (r > 0)
 		return load_inflated(image, src, &layout, want, mem);
 	if (want == CONFIG_ENTRY_PVH)
-		return image_bad(src, "has no PVH entry outside of its "
-				      "compressed payload: use the vmlinux, or "
-				      "a kernel with CONFIG_KERNEL_GZIP");
+		return kimage_bad(src,
+				  "has no PVH entry outside of its "
+				  "compressed payload: use the vmlinux, or "
+				  "a kernel with CONFIG_KERNEL_GZIP");
 	return load_raw(image, src, &layout, mem);
 }

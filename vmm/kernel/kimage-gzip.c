@@ -4,7 +4,7 @@
  * needs a window of input, one of output for what no segment wants, and zlib's
  * state, whatever the kernel's size; how much is inflated is bounded by RAM.
  */
-#include "vmm/kernel/image-parts.h"
+#include "vmm/kernel/kimage-parts.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -25,7 +25,7 @@
 /* Allocated as one, large enough for malloc() to give it back to the host. */
 struct stream {
 	z_stream z;
-	const struct image_source *src;
+	const struct kimage_source *src;
 	uint64_t next; /* file offset of what was not read yet */
 	uint64_t done; /* bytes inflated */
 	bool ended;
@@ -39,9 +39,9 @@ static int stream_refill(struct stream *s)
 	int r;
 
 	if (len == 0)
-		return image_bad(s->src, "ends within its gzip stream: the "
-					 "file is truncated");
-	r = image_read(s->src, s->in, len, s->next);
+		return kimage_bad(s->src, "ends within its gzip stream: the "
+					  "file is truncated");
+	r = kimage_read(s->src, s->in, len, s->next);
 	if (r < 0)
 		return r;
 	s->next += len;
@@ -69,9 +69,9 @@ static int stream_read(struct stream *s, uint8_t *dest, size_t len,
 				       s->src->name);
 		s->ended = r == Z_STREAM_END;
 		if (r != Z_OK && r != Z_STREAM_END && r != Z_BUF_ERROR)
-			return image_bad(s->src,
-					 "has a damaged gzip stream: %s",
-					 s->z.msg ? s->z.msg : "bad header");
+			return kimage_bad(s->src,
+					  "has a damaged gzip stream: %s",
+					  s->z.msg ? s->z.msg : "bad header");
 	}
 	*ret_done = len - s->z.avail_out;
 	s->done += *ret_done;
@@ -137,9 +137,9 @@ static int inflate_pieces(struct stream *s, const struct elf_plan *plan)
 			return r;
 		scatter(plan, dest, offset, done);
 		if (s->ended && s->done < plan->file_end)
-			return image_bad(s->src, "inflates to less than its "
-						 "segments need: it is "
-						 "truncated");
+			return kimage_bad(s->src, "inflates to less than its "
+						  "segments need: it is "
+						  "truncated");
 	}
 	return 0;
 }
@@ -157,7 +157,7 @@ static int inflate_tail(struct stream *s)
 	return 0;
 }
 
-static int load_stream(struct image *image, struct stream *s,
+static int load_stream(struct kimage *image, struct stream *s,
 		       enum config_entry want, const struct mem *mem)
 {
 	struct elf_plan plan;
@@ -167,14 +167,14 @@ static int load_stream(struct image *image, struct stream *s,
 	if (r < 0)
 		return r;
 	if (head_bytes < 4 || memcmp(s->out, "\177ELF", 4) != 0)
-		return image_bad(s->src, "holds no ELF file in its gzip "
-					 "stream");
-	r = image_elf_plan(&plan, s->src, s->out, head_bytes, mem);
+		return kimage_bad(s->src, "holds no ELF file in its gzip "
+					  "stream");
+	r = kimage_elf_plan(&plan, s->src, s->out, head_bytes, mem);
 	if (r < 0)
 		return r;
 	if (plan.file_end > mem->bytes + GAPS_MAX)
-		return image_bad(s->src, "has segments too far apart in its "
-					 "gzip stream");
+		return kimage_bad(s->src, "has segments too far apart in its "
+					  "gzip stream");
 	scatter(&plan, s->out, 0, head_bytes);
 	r = inflate_pieces(s, &plan);
 	if (r < 0)
@@ -182,12 +182,12 @@ static int load_stream(struct image *image, struct stream *s,
 	r = inflate_tail(s);
 	if (r < 0)
 		return r;
-	return image_elf_finish(&plan, s->src, want, image);
+	return kimage_elf_finish(&plan, s->src, want, image);
 }
 
-int image_load_gzip(struct image *image, const struct image_source *src,
-		    uint64_t offset, enum config_entry want,
-		    const struct mem *mem)
+int kimage_load_gzip(struct kimage *image, const struct kimage_source *src,
+		     uint64_t offset, enum config_entry want,
+		     const struct mem *mem)
 {
 	autofree struct stream *s = malloc(sizeof(*s));
 	int r = Z_MEM_ERROR;
