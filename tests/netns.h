@@ -7,14 +7,18 @@
 #ifndef TESTS_NETNS_H
 #define TESTS_NETNS_H
 
+#include "vmm/base/netlink.h"
 #include "vmm/base/util.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
 #include <linux/if_tun.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
+#include <linux/neighbour.h>
+#include <linux/veth.h>
 #include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -128,6 +132,149 @@ static inline void netns_up(const char *name)
 	netns_ioctl(name, SIOCGIFFLAGS, &ifr);
 	ifr.ifr_flags |= IFF_UP;
 	netns_ioctl(name, SIOCSIFFLAGS, &ifr);
+}
+
+/* ---- several namespaces; the thread goes from one to the other */
+
+/* A descriptor of the one that the thread is in. */
+static inline int netns_here(void)
+{
+	const int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	netns_must(fd >= 0, "namespace");
+	return fd;
+}
+
+static inline void netns_go(int fd)
+{
+	netns_must(setns(fd, CLONE_NEWNET) == 0, "setns");
+}
+
+/* Goes to a new one. Its descriptor. */
+static inline int netns_new(void)
+{
+	netns_must(unshare(CLONE_NEWNET) == 0, "unshare");
+	return netns_here();
+}
+
+static inline void netns_ask(const struct netlink_request *r, const char *what)
+{
+	autofd int fd = netlink_open();
+
+	errno = fd < 0 ? errno : -netlink_transact(fd, r);
+	netns_must(fd >= 0 && errno == 0, what);
+}
+
+/* A pair, NAME here and PEER in the namespace THERE (-1: here, too). */
+static inline void netns_add_veth(const char *name, const char *peer, int there)
+{
+	struct netlink_request r;
+	size_t link, data, other;
+
+	netlink_begin(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
+		      sizeof(struct ifinfomsg));
+	netlink_add(&r, IFLA_IFNAME, name, strlen(name) + 1);
+	link = netlink_nest(&r, IFLA_LINKINFO);
+	netlink_add(&r, IFLA_INFO_KIND, "veth", sizeof("veth"));
+	data = netlink_nest(&r, IFLA_INFO_DATA);
+	other = netlink_nest(&r, VETH_INFO_PEER);
+	/* Its fixed part stands before its attributes. */
+	memset((char *)&r + r.header.nlmsg_len, 0, sizeof(struct ifinfomsg));
+	r.header.nlmsg_len += sizeof(struct ifinfomsg);
+	netlink_add(&r, IFLA_IFNAME, peer, strlen(peer) + 1);
+	if (there >= 0)
+		netlink_add(&r, IFLA_NET_NS_FD, &there, sizeof(there));
+	netlink_nest_end(&r, other);
+	netlink_nest_end(&r, data);
+	netlink_nest_end(&r, link);
+	netns_ask(&r, name);
+}
+
+static inline void netns_set_mac(const char *name, const uint8_t mac[6])
+{
+	struct netlink_request r;
+	struct ifinfomsg *info =
+		netlink_begin(&r, RTM_NEWLINK, 0, sizeof(*info));
+
+	info->ifi_index = (int)if_nametoindex(name);
+	netlink_add(&r, IFLA_ADDRESS, mac, 6);
+	netns_ask(&r, name);
+}
+
+/* 4 or 16 bytes of TEXT; the family. */
+static inline uint8_t netns_parse(const char *text, uint8_t to[16],
+				  size_t *ret_bytes)
+{
+	const int family = strchr(text, ':') ? AF_INET6 : AF_INET;
+
+	netns_must(inet_pton(family, text, to) == 1, text);
+	*ret_bytes = family == AF_INET ? 4 : 16;
+	return (uint8_t)family;
+}
+
+static inline void netns_add_address(const char *name, const char *text,
+				     unsigned char prefix)
+{
+	uint8_t address[16];
+	size_t bytes;
+	struct netlink_request r;
+	struct ifaddrmsg *m = netlink_begin(
+		&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof(*m));
+
+	m->ifa_family = netns_parse(text, address, &bytes);
+	m->ifa_prefixlen = prefix;
+	m->ifa_index = if_nametoindex(name);
+	m->ifa_flags = m->ifa_family == AF_INET6 ? IFA_F_NODAD : 0;
+	netlink_add(&r, IFA_LOCAL, address, bytes);
+	netlink_add(&r, IFA_ADDRESS, address, bytes);
+	netns_ask(&r, text);
+}
+
+/* GATEWAY NULL: TO is on the link. PREFIX 0: the default route. */
+static inline void netns_add_route(const char *name, const char *to,
+				   unsigned char prefix, const char *gateway,
+				   uint32_t metric)
+{
+	const unsigned index = if_nametoindex(name);
+	uint8_t address[16];
+	size_t bytes;
+	struct netlink_request r;
+	struct rtmsg *m = netlink_begin(&r, RTM_NEWROUTE,
+					NLM_F_CREATE | NLM_F_EXCL, sizeof(*m));
+
+	m->rtm_family = netns_parse(to, address, &bytes);
+	m->rtm_dst_len = prefix;
+	m->rtm_table = RT_TABLE_MAIN;
+	m->rtm_protocol = RTPROT_BOOT;
+	m->rtm_type = RTN_UNICAST;
+	m->rtm_scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+	if (prefix)
+		netlink_add(&r, RTA_DST, address, bytes);
+	if (gateway) {
+		netns_parse(gateway, address, &bytes);
+		netlink_add(&r, RTA_GATEWAY, address, bytes);
+	}
+	if (metric)
+		netlink_add(&r, RTA_PRIORITY, &metric, sizeof(metric));
+	netlink_add(&r, RTA_OIF, &index, sizeof(index));
+	netns_ask(&r, to);
+}
+
+static inline void netns_add_neighbour(const char *name, const char *text,
+				       const uint8_t mac[6])
+{
+	uint8_t address[16];
+	size_t bytes;
+	struct netlink_request r;
+	struct ndmsg *m = netlink_begin(&r, RTM_NEWNEIGH,
+					NLM_F_CREATE | NLM_F_EXCL, sizeof(*m));
+
+	m->ndm_family = netns_parse(text, address, &bytes);
+	m->ndm_ifindex = (int)if_nametoindex(name);
+	m->ndm_state = NUD_PERMANENT;
+	netlink_add(&r, NDA_DST, address, bytes);
+	netlink_add(&r, NDA_LLADDR, mac, 6);
+	netns_ask(&r, text);
 }
 
 /*

@@ -32,11 +32,15 @@ int net_check(const struct config_device *cfg)
 	static const char *const only_user[] = {"publish", "loopback"};
 	const char *publish = config_text(cfg, "publish");
 	const bool user = config_flag(cfg, "user");
+	const int kinds = user + (config_text(cfg, "tap") != NULL) +
+			  (config_text(cfg, "join") != NULL);
 
-	if (user == (config_text(cfg, "tap") != NULL))
+	if (kinds != 1)
 		return log_ret(-EINVAL,
-			       user ? "net: 'user' and 'tap' exclude each other"
-				    : "net: say 'user' or 'tap=NAME'");
+			       kinds ? "net: 'user', 'tap' and 'join' exclude "
+				       "each other"
+				     : "net: say 'user', 'tap=NAME' or "
+				       "'join=INTERFACE'");
 	for (unsigned i = 0; i < 2 && !user; i++) {
 		if (config_text(cfg, only_user[i]))
 			return log_ret(-EINVAL,

@@ -7,6 +7,7 @@
 #include "devices/host/tap.h"
 
 #include "devices/host/net.h"
+#include "devices/host/tap-join.h"
 #include "vmm/base/log.h"
 #include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
@@ -139,10 +140,46 @@ static int explain_attach(int fd, const char *name, int r)
 	return log_ret(r, "tap '%s': cannot attach: %s", name, strerror(-r));
 }
 
+/* Frames have the guest's header. 0 or -errno, logged. */
+static int set_header(int fd, const char *name)
+{
+	int header = NET_HEADER, little = 1;
+
+	if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 ||
+	    ioctl(fd, TUNSETVNETLE, &little) < 0 || tap_set_offloads(fd, 0) < 0)
+		return log_ret(
+			-errno,
+			"tap '%s': this host's taps cannot do virtio-net "
+			"headers: %s",
+			name, strerror(errno));
+	return 0;
+}
+
+int tap_make(const char *pattern, char ret_name[IFNAMSIZ])
+{
+	autofd int fd = open_tun(pattern);
+	struct ifreq ifr;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	name_request(&ifr, pattern);
+	ifr.ifr_flags = IFF_NO_PI | IFF_VNET_HDR | IFF_TAP;
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
+		return log_ret(-errno,
+			       "tap '%s': cannot be made: %s; that takes "
+			       "CAP_NET_ADMIN",
+			       pattern, strerror(errno));
+	r = set_header(fd, ifr.ifr_name);
+	if (r < 0)
+		return r;
+	memcpy(ret_name, ifr.ifr_name, IFNAMSIZ);
+	return take_fd(&fd);
+}
+
 int tap_open(const char *name, uint16_t *ret_mtu)
 {
 	autofd int fd = -1;
-	int header = NET_HEADER, little = 1;
 	uint16_t mtu = 0;
 	bool up = false;
 	int r = check_name(name);
@@ -157,13 +194,9 @@ int tap_open(const char *name, uint16_t *ret_mtu)
 	r = set_interface(fd, name, IFF_TAP);
 	if (r < 0)
 		return explain_attach(fd, name, r);
-	if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 ||
-	    ioctl(fd, TUNSETVNETLE, &little) < 0 || tap_set_offloads(fd, 0) < 0)
-		return log_ret(
-			-errno,
-			"tap '%s': this host's taps cannot do virtio-net "
-			"headers: %s",
-			name, strerror(errno));
+	r = set_header(fd, name);
+	if (r < 0)
+		return r;
 	if (!up)
 		log_warn("tap '%s' is down: no packet passes before 'ip link "
 			 "set %s up'",
@@ -267,20 +300,22 @@ static const struct net_backend_ops tap_ops = {
 int tap_backend_open(struct net_backend *b, const struct config_device *cfg,
 		     const char *device)
 {
-	const char *name = config_text(cfg, "tap");
+	const char *join = config_text(cfg, "join");
+	const char *name = join ? join : config_text(cfg, "tap");
 	const uint64_t mtu = config_number(cfg, "mtu", 0);
-	const int fd = tap_open(name, &b->mtu);
+	const int fd = join ? tap_join(name, &b->mtu) : tap_open(name, &b->mtu);
 
 	if (fd < 0)
 		return fd;
 	if (mtu > b->mtu)
-		log_warn("%s: mtu %u is more than the %u of tap '%s'; 'ip link "
-			 "set %s mtu %u' raises that",
+		log_warn("%s: mtu %u is more than the %u of '%s'; 'ip link set "
+			 "%s mtu %u' raises that",
 			 device, (unsigned)mtu, b->mtu, name, name,
 			 (unsigned)mtu);
 	b->ops = &tap_ops;
 	b->fd = fd;
-	snprintf(b->name, sizeof(b->name), "tap '%s'", name);
+	snprintf(b->name, sizeof(b->name), join ? "interface '%s'" : "tap '%s'",
+		 name);
 	b->features = tap_offloads(fd) | BIT(VIRTIO_NET_F_CSUM) |
 		      BIT(VIRTIO_NET_F_HOST_TSO4) |
 		      BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) |

@@ -4,6 +4,7 @@
 #ifndef DEVICES_HOST_TAP_H
 #define DEVICES_HOST_TAP_H
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,6 +20,13 @@ struct net_backend;
 int tap_open(const char *name, uint16_t *ret_mtu);
 
 /*
+ * Makes a tap that goes with its descriptor, which is returned, set as that of
+ * tap_open(). PATTERN is a name, "tap%d" for the first that is free. -errno,
+ * logged.
+ */
+int tap_make(const char *pattern, char ret_name[IFNAMSIZ]);
+
+/*
  * Which of VIRTIO_NET_F_GUEST_* (checksum and segmentation offloads towards the
  * guest) this tap can do. Before anyone uses it.
  */
@@ -30,7 +38,8 @@ uint64_t tap_offloads(int fd);
  */
 int tap_set_offloads(int fd, uint64_t acked_features);
 
-/* The tap that CFG names. 0 or -errno, logged. DEVICE is for messages. */
+/* The tap that CFG names, or one joined to the interface it names. 0 or -errno,
+ * logged. DEVICE is for messages. */
 int tap_backend_open(struct net_backend *b, const struct config_device *cfg,
 		     const char *device);
 

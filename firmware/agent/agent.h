@@ -69,7 +69,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 6
+#define AGENT_MINOR 7
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -109,6 +109,9 @@ enum agent_key {
 	AGENT_ITEM_READONLY = 16, /* path that becomes read-only; many */
 	AGENT_ITEM_DEVICE = 17,   /* agent_device; path; many */
 	AGENT_ITEM_RULE = 18,     /* agent_device_rule; many */
+	AGENT_ITEM_MAC = 19,      /* agent_mac, of the last LINK; 1.7 */
+	AGENT_ITEM_ROUTE = 20,    /* agent_route, of the last LINK; many; 1.7 */
+	AGENT_ITEM_NEIGHBOUR = 21, /* agent_neighbour, of it; many; 1.7 */
 
 	/* START */
 	AGENT_ITEM_ARG = 32,      /* argument; many, at least one */
@@ -232,6 +235,17 @@ struct agent_link_item {
 	__le32 mtu; /* 0: as it is */
 };
 
+/*
+ * The interface that has this address is meant, and gets LINK's name; and it
+ * has what is given for it and nothing else: no IPv6 address that it makes
+ * itself, no route that comes with an address.
+ */
+struct agent_mac {
+	__u8 mac[6];
+	__u8 reserved[2];
+};
+static_assert(sizeof(struct agent_mac) == 8, "as on the wire");
+
 struct agent_address {
 	__u8 family; /* 4 or 6 */
 	__u8 prefix; /* bits; 0 for a gateway */
@@ -239,6 +253,30 @@ struct agent_address {
 	__u8 address[16]; /* of an IPv4 one the first 4; the rest is 0 */
 };
 static_assert(sizeof(struct agent_address) == 20, "as on the wire");
+
+/* Only for a LINK with a MAC. Addresses are as in agent_address. */
+#define AGENT_ROUTE_GATEWAY 0x1 /* by `gateway`; else what is on the link */
+#define AGENT_ROUTE_SOURCE  0x2 /* from the address `source` */
+#define AGENT_ROUTE_ONLINK  0x4 /* the gateway is on the link, whatever else */
+#define AGENT_ROUTE_FLAGS   0x7
+struct agent_route {
+	__u8 family;        /* 4 or 6 */
+	__u8 prefix;        /* bits of the destination */
+	__u8 flags;         /* AGENT_ROUTE_* */
+	__u8 scope;         /* RT_SCOPE_* of Linux */
+	__le32 metric, mtu; /* 0: none */
+	__u8 destination[16], gateway[16], source[16];
+};
+static_assert(sizeof(struct agent_route) == 60, "as on the wire");
+
+/* A permanent entry. */
+struct agent_neighbour {
+	__u8 family; /* 4 or 6 */
+	__u8 reserved;
+	__u8 mac[6];
+	__u8 address[16];
+};
+static_assert(sizeof(struct agent_neighbour) == 24, "as on the wire");
 
 struct agent_time {
 	__le64 seconds; /* since 1970, UTC */

@@ -1,122 +1,315 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A little of rtnetlink(7): one request, one acknowledgement. Nothing is asked
- * of the network itself; all addresses come from the host.
+ * The guest's interfaces, by rtnetlink(7). Nothing is asked of the network
+ * itself: addresses, routes and neighbours come from the host.
  */
 #include "firmware/init/net.h"
 
+#include "vmm/base/netlink.h"
 #include "vmm/base/util.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
+#include <linux/neighbour.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#define REQUEST_BYTES 256
-
-struct request {
-	struct nlmsghdr header;
-	char body[REQUEST_BYTES];
-};
-
-static void *begin(struct request *r, uint16_t type, uint16_t flags,
-		   size_t bytes)
+static struct ifinfomsg *begin_link(struct netlink_request *r, unsigned index)
 {
-	memset(r, 0, sizeof(*r));
-	r->header.nlmsg_type = type;
-	r->header.nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
-	r->header.nlmsg_len = (uint32_t)NLMSG_LENGTH(bytes);
-	return NLMSG_DATA(&r->header);
-}
+	struct ifinfomsg *info =
+		netlink_begin(r, RTM_NEWLINK, 0, sizeof(*info));
 
-static void add(struct request *r, uint16_t type, const void *data,
-		size_t bytes)
-{
-	const size_t at = NLMSG_ALIGN(r->header.nlmsg_len);
-	struct rtattr *a = (struct rtattr *)(void *)((char *)r + at);
-
-	a->rta_type = type;
-	a->rta_len = (uint16_t)RTA_LENGTH(bytes);
-	memcpy(RTA_DATA(a), data, bytes);
-	r->header.nlmsg_len = (uint32_t)(at + RTA_ALIGN(a->rta_len));
-}
-
-/* 0 or -errno, as the kernel acknowledges it. */
-static int transact(int fd, const struct request *r)
-{
-	struct {
-		struct nlmsghdr header;
-		struct nlmsgerr error;
-		char rest[REQUEST_BYTES];
-	} answer;
-	ssize_t n;
-
-	if (send(fd, r, r->header.nlmsg_len, 0) < 0)
-		return -errno;
-	n = recv(fd, &answer, sizeof(answer), 0);
-	if (n < 0)
-		return -errno;
-	if ((size_t)n < sizeof(answer.header) + sizeof(answer.error) ||
-	    answer.header.nlmsg_type != NLMSG_ERROR)
-		return -EPROTO;
-	return answer.error.error;
+	info->ifi_index = (int)index;
+	return info;
 }
 
 static int link_up(int fd, unsigned index, uint32_t mtu)
 {
-	struct request r;
-	struct ifinfomsg *info = begin(&r, RTM_NEWLINK, 0, sizeof(*info));
+	struct netlink_request r;
+	struct ifinfomsg *info = begin_link(&r, index);
 
-	info->ifi_index = (int)index;
 	info->ifi_flags = IFF_UP;
 	info->ifi_change = IFF_UP;
 	if (mtu)
-		add(&r, IFLA_MTU, &mtu, sizeof(mtu));
-	return transact(fd, &r);
+		netlink_add(&r, IFLA_MTU, &mtu, sizeof(mtu));
+	return netlink_transact(fd, &r);
 }
 
-static size_t address_bytes(const struct agent_address *a)
+static uint8_t family_of(uint8_t wire)
 {
-	return a->family == 4 ? 4 : 16;
+	return wire == 4 ? AF_INET : AF_INET6;
 }
 
-static int add_address(int fd, unsigned index, const struct agent_address *a)
+static size_t address_bytes(uint8_t wire_family)
 {
-	struct request r;
-	struct ifaddrmsg *m = begin(&r, RTM_NEWADDR,
-				    NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+	return wire_family == 4 ? 4 : 16;
+}
 
-	m->ifa_family = a->family == 4 ? AF_INET : AF_INET6;
+/* BARE: without the route to its network that Linux adds by itself. */
+static int add_address(int fd, unsigned index, const struct agent_address *a,
+		       bool bare)
+{
+	const size_t bytes = address_bytes(a->family);
+	/* Nobody else can have it: usable at once. */
+	const uint32_t flags = (a->family == 6 ? IFA_F_NODAD : 0) |
+			       (bare ? IFA_F_NOPREFIXROUTE : 0);
+	struct netlink_request r;
+	struct ifaddrmsg *m = netlink_begin(
+		&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+
+	m->ifa_family = family_of(a->family);
 	m->ifa_prefixlen = a->prefix;
 	m->ifa_index = index;
-	/* Nobody else can have it: usable at once. */
-	m->ifa_flags = a->family == 6 ? IFA_F_NODAD : 0;
-	add(&r, IFA_LOCAL, a->address, address_bytes(a));
-	add(&r, IFA_ADDRESS, a->address, address_bytes(a));
-	return transact(fd, &r);
+	m->ifa_scope = RT_SCOPE_UNIVERSE;
+	netlink_add(&r, IFA_LOCAL, a->address, bytes);
+	netlink_add(&r, IFA_ADDRESS, a->address, bytes);
+	netlink_add(&r, IFA_FLAGS, &flags, sizeof(flags));
+	if (bare && a->family == 4 && a->prefix < 31) {
+		uint32_t all;
+
+		memcpy(&all, a->address, sizeof(all));
+		all |= htobe32(UINT32_MAX >> a->prefix);
+		netlink_add(&r, IFA_BROADCAST, &all, sizeof(all));
+	}
+	return netlink_transact(fd, &r);
 }
 
-static int add_gateway(int fd, unsigned index, const struct agent_address *a)
+static struct rtmsg *begin_route(struct netlink_request *r, uint8_t family)
 {
-	struct request r;
-	struct rtmsg *m = begin(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE,
-				sizeof(*m));
+	struct rtmsg *m = netlink_begin(
+		r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
 
-	m->rtm_family = a->family == 4 ? AF_INET : AF_INET6;
+	m->rtm_family = family_of(family);
 	m->rtm_table = RT_TABLE_MAIN;
 	m->rtm_protocol = RTPROT_BOOT;
 	m->rtm_type = RTN_UNICAST;
 	m->rtm_scope = RT_SCOPE_UNIVERSE;
+	return m;
+}
+
+static int add_gateway(int fd, unsigned index, const struct agent_address *a)
+{
+	struct netlink_request r;
+	struct rtmsg *m = begin_route(&r, a->family);
+
 	/* It may be outside of the interface's own network. */
 	m->rtm_flags = RTNH_F_ONLINK;
-	add(&r, RTA_GATEWAY, a->address, address_bytes(a));
-	add(&r, RTA_OIF, &index, sizeof(index));
-	return transact(fd, &r);
+	netlink_add(&r, RTA_GATEWAY, a->address, address_bytes(a->family));
+	netlink_add(&r, RTA_OIF, &index, sizeof(index));
+	return netlink_transact(fd, &r);
+}
+
+static int add_route(int fd, unsigned index, const struct agent_route *w)
+{
+	const size_t bytes = address_bytes(w->family);
+	const uint32_t metric = le32toh(w->metric), mtu = le32toh(w->mtu);
+	struct netlink_request r;
+	struct rtmsg *m = begin_route(&r, w->family);
+
+	m->rtm_dst_len = w->prefix;
+	m->rtm_scope = w->scope;
+	if (w->flags & AGENT_ROUTE_ONLINK)
+		m->rtm_flags = RTNH_F_ONLINK;
+	if (w->prefix)
+		netlink_add(&r, RTA_DST, w->destination, bytes);
+	if (w->flags & AGENT_ROUTE_GATEWAY)
+		netlink_add(&r, RTA_GATEWAY, w->gateway, bytes);
+	if (w->flags & AGENT_ROUTE_SOURCE)
+		netlink_add(&r, RTA_PREFSRC, w->source, bytes);
+	if (metric)
+		netlink_add(&r, RTA_PRIORITY, &metric, sizeof(metric));
+	netlink_add(&r, RTA_OIF, &index, sizeof(index));
+	if (mtu) {
+		const size_t nest = netlink_nest(&r, RTA_METRICS);
+
+		netlink_add(&r, RTAX_MTU, &mtu, sizeof(mtu));
+		netlink_nest_end(&r, nest);
+	}
+	return netlink_transact(fd, &r);
+}
+
+static int add_neighbour(int fd, unsigned index,
+			 const struct agent_neighbour *w)
+{
+	struct netlink_request r;
+	struct ndmsg *m = netlink_begin(
+		&r, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+
+	m->ndm_family = family_of(w->family);
+	m->ndm_ifindex = (int)index;
+	m->ndm_state = NUD_PERMANENT;
+	netlink_add(&r, NDA_DST, w->address, address_bytes(w->family));
+	netlink_add(&r, NDA_LLADDR, w->mac, sizeof(w->mac));
+	return netlink_transact(fd, &r);
+}
+
+/* ---- names */
+
+struct search {
+	const uint8_t *mac;
+	unsigned index; /* 0: none */
+	char name[IFNAMSIZ];
+};
+
+static int look(void *arg, const struct nlmsghdr *message)
+{
+	struct search *s = arg;
+	const struct rtattr *table[IFLA_IFNAME + 1];
+	const struct ifinfomsg *info =
+		netlink_parse(message, sizeof(*info), table, ARRAY_LEN(table));
+	uint8_t mac[6];
+
+	if (info && netlink_get(table[IFLA_ADDRESS], mac, sizeof(mac)) &&
+	    memcmp(mac, s->mac, sizeof(mac)) == 0) {
+		s->index = (unsigned)info->ifi_index;
+		snprintf(s->name, sizeof(s->name), "%s",
+			 netlink_text(table[IFLA_IFNAME]));
+	}
+	return 0;
+}
+
+/* The interface of that address. 0 or -errno. */
+static int find_mac(const uint8_t mac[6], struct search *ret)
+{
+	autofd int fd = netlink_open();
+	struct netlink_request r;
+	int error;
+
+	*ret = (struct search){.mac = mac};
+	netlink_begin(&r, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
+	error = fd < 0 ? fd : netlink_dump(fd, &r, look, ret);
+	return error < 0 ? error : ret->index ? 0 : -ENODEV;
+}
+
+static int rename_link(int fd, unsigned index, const char *name)
+{
+	struct netlink_request r;
+
+	begin_link(&r, index);
+	netlink_add(&r, IFLA_IFNAME, name, strlen(name) + 1);
+	return netlink_transact(fd, &r);
+}
+
+/*
+ * Names by addresses. Two may have each other's, so all get one of our own
+ * before.
+ */
+static int rename_links(int fd, const struct init_config *c,
+			struct init_failure *f)
+{
+	for (int last = 0; last < 2; last++) {
+		for (unsigned i = 0; i < c->nlinks; i++) {
+			const struct init_link *link = &c->links[i];
+			struct search found;
+			char name[IFNAMSIZ];
+			int r;
+
+			if (!link->has_mac)
+				continue;
+			snprintf(name, sizeof(name), "bulkhead%u", i);
+			if (last)
+				snprintf(name, sizeof(name), "%s", link->name);
+			r = find_mac(link->mac, &found);
+			if (r == 0 && strcmp(found.name, name) != 0 &&
+			    (last || strcmp(found.name, link->name) != 0))
+				r = rename_link(fd, found.index, name);
+			if (r < 0)
+				return init_fail(f, INIT_STATUS_SETUP, -r,
+						 "name network interface '%s'",
+						 link->name);
+		}
+	}
+	return 0;
+}
+
+/* ---- an interface */
+
+/* The kernel makes no address of IPv6 itself. */
+static int make_bare(int fd, unsigned index)
+{
+	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
+	struct netlink_request r;
+	size_t spec, inet6;
+	int error;
+
+	begin_link(&r, index);
+	spec = netlink_nest(&r, IFLA_AF_SPEC);
+	inet6 = netlink_nest(&r, AF_INET6);
+	netlink_add(&r, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
+	netlink_nest_end(&r, inet6);
+	netlink_nest_end(&r, spec);
+	error = netlink_transact(fd, &r);
+	return error == -EAFNOSUPPORT ? 0 : error; /* a kernel without IPv6 */
+}
+
+static int fail_part(struct init_failure *f, int r, const char *what,
+		     const struct init_link *link)
+{
+	return init_fail(f, INIT_STATUS_SETUP, -r, "%s of interface '%s'", what,
+			 link->name);
+}
+
+/* A gateway is reached by what is on the link: that comes first. */
+static int add_routes(int fd, unsigned index, const struct init_config *c,
+		      unsigned n, struct init_failure *f)
+{
+	for (int gateways = 0; gateways < 2; gateways++) {
+		for (size_t i = 0; i < c->nroutes; i++) {
+			const struct init_route *route = &c->routes[i];
+			const bool gateway =
+				route->wire.flags & AGENT_ROUTE_GATEWAY;
+			int r;
+
+			if (route->link != n || gateway != (bool)gateways)
+				continue;
+			r = add_route(fd, index, &route->wire);
+			if (r < 0)
+				return fail_part(f, r, "route", &c->links[n]);
+		}
+	}
+	return 0;
+}
+
+static int add_neighbours(int fd, unsigned index, const struct init_config *c,
+			  unsigned n, struct init_failure *f)
+{
+	for (size_t i = 0; i < c->nneighbours; i++) {
+		int r;
+
+		if (c->neighbours[i].link != n)
+			continue;
+		r = add_neighbour(fd, index, &c->neighbours[i].wire);
+		if (r < 0)
+			return fail_part(f, r, "neighbour", &c->links[n]);
+	}
+	return 0;
+}
+
+/* A gateway is reached from an address: those come first. */
+static int add_addresses(int fd, unsigned index, const struct init_config *c,
+			 unsigned n, struct init_failure *f)
+{
+	for (int gateways = 0; gateways < 2; gateways++) {
+		for (size_t i = 0; i < c->naddresses; i++) {
+			const struct init_address *a = &c->addresses[i];
+			int r;
+
+			if (a->link != n || a->gateway != (bool)gateways)
+				continue;
+			r = gateways ? add_gateway(fd, index, &a->wire)
+				     : add_address(fd, index, &a->wire,
+						   c->links[n].has_mac);
+			if (r < 0)
+				return fail_part(
+					f, r, gateways ? "gateway" : "address",
+					&c->links[n]);
+		}
+	}
+	return 0;
 }
 
 static int configure_link(int fd, const struct init_config *c, unsigned n,
@@ -129,42 +322,32 @@ static int configure_link(int fd, const struct init_config *c, unsigned n,
 	if (index == 0)
 		return init_fail(f, INIT_STATUS_SETUP, ENODEV,
 				 "network interface '%s'", link->name);
-	r = link_up(fd, index, link->mtu);
+	r = link->has_mac ? make_bare(fd, index) : 0;
+	if (r == 0)
+		r = link_up(fd, index, link->mtu);
 	if (r < 0)
 		return init_fail(f, INIT_STATUS_SETUP, -r,
 				 "bring up interface '%s'", link->name);
-	/* A gateway is reached from an address: those come first. */
-	for (int gateways = 0; gateways < 2; gateways++) {
-		for (size_t i = 0; i < c->naddresses; i++) {
-			const struct init_address *a = &c->addresses[i];
-
-			if (a->link != n || a->gateway != (bool)gateways)
-				continue;
-			r = gateways ? add_gateway(fd, index, &a->wire)
-				     : add_address(fd, index, &a->wire);
-			if (r < 0)
-				return init_fail(f, INIT_STATUS_SETUP, -r,
-						 "%s of interface '%s'",
-						 gateways ? "gateway"
-							  : "address",
-						 link->name);
-		}
-	}
+	if (add_addresses(fd, index, c, n, f) ||
+	    add_routes(fd, index, c, n, f) ||
+	    add_neighbours(fd, index, c, n, f))
+		return -1;
 	return 0;
 }
 
 int net_configure(const struct init_config *c, struct init_failure *f)
 {
-	autofd int fd =
-		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	autofd int fd = netlink_open();
 	int r;
 
 	if (fd < 0)
-		return init_fail(f, INIT_STATUS_SETUP, errno, "netlink");
+		return init_fail(f, INIT_STATUS_SETUP, -fd, "netlink");
 	r = link_up(fd, if_nametoindex("lo"), 0);
 	if (r < 0)
 		return init_fail(f, INIT_STATUS_SETUP, -r,
 				 "bring up interface 'lo'");
+	if (rename_links(fd, c, f))
+		return -1;
 	for (unsigned i = 0; i < c->nlinks; i++) {
 		if (configure_link(fd, c, i, f))
 			return -1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The guest's network interfaces: up, addresses, default routes. */
+/* The guest's network interfaces: names, addresses, routes, neighbours. */
 #ifndef FIRMWARE_INIT_NET_H
 #define FIRMWARE_INIT_NET_H
 

@@ -207,9 +207,23 @@ static int take_link(void *target, const void *fixed, const char *const *text)
 	return n == 0 || n > 15 || l->mtu > 65535 ? -EINVAL : 0;
 }
 
-static int add_address(struct init_config *c, const void *fixed, bool gateway)
+/* Bytes of an address; 0: it is of no family. */
+static size_t family_bytes(uint8_t family)
+{
+	return family == 4 ? 4 : family == 6 ? 16 : 0;
+}
+
+/* One of FAMILY; zeros follow one of IPv4. */
+static bool is_address(uint8_t family, const uint8_t address[16])
 {
 	static const uint8_t zero[16];
+	const size_t bytes = family_bytes(family);
+
+	return bytes > 0 && memcmp(address + bytes, zero, 16 - bytes) == 0;
+}
+
+static int add_address(struct init_config *c, const void *fixed, bool gateway)
+{
 	struct init_address *a = grow(c->addresses, c->naddresses, sizeof(*a));
 	const struct agent_address *w;
 
@@ -223,12 +237,10 @@ static int add_address(struct init_config *c, const void *fixed, bool gateway)
 		return -EINVAL;
 	a->link = (unsigned)c->nlinks - 1;
 	w = &a->wire;
-	if ((w->family != 4 && w->family != 6) || w->reserved[0] ||
+	if (!is_address(w->family, w->address) || w->reserved[0] ||
 	    w->reserved[1])
 		return -EINVAL;
-	if (w->family == 4 && memcmp(w->address + 4, zero, 12) != 0)
-		return -EINVAL;
-	return w->prefix > (w->family == 4 ? 32 : 128) ||
+	return w->prefix > 8 * family_bytes(w->family) ||
 			       (gateway && w->prefix != 0)
 		       ? -EINVAL
 		       : 0;
@@ -246,6 +258,95 @@ static int take_gateway(void *target, const void *fixed,
 {
 	(void)text;
 	return add_address(target, fixed, true);
+}
+
+/* The link that has a MAC and what is to follow belongs to; or NULL. */
+static struct init_link *last_exact(struct init_config *c)
+{
+	struct init_link *l = c->nlinks ? &c->links[c->nlinks - 1] : NULL;
+
+	return l && l->has_mac ? l : NULL;
+}
+
+/* Before the link's addresses, which it says more about. */
+static int take_mac(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct init_link *l = c->nlinks ? &c->links[c->nlinks - 1] : NULL;
+	struct agent_mac wire;
+
+	(void)text;
+	memcpy(&wire, fixed, sizeof(wire));
+	if (!l || l->has_mac || wire.reserved[0] || wire.reserved[1])
+		return -EINVAL;
+	if (c->naddresses &&
+	    c->addresses[c->naddresses - 1].link == (unsigned)c->nlinks - 1)
+		return -EINVAL;
+	for (size_t i = 0; i + 1 < c->nlinks; i++) {
+		if (c->links[i].has_mac &&
+		    memcmp(c->links[i].mac, wire.mac, sizeof(wire.mac)) == 0)
+			return -EINVAL;
+	}
+	memcpy(l->mac, wire.mac, sizeof(l->mac));
+	l->has_mac = true;
+	return 0;
+}
+
+/* An address that is there as a flag says, or else all zero. */
+static bool is_optional(uint8_t family, const uint8_t address[16], bool there)
+{
+	static const uint8_t zero[16];
+
+	return there ? is_address(family, address)
+		     : memcmp(address, zero, sizeof(zero)) == 0;
+}
+
+static int take_route(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct init_route *route = grow(c->routes, c->nroutes, sizeof(*route));
+	const struct agent_route *w;
+
+	(void)text;
+	if (!route)
+		return -ENOMEM;
+	c->routes = route;
+	route += c->nroutes++;
+	w = &route->wire;
+	memcpy(&route->wire, fixed, sizeof(route->wire));
+	if (!last_exact(c))
+		return -EINVAL;
+	route->link = (unsigned)c->nlinks - 1;
+	return is_address(w->family, w->destination) &&
+			       w->prefix <= 8 * family_bytes(w->family) &&
+			       !(w->flags & ~AGENT_ROUTE_FLAGS) &&
+			       is_optional(w->family, w->gateway,
+					   w->flags & AGENT_ROUTE_GATEWAY) &&
+			       is_optional(w->family, w->source,
+					   w->flags & AGENT_ROUTE_SOURCE)
+		       ? 0
+		       : -EINVAL;
+}
+
+static int take_neighbour(void *target, const void *fixed,
+			  const char *const *text)
+{
+	struct init_config *c = target;
+	struct init_neighbour *n =
+		grow(c->neighbours, c->nneighbours, sizeof(*n));
+
+	(void)text;
+	if (!n)
+		return -ENOMEM;
+	c->neighbours = n;
+	n += c->nneighbours++;
+	memcpy(&n->wire, fixed, sizeof(n->wire));
+	if (!last_exact(c))
+		return -EINVAL;
+	n->link = (unsigned)c->nlinks - 1;
+	return is_address(n->wire.family, n->wire.address) && !n->wire.reserved
+		       ? 0
+		       : -EINVAL;
 }
 
 /* A line of a file cannot hold the next one. */
@@ -334,6 +435,10 @@ static const struct rule config_rules[] = {
 	 take_address},
 	{AGENT_ITEM_GATEWAY, sizeof(struct agent_address), 0, true,
 	 take_gateway},
+	{AGENT_ITEM_MAC, sizeof(struct agent_mac), 0, true, take_mac},
+	{AGENT_ITEM_ROUTE, sizeof(struct agent_route), 0, true, take_route},
+	{AGENT_ITEM_NEIGHBOUR, sizeof(struct agent_neighbour), 0, true,
+	 take_neighbour},
 	{AGENT_ITEM_DNS, 0, 1, true, take_dns},
 	{AGENT_ITEM_SEARCH, 0, 1, true, take_search},
 	{AGENT_ITEM_HOST, 0, 1, true, take_host},
@@ -608,6 +713,8 @@ void init_config_done(struct init_config *c)
 	free(c->mounts);
 	free(c->links);
 	free(c->addresses);
+	free(c->routes);
+	free(c->neighbours);
 	free(c->dns.list);
 	free(c->search.list);
 	free(c->hosts.list);

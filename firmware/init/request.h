@@ -41,6 +41,18 @@ struct init_address {
 struct init_link {
 	uint32_t mtu;
 	const char *name;
+	bool has_mac; /* it is looked for by that, see struct agent_mac */
+	uint8_t mac[6];
+};
+
+struct init_route {
+	struct agent_route wire; /* checked */
+	unsigned link;           /* index into the links */
+};
+
+struct init_neighbour {
+	struct agent_neighbour wire; /* checked */
+	unsigned link;
 };
 
 struct init_config {
@@ -54,6 +66,10 @@ struct init_config {
 	size_t nlinks;
 	struct init_address *addresses;
 	size_t naddresses;
+	struct init_route *routes; /* owned, as the next */
+	size_t nroutes;
+	struct init_neighbour *neighbours;
+	size_t nneighbours;
 	struct init_strings dns, search, hosts, sysctls;
 	struct init_strings masked, readonly; /* paths */
 	struct init_device *devices;          /* owned, as the next */

@@ -38,6 +38,18 @@ static int fake_configure(const struct init_config *config,
 		if (config->masked.list[i][0] != '/')
 			abort();
 	}
+	for (size_t i = 0; i < config->nroutes; i++) {
+		const struct init_route *r = &config->routes[i];
+
+		if (r->link >= config->nlinks ||
+		    !config->links[r->link].has_mac ||
+		    r->wire.prefix > (r->wire.family == 4 ? 32 : 128))
+			abort();
+	}
+	for (size_t i = 0; i < config->nneighbours; i++) {
+		if (config->neighbours[i].link >= config->nlinks)
+			abort();
+	}
 	if (config->nrules > AGENT_RULES_MAX)
 		abort();
 	if (config->naddresses > 7)

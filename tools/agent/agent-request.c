@@ -129,6 +129,23 @@ static int add_address(struct agent_items *items, const char *text,
 	return 0;
 }
 
+static void add_exact(struct agent_items *items, const struct agent_exact *e)
+{
+	struct agent_mac mac = {0};
+
+	memcpy(mac.mac, e->mac, sizeof(mac.mac));
+	agent_items_add(items, AGENT_ITEM_MAC, &mac, sizeof(mac), NULL, 0);
+	for (size_t i = 0; i < e->naddresses; i++)
+		agent_items_add(items, AGENT_ITEM_ADDRESS, &e->addresses[i],
+				sizeof(e->addresses[i]), NULL, 0);
+	for (size_t i = 0; i < e->nroutes; i++)
+		agent_items_add(items, AGENT_ITEM_ROUTE, &e->routes[i],
+				sizeof(e->routes[i]), NULL, 0);
+	for (size_t i = 0; i < e->nneighbours; i++)
+		agent_items_add(items, AGENT_ITEM_NEIGHBOUR, &e->neighbours[i],
+				sizeof(e->neighbours[i]), NULL, 0);
+}
+
 static int add_link(struct agent_items *items, const struct agent_link *link)
 {
 	const struct agent_link_item wire = {.mtu = htole32(link->mtu)};
@@ -137,6 +154,10 @@ static int add_link(struct agent_items *items, const struct agent_link *link)
 
 	agent_items_add(items, AGENT_ITEM_LINK, &wire, sizeof(wire),
 			&link->name, 1);
+	if (link->exact) {
+		add_exact(items, link->exact);
+		return 0;
+	}
 	for (p = link->addresses; r == 0 && p && *p; p++)
 		r = add_address(items, *p, false);
 	for (p = link->gateways; r == 0 && p && *p; p++)

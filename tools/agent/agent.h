@@ -60,11 +60,21 @@ struct agent_mount {
 	const char *options; /* "ro,nosuid,size=64m"; or NULL */
 };
 
+/* All that an interface has, in the protocol's own structures. */
+struct agent_exact {
+	uint8_t mac[6]; /* finds the interface, which gets the link's name */
+	const struct agent_address *addresses;
+	const struct agent_route *routes; /* all: addresses bring none */
+	const struct agent_neighbour *neighbours;
+	size_t naddresses, nroutes, nneighbours;
+};
+
 struct agent_link {
 	const char *name;             /* "eth0" */
 	uint32_t mtu;                 /* 0: as the device says */
 	const char *const *addresses; /* "10.0.2.15/24", "fd00::2/64"; NULL */
 	const char *const *gateways;  /* "10.0.2.2", "fe80::1"; NULL */
+	const struct agent_exact *exact; /* in place of those; NULL */
 };
 
 /* Lists end with NULL; a NULL list is an empty one. */

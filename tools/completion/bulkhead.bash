@@ -153,7 +153,7 @@ _bulkhead_container()
 	case $prev in
 	--network | --net)
 		mapfile -t COMPREPLY < <(
-			compgen -W 'none user tap=' -- "$cur")
+			compgen -W 'none user namespace tap=' -- "$cur")
 		;;
 	--log-level)
 		mapfile -t COMPREPLY < <(

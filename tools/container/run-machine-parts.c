@@ -41,6 +41,7 @@ void run_machine_done(struct run_machine *machine)
 	text_list_done(&machine->dns);
 	for (unsigned i = 0; i < machine->nvolume_fds; i++)
 		close(machine->volume_fds[i]);
+	run_netns_free(machine->netns);
 	free(machine->mounts);
 	spec_linux_done(&machine->devices);
 	free(machine->ports);

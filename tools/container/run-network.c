@@ -2,6 +2,7 @@
 /*
  * --network and -p. `user` is passt's: fixed addresses behind the host's. A tap
  * is the host's business; what the guest is called there must be said.
+ * `namespace` is run-netns.c's.
  */
 #include "tools/container/run.h"
 
@@ -241,13 +242,17 @@ int run_network_make(struct run_machine *machine, const struct run_options *opt)
 		r = make_user(machine, opt);
 	else if (strncmp(network, "tap=", 4) == 0)
 		r = make_tap(machine, opt);
-	else if (strcmp(network, "none") != 0)
+	else if (strcmp(network, "none") != 0 &&
+		 strcmp(network, "namespace") != 0)
 		r = log_ret(-EINVAL,
 			    "--network '%s': known are none, user (outbound, "
-			    "and ports of -p) and tap=NAME",
+			    "and ports of -p), namespace (this one's) and "
+			    "tap=NAME",
 			    network);
 	else if (opt->publish.count)
 		r = log_ret(-EINVAL, "--publish needs --network user");
+	else if (strcmp(network, "namespace") == 0)
+		r = run_netns_make(machine);
 	machine->agent.dns = text_list_items(&machine->dns);
 	return r;
 }

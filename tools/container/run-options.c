@@ -75,7 +75,7 @@ static const struct option_entry entries[] = {
 	{"sysctl", 0, "NAME=VALUE", OPTION_LIST, AT(sysctls), NULL,
 	 "set a parameter of its kernel"},
 
-	{"network", 0, "none|user|tap=NAME", OPTION_TEXT, AT(network),
+	{"network", 0, "none|user|namespace|tap=NAME", OPTION_TEXT, AT(network),
 	 "The network", "[user with passt and a default route, else none]"},
 	{"net", 0, "NETWORK", OPTION_TEXT, AT(network), NULL,
 	 "the same as --network"},

@@ -3,7 +3,8 @@
  * `bulkhead run`, in parts: the options (run-options.c); the container that
  * they and the image make, a struct spec (run-spec.c, run-process.c,
  * run-mounts.c); the machine for a spec (run-machine.c, run-shares.c,
- * run-network.c); and its life (supervise.c). cmd-run.c puts them together.
+ * run-network.c, run-netns.c); and its life (supervise.c). cmd-run.c puts them
+ * together.
  */
 #ifndef TOOLS_CONTAINER_RUN_H
 #define TOOLS_CONTAINER_RUN_H
@@ -122,8 +123,9 @@ struct run_machine {
 	struct agent_link link;
 	const char *addresses[2], *gateways[2];
 	struct text_list dns, search, hosts;
-	char *ports;                     /* for `ps`; NULL: none */
-	const char *network;             /* which it became; borrowed */
+	char *ports;             /* for `ps`; NULL: none */
+	const char *network;     /* which it became; borrowed */
+	struct run_netns *netns; /* owned; NULL: without run_netns_make() */
 	int volume_fds[RUN_VOLUMES_MAX]; /* owned: locks of named volumes */
 	unsigned nvolume_fds;
 	unsigned nshares;          /* besides the root */
@@ -153,6 +155,17 @@ int run_shares_make(struct run_machine *machine, struct spec *spec);
 int run_publish_resolve(const struct option_list *list, struct text_list *ret);
 int run_network_make(struct run_machine *machine,
 		     const struct run_options *opt);
+/*
+ * In place of it: the guest gets the interfaces of the network namespace that
+ * this process runs in, as they are now: a device for each, and for the agent
+ * names, addresses, routes and neighbours. The monitor joins them when it
+ * starts (devices/host/tap-join.h), which takes CAP_NET_ADMIN and /dev/net/tun;
+ * run_machine_done() undoes it. None but lo: the guest has none. 0 or -errno,
+ * logged; the host's own namespace is refused.
+ */
+int run_netns_make(struct run_machine *machine);
+/* Once the machine is gone. NULL is fine. */
+void run_netns_free(struct run_netns *netns);
 
 /* Adds a device to the configuration. 0 or -errno, logged. */
 int run_add_device(struct config *cfg, const char *type,

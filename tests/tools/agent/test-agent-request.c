@@ -228,6 +228,63 @@ static void test_caps(void **state)
 	}
 }
 
+/* ---- a link that has exactly what is given */
+
+static void add_mac(struct agent_items *items, const char *name, uint8_t last)
+{
+	const struct agent_link_item link = {0};
+	const struct agent_mac mac = {.mac = {2, 0, 0, 0, 0, last}};
+
+	agent_items_add(items, AGENT_ITEM_LINK, &link, sizeof(link), &name, 1);
+	agent_items_add(items, AGENT_ITEM_MAC, &mac, sizeof(mac), NULL, 0);
+}
+
+static void add_route(struct agent_items *items, struct agent_route route)
+{
+	agent_items_add(items, AGENT_ITEM_ROUTE, &route, sizeof(route), NULL,
+			0);
+}
+
+static void add_neighbour(struct agent_items *items,
+			  struct agent_neighbour neighbour)
+{
+	agent_items_add(items, AGENT_ITEM_NEIGHBOUR, &neighbour,
+			sizeof(neighbour), NULL, 0);
+}
+
+static void test_exact(void **state)
+{
+	struct agent_items items = {0};
+	struct init_config c;
+
+	(void)state;
+	add_mac(&items, "eth0", 1);
+	add_address(&items, AGENT_ITEM_ADDRESS, 6, 64, 1);
+	add_route(&items, (struct agent_route){.family = 6,
+					       .flags = AGENT_ROUTE_GATEWAY,
+					       .gateway = {0xfe, 0x80},
+					       .metric = htole32(5)});
+	add_mac(&items, "eth1", 2);
+	add_route(&items, (struct agent_route){.family = 4,
+					       .prefix = 32,
+					       .destination = {10, 0, 0, 1}});
+	add_neighbour(&items,
+		      (struct agent_neighbour){.family = 4,
+					       .mac = {2},
+					       .address = {10, 0, 0, 1}});
+	assert_int_equal(parse_config(&items, &c), 0);
+	assert_int_equal(c.nlinks, 2);
+	assert_true(c.links[0].has_mac && c.links[1].has_mac);
+	assert_int_equal(c.links[1].mac[5], 2);
+	assert_int_equal(c.nroutes, 2);
+	assert_int_equal(c.routes[0].link, 0);
+	assert_int_equal(c.routes[1].link, 1);
+	assert_int_equal(c.routes[1].wire.prefix, 32);
+	assert_int_equal(c.nneighbours, 1);
+	assert_int_equal(c.neighbours[0].link, 1);
+	init_config_done(&c);
+}
+
 /* Each one alone must be refused. */
 static void refuse_config(void (*add)(struct agent_items *items))
 {
@@ -244,6 +301,84 @@ static void twice(struct agent_items *items)
 {
 	text(items, AGENT_ITEM_HOSTNAME, "a");
 	text(items, AGENT_ITEM_HOSTNAME, "a");
+}
+
+static void mac_of_none(struct agent_items *items)
+{
+	const struct agent_mac mac = {0};
+
+	agent_items_add(items, AGENT_ITEM_MAC, &mac, sizeof(mac), NULL, 0);
+}
+
+static void mac_twice(struct agent_items *items)
+{
+	add_mac(items, "eth0", 1);
+	mac_of_none(items);
+}
+
+static void mac_of_another(struct agent_items *items)
+{
+	add_mac(items, "eth0", 1);
+	add_mac(items, "eth1", 1);
+}
+
+static void mac_late(struct agent_items *items)
+{
+	const struct agent_link_item link = {0};
+	const char *const name = "eth0";
+
+	agent_items_add(items, AGENT_ITEM_LINK, &link, sizeof(link), &name, 1);
+	add_address(items, AGENT_ITEM_ADDRESS, 6, 64, 1);
+	mac_of_none(items);
+}
+
+static void route_of_none(struct agent_items *items)
+{
+	add_route(items, (struct agent_route){.family = 4});
+}
+
+static void route_family(struct agent_items *items)
+{
+	add_mac(items, "eth0", 1);
+	add_route(items, (struct agent_route){.family = 5});
+}
+
+static void route_prefix(struct agent_items *items)
+{
+	add_mac(items, "eth0", 1);
+	add_route(items, (struct agent_route){.family = 4, .prefix = 33});
+}
+
+static void route_flags(struct agent_items *items)
+{
+	add_mac(items, "eth0", 1);
+	add_route(items, (struct agent_route){.family = 4, .flags = 8});
+}
+
+/* An address that no flag speaks of; and one of IPv4 that is too long. */
+static void route_gateway(struct agent_items *items)
+{
+	add_mac(items, "eth0", 1);
+	add_route(items, (struct agent_route){.family = 4, .gateway = {1}});
+}
+
+static void route_long(struct agent_items *items)
+{
+	add_mac(items, "eth0", 1);
+	add_route(items, (struct agent_route){.family = 4,
+					      .flags = AGENT_ROUTE_SOURCE,
+					      .source = {1, 2, 3, 4, 5}});
+}
+
+static void neighbour_of_none(struct agent_items *items)
+{
+	add_neighbour(items, (struct agent_neighbour){.family = 4});
+}
+
+static void neighbour_family(struct agent_items *items)
+{
+	add_mac(items, "eth0", 1);
+	add_neighbour(items, (struct agent_neighbour){.family = 0});
 }
 
 static void unknown_key(struct agent_items *items)
@@ -369,6 +504,18 @@ static void test_refused_configs(void **state)
 {
 	(void)state;
 	refuse_config(twice);
+	refuse_config(mac_of_none);
+	refuse_config(mac_twice);
+	refuse_config(mac_of_another);
+	refuse_config(mac_late);
+	refuse_config(route_of_none);
+	refuse_config(route_family);
+	refuse_config(route_prefix);
+	refuse_config(route_flags);
+	refuse_config(route_gateway);
+	refuse_config(route_long);
+	refuse_config(neighbour_of_none);
+	refuse_config(neighbour_family);
 	refuse_config(unknown_key);
 	refuse_config(key_of_start);
 	refuse_config(unknown_flag);
@@ -758,6 +905,7 @@ int main(void)
 		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_start),
 		cmocka_unit_test(test_caps),
+		cmocka_unit_test(test_exact),
 		cmocka_unit_test(test_refused_configs),
 		cmocka_unit_test(test_cut_requests),
 		cmocka_unit_test(test_no_end_of_string),

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest in place of this network namespace's stack: a tap is made that gets
+ * all that an interface receives, and whose frames that interface sends.
+ */
+#ifndef DEVICES_HOST_TAP_JOIN_H
+#define DEVICES_HOST_TAP_JOIN_H
+
+#include <stdint.h>
+
+/* How the names of these taps begin. */
+#define TAP_JOIN_NAME "bhtap"
+
+/*
+ * Joins a tap to the interface NAME, an Ethernet one, of the calling thread's
+ * network namespace: the tap's descriptor, as of tap_open(), and the MTU that
+ * both have; or -errno, logged. Both go with the descriptor, but for a filter
+ * on NAME, see tap_join_undo(); one that a killed process left there is
+ * replaced. -EBUSY: another guest is joined. Needs CAP_NET_ADMIN.
+ */
+int tap_join(const char *name, uint16_t *ret_mtu);
+
+/*
+ * Takes off NAME what a guest's end has left, so that this namespace's stack
+ * can receive again. Does nothing where a guest is still joined, or none was.
+ */
+void tap_join_undo(const char *name);
+
+#endif

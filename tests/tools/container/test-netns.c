@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads a network namespace that the test has made. */
+#include "tools/container/netns.h"
+
+#include "firmware/agent/agent.h"
+#include "tests/netns.h"
+#include "vmm/base/util.h"
+
+#include <endian.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+static const uint8_t mac0[6] = {2, 0x42, 0, 0, 0, 7};
+static const uint8_t friend[6] = {2, 0x42, 0, 0, 0, 8};
+
+static void need_namespace(void)
+{
+	const char *why = netns_enter();
+
+	if (!why)
+		return;
+	print_message("%s\n", why);
+	skip();
+}
+
+static const struct agent_route *find_route(const struct netns_link *link,
+					    const char *to, unsigned prefix)
+{
+	uint8_t address[16] = {0};
+	size_t bytes;
+	const uint8_t family =
+		netns_parse(to, address, &bytes) == AF_INET ? 4 : 6;
+
+	for (size_t i = 0; i < link->nroutes; i++) {
+		const struct agent_route *r = &link->routes[i];
+
+		if (r->family == family && r->prefix == prefix &&
+		    memcmp(r->destination, address, 16) == 0)
+			return r;
+	}
+	return NULL;
+}
+
+static bool has_address(const struct netns_link *link, const char *text,
+			unsigned prefix)
+{
+	uint8_t address[16] = {0};
+	size_t bytes;
+
+	netns_parse(text, address, &bytes);
+	for (size_t i = 0; i < link->naddresses; i++) {
+		const struct agent_address *a = &link->addresses[i];
+
+		if (a->prefix == prefix && memcmp(a->address, address, 16) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Only lo, and that not even up. */
+static void test_none(void **state)
+{
+	struct netns n;
+
+	(void)state;
+	need_namespace();
+	assert_false(netns_is_host());
+	assert_int_equal(netns_scan(&n), 0);
+	assert_int_equal(n.nlinks, 0);
+	netns_done(&n);
+}
+
+static void make_links(void)
+{
+	netns_add_veth("eth0", "peer0", -1);
+	netns_add_veth("eth1", "peer1", -1);
+	netns_set_mac("eth0", mac0);
+	netns_set_mtu("eth0", 1400);
+	netns_up("eth0");
+	netns_up("eth1");
+	netns_up("peer0"); /* Ethernet as well; eth1's stays down */
+	netns_add_tap("bhtap0", 0);
+	netns_up("bhtap0");
+	netns_add_tun("tun0");
+	netns_up("tun0");
+	netns_add_address("eth0", "10.9.0.2", 16);
+	netns_add_address("eth0", "fd00::2", 64);
+	netns_add_address("eth1", "10.10.0.2", 32);
+	netns_add_route("eth0", "0.0.0.0", 0, "10.9.0.1", 0);
+	netns_add_route("eth0", "10.20.0.0", 16, "10.9.0.9", 77);
+	netns_add_route("eth1", "169.254.1.1", 32, NULL, 0);
+	netns_add_route("eth0", "::", 0, "fd00::1", 5);
+	netns_add_neighbour("eth0", "10.9.0.1", friend);
+	netns_add_neighbour("eth0", "fd00::1", friend);
+}
+
+static void check_eth0(const struct netns_link *link)
+{
+	const struct agent_route *route;
+	bool local = false;
+
+	assert_string_equal(link->name, "eth0");
+	assert_memory_equal(link->mac, mac0, 6);
+	assert_int_equal(link->mtu, 1400);
+	assert_true(has_address(link, "10.9.0.2", 16));
+	assert_true(has_address(link, "fd00::2", 64));
+	for (size_t i = 0; i < link->naddresses; i++)
+		local |= link->addresses[i].address[0] == 0xfe;
+	assert_true(local);
+	route = find_route(link, "0.0.0.0", 0);
+	assert_non_null(route);
+	assert_int_equal(route->flags, AGENT_ROUTE_GATEWAY);
+	assert_memory_equal(route->gateway, ((uint8_t[]){10, 9, 0, 1}), 4);
+	route = find_route(link, "10.20.0.0", 16);
+	assert_non_null(route);
+	assert_int_equal(le32toh(route->metric), 77);
+	/* The one that came with the address. */
+	route = find_route(link, "10.9.0.0", 16);
+	assert_non_null(route);
+	assert_int_equal(route->flags, AGENT_ROUTE_SOURCE);
+	assert_int_equal(route->scope, RT_SCOPE_LINK);
+	assert_non_null(find_route(link, "::", 0));
+	assert_non_null(find_route(link, "fe80::", 64));
+	assert_int_equal(link->nneighbours, 2);
+	assert_memory_equal(link->neighbours[0].mac, friend, 6);
+	assert_int_equal(link->neighbours[0].family, 4);
+	assert_int_equal(link->neighbours[1].family, 6);
+}
+
+static void test_scan(void **state)
+{
+	struct netns n;
+	bool eth0 = false, eth1 = false;
+
+	(void)state;
+	need_namespace();
+	make_links();
+	assert_int_equal(netns_scan(&n), 0);
+	assert_int_equal(n.nlinks, 3);
+	for (size_t i = 0; i < n.nlinks; i++) {
+		const struct netns_link *link = &n.links[i];
+
+		if (strcmp(link->name, "eth0") == 0) {
+			eth0 = true;
+			check_eth0(link);
+		} else if (strcmp(link->name, "eth1") == 0) {
+			eth1 = true;
+			assert_true(has_address(link, "10.10.0.2", 32));
+			assert_int_equal(link->nroutes, 1);
+			assert_non_null(find_route(link, "169.254.1.1", 32));
+		} else {
+			assert_string_equal(link->name, "peer0");
+		}
+	}
+	assert_true(eth0 && eth1);
+	netns_done(&n);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_none),
+		cmocka_unit_test(test_scan),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

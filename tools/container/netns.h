@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The interfaces of a network namespace, as a guest that takes the place of its
+ * stack is to have them.
+ */
+#ifndef TOOLS_CONTAINER_NETNS_H
+#define TOOLS_CONTAINER_NETNS_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct agent_address;
+struct agent_neighbour;
+struct agent_route;
+
+struct netns_link {
+	char name[IFNAMSIZ];
+	unsigned index;
+	uint8_t mac[6];
+	uint32_t mtu;
+	struct agent_address *addresses; /* owned, as the next two */
+	struct agent_route *routes;      /* of the main table, one next hop */
+	struct agent_neighbour *neighbours; /* permanent ones */
+	size_t naddresses, nroutes, nneighbours;
+};
+
+struct netns {
+	struct netns_link *links; /* owned */
+	size_t nlinks;
+};
+
+/*
+ * Reads those of the calling thread's network namespace that a guest can be
+ * joined to: Ethernet, up, and no part of another one. Warns of those that are
+ * up and cannot be joined, and of routes that are left out. 0 or -errno,
+ * logged. netns_done() accepts what a failure leaves.
+ */
+int netns_scan(struct netns *ret);
+void netns_done(struct netns *netns);
+
+/* Whether the calling thread's is the first one, the host's own. */
+bool netns_is_host(void);
+
+#endif
