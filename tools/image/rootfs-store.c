@@ -116,8 +116,10 @@ static int open_images(struct store *store, const char *path, bool create)
 			       strerror(errno));
 	store->dir = openat(top, "images",
 			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	real = realpath(path, NULL);
-	if (store->dir < 0 || !real)
+	/* realpath() may change errno even where it succeeds. */
+	if (store->dir >= 0)
+		real = realpath(path, NULL);
+	if (!real)
 		return errno == ENOENT && !create
 			       ? -ENOENT
 			       : log_ret(-errno, "image store '%s': %s", path,

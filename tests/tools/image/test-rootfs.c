@@ -483,6 +483,20 @@ static void signals_leave_nothing(void **state)
 	check_outside(ctx);
 }
 
+/* The process that makes the store may be killed halfway, or be slow. */
+static void half_made_store_is_empty(void **state)
+{
+	struct ctx *ctx = *state;
+	struct rootfs_image *images;
+	size_t count = 1;
+
+	assert_int_equal(mkdir(ctx->store, 0700), 0);
+	assert_int_equal(rootfs_list(ctx->store, &images, &count), 0);
+	assert_int_equal(count, 0);
+	rootfs_list_free(images, count);
+	assert_int_equal(rootfs_remove(ctx->store, "nothing"), -ENOENT);
+}
+
 static void killed_unpackers_leave_nothing(void **state)
 {
 	struct ctx *ctx = *state;
@@ -629,6 +643,7 @@ int main(void)
 		TEST(later_entries_replace_earlier),
 		TEST(one_unpacks_and_all_use),
 		TEST(signals_leave_nothing),
+		TEST(half_made_store_is_empty),
 		TEST(killed_unpackers_leave_nothing),
 		TEST(work_of_others_is_not_swept),
 		TEST(a_store_of_others_is_refused),
