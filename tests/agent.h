@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by tests of the agent's protocol: its first words, and no clock. */
+/*
+ * Shared by tests of the agent's protocol: its first words, no clock, and a
+ * signal.
+ */
 #ifndef TESTS_AGENT_H
 #define TESTS_AGENT_H
 
@@ -7,6 +10,9 @@
 #include "firmware/init/server.h"
 
 #include <endian.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
 
 struct agent_first {
 	struct agent_frame frame;
@@ -29,6 +35,28 @@ static inline int agent_leave_clock(const struct agent_time *time,
 	(void)time;
 	(void)f;
 	return 0;
+}
+
+/*
+ * In a process of its own: once something comes from FD, and its parent's input
+ * has had the time to fill all buffers, the parent gets SIGTERM.
+ */
+static inline pid_t agent_signal_later(const int fd[2])
+{
+	pid_t pid;
+	char c;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		close(fd[1]);
+		if (read(fd[0], &c, 1) == 1) {
+			usleep(300000);
+			kill(getppid(), SIGTERM);
+		}
+		_exit(0);
+	}
+	return pid;
 }
 
 #endif

@@ -86,10 +86,11 @@ test_json()
 	json '"@{$doc->{command}}" eq "busybox true"' || fail "command"
 	json '$by{$_}{skipped} eq "not installed" or die
 		for qw(crun runc docker); 1' || fail "who is left out"
-	# The phases add up to about the time that a run takes.
+	# The phases are those of other runs, and add up to a time of the same
+	# kind, however unevenly the machine is busy.
 	json 'my $sum = 0; $sum += $_->{median_ms}
 		for @{$doc->{bulkhead_phases}};
-		$sum /= $by{bulkhead}{median_ms}; $sum > 0.3 && $sum < 3' ||
+		$sum /= $by{bulkhead}{median_ms}; $sum > 0.05 && $sum < 20' ||
 		fail "phases"
 	expect_no_traces
 }
@@ -113,6 +114,12 @@ test_failure()
 	expect_no_traces
 }
 
+# has_begun: something runs, or is about to
+has_begun()
+{
+	[ -e "$BULKHEAD_RUNTIME_DIR" ] || [ -n "$(ls -A "$TMPDIR")" ]
+}
+
 # Asked to end, it ends what it runs and cleans up.
 test_signal()
 {
@@ -120,7 +127,7 @@ test_signal()
 	command="bulkhead bench"
 	"$BULKHEAD" bench startup --runs 1000 root -- busybox true \
 		>out 2>err </dev/null &
-	sleep 2
+	wait_until has_begun || fail "it runs nothing"
 	kill -TERM $!
 	status=0
 	wait $! || status=$?

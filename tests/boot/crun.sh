@@ -224,8 +224,8 @@ test_exec_and_stop()
 	command='bulkhead exec -it one sh'
 	timeout -k 5 "$LIMIT" "$GUEST/pty" 'expect=# ' 'type=stty size\r' \
 		'expect=24 80' size=100x40 'type=stty size\r' 'expect=40 100' \
-		'type=cat; echo was\r' 'expect=was' 'type=more\r' \
-		'expect=more' sleep=500 'type=\x03' 'expect=^C' 'expect=# ' \
+		'type=echo A$((1+1))B; cat\r' 'expect=A2B' 'type=more\r' \
+		'expect=more\r\nmore' 'type=\x03' 'expect=^C' 'expect=# ' \
 		'type=hostname; exit 3\r' 'expect=box' -- "$BULKHEAD" exec -it one sh >out 2>err ||
 		status=$?
 	expect_status 3

@@ -97,6 +97,12 @@ test_restart_signal()
 	expect_status 137
 }
 
+# has_ended PID
+has_ended()
+{
+	! kill -0 "$1" 2>/dev/null
+}
+
 # The VM does not outlive the process that was started.
 test_restart_killed()
 {
@@ -108,11 +114,7 @@ test_restart_killed()
 	kill -KILL "$(guest_pid vm)"
 	guest_wait vm
 	expect_status 137
-	for _ in $(seq 100); do
-		kill -0 "$vm" 2>/dev/null || return 0
-		sleep 0.1
-	done
-	fail 'the VM lives on'
+	wait_until has_ended "$vm" || fail 'the VM lives on'
 }
 
 # Linux's reboot=t loads an empty IDT and raises a fault.

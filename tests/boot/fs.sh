@@ -332,11 +332,12 @@ test_locks_host()
 	local held
 
 	mkdir share
-	"$GUEST/guest" hold:share/f:share/held:share/done >held.out 2>&1 &
+	"$GUEST/guest" hold:share/f:share/held:share/done:share/over \
+		>held.out 2>&1 &
 	held=$!
 	wait_for_file share/held
-	guest 'mount:t:/mnt,held:/mnt/f,put:/mnt/done:x,wait:/mnt/f,'\
-'exits:/mnt/e' --share share,tag=t
+	guest 'mount:t:/mnt,held:/mnt/f,put:/mnt/done:x,'\
+'wait:/mnt/f:/mnt/over,exits:/mnt/e' --share share,tag=t
 	wait "$held" || fail "the host's program: $(cat held.out)"
 	expect_status 0
 	expect_no_out FAIL

@@ -4,7 +4,17 @@
 # A host of the test's own, with one interface (192.0.2.1), a default route and
 # a resolver on its loopback, in namespaces; and what passt leaves on it.
 
-# on_host FUNCTION: runs it there.
+# on_own_net FUNCTION: runs it where interfaces, addresses and ports are its
+# own, so that two runs of the tests do not meet, and its tap ends with it.
+on_own_net()
+{
+	need_root
+	unshare -n true 2>/dev/null || skip "no namespaces"
+	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[1]}" "$1"
+	exit $?
+}
+
+# on_host FUNCTION: runs it on a host as above.
 on_host()
 {
 	local options=(-nm)

@@ -4,16 +4,18 @@
 # A network interface on a tap: its address and MTU, ping, a checked stream
 # both ways.
 
+. "$TOP/tests/boot/net-lib.sh"
+
 tap_make()
 {
-	need_root
 	[ -e /dev/net/tun ] || skip "no /dev/net/tun"
-	tap=bht$$
+	ip link set lo up
+	tap=bht0
 	"$GUEST/guest" "tap:$tap:10.99.1.1:$1" >host.out ||
 		skip "no tap can be made: $(cat host.out)"
 }
 
-test_tap()
+stream()
 {
 	local size=128M
 
@@ -28,7 +30,12 @@ send:10.99.1.1:5001:$size" --net "tap=$tap,mac=02:00:00:00:be:ef"
 	echo "guest to host $(fact sent) MiB/s, back $(fact received) MiB/s"
 }
 
-test_mtu()
+test_tap()
+{
+	on_own_net stream
+}
+
+mtu()
 {
 	tap_make 9000
 	guest 'nic:eth0:mtu:9000,net:eth0:10.99.1.2,ping:10.99.1.1:3:8972' \
@@ -36,8 +43,13 @@ test_mtu()
 	expect_ok
 }
 
+test_mtu()
+{
+	on_own_net mtu
+}
+
 # A busy tap is refused, and the first user keeps it.
-test_tap_busy()
+busy()
 {
 	tap_make 1500
 	guest_start vm hang --net "tap=$tap"
@@ -52,4 +64,9 @@ test_tap_busy()
 	kill -TERM "$(guest_pid vm)"
 	guest_wait vm
 	expect_status 143
+}
+
+test_tap_busy()
+{
+	on_own_net busy
 }

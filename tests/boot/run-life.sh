@@ -65,6 +65,13 @@ test_exec_fails()
 	expect_nothing_left
 }
 
+# has_lines N NAME: NAME's log has as many lines
+has_lines()
+{
+	bulkhead logs "$2"
+	[ "$(wc -l <out)" -ge "$1" ]
+}
+
 # `exec` starts its command with what the main one was started with.
 test_exec_keeps()
 {
@@ -75,11 +82,7 @@ test_exec_keeps()
 	start one --rm --security-opt no-new-privileges --cap-drop chown \
 		--group-add 77 --group-add more --ulimit nofile=100:200 \
 		--ulimit core=0 root sh -c "$facts; exec sleep 1000"
-	for _ in $(seq 100); do
-		bulkhead logs one
-		[ "$(wc -l <out)" -lt 3 ] || break
-		sleep 0.1
-	done
+	wait_until has_lines 3 one || fail "its own facts: $(cat out)"
 	mv out command.out
 	grep -q 'Groups: .*77 1001 .*NoNewPrivs: 1 100$' command.out ||
 		fail "the command's own: $(cat command.out)"
@@ -522,7 +525,7 @@ test_signal_early()
 {
 	make_root
 	run_start one --rm root sleep 1000
-	sleep 0.2
+	wait_until blocks_int one || fail "it takes no signals"
 	kill -INT "$(guest_pid one)"
 	guest_wait one
 	[ "$status" -eq 130 ] || fail "status $status"
@@ -588,9 +591,11 @@ test_all_killed()
 test_keeper_killed()
 {
 	make_root
-	run_start one --rm root sh -c 'echo ready; sleep 1; exit 3'
+	run_start one --rm root sh -c 'trap "exit 3" TERM; echo ready
+		while :; do sleep 0.1; done'
 	wait_for one.out ready
 	kill -KILL "$(keeper_pid one)"
+	kill -TERM "$(guest_pid one)"
 	guest_wait one
 	expect_status 3
 	expect_nothing_left
@@ -688,8 +693,7 @@ test_memory_gone()
 		exec timeout -k 5 "$LIMIT" "$BULKHEAD" run --rm \
 			--network none root \
 			sh -c 'head -c 200000000 /dev/zero >/x') >out 2>err || status=$?
-	sleep 1
-	rmdir cgroups/small || fail "processes are left"
+	wait_until rmdir cgroups/small 2>/dev/null || fail "processes are left"
 	echo -memory >cgroups/cgroup.subtree_control
 	busybox umount cgroups
 	expect_status 137

@@ -160,13 +160,13 @@ static int do_refuse(char **arg)
 	return 0;
 }
 
-/* Reads at OFFSET until it gives EIO, for five minutes at most. */
+/* Reads at OFFSET until it gives EIO. */
 static int do_eio(char **arg)
 {
 	const int fd = disk_open(arg[0], O_RDONLY | O_DIRECT);
 	const off_t at = (off_t)guest_number(arg[1]);
 	void *buf = aligned_alloc(4096, 4096);
-	const double end = guest_now() + 300;
+	const double end = guest_now() + PATIENCE_S;
 
 	if (fd < 0 || !buf)
 		return -1;
@@ -186,7 +186,7 @@ static int do_eio(char **arg)
 static int do_grown(char **arg)
 {
 	const uint64_t want = guest_number(arg[1]);
-	const double end = guest_now() + 60;
+	const double end = guest_now() + PATIENCE_S;
 	uint64_t have = 0;
 	int fd;
 

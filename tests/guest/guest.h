@@ -11,6 +11,8 @@
 #include <stdint.h>
 
 #define GUEST_ARGS 8
+/* An action that takes longer hangs; machines are slow, and do other things. */
+#define PATIENCE_S 300
 
 struct action {
 	const char *name;

@@ -136,13 +136,17 @@ static uint16_t icmp_sum(const void *data, size_t bytes)
 	return (uint16_t)~sum;
 }
 
-/* One echo of BYTES and its answer, within 2 s. 0 or -1. */
+/*
+ * One echo of BYTES and its answer. The first is sent again every two seconds,
+ * as the other end may not be up yet. 0 or -1.
+ */
 static int ping_once(int fd, const struct sockaddr_in *to, uint16_t sequence,
 		     size_t bytes)
 {
 	static unsigned char out[9000], in[9100];
 	struct icmphdr icmp = {.type = ICMP_ECHO};
-	const double end = guest_now() + 2;
+	const double end = guest_now() + PATIENCE_S;
+	double next = 0;
 	ssize_t n;
 
 	icmp.un.echo.id = htons(0xb1);
@@ -151,10 +155,14 @@ static int ping_once(int fd, const struct sockaddr_in *to, uint16_t sequence,
 	memcpy(out, &icmp, sizeof(icmp));
 	icmp.checksum = icmp_sum(out, bytes);
 	memcpy(out, &icmp, sizeof(icmp));
-	if (sendto(fd, out, bytes, 0, (const struct sockaddr *)to,
-		   sizeof(*to)) != (ssize_t)bytes)
-		return -1;
 	while (guest_now() < end) {
+		if (next == 0 || (sequence == 0 && guest_now() > next)) {
+			if (sendto(fd, out, bytes, 0,
+				   (const struct sockaddr *)to,
+				   sizeof(*to)) != (ssize_t)bytes)
+				return -1;
+			next = guest_now() + 2;
+		}
 		n = recv(fd, in, sizeof(in), 0);
 		if (n != (ssize_t)bytes + 20 || in[20] != ICMP_ECHOREPLY)
 			continue;
@@ -170,17 +178,19 @@ static int do_ping(char **arg)
 	const struct sockaddr_in to = inet(arg[0], 0);
 	const size_t bytes = guest_number(arg[2]);
 	const struct timeval tv = {.tv_usec = 200000};
-	int lost = 0;
+	int r = 0;
 
 	if (fd < 0 || bytes < 16 || bytes > 8972)
 		return guest_fail("ping");
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	for (int i = 0; i < atoi(arg[1]); i++)
-		lost += ping_once(fd, &to, (uint16_t)i, bytes) != 0;
+	for (int i = 0; r == 0 && i < atoi(arg[1]); i++) {
+		r = ping_once(fd, &to, (uint16_t)i, bytes);
+		errno = 0;
+		if (r)
+			guest_fail("ping: no answer to number %d", i);
+	}
 	close(fd);
-	errno = 0;
-	/* The first may find the other end not up yet. */
-	return lost > 1 ? guest_fail("ping: %d lost", lost) : 0;
+	return r;
 }
 
 static int stream_send(int fd, uint64_t bytes)
@@ -219,9 +229,10 @@ static int stream_check(int fd, uint64_t bytes)
 static int stream_connect(const char *address, int port)
 {
 	const struct sockaddr_in to = inet(address, port);
+	const double end = guest_now() + PATIENCE_S;
 
 	/* The other end may not listen yet. */
-	for (int i = 0; i < 100; i++) {
+	while (guest_now() < end) {
 		const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 		if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0)
@@ -299,14 +310,18 @@ static int do_serve(char **arg)
 
 #define DATAGRAM 65000
 
-/* ADDRESS:PORT:BYTES: a datagram there, and the same one back. */
-static int do_ask(char **arg)
+/*
+ * Sends a datagram to ADDRESS:PORT, again every second, until it comes back or
+ * SECONDS are over: then 1. -1: something else is wrong, and said.
+ */
+static int ask(char **arg, double seconds)
 {
 	static char out[DATAGRAM], in[DATAGRAM + 1];
 	const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	const struct sockaddr_in to = inet(arg[0], atoi(arg[1]));
 	const size_t bytes = guest_number(arg[2]);
 	const struct timeval tv = {.tv_sec = 1};
+	const double end = guest_now() + seconds;
 	ssize_t n = -1;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
@@ -314,17 +329,35 @@ static int do_ask(char **arg)
 	if (bytes > DATAGRAM ||
 	    connect(fd, (const struct sockaddr *)&to, sizeof(to)))
 		return guest_fail("ask: %s", arg[0]);
-	/* The first may find the other end not up yet. */
-	for (int i = 0; i < 10 && n != (ssize_t)bytes; i++) {
-		if (send(fd, out, bytes, 0) < 0)
+	/* The first may find the other end not up yet, and be refused. */
+	while (n != (ssize_t)bytes && guest_now() < end) {
+		n = send(fd, out, bytes, 0);
+		if (n >= 0)
+			n = recv(fd, in, sizeof(in), 0);
+		if (n < 0)
 			usleep(100000);
-		n = recv(fd, in, sizeof(in), 0);
 	}
 	close(fd);
-	if (n != (ssize_t)bytes)
-		return guest_fail("ask: no answer from %s", arg[0]);
 	errno = 0;
+	if (n != (ssize_t)bytes)
+		return 1;
 	return memcmp(in, out, bytes) ? guest_fail("ask: wrong answer") : 0;
+}
+
+/* ADDRESS:PORT:BYTES: a datagram there, and the same one back. */
+static int do_ask(char **arg)
+{
+	const int r = ask(arg, PATIENCE_S);
+
+	return r > 0 ? guest_fail("ask: no answer from %s", arg[0]) : r;
+}
+
+/* ADDRESS:PORT:BYTES: three seconds in which nobody there answers. */
+static int do_unheard(char **arg)
+{
+	const int r = ask(arg, 3);
+
+	return r > 0 ? 0 : guest_fail("unheard: an answer from %s", arg[0]);
 }
 
 /* PORT: the other end of do_ask(), for one datagram. */
@@ -359,6 +392,7 @@ const struct action net_actions[] = {
 	{"send", 3, do_send, "ADDRESS:PORT:SIZE"},
 	{"serve", 2, do_serve, "PORT:SIZE"},
 	{"ask", 3, do_ask, "ADDRESS:PORT:BYTES"},
+	{"unheard", 3, do_unheard, "ADDRESS:PORT:BYTES"},
 	{"answer", 1, do_answer, "PORT"},
 	{NULL, 0, NULL, NULL},
 };

@@ -29,7 +29,7 @@
 #include <utmp.h>
 
 #define STEP_FAILED  90
-#define STEP_SECONDS 240 /* a guest boots in it, on a slow host */
+#define STEP_SECONDS 300 /* what takes so long hangs */
 
 struct session {
 	int master, slave;
@@ -83,10 +83,36 @@ static bool session_ended(const struct session *s)
 	       info.si_pid != 0;
 }
 
-static int step_expect(struct session *s, const char *text)
+/* Replaces \n, \r and \xHH. The bytes in BUF, and a NUL; -1: no room. */
+static int unescape(const char *text, char *buf, size_t room)
+{
+	size_t n = 0;
+
+	for (; *text && n + 1 < room; text++) {
+		char c = *text;
+
+		if (c == '\\' && text[1] == 'n') {
+			c = '\n', text++;
+		} else if (c == '\\' && text[1] == 'r') {
+			c = '\r', text++;
+		} else if (c == '\\' && text[1] == 'x') {
+			const char hex[3] = {text[2], text[3], 0};
+
+			c = (char)strtoul(hex, NULL, 16), text += 3;
+		}
+		buf[n++] = c;
+	}
+	buf[n] = 0;
+	return *text ? -1 : (int)n;
+}
+
+static int step_expect(struct session *s, const char *step)
 {
 	const double end = now() + STEP_SECONDS;
-	char *found;
+	char *found, text[256];
+
+	if (unescape(step, text, sizeof(text)) < 0)
+		return -1;
 
 	while (!s->text ||
 	       !(found = memmem(s->text + s->seen, s->bytes - s->seen, text,
@@ -99,25 +125,17 @@ static int step_expect(struct session *s, const char *text)
 	return 0;
 }
 
-static int step_type(struct session *s, const char *text)
+static int step_type(struct session *s, const char *step)
 {
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+	char text[256];
+	const int bytes = unescape(step, text, sizeof(text));
 
-		if (c == '\\' && text[1] == 'n') {
-			c = '\n', text++;
-		} else if (c == '\\' && text[1] == 'r') {
-			c = '\r', text++;
-		} else if (c == '\\' && text[1] == 'x') {
-			const char hex[3] = {text[2], text[3], 0};
-
-			c = (unsigned char)strtoul(hex, NULL, 16), text += 3;
-		}
-		if (write(s->master, &c, 1) != 1)
+	for (int i = 0; i < bytes; i++) {
+		if (write(s->master, text + i, 1) != 1)
 			return -1;
 		session_read(s, 10);
 	}
-	return 0;
+	return bytes < 0 ? -1 : 0;
 }
 
 static int step_size(struct session *s, const char *text)

@@ -3,6 +3,7 @@
  * Where the vsock device comes to an end: of its places, of the descriptors, of
  * the driver's time and of its own.
  */
+#include "tests/patience.h"
 #include "tests/vsock.h"
 
 #include <pthread.h>
@@ -130,6 +131,9 @@ static void test_reset_after_sending(void **state)
 	close(fd);
 }
 
+/* As virtio-vsock.c has it. */
+#define LINGER_MS 1000
+
 struct late_reader {
 	int fd;
 	uint32_t bytes;
@@ -149,21 +153,28 @@ static void *read_late(void *arg)
 	return NULL;
 }
 
-/* The VM ends; what is held still arrives. */
+/*
+ * The VM ends; what is held still arrives. On a busy machine the reader may be
+ * later than the device waits, and then nothing can be said.
+ */
 static void test_end_while_held(void **state)
 {
 	struct fixture *f = *state;
 	struct late_reader reader = {.all = false};
+	uint64_t start;
 	uint32_t port;
 	pthread_t thread;
+	bool in_time;
 
 	reader.fd = connect_from_host(f, &port);
 	reader.bytes = fill_up(f, port, 4096);
 	assert_int_equal(pthread_create(&thread, NULL, read_late, &reader), 0);
+	start = util_now_ns();
 	vdriver_free(f->v);
+	in_time = patience_ms_since(start) < LINGER_MS;
 	f->v = NULL;
 	pthread_join(thread, NULL);
-	assert_true(reader.all);
+	assert_true(reader.all || !in_time);
 	close(reader.fd);
 }
 

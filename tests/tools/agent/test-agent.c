@@ -354,25 +354,25 @@ static void test_signal_past_input(void **state)
 	const struct agent_process process = {
 		.main = true, .input = true, .argv = argv};
 	struct agent_relay relay = NO_FDS;
+	struct agent_failure failure;
 	struct agent_status s;
-	struct capture c;
+	int up[2];
 	pid_t pid;
 
 	configure(f);
+	assert_int_equal(pipe2(up, O_CLOEXEC), 0);
+	pid = agent_signal_later(up);
 	relay.in_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	relay.out_fd = up[1];
+	relay.gone_fd = -1;
 	relay.forward_signals = true;
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		usleep(300000);
-		kill(getppid(), SIGTERM);
-		_exit(0);
-	}
-	s = run_in(f->agent, &process, &relay, &c);
-	waitpid(pid, NULL, 0);
+	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	assert_int_equal(agent_relay(f->agent, &relay, &s), 0);
 	close(relay.in_fd);
+	close(up[0]);
+	close(up[1]);
+	waitpid(pid, NULL, 0);
 	assert_int_equal(s.status, 7);
-	assert_string_equal(c.text[0], "up\n");
 }
 
 /* A reader that goes away: its writer hears of it, as on the host. */
@@ -521,8 +521,10 @@ static void test_exec_beside_main(void **state)
 static void test_shutdown_kills(void **state)
 {
 	struct fixture *f = *state;
+	struct tempdir up;
 	const char *const argv[] = {
-		"sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done",
+		"sh", "-c",
+		"trap '' TERM; : >\"$0\"; while :; do sleep 1; done", up.path,
 		NULL};
 	const struct agent_process process = {.main = true, .argv = argv};
 	struct agent_relay relay = NO_FDS;
@@ -530,10 +532,13 @@ static void test_shutdown_kills(void **state)
 	struct agent_status s;
 	struct agent *second;
 
+	assert_true(tempdir_make(&up, "up"));
 	configure(f);
 	relay.gone_fd = -1;
 	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
-	usleep(200000);
+	assert_true(wait_until(access(up.path, F_OK) == 0));
+	unlink(up.path);
+	assert_true(tempdir_remove(&up));
 	second = another(f);
 	assert_int_equal(agent_shutdown(second, 0, 100), 0);
 	agent_free(second);

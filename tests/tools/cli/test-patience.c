@@ -6,6 +6,7 @@
  */
 #include "firmware/init/server.h"
 #include "tests/agent.h"
+#include "tests/patience.h"
 #include "tools/agent/agent.h"
 #include "tools/cmd/cmd.h"
 #include "tools/instance/instance.h"
@@ -33,8 +34,8 @@
 #include <cmocka.h>
 
 #define ENDED    42 /* a child's way to say: the relay ended by a signal */
-#define TRIES    300
 #define BREAK_MS 100
+#define TRIES    (PATIENCE_MS / BREAK_MS)
 
 /* ---- processes */
 
@@ -73,16 +74,35 @@ static int end_by(pid_t pid, int signal)
 	return -1;
 }
 
+/* PID has come so far as to take SIGNAL in its own time. */
+static bool blocks(pid_t pid, int signal)
+{
+	unsigned long long mask = 0;
+	char path[40], line[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file) &&
+	       sscanf(line, "SigBlk: %llx", &mask) != 1)
+		;
+	if (file)
+		fclose(file);
+	return mask >> (signal - 1) & 1;
+}
+
 /*
- * Gives the others the time to fill what FD writes to. That is all of it: where
- * they are slower than this a test shows less, and does not fail.
+ * Waits until HOST relays, and gives the others the time to fill what FD writes
+ * to. Where that comes later than three looks see, a test shows less, and does
+ * not fail.
  */
-static void let_fill(int fd)
+static void let_fill(pid_t host, int fd)
 {
 	struct pollfd pfd = {.fd = fd, .events = POLLOUT};
 	unsigned full = 0;
 
-	for (unsigned i = 0; i < TRIES / 10 && full < 3; i++) {
+	assert_true(wait_until(blocks(host, SIGTERM)));
+	for (unsigned i = 0; i < TRIES && full < 3; i++) {
 		full += poll(&pfd, 1, 0) == 0;
 		poll(NULL, 0, BREAK_MS);
 	}
@@ -141,7 +161,7 @@ static void be_host(void *arg)
 	struct agent *agent;
 
 	close(g->fd);
-	if (agent_open(g->host_fd, 60000, &agent) < 0 ||
+	if (agent_open(g->host_fd, PATIENCE_MS, &agent) < 0 ||
 	    agent_start(agent, &process, &failure, NULL) < 0)
 		_exit(1);
 	_exit(agent_relay(agent, &relay, &status) == -EINTR ? ENDED : 1);
@@ -199,7 +219,7 @@ static void test_nobody_reads(void **state)
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	g.out_fd = out[1];
 	begin(&g, &guest, &host);
-	let_fill(g.fd);
+	let_fill(host, g.fd);
 	assert_int_equal(end_by(host, SIGTERM), ENDED);
 	end(&g, guest);
 	close(out[0]);
@@ -219,7 +239,7 @@ static void test_stopped_terminal(void **state)
 	g.out_fd = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
 	assert_true(g.out_fd >= 0);
 	begin(&g, &guest, &host);
-	let_fill(g.fd);
+	let_fill(host, g.fd);
 	assert_int_equal(end_by(host, SIGTERM), ENDED);
 	end(&g, guest);
 	close(g.out_fd);
@@ -235,7 +255,7 @@ static void test_guest_hangs(void **state)
 	(void)state;
 	g.in_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	begin(&g, &guest, &host);
-	let_fill(g.host_fd);
+	let_fill(host, g.host_fd);
 	assert_int_equal(end_by(host, SIGINT), ENDED);
 	end(&g, guest);
 	close(g.in_fd);
