@@ -400,7 +400,7 @@ static void test_flush_at_the_end(void **state)
 	terminal_done(&u->t);
 	in_time = patience_ms_since(start) < FLUSH_MS;
 	/* The end, for a reader that does not get all. */
-	user_close(&u->out_fd);
+	util_close(&u->out_fd);
 	pthread_join(thread, NULL);
 	assert_true(reader.bytes == reader.room || !in_time);
 	is_pattern(reader.data, reader.bytes);
