@@ -162,7 +162,8 @@ char *oci_config_make(const struct spec *spec, const struct agent_mount *mounts,
 		      bool init)
 {
 	json_t *config = all_texts(spec, mounts) ? spec_json(spec) : NULL;
-	char *text;
+	autofree char *text = NULL;
+	char *wide;
 
 	if (!config)
 		return NULL;
@@ -174,7 +175,8 @@ char *oci_config_make(const struct spec *spec, const struct agent_mount *mounts,
 	set_linux(json_object_get(config, "linux"));
 	text = json_dumps(config, JSON_COMPACT);
 	json_decref(config);
-	if (!text)
+	wide = text ? spec_widen(text) : NULL;
+	if (!wide)
 		log_error("the container's config.json: out of memory");
-	return text;
+	return wide;
 }

@@ -13,8 +13,8 @@
 
 #include <jansson.h>
 
-/* 2^63: Jansson's integers end there. */
-#define SPEC_INTEGERS_END 9223372036854775808.0
+/* The one key of a text that is not UTF-8. */
+#define SPEC_ESCAPED "escaped"
 
 /* Where in the file something is, for messages. */
 struct spec_place {
@@ -44,6 +44,15 @@ int spec_read_object(const struct spec_place *at, json_t *json,
 /* Each item of the list by FN, with the same TO. */
 int spec_read_list(const struct spec_place *at, json_t *json, spec_read_fn *fn,
 		   void *to);
+
+/*
+ * TEXT, JSON of *BYTES (which is updated), with the numbers from 2^63 to
+ * 2^64 - 1 as the negative ones of the same bits. Allocated; NULL: no memory.
+ */
+char *spec_narrow(const char *text, size_t *bytes);
+
+/* A copy in *RET, owned. */
+int spec_get_text(const struct spec_place *at, json_t *json, char **ret);
 
 /* Values: TO is a char *, bool, uint16_t, uint64_t, uint32_t. */
 int spec_read_text(const struct spec_place *at, json_t *json, void *to);

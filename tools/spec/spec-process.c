@@ -19,8 +19,12 @@ static int add_gid(const struct spec_place *at, json_t *json, void *to)
 	uint64_t n = 0;
 	int r;
 
-	if (json_is_string(json))
-		return text_list_add(to, json_string_value(json));
+	if (!json_is_integer(json)) {
+		autofree char *text = NULL;
+
+		r = spec_get_text(at, json, &text);
+		return r < 0 ? r : text_list_add(to, text);
+	}
 	r = spec_get_number(at, json, UINT32_MAX - 1, &n);
 	snprintf(number, sizeof(number), "%llu",
 		 (unsigned long long)(r < 0 ? 0 : n));
@@ -116,15 +120,14 @@ static int read_capabilities(const struct spec_place *at, json_t *json,
 	return spec_read_object(at, json, keys, true, to);
 }
 
-/* Up to UINT64_MAX, which is no limit: see parse() for what is a real. */
+/* From 2^63 it is no limit; see spec_narrow() for such numbers. */
 static int read_rlim(const struct spec_place *at, json_t *json, void *to)
 {
-	if (json_is_real(json) && json_real_value(json) >= SPEC_INTEGERS_END)
-		*(uint64_t *)to = RLIM_INFINITY;
-	else if (json_is_integer(json) && json_integer_value(json) == -1)
-		*(uint64_t *)to = RLIM_INFINITY;
-	else
+	const json_int_t n = json_integer_value(json);
+
+	if (n != -1 && n > INT64_MIN / 2)
 		return spec_read_u64(at, json, to);
+	*(uint64_t *)to = RLIM_INFINITY;
 	return 0;
 }
 

@@ -137,47 +137,20 @@ int spec_from_json(const char *name, json_t *json, struct spec *ret)
 	return r;
 }
 
-/* Whole numbers that fit become integers again. A reference to the result. */
-static json_t *restore_integers(json_t *json)
-{
-	const double real = json_real_value(json);
-	const char *name;
-	json_t *value;
-	size_t i;
-
-	if (json_is_real(json) && real > -SPEC_INTEGERS_END &&
-	    real < SPEC_INTEGERS_END && real == (double)(json_int_t)real)
-		return json_integer((json_int_t)real);
-	json_array_foreach(json, i, value) {
-		json_array_set_new(json, i, restore_integers(value));
-	}
-	json_object_foreach(json, name, value) {
-		json_object_set_new(json, name, restore_integers(value));
-	}
-	return json_incref(json);
-}
-
-/*
- * Go writes "no limit" as the largest number of 64 bits, which Jansson takes as
- * a real alone. NULL: logged.
- */
+/* NULL: logged. */
 static json_t *parse(const char *name, const char *text, size_t bytes)
 {
+	autofree char *narrow = spec_narrow(text, &bytes);
 	json_error_t error;
-	json_t *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-	json_t *reals = NULL;
+	json_t *json;
 
-	if (!json && json_error_code(&error) == json_error_numeric_overflow)
-		reals = json_loadb(text, bytes,
-				   JSON_REJECT_DUPLICATES |
-					   JSON_DECODE_INT_AS_REAL,
-				   &error);
-	if (reals) {
-		json = restore_integers(reals);
-		json_decref(reals);
-	} else if (!json) {
-		log_error("'%s': line %d: %s", name, error.line, error.text);
+	if (!narrow) {
+		log_error("out of memory");
+		return NULL;
 	}
+	json = json_loadb(narrow, bytes, JSON_REJECT_DUPLICATES, &error);
+	if (!json)
+		log_error("'%s': line %d: %s", name, error.line, error.text);
 	return json;
 }
 

@@ -143,11 +143,76 @@ int spec_read_list(const struct spec_place *at, json_t *json, spec_read_fn *fn,
 
 /* ---- values */
 
+/* The byte that "xNN" stands for; -1: none. */
+static int read_escape(const char *text)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *high, *low;
+
+	if (text[0] != 'x' || !text[1] || !text[2])
+		return -1;
+	high = strchr(digits, text[1]);
+	low = strchr(digits, text[2]);
+	if (!high || !low || (high == digits && low == digits))
+		return -1;
+	return (int)(high - digits) * 16 + (int)(low - digits);
+}
+
+/* TEXT as text_json_string() of spec-write.c made it. 0 or -EINVAL, logged. */
+static int unescape(const struct spec_place *at, char *text)
+{
+	char *to = text;
+
+	while (*text) {
+		int byte = *text++;
+
+		if (byte == '\\') {
+			byte = read_escape(text);
+			if (byte < 0)
+				return spec_fail(at, -EINVAL,
+						 "expected \\xNN behind a "
+						 "backslash");
+			text += 3;
+		}
+		*to++ = (char)byte;
+	}
+	*to = '\0';
+	return 0;
+}
+
+int spec_get_text(const struct spec_place *at, json_t *json, char **ret)
+{
+	const bool escaped =
+		json_is_object(json) && json_object_size(json) == 1;
+	const char *text = json_string_value(
+		escaped ? json_object_get(json, SPEC_ESCAPED) : json);
+	autofree char *copy = NULL;
+	int r = 0;
+
+	if (!text)
+		return spec_fail(at, -EINVAL, "expected a string");
+	copy = strdup(text);
+	if (!copy)
+		return log_ret(-ENOMEM, "out of memory");
+	if (escaped)
+		r = unescape(at, copy);
+	if (r < 0)
+		return r;
+	*ret = copy;
+	copy = NULL;
+	return 0;
+}
+
 int spec_read_text(const struct spec_place *at, json_t *json, void *to)
 {
-	if (!json_is_string(json))
-		return spec_fail(at, -EINVAL, "expected a string");
-	return spec_set_text(to, json_string_value(json));
+	char *text;
+	int r = spec_get_text(at, json, &text);
+
+	if (r < 0)
+		return r;
+	free(*(char **)to);
+	*(char **)to = text;
+	return 0;
 }
 
 int spec_read_flag(const struct spec_place *at, json_t *json, void *to)
@@ -216,9 +281,10 @@ int spec_read_id(const struct spec_place *at, json_t *json, void *to)
 
 static int add_text(const struct spec_place *at, json_t *json, void *to)
 {
-	if (!json_is_string(json))
-		return spec_fail(at, -EINVAL, "expected a string");
-	return text_list_add(to, json_string_value(json));
+	autofree char *text = NULL;
+	int r = spec_get_text(at, json, &text);
+
+	return r < 0 ? r : text_list_add(to, text);
 }
 
 int spec_read_texts(const struct spec_place *at, json_t *json, void *to)
@@ -228,12 +294,13 @@ int spec_read_texts(const struct spec_place *at, json_t *json, void *to)
 
 static int add_path(const struct spec_place *at, json_t *json, void *to)
 {
-	const char *text = json_string_value(json);
+	autofree char *text = NULL;
+	int r = spec_get_text(at, json, &text);
 
-	if (!text || text[0] != '/')
-		return spec_fail(at, -EINVAL,
-				 "expected a path that begins with /");
-	return text_list_add(to, text);
+	if (r == 0 && text[0] != '/')
+		r = spec_fail(at, -EINVAL,
+			      "expected a path that begins with /");
+	return r < 0 ? r : text_list_add(to, text);
 }
 
 int spec_read_paths(const struct spec_place *at, json_t *json, void *to)
@@ -252,14 +319,15 @@ int spec_read_map(const struct spec_place *at, json_t *json, void *to)
 		return spec_fail(at, -EINVAL, "expected an object");
 	json_object_foreach(json, name, value) {
 		const struct spec_place here = {at, name, 0};
+		autofree char *content = NULL;
 		autofree char *text = NULL;
 
-		if (!json_is_string(value))
-			return spec_fail(&here, -EINVAL, "expected a string");
+		r = spec_get_text(&here, value, &content);
+		if (r < 0)
+			return r;
 		if (name[0] == '\0' || strchr(name, '='))
 			return spec_fail(&here, -EINVAL, "no such name can be");
-		if (asprintf(&text, "%s=%s", name, json_string_value(value)) <
-		    0) {
+		if (asprintf(&text, "%s=%s", name, content) < 0) {
 			text = NULL;
 			return log_ret(-ENOMEM, "out of memory");
 		}

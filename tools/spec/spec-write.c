@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The one writer of OCI's JSON. */
-#include "tools/spec/spec.h"
+#include "tools/spec/spec-parts.h"
 
 #include "firmware/agent/agent-names.h"
 #include "vmm/base/log.h"
-#include "vmm/base/text.h"
 #include "vmm/base/util.h"
 
 #include <jansson.h>
@@ -12,19 +11,32 @@
 #include <string.h>
 #include <sys/resource.h>
 
+/*
+ * JSON has only UTF-8: a text with other bytes is {"escaped": TEXT}, where
+ * \xNN stands for a byte. spec_get_text() reads it.
+ */
 static json_t *text_json_string(const char *text)
 {
 	json_t *json = json_string(text);
-	const size_t room = 4 * strlen(text) + 8;
 	autofree char *escaped = NULL;
+	char *to;
 
 	if (json)
 		return json;
-	escaped = malloc(room);
+	escaped = malloc(4 * strlen(text) + 1);
 	if (!escaped)
 		return NULL;
-	(void)text_escape(escaped, room, text, false);
-	return json_string(escaped);
+	to = escaped;
+	for (; *text; text++) {
+		const unsigned char c = (unsigned char)*text;
+
+		if (c < ' ' || c > '~' || c == '\\')
+			to += sprintf(to, "\\x%02x", c);
+		else
+			*to++ = (char)c;
+	}
+	*to = '\0';
+	return json_pack("{ss}", SPEC_ESCAPED, escaped);
 }
 
 /* A text that is not there leaves the key out. */
@@ -52,9 +64,14 @@ static json_t *map(const struct text_list *list)
 		const char *text = list->item[i];
 		const size_t n = strcspn(text, "=");
 
-		json_object_setn_new(
-			json, text, n,
-			text_json_string(text + n + (text[n] == '=')));
+		/* A name has no other form. */
+		if (json_object_setn_new(
+			    json, text, n,
+			    text_json_string(text + n + (text[n] == '='))) <
+		    0) {
+			json_decref(json);
+			return NULL;
+		}
 	}
 	return json;
 }

@@ -152,11 +152,19 @@ int spec_process_read_file(const char *path, struct spec_process *ret);
 
 /*
  * Writes JSON that the readers take for the same. A new reference; NULL without
- * memory, logged. JSON has only UTF-8: text_escape() stands for other bytes. No
- * limit (in rlimits) is -1.
+ * memory, logged, or where a name of a map is not UTF-8. Another text that is
+ * not is {"escaped": TEXT}, where \xNN stands for a byte. No limit (in rlimits)
+ * is -1; the profile of system calls has numbers from 2^63 on as the negative
+ * ones of the same bits.
  */
 struct json_t *spec_json(const struct spec *spec);
 struct json_t *spec_process_json(const struct spec_process *process);
+
+/*
+ * JSON's text with its negative numbers as those without a sign, for other
+ * programs. Allocated; NULL: no memory.
+ */
+char *spec_widen(const char *text);
 
 /* Replaces what is there for TYPE. Cannot fail: TYPE < SPEC_RLIMITS_MAX. */
 void spec_set_rlimit(struct spec_process *process, struct spec_rlimit limit);

@@ -147,9 +147,11 @@ static void test_process(void **state)
 	assert_int_equal(process.nrlimits, 1);
 	json = spec_process_json(&process);
 	spec_process_done(&process);
-	assert_string_equal(json_string_value(json_array_get(
-				    json_object_get(json, "args"), 1)),
-			    "\\xff");
+	assert_string_equal(
+		json_string_value(json_object_get(
+			json_array_get(json_object_get(json, "args"), 1),
+			"escaped")),
+		"\\xff");
 	assert_int_equal(
 		json_integer_value(json_object_get(
 			json_array_get(json_object_get(json, "rlimits"), 0),
@@ -176,6 +178,9 @@ static void test_odd(void **state)
 
 	(void)state;
 	assert_int_equal(text_list_add(&process.args, ""), 0);
+	assert_int_equal(text_list_add(&process.args, "b\xe4r \\xe4\n"), 0);
+	assert_int_equal(text_list_add(&process.args, "\\xe4"), 0);
+	assert_int_equal(text_list_add(&process.env, "A=\x01\xff"), 0);
 	assert_int_equal(spec_set_text(&process.cwd, "/\xff"), 0);
 	assert_int_equal(text_list_add(&process.user.additional_gids, ""), 0);
 	assert_int_equal(text_list_add(&process.user.additional_gids, "0x10"),
@@ -187,10 +192,52 @@ static void test_odd(void **state)
 	text = json_dumps(json, 0);
 	assert_int_equal(spec_process_read("p", text, strlen(text), &again), 0);
 	assert_string_equal(again.user.additional_gids.item[1], "0x10");
+	assert_string_equal(again.args.item[1], "b\xe4r \\xe4\n");
+	assert_string_equal(again.args.item[2], "\\xe4");
+	assert_string_equal(again.env.item[0], "A=\x01\xff");
+	assert_string_equal(again.cwd, "/\xff");
 	assert_true(again.rlimits[0].soft == RLIM_INFINITY);
 	json_decref(json);
 	spec_process_done(&process);
 	spec_process_done(&again);
+}
+
+/* Large numbers change no others, and come back as they were. */
+static void test_numbers(void **state)
+{
+	static const char text[] =
+		"{\"ociVersion\": \"1.0.2\", \"root\": {\"path\": "
+		"\"18446744073709551615, \\\"18446744073709551615\"}, "
+		"\"process\": {\"args\": [\"x\"], \"cwd\": \"/\", "
+		"\"rlimits\": [{\"type\": \"RLIMIT_CORE\", \"soft\": "
+		"9007199254740993, \"hard\": 18446744073709551615}]}, "
+		"\"linux\": {\"resources\": {\"memory\": {\"limit\": "
+		"9007199254740995}}, \"seccomp\": {\"a\": "
+		"9223372036854775807, \"b\": 9223372036854775808, \"c\": "
+		"18446744073709551615, \"d\": -9223372036854775808}}}";
+	const char *const large[] = {"9223372036854775808",
+				     "18446744073709551615",
+				     "9223372036854775807"};
+	struct spec spec = {0};
+	autofree char *written = NULL;
+	autofree char *wide = NULL;
+	json_t *json;
+
+	(void)state;
+	assert_int_equal(spec_read("f", text, strlen(text), &spec), 0);
+	assert_string_equal(spec.root_path,
+			    "18446744073709551615, \"18446744073709551615");
+	assert_true(spec.process.rlimits[0].soft == 9007199254740993);
+	assert_true(spec.process.rlimits[0].hard == RLIM_INFINITY);
+	assert_true(spec.linux_part.memory_limit == 9007199254740995);
+	json = json_object_get(spec.linux_part.seccomp, "c");
+	assert_int_equal(json_integer_value(json), -1);
+	written = json_dumps(spec.linux_part.seccomp, JSON_COMPACT);
+	wide = spec_widen(written);
+	for (unsigned i = 0; i < ARRAY_LEN(large); i++)
+		assert_non_null(strstr(wide, large[i]));
+	assert_null(strchr(wide, '-'));
+	spec_done(&spec);
 }
 
 /* Messages name the key that is wrong, or that is not supported. */
@@ -258,6 +305,16 @@ static const struct refused {
 	{"{" SPEC ", " SPEC "}", "line 1: duplicate", false, -EINVAL},
 	{"[]", "'config.json': expected an object", false, -EINVAL},
 	{"{", "'config.json': line 1:", false, -EINVAL},
+	{"{" SPEC ", \"linux\": {\"resources\": {\"memory\": "
+	 "{\"limit\": 18446744073709551616}}}}",
+	 "'config.json': line 1:", false, -EINVAL},
+	{"{" SPEC ", \"linux\": {\"resources\": {\"memory\": "
+	 "{\"limit\": 9223372036854775808}}}}",
+	 "memory.limit: expected a whole", false, -EINVAL},
+	{"{" SPEC ", \"hostname\": {\"escaped\": \"a\\\\x00\"}}",
+	 "hostname: expected \\xNN", false, -EINVAL},
+	{"{" SPEC ", \"hostname\": {\"escaped\": \"a\", \"x\": 1}}",
+	 "hostname: expected a string", false, -EINVAL},
 	{"{" RUNS "}", "", true, 0},
 	{"{\"cwd\": \"/\"}", "'process.json': args:", true, -EINVAL},
 	{"{\"args\": [\"x\"], \"cwd\": \"y\"}", "cwd:", true, -EINVAL},
@@ -346,6 +403,7 @@ int main(void)
 		cmocka_unit_test(test_process),
 		cmocka_unit_test(test_destinations),
 		cmocka_unit_test(test_odd),
+		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_files),
 	};
