@@ -82,17 +82,27 @@ test_engines()
 		echo "$file of podman" >one/$file
 	done
 	mkdir one/shm
-	run --rm --bundle one
+	run --name two --bundle one
 	expect_ok
 	printf '%s of podman\n' hosts hostname .containerenv >expected
 	printf '%s\n' 2048 32768 '0	0' 0 'Seccomp:	2' >>expected
 	diff expected out || fail "not what the file says"
 	[ "$(cat one/merged/written)" = y ] || fail "the root was not written to"
 	[ "$(cat one/shm/x)" = x ] || fail "the bind was not written to"
+	rm one/merged/written
+	bulkhead start -a two
+	expect_ok
+	diff expected out || fail "start runs something else"
+	[ "$(cat one/merged/written)" = y ] || fail "start has another root"
+	bulkhead rm two
+	expect_status 0
 	rm -rf one
 	make_bundle ctr '$c->{process}{args}[2] =
 		q(tty; stty size; echo $(ls -A /run) empty);
 		$c->{process}{terminal} = JSON::PP::true;
+		# Every container has terminals.
+		@{$c->{mounts}} = grep { $_->{destination} !~ m|^/dev| }
+			@{$c->{mounts}};
 		$c->{process}{consoleSize} = {height => 7, width => 31};'
 	bulkhead run --rm --bundle one
 	expect_ok

@@ -215,6 +215,60 @@ static int find_sources(struct spec *spec, const char *bundle)
 	return r;
 }
 
+/* An empty one is none, as for other runtimes. */
+static int check_hostname(struct spec *spec)
+{
+	if (spec->hostname && spec->hostname[0] == '\0')
+		return spec_set_text(&spec->hostname, NULL);
+	return spec->hostname ? run_check_hostname("hostname", spec->hostname)
+			      : 0;
+}
+
+static bool has_mount(const struct spec *spec, const char *destination)
+{
+	for (size_t i = 0; i < spec->nmounts; i++)
+		if (strcmp(spec->mounts[i].destination, destination) == 0)
+			return true;
+	return false;
+}
+
+/* The last mount becomes the first: others may be below it. */
+static void move_to_front(struct spec *spec)
+{
+	const size_t last = spec->nmounts - 1;
+	const struct spec_mount mount = spec->mounts[last];
+
+	memmove(&spec->mounts[1], &spec->mounts[0],
+		last * sizeof(*spec->mounts));
+	spec->mounts[0] = mount;
+}
+
+/*
+ * Every container has device nodes and terminals. Other runtimes make them in
+ * the root where there is no /dev; here the root may be the host's files, which
+ * have no devices.
+ */
+static int add_dev(struct spec *spec)
+{
+	int r = 0;
+
+	if (has_mount(spec, "/dev"))
+		return 0;
+	if (!has_mount(spec, "/dev/pts")) {
+		r = spec_add_mount(spec, "/dev/pts", "devpts", "devpts",
+				   "nosuid,noexec,newinstance,ptmxmode=0666,"
+				   "mode=0620,gid=5");
+		if (r == 0)
+			move_to_front(spec);
+	}
+	if (r == 0)
+		r = spec_add_mount(spec, "/dev", "tmpfs", "tmpfs",
+				   "nosuid,strictatime,mode=755,size=65536k");
+	if (r == 0)
+		move_to_front(spec);
+	return r;
+}
+
 /* As engines keep what the image says. */
 static int find_stop_signal(const struct spec *spec, struct rootfs *root)
 {
@@ -276,6 +330,10 @@ int run_bundle_load(struct spec *spec, struct run_options *opt,
 		r = find_sources(spec, bundle);
 	if (r == 0)
 		r = find_stop_signal(spec, root);
+	if (r == 0)
+		r = check_hostname(spec);
+	if (r == 0)
+		r = add_dev(spec);
 	if (r == 0)
 		r = run_size_make(&spec->linux_part, opt);
 	opt->tty = spec->process.terminal;

@@ -53,7 +53,7 @@ static int make_sysctls(struct spec *spec, const struct run_options *opt)
 	return r;
 }
 
-static int check_hostname(const char *name)
+int run_check_hostname(const char *what, const char *name)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
 				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -63,9 +63,9 @@ static int check_hostname(const char *name)
 	    name[0] != '-' && name[strspn(name, allowed)] == '\0')
 		return 0;
 	return log_ret(-EINVAL,
-		       "--hostname '%s': use up to %d letters, digits, '.', "
-		       "'_' and '-'",
-		       name, HOST_NAME_MAX);
+		       "%s '%s': use up to %d letters, digits, '.', '_' and "
+		       "'-'",
+		       what, name, HOST_NAME_MAX);
 }
 
 /* ---- limits */
@@ -163,6 +163,6 @@ int run_spec_make(struct spec *spec, const struct run_options *opt,
 	if (r == 0)
 		r = make_seccomp(spec, opt);
 	if (r == 0 && opt->hostname)
-		r = check_hostname(opt->hostname);
+		r = run_check_hostname("--hostname", opt->hostname);
 	return r < 0 ? r : spec_set_text(&spec->hostname, opt->hostname);
 }

@@ -83,6 +83,8 @@ bool run_has_security(const struct run_options *opt, const char *name,
 		      const char *value);
 /* -m and --cpus, and what is usual, where the limits are not there. */
 int run_size_make(struct spec_linux *l, const struct run_options *opt);
+/* A name that a line of /etc/hosts can have. WHAT is for messages. */
+int run_check_hostname(const char *what, const char *name);
 /* The terminal's size. 0 or -ENOTTY, logged: -it without one. */
 int run_terminal_make(struct spec_process *process,
 		      const struct run_options *opt);

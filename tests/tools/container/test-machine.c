@@ -292,6 +292,11 @@ static void test_bundle(void **state)
 	assert_string_equal(config_text(device(ctx, "fs", 1), "dir"),
 			    ctx->bundle);
 	assert_false(agent->root_overlay);
+	/* A root without a /dev gets one, before what may be below it. */
+	assert_int_equal(ctx->spec.nmounts, 3);
+	assert_string_equal(ctx->spec.mounts[0].destination, "/dev");
+	assert_string_equal(ctx->spec.mounts[1].destination, "/dev/pts");
+	assert_string_equal(ctx->spec.mounts[2].destination, "/b");
 	assert_true(agent->keep_etc);
 	assert_null(agent->hostname);
 	assert_string_equal(ctx->machine.network, "none");
@@ -324,6 +329,8 @@ static void test_bundle_refused(void **state)
 		{"", PROCESS, "\"namespaces\": [{\"type\": \"pid\"}]",
 		 -ENOTSUP},
 		{"", "\"hooks\": {}", NAMESPACES, -EINVAL},
+		{"", "\"hostname\": \"a b\", " PROCESS, NAMESPACES, -EINVAL},
+		{"", "\"hostname\": \"\", " PROCESS, NAMESPACES, 0},
 		{"-e A=b", PROCESS, NAMESPACES, -EINVAL},
 		{"-v /tmp:/x", PROCESS, NAMESPACES, -EINVAL},
 		{"--privileged", PROCESS, NAMESPACES, -EINVAL},
