@@ -9,10 +9,17 @@
 #include "firmware/agent/agent-wire.h"
 #include "firmware/init/server.h"
 
+#include "tools/spec/spec.h"
+#include "vmm/base/util.h"
+
 #include <endian.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
+
+/* Of a struct spec_process: the command of an array that ends with NULL. */
+#define AGENT_COMMAND(argv)                                                    \
+	.args = {(char **)(uintptr_t)(argv), ARRAY_LEN(argv) - 1}
 
 struct agent_first {
 	struct agent_frame frame;

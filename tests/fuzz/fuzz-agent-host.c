@@ -4,6 +4,7 @@
  * the first byte. The host configures, starts a process with a terminal or
  * without, and relays until the end.
  */
+#include "tests/agent.h"
 #include "tools/agent/agent.h"
 
 #include "tools/agent/agent-parts.h"
@@ -78,8 +79,9 @@ static void use(struct agent *agent, bool input)
 	static const char *const dns[] = {"10.0.2.3", NULL};
 	const struct agent_config config = {
 		.hostname = "box", .root_tag = "rootfs", .dns = dns};
-	const struct agent_process process = {
-		.main = true, .input = input, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true,
+						    .input = input};
 	struct sums sums = {0};
 	struct agent_relay relay = {
 		.in_fd = -1,
@@ -102,7 +104,7 @@ static void use(struct agent *agent, bool input)
 	    agent_get_facts(agent, &facts) < 0 ||
 	    agent_configure(agent, &config) < 0)
 		return;
-	if (agent_start(agent, &process, &failure, NULL) < 0)
+	if (agent_start(agent, &process, &options, &failure, NULL) < 0)
 		return;
 	if (input) {
 		relay.in_fd = memfd_create("input", MFD_CLOEXEC);

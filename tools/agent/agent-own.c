@@ -7,6 +7,7 @@
 #include "tools/agent/agent.h"
 
 #include "tools/agent/agent-parts.h"
+#include "tools/spec/spec.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 #include "vmm/base/util.h"
@@ -28,8 +29,9 @@
 
 int agent_own(struct agent *agent, const char *const *argv, bool input)
 {
-	const struct agent_process process = {
-		.own = true, .input = input, .argv = argv};
+	const struct agent_start_options options = {.own = true,
+						    .input = input};
+	struct spec_process process = {.args.item = (char **)(uintptr_t)argv};
 	struct agent_failure failure;
 	int r;
 
@@ -37,7 +39,9 @@ int agent_own(struct agent *agent, const char *const *argv, bool input)
 		return log_ret(-ENOTSUP,
 			       "the instance was started by an older bulkhead, "
 			       "whose agent cannot do that: start it again");
-	r = agent_start(agent, &process, &failure, NULL);
+	while (argv[process.args.count])
+		process.args.count++;
+	r = agent_start(agent, &process, &options, &failure, NULL);
 	if (r == -EREMOTEIO)
 		return log_ret(failure.error ? -failure.error : r,
 			       "the guest's agent: %s", failure.text);

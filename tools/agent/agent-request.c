@@ -220,19 +220,24 @@ int agent_configure(struct agent *agent, const struct agent_config *config)
 
 /* ---- a process */
 
-/* Guests of versions before 1.4 know this form alone: it is used if it can. */
-static bool has_simple_caps(const struct agent_process *p)
+/* The user is 0, or named: not 0, it has the bounding capabilities alone. */
+static bool may_be_root(const struct spec_process *p)
 {
-	const struct spec_capabilities *c = p->caps;
-
-	return !c ||
-	       (p->root_caps && c->effective == c->bounding &&
-		c->permitted == c->bounding && !c->inheritable && !c->ambient);
+	return p->user.username || p->user.uid == 0;
 }
 
-static void add_caps(struct agent_items *items, const struct agent_process *p)
+/* Guests of versions before 1.4 know this form alone: it is used if it can. */
+static bool has_simple_caps(const struct spec_process *p)
 {
-	const struct spec_capabilities *c = p->caps;
+	const struct spec_capabilities *c = &p->capabilities;
+
+	return may_be_root(p) && c->effective == c->bounding &&
+	       c->permitted == c->bounding && !c->inheritable && !c->ambient;
+}
+
+static void add_caps(struct agent_items *items, const struct spec_process *p)
+{
+	const struct spec_capabilities *c = &p->capabilities;
 	const struct agent_caps simple = {htole64(c->bounding)};
 	const struct agent_cap_sets sets = {
 		.bounding = htole64(c->bounding),
@@ -275,27 +280,8 @@ static void add_filter(struct agent_items *items, const struct spec_filter *f)
 			offsetof(struct agent_filter, code[f->count]), NULL, 0);
 }
 
-static void process_items(struct agent_items *items,
-			  const struct agent_process *p, unsigned minor)
+static void add_rlimits(struct agent_items *items, const struct spec_process *p)
 {
-	add_flags(items, AGENT_ITEM_FLAGS,
-		  (p->main ? AGENT_START_MAIN : 0U) |
-			  (p->input ? AGENT_START_STDIN : 0U) |
-			  (p->tty ? AGENT_START_TTY : 0U) |
-			  (p->no_new_privs ? AGENT_START_NO_NEW_PRIVS : 0U) |
-			  (p->init ? AGENT_START_INIT : 0U) |
-			  (p->own ? AGENT_START_OWN : 0U) |
-			  (p->root_caps && !has_simple_caps(p)
-				   ? AGENT_START_ROOT_CAPS
-				   : 0U),
-		  NULL);
-	add_list(items, AGENT_ITEM_ARG, p->argv);
-	add_list(items, AGENT_ITEM_ENV, p->env);
-	add_text(items, AGENT_ITEM_CWD, p->cwd);
-	add_text(items, AGENT_ITEM_USER, p->user);
-	add_list(items, AGENT_ITEM_GROUP, p->groups);
-	if (p->caps)
-		add_caps(items, p);
 	for (size_t i = 0; i < p->nrlimits; i++) {
 		const struct spec_rlimit *l = &p->rlimits[i];
 		const struct agent_rlimit wire = {
@@ -307,20 +293,53 @@ static void process_items(struct agent_items *items,
 		agent_items_add(items, AGENT_ITEM_RLIMIT, &wire, sizeof(wire),
 				NULL, 0);
 	}
-	if (p->filter && p->filter->code && minor >= FILTER_MINOR)
-		add_filter(items, p->filter);
-	if (p->tty) {
-		const struct agent_size wire = {
-			.rows = htole16(p->rows),
-			.columns = htole16(p->columns),
-		};
-
-		agent_items_add(items, AGENT_ITEM_SIZE, &wire, sizeof(wire),
-				NULL, 0);
-	}
 }
 
-int agent_start(struct agent *agent, const struct agent_process *process,
+static void add_size(struct agent_items *items, const struct spec_process *p)
+{
+	const struct agent_size wire = {
+		.rows = htole16(p->console_height),
+		.columns = htole16(p->console_width),
+	};
+
+	agent_items_add(items, AGENT_ITEM_SIZE, &wire, sizeof(wire), NULL, 0);
+}
+
+static void process_items(struct agent_items *items,
+			  const struct spec_process *p,
+			  const struct agent_start_options *o, unsigned minor)
+{
+	const bool root_caps = !o->own && may_be_root(p) && !has_simple_caps(p);
+	char number[24];
+
+	add_flags(
+		items, AGENT_ITEM_FLAGS,
+		(o->main ? AGENT_START_MAIN : 0U) |
+			(o->input ? AGENT_START_STDIN : 0U) |
+			(p->terminal ? AGENT_START_TTY : 0U) |
+			(p->no_new_privileges ? AGENT_START_NO_NEW_PRIVS : 0U) |
+			(o->init ? AGENT_START_INIT : 0U) |
+			(o->own ? AGENT_START_OWN : 0U) |
+			(root_caps ? AGENT_START_ROOT_CAPS : 0U),
+		NULL);
+	add_list(items, AGENT_ITEM_ARG, text_list_items(&p->args));
+	if (o->own)
+		return;
+	add_list(items, AGENT_ITEM_ENV, text_list_items(&p->env));
+	add_text(items, AGENT_ITEM_CWD, p->cwd);
+	add_text(items, AGENT_ITEM_USER, spec_user_text(&p->user, number));
+	add_list(items, AGENT_ITEM_GROUP,
+		 text_list_items(&p->user.additional_gids));
+	add_caps(items, p);
+	add_rlimits(items, p);
+	if (o->filter && o->filter->code && minor >= FILTER_MINOR)
+		add_filter(items, o->filter);
+	if (p->terminal)
+		add_size(items, p);
+}
+
+int agent_start(struct agent *agent, const struct spec_process *process,
+		const struct agent_start_options *options,
 		struct agent_failure *ret_failure, int *ret_pid)
 {
 	struct agent_items items = {0};
@@ -328,7 +347,7 @@ int agent_start(struct agent *agent, const struct agent_process *process,
 	struct agent_message m;
 	int r;
 
-	process_items(&items, process, agent->minor);
+	process_items(&items, process, options, agent->minor);
 	r = agent_send_items(agent, &items, AGENT_START, "the command");
 	agent_items_done(&items);
 	if (r == 0)
@@ -343,7 +362,7 @@ int agent_start(struct agent *agent, const struct agent_process *process,
 	    agent_message_copy(&m, &started, sizeof(started)))
 		return agent_violation("an answer to no question");
 	agent->started = true;
-	agent->input = process->input;
+	agent->input = options->input;
 	agent->window = AGENT_STDIN_WINDOW;
 	if (ret_pid)
 		*ret_pid = (int)(le32toh(started.pid) & INT32_MAX);

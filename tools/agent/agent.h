@@ -17,8 +17,10 @@
 #include <stdint.h>
 
 struct agent; /* one session */
+struct spec_device;
+struct spec_device_rule;
 struct spec_filter;
-struct spec_rlimit;
+struct spec_process;
 
 /*
  * For the code that starts a VM, before it does: makes a socket beside the
@@ -107,29 +109,13 @@ int agent_configure(struct agent *agent, const struct agent_config *config);
 
 /* ---- a process: at most one in a session */
 
-struct agent_process {
-	bool main; /* the container's own; its end ends the VM */
-	bool init; /* main: below a small PID 1 that reaps (docker's --init) */
-	bool tty;
+/* The process's part in its container and session; zeroed: one more program. */
+struct agent_start_options {
+	bool main;  /* the container's own; its end ends the VM */
+	bool init;  /* main: below a small PID 1 that reaps (docker's --init) */
 	bool input; /* standard input is given (-i), else /dev/null */
-	bool no_new_privs;
-	bool own; /* a program of the agent's own, see agent_own() */
-	const char *const *argv; /* at least one */
-	/*
-	 * PATH, HOME, HOSTNAME and, with a terminal, TERM are set by the agent
-	 * where the list has none.
-	 */
-	const char *const *env;
-	const char *cwd;           /* NULL: "/"; made when missing (main) */
-	const char *user;          /* "user[:group]", names or numbers; NULL */
-	const char *const *groups; /* supplementary ones besides the user's */
-	const struct spec_capabilities *caps; /* NULL: Docker's for user 0 */
-	/* The user is 0, or named: not 0, it has the bounding ones alone. */
-	bool root_caps;
-	const struct spec_rlimit *rlimits;
-	size_t nrlimits;
+	bool own;   /* a program of the agent's own, see agent_own() */
 	const struct spec_filter *filter; /* of system calls; or NULL */
-	unsigned short rows, columns;     /* of the terminal; 0: unknown */
 };
 
 /* Why it did not start: what the user is told and `run` exits with. */
@@ -140,10 +126,14 @@ struct agent_failure {
 };
 
 /*
- * Starts it. -EREMOTEIO: the guest refused, RET_FAILURE says why (nothing is
- * logged then). RET_PID, may be NULL: its number in the container.
+ * Starts PROCESS, whose args name at least a program. Its directory (NULL: "/")
+ * is made where it is missing (main); PATH, HOME, HOSTNAME and, with a
+ * terminal, TERM are set by the agent where env has none. -EREMOTEIO: the guest
+ * refused, RET_FAILURE says why (nothing is logged then). RET_PID, may be NULL:
+ * its number in the container.
  */
-int agent_start(struct agent *agent, const struct agent_process *process,
+int agent_start(struct agent *agent, const struct spec_process *process,
+		const struct agent_start_options *options,
 		struct agent_failure *ret_failure, int *ret_pid);
 
 /*

@@ -183,14 +183,13 @@ static int relay_behind(const struct request *req, struct agent *agent)
 static int start(const struct request *req, const struct spec_process *spec,
 		 const struct spec_filter *filter, struct agent *agent)
 {
-	char number[24];
-	struct agent_process process = run_agent_process(spec, number);
+	const struct agent_start_options options = {
+		.input = req->interactive && !req->detach,
+		.filter = filter,
+	};
 	struct agent_failure failure;
-	int r;
+	int r = agent_start(agent, spec, &options, &failure, NULL);
 
-	process.input = req->interactive && !req->detach;
-	process.filter = filter;
-	r = agent_start(agent, &process, &failure, NULL);
 	if (r == -EREMOTEIO)
 		return log_ret(failure.status, "%s", failure.text);
 	if (r < 0)

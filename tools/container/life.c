@@ -141,17 +141,18 @@ static int give_up(struct running *s, int error);
 static int start_command(struct running *s)
 {
 	const struct life *life = s->life;
-	char number[24];
-	struct agent_process process = run_agent_process(life->process, number);
+	const struct agent_start_options options = {
+		.main = true,
+		.init = life->init,
+		.input = life->interactive,
+		.filter = life->filter,
+	};
 	struct agent_failure failure;
 	int r = agent_watch(s->agent, MEMORY_SHORT);
 
-	process.main = true;
-	process.init = life->init;
-	process.filter = life->filter;
-	process.input = life->interactive;
 	if (r == 0)
-		r = agent_start(s->agent, &process, &failure, NULL);
+		r = agent_start(s->agent, life->process, &options, &failure,
+				NULL);
 	if (r == -EREMOTEIO)
 		return fail(s, failure.status, failure.text);
 	if (r < 0)

@@ -340,23 +340,3 @@ int run_process_make(struct spec_process *process,
 		r = make_rlimits(process, opt);
 	return r < 0 ? r : run_terminal_make(process, opt);
 }
-
-struct agent_process run_agent_process(const struct spec_process *process,
-				       char number[24])
-{
-	return (struct agent_process){
-		.tty = process->terminal,
-		.no_new_privs = process->no_new_privileges,
-		.argv = text_list_items(&process->args),
-		.env = text_list_items(&process->env),
-		.cwd = process->cwd,
-		.user = spec_user_text(&process->user, number),
-		.groups = text_list_items(&process->user.additional_gids),
-		.caps = &process->capabilities,
-		.root_caps = process->user.username || process->user.uid == 0,
-		.rlimits = process->rlimits,
-		.nrlimits = process->nrlimits,
-		.rows = process->console_height,
-		.columns = process->console_width,
-	};
-}

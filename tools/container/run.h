@@ -101,9 +101,6 @@ int run_process_make(struct spec_process *process,
 /* The signal that `bulkhead stop` sends. -EINVAL: no such one, logged. */
 int run_stop_signal(const struct run_options *opt,
 		    const struct rootfs_config *image);
-/* PROCESS as the agent is told of it; borrows from both. */
-struct agent_process run_agent_process(const struct spec_process *process,
-				       char number[24]);
 
 /* The capabilities that OPT leaves. 0 or -EINVAL, logged. */
 int run_caps(const struct run_options *opt, uint64_t *ret);

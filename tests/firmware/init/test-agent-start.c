@@ -241,14 +241,16 @@ static struct agent *open_session(int fd)
 static pid_t wait_for_hang(int fd)
 {
 	const char *const argv[] = {"hang", NULL};
-	const struct agent_process hangs = {.argv = argv};
+	const struct spec_process hangs = {AGENT_COMMAND(argv)};
+	const struct agent_start_options hangs_options = {.main = false};
 	struct agent_failure failure;
 	pid_t pid;
 
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		agent_start(open_session(fd), &hangs, &failure, NULL);
+		agent_start(open_session(fd), &hangs, &hangs_options, &failure,
+			    NULL);
 		_exit(1);
 	}
 	return pid;
@@ -264,9 +266,11 @@ static void test_start_hangs(void **state)
 	/* It ends with the agent, whose pipe it reads from. */
 	const char *const main_argv[] = {"cat", NULL};
 	const char *const argv[] = {"sh", "-c", "exit 9", NULL};
-	const struct agent_process main_process = {
-		.main = true, .input = true, .argv = main_argv};
-	const struct agent_process process = {.argv = argv};
+	const struct spec_process main_process = {AGENT_COMMAND(main_argv)};
+	const struct agent_start_options main_options = {.main = true,
+							 .input = true};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = false};
 	const struct agent_config config = {.root_tag = "rootfs"};
 	const struct agent_relay relay = {
 		.in_fd = -1, .out_fd = -1, .err_fd = -1, .gone_fd = -1};
@@ -281,7 +285,9 @@ static void test_start_hangs(void **state)
 	agent = start_agent(fd, -1, -1);
 	first = open_session(fd[0]);
 	assert_int_equal(agent_configure(first, &config), 0);
-	assert_int_equal(agent_start(first, &main_process, &failure, NULL), 0);
+	assert_int_equal(agent_start(first, &main_process, &main_options,
+				     &failure, NULL),
+			 0);
 	waiting = wait_for_hang(fd[1]);
 	close(fd[1]);
 	await_children(agent, 2);
@@ -289,7 +295,8 @@ static void test_start_hangs(void **state)
 	other = open_session(fd[2]);
 	assert_int_equal(agent_get_facts(other, &facts), 0);
 	assert_int_equal(facts.processes, 1);
-	assert_int_equal(agent_start(other, &process, &failure, NULL), 0);
+	assert_int_equal(agent_start(other, &process, &options, &failure, NULL),
+			 0);
 	assert_int_equal(agent_relay(other, &relay, &status), 0);
 	assert_int_equal(status.status, 9);
 	agent_free(other);
@@ -319,7 +326,8 @@ static const struct agent_relay no_relay = {
 static void test_signal_waits_for_program(void **state)
 {
 	const char *const argv[] = {"late", NULL};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	const struct agent_config config = {.root_tag = "rootfs"};
 	struct agent_failure failure;
 	struct agent_status status;
@@ -334,7 +342,8 @@ static void test_signal_waits_for_program(void **state)
 	if (host == 0) {
 		first = open_session(fd[0]);
 		if (agent_configure(first, &config) < 0 ||
-		    agent_start(first, &process, &failure, NULL) < 0 ||
+		    agent_start(first, &process, &options, &failure, NULL) <
+			    0 ||
 		    agent_relay(first, &no_relay, &status) < 0)
 			_exit(1);
 		agent_free(first);
@@ -367,9 +376,11 @@ static void check_number(bool before)
 {
 	const char *const main_argv[] = {"cat", NULL};
 	const char *const argv[] = {"known", NULL};
-	const struct agent_process main_process = {
-		.main = true, .input = true, .argv = main_argv};
-	const struct agent_process process = {.argv = argv};
+	const struct spec_process main_process = {AGENT_COMMAND(main_argv)};
+	const struct agent_start_options main_options = {.main = true,
+							 .input = true};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = false};
 	const struct agent_config config = {.root_tag = "rootfs"};
 	autofd int kills = memfd_create("memory.events", MFD_CLOEXEC);
 	struct agent_failure failure;
@@ -383,11 +394,14 @@ static void check_number(bool before)
 	agent = start_agent(fd, log[0], kills);
 	first = open_session(fd[0]);
 	assert_int_equal(agent_configure(first, &config), 0);
-	assert_int_equal(agent_start(first, &main_process, &failure, NULL), 0);
+	assert_int_equal(agent_start(first, &main_process, &main_options,
+				     &failure, NULL),
+			 0);
 	if (before)
 		say_killed(log[1], shared->known);
 	other = open_session(fd[1]);
-	assert_int_equal(agent_start(other, &process, &failure, NULL), 0);
+	assert_int_equal(agent_start(other, &process, &options, &failure, NULL),
+			 0);
 	if (!before)
 		say_killed(log[1], shared->known);
 	kill(shared->known, SIGKILL);

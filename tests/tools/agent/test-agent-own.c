@@ -72,7 +72,8 @@ static void run_server(const int *fd)
 static int setup(void **state)
 {
 	const char *const argv[] = {"sleep", "1000", NULL};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	const struct agent_config config = {.root_tag = "rootfs"};
 	struct fixture *f = calloc(1, sizeof(*f));
 	int host[SESSIONS], guest[SESSIONS];
@@ -102,7 +103,9 @@ static int setup(void **state)
 				 0);
 	}
 	assert_int_equal(agent_configure(f->agent[0], &config), 0);
-	assert_int_equal(agent_start(f->agent[0], &process, &failure, NULL), 0);
+	assert_int_equal(
+		agent_start(f->agent[0], &process, &options, &failure, NULL),
+		0);
 	*state = f;
 	return 0;
 }
@@ -202,12 +205,14 @@ static void test_refused(void **state)
 {
 	static const char *const argv[] = {"no-such-program", NULL};
 	struct fixture *f = *state;
-	const struct agent_process terminal = {
-		.own = true, .tty = true, .argv = argv};
+	const struct spec_process terminal = {AGENT_COMMAND(argv),
+					      .terminal = true};
+	const struct agent_start_options terminal_options = {.own = true};
 	struct agent_failure failure;
 
 	assert_int_equal(agent_own(f->agent[1], argv, false), -ENOTSUP);
-	assert_int_equal(agent_start(f->agent[1], &terminal, &failure, NULL),
+	assert_int_equal(agent_start(f->agent[1], &terminal, &terminal_options,
+				     &failure, NULL),
 			 -EREMOTEIO);
 	assert_int_equal(failure.error, EINVAL);
 }

@@ -181,7 +181,8 @@ static void configure(struct fixture *f)
 }
 
 static struct agent_status run_in(struct agent *agent,
-				  const struct agent_process *process,
+				  const struct spec_process *process,
+				  const struct agent_start_options *options,
 				  struct agent_relay *relay, struct capture *c)
 {
 	struct agent_failure failure;
@@ -191,7 +192,8 @@ static struct agent_status run_in(struct agent *agent,
 	relay->output = capture;
 	relay->arg = c;
 	relay->gone_fd = -1;
-	assert_int_equal(agent_start(agent, process, &failure, NULL), 0);
+	assert_int_equal(agent_start(agent, process, options, &failure, NULL),
+			 0);
 	assert_int_equal(agent_relay(agent, relay, &status), 0);
 	return status;
 }
@@ -202,11 +204,12 @@ static struct agent_status run_shell(struct fixture *f, const char *script,
 				     struct capture *c)
 {
 	const char *const argv[] = {"sh", "-c", script, NULL};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	struct agent_relay relay = NO_FDS;
 
 	configure(f);
-	return run_in(f->agent, &process, &relay, c);
+	return run_in(f->agent, &process, &options, &relay, c);
 }
 
 /* The agent ends by itself after its main process. */
@@ -275,8 +278,9 @@ static void test_input(void **state)
 {
 	struct fixture *f = *state;
 	const char *const argv[] = {"sh", "-c", "wc -c; echo end", NULL};
-	const struct agent_process process = {
-		.main = true, .input = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true,
+						    .input = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_status s;
 	struct capture c;
@@ -286,7 +290,7 @@ static void test_input(void **state)
 	assert_non_null(file);
 	assert_int_equal(ftruncate(fileno(file), 1000000), 0);
 	relay.in_fd = fileno(file);
-	s = run_in(f->agent, &process, &relay, &c);
+	s = run_in(f->agent, &process, &options, &relay, &c);
 	fclose(file);
 	assert_int_equal(s.status, 0);
 	assert_string_equal(c.text[0], "1000000\nend\n");
@@ -309,15 +313,16 @@ static void test_filter(void **state)
 	const struct spec_filter filter = {
 		(struct sock_filter *)(uintptr_t)no_mkdir, ARRAY_LEN(no_mkdir),
 		0};
-	const struct agent_process process = {.main = true,
-					      .no_new_privs = true,
-					      .argv = argv,
-					      .filter = &filter};
+	const struct spec_process process = {AGENT_COMMAND(argv),
+					     .no_new_privileges = true};
+	const struct agent_start_options options = {.main = true,
+						    .filter = &filter};
 	struct agent_relay relay = NO_FDS;
 	struct capture c;
 
 	configure(f);
-	assert_int_equal(run_in(f->agent, &process, &relay, &c).status, 0);
+	assert_int_equal(
+		run_in(f->agent, &process, &options, &relay, &c).status, 0);
 	assert_non_null(strstr(c.text[0], "No space left"));
 	assert_non_null(strstr(c.text[0], "Seccomp:\t2\n"));
 }
@@ -329,15 +334,16 @@ static void test_filter_refused(void **state)
 	const char *const argv[] = {"true", NULL};
 	const struct spec_filter filter = {
 		(struct sock_filter *)(uintptr_t)no_mkdir, 1, 0};
-	const struct agent_process process = {.main = true,
-					      .no_new_privs = true,
-					      .argv = argv,
-					      .filter = &filter};
+	const struct spec_process process = {AGENT_COMMAND(argv),
+					     .no_new_privileges = true};
+	const struct agent_start_options options = {.main = true,
+						    .filter = &filter};
 	struct agent_failure failure;
 
 	configure(f);
-	assert_int_equal(agent_start(f->agent, &process, &failure, NULL),
-			 -EREMOTEIO);
+	assert_int_equal(
+		agent_start(f->agent, &process, &options, &failure, NULL),
+		-EREMOTEIO);
 	assert_int_equal(failure.status, 125);
 	assert_int_equal(failure.error, EINVAL);
 	assert_non_null(strstr(failure.text, "filter system calls"));
@@ -351,8 +357,9 @@ static void test_signal_past_input(void **state)
 				    "trap 'exit 7' TERM; echo up; "
 				    "while :; do sleep 0.05; done",
 				    NULL};
-	const struct agent_process process = {
-		.main = true, .input = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true,
+						    .input = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_failure failure;
 	struct agent_status s;
@@ -366,7 +373,8 @@ static void test_signal_past_input(void **state)
 	relay.out_fd = up[1];
 	relay.gone_fd = -1;
 	relay.forward_signals = true;
-	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	assert_int_equal(
+		agent_start(f->agent, &process, &options, &failure, NULL), 0);
 	assert_int_equal(agent_relay(f->agent, &relay, &s), 0);
 	close(relay.in_fd);
 	close(up[0]);
@@ -380,7 +388,8 @@ static void test_closed_output(void **state)
 {
 	struct fixture *f = *state;
 	const char *const argv[] = {"sh", "-c", "exec yes", NULL};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_status s;
 	struct capture c;
@@ -390,7 +399,7 @@ static void test_closed_output(void **state)
 	assert_int_equal(pipe2(fd, O_CLOEXEC), 0);
 	close(fd[0]);
 	relay.out_fd = fd[1];
-	s = run_in(f->agent, &process, &relay, &c);
+	s = run_in(f->agent, &process, &options, &relay, &c);
 	close(fd[1]);
 	assert_int_equal(s.signal, SIGPIPE);
 }
@@ -400,15 +409,16 @@ static void test_closed_input(void **state)
 	struct fixture *f = *state;
 	const char *const argv[] = {"sh", "-c", "exec <&-; sleep 0.3; exit 3",
 				    NULL};
-	const struct agent_process process = {
-		.main = true, .input = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true,
+						    .input = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_status s;
 	struct capture c;
 
 	configure(f);
 	relay.in_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
-	s = run_in(f->agent, &process, &relay, &c);
+	s = run_in(f->agent, &process, &options, &relay, &c);
 	close(relay.in_fd);
 	assert_int_equal(s.status, 3);
 }
@@ -418,12 +428,11 @@ static void test_terminal(void **state)
 	struct fixture *f = *state;
 	const char *const argv[] = {
 		"sh", "-c", "test -t 0 && stty size; echo $TERM; exit 5", NULL};
-	const struct agent_process process = {.main = true,
-					      .tty = true,
-					      .input = true,
-					      .argv = argv,
-					      .rows = 33,
-					      .columns = 99};
+	const struct spec_process process = {
+		AGENT_COMMAND(argv), .terminal = true, .console_height = 33,
+		.console_width = 99};
+	const struct agent_start_options options = {.main = true,
+						    .input = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_status s;
 	struct capture c;
@@ -432,7 +441,7 @@ static void test_terminal(void **state)
 	configure(f);
 	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
 	relay.in_fd = in[0];
-	s = run_in(f->agent, &process, &relay, &c);
+	s = run_in(f->agent, &process, &options, &relay, &c);
 	close(in[0]);
 	close(in[1]);
 	assert_int_equal(s.status, 5);
@@ -442,12 +451,14 @@ static void test_terminal(void **state)
 static void expect_failure(struct fixture *f, const char *program, int status)
 {
 	const char *const argv[] = {program, NULL};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	struct agent_failure failure;
 
 	configure(f);
-	assert_int_equal(agent_start(f->agent, &process, &failure, NULL),
-			 -EREMOTEIO);
+	assert_int_equal(
+		agent_start(f->agent, &process, &options, &failure, NULL),
+		-EREMOTEIO);
 	assert_int_equal(failure.status, status);
 	assert_non_null(strstr(failure.text, program));
 	expect_end(f);
@@ -478,9 +489,10 @@ static void test_exec_beside_main(void **state)
 	struct fixture *f = *state;
 	const char *const main_argv[] = {"sleep", "60", NULL};
 	const char *const argv[] = {"sh", "-c", "cat; exit 9", NULL};
-	const struct agent_process main_process = {.main = true,
-						   .argv = main_argv};
-	const struct agent_process process = {.input = true, .argv = argv};
+	const struct spec_process main_process = {AGENT_COMMAND(main_argv)};
+	const struct agent_start_options main_options = {.main = true};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.input = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_failure failure;
 	struct agent_facts facts;
@@ -490,7 +502,8 @@ static void test_exec_beside_main(void **state)
 	int in[2];
 
 	configure(f);
-	assert_int_equal(agent_start(f->agent, &main_process, &failure, NULL),
+	assert_int_equal(agent_start(f->agent, &main_process, &main_options,
+				     &failure, NULL),
 			 0);
 	second = another(f);
 	assert_int_equal(agent_get_facts(second, &facts), 0);
@@ -501,7 +514,7 @@ static void test_exec_beside_main(void **state)
 	assert_int_equal(write(in[1], "hello", 5), 5);
 	close(in[1]);
 	relay.in_fd = in[0];
-	s = run_in(second, &process, &relay, &c);
+	s = run_in(second, &process, &options, &relay, &c);
 	close(in[0]);
 	agent_free(second);
 	assert_int_equal(s.status, 9);
@@ -526,7 +539,8 @@ static void test_shutdown_kills(void **state)
 		"sh", "-c",
 		"trap '' TERM; : >\"$0\"; while :; do sleep 1; done", up.path,
 		NULL};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_failure failure;
 	struct agent_status s;
@@ -535,7 +549,8 @@ static void test_shutdown_kills(void **state)
 	assert_true(tempdir_make(&up, "up"));
 	configure(f);
 	relay.gone_fd = -1;
-	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	assert_int_equal(
+		agent_start(f->agent, &process, &options, &failure, NULL), 0);
 	assert_true(wait_until(access(up.path, F_OK) == 0));
 	unlink(up.path);
 	assert_true(tempdir_remove(&up));
@@ -551,14 +566,16 @@ static void test_refusals(void **state)
 {
 	struct fixture *f = *state;
 	const char *const argv[] = {"true", NULL};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	const struct agent_config config = {.hostname = "refused",
 					    .root_tag = "rootfs"};
 	struct agent_failure failure;
 
 	/* Not configured, or wrongly, or twice. */
-	assert_int_equal(agent_start(f->agent, &process, &failure, NULL),
-			 -EREMOTEIO);
+	assert_int_equal(
+		agent_start(f->agent, &process, &options, &failure, NULL),
+		-EREMOTEIO);
 	assert_int_equal(failure.status, 125);
 	assert_int_equal(agent_configure(f->agent, &config), -EPERM);
 	assert_int_equal(agent_configure(f->agent, &config), -EALREADY);
@@ -572,11 +589,13 @@ static void test_host_gone(void **state)
 	const char *const argv[] = {"sleep", "60", NULL};
 	const struct agent_config config = {.root_tag = "r",
 					    .host_bound = true};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	struct agent_failure failure;
 
 	assert_int_equal(agent_configure(f->agent, &config), 0);
-	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	assert_int_equal(
+		agent_start(f->agent, &process, &options, &failure, NULL), 0);
 	expect_end(f);
 }
 
@@ -586,13 +605,15 @@ static void test_clock_beside_process(void **state)
 	const struct agent_time now = agent_time_now();
 	struct fixture *f = *state;
 	const char *const argv[] = {"sh", "-c", "sleep 0.3; exit 4", NULL};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_failure failure;
 	struct agent_status s;
 
 	configure(f);
-	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	assert_int_equal(
+		agent_start(f->agent, &process, &options, &failure, NULL), 0);
 	agent_put(f->agent, AGENT_CLOCK, &now, sizeof(now));
 	relay.clock = true;
 	relay.gone_fd = -1;
@@ -643,7 +664,8 @@ static void test_memory_short(void **state)
 {
 	struct fixture *f = *state;
 	const char *const argv[] = {"sleep", "2.5", NULL};
-	const struct agent_process process = {.main = true, .argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_failure failure;
 	struct agent_status s;
@@ -651,7 +673,8 @@ static void test_memory_short(void **state)
 
 	configure(f);
 	assert_int_equal(agent_watch(f->agent, 99), 0);
-	assert_int_equal(agent_start(f->agent, &process, &failure, NULL), 0);
+	assert_int_equal(
+		agent_start(f->agent, &process, &options, &failure, NULL), 0);
 	relay.memory = count_event;
 	relay.arg = &w;
 	relay.gone_fd = -1;
@@ -733,7 +756,8 @@ static int relay_lie(uint16_t type, const void *payload, size_t n)
 	const bool watched = type == AGENT_EVENT && n > 0;
 	const struct agent_started started = {.pid = htole32(1)};
 	const char *const argv[] = {"x", NULL};
-	const struct agent_process process = {.argv = argv, .input = true};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.input = true};
 	struct agent_relay relay = NO_FDS;
 	struct agent_failure failure;
 	struct agent_status status;
@@ -756,7 +780,8 @@ static int relay_lie(uint16_t type, const void *payload, size_t n)
 	agent = liar(lie, at + n, true);
 	if (watched)
 		assert_int_equal(agent_watch(agent, 10), 0);
-	assert_int_equal(agent_start(agent, &process, &failure, NULL), 0);
+	assert_int_equal(agent_start(agent, &process, &options, &failure, NULL),
+			 0);
 	relay.gone_fd = -1;
 	r = agent_relay(agent, &relay, &status);
 	agent_free(agent);
@@ -846,7 +871,8 @@ static void test_all_at_once(void **state)
 	};
 	uint8_t bytes[sizeof(start) + sizeof(wire)];
 	const char *const argv[] = {"x", NULL};
-	const struct agent_process process = {.argv = argv};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = false};
 	struct agent_relay relay = NO_FDS;
 	struct agent_status status;
 	struct agent *agent;
@@ -857,7 +883,7 @@ static void test_all_at_once(void **state)
 	memcpy(bytes + sizeof(start), &wire, sizeof(wire));
 	agent = liar(bytes, sizeof(bytes), false);
 	alarm(PATIENCE_MS / 1000);
-	status = run_in(agent, &process, &relay, &c);
+	status = run_in(agent, &process, &options, &relay, &c);
 	alarm(0);
 	agent_free(agent);
 	assert_int_equal(status.status, 0);

@@ -147,8 +147,8 @@ static void be_host(void *arg)
 {
 	const struct guest *g = arg;
 	const char *const argv[] = {"x", NULL};
-	const struct agent_process process = {.argv = argv,
-					      .input = g->in_fd >= 0};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.input = g->in_fd >= 0};
 	const struct agent_relay relay = {
 		.in_fd = g->in_fd,
 		.out_fd = g->out_fd,
@@ -162,7 +162,7 @@ static void be_host(void *arg)
 
 	close(g->fd);
 	if (agent_open(g->host_fd, PATIENCE_MS, &agent) < 0 ||
-	    agent_start(agent, &process, &failure, NULL) < 0)
+	    agent_start(agent, &process, &options, &failure, NULL) < 0)
 		_exit(1);
 	_exit(agent_relay(agent, &relay, &status) == -EINTR ? ENDED : 1);
 }
