@@ -123,7 +123,9 @@ enum agent_key {
 	AGENT_ITEM_RLIMIT = 38,   /* agent_rlimit; many */
 	AGENT_ITEM_SIZE = 39,     /* agent_size: the terminal's */
 	AGENT_ITEM_CAP_SETS = 40, /* agent_cap_sets, in place of CAPS; 1.4 */
-	AGENT_ITEM_FILTER = 41,   /* agent_filter; since 1.6 */
+	AGENT_ITEM_FILTER = 41,   /* agent_filter; since 1.6, as the next */
+	AGENT_ITEM_UMASK = 42,    /* agent_flags: umask(2) */
+	AGENT_ITEM_OOM = 43,      /* agent_oom: -1000 to 1000 */
 };
 
 /* AGENT_ITEM_FLAGS of CONFIGURE. */
@@ -333,6 +335,11 @@ struct agent_filter {
 };
 static_assert(sizeof(struct agent_filter) == 4 + 8 * AGENT_FILTER_MAX,
 	      "as on the wire");
+
+/* Whom the kernel kills for lack of memory: the agent itself has 0. */
+struct agent_oom {
+	__le32 score_adj; /* in two's complement */
+};
 
 struct agent_size {
 	__le16 rows, columns;

@@ -113,6 +113,23 @@ static int keep_only(const int *fds, unsigned n)
 
 /* ---- limits and privileges */
 
+/*
+ * By the agent's view of processes: the container may have covered its own.
+ * Most have what the agent has, which is nothing special.
+ */
+static int set_oom_score(const struct init_start *s, struct init_failure *f)
+{
+	static const char path[] = "/proc/self/oom_score_adj";
+	autofd int fd = -1;
+
+	if (s->oom_score_adj == 0)
+		return 0;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || dprintf(fd, "%d", s->oom_score_adj) < 0
+		       ? init_fail_path(f, errno, "write", path)
+		       : 0;
+}
+
 static int set_limits(const struct init_start *s, struct init_failure *f)
 {
 	const struct rlimit files = {PROCESS_FILES, PROCESS_FILES};
@@ -377,7 +394,7 @@ static int run(const struct process_side *side, struct init_failure *f)
 	const char **env;
 
 	process_reset_signals();
-	if (enter(side, f))
+	if (set_oom_score(s, f) || enter(side, f))
 		return -1;
 	if (!side->box->plain &&
 	    users_resolve("/etc/passwd", "/etc/group", s->user, s->groups.list,
@@ -396,6 +413,7 @@ static int run(const struct process_side *side, struct init_failure *f)
 		process_drop_priority(0);
 	else if (!side->box->plain)
 		process_slow_down();
+	umask(s->umask);
 	if (set_limits(s, f) || confine(side, &user, f))
 		return -1;
 	if (s->flags & AGENT_START_INIT) {

@@ -121,10 +121,11 @@ static void print_limits(FILE *file, const struct init_start *s)
 	fputc(']', file);
 }
 
-static void print_user(FILE *file, const struct init_user *user)
+static void print_user(FILE *file, const struct init_start *s,
+		       const struct init_user *user)
 {
-	fprintf(file, ",\"user\":{\"uid\":%u,\"gid\":%u,\"umask\":18",
-		user->uid, user->gid);
+	fprintf(file, ",\"user\":{\"uid\":%u,\"gid\":%u,\"umask\":%u",
+		user->uid, user->gid, s->umask);
 	fputs(",\"additionalGids\":[", file);
 	for (size_t i = 0; i < user->ngroups; i++)
 		fprintf(file, "%s%u", i ? "," : "", user->groups[i]);
@@ -141,7 +142,7 @@ void oci_print_process(FILE *file, const struct init_start *s,
 	if (s->size.rows && s->size.columns)
 		fprintf(file, ",\"consoleSize\":{\"height\":%u,\"width\":%u}",
 			le16toh(s->size.rows), le16toh(s->size.columns));
-	print_user(file, user);
+	print_user(file, s, user);
 	print_list(file, "args", s->args.list,
 		   s->flags & AGENT_START_INIT ? reaper : NULL);
 	print_list(file, "env", env, NULL);
@@ -149,6 +150,8 @@ void oci_print_process(FILE *file, const struct init_start *s,
 	print_text(file, s->cwd ? s->cwd : "/");
 	print_privileges(file, s, user);
 	print_limits(file, s);
+	if (s->oom_score_adj)
+		fprintf(file, ",\"oomScoreAdj\":%d", s->oom_score_adj);
 	fputc('}', file);
 }
 

@@ -604,6 +604,27 @@ static int take_size(void *target, const void *fixed, const char *const *text)
 	return 0;
 }
 
+static int take_umask(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+
+	(void)text;
+	s->umask = get_flags(fixed);
+	return s->umask & ~(uint32_t)0777 ? -EINVAL : 0;
+}
+
+static int take_oom(void *target, const void *fixed, const char *const *text)
+{
+	struct init_start *s = target;
+	struct agent_oom wire;
+
+	(void)text;
+	memcpy(&wire, fixed, sizeof(wire));
+	s->oom_score_adj = (int)le32toh(wire.score_adj);
+	return s->oom_score_adj < -1000 || s->oom_score_adj > 1000 ? -EINVAL
+								   : 0;
+}
+
 static const struct rule start_rules[] = {
 	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,
 	 take_start_flags},
@@ -618,6 +639,8 @@ static const struct rule start_rules[] = {
 	{AGENT_ITEM_RLIMIT, sizeof(struct agent_rlimit), 0, true, take_rlimit},
 	{AGENT_ITEM_SIZE, sizeof(struct agent_size), 0, false, take_size},
 	{AGENT_ITEM_FILTER, 0, WHOLE_ITEM, false, take_filter},
+	{AGENT_ITEM_UMASK, sizeof(struct agent_flags), 0, false, take_umask},
+	{AGENT_ITEM_OOM, sizeof(struct agent_oom), 0, false, take_oom},
 	{0},
 };
 
@@ -686,6 +709,7 @@ int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
 			 .effective = AGENT_CAPS_DEFAULT,
 			 .permitted = AGENT_CAPS_DEFAULT},
 		.root_caps = true,
+		.umask = 022,
 	};
 	int r = parse(start_rules, &s, bytes, n, f);
 

@@ -101,6 +101,8 @@ struct init_start {
 	bool root_caps; /* others than user 0 have the bounding set alone */
 	struct init_rlimit *rlimits; /* owned */
 	size_t nrlimits;
+	uint32_t umask;
+	int oom_score_adj;
 	struct sock_filter *filter; /* owned; NULL: none */
 	unsigned short nfilter;
 	uint32_t filter_flags; /* SECCOMP_FILTER_FLAG_* */

@@ -73,11 +73,14 @@ test_engines()
 {
 	local file
 
-	make_bundle podman '$c->{process}{args}[2] = q(cat /etc/hosts
+	make_bundle podman '$c->{process}{user}{umask} = 7;
+		$c->{process}{oomScoreAdj} = 100;
+		$c->{process}{args}[2] = q(cat /etc/hosts
 		cat /etc/hostname /run/.containerenv; echo x >/dev/shm/x
 		echo y >/written; cat /sys/fs/cgroup/pids.max; ulimit -u
 		cat /proc/sys/net/ipv4/ping_group_range; id -u
-		grep Seccomp: /proc/self/status)'
+		grep Seccomp: /proc/self/status
+		umask; cat /proc/self/oom_score_adj)'
 	for file in hosts hostname .containerenv; do
 		echo "$file of podman" >one/$file
 	done
@@ -85,7 +88,8 @@ test_engines()
 	run --name two --bundle one
 	expect_ok
 	printf '%s of podman\n' hosts hostname .containerenv >expected
-	printf '%s\n' 2048 32768 '0	0' 0 'Seccomp:	2' >>expected
+	printf '%s\n' 2048 32768 '0	0' 0 'Seccomp:	2' \
+		0007 100 >>expected
 	diff expected out || fail "not what the file says"
 	[ "$(cat one/merged/written)" = y ] || fail "the root was not written to"
 	[ "$(cat one/shm/x)" = x ] || fail "the bind was not written to"

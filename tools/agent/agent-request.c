@@ -295,6 +295,13 @@ static void add_rlimits(struct agent_items *items, const struct spec_process *p)
 	}
 }
 
+static void add_oom(struct agent_items *items, int score_adj)
+{
+	const struct agent_oom wire = {htole32((uint32_t)score_adj)};
+
+	agent_items_add(items, AGENT_ITEM_OOM, &wire, sizeof(wire), NULL, 0);
+}
+
 static void add_size(struct agent_items *items, const struct spec_process *p)
 {
 	const struct agent_size wire = {
@@ -332,6 +339,11 @@ static void process_items(struct agent_items *items,
 		 text_list_items(&p->user.additional_gids));
 	add_caps(items, p);
 	add_rlimits(items, p);
+	/* The agent's own is 022; older ones know no item. */
+	if (p->user.has_umask && p->user.umask != 022)
+		add_flags(items, AGENT_ITEM_UMASK, p->user.umask, NULL);
+	if (p->has_oom_score_adj && p->oom_score_adj != 0)
+		add_oom(items, p->oom_score_adj);
 	if (o->filter && o->filter->code && minor >= FILTER_MINOR)
 		add_filter(items, o->filter);
 	if (p->terminal)

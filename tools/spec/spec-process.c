@@ -36,13 +36,15 @@ static int read_gids(const struct spec_place *at, json_t *json, void *to)
 	return spec_read_list(at, json, add_gid, to);
 }
 
-/* The agent's is 022. */
 static int read_umask(const struct spec_place *at, json_t *json, void *to)
 {
-	(void)to;
-	if (json_is_integer(json) && json_integer_value(json) == 022)
-		return 0;
-	return spec_fail(at, -ENOTSUP, "only 18 (octal 022) is supported");
+	struct spec_user *user = to;
+	uint64_t n = 0;
+	int r = spec_get_number(at, json, 0777, &n);
+
+	user->has_umask = r == 0;
+	user->umask = (uint16_t)n;
+	return r;
 }
 
 static int read_user(const struct spec_place *at, json_t *json, void *to)
@@ -187,6 +189,19 @@ static int read_console(const struct spec_place *at, json_t *json, void *to)
 	return spec_read_object(at, json, keys, false, to);
 }
 
+/* It is for this guest's processes; the machine's own is the host's. */
+static int read_oom_score(const struct spec_place *at, json_t *json, void *to)
+{
+	struct spec_process *process = to;
+	const json_int_t n = json_integer_value(json);
+
+	if (!json_is_integer(json) || n < -1000 || n > 1000)
+		return spec_fail(at, -EINVAL, "expected -1000 to 1000");
+	process->has_oom_score_adj = true;
+	process->oom_score_adj = (int)n;
+	return 0;
+}
+
 static const struct spec_key process_keys[] = {
 	{"terminal", spec_read_flag, AT(terminal)},
 	{"consoleSize", read_console, 0},
@@ -199,7 +214,7 @@ static const struct spec_key process_keys[] = {
 	{"rlimits", read_rlimits, 0},
 	{"noNewPrivileges", spec_read_flag, AT(no_new_privileges)},
 	{"apparmorProfile", spec_read_text, AT(apparmor_profile)},
-	{"oomScoreAdj", NULL, 0},
+	{"oomScoreAdj", read_oom_score, 0},
 	{"scheduler", NULL, 0},
 	{"selinuxLabel", spec_read_text, AT(selinux_label)},
 	{"ioPriority", NULL, 0},

@@ -109,6 +109,8 @@ static json_t *user_json(const struct spec_user *user)
 	json_object_set_new(json, "uid", number(user->uid));
 	json_object_set_new(json, "gid", number(user->gid));
 	set_text(json, "username", user->username);
+	if (user->has_umask)
+		json_object_set_new(json, "umask", number(user->umask));
 	if (user->additional_gids.count)
 		json_object_set_new(json, "additionalGids",
 				    gids(&user->additional_gids));
@@ -192,6 +194,9 @@ json_t *spec_process_json(const struct spec_process *p)
 					      (int)p->console_width));
 	if (p->nrlimits)
 		json_object_set_new(json, "rlimits", rlimits_json(p));
+	if (p->has_oom_score_adj)
+		json_object_set_new(json, "oomScoreAdj",
+				    json_integer(p->oom_score_adj));
 	return json;
 }
 

@@ -33,6 +33,8 @@ struct spec_user {
 	uint32_t uid, gid; /* where there is no username */
 	char *username;    /* "user[:group]", names or numbers; or NULL */
 	struct text_list additional_gids; /* numbers or names */
+	bool has_umask;                   /* else 022 */
+	uint16_t umask;
 };
 
 /*
@@ -58,6 +60,8 @@ struct spec_process {
 	struct spec_capabilities capabilities;
 	struct spec_rlimit rlimits[SPEC_RLIMITS_MAX];
 	size_t nrlimits;
+	bool has_oom_score_adj; /* else it is as it is */
+	int oom_score_adj;      /* -1000 to 1000 */
 	/* Walls that a guest does not have; callers refuse them. May be NULL.
 	 */
 	char *apparmor_profile, *selinux_label;

@@ -118,6 +118,44 @@ static void test_config(void **state)
 	init_config_done(&c);
 }
 
+static void add_number(struct agent_items *items, enum agent_key key,
+		       uint32_t number)
+{
+	const struct agent_flags wire = {htole32(number)};
+
+	agent_items_add(items, key, &wire, sizeof(wire), NULL, 0);
+}
+
+/* The kernel's bits and limits, no others. */
+static void test_umask_and_oom(void **state)
+{
+	static const struct {
+		uint32_t umask;
+		int32_t oom;
+		int result;
+	} cases[] = {
+		{0, 0, 0},           {0777, 1000, 0},    {027, -1000, 0},
+		{01000, 0, -1},      {0, 1001, -1},      {0, -1001, -1},
+		{UINT32_MAX, 0, -1}, {0, INT32_MIN, -1},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+		struct agent_items items = {0};
+		struct init_start s;
+
+		text(&items, AGENT_ITEM_ARG, "x");
+		add_number(&items, AGENT_ITEM_UMASK, cases[i].umask);
+		add_number(&items, AGENT_ITEM_OOM, (uint32_t)cases[i].oom);
+		assert_int_equal(parse_start(&items, &s), cases[i].result);
+		if (cases[i].result < 0)
+			continue;
+		assert_int_equal(s.umask, cases[i].umask);
+		assert_int_equal(s.oom_score_adj, cases[i].oom);
+		init_start_done(&s);
+	}
+}
+
 /* A program of system calls: whole instructions, at least one. */
 static void test_filter(void **state)
 {
@@ -903,6 +941,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_config),
 		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_umask_and_oom),
 		cmocka_unit_test(test_start),
 		cmocka_unit_test(test_caps),
 		cmocka_unit_test(test_exact),

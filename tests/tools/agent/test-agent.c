@@ -296,6 +296,24 @@ static void test_input(void **state)
 	assert_string_equal(c.text[0], "1000000\nend\n");
 }
 
+static void test_umask_and_oom(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {
+		"sh", "-c", "umask; cat /proc/self/oom_score_adj", NULL};
+	const struct spec_process process = {
+		AGENT_COMMAND(argv), .user = {.has_umask = true, .umask = 07},
+		.has_oom_score_adj = true, .oom_score_adj = 900};
+	const struct agent_start_options options = {.main = true};
+	struct agent_relay relay = NO_FDS;
+	struct capture c;
+
+	configure(f);
+	assert_int_equal(
+		run_in(f->agent, &process, &options, &relay, &c).status, 0);
+	assert_string_equal(c.text[0], "0007\n900\n");
+}
+
 static const struct sock_filter no_mkdir[] = {
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdir, 0, 1),
@@ -983,6 +1001,7 @@ int main(void)
 		WITH_AGENT(test_killed_by_signal),
 		WITH_AGENT(test_much_output),
 		WITH_AGENT(test_background_process),
+		WITH_AGENT(test_umask_and_oom),
 		WITH_AGENT(test_filter),
 		WITH_AGENT(test_filter_refused),
 		WITH_AGENT(test_input),

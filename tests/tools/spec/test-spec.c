@@ -178,6 +178,10 @@ static void test_odd(void **state)
 
 	(void)state;
 	assert_int_equal(text_list_add(&process.args, ""), 0);
+	process.user.has_umask = true;
+	process.user.umask = 077;
+	process.has_oom_score_adj = true;
+	process.oom_score_adj = -7;
 	assert_int_equal(text_list_add(&process.args, "b\xe4r \\xe4\n"), 0);
 	assert_int_equal(text_list_add(&process.args, "\\xe4"), 0);
 	assert_int_equal(text_list_add(&process.env, "A=\x01\xff"), 0);
@@ -192,6 +196,9 @@ static void test_odd(void **state)
 	text = json_dumps(json, 0);
 	assert_int_equal(spec_process_read("p", text, strlen(text), &again), 0);
 	assert_string_equal(again.user.additional_gids.item[1], "0x10");
+	assert_true(again.user.has_umask && again.has_oom_score_adj);
+	assert_int_equal(again.user.umask, 077);
+	assert_int_equal(again.oom_score_adj, -7);
 	assert_string_equal(again.args.item[1], "b\xe4r \\xe4\n");
 	assert_string_equal(again.args.item[2], "\\xe4");
 	assert_string_equal(again.env.item[0], "A=\x01\xff");
@@ -319,10 +326,14 @@ static const struct refused {
 	{"{\"cwd\": \"/\"}", "'process.json': args:", true, -EINVAL},
 	{"{\"args\": [\"x\"], \"cwd\": \"y\"}", "cwd:", true, -EINVAL},
 	{"{" RUNS ", \"apparmorProfile\": \"p\"}", "", true, 0},
-	{"{" RUNS ", \"oomScoreAdj\": -500}", "oomScoreAdj: is not", true,
-	 -ENOTSUP},
-	{"{" RUNS ", \"user\": {\"uid\": 1, \"umask\": 63}}",
-	 "user.umask: only 18", true, -ENOTSUP},
+	{"{" RUNS ", \"oomScoreAdj\": -500}", "", true, 0},
+	{"{" RUNS ", \"oomScoreAdj\": 1001}",
+	 "oomScoreAdj: expected -1000 to 1000", true, -EINVAL},
+	{"{" RUNS ", \"ioPriority\": {\"class\": \"IOPRIO_CLASS_IDLE\"}}",
+	 "ioPriority: is not", true, -ENOTSUP},
+	{"{" RUNS ", \"user\": {\"uid\": 1, \"umask\": 63}}", "", true, 0},
+	{"{" RUNS ", \"user\": {\"uid\": 1, \"umask\": 512}}",
+	 "user.umask: expected a whole", true, -EINVAL},
 	{"{" RUNS ", \"user\": {\"uid\": 4294967295}}", "user.uid:", true,
 	 -EINVAL},
 	{"{" RUNS ", \"capabilities\": {\"ambient\": [\"CAP_KILL\"]}}", "",
