@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Of a struct spec_process: the command of an array that ends with NULL. */
+/* The args of a struct spec_process from an array that ends with NULL. */
 #define AGENT_COMMAND(argv)                                                    \
 	.args = {(char **)(uintptr_t)(argv), ARRAY_LEN(argv) - 1}
 

@@ -112,6 +112,7 @@ enum agent_key {
 	AGENT_ITEM_MAC = 19,      /* agent_mac, of the last LINK; 1.7 */
 	AGENT_ITEM_ROUTE = 20,    /* agent_route, of the last LINK; many; 1.7 */
 	AGENT_ITEM_NEIGHBOUR = 21, /* agent_neighbour, of it; many; 1.7 */
+	AGENT_ITEM_CPU = 22,       /* agent_cpu; since 1.7 */
 
 	/* START */
 	AGENT_ITEM_ARG = 32,      /* argument; many, at least one */
@@ -123,9 +124,9 @@ enum agent_key {
 	AGENT_ITEM_RLIMIT = 38,   /* agent_rlimit; many */
 	AGENT_ITEM_SIZE = 39,     /* agent_size: the terminal's */
 	AGENT_ITEM_CAP_SETS = 40, /* agent_cap_sets, in place of CAPS; 1.4 */
-	AGENT_ITEM_FILTER = 41,   /* agent_filter; since 1.6, as the next */
-	AGENT_ITEM_UMASK = 42,    /* agent_flags: umask(2) */
-	AGENT_ITEM_OOM = 43,      /* agent_oom: -1000 to 1000 */
+	AGENT_ITEM_FILTER = 41,   /* agent_filter; since 1.6 */
+	AGENT_ITEM_UMASK = 42,    /* agent_flags: umask(2); 1.7 */
+	AGENT_ITEM_OOM = 43,      /* agent_oom: -1000 to 1000; 1.7 */
 };
 
 /* AGENT_ITEM_FLAGS of CONFIGURE. */
@@ -291,6 +292,11 @@ struct agent_number {
 	__le64 number;
 };
 
+/* cpu.max of the container's group, in us of all CPUs' time. */
+struct agent_cpu {
+	__le64 quota, period;
+};
+
 /* Bit N: capability N may be had. User 0 has all of these, others none. */
 struct agent_caps {
 	__le64 mask;
@@ -336,7 +342,10 @@ struct agent_filter {
 static_assert(sizeof(struct agent_filter) == 4 + 8 * AGENT_FILTER_MAX,
 	      "as on the wire");
 
-/* Whom the kernel kills for lack of memory: the agent itself has 0. */
+/*
+ * Where the kernel looks first when it kills for lack of memory: the agent
+ * itself has 0.
+ */
 struct agent_oom {
 	__le32 score_adj; /* in two's complement */
 };

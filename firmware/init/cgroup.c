@@ -85,6 +85,19 @@ static int limit_processes(int dir, const struct init_config *c,
 	return c->pids_max ? write_number(dir, "pids.max", c->pids_max, f) : 0;
 }
 
+static int limit_time(int dir, const struct init_config *c,
+		      struct init_failure *f)
+{
+	char text[48];
+
+	if (c->cpu_quota == 0)
+		return 0;
+	snprintf(text, sizeof(text), "%llu %llu",
+		 (unsigned long long)c->cpu_quota,
+		 (unsigned long long)c->cpu_period);
+	return write_file(dir, "cpu.max", text, f);
+}
+
 /* ---- devices */
 
 /*
@@ -235,7 +248,9 @@ int cgroup_make(struct cgroup *group, const struct init_config *config,
 		return -1;
 	if (mkdirat(root, CGROUP_NAME, 0755) < 0)
 		return fail(f, errno, CGROUP_NAME);
-	if (open_group(group, root, f) || limit_processes(group->fd, config, f))
+	if (open_group(group, root, f) ||
+	    limit_processes(group->fd, config, f) ||
+	    limit_time(group->fd, config, f))
 		return -1;
 	group->procs_fd = open_file(group->fd, "cgroup.procs", O_WRONLY, f);
 	/*

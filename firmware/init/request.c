@@ -413,6 +413,19 @@ static int take_pids(void *target, const void *fixed, const char *const *text)
 	return 0; /* the kernel checks it */
 }
 
+static int take_cpu(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct agent_cpu wire;
+
+	(void)text;
+	memcpy(&wire, fixed, sizeof(wire));
+	c->cpu_quota = le64toh(wire.quota);
+	c->cpu_period = le64toh(wire.period);
+	/* 0 would be none here; the kernel checks the rest. */
+	return c->cpu_quota && c->cpu_period ? 0 : -EINVAL;
+}
+
 /* crun reads it; only where "process" goes is this side's. */
 static int take_oci(void *target, const void *fixed, const char *const *text)
 {
@@ -450,6 +463,7 @@ static const struct rule config_rules[] = {
 	{AGENT_ITEM_RULE, sizeof(struct agent_device_rule), 0, true, take_rule},
 	{AGENT_ITEM_OCI, 0, 1, false, take_oci},
 	{AGENT_ITEM_PIDS, sizeof(struct agent_number), 0, false, take_pids},
+	{AGENT_ITEM_CPU, sizeof(struct agent_cpu), 0, false, take_cpu},
 	{0},
 };
 

@@ -79,7 +79,8 @@ struct init_config {
 	bool has_time;
 	struct agent_time time;
 	uint64_t pids_max; /* processes of the container; 0: any number */
-	const char *oci;   /* NULL: crun does not run the container */
+	uint64_t cpu_quota, cpu_period; /* us; 0: all of the CPUs' time */
+	const char *oci; /* NULL: crun does not run the container */
 };
 
 struct init_rlimit {

@@ -72,7 +72,7 @@ test_usage()
 	run --rm --memory much root true
 	expect_status 125
 	expect_error much
-	run --rm --cpus 1.5 root true
+	run --rm --cpus 1.2345 root true
 	expect_status 125
 	run --rm --kernel /nonexistent root true
 	expect_status 125
@@ -112,7 +112,7 @@ test_bad_words()
 	--gpus all root true|--gpus devices
 	-P root true|-P -p
 	--pull never root true|--pull skopeo
-	--cpus 1.5 root true|--cpus CPUQuota
+	--cpus 0.001 root true|--cpus 1.5
 	--network host root true|host user
 	--hostname a/b root true|--hostname a/b
 	-v /data root true|/data SOURCE:TARGET
@@ -441,11 +441,13 @@ test_mount()
 test_machine()
 {
 	make_root
-	run --rm --memory 200m --cpus 2 root sh -c 'nproc; free -m |
-		sed -n "s/^Mem: *\([0-9]*\) .*/\1/p"'
+	run --rm --memory 200m --cpus 1.5 root sh -c 'nproc; free -m |
+		sed -n "s/^Mem: *\([0-9]*\) .*/\1/p"
+		cat /sys/fs/cgroup/cpu.max'
 	expect_ok
 	[ "$(sed -n 1p out)" -eq 2 ] || fail "CPUs"
 	[ "$(sed -n 2p out)" -le 200 ] || fail "memory"
+	[ "$(sed -n 3p out)" = '150000 100000' ] || fail "a part of the CPUs"
 }
 
 test_capabilities()

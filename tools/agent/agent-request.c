@@ -202,6 +202,13 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 		agent_items_add(items, AGENT_ITEM_PIDS, &wire, sizeof(wire),
 				NULL, 0);
 	}
+	if (c->cpu_quota) {
+		const struct agent_cpu wire = {htole64(c->cpu_quota),
+					       htole64(c->cpu_period)};
+
+		agent_items_add(items, AGENT_ITEM_CPU, &wire, sizeof(wire),
+				NULL, 0);
+	}
 	add_text(items, AGENT_ITEM_OCI, c->oci);
 	return 0;
 }

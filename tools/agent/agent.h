@@ -101,7 +101,9 @@ struct agent_config {
 	const struct spec_device_rule *rules; /* none: any may be used */
 	size_t nrules;
 	uint64_t pids_max; /* processes at most; 0: any number */
-	const char *oci;   /* config.json without process: crun runs it; NULL */
+	/* So many us of all CPUs' time in each period; 0: all of it. */
+	uint64_t cpu_quota, cpu_period;
+	const char *oci; /* config.json without process: crun runs it; NULL */
 };
 
 /* Also sets the guest's clock. -EINVAL: CONFIG cannot be; logged. */

@@ -107,7 +107,7 @@ static json_t *make_namespaces(void)
 	return list;
 }
 
-static void set_linux(json_t *linux_part)
+static void set_linux(json_t *linux_part, const struct spec_linux *l)
 {
 	json_t *resources = json_object_get(linux_part, "resources");
 
@@ -116,7 +116,9 @@ static void set_linux(json_t *linux_part)
 	json_object_set_new(linux_part, "cgroupsPath",
 			    json_string("/container"));
 	json_object_del(resources, "memory");
-	json_object_del(resources, "cpu");
+	/* Whole CPUs are the machine's. */
+	if (!l->cpu_period || l->cpu_quota % l->cpu_period == 0)
+		json_object_del(resources, "cpu");
 }
 
 /* ---- texts */
@@ -172,7 +174,7 @@ char *oci_config_make(const struct spec *spec, const struct agent_mount *mounts,
 	json_object_set_new(json_object_get(config, "root"), "path",
 			    json_string(AGENT_OCI_ROOT));
 	set_mounts(config, mounts, init);
-	set_linux(json_object_get(config, "linux"));
+	set_linux(json_object_get(config, "linux"), &spec->linux_part);
 	text = json_dumps(config, JSON_COMPACT);
 	json_decref(config);
 	wide = text ? spec_widen(text) : NULL;

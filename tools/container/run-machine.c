@@ -19,6 +19,10 @@
 
 #define MEMORY_DEFAULT (512 * MIB)
 
+/* cpu.max of Linux takes no others. */
+#define CPU_LEAST_US       1000
+#define CPU_PERIOD_MOST_US 1000000
+
 /* ---- the root */
 
 /*
@@ -120,21 +124,34 @@ static int set(struct config *cfg, const char *name, const char *value)
 	return value ? config_set(cfg, "--", name, value) : 0;
 }
 
-/* Limits are the machine's size: it has nothing else to do. */
-static int make_size(struct config *cfg, const struct spec_linux *l)
+/*
+ * Limits are the machine's size: it has nothing else to do. Less than whole
+ * CPUs the container's control group in the guest has.
+ */
+static int make_size(struct run_machine *machine, const struct spec_linux *l)
 {
 	const uint64_t period = l->cpu_period ? l->cpu_period : 100000;
+	const uint64_t cpus = (l->cpu_quota + period - 1) / period;
+	struct config *cfg = &machine->cfg;
 
 	cfg->memory_bytes = l->memory_limit ? l->memory_limit : MEMORY_DEFAULT;
-	if (l->cpu_quota % period || l->cpu_quota / period > CONFIG_CPUS_MAX)
+	if (l->cpu_quota == 0)
+		return 0;
+	if (l->cpu_quota < CPU_LEAST_US || period < CPU_LEAST_US ||
+	    period > CPU_PERIOD_MOST_US || cpus > CONFIG_CPUS_MAX)
 		return log_ret(-ENOTSUP,
-			       "linux.resources.cpu: %llu us of each %llu us "
-			       "are not supported: a virtual machine has 1 to "
-			       "%d whole CPUs",
+			       "linux.resources.cpu: quota %llu, period %llu: "
+			       "a virtual machine has up to %d CPUs, and Linux "
+			       "takes a quota from %d and a period from %d to "
+			       "%d us",
 			       (unsigned long long)l->cpu_quota,
-			       (unsigned long long)period, CONFIG_CPUS_MAX);
-	if (l->cpu_quota)
-		cfg->cpus = (unsigned)(l->cpu_quota / period);
+			       (unsigned long long)period, CONFIG_CPUS_MAX,
+			       CPU_LEAST_US, CPU_LEAST_US, CPU_PERIOD_MOST_US);
+	cfg->cpus = (unsigned)cpus;
+	if (l->cpu_quota % period) {
+		machine->agent.cpu_quota = l->cpu_quota;
+		machine->agent.cpu_period = period;
+	}
 	return 0;
 }
 
@@ -237,7 +254,7 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 	cfg->sandbox = !opt->no_sandbox;
 	r = set(cfg, "name", instance->name);
 	if (r == 0)
-		r = make_size(cfg, &spec->linux_part);
+		r = make_size(machine, &spec->linux_part);
 	if (r == 0)
 		r = make_filter(machine, spec, opt, instance->name);
 	if (r == 0)

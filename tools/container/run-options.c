@@ -90,7 +90,8 @@ static const struct option_entry entries[] = {
 
 	{"memory", 'm', "SIZE", OPTION_TEXT, AT(memory), "The machine",
 	 "its memory [512M]"},
-	{"cpus", 0, "N", OPTION_TEXT, AT(cpus), NULL, "its CPUs [1]"},
+	{"cpus", 0, "N", OPTION_TEXT, AT(cpus), NULL,
+	 "its CPUs, also in part, as in 1.5 [1]"},
 	{"max-image-size", 0, "SIZE", OPTION_TEXT, AT(max_image), NULL,
 	 "unpack no image that is larger [32G]"},
 	{"kernel", 0, "FILE", OPTION_TEXT, AT(kernel), NULL,

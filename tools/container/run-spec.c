@@ -70,9 +70,32 @@ int run_check_hostname(const char *what, const char *name)
 
 /* ---- limits */
 
+/* "1.5", with up to three decimals, as us of each CPU_PERIOD_US. */
+static int parse_cpus(const char *text, uint64_t *ret_quota)
+{
+	const size_t n = strcspn(text, ".");
+	char number[32];
+	uint64_t milli;
+	int bytes;
+
+	if (text[n] && (strlen(text + n) < 2 || strlen(text + n) > 4))
+		return -EINVAL;
+	/* Without its point: thousandths. */
+	bytes = snprintf(number, sizeof(number), "%.*s%s%.*s", (int)n, text,
+			 text[n] ? text + n + 1 : "",
+			 text[n] ? 4 - (int)strlen(text + n) : 3, "000");
+	if (bytes >= (int)sizeof(number) ||
+	    number[strspn(number, "0123456789")] ||
+	    util_parse_number(number + strspn(number, "0"), 10,
+			      CONFIG_CPUS_MAX * UINT64_C(1000), &milli) < 0)
+		return -EINVAL;
+	*ret_quota = milli * (CPU_PERIOD_US / 1000);
+	return 0;
+}
+
 int run_size_make(struct spec_linux *l, const struct run_options *opt)
 {
-	uint64_t cpus = 1;
+	uint64_t quota = CPU_PERIOD_US;
 
 	if (l->memory_limit == 0)
 		l->memory_limit = MEMORY_DEFAULT;
@@ -83,21 +106,14 @@ int run_size_make(struct spec_linux *l, const struct run_options *opt)
 			       "--memory '%s': not a size: use a number with "
 			       "K, M or G",
 			       opt->memory);
-	if (opt->cpus && strchr(opt->cpus, '.'))
-		return log_ret(
-			-EINVAL,
-			"--cpus '%s': a virtual machine has whole CPUs; "
-			"their time can be limited around it, as in "
-			"'systemd-run --scope -p CPUQuota=150%% bulkhead "
-			"run ...'",
-			opt->cpus);
-	if (opt->cpus &&
-	    util_parse_number(opt->cpus, 1, CONFIG_CPUS_MAX, &cpus) < 0)
-		return log_ret(-EINVAL, "--cpus '%s': must be 1 to %d",
+	if (opt->cpus && parse_cpus(opt->cpus, &quota) < 0)
+		return log_ret(-EINVAL,
+			       "--cpus '%s': must be 0.01 to %d, as in 2 or "
+			       "1.5",
 			       opt->cpus, CONFIG_CPUS_MAX);
 	if (l->cpu_quota == 0) {
 		l->cpu_period = CPU_PERIOD_US;
-		l->cpu_quota = cpus * CPU_PERIOD_US;
+		l->cpu_quota = quota;
 	}
 	return 0;
 }

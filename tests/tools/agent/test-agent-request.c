@@ -72,6 +72,7 @@ static void test_config(void **state)
 	const struct agent_device_rule rule = {.type = htole32('a'),
 					       .major = htole32(UINT32_MAX),
 					       .minor = htole32(UINT32_MAX)};
+	const struct agent_cpu cpu = {htole64(150000), htole64(100000)};
 	const char *const path = "/dev/null";
 	const struct agent_link_item link = {htole32(1500)};
 	const char *const eth0 = "eth0";
@@ -96,7 +97,10 @@ static void test_config(void **state)
 	agent_items_add(&items, AGENT_ITEM_DEVICE, &node, sizeof(node), &path,
 			1);
 	agent_items_add(&items, AGENT_ITEM_RULE, &rule, sizeof(rule), NULL, 0);
+	agent_items_add(&items, AGENT_ITEM_CPU, &cpu, sizeof(cpu), NULL, 0);
 	assert_int_equal(parse_config(&items, &c), 0);
+	assert_int_equal(c.cpu_quota, 150000);
+	assert_int_equal(c.cpu_period, 100000);
 	assert_int_equal(c.flags, AGENT_CONFIG_HOST_BOUND);
 	assert_string_equal(c.hostname, "box");
 	assert_string_equal(c.root_tag, "rootfs");

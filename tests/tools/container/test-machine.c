@@ -303,6 +303,53 @@ static void test_bundle(void **state)
 	assert_int_equal(agent->pids_max, 0);
 }
 
+/* CPUs are whole ones; the container has the part of them that it may have. */
+static void test_bundle_cpus(void **state)
+{
+	static const struct {
+		const char *cpu;
+		int result;
+		unsigned cpus;
+		uint64_t quota; /* in the guest */
+	} cases[] = {
+		{"\"quota\": 150000, \"period\": 100000", 0, 2, 150000},
+		{"\"quota\": 25000, \"period\": 100000, \"shares\": 2", 0, 1,
+		 25000},
+		{"\"quota\": -1, \"period\": 100000", 0, 1, 0},
+		{"\"quota\": 3200000", 0, 32, 0},
+		{"\"quota\": 3200001", -ENOTSUP, 0, 0},
+		{"\"quota\": 999", -ENOTSUP, 0, 0},
+		{"\"quota\": 1000, \"period\": 999", -ENOTSUP, 0, 0},
+		{"\"quota\": 1000000, \"period\": 1000001", -ENOTSUP, 0, 0},
+		{"\"quota\": 9223372036854775807, \"period\": "
+		 "9223372036854775807",
+		 -ENOTSUP, 0, 0},
+	};
+	struct ctx *ctx = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[256];
+
+		snprintf(text, sizeof(text),
+			 NAMESPACES ", \"resources\": {\"cpu\": {%s}}",
+			 cases[i].cpu);
+		write_bundle(ctx, PROCESS, text, false);
+		assert_int_equal(load(ctx, ""), 0);
+		assert_int_equal(run_machine_make(&ctx->machine, &ctx->spec,
+						  &ctx->opt, &ctx->root,
+						  &ctx->instance),
+				 cases[i].result);
+		if (cases[i].result == 0) {
+			assert_int_equal(ctx->machine.cfg.cpus, cases[i].cpus);
+			assert_int_equal(ctx->machine.agent.cpu_quota,
+					 cases[i].quota);
+		}
+		run_machine_done(&ctx->machine);
+		ctx->machine = (struct run_machine){.initrd_fd = -1};
+		clear(ctx);
+	}
+}
+
 /* Nothing is made in a root that the file makes read-only. */
 static void test_bundle_readonly(void **state)
 {
@@ -372,6 +419,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bundle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bundle_cpus, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_bundle_readonly, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_bundle_refused, setup,

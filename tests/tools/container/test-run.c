@@ -682,6 +682,13 @@ static bool has_word(const struct spec_mount *mount, const char *word)
 /* Options as parts of the container. */
 static void test_spec(void **state)
 {
+	static const struct {
+		const char *text;
+		unsigned quota;
+	} cpus[] = {
+		{"1.5", 150000},   {"0.01", 1000},    {".5", 50000},
+		{"2.125", 212500}, {"32.0", 3200000}, {"010", 1000000},
+	};
 	struct ctx *ctx = *state;
 	const struct spec_linux *l = &ctx->spec.linux_part;
 
@@ -703,6 +710,17 @@ static void test_spec(void **state)
 	assert_string_equal(ctx->spec.hostname, "box");
 	assert_int_equal(l->memory_limit, 512 << 20);
 	assert_int_equal(l->cpu_quota, 100000);
+	for (unsigned i = 0; i < ARRAY_LEN(cpus); i++) {
+		char line[32];
+
+		clear(ctx);
+		snprintf(line, sizeof(line), "--cpus %s r x", cpus[i].text);
+		make_spec(ctx, line);
+		assert_int_equal(l->cpu_quota, cpus[i].quota);
+		assert_int_equal(l->cpu_period, 100000);
+	}
+	clear(ctx);
+	make_spec(ctx, "--privileged --hostname box r x");
 	assert_int_equal(l->masked_paths.count + l->readonly_paths.count, 0);
 	assert_true(l->nrules == 1 && l->rules[0].allow);
 	assert_false(has_word(spec_mount(ctx, "/sys"), "ro"));
@@ -711,9 +729,14 @@ static void test_spec(void **state)
 static void test_spec_refused(void **state)
 {
 	static const char *const lines[] = {
-		"--memory x r x",       "--memory 0 r x", "--cpus 0 r x",
-		"--cpus 1.5 r x",       "--cpus 33 r x",  "--pids-limit x r x",
-		"--hostname -x r x",    "--sysctl x r x", "--sysctl =x r x",
+		"--memory x r x",       "--memory 0 r x",
+		"--cpus 0 r x",         "--cpus 1.2345 r x",
+		"--cpus 33 r x",        "--pids-limit x r x",
+		"--cpus 0.009 r x",     "--cpus 1. r x",
+		"--cpus . r x",         "--cpus -1.5 r x",
+		"--cpus 1.5x r x",      "--cpus 32.001 r x",
+		"--cpus 1.-5 r x",      "--hostname -x r x",
+		"--sysctl x r x",       "--sysctl =x r x",
 		"--shm-size large r x",
 	};
 	char path[] = "/root";
