@@ -811,7 +811,8 @@ static void test_oci(void **state)
 	char *text, *large;
 
 	make_spec(ctx, "--hostname box --tmpfs /a/t:size=1m -v /tmp:/a:ro "
-		       "-v /etc/passwd:/f --sysctl kernel.shmmax=1 r x");
+		       "-v /etc/passwd:/f --sysctl kernel.shmmax=1 "
+		       "--cpus 0.5 r x");
 	ctx->spec.linux_part.seccomp = json_pack("{si}", "value", -1);
 	assert_int_equal(run_shares_make(&ctx->machine, &ctx->spec), 0);
 	text = oci_config_make(&ctx->spec, ctx->machine.mounts, true);
@@ -844,6 +845,10 @@ static void test_oci(void **state)
 	assert_true(json_is_object(mount));
 	mount = json_object_get(json_object_get(config, "linux"), "resources");
 	assert_null(json_object_get(mount, "memory"));
+	mount = json_object_get(mount, "cpu");
+	assert_int_equal(json_integer_value(json_object_get(mount, "quota")),
+			 50000);
+	mount = json_object_get(json_object_get(config, "linux"), "resources");
 	assert_non_null(json_object_get(mount, "pids"));
 	json_decref(config);
 	free(text);
