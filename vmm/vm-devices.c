@@ -74,6 +74,7 @@ static int open_virtio(struct vm *vm, const struct config_device *device)
 		.loop = &vm->loop,
 		.terminal = vm->has_terminal ? &vm->terminal : NULL,
 		.files = &vm->files,
+		.machine = vm->cfg,
 	};
 	unsigned index = 0;
 	int r;
@@ -95,13 +96,27 @@ static int open_virtio(struct vm *vm, const struct config_device *device)
 	return r;
 }
 
-/* The budget of all shares, before the first is opened. */
+static bool is_tree(const struct config_device *device)
+{
+	return strcmp(device->type, "tree") == 0;
+}
+
+static bool is_share(const struct config_device *device)
+{
+	return strcmp(device->type, "fs") == 0;
+}
+
+/* The budget of all shared trees, before the first is opened. */
 static void build_budget(struct vm *vm)
 {
 	unsigned shares = 0;
 
-	for (unsigned i = 0; i < vm->cfg->ndevices; i++)
-		shares += strcmp(vm->cfg->device[i].type, "fs") == 0;
+	for (unsigned i = 0; i < vm->cfg->ndevices; i++) {
+		const struct config_device *device = &vm->cfg->device[i];
+
+		shares += is_tree(device) ||
+			  (is_share(device) && config_text(device, "dir"));
+	}
 	if (shares > 0)
 		fs_budget_init(&vm->files, vm->mem.bytes, shares);
 }
@@ -116,8 +131,13 @@ int vm_build_virtio(struct vm *vm)
 	if (vm->cfg->console == CONFIG_CONSOLE_AUTO ||
 	    vm->cfg->console == CONFIG_CONSOLE_VIRTIO)
 		r = open_virtio(vm, &console);
-	for (unsigned i = 0; r == 0 && i < vm->cfg->ndevices; i++)
-		r = open_virtio(vm, &vm->cfg->device[i]);
+	for (unsigned i = 0; r == 0 && i < vm->cfg->ndevices; i++) {
+		const struct config_device *device = &vm->cfg->device[i];
+
+		/* A share opens its trees itself. */
+		if (!is_tree(device))
+			r = open_virtio(vm, device);
+	}
 	return r;
 }
 

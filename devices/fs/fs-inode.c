@@ -159,12 +159,13 @@ uint64_t fs_inode_number(const struct fs_inode *inode)
 
 static uint8_t device_index(struct fs *fs, uint64_t dev)
 {
+	struct fs_common *common = fs->common;
 	unsigned i = 0;
 
-	while (i < fs->ndevices && fs->device[i] != dev)
+	while (i < common->ndevices && common->device[i] != dev)
 		i++;
-	if (i == fs->ndevices && i < FS_DEVICES)
-		fs->device[fs->ndevices++] = dev;
+	if (i == common->ndevices && i < FS_DEVICES)
+		common->device[common->ndevices++] = dev;
 	return (uint8_t)(i < FS_DEVICES ? i : FS_DEVICES - 1);
 }
 

@@ -89,6 +89,12 @@ int fs_lookup_again(struct fs *fs, uint64_t id, struct fs_entry *ret_entry)
 	return 0;
 }
 
+int fs_lookup_top(struct fs *fs, struct fs_entry *ret_entry)
+{
+	return fs->only ? fs_lookup(fs, &fs->root, fs->only, ret_entry)
+			: fs_lookup_again(fs, FS_ROOT, ret_entry);
+}
+
 int fs_lookup_above(struct fs *fs, struct fs_inode *inode,
 		    struct fs_entry *ret_entry)
 {

@@ -11,7 +11,6 @@
 #include <sys/queue.h>
 
 #define FS_NAME_MAX  255
-#define FS_DEVICES   256         /* file systems in one tree */
 #define FS_DIR_BYTES (32u << 10) /* read ahead of one directory */
 #define FS_IMPLICIT  64          /* open files of a guest that opens none */
 #define FS_PATH_MAX  (32 + FS_NAME_MAX) /* of fs_path() */
@@ -65,7 +64,7 @@ struct fs_inode {
 	uint32_t writers; /* handles that fs-peer.c counts */
 	int fd;           /* O_PATH, or -1 */
 	uint16_t type;    /* S_IFMT bits on the host */
-	uint8_t device;   /* index in fs->device */
+	uint8_t device;   /* index in fs->common->device */
 	bool was_locked;
 	bool is_marked;   /* others see that it is open for writing */
 	bool is_idle;     /* in the list for fs_settle() */
@@ -114,7 +113,6 @@ struct fs {
 	bool readonly, xattr;
 	bool devices;    /* the guest may make them on the host */
 	bool acls;       /* the guest sees and sets them */
-	uint32_t umask;  /* of the thread */
 	char *only;      /* owned; the root's one name, or NULL */
 	bool as_others;  /* files are made for whom the guest says */
 	bool has_births; /* birth times do not change in this tree */
@@ -122,6 +120,8 @@ struct fs {
 	gid_t gid;
 	unsigned max_paths, max_handles, max_inodes, max_locks, max_marks;
 	struct fs_budget own_budget; /* if nobody gave one */
+	struct fs_common *common;    /* borrowed, or &own_common */
+	struct fs_common own_common;
 	struct fs_purse_part bytes, files;
 
 	struct fs_inode root;
@@ -137,8 +137,6 @@ struct fs {
 	unsigned nkept, max_kept;
 	unsigned npaths;  /* descriptors of inodes, the pinned included */
 	unsigned npinned; /* of those, without a name */
-	uint64_t device[FS_DEVICES];
-	unsigned ndevices;
 
 	struct fs_table handles;
 	uint32_t nhandles;

@@ -7,6 +7,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -23,7 +24,9 @@
 /* One share has no more than this, whatever the budget has. */
 #define HANDLES_MAX 65536
 #define INODES_MAX  (1u << 20)
-#define LOCKS_MAX   4096
+/* The table doubles, and has the root and an unused slot besides. */
+static_assert(INODES_MAX < 1u << (FS_ID_BITS - 1), "numbers are unique");
+#define LOCKS_MAX 4096
 /* The host's kernel has all of them in one list, which others wait for. */
 #define MARKS_MAX 4096
 
@@ -42,9 +45,9 @@ static bool set_fs_ids(uint32_t uid, uint32_t gid)
 int fs_be(struct fs *fs, const struct fs_who *who)
 {
 	/* The host's kernel alone knows whether a default ACL overrides it. */
-	if (fs->acls && fs->umask != (who->umask & 0777)) {
-		fs->umask = who->umask & 0777;
-		umask(fs->umask);
+	if (fs->acls && fs->common->umask != (who->umask & 0777)) {
+		fs->common->umask = who->umask & 0777;
+		umask(fs->common->umask);
 	}
 	if (!fs->as_others || (who->uid == fs->uid && who->gid == fs->gid))
 		return 0;
@@ -243,6 +246,7 @@ int fs_open(const char *what, const struct fs_options *options,
 	fs->root.fd = -1;
 	fs->peer_fd = fs->peer_file_fd = -1;
 	fs->what = what;
+	fs->common = options->common ? options->common : &fs->own_common;
 	fs->readonly = options->readonly;
 	if (options->only) {
 		fs->only = strdup(options->only);
@@ -311,8 +315,8 @@ bool fs_has_acls(const struct fs *fs)
 void fs_use_acls(struct fs *fs, bool use)
 {
 	fs->acls = use && fs_has_acls(fs);
-	if (!fs->acls && fs->umask != 0) {
-		fs->umask = 0;
+	if (!fs->acls && fs->common->umask != 0) {
+		fs->common->umask = 0;
 		umask(0);
 	}
 }

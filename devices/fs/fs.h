@@ -70,6 +70,17 @@ struct fs_budget {
 void fs_budget_init(struct fs_budget *budget, uint64_t ram_bytes,
 		    unsigned shares);
 
+/*
+ * Shared by the trees of one thread that a guest sees in one file system. All
+ * zero at first; not freed before the last of them is closed.
+ */
+#define FS_DEVICES 256 /* file systems in them */
+struct fs_common {
+	uint64_t device[FS_DEVICES];
+	unsigned ndevices;
+	uint32_t umask; /* of the thread */
+};
+
 enum fs_ownership {
 	FS_OWNER_AUTO,  /* HOST with root's privileges, else XATTR */
 	FS_OWNER_HOST,  /* the host's own owners and modes */
@@ -95,6 +106,7 @@ struct fs_options {
 	uint32_t machine; /* for tests: another's, not this process's; or 0 */
 	bool devices;     /* real ones are made, with FS_OWNER_HOST */
 	struct fs_budget *budget; /* borrowed; NULL: that of a VM of 4 GiB */
+	struct fs_common *common; /* borrowed; NULL: it is the only one */
 	/* A limit below the budget's; 0: none. */
 	unsigned max_paths, max_handles, max_inodes, max_locks, max_marks;
 };
@@ -144,11 +156,13 @@ void fs_settle(struct fs *fs);
 /* ---- inodes */
 
 #define FS_ROOT 1
+/* Bits that are used in the lower half of a number. */
+#define FS_ID_BITS 22
 
 /* By its number, which no other will have; NULL when there is none. */
 struct fs_inode *fs_inode(struct fs *fs, uint64_t id);
 uint64_t fs_inode_id(const struct fs_inode *inode);
-/* Inode number for the guest: unique within the tree, mounts included. */
+/* For the guest: unique in all trees with the same fs_common, and mounts. */
 uint64_t fs_inode_number(const struct fs_inode *inode);
 /* Gives COUNT references back. */
 void fs_forget(struct fs *fs, struct fs_inode *inode, uint64_t count);
@@ -200,6 +214,8 @@ int fs_lookup(struct fs *fs, struct fs_inode *dir, const char *name,
  * any more, or something else has its name.
  */
 int fs_lookup_again(struct fs *fs, uint64_t id, struct fs_entry *ret_entry);
+/* The root; of a tree that has one file only, that. */
+int fs_lookup_top(struct fs *fs, struct fs_entry *ret_entry);
 /* The directory that the directory INODE is in; of the root itself. */
 int fs_lookup_above(struct fs *fs, struct fs_inode *inode,
 		    struct fs_entry *ret_entry);

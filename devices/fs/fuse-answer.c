@@ -67,13 +67,28 @@ uint64_t fuse_attr_valid(const struct fuse *f, const struct fs_inode *inode)
 	return fs_was_locked(inode) ? 0 : f->valid_s;
 }
 
-void fuse_entry(const struct fuse *f, const struct fs_entry *entry,
+void fuse_entry(const struct fuse_request *r, const struct fs_entry *entry,
 		struct fuse_entry_out *ret_out)
 {
+	const struct fuse *f = r->f;
+
 	*ret_out = (struct fuse_entry_out){
-		.nodeid = fs_inode_id(entry->inode),
+		.nodeid = fuse_tree_node(r->tree, fs_inode_id(entry->inode)),
 		.entry_valid = f->valid_s,
 		.attr_valid = fuse_attr_valid(f, entry->inode),
 	};
 	fuse_attr(entry, &ret_out->attr);
+}
+
+void fuse_dirent(void *at, const struct fs_dirent *entry, uint8_t type)
+{
+	const struct fuse_dirent head = {
+		.ino = entry->number,
+		.off = entry->next,
+		.namelen = (uint32_t)entry->name_bytes,
+		.type = type,
+	};
+
+	memcpy(at, &head, FUSE_NAME_OFFSET);
+	memcpy((char *)at + FUSE_NAME_OFFSET, entry->name, entry->name_bytes);
 }

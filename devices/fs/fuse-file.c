@@ -132,7 +132,7 @@ static int64_t answer_created(struct fuse_request *r, int e,
 
 	if (e < 0)
 		return e;
-	fuse_entry(r->f, entry, &out->entry);
+	fuse_entry(r, entry, &out->entry);
 	out->open.fh = fh;
 	out->open.open_flags =
 		answer_flags(r->f, fs_handle(r->fs, fh, entry->inode, false),
@@ -293,7 +293,10 @@ int64_t fuse_lseek(struct fuse_request *r)
 int64_t fuse_copy_file_range(struct fuse_request *r)
 {
 	const struct fuse_copy_file_range_in *arg = r->arg;
-	const struct fs_inode *to_inode = fs_inode(r->fs, arg->nodeid_out);
+	uint64_t id = 0;
+	const struct fuse_tree *tree =
+		fuse_tree_find(r->f, arg->nodeid_out, &id);
+	const struct fs_inode *to_inode = fs_inode(r->fs, id);
 	const struct fs_range from = {
 		fs_handle(r->fs, arg->fh_in, r->inode, false), arg->off_in};
 	const struct fs_range to = {
@@ -301,6 +304,9 @@ int64_t fuse_copy_file_range(struct fuse_request *r)
 	struct fuse_write_out *out;
 	ssize_t n;
 
+	/* The guest's kernel copies by itself then. */
+	if (tree != r->tree)
+		return -EXDEV;
 	if (!from.handle || !to.handle)
 		return -EBADF;
 	n = fs_copy(&from, &to, arg->len);
@@ -312,19 +318,6 @@ int64_t fuse_copy_file_range(struct fuse_request *r)
 }
 
 /* ---- directories ---- */
-
-static void put_dirent(void *at, const struct fs_dirent *entry, uint8_t type)
-{
-	const struct fuse_dirent head = {
-		.ino = entry->number,
-		.off = entry->next,
-		.namelen = (uint32_t)entry->name_bytes,
-		.type = type,
-	};
-
-	memcpy(at, &head, FUSE_NAME_OFFSET);
-	memcpy((char *)at + FUSE_NAME_OFFSET, entry->name, entry->name_bytes);
-}
 
 static bool is_dots(const struct fs_dirent *entry)
 {
@@ -343,11 +336,11 @@ static void put_direntplus(struct fuse_request *r, void *at,
 
 	if (!is_dots(entry) &&
 	    fs_lookup(r->fs, r->inode, entry->name, &found) == 0) {
-		fuse_entry(r->f, &found, &out);
+		fuse_entry(r, &found, &out);
 		entry->type = (uint8_t)(found.stx.stx_mode >> 12);
 	}
 	memcpy(at, &out, sizeof(out));
-	put_dirent((char *)at + sizeof(out), entry, entry->type);
+	fuse_dirent((char *)at + sizeof(out), entry, entry->type);
 }
 
 static int64_t read_entries(struct fuse_request *r, bool plus)
@@ -374,7 +367,7 @@ static int64_t read_entries(struct fuse_request *r, bool plus)
 		if (plus)
 			put_direntplus(r, at, &entry);
 		else
-			put_dirent(at, &entry, entry.type);
+			fuse_dirent(at, &entry, entry.type);
 		bytes += size;
 		offset = entry.next;
 	}

@@ -25,6 +25,7 @@
 struct fuse_wait {
 	TAILQ_ENTRY(fuse_wait) all;
 	uint64_t unique, node;
+	struct fs *fs; /* of which NODE is */
 	struct fs_lock lock;
 	/* The owner of this guest's it waits for, if it is known. */
 	bool blocker_known;
@@ -77,10 +78,10 @@ int64_t fuse_getlk(struct fuse_request *r)
 }
 
 /* A lock given up or made weaker may be what another waits for. */
-static int set_lock(struct fuse *f, struct fs_inode *inode,
+static int set_lock(struct fuse *f, struct fs *fs, struct fs_inode *inode,
 		    const struct fs_lock *lock)
 {
-	const int e = fs_lock(f->fs, inode, lock);
+	const int e = fs_lock(fs, inode, lock);
 
 	if (e == 0 && lock->type != F_WRLCK)
 		f->unlocked = f->nwaits > 0;
@@ -92,7 +93,7 @@ int64_t fuse_setlk(struct fuse_request *r)
 	struct fs_lock lock;
 	const int e = take_lock(r, &lock);
 
-	return e < 0 ? e : set_lock(r->f, r->inode, &lock);
+	return e < 0 ? e : set_lock(r->f, r->fs, r->inode, &lock);
 }
 
 void fuse_unlock(struct fuse_request *r, uint64_t owner, bool flock)
@@ -169,17 +170,17 @@ static bool is_deadlock(const struct fuse *f, const struct fuse_wait *wait)
 /* 0, -EAGAIN: to be tried again, or what it failed with. Part of a request. */
 static int try(struct fuse *f, struct fuse_wait *wait)
 {
-	struct fs_inode *inode = fs_inode(f->fs, wait->node);
+	struct fs_inode *inode = fs_inode(wait->fs, wait->node);
 	struct fs_lock found = wait->lock;
 	int e;
 
 	if (!inode)
 		return -ESTALE;
-	e = set_lock(f, inode, &wait->lock);
+	e = set_lock(f, wait->fs, inode, &wait->lock);
 	wait->blocker_known = false;
 	if (e != -EAGAIN || wait->lock.owner.flock)
 		return e;
-	e = fs_lock_find(f->fs, inode, &found, &wait->blocker_known);
+	e = fs_lock_find(wait->fs, inode, &found, &wait->blocker_known);
 	wait->blocker = found.owner.id;
 	return e == 0 && is_deadlock(f, wait) ? -EDEADLK : -EAGAIN;
 }
@@ -190,7 +191,8 @@ int64_t fuse_setlkw(struct fuse_request *r)
 	const struct iov_chain *chain = r->chain;
 	struct fuse_wait wait = {
 		.unique = r->in.unique,
-		.node = r->in.nodeid,
+		.fs = r->fs,
+		.node = r->node,
 		.since_ns = util_now_ns(),
 		.ticket = r->ticket,
 	};
@@ -222,7 +224,7 @@ void fuse_retry(struct fuse *f)
 		for (; wait; wait = next) {
 			const int e = try(f, wait);
 
-			fs_settle(f->fs);
+			fs_settle(wait->fs);
 			next = TAILQ_NEXT(wait, all);
 			if (e != -EAGAIN)
 				wait_end(f, wait, true, e);

@@ -20,7 +20,7 @@ static int64_t answer_entry(struct fuse_request *r, int e,
 {
 	if (e < 0)
 		return e;
-	fuse_entry(r->f, entry, fuse_answer(r, sizeof(struct fuse_entry_out)));
+	fuse_entry(r, entry, fuse_answer(r, sizeof(struct fuse_entry_out)));
 	return sizeof(struct fuse_entry_out);
 }
 
@@ -35,9 +35,8 @@ static int64_t lookup(struct fuse_request *r)
 		return -EINVAL;
 	/* From a file handle (FUSE_EXPORT_SUPPORT): the node, or its parent. */
 	if (strcmp(name, ".") == 0)
-		return answer_entry(
-			r, fs_lookup_again(r->fs, r->in.nodeid, &entry),
-			&entry);
+		return answer_entry(r, fs_lookup_again(r->fs, r->node, &entry),
+				    &entry);
 	if (!r->inode)
 		return -ESTALE;
 	if (strcmp(name, "..") == 0)
@@ -69,13 +68,18 @@ static int64_t batch_forget(struct fuse_request *r)
 
 	for (uint64_t i = 0; i < count; i++) {
 		struct fuse_forget_one one;
+		const struct fuse_tree *tree;
 		struct fs_inode *inode;
+		uint64_t id;
 
 		memcpy(&one, r->rest + i * sizeof(one), sizeof(one));
-		inode = fs_inode(r->fs, one.nodeid);
+		tree = fuse_tree_find(r->f, one.nodeid, &id);
+		inode = tree ? fs_inode(tree->fs, id) : NULL;
 		if (inode)
-			fs_forget(r->fs, inode, one.nlookup);
+			fs_forget(tree->fs, inode, one.nlookup);
 	}
+	/* It was about any tree: all are settled. */
+	r->fs = NULL;
 	return 0;
 }
 
@@ -212,11 +216,15 @@ static int64_t rmdir_(struct fuse_request *r)
 static int64_t rename_to(struct fuse_request *r, uint64_t new_dir,
 			 unsigned flags)
 {
+	uint64_t id = 0;
+	const struct fuse_tree *tree = fuse_tree_find(r->f, new_dir, &id);
 	const struct fs_place from = {r->inode, fuse_text(r)};
-	const struct fs_place to = {fs_inode(r->fs, new_dir), fuse_text(r)};
+	const struct fs_place to = {fs_inode(r->fs, id), fuse_text(r)};
 
 	if (!from.name || !to.name)
 		return -EINVAL;
+	if (tree != r->tree)
+		return -EXDEV;
 	return to.dir ? fs_rename(r->fs, &from, &to, flags) : -ESTALE;
 }
 
@@ -237,12 +245,19 @@ static int64_t rename2(struct fuse_request *r)
 static int64_t link_(struct fuse_request *r)
 {
 	const struct fuse_link_in *arg = r->arg;
-	struct fs_inode *inode = fs_inode(r->fs, arg->oldnodeid);
+	uint64_t id = 0;
+	const struct fuse_tree *tree =
+		fuse_tree_find(r->f, arg->oldnodeid, &id);
+	struct fs_inode *inode = fs_inode(r->fs, id);
 	const char *name = fuse_text(r);
 	struct fs_entry entry;
 
-	if (!name || !inode)
-		return name ? -ESTALE : -EINVAL;
+	if (!name)
+		return -EINVAL;
+	if (tree != r->tree)
+		return -EXDEV;
+	if (!inode)
+		return -ESTALE;
 	return answer_entry(r, fs_link(r->fs, inode, r->inode, name, &entry),
 			    &entry);
 }

@@ -21,8 +21,24 @@ TAILQ_HEAD(fuse_waits, fuse_wait);
 
 #define FUSE_OPCODES 64 /* Linux's are smaller */
 
-struct fuse {
+/*
+ * A node's number for the guest is the tree's own with the tree's number in the
+ * bits that are left of its lower half: 0 if it is the only one.
+ */
+#define FUSE_TREES_MAX ((1u << (32 - FS_ID_BITS)) - 1)
+
+struct fuse_tree {
+	char *name;    /* owned; NULL: it is the only one */
 	struct fs *fs; /* borrowed */
+	uint32_t number;
+};
+
+struct fuse {
+	struct fuse_tree *trees; /* owned */
+	unsigned ntrees;
+	bool has_top;   /* the guest's root is the directory of the trees */
+	bool submounts; /* the guest gives each tree a device number */
+	bool acls;      /* it honours ACLs, in all trees */
 	struct fuse_options options;
 	enum fuse_cache cache;
 	bool initialized;
@@ -42,11 +58,13 @@ struct fuse {
 /* A request; all of it is this side's copy, but for the data of a write. */
 struct fuse_request {
 	struct fuse *f;
-	struct fs *fs;
+	const struct fuse_tree *tree; /* of in.nodeid; NULL: of none */
+	struct fs *fs;                /* the tree's, or NULL */
+	uint64_t node;                /* in.nodeid, as the tree has it */
 	const struct iov_chain *chain;
 	uint32_t ticket;
 	struct fuse_in_header in;
-	struct fs_inode *inode; /* of in.nodeid */
+	struct fs_inode *inode; /* of that number */
 	const void *arg;        /* the operation's fuse_*_in */
 	const char *rest;       /* what follows it; a zero follows that */
 	size_t rest_bytes;
@@ -84,9 +102,34 @@ const char *fuse_text(struct fuse_request *r);
 void fuse_attr(const struct fs_entry *entry, struct fuse_attr *ret_attr);
 /* For how many seconds the guest may believe its attributes. */
 uint64_t fuse_attr_valid(const struct fuse *f, const struct fs_inode *inode);
-void fuse_entry(const struct fuse *f, const struct fs_entry *entry,
+void fuse_entry(const struct fuse_request *r, const struct fs_entry *entry,
 		struct fuse_entry_out *ret_out);
+/* FUSE_NAME_OFFSET bytes and the name, at AT, which is aligned. */
+void fuse_dirent(void *at, const struct fs_dirent *entry, uint8_t type);
 struct fs_who fuse_who(const struct fuse_request *r, uint32_t umask);
+
+/* fuse-tree.c */
+
+/* The tree that NODE, the guest's number, is of, or NULL. */
+const struct fuse_tree *fuse_tree_find(const struct fuse *f, uint64_t node,
+				       uint64_t *ret_id);
+/* The guest's number for the tree's own. */
+uint64_t fuse_tree_node(const struct fuse_tree *tree, uint64_t id);
+/* For all of them, or the only one. */
+bool fuse_trees_have_acls(const struct fuse *f);
+bool fuse_trees_are_readonly(const struct fuse *f);
+void fuse_trees_use_acls(struct fuse *f, bool use);
+void fuse_trees_reset(struct fuse *f);
+void fuse_trees_tell(struct fuse *f);
+void fuse_trees_settle(struct fuse *f);
+void fuse_trees_done(struct fuse *f);
+
+/* fuse-top.c */
+
+/* Whether NODE is the directory that the trees are in. */
+bool fuse_is_top(const struct fuse *f, uint64_t node);
+/* The same operation on that; NULL: there is none. */
+const struct fuse_op *fuse_top_op(uint32_t opcode);
 
 /* fuse-file.c */
 int64_t fuse_open(struct fuse_request *r);

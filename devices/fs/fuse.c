@@ -26,7 +26,7 @@ struct fuse *fuse_new(struct fs *fs, const struct fuse_options *options)
 
 	if (!f)
 		return NULL;
-	f->fs = fs;
+	f->has_top = !fs;
 	f->options = *options;
 	f->cache = cache;
 	TAILQ_INIT(&f->waits);
@@ -35,10 +35,15 @@ struct fuse *fuse_new(struct fs *fs, const struct fuse_options *options)
 						  : 1;
 	/* Most of it is never touched; one byte is for a zero. */
 	f->out = malloc(FUSE_OUT_MAX + FUSE_IN_MAX + 1);
-	if (!f->out) {
+	f->trees = fs ? calloc(1, sizeof(*f->trees)) : NULL;
+	if (!f->out || (fs && !f->trees)) {
+		free(f->trees);
+		free(f->out);
 		free(f);
 		return NULL;
 	}
+	if (fs)
+		f->trees[f->ntrees++].fs = fs;
 	f->in = (char *)f->out + FUSE_OUT_MAX;
 	return f;
 }
@@ -48,6 +53,7 @@ void fuse_free(struct fuse *f)
 	if (!f)
 		return;
 	fuse_waits_end(f, false);
+	fuse_trees_done(f);
 	free(f->out);
 	free(f);
 }
@@ -77,13 +83,13 @@ static void start_over(struct fuse *f)
 {
 	f->initialized = false;
 	fuse_waits_end(f, false);
-	fs_reset(f->fs);
+	fuse_trees_reset(f);
 }
 
 void fuse_reset(struct fuse *f)
 {
 	start_over(f);
-	fs_settle(f->fs);
+	fuse_trees_settle(f);
 }
 
 /* ---- requests ---- */
@@ -100,7 +106,7 @@ static uint64_t wanted_flags(const struct fuse *f)
 			 FUSE_SETXATTR_EXT | FUSE_INIT_EXT |
 			 FUSE_EXPORT_SUPPORT;
 
-	if (fs_has_acls(f->fs) && !f->options.no_xattrs)
+	if (fuse_trees_have_acls(f) && !f->options.no_xattrs)
 		flags |= ACL_FLAGS;
 	if (f->options.locks)
 		flags |= FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
@@ -110,7 +116,7 @@ static uint64_t wanted_flags(const struct fuse *f)
 	flags |= FUSE_CACHE_SYMLINKS;
 	if (f->cache == FUSE_CACHE_AUTO)
 		flags |= FUSE_AUTO_INVAL_DATA;
-	else if (!fs_readonly(f->fs))
+	else if (!fuse_trees_are_readonly(f))
 		flags |= FUSE_WRITEBACK_CACHE;
 	return flags;
 }
@@ -135,17 +141,20 @@ static int64_t init(struct fuse_request *r)
 	/* Files that never change can be read without being opened. */
 	r->f->stateless = (arg->flags & no_open) == no_open &&
 			  r->f->cache == FUSE_CACHE_ALWAYS &&
-			  fs_readonly(r->fs);
+			  fuse_trees_are_readonly(r->f);
+	/* Not answered: the guest does it when an entry asks for it. */
+	r->f->submounts = arg->flags & FUSE_SUBMOUNTS;
 	flags &= wanted_flags(r->f);
 	if ((flags & ACL_FLAGS) != ACL_FLAGS)
 		flags &= ~(uint64_t)ACL_FLAGS;
 	fuse_waits_end(r->f, true);
 	start_over(r->f);
-	fs_reset_tell(r->fs);
+	r->fs = NULL; /* all are settled */
+	fuse_trees_tell(r->f);
 	r->f->initialized = true;
 	r->f->writeback = flags & FUSE_WRITEBACK_CACHE;
 	r->f->setxattr_ext = flags & FUSE_SETXATTR_EXT;
-	fs_use_acls(r->fs, flags & FUSE_POSIX_ACL);
+	fuse_trees_use_acls(r->f, flags & FUSE_POSIX_ACL);
 	out->flags = (uint32_t)flags;
 	out->flags2 = (uint32_t)(flags >> 32);
 	out->max_readahead =
@@ -162,7 +171,8 @@ static int64_t destroy(struct fuse_request *r)
 {
 	fuse_waits_end(r->f, true);
 	start_over(r->f);
-	fs_reset_tell(r->fs);
+	r->fs = NULL;
+	fuse_trees_tell(r->f);
 	return 0;
 }
 
@@ -199,6 +209,17 @@ static int take_arguments(struct fuse_request *r, const struct fuse_op *op)
 	return 0;
 }
 
+/* On the directory that the trees are in. */
+static int64_t run_on_top(struct fuse_request *r, const struct fuse_op *op)
+{
+	const struct fuse_op *own = fuse_top_op(r->in.opcode);
+
+	/* Not ENOSYS, after which the guest would not ask the trees either. */
+	if (!own)
+		return op->flags & FUSE_OP_WRITES ? -EROFS : -EINVAL;
+	return own->run(r);
+}
+
 static int64_t run(struct fuse_request *r, const struct fuse_op *op)
 {
 	int e;
@@ -208,9 +229,13 @@ static int64_t run(struct fuse_request *r, const struct fuse_op *op)
 	e = take_arguments(r, op);
 	if (e < 0)
 		return e;
-	r->inode = fs_inode(r->fs, r->in.nodeid);
+	if (op->flags & FUSE_OP_NODE && fuse_is_top(r->f, r->in.nodeid))
+		return run_on_top(r, op);
+	r->tree = fuse_tree_find(r->f, r->in.nodeid, &r->node);
+	r->fs = r->tree ? r->tree->fs : NULL;
+	r->inode = r->fs ? fs_inode(r->fs, r->node) : NULL;
 	if (op->flags & FUSE_OP_NODE && !r->inode &&
-	    !(op->flags & FUSE_OP_AGAIN))
+	    !(r->fs && op->flags & FUSE_OP_AGAIN))
 		return -ESTALE;
 	if (op->flags & FUSE_OP_WRITES && fs_readonly(r->fs))
 		return -EROFS;
@@ -248,8 +273,7 @@ static int64_t answer(struct fuse_request *r, int64_t result, bool is_written)
 int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 		    uint32_t ticket)
 {
-	struct fuse_request r = {
-		.f = f, .fs = f->fs, .chain = chain, .ticket = ticket};
+	struct fuse_request r = {.f = f, .chain = chain, .ticket = ticket};
 	const bool has_room = chain->in_bytes >= sizeof(struct fuse_out_header);
 	const struct fuse_op *op;
 	int64_t result;
@@ -275,7 +299,10 @@ int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 	 * then.
 	 */
 	r.inode = NULL;
-	fs_settle(f->fs);
+	if (r.fs)
+		fs_settle(r.fs);
+	else
+		fuse_trees_settle(f);
 	if (f->unlocked)
 		fuse_retry(f);
 	if (result == FUSE_LATER)

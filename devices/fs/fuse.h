@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The FUSE protocol (<linux/fuse.h>, version 7.38) between a guest's kernel and
- * a shared tree (fs.h). Knows no virtqueue: a request is a chain of buffers in
- * guest memory, and what is in them is not trusted.
+ * one shared tree (fs.h) or several. Knows no virtqueue: a request is a chain
+ * of buffers in guest memory, and what is in them is not trusted.
  */
 #ifndef DEVICES_FS_FUSE_H
 #define DEVICES_FS_FUSE_H
@@ -38,8 +38,20 @@ struct fuse_options {
 	void *arg;
 };
 
+/*
+ * A session about FS, the caller's; or, with NULL, about the trees that are
+ * added, each by its name in a directory that nobody can change. NULL: no
+ * memory.
+ */
 struct fuse *fuse_new(struct fs *fs, const struct fuse_options *options);
-void fuse_free(struct fuse *f); /* NULL is fine; FS is the caller's */
+void fuse_free(struct fuse *f); /* NULL is fine */
+/*
+ * Adds FS, the caller's, to a session of many trees, all of one fs_common. On
+ * the thread of the trees, or before the guest runs. 0 or -errno: -EINVAL for a
+ * NAME that is none, -EEXIST, -E2BIG, -ENOMEM; -EOPNOTSUPP: the guest was told
+ * that all trees honour ACLs, or that none changes, and FS is not like that.
+ */
+int fuse_add(struct fuse *f, const char *name, struct fs *fs);
 /* Logs what the guest has asked for so far, with --log-level debug. */
 void fuse_log_requests(const struct fuse *f, const char *what);
 /* The guest is gone: forgets what it knew, had open and waits for. */

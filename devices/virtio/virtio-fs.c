@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The file system device (virtio 1.2, 5.11): takes FUSE requests off its
- * queues. fuse.c knows what they mean, fs.c what they may reach.
+ * queues. fuse.c knows what they mean, fs.c what they may reach. It has one
+ * tree, or several ("tree" devices of the configuration, which are no devices
+ * of the guest's).
  *
  * It runs on a thread of its own, one request at a time: a slow disk delays
  * only those who use the share. With root's privileges that thread is the only
@@ -12,6 +14,7 @@
 #include "devices/virtio/virtio.h"
 #include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
+#include "vmm/config/config.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -19,6 +22,7 @@
 #include <linux/capability.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FS_QUEUE FUSE_IOV /* entries: no chain is longer */
@@ -41,8 +45,11 @@
 
 struct share {
 	struct virtio_dev *dev;
-	struct fs *fs;     /* owned */
+	struct fs **trees; /* owned, all of them */
+	unsigned ntrees;
+	struct fs_common common;
 	struct fuse *fuse; /* owned */
+	enum fuse_cache cache;
 	struct loop_timer timer;
 	unsigned held; /* answers not yet published */
 	bool active;   /* kicked since the timer was due last */
@@ -53,9 +60,8 @@ struct share {
 static const struct config_key fs_keys[] = {
 	{.name = "dir",
 	 .kind = CONFIG_TEXT,
-	 .required = true,
 	 .bare = true,
-	 .help = "directory of this host"},
+	 .help = "directory of this host; without it, see tree"},
 	{.name = "tag",
 	 .kind = CONFIG_TEXT,
 	 .required = true,
@@ -92,6 +98,104 @@ static const struct config_key fs_keys[] = {
 	 .choices = "auto|none",
 	 .help = "none: no file has any, so the guest need not ask [auto]"},
 	{0},
+};
+
+static const struct config_key tree_keys[] = {
+	{.name = "dir",
+	 .kind = CONFIG_TEXT,
+	 .required = true,
+	 .bare = true,
+	 .help = "directory of this host"},
+	{.name = "share",
+	 .kind = CONFIG_TEXT,
+	 .required = true,
+	 .help = "tag of the fs device it is in, which has no dir"},
+	{.name = "name",
+	 .kind = CONFIG_TEXT,
+	 .required = true,
+	 .help = "its name there"},
+	{.name = "only",
+	 .kind = CONFIG_TEXT,
+	 .help = "this one file of the directory, under that name"},
+	{.name = "readonly",
+	 .alias = "ro",
+	 .kind = CONFIG_FLAG,
+	 .help = "refuse all changes"},
+	{.name = "submounts",
+	 .kind = CONFIG_FLAG,
+	 .help = "show what is mounted below the directory [true]"},
+	{0},
+};
+
+/* The next of the trees in SHARE, from place I on in the configuration. */
+static const struct config_device *next_tree(const struct config *cfg,
+					     const struct config_device *share,
+					     unsigned *i)
+{
+	const char *tag = config_text(share, "tag");
+
+	for (; cfg && *i < cfg->ndevices; (*i)++) {
+		const struct config_device *dev = &cfg->device[*i];
+
+		if (strcmp(dev->type, "tree") == 0 &&
+		    strcmp(config_text(dev, "share"), tag) == 0)
+			return &cfg->device[(*i)++];
+	}
+	return NULL;
+}
+
+static int check_share(const struct config *cfg,
+		       const struct config_device *share)
+{
+	static const char *const own[] = {"only", "readonly", "submounts"};
+	const char *tag = config_text(share, "tag");
+	unsigned i = 0;
+
+	if (config_text(share, "dir"))
+		return 0;
+	if (!next_tree(cfg, share, &i))
+		return log_ret(-EINVAL,
+			       "fs: key 'dir' is missing, and no device 'tree' "
+			       "has share=%s",
+			       tag);
+	for (unsigned k = 0; k < ARRAY_LEN(own); k++) {
+		if (config_text(share, own[k]))
+			return log_ret(-EINVAL,
+				       "fs: '%s': %s is a key of its trees, as "
+				       "it has no dir",
+				       tag, own[k]);
+	}
+	return 0;
+}
+
+static int check_tree(const struct config *cfg,
+		      const struct config_device *tree)
+{
+	const char *tag = config_text(tree, "share");
+	const char *name = config_text(tree, "name");
+
+	for (unsigned i = 0; i < cfg->ndevices; i++) {
+		const struct config_device *dev = &cfg->device[i];
+
+		if (strcmp(dev->type, "fs") != 0 ||
+		    strcmp(config_text(dev, "tag"), tag) != 0)
+			continue;
+		if (!config_text(dev, "dir"))
+			return 0;
+		return log_ret(-EINVAL,
+			       "tree: '%s': the share '%s' has a dir, and so "
+			       "no trees",
+			       name, tag);
+	}
+	return log_ret(-EINVAL, "tree: '%s': no share has the tag '%s'", name,
+		       tag);
+}
+
+const struct config_type virtio_fs_tree = {
+	.name = "tree",
+	.help = "one of several directories and files of an fs device",
+	.keys = tree_keys,
+	.check_all = check_tree,
 };
 
 /* fs*.c's, once the device's thread is prepared. */
@@ -263,6 +367,110 @@ static bool locks_are_hosts(unsigned said, bool readonly, enum fuse_cache cache)
 	return said == 0 ? !readonly && cache != FUSE_CACHE_ALWAYS : said == 1;
 }
 
+/* By SHARE's keys, and those of TREE: SHARE itself, if it has the one tree. */
+static int open_tree(struct virtio_dev *d, const struct config_device *share,
+		     const struct config_device *tree)
+{
+	static const char *const ownerships[] = {
+		[FS_OWNER_AUTO] = "auto",
+		[FS_OWNER_HOST] = "host",
+		[FS_OWNER_XATTR] = "xattr",
+		NULL,
+	};
+	static const char *const devices[] = {"refuse", "allow", NULL};
+	struct share *state = d->state;
+	const struct fs_options options = {
+		.path = config_text(tree, "dir"),
+		.only = config_text(tree, "only"),
+		.no_submounts = config_text(tree, "submounts") &&
+				!config_flag(tree, "submounts"),
+		.readonly = config_flag(tree, "readonly"),
+		.shared = state->cache == FUSE_CACHE_NEVER,
+		.budget = d->files,
+		.common = &state->common,
+		.ownership = choice(share, "ownership", ownerships),
+		.devices = choice(share, "devices", devices) == 1,
+	};
+	struct fs **trees = reallocarray(state->trees, state->ntrees + 1,
+					 sizeof(struct fs *));
+	int r;
+
+	if (!trees)
+		return log_ret(-ENOMEM, "%s: out of memory", d->name);
+	state->trees = trees;
+	r = fs_open(d->name, &options, &trees[state->ntrees]);
+	if (r == 0)
+		state->ntrees++;
+	return r;
+}
+
+static int open_trees(struct virtio_dev *d, const struct config_device *share)
+{
+	const struct config_device *tree;
+	unsigned i = 0;
+	int r = 0;
+
+	if (config_text(share, "dir"))
+		return open_tree(d, share, share);
+	while (r == 0 && (tree = next_tree(d->machine, share, &i)))
+		r = open_tree(d, share, tree);
+	return r;
+}
+
+/* Gives each of the trees its name. */
+static int name_trees(struct virtio_dev *d, const struct config_device *cfg)
+{
+	struct share *share = d->state;
+	const struct config_device *tree;
+	unsigned i = 0;
+
+	for (unsigned n = 0; (tree = next_tree(d->machine, cfg, &i)); n++) {
+		const char *name = config_text(tree, "name");
+		const int r = fuse_add(share->fuse, name, share->trees[n]);
+
+		if (r == -EEXIST || r == -EINVAL)
+			return log_ret(r, "%s: '%s': name '%s' of a tree %s",
+				       d->name, config_text(cfg, "tag"), name,
+				       r == -EEXIST ? "is given twice"
+						    : "is no file's name");
+		if (r < 0)
+			return log_ret(r, "%s: tree '%s': %s", d->name, name,
+				       strerror(-r));
+	}
+	return 0;
+}
+
+/* Whether no tree of them can be changed. */
+static bool all_readonly(const struct share *share)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < share->ntrees; i++)
+		all = all && fs_readonly(share->trees[i]);
+	return all;
+}
+
+static int open_session(struct virtio_dev *d, const struct config_device *cfg)
+{
+	static const char *const locks[] = {"auto", "host", "guest", NULL};
+	static const char *const xattrs[] = {"auto", "none", NULL};
+	struct share *share = d->state;
+	const struct fuse_options options = {
+		.cache = share->cache,
+		.locks = locks_are_hosts(choice(cfg, "locks", locks),
+					 all_readonly(share), share->cache),
+		.no_xattrs = choice(cfg, "xattrs", xattrs) == 1,
+		.answered = answered,
+		.arg = share,
+	};
+	const bool one = config_text(cfg, "dir");
+
+	share->fuse = fuse_new(one ? share->trees[0] : NULL, &options);
+	if (!share->fuse)
+		return log_ret(-ENOMEM, "%s: out of memory", d->name);
+	return one ? 0 : name_trees(d, cfg);
+}
+
 static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 {
 	static const char *const caches[] = {
@@ -271,41 +479,13 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 		[FUSE_CACHE_NEVER] = "never",
 		NULL,
 	};
-	static const char *const ownerships[] = {
-		[FS_OWNER_AUTO] = "auto",
-		[FS_OWNER_HOST] = "host",
-		[FS_OWNER_XATTR] = "xattr",
-		NULL,
-	};
-	static const char *const locks[] = {"auto", "host", "guest", NULL};
-	static const char *const devices[] = {"refuse", "allow", NULL};
-	static const char *const xattrs[] = {"auto", "none", NULL};
 	const char *tag = config_text(cfg, "tag");
-	const bool submounts =
-		!config_text(cfg, "submounts") || config_flag(cfg, "submounts");
 	struct virtio_fs_config config = {.num_request_queues = htole32(1)};
 	struct share *share = d->state;
-	struct fs_options options = {
-		.path = config_text(cfg, "dir"),
-		.only = config_text(cfg, "only"),
-		.budget = d->files,
-		.no_submounts = !submounts,
-		.readonly = config_flag(cfg, "readonly"),
-		.ownership = choice(cfg, "ownership", ownerships),
-		.devices = choice(cfg, "devices", devices) == 1,
-	};
-	struct fuse_options protocol = {
-		.cache = choice(cfg, "cache", caches),
-		.no_xattrs = choice(cfg, "xattrs", xattrs) == 1,
-		.answered = answered,
-		.arg = share,
-	};
 	int r;
 
 	share->dev = d;
-	options.shared = protocol.cache == FUSE_CACHE_NEVER;
-	protocol.locks = locks_are_hosts(choice(cfg, "locks", locks),
-					 options.readonly, protocol.cache);
+	share->cache = choice(cfg, "cache", caches);
 	if (strlen(tag) > sizeof(config.tag))
 		return log_ret(-EINVAL, "%s: tag '%s': longer than %zu bytes",
 			       d->name, tag, sizeof(config.tag));
@@ -313,12 +493,11 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	memcpy(config.tag, tag, strlen(tag));
 	d->config_bytes = sizeof(config);
 	memcpy(d->config, &config, sizeof(config));
-	r = fs_open(d->name, &options, &share->fs);
+	r = open_trees(d, cfg);
+	if (r == 0)
+		r = open_session(d, cfg);
 	if (r < 0)
 		return r;
-	share->fuse = fuse_new(share->fs, &protocol);
-	if (!share->fuse)
-		return log_ret(-ENOMEM, "%s: out of memory", d->name);
 	r = loop_timer_open(d->loop, &share->timer, timer_due);
 	return r < 0 ? log_ret(r, "%s: timer: %s", d->name, strerror(-r)) : 0;
 }
@@ -331,14 +510,18 @@ static void fs_device_close(struct virtio_dev *d)
 		fuse_log_requests(share->fuse, d->name);
 	loop_timer_close(&share->timer);
 	fuse_free(share->fuse);
-	fs_close(share->fs);
+	for (unsigned i = 0; i < share->ntrees; i++)
+		fs_close(share->trees[i]);
+	free(share->trees);
 }
 
 static int fs_thread(struct virtio_dev *d)
 {
 	struct share *share = d->state;
-	const int r = fs_thread_init(share->fs);
+	int r = 0;
 
+	for (unsigned i = 0; r == 0 && i < share->ntrees; i++)
+		r = fs_thread_init(share->trees[i]);
 	return r < 0 ? log_ret(r, "%s: its thread: %s", d->name, strerror(-r))
 		     : 0;
 }
@@ -363,7 +546,8 @@ static void fs_stop(struct virtio_dev *d)
 const struct virtio_ops virtio_fs = {
 	.type = {.name = "fs",
 		 .help = "a directory of this host as a file system",
-		 .keys = fs_keys},
+		 .keys = fs_keys,
+		 .check_all = check_share},
 	.id = VIRTIO_ID_FS,
 	.nqueues = 2, /* 5.11.2: one for what must not wait, one for the rest */
 	.queue_max = FS_QUEUE,

@@ -18,9 +18,13 @@ static const struct virtio_ops *const devices[] = {
 };
 #undef VIRTIO
 
+/* Belongs to an fs device, and is none for the guest. */
+extern const struct config_type virtio_fs_tree;
+
 #define VIRTIO(name) &virtio_##name.type,
 static const struct config_type *const types[] = {
 #include "devices/virtio/table.inc"
+	&virtio_fs_tree,
 	NULL,
 };
 #undef VIRTIO
@@ -42,4 +46,13 @@ const struct virtio_ops *virtio_find(const char *type)
 const struct config_type *const *virtio_config_types(void)
 {
 	return types;
+}
+
+const struct config_type *virtio_config_type(const char *name)
+{
+	for (unsigned i = 0; types[i]; i++) {
+		if (strcmp(types[i]->name, name) == 0)
+			return types[i];
+	}
+	return NULL;
 }

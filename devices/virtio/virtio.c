@@ -107,6 +107,7 @@ int virtio_new(const struct virtio_ops *ops, const struct config_device *cfg,
 	d->own_loop = (struct loop){.epoll_fd = -1, .wake_fd = -1};
 	d->terminal = host->terminal;
 	d->files = host->files;
+	d->machine = host->machine;
 	d->features = ops->features | COMMON_FEATURES;
 	pthread_mutex_init(&d->lock, NULL);
 	for (unsigned q = 0; q < VIRTIO_QUEUES_MAX; q++) {

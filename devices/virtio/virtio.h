@@ -104,8 +104,9 @@ struct virtio_dev {
 	const struct mem *mem; /* borrowed */
 	struct loop *loop;     /* borrowed main loop, or &own_loop */
 	struct loop own_loop;
-	struct terminal *terminal; /* borrowed; for the console only */
-	struct fs_budget *files;   /* borrowed; for shares only */
+	struct terminal *terminal;    /* borrowed; for the console only */
+	struct fs_budget *files;      /* borrowed; for shares only */
+	const struct config *machine; /* borrowed, for open(); or NULL */
 	pthread_mutex_t lock;
 	struct log_limit limit;
 	/* This device's besides ops->syscalls; open() may set it. */
@@ -162,13 +163,15 @@ const struct virtio_ops *const *virtio_list(void);
 const struct virtio_ops *virtio_find(const char *type);
 /* The same as config types, NULL-terminated, for config_check() and --help. */
 const struct config_type *const *virtio_config_types(void);
+const struct config_type *virtio_config_type(const char *name); /* or NULL */
 
 /* The VM's parts that devices use; each of them outlives all devices. */
 struct virtio_host {
 	const struct mem *mem;
 	struct loop *loop;
-	struct terminal *terminal; /* NULL: none */
-	struct fs_budget *files;   /* NULL: each share has its own */
+	struct terminal *terminal;    /* NULL: none */
+	struct fs_budget *files;      /* NULL: each share has its own */
+	const struct config *machine; /* NULL: of one device only */
 };
 
 /*

@@ -26,24 +26,27 @@
 /* ---- mounts */
 
 /* The mount to be attached; the whole share stays staged beside it. */
-static int open_share(const struct init_mount *m, unsigned number,
+static int open_share(const struct init_config *c, unsigned number,
 		      struct init_failure *f)
 {
-	autofd int share = mount_make("virtiofs", m->type, m->options, f);
+	const struct init_mount *m = &c->mounts[number];
+	autofd int share = container_mount_share(c, number, f);
 	autofd int sub = -1;
-	char path[32];
-	int copy;
+	autofd int copy = -1;
+	int r;
 
-	if (share < 0 || !m->subpath[0])
-		return take_fd(&share);
-	snprintf(path, sizeof(path), AGENT_OCI_VOLUME "%u", number);
-	if (container_attach(share, path, f))
+	if (share < 0)
 		return -1;
-	sub = root_open(share, m->subpath[0] ? m->subpath : "/", O_PATH);
+	sub = root_open_source(share, m->subpath);
 	copy = sub < 0 ? sub : mount_copy(sub, true);
-	return copy < 0 ? init_fail_path(f, -copy, "open in the share",
-					 m->subpath)
-			: copy;
+	if (copy < 0)
+		return init_fail_path(f, -copy, "open in the share",
+				      m->subpath[0] ? m->subpath : "/");
+	r = mount_set_options(copy, m->options);
+	return r < 0 ? init_fail(f, INIT_STATUS_SETUP, -r,
+				 "options '%s' of the mount on '%s'",
+				 m->options, m->target)
+		     : take_fd(&copy);
 }
 
 /*
@@ -70,11 +73,12 @@ static int open_filesystem(int root, const struct init_mount *m,
 	return mount_make(m->type, m->type, options, f);
 }
 
-static int mount_one(int root, const struct init_mount *m, unsigned number,
+static int mount_one(int root, const struct init_config *c, unsigned number,
 		     struct init_failure *f)
 {
+	const struct init_mount *m = &c->mounts[number];
 	autofd int mount = m->kind == AGENT_MOUNT_SHARE
-				   ? open_share(m, number, f)
+				   ? open_share(c, number, f)
 				   : open_filesystem(root, m, f);
 	autofd int at = -1;
 	struct stat st;
@@ -95,7 +99,7 @@ static int mount_all(int root, const struct init_config *c,
 		     struct init_failure *f)
 {
 	for (unsigned i = 0; i < c->nmounts; i++) {
-		if (mount_one(root, &c->mounts[i], i, f))
+		if (mount_one(root, c, i, f))
 			return -1;
 	}
 	return 0;

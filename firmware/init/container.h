@@ -16,6 +16,14 @@ int container_enter(const struct init_config *config, struct init_failure *f);
 
 /* Attaches a mount in the agent's own root at PATH, which is made. 0 or -1. */
 int container_attach(int mount, const char *path, struct init_failure *f);
+/*
+ * Attaches the whole share of the mount NUMBER, of which one part is mounted
+ * later, at AGENT_OCI_VOLUME NUMBER, in the agent's own root: for all NUMBERs
+ * that are shares, in this order. A descriptor of the mount, or -1 with the
+ * failure filled in.
+ */
+int container_mount_share(const struct init_config *c, unsigned number,
+			  struct init_failure *f);
 
 /*
  * The root, with our files of /etc, attached at AGENT_OCI_ROOT. A descriptor,

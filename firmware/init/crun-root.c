@@ -43,8 +43,7 @@ static int make_point(int root, const struct init_config *c, unsigned number,
 	if (m->kind == AGENT_MOUNT_SHARE) {
 		snprintf(path, sizeof(path), AGENT_OCI_VOLUME "%u", number);
 		share = open(path, O_PATH | O_CLOEXEC);
-		source = root_open(share, m->subpath[0] ? m->subpath : "/",
-				   O_PATH);
+		source = root_open_source(share, m->subpath);
 		if (source < 0 || fstat(source, &st) < 0)
 			return init_fail_path(f, errno, "open in the share",
 					      m->subpath);
@@ -54,14 +53,12 @@ static int make_point(int root, const struct init_config *c, unsigned number,
 		      : 0;
 }
 
-static int mount_share(const struct init_mount *m, unsigned number,
+static int mount_share(const struct init_config *c, unsigned number,
 		       struct init_failure *f)
 {
-	autofd int share = mount_make("virtiofs", m->type, NULL, f);
-	char path[32];
+	autofd int share = container_mount_share(c, number, f);
 
-	snprintf(path, sizeof(path), AGENT_OCI_VOLUME "%u", number);
-	return share < 0 ? -1 : container_attach(share, path, f);
+	return share < 0 ? -1 : 0;
 }
 
 int crun_root(const struct init_config *c, struct init_failure *f)
@@ -75,7 +72,7 @@ int crun_root(const struct init_config *c, struct init_failure *f)
 	root = container_root(c, f);
 	for (unsigned i = 0; root >= 0 && i < c->nmounts; i++) {
 		if (c->mounts[i].kind == AGENT_MOUNT_SHARE &&
-		    mount_share(&c->mounts[i], i, f))
+		    mount_share(c, i, f))
 			return -1;
 		if (make_point(root, c, i, f))
 			return -1;

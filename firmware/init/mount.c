@@ -144,10 +144,38 @@ int mount_set(int mount, uint64_t attributes)
 		       : 0;
 }
 
+int mount_set_options(int mount, const char *options)
+{
+	struct mount_attr attr = {.attr_clr = MOUNT_ATTR__ATIME};
+	char text[OPTIONS_MAX], *save = NULL;
+	uint32_t attributes = 0;
+
+	if (strlen(options) >= sizeof(text))
+		return -E2BIG;
+	strcpy(text, options);
+	for (char *word = strtok_r(text, ",", &save); word;
+	     word = strtok_r(NULL, ",", &save)) {
+		if (!take_mount_word(word, &attributes))
+			return -EINVAL;
+	}
+	attr.attr_set = attributes;
+	return mount_setattr(mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0
+		       ? -errno
+		       : 0;
+}
+
 int root_open(int root, const char *path, int flags)
 {
 	return util_openat2(root, path, flags,
 			    RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+int root_open_source(int share, const char *path)
+{
+	const char *in_share = path[0] ? path : "/";
+	const int fd = root_open(share, in_share, O_PATH | O_DIRECTORY);
+
+	return fd == -ENOTDIR ? root_open(share, in_share, O_PATH) : fd;
 }
 
 static int make_path(int root, const char *path, bool directory,

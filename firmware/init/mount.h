@@ -28,8 +28,20 @@ int mount_attach(int mount, int target);
 /* Changes an attached or detached mount: MOUNT_ATTR_* to set. 0 or -errno. */
 int mount_set(int mount, uint64_t attributes);
 
+/*
+ * The same by words of a mount, as for mount_make(); -EINVAL for any other. The
+ * words start from a new mount's attributes.
+ */
+int mount_set_options(int mount, const char *options);
+
 /* Opens PATH inside of ROOT (O_CLOEXEC is added). -errno. */
 int root_open(int root, const char *path, int flags);
+/*
+ * Opens PATH of a share (O_PATH), "" for the whole of it: a directory or a file
+ * to be mounted elsewhere. One tree of several is a directory on which the
+ * kernel mounts the tree itself, but only for those who ask for a directory.
+ */
+int root_open_source(int share, const char *path);
 
 /*
  * Opens PATH (O_PATH), after making what is missing of it, also where its links

@@ -31,6 +31,37 @@ int container_attach(int mount, const char *path, struct init_failure *f)
 	return r < 0 ? init_fail_path(f, -r, "mount on", path) : 0;
 }
 
+int container_mount_share(const struct init_config *c, unsigned number,
+			  struct init_failure *f)
+{
+	const char *tag = c->mounts[number].type;
+	autofd int share = -1;
+	autofd int whole = -1;
+	unsigned first = 0;
+	char path[32];
+
+	while (c->mounts[first].kind != AGENT_MOUNT_SHARE ||
+	       strcmp(c->mounts[first].type, tag) != 0)
+		first++;
+	snprintf(path, sizeof(path), AGENT_OCI_VOLUME "%u", first);
+	if (first == number) {
+		share = mount_make("virtiofs", tag, NULL, f);
+	} else {
+		/*
+		 * Not a second time: once the kernel has mounted a tree in the
+		 * share it takes that for the share, which has the same tag.
+		 */
+		whole = open(path, O_PATH | O_CLOEXEC);
+		share = whole < 0 ? -errno : mount_copy(whole, false);
+		if (share < 0)
+			return init_fail_path(f, -share, "copy the mount",
+					      path);
+	}
+	snprintf(path, sizeof(path), AGENT_OCI_VOLUME "%u", number);
+	return share < 0 || container_attach(share, path, f) ? -1
+							     : take_fd(&share);
+}
+
 /* ---- files of /etc */
 
 static void print_hosts(FILE *file, const struct init_config *c)

@@ -360,6 +360,32 @@ test_volume()
 	[ ! -e data/x ] || fail "read-only was written to"
 }
 
+# All of one device, and each a file system of its own.
+test_many_volumes()
+{
+	local i volumes=()
+
+	make_root
+	for i in $(seq 20); do
+		mkdir "data$i"
+		volumes+=(-v "./data$i:/many/$i")
+	done
+	echo one >data1/file
+	run --rm "${volumes[@]}" -v ./data1/file:/many/file:ro root \
+		sh -c 'for d in /many/?/ /many/??/; do echo "$d" >"$d/n"; done
+			cat /many/file && ! ln /many/1/n /many/2/other &&
+			mv /many/1/n /many/2/moved && cat /many/2/moved &&
+			stat -c %d / /many/?/ /many/??/ | sort | uniq -d |
+			sed "s/^/twice: /"'
+	expect_status 0
+	expect_out one
+	expect_out /many/1/
+	expect_no_out twice
+	[ "$(cat data20/n data2/moved)" = $'/many/20/\n/many/1/' ] ||
+		fail "what the host sees"
+	[ ! -e data1/n ] || fail "it was moved"
+}
+
 test_volume_file()
 {
 	make_root

@@ -27,9 +27,7 @@ struct request {
 
 static const struct config_type *find_type(const char *name)
 {
-	const struct virtio_ops *ops = virtio_find(name);
-
-	return ops ? &ops->type : NULL;
+	return virtio_config_type(name);
 }
 
 static int unknown_type(const char *name)

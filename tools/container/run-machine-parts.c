@@ -15,12 +15,12 @@
 int run_add_device(struct config *cfg, const char *type,
 		   const struct config_pair *pairs, size_t n)
 {
-	const struct virtio_ops *ops = virtio_find(type);
+	const struct config_type *known = virtio_config_type(type);
 
-	if (!ops)
+	if (!known)
 		return log_ret(-ENOSYS, "this build has no device type '%s'",
 			       type);
-	return config_add_pairs(cfg, &ops->type, pairs, n);
+	return config_add_pairs(cfg, known, pairs, n);
 }
 
 const char *run_keep(struct run_machine *machine, const char *text)

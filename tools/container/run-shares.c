@@ -13,7 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MOUNTS_FILE "/proc/self/mountinfo"
+#define RUN_TAG_ROOM 37 /* of a share (virtio 1.2, 5.11.4) */
+#define MOUNTS_FILE  "/proc/self/mountinfo"
 
 /* The words of one mount, sorted by whose they are; borrowed. */
 struct words {
@@ -217,11 +218,49 @@ static int has_below(const char *dir)
 	return r;
 }
 
+/* A lock in what the guest cannot change would keep the host from its files. */
+static const char *locks_of(const struct words *words)
+{
+	const bool own = words->readonly ||
+			 (words->cache && strcmp(words->cache, "always") == 0);
+
+	if (words->locks && strcmp(words->locks, "auto") != 0)
+		return words->locks;
+	return own ? "guest" : "host";
+}
+
+/*
+ * The device that has the trees of such words, which its guest is told once for
+ * all of them: made for the first. Its TAG; 0 or -errno.
+ */
+static int find_device(struct run_machine *machine, const struct words *words,
+		       char tag[RUN_TAG_ROOM])
+{
+	const char *cache = words->cache ? words->cache : "auto";
+	const char *locks = locks_of(words);
+
+	snprintf(tag, RUN_TAG_ROOM, "volumes-%s-%s", cache, locks);
+	for (unsigned i = 0; i < machine->cfg.ndevices; i++) {
+		const struct config_device *device = &machine->cfg.device[i];
+
+		if (strcmp(device->type, "fs") == 0 &&
+		    strcmp(config_text(device, "tag"), tag) == 0)
+			return 0;
+	}
+	return run_add_device(&machine->cfg, "fs",
+			      (const struct config_pair[]){
+				      {"tag", tag},
+				      {"cache", cache},
+				      {"locks", locks},
+			      },
+			      3);
+}
+
 static int make_share(struct run_machine *machine, struct spec_mount *mount,
 		      const struct words *words, struct agent_mount *to)
 {
 	autofree char *dir = NULL, *only = NULL;
-	char tag[16];
+	char tag[RUN_TAG_ROOM], name[16];
 	int r = 0, alone = 0;
 
 	if (machine->nshares == RUN_VOLUMES_MAX)
@@ -236,26 +275,27 @@ static int make_share(struct run_machine *machine, struct spec_mount *mount,
 	/* A mount below may hide just what "bind" without the r asks for. */
 	if (r == 0 && words->one && !only)
 		alone = r = has_below(dir);
+	if (r >= 0)
+		r = find_device(machine, words, tag);
 	if (r < 0)
 		return r;
-	snprintf(tag, sizeof(tag), "vol%u", machine->nshares++);
+	snprintf(name, sizeof(name), "%u", machine->nshares++);
 	to->tag = run_keep(machine, tag);
-	to->subpath = only ? run_keep(machine, only) : NULL;
-	if (!to->tag || (only && !to->subpath))
+	to->subpath = run_keep(machine, name);
+	if (!to->tag || !to->subpath)
 		return -ENOMEM;
 	return run_add_device(
-		&machine->cfg, "fs",
+		&machine->cfg, "tree",
 		(const struct config_pair[]){
 			{"dir", dir},
-			{"tag", tag},
+			{"share", tag},
+			{"name", name},
 			{"readonly", words->readonly ? "true" : NULL},
-			{"cache", words->cache},
-			{"locks", words->locks},
 			{"only", only},
 			/* It takes a privilege: only where it matters. */
 			{"submounts", alone ? "false" : NULL},
 		},
-		7);
+		6);
 }
 
 /* ---- file systems */

@@ -26,7 +26,7 @@
 /* Docker's: it could not even be started, and why. */
 #define RUN_EXIT_FAILED 125
 
-#define RUN_VOLUMES_MAX 10
+#define RUN_VOLUMES_MAX 128
 
 /*
  * Options of a spec's mounts that are ours: how a share behaves, and which

@@ -291,7 +291,7 @@ int config_new_device(struct config *cfg, const struct config_type *type,
 	if (cfg->ndevices == CONFIG_DEVICES_MAX)
 		return log_ret(-EINVAL,
 			       "%s: there are %d devices already, as "
-			       "many as a guest can have",
+			       "many as a configuration can have",
 			       type->name, CONFIG_DEVICES_MAX);
 	dev->type = strdup(type->name);
 	if (!dev->type)
@@ -535,6 +535,14 @@ int config_check(const struct config *cfg,
 	for (unsigned i = 0; i < cfg->ndevices; i++)
 		if (check_device(&cfg->device[i], types) < 0)
 			return -EINVAL;
+	for (unsigned i = 0; i < cfg->ndevices; i++) {
+		const struct config_device *dev = &cfg->device[i];
+		const struct config_type *type =
+			config_find_type(dev->type, types);
+
+		if (type->check_all && type->check_all(cfg, dev) < 0)
+			return -EINVAL;
+	}
 	return 0;
 }
 

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define CONFIG_CPUS_MAX    32
-#define CONFIG_DEVICES_MAX 64 /* MACHINE_VIRTIO_MAX, console included */
+#define CONFIG_DEVICES_MAX 256 /* trees of shares included */
 #define CONFIG_PARAMS_MAX  16
 
 enum config_kind {
@@ -41,6 +41,7 @@ struct config_key {
 };
 
 struct config_device;
+struct config;
 
 /* The keys that a device type takes; they end with a NULL name. */
 struct config_type {
@@ -52,6 +53,9 @@ struct config_type {
 	 * touching the host; NULL: there is nothing. 0 or -EINVAL, logged.
 	 */
 	int (*check)(const struct config_device *dev);
+	/* The same for what concerns other devices of CFG; or NULL. */
+	int (*check_all)(const struct config *cfg,
+			 const struct config_device *dev);
 };
 
 struct config_param {

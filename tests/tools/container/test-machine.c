@@ -142,13 +142,15 @@ static void test_machine(void **state)
 			    "/run/vs,ock");
 	assert_string_equal(config_text(device(ctx, "fs", 0), "dir"), "/usr,x");
 	assert_true(config_flag(device(ctx, "fs", 0), "readonly"));
-	assert_true(config_flag(device(ctx, "fs", 1), "readonly"));
+	assert_true(config_flag(device(ctx, "tree", 0), "readonly"));
 	assert_null(device(ctx, "net", 0));
 	assert_string_equal(agent->root_tag, "rootfs");
 	assert_true(agent->root_overlay && agent->host_bound);
 	assert_false(agent->keep_etc);
 	assert_int_equal(agent->nmounts, ctx->spec.nmounts);
-	assert_string_equal(agent->mounts[agent->nmounts - 1].tag, "vol0");
+	assert_string_equal(agent->mounts[agent->nmounts - 1].tag,
+			    "volumes-auto-guest");
+	assert_string_equal(agent->mounts[agent->nmounts - 1].subpath, "0");
 	assert_string_equal(agent->masked[0], "/proc/acpi");
 	assert_int_equal(agent->pids_max, 256);
 	assert_null(agent->oci);
@@ -184,7 +186,7 @@ static void test_bind_of_one(void **state)
 						  &ctx->opt, &ctx->root,
 						  &ctx->instance),
 				 0);
-		submounts = config_text(device(ctx, "fs", 1), "submounts");
+		submounts = config_text(device(ctx, "tree", 0), "submounts");
 		assert_int_equal(!submounts, !cases[i].submounts);
 		assert_true(!submounts ||
 			    strcmp(submounts, cases[i].submounts) == 0);
@@ -289,7 +291,7 @@ static void test_bundle(void **state)
 	assert_string_equal(config_text(device(ctx, "fs", 0), "dir"),
 			    ctx->bundle);
 	assert_false(config_flag(device(ctx, "fs", 0), "readonly"));
-	assert_string_equal(config_text(device(ctx, "fs", 1), "dir"),
+	assert_string_equal(config_text(device(ctx, "tree", 0), "dir"),
 			    ctx->bundle);
 	assert_false(agent->root_overlay);
 	/* A root without a /dev gets one, before what may be below it. */

@@ -375,12 +375,38 @@ static int make_mounts(struct ctx *ctx)
 	return r < 0 ? r : run_shares_make(&ctx->machine, &ctx->spec);
 }
 
+/* The Nth directory or file that is shared, and the device it is in. */
+static const struct config_device *tree(const struct ctx *ctx, unsigned n)
+{
+	const struct config *cfg = &ctx->machine.cfg;
+
+	for (unsigned i = 0; i < cfg->ndevices; i++) {
+		if (strcmp(cfg->device[i].type, "tree") == 0 && n-- == 0)
+			return &cfg->device[i];
+	}
+	fail_msg("not so many trees");
+	return NULL;
+}
+
+static const struct config_device *share_of(const struct ctx *ctx, unsigned n)
+{
+	const struct config *cfg = &ctx->machine.cfg;
+	const char *tag = config_text(tree(ctx, n), "share");
+
+	for (unsigned i = 0; i < cfg->ndevices; i++) {
+		if (strcmp(cfg->device[i].type, "fs") == 0 &&
+		    strcmp(config_text(&cfg->device[i], "tag"), tag) == 0)
+			return &cfg->device[i];
+	}
+	fail_msg("no share '%s'", tag);
+	return NULL;
+}
+
 static void test_mounts(void **state)
 {
 	struct ctx *ctx = *state;
 	struct agent_config *agent = &ctx->machine.agent;
 	const struct agent_mount *m;
-	const struct config_device *share = &ctx->machine.cfg.device[0];
 
 	assert_int_equal(parse(ctx, "-v /tmp:/a/b:readonly,z -v /:/c --tmpfs "
 				    "/t:size=1m,mode=700,exec --tmpfs /u r x"),
@@ -388,16 +414,19 @@ static void test_mounts(void **state)
 	assert_int_equal(make_mounts(ctx), 0);
 	m = agent->mounts;
 	assert_int_equal(agent->nmounts, 4);
-	assert_int_equal(ctx->machine.cfg.ndevices, 2);
+	/* Locks of one are the host's, of the other the guest's: two devices.
+	 */
+	assert_int_equal(ctx->machine.cfg.ndevices, 4);
 	assert_string_equal(m[3].target, "/a/b");
-	assert_string_equal(m[3].tag, config_text(share + 1, "tag"));
-	assert_true(config_flag(share + 1, "readonly"));
+	assert_string_equal(m[3].tag, config_text(tree(ctx, 1), "share"));
+	assert_true(config_flag(tree(ctx, 1), "readonly"));
 	assert_string_equal(m[3].options, "ro");
 	assert_string_equal(ctx->spec.mounts[3].source, "/tmp");
-	assert_false(config_flag(share, "readonly"));
+	assert_false(config_flag(tree(ctx, 0), "readonly"));
 	/* Outer ones first. */
 	assert_string_equal(m[0].target, "/c");
-	assert_string_equal(m[0].tag, config_text(share, "tag"));
+	assert_string_equal(m[0].tag, config_text(tree(ctx, 0), "share"));
+	assert_string_equal(m[0].subpath, config_text(tree(ctx, 0), "name"));
 	assert_null(m[1].tag);
 	assert_string_equal(m[1].type, "tmpfs");
 	assert_string_equal(m[1].options,
@@ -409,7 +438,6 @@ static void test_mount_words(void **state)
 {
 	struct ctx *ctx = *state;
 	const struct agent_mount *m;
-	const struct config_device *share = &ctx->machine.cfg.device[0];
 
 	assert_int_equal(
 		parse(ctx, "--mount type=bind,source=/tmp,target=/a,readonly "
@@ -420,8 +448,8 @@ static void test_mount_words(void **state)
 	assert_int_equal(make_mounts(ctx), 0);
 	m = ctx->machine.mounts;
 	assert_int_equal(ctx->machine.agent.nmounts, 3);
-	assert_string_equal(config_text(share, "dir"), "/tmp");
-	assert_true(config_flag(share, "readonly"));
+	assert_string_equal(config_text(tree(ctx, 0), "dir"), "/tmp");
+	assert_true(config_flag(tree(ctx, 0), "readonly"));
 	assert_string_equal(m[0].target, "/a");
 	assert_null(m[1].tag);
 	assert_string_equal(m[1].options,
@@ -434,10 +462,9 @@ static void test_mount_words(void **state)
 static void test_mount_cache(void **state)
 {
 	static const char *const expected[] = {
-		"never", "always", NULL, "never", "auto", "never",
+		"never", "always", "auto", "never", "auto", "never",
 	};
 	struct ctx *ctx = *state;
-	const struct config_device *share = &ctx->machine.cfg.device[0];
 
 	assert_int_equal(parse(ctx,
 			       "-v /tmp:/a:shared -v /tmp:/b:ro,cache=always "
@@ -446,15 +473,13 @@ static void test_mount_cache(void **state)
 			       "type=bind,shared,src=/tmp,dst=/f r x"),
 			 0);
 	assert_int_equal(make_mounts(ctx), 0);
-	assert_int_equal(ctx->machine.cfg.ndevices, ARRAY_LEN(expected));
+	/* Those with the same words are in one device. */
+	assert_int_equal(ctx->machine.cfg.ndevices, 3 + ARRAY_LEN(expected));
 	for (unsigned i = 0; i < ARRAY_LEN(expected); i++) {
-		const char *cache = config_text(share + i, "cache");
+		const struct config_device *share = share_of(ctx, i);
 
-		if (expected[i])
-			assert_string_equal(cache, expected[i]);
-		else
-			assert_null(cache);
-		assert_int_equal(config_flag(share + i, "readonly"), i == 1);
+		assert_string_equal(config_text(share, "cache"), expected[i]);
+		assert_int_equal(config_flag(tree(ctx, i), "readonly"), i == 1);
 	}
 	/* The state keeps enough to make the same machine again. */
 	assert_string_equal(ctx->spec.mounts[1].options.item[3],
@@ -465,31 +490,30 @@ static void test_mount_cache(void **state)
 static void test_mount_file(void **state)
 {
 	struct ctx *ctx = *state;
-	const struct config_device *share = &ctx->machine.cfg.device[0];
 
 	assert_int_equal(parse(ctx, "-v /etc/passwd:/p:ro r x"), 0);
 	assert_int_equal(make_mounts(ctx), 0);
-	assert_string_equal(config_text(share, "dir"), "/etc");
-	assert_string_equal(config_text(share, "only"), "passwd");
-	assert_true(config_flag(share, "readonly"));
-	assert_string_equal(ctx->machine.mounts[0].subpath, "passwd");
+	assert_string_equal(config_text(tree(ctx, 0), "dir"), "/etc");
+	assert_string_equal(config_text(tree(ctx, 0), "only"), "passwd");
+	assert_true(config_flag(tree(ctx, 0), "readonly"));
+	assert_string_equal(ctx->machine.mounts[0].subpath, "0");
 	assert_string_equal(ctx->machine.mounts[0].target, "/p");
 }
 
 static void test_mount_locks(void **state)
 {
 	struct ctx *ctx = *state;
-	const struct config_device *share = &ctx->machine.cfg.device[0];
 
 	assert_int_equal(parse(ctx, "-v /tmp:/a:locks=host,ro -v /tmp:/b "
 				    "--mount type=bind,src=/tmp,dst=/c,"
 				    "locks=guest r x"),
 			 0);
 	assert_int_equal(make_mounts(ctx), 0);
-	assert_string_equal(config_text(share, "locks"), "host");
-	assert_true(config_flag(share, "readonly"));
-	assert_null(config_text(share + 1, "locks"));
-	assert_string_equal(config_text(share + 2, "locks"), "guest");
+	assert_string_equal(config_text(share_of(ctx, 0), "locks"), "host");
+	assert_true(config_flag(tree(ctx, 0), "readonly"));
+	/* "auto", in words: the same device as the first. */
+	assert_ptr_equal(share_of(ctx, 1), share_of(ctx, 0));
+	assert_string_equal(config_text(share_of(ctx, 2), "locks"), "guest");
 }
 
 static void test_mounts_refused(void **state)
@@ -829,11 +853,11 @@ static void test_oci(void **state)
 	mount = mount_of(config, "/a");
 	assert_true(has_option(mount, "ro"));
 	assert_string_equal(json_string_value(json_object_get(mount, "source")),
-			    "/volume7");
+			    "/volume7/0");
 	mount = mount_of(config, "/f");
 	assert_true(has_option(mount, "rw"));
 	assert_string_equal(json_string_value(json_object_get(mount, "source")),
-			    "/volume8/passwd");
+			    "/volume8/1");
 	mount = mount_of(config, "/a/t");
 	assert_true(has_option(mount, "size=1m"));
 	assert_true(has_option(mount, "noexec"));

@@ -316,7 +316,7 @@ static void test_device_count(void **state)
 
 	for (int i = 0; i < CONFIG_DEVICES_MAX; i++)
 		assert_int_equal(config_add_device(cfg, &plain, ""), 0);
-	add_fails(cfg, &plain, "", "64 devices already");
+	add_fails(cfg, &plain, "", "256 devices already");
 }
 
 static void test_unknown_type(void **state)
