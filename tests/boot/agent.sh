@@ -38,6 +38,7 @@ test_surroundings()
 		echo fds $(ls /proc/self/fd | wc -w)
 		echo name $(grep -c "box$" /etc/hosts) $(cat /etc/hostname)
 		echo group $(cat /proc/self/cgroup)
+		echo $(grep CapEff /proc/self/status)
 		echo mounts $(cut -d" " -f2 /proc/mounts | head -n 9)'
 	expect_ok
 	expect_lines 'pid 1 host box umask 0022' \
@@ -45,7 +46,7 @@ test_surroundings()
 		'dev core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero' \
 		'write /' 'write /dev' 'write /dev/shm' 'write /tmp' \
 		'masked 0' 'firmware' 'null 0' 'zero 3' 'random 3' 'stdin 1' \
-		'fds 4' 'name 1 box' 'group 0::/' \
+		'fds 4' 'name 1 box' 'group 0::/' 'CapEff: 00000000a80425fb' \
 		'mounts / /proc /dev /dev/pts /dev/mqueue /sys /sys/fs/cgroup /dev/shm /proc/interrupts'
 	expect_nothing_left
 }
@@ -76,6 +77,8 @@ test_users()
 	expect_lines '/home /made/for/it 100 200' \
 		'Uid: 1000 1000 1000 1000 Gid: 1000 1000 1000 1000 Groups: 1000 NoNewPrivs: 1' \
 		0 'cannot write'
+	# The agent looks users up before crun is started.
+	[ ${#how[@]} -eq 0 ] || return 0
 	run --rm -u nobody root id
 	expect_status 125
 	expect_error nobody passwd
@@ -101,6 +104,7 @@ test_hostile_links()
 	expect_ok
 	expect_lines data data box 'nameserver 10.9.8.7'
 	[ -z "$(ls -A outside)" ] || fail "something was made outside"
+	[ ${#how[@]} -eq 0 ] || return 0
 	run --rm -v "$PWD/data:/loop/x" root true
 	expect_status 125
 	expect_error /loop/x
@@ -125,6 +129,8 @@ test_mounts()
 	expect_ok
 	expect_lines outer inner read-only 700 64 128 1
 	[ -e outer/x ] || fail "the volume was not written"
+	# The agent mounts a tmpfs before crun is started.
+	[ ${#how[@]} -eq 0 ] || return 0
 	run --rm --sysctl no.such.thing=1 root true
 	expect_status 125
 	expect_error no.such.thing
@@ -144,11 +150,13 @@ test_read_only()
 
 	make_root
 	mkdir data
-	run --rm --read-only --hostname box --dns 10.9.8.7 --tmpfs /t \
-		-v "$PWD/data:/v" root sh -c "$writes"
-	expect_ok
-	expect_lines 'write /dev/x' 'write /dev/shm/x' 'write /t/x' \
-		'write /v/x' box
+	if [ ${#how[@]} -eq 0 ]; then
+		run --rm --read-only --hostname box --dns 10.9.8.7 --tmpfs /t \
+			-v "$PWD/data:/v" root sh -c "$writes"
+		expect_ok
+		expect_lines 'write /dev/x' 'write /dev/shm/x' 'write /t/x' \
+			'write /v/x' box
+	fi
 	mv root/etc root/etc2
 	ln -s etc2 root/etc
 	run --rm --read-only --hostname box --dns 10.9.8.7 --tmpfs /t \
@@ -156,6 +164,8 @@ test_read_only()
 	expect_ok
 	expect_lines 'write /dev/x' 'write /dev/shm/x' 'write /t/x' \
 		'write /v/x' box
+	# These writes are possible without it.
+	[ ${#how[@]} -eq 0 ] || return 0
 	run --rm --hostname box --dns 10.9.8.7 root sh -c "$writes"
 	expect_ok
 	expect_lines 'write /etc/hosts' 'write /etc/hostname' \
@@ -261,9 +271,11 @@ test_devices()
 		'open urandom' 'other ptmx' 'denied mem' 'denied kmsg' \
 		'denied hvc0' 'denied ttyS0' 'denied fuse' 'denied vsock' \
 		'denied loop0' 'denied vda'
-	run --rm --cap-add SYS_ADMIN root sh -c "$try"
-	expect_ok
-	expect_out 'denied kmsg'
+	if [ ${#how[@]} -eq 0 ]; then
+		run --rm --cap-add SYS_ADMIN root sh -c "$try"
+		expect_ok
+		expect_out 'denied kmsg'
+	fi
 	run --rm --privileged root sh -c "$try"
 	expect_ok
 	expect_out 'open kmsg'
@@ -362,13 +374,12 @@ test_pids_limit()
 	expect_status 2
 	[ "$(cat out)" = 5 ] || fail "there were more"
 	grep -q fork err || fail "no word of fork()"
+	# crun is told no other kind of number.
+	[ ${#how[@]} -eq 0 ] || return 0
 	run --rm --pids-limit 0 root cat /sys/fs/cgroup/pids.max
 	expect_ok
 	expect_lines max
-	run --rm -m 256M root cat /sys/fs/cgroup/pids.max
-	expect_ok
-	expect_lines 512
-	for limit in x -2 1.5 99999999; do
+	for limit in -2 1.5 99999999; do
 		run --rm --pids-limit "$limit" root true
 		expect_status 125
 		expect_error --pids-limit "$limit"

@@ -3,22 +3,10 @@
 #
 # Every way a guest ends, and the exit status that tells.
 
-test_poweroff()
-{
-	guest poweroff
-	expect_ok
-}
-
 test_reboot()
 {
 	guest reboot
 	expect_ok
-}
-
-test_panic()
-{
-	guest panic
-	expect_status 1
 }
 
 # A status of its own tells a reboot from a power-off, and so does the log.

@@ -4,8 +4,8 @@
 # Shared directories: as a root file system, as POSIX has it, with every way of
 # caching and of keeping owners, and with nothing of the host's beside them.
 
-# As many operations as a host's guests do in a few seconds.
-FSX=2000
+# As many operations as a guest does in a second or two.
+FSX=500
 ! is_slow || FSX=150
 
 need_xattrs()

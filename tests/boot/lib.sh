@@ -162,6 +162,33 @@ wait_for()
 	wait_until grep -sqF "$2" "$1" || fail "'$2' did not come in $1"
 }
 
+# own_memory PID...: sets kib to the memory that these processes have to
+# themselves, without that of guests; `mappings` has the parts.
+own_memory()
+{
+	local pid files=()
+
+	for pid; do
+		files+=("/proc/$pid/smaps")
+	done
+	# Mappings of 16 MiB and more are the guest's, with what ends where
+	# they start.
+	awk '/^[0-9a-f]+-[0-9a-f]+ / {
+			last_end = end; split($1, at, "-"); end = at[2]
+			held = kib " " what; was = !big && kib
+			what = $2 " " $6; big = kib = 0
+		}
+		$1 == "Size:" {
+			big = $2 >= 16384
+			if (was && !(big && last_end == at[1])) print held
+		}
+		/^Private_(Clean|Dirty):/ { kib += $2 }
+		END { if (!big && kib) print kib, what }' "${files[@]}" |
+		sort -rn >mappings
+	# shellcheck disable=SC2034 # for the tests
+	kib=$(awk '{ sum += $1 } END { print sum + 0 }' mappings)
+}
+
 # ---- expectations
 
 expect_status()

@@ -103,21 +103,7 @@ test_monitor_memory()
 
 	guest_start vm hang --memory 128M
 	wait_for vm.out hanging
-	# Mappings of 16 MiB and more are the guest's, with what ends where
-	# they start.
-	awk '/^[0-9a-f]+-[0-9a-f]+ / {
-			last_end = end; split($1, at, "-"); end = at[2]
-			held = kib " " what; was = !big && kib
-			what = $2 " " $6; big = kib = 0
-		}
-		$1 == "Size:" {
-			big = $2 >= 16384
-			if (was && !(big && last_end == at[1])) print held
-		}
-		/^Private_(Clean|Dirty):/ { kib += $2 }
-		END { if (!big && kib) print kib, what }' "/proc/$(guest_pid vm)/smaps" |
-		sort -rn >mappings
-	kib=$(awk '{ sum += $1 } END { print sum + 0 }' mappings)
+	own_memory "$(guest_pid vm)"
 	kill -TERM "$(guest_pid vm)"
 	guest_wait vm
 	[ "$kib" -gt 0 ] || fail "cannot tell the monitor's memory"

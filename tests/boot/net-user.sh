@@ -9,9 +9,8 @@ NETWORK=net:eth0:10.0.2.15,route:10.0.2.2
 
 outbound()
 {
-	local size=32M
+	local size=8M
 
-	! is_slow || size=8M
 	make_host
 	"$GUEST/guest" "serve:5001:$size" >tcp.out &
 	"$GUEST/guest" answer:5002 >udp.out &

@@ -17,9 +17,8 @@ tap_make()
 
 stream()
 {
-	local size=128M
+	local size=32M
 
-	! is_slow || size=32M
 	tap_make 1500
 	"$GUEST/guest" "serve:5001:$size" >host.out &
 	guest "nic:eth0:address:02-00-00-00-be-ef,nic:eth0:mtu:1500,\

@@ -59,6 +59,24 @@ test_top_hostile()
 	expect_nothing_left
 }
 
+# An idle container costs the host little beyond its guest's RAM.
+test_idle_memory()
+{
+	local kib
+
+	make_root
+	start one --rm --memory 256M root sleep 1000
+	# shellcheck disable=SC2046 # several
+	own_memory $(our_processes)
+	bulkhead kill one
+	[ "$kib" -gt 50 ] || fail "cannot tell the memory of its processes"
+	[ "$kib" -lt 3072 ] || {
+		cat mappings
+		fail "its processes have $kib KiB of their own"
+	}
+	expect_nothing_left
+}
+
 # The container's figures, and the host's; in a table, as JSON, in place.
 test_stats()
 {

@@ -17,9 +17,6 @@ test_echo()
 test_status()
 {
 	make_root
-	run --rm root sh -c 'exit 7'
-	expect_status 7
-	expect_silence
 	run --rm root sh -c 'sh -c "kill -9 \$\$"; exit $?'
 	expect_status 137
 	run --rm --init root sh -c 'kill -TERM $$'
@@ -46,8 +43,6 @@ test_not_executable()
 	run --rm root /etc/text
 	expect_status 126
 	expect_error /etc/text
-	run --rm root /etc
-	expect_status 126
 	expect_nothing_left
 }
 
@@ -184,11 +179,11 @@ test_bad_images()
 	expect_nothing_left
 }
 
-# The same image in each of the forms that are known; two of them are run.
+# The same image in each of the forms that are known; one of them is run.
 # tests/check-images has those that other people's programs write.
 test_image_forms()
 {
-	local form forms=(image.tar.gz layout oci.tar)
+	local form forms=(image.tar.gz layout layout:tag oci.tar)
 
 	export BULKHEAD_STORE=$PWD/store
 
@@ -201,11 +196,9 @@ test_image_forms()
 		zstd -q image.tar
 		forms+=(image.tar.zst)
 	fi
-	for form in image.tar layout:tag; do
-		run --rm --entrypoint sh "$form" -c 'echo $FROM; pwd; id -u'
-		expect_ok
-		[ "$(tr '\n' ' ' <out)" = 'image /tmp 0 ' ] || fail "$form"
-	done
+	run --rm --entrypoint sh image.tar -c 'echo $FROM; pwd; id -u'
+	expect_ok
+	[ "$(tr '\n' ' ' <out)" = 'image /tmp 0 ' ] || fail "surroundings"
 	for form in "${forms[@]}"; do
 		bulkhead tag "$form" "form-of-${form//[.:]/-}"
 		expect_ok
@@ -216,8 +209,10 @@ test_image_forms()
 	expect_status 125
 	expect_error other
 	rm -r layout ./*.tar ./*.tar.*
-	run --rm test:1
+	bulkhead tag test:1 still:there
 	expect_ok
+	bulkhead rmi still:there
+	expect_status 0
 	bulkhead rmi test:1
 	expect_status 0
 	run --rm test:1
@@ -236,18 +231,14 @@ test_surroundings()
 	printf '%s\n' 1000 1001 /tmp surroundings 1 'two words' 'pid 1' \
 		/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin |
 		diff - out || fail "what the command sees"
-	run --rm --hostname other root hostname
-	[ "$(cat out)" = other ] || fail "host name"
 }
 
 test_entrypoint()
 {
 	make_root
-	run --rm --entrypoint echo root one two
+	run --rm --entrypoint echo root -- one two
 	expect_ok
 	[ "$(cat out)" = 'one two' ] || fail "output"
-	run --rm root -- echo dashes
-	[ "$(cat out)" = dashes ] || fail "output"
 }
 
 test_image()
@@ -259,9 +250,6 @@ test_image()
 	run --rm image.tar
 	expect_ok
 	[ "$(cat out)" = 'says nothing' ] || fail "output"
-	run --rm --entrypoint sh image.tar -c 'pwd; echo $FROM; echo x >/x'
-	expect_ok
-	[ "$(tr '\n' ' ' <out)" = '/tmp image ' ] || fail "surroundings"
 	rm image.tar
 	run --rm test:1 this
 	expect_ok
@@ -287,7 +275,8 @@ test_stdin()
 		-i root cat <in >out 2>err || status=$?
 	expect_ok
 	[ "$(cat out)" = typed ] || fail "output"
-	run --rm root cat
+	timeout -k 5 "$LIMIT" "$BULKHEAD" run "${how[@]}" --rm --network none \
+		root cat <in >out 2>err || status=$?
 	expect_ok
 	[ ! -s out ] || fail "without -i there is no input"
 }
@@ -303,9 +292,8 @@ test_streams()
 
 test_bulk()
 {
-	local bytes=$((32 << 20))
+	local bytes=$((8 << 20))
 
-	! is_slow || bytes=$((8 << 20))
 	make_root
 	run --rm root head -c $bytes /dev/zero
 	expect_ok
@@ -411,11 +399,11 @@ test_named_volume()
 	make_root
 	run --rm -v kept:/data root sh -c 'echo there >/data/file'
 	expect_ok
-	run --rm -v kept:/data:ro root sh -c 'cat /data/file; ! rm /data/file'
-	expect_status 0
-	expect_out there
 	[ -e store/volumes/kept/file ] || fail "it is no plain directory"
-	run -d --name one --rm -v kept:/data root sleep 1000
+	run -d --name one --rm -v kept:/data:ro root sh -c '
+		cat /data/file; rm /data/file || exec sleep 1000'
+	wait_until logged one there || fail "its file"
+	[ -e store/volumes/kept/file ] || fail "a read-only file was removed"
 	bulkhead volume rm kept
 	expect_status 1
 	expect_error kept used
@@ -479,15 +467,12 @@ test_machine()
 test_capabilities()
 {
 	make_root
-	run --rm root grep CapEff /proc/self/status
-	expect_out 00000000a80425fb
-	run --rm --cap-drop ALL --cap-add chown root \
-		grep CapEff /proc/self/status
-	expect_out 0000000000000001
-	run --rm --security-opt no-new-privileges --ulimit nofile=123 root \
-		sh -c 'grep NoNewPrivs /proc/self/status; ulimit -n'
-	expect_out 1
-	expect_out 123
+	run --rm --cap-drop ALL --cap-add chown --ulimit nofile=123 \
+		--security-opt no-new-privileges root sh -c '
+		grep -E "^(CapEff|NoNewPrivs):" /proc/self/status; ulimit -n'
+	expect_ok
+	printf '%s\n' 'CapEff:	0000000000000001' 'NoNewPrivs:	1' 123 |
+		diff - out || fail "not what was asked for"
 }
 
 test_terminal()

@@ -71,9 +71,7 @@ test_vsock_many()
 
 test_vsock_bulk()
 {
-	local size=256M
-
-	! is_slow || size=16M
+	local size=32M
 	host_start "sock-sink:./v.sock_1024:$size"
 	guest_start vm "sock-send:1024:$size,sock-sink:52:$size" --vsock v.sock
 	wait_for vm.out listening

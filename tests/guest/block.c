@@ -209,7 +209,7 @@ static int do_grown(char **arg)
  * many:N: the disks vda to the Nth hold their own number in each sector; all
  * are read at once, some rounds of it, so that their interrupts meet.
  */
-#define MANY_ROUNDS 40
+#define MANY_ROUNDS 8
 
 static int many_child(unsigned index)
 {
