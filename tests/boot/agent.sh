@@ -506,7 +506,7 @@ test_process_killed()
 	expect_nothing_left
 }
 
-# Sessions beside each other, each with its own process, terminal and end.
+# Several commands run at the same time, each with its own input and status.
 test_many_sessions()
 {
 	local i sessions=()

@@ -233,7 +233,7 @@ test_exec_and_stop()
 	expect_status 143
 	bulkhead exec one /etc/group
 	expect_status 126
-	# These may have ended before crun's caller can say who they are.
+	# These may have ended before the agent learns their process numbers.
 	for wanted in 0 1 0 1; do
 		bulkhead exec one sh -c "exit $wanted"
 		expect_status "$wanted"

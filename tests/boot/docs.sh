@@ -44,7 +44,8 @@ run_command()
 			-- bash -c "$1" >out 2>err || status=$?
 		;;
 	*'logs -f '*)
-		# Until the command ends, which a later line sees to.
+		# It follows until a later line of the document ends the
+		# container.
 		bash -c "$1" >followed 2>&1 &
 		followed=$!
 		: >out

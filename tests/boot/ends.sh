@@ -91,7 +91,7 @@ has_ended()
 	! kill -0 "$1" 2>/dev/null
 }
 
-# The VM does not outlive the process that was started.
+# When the process that was started is killed, its VM ends, too.
 test_restart_killed()
 {
 	local vm
@@ -168,7 +168,7 @@ test_ignored_signals()
 	for s in HUP INT QUIT; do
 		kill "-$s" "$pid"
 	done
-	# Those come first, and then this one, which tells that they did nothing.
+	# The guest ends by this signal, so the three before it had no effect.
 	sleep 0.3
 	kill -TERM "$pid"
 	status=0

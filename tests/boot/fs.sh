@@ -189,7 +189,7 @@ test_devices()
 	expect_error 'devices=allow' ownership=xattr
 }
 
-# A link is the guest's to follow: it ends in the guest's own tree.
+# The guest follows links itself, so they lead to files of its own tree.
 test_contained()
 {
 	mkdir -p share/sub
@@ -408,7 +408,7 @@ test_mapped_guests()
 	[ "$counted" -le 1 ] || fail "both have mapped it"
 	"$GUEST/guest" "mapped:share/n:$((40 * counted))" >mapped.out ||
 		fail "$(cat mapped.out)"
-	# The second to come was told beforehand, too.
+	# The monitor that started second has warned when it started.
 	grep -q 'another machine' a.log b.log ||
 		fail "no warning"
 }

@@ -22,7 +22,7 @@ on_host()
 	command -v passt >/dev/null || skip "passt is not installed"
 	[ "$(id -u)" -eq 0 ] || options+=(--map-root-user)
 	unshare "${options[@]}" true 2>/dev/null || skip "no namespaces"
-	# Which no process can make that was started in a chroot.
+	# A process that was started in a chroot can make none.
 	unshare "${options[@]}" unshare -U true 2>/dev/null ||
 		skip "no user namespaces, which passt needs"
 	unshare "${options[@]}" "$BASH" "$TOP/tests/boot/lib.sh" \

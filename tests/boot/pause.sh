@@ -42,7 +42,7 @@ test_pause_vcpu()
 	"$program" >out 2>&1 || fail "test-vcpu"
 }
 
-# Through the page cache, and past it, with requests under way.
+# Writes through the page cache and past it are under way at each pause.
 test_pause_disk()
 {
 	local direct=,direct
@@ -72,7 +72,7 @@ test_pause_share()
 	expect_paused 20
 }
 
-# Streams to and from the host while its end goes on.
+# The host's end of the streams goes on while the guest is paused.
 test_pause_vsock()
 {
 	local server
@@ -95,7 +95,7 @@ test_pause_processes()
 	expect_paused 50
 }
 
-# The UART's way out, a character an exit.
+# Output by the UART, where each character is an exit.
 test_pause_serial()
 {
 	pausing cpus:1 --console serial

@@ -20,7 +20,8 @@ same_tree()
 	diff -r "$1" "$2" >differences || fail "$1 and $2: $(cat differences)"
 }
 
-# Docker's rules for names; both ways; "-"; what stays as it was.
+# Copies in both directions follow Docker's rules for names; "-" is an archive;
+# modes and times stay as they are.
 test_copy()
 {
 	make_root

@@ -207,7 +207,7 @@ no_process()
 	[ -z "$(our_processes)" ]
 }
 
-# Whatever way a test ends.
+# Kills the processes of this test, whatever way it ends.
 end_all()
 {
 	local pid
@@ -223,7 +223,8 @@ is_swept()
 	[ ! -e "$BULKHEAD_RUNTIME_DIR" ]
 }
 
-# Without a command that looks: in a moment nothing of it is there any more.
+# Waits until the directory of instances has gone, which no later command of
+# this test has to remove.
 expect_swept()
 {
 	wait_until is_swept || fail "left: $(find "$BULKHEAD_RUNTIME_DIR")"

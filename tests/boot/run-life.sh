@@ -152,7 +152,8 @@ test_wait()
 	expect_nothing_left
 }
 
-# Typed to through a pipe, more than its buffers hold; by signals; to the end.
+# `attach` passes input on, more than all buffers hold, and signals, until the
+# command ends.
 test_attach()
 {
 	local child
@@ -362,7 +363,7 @@ has_file()
 	[ "$status" -eq 0 ]
 }
 
-# Without waiting; as with Docker it goes on when nobody listens.
+# `exec -d` does not wait; as with Docker its command goes on by itself.
 test_exec_detached()
 {
 	make_root
@@ -436,7 +437,7 @@ insist()
 	done
 }
 
-# A guest that hangs is as one whose machine stands still.
+# A stopped monitor stands for a guest that hangs.
 test_signal_hung()
 {
 	make_root
@@ -558,7 +559,7 @@ test_run_killed()
 	expect_swept
 }
 
-# Everything at once: the next command cleans up.
+# When all of an instance's processes are killed, the next command cleans up.
 test_all_killed()
 {
 	local pid

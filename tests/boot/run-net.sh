@@ -7,8 +7,8 @@
 . "$TOP/tests/boot/run-lib.sh"
 . "$TOP/tests/boot/net-lib.sh"
 
-# make_net_root: a root that has the test's own servers and clients. (Which take
-# themselves for the guest's init where they are PID 1.)
+# make_net_root: a root that has the test's own servers and clients. A shell
+# starts them, as the program takes itself for the test guest's init as PID 1.
 make_net_root()
 {
 	make_root
