@@ -35,7 +35,9 @@ static inline struct agent_first agent_first_words(uint16_t major)
 	};
 }
 
-/* server_actions.set_clock: that of who runs the test stays as it is. */
+/*
+ * server_actions.set_clock: leaves the clock of the machine that runs the test.
+ */
 static inline int agent_leave_clock(const struct agent_time *time,
 				    struct init_failure *f)
 {

@@ -79,7 +79,7 @@ static inline int teardown(void **state)
 	struct ctx *ctx = *state;
 	char command[128];
 
-	/* Some trees here are deeper than nftw() likes. */
+	/* Some trees here are deeper than nftw() can remove. */
 	snprintf(command, sizeof(command), "rm -rf '%s'", ctx->dir);
 	if (nftw(ctx->dir, remove_entry, 32, FTW_DEPTH | FTW_PHYS) != 0)
 		assert_int_equal(system(command), 0);

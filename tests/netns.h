@@ -29,7 +29,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* The calling thread's, so before others start. NULL, or why not. */
+/*
+ * Moves the calling thread, so call it before others start. NULL, or the reason
+ * why not.
+ */
 static inline const char *netns_enter(void)
 {
 	static bool entered;

@@ -34,7 +34,7 @@ extern const struct virtio_ops virtio_vsock;
 #define PORTS           16 /* of connections the host made, remembered */
 #define LISTENS_ON      1
 
-/* Made once: what one input leaves, the next one's reset has to cope with. */
+/* Made once: a reset has to clear what the input before left. */
 struct rig {
 	struct input in;
 	struct loop loop;

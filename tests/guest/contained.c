@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Says so, once, and goes on for ever: each of them forks, and forks. */
+/* Prints a line once and forks for ever; each child does the same. */
 static int bomb(char **arg)
 {
 	(void)arg;

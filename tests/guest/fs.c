@@ -306,7 +306,10 @@ static int test_socket(void)
 	return unlink("sock");
 }
 
-/* Where device nodes are not made, they are refused as to one without right. */
+/*
+ * Where device nodes are not allowed, mknod() fails as it does without the
+ * right.
+ */
 static int test_devices(void)
 {
 	struct stat st;
@@ -884,7 +887,7 @@ static int do_remove(char **arg)
 	return unlink(arg[0]) ? guest_fail("remove: %s", arg[0]) : 0;
 }
 
-/* errno:NUMBER:FILE: opening it fails so. */
+/* errno:NUMBER:FILE: opening FILE fails with this error. */
 static int do_errno(char **arg)
 {
 	const int fd = open(arg[1], O_RDONLY | O_CLOEXEC);

@@ -62,7 +62,7 @@ static int do_hold(char **arg)
 	return close(fd);
 }
 
-/* held:FILE: another machine does that */
+/* held:FILE: another machine has the locks of hold */
 static int do_held(char **arg)
 {
 	const int fd = open(arg[0], O_RDWR | O_CLOEXEC);
@@ -173,7 +173,7 @@ static int *map_file(const char *path)
 	const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	int *map = MAP_FAILED;
 
-	/* It stays open, and locked by whoever has mapped it. */
+	/* The file stays open, and locked by the machine that has mapped it. */
 	if (fd >= 0 && ftruncate(fd, 4096) == 0)
 		map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 			   0);

@@ -76,7 +76,9 @@ static int test_touched(void)
 	TOUCHES(write_to("d/f", O_APPEND), ctime_of, "d/f");
 	TOUCHES(truncate("d/f", 1), mtime_of, "d/f");
 	TOUCHES(chown("d/f", 0, 7), ctime_of, "d/f");
-	/* Failing changes nothing, nor does what is none. */
+	/*
+	 * A call that fails changes no time, nor does one that changes nothing.
+	 */
 	t = mtime_of("d");
 	usleep(15000);
 	REFUSED(mkdir("d/f", 0755), EEXIST);
@@ -207,7 +209,7 @@ static int append(int times)
 	return 0;
 }
 
-/* Two who append lose nothing of each other. */
+/* Two processes that append to a file do not overwrite each other's data. */
 static int test_append(void)
 {
 	struct stat st;
@@ -353,7 +355,7 @@ static int handle_of(const char *name, struct handle *ret)
 	return name_to_handle_at(AT_FDCWD, name, &ret->head, &mount, 0);
 }
 
-/* Has the kernel give back all that is not in use. */
+/* Makes the kernel drop all inodes and pages that are not in use. */
 static int drop_caches(void)
 {
 	const int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);

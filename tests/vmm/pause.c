@@ -131,7 +131,7 @@ static void *pauses(void *arg)
 			pthread_kill(p->main, SIGTERM);
 			break;
 		}
-		/* At its end in between, by a signal: that is all right. */
+		/* A signal may have ended the VM in between. */
 		if (vm_resume(p->vm) < 0)
 			break;
 		sleep_us(rand_r(&p->seed) % 4000);
@@ -164,7 +164,7 @@ int main(int argc, char **argv)
 	autofd int result = -1;
 	int status = VM_EXIT_USAGE;
 
-	/* Now, as the sandbox allows no open. */
+	/* Opened now, as the sandbox allows no open() later. */
 	if (argc > 2)
 		result = open(argv[2], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
 			      0666);

@@ -33,7 +33,7 @@ struct rig {
 	char dir[TEMPDIR_ROOM];
 	struct fs *fs;
 	struct fs_inode *file;
-	int host_fd; /* another program's, so to speak */
+	int host_fd; /* as if another program had opened it */
 	struct vdriver *v;
 	uint64_t node, unique;
 	struct iovec in; /* of the last request */
@@ -105,7 +105,7 @@ static void test_owners(void **state)
 	assert_int_equal(lock(r, 1, F_WRLCK, 0, 9), 0);
 	assert_int_equal(lock(r, 2, F_WRLCK, 9, 9), -EAGAIN);
 	assert_int_equal(lock(r, 2, F_RDLCK, 10, LAST), 0);
-	/* An owner's own locks never are in its way, and merge. */
+	/* Locks of one owner do not conflict with each other; they merge. */
 	assert_int_equal(lock(r, 1, F_RDLCK, 5, 30), 0);
 	assert_int_equal(lock(r, 3, F_RDLCK, 5, 40), 0);
 	assert_int_equal(lock(r, 3, F_WRLCK, 50, 50), -EAGAIN);
@@ -115,7 +115,7 @@ static void test_owners(void **state)
 	assert_false(fs_unlock_all(r->fs, r->file, &one));
 	assert_int_equal(lock(r, 2, F_WRLCK, 0, 4), 0);
 	assert_int_equal(lock(r, 1, F_UNLCK, 0, LAST), 0);
-	/* Requests that are no locks are refused. */
+	/* A request that describes no lock is refused. */
 	assert_int_equal(lock(r, 1, 7, 0, 1), -EINVAL);
 	assert_int_equal(lock(r, 1, F_RDLCK, 2, 1), -EINVAL);
 	assert_int_equal(lock(r, 1, F_RDLCK, 2, LAST + 1), -EINVAL);
@@ -159,7 +159,7 @@ static void test_flock(void **state)
 	assert_int_equal(whole(r, 2, F_RDLCK), 0);
 	assert_int_equal(whole(r, 2, F_WRLCK), -EAGAIN);
 	assert_int_equal(flock(r->host_fd, LOCK_EX | LOCK_NB), -1);
-	/* The two sorts know nothing of each other. */
+	/* flock() locks and record locks do not conflict. */
 	assert_int_equal(lock(r, 3, F_WRLCK, 0, LAST), 0);
 	assert_true(fs_unlock_all(r->fs, r->file, &one));
 	assert_int_equal(whole(r, 2, F_WRLCK), 0);
@@ -193,12 +193,12 @@ static void test_host(void **state)
 	assert_false(known);
 	assert_int_equal(lock(r, 1, F_WRLCK, 10, LAST), 0);
 	assert_int_equal(host_lock(r, F_RDLCK, 10, 1), -EAGAIN);
-	/* The guest is gone, its locks are. */
+	/* When the guest goes away, its locks are released. */
 	fs_reset(r->fs);
 	assert_int_equal(host_lock(r, F_WRLCK, 0, 0), 0);
 }
 
-/* No more of them than agreed, and an owner without locks is none. */
+/* The number of owners has a limit; one without locks does not count. */
 static void test_limit(void **state)
 {
 	struct rig *r = *state;
@@ -316,7 +316,10 @@ static void test_wait(void **state)
 	waits = ask_lock(r, FUSE_SETLKW, 2, F_WRLCK, 5);
 	in = r->in;
 	expect_waiting(r);
-	/* Nobody else waits meanwhile; given up, it is the other's at once. */
+	/*
+	 * Other requests go on meanwhile; a lock that is given up goes to the
+	 * waiting request at once.
+	 */
 	assert_int_equal(set(r, 1, F_WRLCK, 100), 0);
 	(void)ask_lock(r, FUSE_SETLK, 1, F_UNLCK, 0);
 	assert_int_equal(used(r, OTHERS, waits, &in), 0);
@@ -362,7 +365,7 @@ static void test_unflushed(void **state)
 	}
 }
 
-/* A lock of the host's: nothing tells when it goes. */
+/* Nothing reports when a program of the host gives up its lock. */
 static void test_wait_for_host(void **state)
 {
 	struct rig *r = *state;
@@ -382,7 +385,10 @@ static void test_wait_for_host(void **state)
 	assert_int_equal(host_lock(r, F_WRLCK, 0, 0), 0);
 }
 
-/* One that waits for a lock stays the device's, and nobody tries meanwhile. */
+/*
+ * A request that waits for a lock stays with the device, which does not try the
+ * lock while it is paused.
+ */
 static void test_pause(void **state)
 {
 	struct rig *r = *state;
@@ -418,13 +424,13 @@ static void test_interrupt(void **state)
 	assert_int_equal(used(r, OTHERS, waits, &in), -EINTR);
 	assert_int_equal(vdriver_wait_used(r->v, HIPRIO, NULL, PATIENCE_MS),
 			 head);
-	/* One that is not there may be on its way. */
+	/* The request that is to be interrupted may arrive later. */
 	head = request(r, HIPRIO, FUSE_INTERRUPT, 0, &interrupt,
 		       sizeof(interrupt));
 	assert_int_equal(used(r, HIPRIO, head, &r->in), -EAGAIN);
 }
 
-/* Two who wait for each other: the second is told. */
+/* Two owners wait for each other: the second gets an error. */
 static void test_deadlock(void **state)
 {
 	struct rig *r = *state;

@@ -208,7 +208,7 @@ static void test_locked_on_host(void **state)
 	expect_shared(r, 0, O_RDWR, true);
 	close(fd);
 	expect_shared(r, 0, O_RDWR, false);
-	/* The guest's own locks are no others'. */
+	/* The guest's own locks do not count as another program's. */
 	assert_int_equal(fs_lock(r->fs[0], find(r, 0, "file"), &own), 0);
 	expect_shared(r, 0, O_RDWR, false);
 }

@@ -337,7 +337,10 @@ static void test_features(void **state)
 	assert_int_equal(le16toh(config.mtu), PASST_MTU_MAX);
 }
 
-/* Before the guest speaks: who connects to it then must be heard. */
+/*
+ * The device announces the guest's address before the guest sends anything, as
+ * passt must know it for connections from outside.
+ */
 static void test_announced(void **state)
 {
 	static const uint8_t wanted[] = {
@@ -436,7 +439,7 @@ static void test_checksum(void **state)
 	out = packet(v, 60, ECHO);
 	memset((char *)out.iov_base + HEADER + 34, 0xff, 26);
 	check_sum(v, out, 34, 16, 20);
-	/* A driver that trusts nobody is told nothing. */
+	/* A driver that checks sums itself is told nothing of them. */
 	assert_true(vdriver_up(v, ALL & ~BIT(VIRTIO_NET_F_GUEST_CSUM)));
 	check_echo(v, 100, ECHO);
 }

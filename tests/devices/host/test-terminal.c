@@ -247,7 +247,7 @@ static void test_slow_pty(void **state)
 }
 
 /*
- * Where no description of one's own can be had: here a pseudo-terminal's
+ * An open file description of its own cannot be had for a pseudo-terminal's
  * master, as opening it again would make a new one.
  */
 static void test_shared_description(void **state)
@@ -416,7 +416,7 @@ static void test_flush_ends(void **state)
 	user_run(u);
 	fill(u);
 	user_stop_loop(u);
-	/* It comes back: that is all, and a hang would be for ever. */
+	/* terminal_done() returns; a mistake would make it hang. */
 	terminal_done(&u->t);
 	assert_int_equal(terminal_write(&u->t, "late", 4), 4);
 	terminal_done(&u->t);
@@ -662,7 +662,10 @@ static void test_input_from_nothing(void **state)
 	free(k);
 }
 
-/* Nobody's input: a pipe is left alone, and the loop sleeps. */
+/*
+ * No device takes input: the terminal does not read the pipe, and the loop
+ * sleeps.
+ */
 static void test_input_without_owner(void **state)
 {
 	struct user *u = user_with_pipes();

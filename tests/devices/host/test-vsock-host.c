@@ -115,7 +115,7 @@ static void test_other_file(void **state)
 	unlink(f->tmp.path);
 }
 
-/* Nobody can tell whether another user's socket is in use. */
+/* A process cannot find out whether another user's socket is in use. */
 static void test_not_allowed(void **state)
 {
 	struct fixture *f = *state;
@@ -300,7 +300,10 @@ static void test_pieces(void **state)
 	assert_int_equal(read(fd[0], rest, 3), 3);
 	assert_memory_equal(rest, "OK ", 3);
 	close(fd[0]);
-	/* The program that asked has gone: an error, no signal. */
+	/*
+	 * The program that asked has ended: the write gives an error and no
+	 * signal.
+	 */
 	assert_int_equal(vsock_greeting_answer(fd[1], 1), -EPIPE);
 	close(fd[1]);
 }

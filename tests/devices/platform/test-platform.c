@@ -21,7 +21,7 @@
 #define STATUS 0x64
 #define FULL   0x01
 
-/* As vm.c puts them on the bus. */
+/* Puts the devices on the bus as vm.c does. */
 struct machine_rig {
 	struct bus bus;
 	struct stop stop;

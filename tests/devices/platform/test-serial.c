@@ -252,7 +252,7 @@ static void test_stuck_output(void **state)
 	/* Room for a FIFO's worth, as the guest saw THRE before. */
 	for (unsigned i = 0; i < 15; i++)
 		out(s, UART_TX, (uint8_t)(n++ % 251));
-	/* Further bytes are lost, and nothing worse happens. */
+	/* The UART drops further bytes, and nothing worse happens. */
 	out(s, UART_TX, 'X');
 	out(s, UART_TX, 'X');
 	out(s, UART_IER, UART_IER_THRI);

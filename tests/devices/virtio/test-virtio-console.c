@@ -137,7 +137,7 @@ static void check_seen(struct rig *r, size_t bytes, size_t from)
 }
 
 /*
- * A user who does not look: the guest's buffers stay in the queue, and nothing
+ * The user does not read: the guest's buffers stay in the queue, and no output
  * is lost.
  */
 static void test_stuck_output(void **state)
@@ -217,7 +217,10 @@ static void test_pause(void **state)
 	assert_true(wait_until(vdriver_held(r->v, TX) == 1));
 	for (size_t done = 0; done < bytes; done += bytes / 8) {
 		vdriver_pause(r->v);
-		/* The terminal has room again: nobody takes it. */
+		/*
+		 * The terminal has room again, which a paused device does not
+		 * use.
+		 */
 		check_seen(r, 4096, done);
 		assert_int_equal(vdriver_held(r->v, TX), 0);
 		virtio_resume(r->v->dev);
@@ -257,7 +260,7 @@ static void test_reset_while_sending(void **state)
 	assert_true(user_sees(r->u, "fresh"));
 }
 
-/* Nobody reads any more: the guest does not notice. */
+/* The reader is gone: the guest does not notice. */
 static void test_reader_gone(void **state)
 {
 	struct rig *r = *state;
@@ -546,7 +549,7 @@ static void test_emergency_write(void **state)
 	assert_true(user_sees(r->u, "!"));
 }
 
-/* It would be in vain, but it must not wait either. */
+/* An emergency write would be lost, but must not wait either. */
 static void test_emergency_while_stuck(void **state)
 {
 	struct rig *r = *state;

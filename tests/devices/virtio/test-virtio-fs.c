@@ -62,7 +62,7 @@ static void test_lookup(void **state)
 	assert_true(S_ISREG(out->attr.mode));
 	assert_int_equal(out->entry_valid, 1);
 	assert_int_equal(look(r, FUSE_ROOT_ID, "file"), file);
-	/* That there is none is known for a while, too. */
+	/* The guest remembers for a while that a name does not exist. */
 	assert_int_equal(look(r, FUSE_ROOT_ID, "none"), 0);
 	assert_int_equal(out->entry_valid, 1);
 	/* From file handles; nothing is above the root. */
@@ -268,7 +268,7 @@ static void test_forget(void **state)
 	} batch = {{.count = 1000}, {{file, 1}, {FUSE_ROOT_ID, 1000}}};
 
 	assert_int_equal(look(r, FUSE_ROOT_ID, "file"), file);
-	/* One that has room for an answer gets none all the same. */
+	/* FORGET gets no answer even where its chain has room for one. */
 	assert_int_equal(ask(r, &(struct ask){.opcode = FUSE_GETATTR,
 					      .node = file,
 					      .arg = &attr,
@@ -503,7 +503,7 @@ static void add(struct rig *r, unsigned q, struct fuse_in_header header,
 	assert_true(vdriver_add(r->v, q, &out, 1, &in, is_answered) >= 0);
 }
 
-/* The driver is told of what nobody waits for with the next answer. */
+/* FORGET gives no interrupt: the driver is told of it with the next answer. */
 static void test_not_awaited(void **state)
 {
 	struct rig *r = *state;
@@ -525,7 +525,7 @@ static void test_not_awaited(void **state)
 		assert_true(vdriver_wait_used(r->v, REQUESTS, NULL,
 					      PATIENCE_MS) >= 0);
 	assert_int_equal(vdriver_interrupts(r->v), 1);
-	/* If there is none, it is told some time later. */
+	/* Without a next answer the device tells the driver some time later. */
 	header = (struct fuse_in_header){.opcode = FUSE_FORGET};
 	add(r, REQUESTS, header, &forget, sizeof(forget), false);
 	vdriver_kick(r->v, REQUESTS);

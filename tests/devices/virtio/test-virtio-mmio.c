@@ -396,7 +396,7 @@ static void test_config_generation(void **state)
 		assert_int_equal(v->page[0x100], c);
 		last = now;
 	}
-	/* Nobody heard of it: DRIVER_OK was not set. */
+	/* The driver was not told: DRIVER_OK was not set. */
 	assert_int_equal(vdriver_interrupts(v), 0);
 	assert_true(vdriver_up(v, ALL));
 	assert_int_equal(reads(v, VIRTIO_MMIO_CONFIG_GENERATION), last);

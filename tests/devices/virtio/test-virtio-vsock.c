@@ -106,7 +106,7 @@ static void test_host_gives_up(void **state)
 
 	close(fd);
 	assert_int_equal(expect(f, VIRTIO_VSOCK_OP_RST).src_port, h.src_port);
-	/* An answer on the way meets nobody. */
+	/* The guest's answer finds no connection any more. */
 	guest(f, VIRTIO_VSOCK_OP_RESPONSE, 52, h.src_port);
 	expect(f, VIRTIO_VSOCK_OP_RST);
 }
@@ -163,7 +163,7 @@ static void test_connects_ahead(void **state)
 	guest_reads(f, "early", 5);
 	guest_writes(f, 5000, HOST_PORT, "hello", 5);
 	host_reads(ahead, "hello", 5);
-	/* The listener has room, but that was it. */
+	/* The connection made ahead has been used, and no other is made. */
 	guest(f, VIRTIO_VSOCK_OP_REQUEST, 5001, HOST_PORT);
 	expect(f, VIRTIO_VSOCK_OP_RST);
 	close(connect_from_host(f, &port));
@@ -211,7 +211,10 @@ static void test_bursts(void **state)
 	close(fd);
 }
 
-/* The guest takes back what it offered while data waits: nothing spins. */
+/*
+ * The guest takes back the room it offered while data waits: the device must
+ * not spin.
+ */
 static void test_credit_taken_back(void **state)
 {
 	struct fixture *f = *state;
@@ -371,7 +374,7 @@ static void test_host_is_slow(void **state)
 	close(fd);
 }
 
-/* The guest is gone; what it wrote arrives, and then the end. */
+/* The guest has ended: the program reads what it wrote, and then the end. */
 static void test_drains(void **state)
 {
 	struct fixture *f = *state;
@@ -620,7 +623,9 @@ static void test_scattered(void **state)
 	vdriver_add(f->v, RX, NULL, 0, in, 3);
 	vdriver_kick(f->v, RX);
 	close(host_says(f, "CONNECT 77\n"));
-	/* Given up at once: it may be that the guest never hears of it. */
+	/*
+	 * The program gives up at once: the guest may never see the connection.
+	 */
 	if (vdriver_wait_used(f->v, RX, &written, QUIET_MS) >= 0)
 		assert_int_equal(written, HEADER);
 }

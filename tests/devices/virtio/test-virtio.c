@@ -385,7 +385,7 @@ static void test_queue_at_the_wrong_time(void **state)
 	assert_true(vdriver_setup_queue(f->v, 0, 0));
 	assert_true(vdriver_start(f->v));
 	assert_false(vdriver_setup_queue(f->v, 1, 0));
-	/* Off for good: the device may still have chains of it. */
+	/* A queue stays off: the device may still hold its chains. */
 	virtio_queue_set_ready(f->d, 0, false);
 	assert_false(f->d->vq[0].ready);
 	virtio_queue_set_ready(f->d, 0, true);
@@ -434,7 +434,10 @@ static void bad_queue(struct fixture *f, uint32_t size, gpa_t avail)
 	virtio_queue_set_ready(f->d, 1, true);
 	assert_false(f->d->vq[1].ready);
 	assert_int_equal(virtio_status(f->d), FEATURES_OK | NEEDS_RESET);
-	/* No interrupt before DRIVER_OK, but with it (2.1.2). */
+	/*
+	 * The device sends no interrupt before DRIVER_OK, and one with it
+	 * (2.1.2).
+	 */
 	assert_int_equal(vdriver_interrupts(f->v), 0);
 	assert_false(vdriver_start(f->v));
 	assert_int_equal(vdriver_interrupts(f->v), 1);
@@ -748,7 +751,7 @@ static void test_config_changes(void **state)
 {
 	struct fixture *f = *state;
 
-	/* Nobody listens yet: seen, but not announced. */
+	/* No driver listens yet: it can read the change, but is not told. */
 	virtio_lock(f->d);
 	f->d->config[0] = 'X';
 	virtio_config_changed(f->d);

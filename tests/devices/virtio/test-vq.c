@@ -352,7 +352,7 @@ static void test_indirect_after_direct(void **state)
 	assert_int_equal(f->chain.in_bytes, 16);
 }
 
-/* Any address will do; as many entries as the queue has. */
+/* A table may be anywhere, and have as many entries as the queue. */
 static void test_indirect_longest(void **state)
 {
 	struct fixture *f = *state;
@@ -529,7 +529,7 @@ static void test_interrupt_event(void **state)
 	set(f->desc, 0, DATA, 16, 0, 0);
 	assert_int_equal(enable(f, SIZE, EVENT_IDX), 0);
 	event = &f->avail->ring[SIZE];
-	/* The flag means nothing with event_idx. */
+	/* With event_idx the device ignores the flag. */
 	f->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
 	push_one(f);
 	assert_true(vq_publish(&f->vq)); /* 0 -> 1 passes 0 */
@@ -624,7 +624,7 @@ static void test_kick_event(void **state)
 	assert_true(vq_enable_kicks_after(&f->vq, 3));
 }
 
-/* Without EVENT_IDX "not yet" cannot be said: it is "no". */
+/* Without EVENT_IDX the device can only say "no kicks". */
 static void test_kicks_after_flag(void **state)
 {
 	struct fixture *f = *state;

@@ -27,7 +27,7 @@ static void test_limits(void **state)
 	}
 	guest(f, VIRTIO_VSOCK_OP_REQUEST, 9999, HOST_PORT);
 	expect(f, VIRTIO_VSOCK_OP_RST);
-	/* The host still gets through. */
+	/* The host can still connect. */
 	one = connect_from_host(f, &port);
 	close(one);
 	expect(f, VIRTIO_VSOCK_OP_SHUTDOWN);
@@ -60,7 +60,7 @@ static void test_silent_programs(void **state)
 	setrlimit(RLIMIT_NOFILE, &limit);
 	for (unsigned i = 0; i < ARRAY_LEN(fd); i++)
 		fd[i] = host_says(f, "CONNECT ");
-	/* All places taken: the first one gives way, in a moment. */
+	/* All places are taken: the first connection gives way in a moment. */
 	one = connect_from_host(f, &port);
 	host_at_end(fd[0]);
 	guest(f, VIRTIO_VSOCK_OP_REQUEST, 5000, HOST_PORT);

@@ -251,7 +251,7 @@ static void joins_ustar_prefix(void **state)
 	bytes_free(&tar);
 }
 
-/* One header each, and what comes of it. */
+/* One header each, and the result of reading it. */
 static void refuses_bad_headers(void **state)
 {
 	static const struct {

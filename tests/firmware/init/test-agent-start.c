@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent while a process starts: nobody else waits for one that never gets
- * as far as its program, and it is ended, with all it has forked, when nobody
- * does; a signal waits for the program. And whose end is told to be one for
- * lack of memory.
+ * The agent while a process starts. Other sessions do not wait for a process
+ * that never executes its program; when its session ends, the agent kills it
+ * and all it has forked; a signal is kept until the program runs. And for which
+ * processes the agent reports that they were killed for lack of memory.
  */
 #include "firmware/init/server.h"
 #include "tests/agent.h"
@@ -33,7 +33,7 @@
 
 /* Shared with the agent's process. */
 static struct shared {
-	pid_t orphan; /* what "hang" has forked through somebody else */
+	pid_t orphan; /* a process that another one forked for "hang" */
 	pid_t known;  /* "known", which is there before it is started */
 	bool go;      /* "late" may become its program */
 } * shared;
@@ -52,7 +52,7 @@ static void __attribute__((noreturn)) wait_for_ever(void)
 		pause();
 }
 
-/* As with crun: its process is not the one that was told to start it. */
+/* As with crun, the process is not the one that was told to start it. */
 static void __attribute__((noreturn)) hang(void)
 {
 	const pid_t between = fork();
@@ -74,7 +74,10 @@ static void take(int signal)
 	got = signal;
 }
 
-/* Like the first of a namespace it takes no signal until it says so. */
+/*
+ * Like the first process of a namespace it takes no signal until it has a
+ * handler.
+ */
 static void __attribute__((noreturn)) be_late(int report_fd)
 {
 	const struct process_report ready = {.kind = PROCESS_READY};
@@ -90,7 +93,7 @@ static void __attribute__((noreturn)) be_late(int report_fd)
 	_exit(7);
 }
 
-/* Forked before anybody asks for it, so that its number can be foretold. */
+/* Forked before a test asks for it, so that the test knows its number. */
 static void make_known(void)
 {
 	const struct process_report ready = {.kind = PROCESS_READY};
@@ -304,9 +307,9 @@ static void test_start_hangs(void **state)
 	kill(waiting, SIGKILL);
 	assert_int_equal(waitpid(waiting, NULL, 0), waiting);
 	await_children(agent, 1);
-	/* So is what it had somebody else fork. */
+	/* The process that another one forked for it is gone, too. */
 	assert_true(wait_until(kill(orphan(), 0) < 0 && errno == ESRCH));
-	/* By what a vsock tells of that: it gives no POLLHUP. */
+	/* A vsock reports this without POLLHUP. */
 	waiting = wait_for_hang(fd[3]);
 	await_children(agent, 2);
 	assert_int_equal(shutdown(fd[3], SHUT_WR), 0);
@@ -369,8 +372,8 @@ static void say_killed(int log_fd, pid_t pid)
 }
 
 /*
- * The kernel killed a process for lack of memory; what has its number later is
- * killed by somebody, and that is no lack of memory.
+ * The kernel killed a process for lack of memory. A later process with the same
+ * number is killed by a signal, which must not count as lack of memory.
  */
 static void check_number(bool before)
 {

@@ -178,7 +178,7 @@ static void test_no_name(void **state)
 
 #define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
-/* One that is in as many groups as Linux allows does not hide by that. */
+/* A process in as many groups as Linux allows is listed all the same. */
 static void test_many_groups(void **state)
 {
 	const struct ctx *ctx = *state;

@@ -747,7 +747,10 @@ static void test_more_groups(void **state)
 		-1);
 }
 
-/* An image must not say who a number is. */
+/*
+ * A name in the image's files that looks like a number must not stand for
+ * another number.
+ */
 static void test_number_as_name(void **state)
 {
 	const struct files *f = *state;
@@ -788,7 +791,7 @@ static void test_too_many_groups(void **state)
 	assert_int_equal(u.ngroups, USERS_GROUPS_MAX);
 }
 
-/* A file that is not regular counts as empty; nobody waits for it. */
+/* A file that is not regular counts as empty; opening it does not block. */
 static void test_odd_files(void **state)
 {
 	struct files *f = *state;

@@ -208,7 +208,7 @@ static void test_count(void **state)
 	assert_true(agent_ends_count(&ends, SIGQUIT));
 }
 
-/* The guest writes and writes, and nobody reads what comes of it here. */
+/* The guest floods, and no program reads the output. */
 static void test_nobody_reads(void **state)
 {
 	struct guest g = {.floods = true, .in_fd = -1};
@@ -226,7 +226,7 @@ static void test_nobody_reads(void **state)
 	close(out[1]);
 }
 
-/* The same where a terminal stands still. */
+/* The same with output to a terminal that is stopped. */
 static void test_stopped_terminal(void **state)
 {
 	struct guest g = {.floods = true, .in_fd = -1};
@@ -246,7 +246,7 @@ static void test_stopped_terminal(void **state)
 	close(master);
 }
 
-/* The guest hangs: nothing that is for it gets away, signals neither. */
+/* The guest hangs: it reads neither input nor signals. */
 static void test_guest_hangs(void **state)
 {
 	struct guest g = {.out_fd = -1};
@@ -307,7 +307,7 @@ static void save_state(const struct instance *instance)
 	instance_status_write(instance, INSTANCE_NO_STATUS);
 }
 
-/* An agent's socket where connections come through, and no answer. */
+/* An agent's socket that takes connections and never answers. */
 static int listen_silently(const char *path)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
@@ -364,7 +364,7 @@ static int detach(void **state)
 	return 0;
 }
 
-/* The instance writes, what comes is attached, and then far too much. */
+/* The instance writes until `attach` shows something, and then far too much. */
 static void flood(struct attached *a)
 {
 	static char data[RUNLOG_RECORD_MAX];

@@ -32,7 +32,7 @@ static bool does(const char *name, const char *what)
 	return strcmp(name, what) == 0;
 }
 
-/* Takes and leaves signals as a VM does. */
+/* Begins and ends the handling of signals as a VM does. */
 static int await_signal(void)
 {
 	sigset_t set, before;
@@ -99,7 +99,7 @@ static int run_vm(enum config_reboot on_reboot, const char *name)
 		.name = (char *)(uintptr_t)name,
 	};
 
-	/* For one that is not told, or boots for ever. */
+	/* Ends a VM that gets no signal, or that boots for ever. */
 	alarm(PATIENCE_MS / 1000);
 	return boot_run(&cfg);
 }

@@ -209,7 +209,7 @@ static void test_devices(void **state)
 	assert_false(agent->rules[0].allow);
 	assert_int_equal(agent->rules[0].type, 'a');
 	assert_true(agent->nrules > 1 && agent->rules[1].allow);
-	/* The machine's console is nobody's. */
+	/* The machine's console belongs to no user. */
 	for (size_t i = 0; i < agent->nrules; i++)
 		assert_false(agent->rules[i].major == 5 &&
 			     agent->rules[i].minor == 1);

@@ -993,8 +993,7 @@ static void test_again(void **state)
 	assert_int_equal(run_again_options(json, &again), -EINVAL);
 	run_options_done(&again);
 	json_decref(json);
-	/* JSON cannot have these bytes: nothing is kept, and nothing else said.
-	 */
+	/* JSON cannot hold these bytes: the options are not kept. */
 	assert_null(run_again_json(&opt, &odd));
 }
 

@@ -68,7 +68,7 @@ static void put(const char *dir, const char *name, const char *text)
 	put_bytes(dir, name, text, strlen(text));
 }
 
-/* Distributions have much more of the same. */
+/* Distributions' files have many more such lines. */
 static const char usual[] =
 	"kernel/drivers/virtio/virtio.ko:\n"
 	"kernel/drivers/virtio/virtio_ring.ko:\n"

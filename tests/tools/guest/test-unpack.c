@@ -205,7 +205,7 @@ static void test_formats(void **state)
 	}
 }
 
-/* Not unpacked again; but when the kernel has changed. */
+/* The kernel is unpacked again only when it has changed. */
 static void test_once(void **state)
 {
 	struct context *c = *state;

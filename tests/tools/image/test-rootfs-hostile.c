@@ -216,7 +216,7 @@ static void devices_are_left_out(void **state)
 		assert_true(S_ISREG(st.st_mode));
 	}
 	rootfs_close(&ctx->rootfs);
-	/* Set-user-ID programs of strangers: nobody else gets at them. */
+	/* Only the store's owner can reach an image's set-user-ID programs. */
 	assert_int_equal(stat(ctx->store, &st), 0);
 	assert_int_equal(st.st_mode & 077, 0);
 }

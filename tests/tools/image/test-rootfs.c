@@ -131,7 +131,7 @@ static void xattrs_are_known(void **state)
 		assert_false(ctx->rootfs.no_xattrs);
 		rootfs_close(&ctx->rootfs);
 	}
-	/* A directory is somebody's, who may set some at any time. */
+	/* The owner of a directory may set extended attributes at any time. */
 	assert_int_equal(rootfs_open(ctx->outside, &ctx->options, &ctx->rootfs),
 			 0);
 	assert_false(ctx->rootfs.no_xattrs);
@@ -452,7 +452,7 @@ static void many_files(struct ctx *ctx)
 	layout_finish(&ctx->layout, NULL, NULL);
 }
 
-/* SIGTERM and its like wait until all is undone. */
+/* SIGTERM and the like take effect after everything has been undone. */
 static void signals_leave_nothing(void **state)
 {
 	struct ctx *ctx = *state;

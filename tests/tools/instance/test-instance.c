@@ -43,7 +43,10 @@ static int teardown(void **state)
 {
 	struct ctx *ctx = *state;
 
-	/* Whatever a test made it removed: the base went with the last one. */
+	/*
+	 * A test removes what it made; the base directory goes with the last
+	 * instance.
+	 */
 	assert_int_equal(access(ctx->base, F_OK), -1);
 	assert_int_equal(rmdir(ctx->top), 0);
 	free(ctx);
@@ -82,7 +85,7 @@ static void save_simple(const struct instance *instance, bool remove)
 	assert_int_equal(instance_save(instance, &state), 0);
 }
 
-/* An instance whose holder has gone without a word. */
+/* An instance whose holder was killed. */
 static void make_dead(const char *name, bool remove)
 {
 	struct instance instance;
@@ -229,7 +232,7 @@ static void test_sweep_unreadable(void **state)
 	instance_done(&found);
 }
 
-/* One of them, and not before nobody holds it. */
+/* Only this one is swept, and only when no process holds it. */
 static void test_sweep_one(void **state)
 {
 	struct instance alive, found;
@@ -253,7 +256,7 @@ static void test_sweep_one(void **state)
 	instance_sweep();
 }
 
-/* Known to who has opened it, when the rest is gone. */
+/* A process that has opened the status can read it after the rest is gone. */
 static void test_status(void **state)
 {
 	struct instance instance;
@@ -314,7 +317,7 @@ static void test_volumes(void **state)
 	assert_int_equal(rmdir(store), 0);
 }
 
-/* Others must not be able to put anything there. */
+/* Other users must not be able to write there. */
 static void test_foreign_base(void **state)
 {
 	struct ctx *ctx = *state;
@@ -329,7 +332,7 @@ static void test_foreign_base(void **state)
 	assert_int_equal(unlink(ctx->base), 0);
 }
 
-/* A number that now is another process's is left alone. */
+/* A process that has got the old number is not signalled. */
 static void test_kill(void **state)
 {
 	char killer[INSTANCE_KILLER_MAX + 1];

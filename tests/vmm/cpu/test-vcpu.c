@@ -336,7 +336,10 @@ static void test_many_times(void **state)
 		for (unsigned i = 0; i < CPUS; i++)
 			expect_settled(m, i);
 		resume_all(m);
-		/* Or every pause would find a thread that has just begun. */
+		/*
+		 * Otherwise every pause would find a thread that has just
+		 * begun.
+		 */
 		if (round % 4 == 0)
 			wait_for_progress(m);
 	}
@@ -344,7 +347,9 @@ static void test_many_times(void **state)
 	expect_no_errors(m);
 }
 
-/* Asked and let go before it was waited for, and asked anew. */
+/*
+ * The vCPU is asked to pause, let go before the wait for it, and asked again.
+ */
 static void test_at_once(void **state)
 {
 	struct machine_under_test *m = usable(state);
@@ -357,7 +362,7 @@ static void test_at_once(void **state)
 		assert_int_equal(vcpu_wait_paused(&m->vcpu[0]), 0);
 		vcpu_resume(&m->vcpu[0]);
 	}
-	/* One that was not asked has nothing to go on with. */
+	/* A vCPU that was not asked to pause cannot go on. */
 	vcpu_resume(&m->vcpu[1]);
 	wait_for_progress(m);
 	expect_no_errors(m);
