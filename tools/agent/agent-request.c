@@ -18,7 +18,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define CONFIGURE_MS 30000
+/* As long as a machine may take to start: its host may have much else to do. */
+#define CONFIGURE_MS 180000
 /* Longer than the agent's own patience with a process that does not start. */
 #define START_MS 90000
 
