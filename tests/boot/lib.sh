@@ -156,10 +156,23 @@ wait_until()
 	done
 }
 
-# wait_for FILE TEXT
+# has_come FILE TEXT [PID]: fails the test where PID has ended without it
+has_come()
+{
+	local alive=1
+
+	[ -z "${3-}" ] || kill -0 "$3" 2>/dev/null || alive=''
+	grep -sqF "$2" "$1" || {
+		[ -n "$alive" ] || fail "'$2' did not come in $1, and it ended"
+		return 1
+	}
+}
+
+# wait_for FILE TEXT: FILE may be NAME.out or NAME.err of guest_start NAME.
 wait_for()
 {
-	wait_until grep -sqF "$2" "$1" || fail "'$2' did not come in $1"
+	wait_until has_come "$1" "$2" "${running[${1%.*}]-}" ||
+		fail "'$2' did not come in $1"
 }
 
 # own_memory PID...: sets kib to the memory that these processes have to
