@@ -112,6 +112,11 @@ static int serve(void)
 		return r;
 	}
 	fd = report_to_host();
+	if (fd == -ENODEV) {
+		/* Nobody could ever reach the agent. */
+		init_say("vsock: no device, or no driver for it");
+		return fd;
+	}
 	if (fd >= 0)
 		server_add(&server, fd);
 	r = server_run(&server);

@@ -42,7 +42,11 @@ static void load(const char *path)
 	/* One that is there already has been asked for by two lists. */
 	if (fd < 0 ||
 	    (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
-		modules_say("module '%s': %s", path, strerror(errno));
+		modules_say("module '%s': %s", path,
+			    errno == ENOEXEC ? "not one of this kernel's"
+			    : errno == EKEYREJECTED
+				    ? "its signature is not this kernel's"
+				    : strerror(errno));
 }
 
 int modules_load(const char *list, int remove)

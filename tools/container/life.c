@@ -163,6 +163,22 @@ static int start_command(struct running *s)
 
 /* ---- the end */
 
+/* The machine is off, and nobody ended it. */
+static int explain_power_off(struct running *s)
+{
+	char text[256] = "its agent did not start: ";
+	const size_t n = strlen(text);
+
+	/* Until the agent is met, all words are the kernel's and the agent's.
+	 */
+	if (!s->agent && monitor_find_word(&s->monitor, "bulkhead-init: ",
+					   text + n, sizeof(text) - n))
+		return fail(s, RUN_EXIT_FAILED, text);
+	return fail(s, RUN_EXIT_FAILED,
+		    "its machine powered off before the command's end was "
+		    "known");
+}
+
 /* The agent is gone: how the monitor ended says why. */
 static int explain_end(struct running *s)
 {
@@ -188,9 +204,7 @@ static int explain_end(struct running *s)
 	}
 	switch (WEXITSTATUS(status)) {
 	case VM_EXIT_OK:
-		return fail(s, RUN_EXIT_FAILED,
-			    "its machine powered off before the command's "
-			    "end was known");
+		return explain_power_off(s);
 	case VM_EXIT_CRASH:
 		(void)monitor_print_tail(&s->monitor, STDERR_FILENO);
 		return fail(s, RUN_EXIT_FAILED,

@@ -280,3 +280,27 @@ bool monitor_print_tail(const struct monitor *monitor, int fd)
 		print_line(fd, line, n);
 	return any || n > 0;
 }
+
+bool monitor_find_word(const struct monitor *monitor, const char *word,
+		       char *ret, size_t bytes)
+{
+	const size_t room = sizeof(monitor->tail);
+	const size_t len = min_u64(monitor->written, room);
+	const size_t from = monitor->written - len;
+	char text[sizeof(monitor->tail) + 1];
+	const char *found;
+
+	for (size_t i = 0; i < len; i++) {
+		text[i] = monitor->tail[(from + i) % room];
+		if (text[i] == '\0')
+			text[i] = ' ';
+	}
+	text[len] = '\0';
+	found = strstr(text, word);
+	if (!found)
+		return false;
+	found += strlen(word);
+	snprintf(ret, bytes, "%.*s", (int)strcspn(found, "\r\n"), found);
+	text_make_printable(ret);
+	return true;
+}

@@ -62,6 +62,14 @@ int monitor_wait(struct monitor *monitor, int timeout_ms);
  */
 bool monitor_print_tail(const struct monitor *monitor, int fd);
 
+/*
+ * Copies what follows the first WORD among the console's last words to RET, up
+ * to the end of its line, made harmless. After monitor_wait(). False: there is
+ * none.
+ */
+bool monitor_find_word(const struct monitor *monitor, const char *word,
+		       char *ret, size_t bytes);
+
 /* Kills it where it still is. */
 void monitor_done(struct monitor *monitor);
 

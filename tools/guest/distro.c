@@ -10,11 +10,14 @@
 #include "tools/guest/modules.h"
 #include "tools/guest/unpack.h"
 #include "vmm/base/log.h"
+#include "vmm/base/text.h"
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
 
+#include <asm/bootparam.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +39,58 @@ static void set_why(char *why, const char *text)
 {
 	if (!why[0])
 		snprintf(why, DISTRO_WHY, "%s", text);
+}
+
+/* Where a bzImage's header is, and what tells it. */
+#define HEADER_AT    0x1f1
+#define HEADER_MAGIC 0x53726448 /* "HdrS" */
+/* kernel_version is an address from here. */
+#define VERSION_FROM  0x200
+#define VERSION_BYTES 128
+
+/*
+ * The version that the bzImage PATH says it has, or "" where it says none, as
+ * other images do not. 0 or -errno: it cannot be read.
+ */
+static int read_version(const char *path, char ret[VERSION_BYTES])
+{
+	autofd int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	struct setup_header hdr;
+	ssize_t n;
+
+	ret[0] = '\0';
+	if (fd < 0)
+		return -errno;
+	if (pread(fd, &hdr, sizeof(hdr), HEADER_AT) != sizeof(hdr) ||
+	    hdr.header != HEADER_MAGIC || !hdr.kernel_version)
+		return 0;
+	n = pread(fd, ret, VERSION_BYTES - 1,
+		  VERSION_FROM + hdr.kernel_version);
+	ret[n > 0 ? n : 0] = '\0';
+	/* The kernel says behind it who built it, and when. */
+	ret[strcspn(ret, " ")] = '\0';
+	return 0;
+}
+
+/*
+ * Whether the image can be read, and is of the modules' version: no module
+ * loads into another kernel. 0, -ENOEXEC: of another, or -errno; with a reason.
+ */
+static int check_image(const struct distro *d, char *text, size_t bytes)
+{
+	char version[VERSION_BYTES];
+	int r = read_version(d->image, version);
+
+	if (r < 0) {
+		snprintf(text, bytes, "'%s': %s", d->image, strerror(-r));
+		return r;
+	}
+	if (!version[0] || strcmp(version, d->version) == 0)
+		return 0;
+	text_make_printable(version);
+	snprintf(text, bytes, "'%s' is Linux %s, and '%s' is not for it",
+		 d->image, version, d->modules);
+	return -ENOEXEC;
 }
 
 /*
@@ -60,13 +115,14 @@ static int find_image(const char *root, struct distro *d, char *why)
 			d->image = NULL;
 			return -ENOMEM;
 		}
-		r = access(d->image, R_OK) < 0 ? -errno : 0;
+		r = check_image(d, text, sizeof(text));
+		if (r == -ENOEXEC) {
+			set_why(why, text);
+			r = -ENOENT;
+		}
 	}
-	if (r < 0) {
-		snprintf(text, sizeof(text), "'%s': %s", d->image,
-			 strerror(-r));
+	if (r < 0)
 		set_why(why, text);
-	}
 	return r;
 }
 

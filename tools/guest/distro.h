@@ -17,12 +17,12 @@ struct distro {
 };
 
 /*
- * The newest kernel that a guest can use, which has virtio_mmio and virtiofs:
- * below $BULKHEAD_DISTRO alone, where that is set, else below /, else in the
- * cache's directories distro-*. Below means: lib/modules/VERSION, with its
- * image there as vmlinuz or in boot/. 0, -ENOMEM, or -ENOENT: none; not logged.
- * RET_WHY, of DISTRO_WHY bytes, then says why the newest that was found is
- * none.
+ * The newest kernel that a guest can use, which has virtio_mmio and virtiofs,
+ * and an image of that version (where it is a bzImage, which says it): below
+ * $BULKHEAD_DISTRO alone, where that is set, else below /, else in the cache's
+ * directories distro-*. Below means: lib/modules/VERSION, with its image there
+ * as vmlinuz or in boot/. 0, -ENOMEM, or -ENOENT: none; not logged. RET_WHY, of
+ * DISTRO_WHY bytes, then says why the newest that was found is none.
  */
 #define DISTRO_WHY 1024
 int distro_find(struct distro *ret, char *ret_why);

@@ -41,6 +41,8 @@ struct modules {
 	int dir;
 	char *dep, *builtin; /* what the two files have */
 	struct module *module;
+	/* All of them, sorted, as a list may have a million. */
+	struct module **by_path, **by_name;
 	size_t count;
 	uint32_t lists;
 };
@@ -116,6 +118,90 @@ static bool next_word(struct piece *rest, struct piece *ret)
 	return len > 0;
 }
 
+/* ---- sorting */
+
+static char same_dash(char c)
+{
+	return c == '-' ? '_' : c;
+}
+
+/* The file's name in PATH, up to ".ko" and what it is packed with. */
+static struct piece name_of(const struct piece *path)
+{
+	const char *slash = memrchr(path->text, '/', path->len);
+	struct piece name = *path;
+	const char *end;
+
+	if (slash) {
+		name.text = slash + 1;
+		name.len = path->len - (size_t)(name.text - path->text);
+	}
+	end = memmem(name.text, name.len, ".ko", 3);
+	if (end)
+		name.len = (size_t)(end - name.text);
+	return name;
+}
+
+/* Orders a shorter piece of text before a longer one. */
+static int compare_paths(const struct piece *a, const struct piece *b)
+{
+	if (a->len != b->len)
+		return a->len < b->len ? -1 : 1;
+	return memcmp(a->text, b->text, a->len);
+}
+
+/* The same of two names, in which '-' and '_' are equal. */
+static int compare_names(const struct piece *a, const struct piece *b)
+{
+	if (a->len != b->len)
+		return a->len < b->len ? -1 : 1;
+	for (size_t i = 0; i < a->len; i++) {
+		const int c = same_dash(a->text[i]) - same_dash(b->text[i]);
+
+		if (c)
+			return c;
+	}
+	return 0;
+}
+
+/* Lets the first one of equal lines come first. */
+static int in_order(int r, const struct module *a, const struct module *b)
+{
+	return r ? r : a < b ? -1 : a > b;
+}
+
+static int sort_paths(const void *a, const void *b)
+{
+	const struct module *x = *(struct module *const *)a;
+	const struct module *y = *(struct module *const *)b;
+
+	return in_order(compare_paths(&x->path, &y->path), x, y);
+}
+
+static int sort_names(const void *a, const void *b)
+{
+	const struct module *x = *(struct module *const *)a;
+	const struct module *y = *(struct module *const *)b;
+	const struct piece p = name_of(&x->path), q = name_of(&y->path);
+
+	return in_order(compare_names(&p, &q), x, y);
+}
+
+static int sort_modules(struct modules *m)
+{
+	const size_t bytes = sizeof(struct module *);
+
+	m->by_path = calloc(m->count + 1, bytes);
+	m->by_name = calloc(m->count + 1, bytes);
+	if (!m->by_path || !m->by_name)
+		return -ENOMEM;
+	for (size_t i = 0; i < m->count; i++)
+		m->by_path[i] = m->by_name[i] = &m->module[i];
+	qsort(m->by_path, m->count, bytes, sort_paths);
+	qsort(m->by_name, m->count, bytes, sort_names);
+	return 0;
+}
+
 /* A line without a colon, or with no path before it, is no module's. */
 static int read_modules(struct modules *m)
 {
@@ -141,7 +227,7 @@ static int read_modules(struct modules *m)
 				       .len = line.len - module->path.len - 1};
 		m->count++;
 	}
-	return 0;
+	return sort_modules(m);
 }
 
 static int why_not(char *ret_why, const char *path, const char *name, int error)
@@ -191,74 +277,71 @@ void modules_close(struct modules *m)
 	free(m->dep);
 	free(m->builtin);
 	free(m->module);
+	free(m->by_path);
+	free(m->by_name);
 	free(m);
 }
 
 /* ---- finding */
 
-static char same_dash(char c)
+/* The first of the sorted modules for which COMPARE does not give less than 0.
+ */
+static struct module *find(struct module *const *sorted, size_t count,
+			   int (*compare)(const struct module *module,
+					  const struct piece *key),
+			   const struct piece *key)
 {
-	return c == '-' ? '_' : c;
-}
+	size_t low = 0, high = count;
 
-/* The file's name in PATH, up to ".ko" and what it is packed with. */
-static struct piece name_of(const struct piece *path)
-{
-	const char *slash = memrchr(path->text, '/', path->len);
-	struct piece name = *path;
-	const char *end;
+	while (low < high) {
+		const size_t middle = low + (high - low) / 2;
 
-	if (slash) {
-		name.text = slash + 1;
-		name.len = path->len - (size_t)(name.text - path->text);
+		if (compare(sorted[middle], key) < 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	end = memmem(name.text, name.len, ".ko", 3);
-	if (end)
-		name.len = (size_t)(end - name.text);
-	return name;
+	return low < count && compare(sorted[low], key) == 0 ? sorted[low]
+							     : NULL;
 }
 
-static bool is_called(const struct piece *path, const char *name)
+static int compare_to_path(const struct module *module, const struct piece *key)
 {
-	const struct piece have = name_of(path);
-
-	if (have.len != strlen(name))
-		return false;
-	for (size_t i = 0; i < have.len; i++)
-		if (same_dash(have.text[i]) != same_dash(name[i]))
-			return false;
-	return true;
+	return compare_paths(&module->path, key);
 }
 
-static struct module *find_name(const struct modules *m, const char *name)
+static int compare_to_name(const struct module *module, const struct piece *key)
 {
-	for (size_t i = 0; i < m->count; i++)
-		if (is_called(&m->module[i].path, name))
-			return &m->module[i];
-	return NULL;
+	const struct piece name = name_of(&module->path);
+
+	return compare_names(&name, key);
 }
 
 static struct module *find_path(const struct modules *m,
 				const struct piece *path)
 {
-	for (size_t i = 0; i < m->count; i++) {
-		const struct piece *have = &m->module[i].path;
+	return find(m->by_path, m->count, compare_to_path, path);
+}
 
-		if (have->len == path->len &&
-		    memcmp(have->text, path->text, path->len) == 0)
-			return &m->module[i];
-	}
-	return NULL;
+static struct module *find_name(const struct modules *m, const char *name)
+{
+	const struct piece key = {.text = name, .len = strlen(name)};
+
+	return find(m->by_name, m->count, compare_to_name, &key);
 }
 
 static bool is_builtin(const struct modules *m, const char *name)
 {
+	const struct piece key = {.text = name, .len = strlen(name)};
 	const char *at = m->builtin;
 	struct piece line;
 
-	while (at && next_line(&at, &line))
-		if (is_called(&line, name))
+	while (at && next_line(&at, &line)) {
+		const struct piece have = name_of(&line);
+
+		if (compare_names(&have, &key) == 0)
 			return true;
+	}
 	return false;
 }
 

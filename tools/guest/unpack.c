@@ -133,6 +133,7 @@ struct job {
 	const struct packed *packed;
 	int out;
 	uint64_t done;
+	uint64_t *room; /* for this file and others; NULL: no such limit */
 };
 
 static int damaged(const struct packed *p, const char *why)
@@ -155,6 +156,15 @@ static int read_packed(const struct packed *p, void *buf, size_t len,
 		     : 0;
 }
 
+static int too_much(const struct packed *p)
+{
+	return log_ret(-EFBIG,
+		       "%s '%s': with it the guest's modules have more than "
+		       "%llu MiB",
+		       p->what, p->path,
+		       (unsigned long long)(UNPACK_FILES_MAX / MIB));
+}
+
 static int write_out(struct job *job, const uint8_t *data, size_t len)
 {
 	const struct packed *p = job->packed;
@@ -168,6 +178,10 @@ static int write_out(struct job *job, const uint8_t *data, size_t len)
 	if (job->done > (p->size ? p->size : VMLINUX_MAX))
 		return damaged(p, p->size ? "it unpacks to more than it says"
 					  : "it unpacks to more than 1 GiB");
+	if (job->room && len > *job->room)
+		return too_much(p);
+	if (job->room)
+		*job->room -= len;
 	r = util_write_all(job->out, data, len);
 	return r < 0 ? log_ret(r, "%s '%s': writing what is in it: %s", p->what,
 			       p->path, strerror(-r))
@@ -486,10 +500,12 @@ static bool find_packed_file(struct packed *p, const struct initrd_file *file)
 
 	*p = (struct packed){
 		.what = "module", .path = file->name, .fd = file->fd};
-	if (fstat(p->fd, &p->st) < 0 || p->st.st_size < (off_t)sizeof(head) ||
-	    util_read_at(p->fd, head, sizeof(head), 0) < 0)
+	if (fstat(p->fd, &p->st) < 0)
 		return false;
 	p->bytes = (uint64_t)p->st.st_size;
+	if (p->bytes < sizeof(head) ||
+	    util_read_at(p->fd, head, sizeof(head), 0) < 0)
+		return false;
 	p->packing = packing_find(head, sizeof(head));
 	return p->packing != NULL;
 }
@@ -499,16 +515,18 @@ struct batch {
 	struct packed *packed;
 	int *out;
 	size_t n;
+	uint64_t room; /* for all that is in them */
 };
 
 static void unpack_batch(void *arg, void *result)
 {
-	const struct batch *batch = arg;
+	struct batch *batch = arg;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < batch->n; i++) {
 		struct job job = {.packed = &batch->packed[i],
-				  .out = batch->out[i]};
+				  .out = batch->out[i],
+				  .room = &batch->room};
 
 		unpack(&job, &r);
 	}
@@ -540,26 +558,41 @@ static int unpack_walled(struct batch *batch)
 	return r < 0 ? r : result;
 }
 
+/* Adds FILE to the batch, with a file for its content, where it is packed. */
+static int add_to_batch(struct batch *batch, const struct initrd_file *file)
+{
+	struct packed *p = &batch->packed[batch->n];
+
+	if (!find_packed_file(p, file)) {
+		if (p->bytes > batch->room)
+			return too_much(p);
+		batch->room -= p->bytes;
+		return 0;
+	}
+	batch->out[batch->n] = memfd_create("bulkhead-module", MFD_CLOEXEC);
+	if (batch->out[batch->n] < 0)
+		return log_ret(-errno, "module '%s': %s", file->name,
+			       strerror(errno));
+	return 1;
+}
+
 int unpack_files(struct initrd_file *files, size_t n)
 {
 	autofree struct packed *packed = calloc(n + 1, sizeof(*packed));
 	autofree int *out = calloc(n + 1, sizeof(*out));
 	autofree size_t *index = calloc(n + 1, sizeof(*index));
-	struct batch batch = {.packed = packed, .out = out};
+	struct batch batch = {
+		.packed = packed, .out = out, .room = UNPACK_FILES_MAX};
 	int r = packed && out && index
 			? 0
 			: log_ret(-ENOMEM, "no memory to unpack modules");
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		if (!find_packed_file(&packed[batch.n], &files[i]))
+		r = add_to_batch(&batch, &files[i]);
+		if (r <= 0)
 			continue;
-		out[batch.n] = memfd_create("bulkhead-module", MFD_CLOEXEC);
-		if (out[batch.n] < 0) {
-			r = log_ret(-errno, "module '%s': %s", files[i].name,
-				    strerror(errno));
-			break;
-		}
 		index[batch.n++] = i;
+		r = 0;
 	}
 	if (r == 0 && batch.n > 0)
 		r = unpack_walled(&batch);

@@ -4,6 +4,7 @@
 #define TOOLS_GUEST_UNPACK_H
 
 #include "tools/guest/initrd.h"
+#include "vmm/base/util.h"
 
 /*
  * Where the kernel *PATH (allocated) is a bzImage whose payload is packed with
@@ -16,11 +17,15 @@
  */
 int kernel_unpack(char **path);
 
+/* The limit for all files of unpack_files() together, unpacked. */
+#define UNPACK_FILES_MAX (256 * MIB)
+
 /*
  * Replaces those of the N files that are packed with xz, zstd or gzip, as some
  * distributions' modules are, by what is in them, in memory. Forks, and needs
  * the user's cache for a moment, where there is such a file. 0 or -errno,
- * logged; -EINTR: a signal is pending.
+ * logged; -EFBIG: they have more than UNPACK_FILES_MAX; -EINTR: a signal is
+ * pending.
  */
 int unpack_files(struct initrd_file *files, size_t n);
 

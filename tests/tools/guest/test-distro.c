@@ -13,6 +13,7 @@
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
 
+#include <asm/bootparam.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <lzma.h>
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -180,6 +182,38 @@ static void test_newest(void **state)
 	add_version(c, "6.3.0-1-small", "kernel/fs/fuse/virtiofs.ko:\n");
 	put(c->root, "boot/vmlinuz-6.3.0-1-small", "kernel");
 	expect_found(c, "6.2.0-1-virt", "boot/vmlinuz-virt");
+}
+
+/* Writes an image that says which version it is. */
+static void put_image(const struct context *c, const char *name,
+		      const char *version)
+{
+	struct setup_header hdr = {.header = 0x53726448,
+				   .kernel_version = 0x200};
+	char image[0x500] = "";
+
+	memcpy(image + 0x1f1, &hdr, sizeof(hdr));
+	snprintf(image + 0x400, 0x100, "%s (builder@host) #1", version);
+	put_bytes(c->root, name, image, sizeof(image));
+}
+
+/* An image of another version is not taken: no module would load. */
+static void test_other_version(void **state)
+{
+	struct context *c = *state;
+
+	put_image(c, "boot/vmlinuz-" VERSION, VERSION);
+	expect_found(c, VERSION, "boot/vmlinuz-" VERSION);
+	add_version(c, "6.2.0-1-virt", usual);
+	add_version(c, "6.2.0-2-virt", usual);
+	put_image(c, "boot/vmlinuz-virt", "6.2.0-1-virt");
+	expect_found(c, "6.2.0-1-virt", "boot/vmlinuz-virt");
+	put_image(c, "boot/vmlinuz-virt", "6.2.0-3\033-virt");
+	expect_found(c, VERSION, "boot/vmlinuz-" VERSION);
+	put_image(c, "boot/vmlinuz-" VERSION, "");
+	expect_found(c, VERSION, "boot/vmlinuz-" VERSION);
+	put_image(c, "boot/vmlinuz-" VERSION, VERSION "1");
+	expect_none(c, "boot/vmlinuz-virt' is Linux 6.2.0-3?-virt, and '");
 }
 
 /* The reason is that of the newest. */
@@ -395,6 +429,31 @@ static void test_packed(void **state)
 	assert_int_equal(unpack_files(c->files.file, 1), -EINVAL);
 }
 
+/* All that goes into a guest has one limit, packed or not. */
+static void test_much(void **state)
+{
+	static const char plain[] = "\177ELF: what a module begins with";
+	struct context *c = *state;
+	uint8_t packed[256];
+	const size_t n =
+		ZSTD_compress(packed, sizeof(packed), plain, sizeof(plain), 1);
+	int fd = memfd_create("large", MFD_CLOEXEC);
+
+	set_cache(c);
+	assert_true(fd >= 0);
+	assert_int_equal(initrd_add(&c->files, "large", fd), 0);
+	assert_int_equal(initrd_add_data(&c->files, "m", packed, n), 0);
+	assert_int_equal(
+		ftruncate(fd, (off_t)(UNPACK_FILES_MAX - sizeof(plain) + 1)),
+		0);
+	assert_int_equal(unpack_files(c->files.file, c->files.count), -EFBIG);
+	assert_int_equal(
+		ftruncate(fd, (off_t)(UNPACK_FILES_MAX - sizeof(plain))), 0);
+	assert_int_equal(unpack_files(c->files.file, c->files.count), 0);
+	assert_int_equal(ftruncate(fd, (off_t)UNPACK_FILES_MAX + 1), 0);
+	assert_int_equal(unpack_files(c->files.file, c->files.count), -EFBIG);
+}
+
 /* A packed one has a longer name, and the guest's is that of a module. */
 static void test_packed_name(void **state)
 {
@@ -481,15 +540,56 @@ static void test_hostile(void **state)
 	}
 }
 
+/*
+ * One of 200,000 modules needs others 200,000 times: looking through all lines
+ * for each took minutes.
+ */
+static void test_many(void **state)
+{
+	static const char *const names[] = {"m-199999", "m_7", NULL};
+	enum { COUNT = 200000, STEP = 4000 };
+	struct context *c = *state;
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *file = open_memstream(&text, &bytes);
+
+	for (unsigned i = 0; i < COUNT; i++) {
+		fprintf(file, "m_%u.ko:", i);
+		for (unsigned k = 0; i == COUNT - 1 && k < COUNT; k++)
+			fprintf(file, " m_%u.ko", k % STEP ? COUNT - 2 : k);
+		fputc('\n', file);
+		if (i % STEP == 0 || i >= COUNT - 2 || i == 7) {
+			char name[32];
+
+			snprintf(name, sizeof(name), "m_%u.ko", i);
+			put(c->modules, name, "");
+		}
+	}
+	fclose(file);
+	put_bytes(c->modules, "modules.dep", text, bytes);
+	free(text);
+	assert_int_equal(list(c, names), 0);
+	assert_int_equal(c->files.count, COUNT / STEP + 4);
+	/* Twice the same: the first line counts. */
+	initrd_files_done(&c->files);
+	put(c->modules, "modules.dep",
+	    "x/m-7.ko: m_0.ko\nm_7.ko:\nm_0.ko:\nm_0.ko: none.ko\n");
+	put(c->modules, "x/m-7.ko", "first");
+	assert_int_equal(list(c, names), 0);
+	expect_content(c, "modules/load", "m_0.ko\nm-7.ko\n");
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_newest),  TEST(test_none),
-		TEST(test_places),  TEST(test_order),
-		TEST(test_boot),    TEST(test_container),
-		TEST(test_packed),  TEST(test_packed_name),
-		TEST(test_circles), TEST(test_hostile),
+		TEST(test_newest),        TEST(test_none),
+		TEST(test_places),        TEST(test_order),
+		TEST(test_boot),          TEST(test_container),
+		TEST(test_packed),        TEST(test_packed_name),
+		TEST(test_circles),       TEST(test_hostile),
+		TEST(test_other_version), TEST(test_much),
+		TEST(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
