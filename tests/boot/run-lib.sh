@@ -7,6 +7,14 @@
 export BULKHEAD_RUNTIME_DIR=$PWD/instances
 export BULKHEAD_KERNEL=${BULKHEAD_TEST_RUN_KERNEL:-$KERNEL}
 [ "$BULKHEAD_KERNEL" != distro ] || need_distro
+
+# For guests of 64 MiB, up to 62 of which Debian's kernel takes when it starts.
+need_small_kernel()
+{
+	[ "$BULKHEAD_KERNEL" != distro ] ||
+		skip "the distribution's kernel needs more memory"
+}
+
 # count_mounts: below this directory; sets mounts
 count_mounts()
 {
