@@ -182,6 +182,27 @@ struct agent_flags {
 #define AGENT_OWN_AS_IS  'n' /* unpack: so are all names in the archive */
 
 /*
+ * AGENT_OWN_NAMES, addresses, since 1.7: a name server at port 53 of each of
+ * these, which the host answers; before the container runs, too. Standard
+ * output has queries, standard input answers: agent_name and so many bytes. The
+ * first record of the output is all zero: it listens from now on. No bytes are
+ * no answer. At most AGENT_NAMES_MAX queries have none yet.
+ */
+#define AGENT_OWN_NAMES     "names"
+#define AGENT_NAMES_SERVERS 3
+#define AGENT_NAMES_MAX     64
+#define AGENT_NAMES_BYTES                                                      \
+	65000 /* of one; with its record within the window                     \
+	       */
+struct agent_name {
+	__le32 id; /* of the query, by the guest; not 0 */
+	__le16 bytes;
+	__u8 server; /* of a query: which address, from 0 */
+	__u8 tcp;    /* of a query: 1 or 0, by UDP */
+};
+static_assert(sizeof(struct agent_name) == 8, "as on the wire");
+
+/*
  * AGENT_ITEM_OCI: crun runs the container, by this config.json. The agent puts
  * "process" into it, from START; so it has none. The root is mounted at
  * AGENT_OCI_ROOT, the share of the Nth MOUNT (from 0) at AGENT_OCI_VOLUME "N";

@@ -5,6 +5,7 @@
 #include "firmware/archive/pack.h"
 #include "firmware/archive/unpack.h"
 #include "firmware/init/mount.h"
+#include "firmware/init/names.h"
 #include "firmware/init/top.h"
 #include "vmm/base/log.h"
 #include "vmm/base/streams.h"
@@ -127,17 +128,24 @@ static int run_unpack(const struct process_side *side)
 	return r < 0;
 }
 
+static int run_names(const struct process_side *side)
+{
+	return names_run(&side->start->args);
+}
+
 static const struct own_program {
 	const char *name;
 	unsigned nargs; /* its name among them */
+	unsigned more;  /* so many more it may have */
 	/* Before the agent's descriptors are closed; or NULL. */
 	int (*enter)(const struct process_side *side, struct init_failure *f);
 	/* The exit status; what goes wrong is told on standard error. */
 	int (*run)(const struct process_side *side);
 } programs[] = {
-	{AGENT_OWN_TOP, 1, NULL, run_top},
-	{AGENT_OWN_PACK, 3, enter_files, run_pack},
-	{AGENT_OWN_UNPACK, 3, enter_files, run_unpack},
+	{AGENT_OWN_TOP, 1, 0, NULL, run_top},
+	{AGENT_OWN_PACK, 3, 0, enter_files, run_pack},
+	{AGENT_OWN_UNPACK, 3, 0, enter_files, run_unpack},
+	{AGENT_OWN_NAMES, 2, AGENT_NAMES_SERVERS - 1, NULL, run_names},
 };
 
 static const struct own_program *find(const char *name)
@@ -147,6 +155,11 @@ static const struct own_program *find(const char *name)
 			return &programs[i];
 	}
 	return NULL;
+}
+
+bool own_needs_container(const struct init_start *start)
+{
+	return strcmp(start->args.list[0], AGENT_OWN_NAMES) != 0;
 }
 
 /* Standard input and output, the report, and no other descriptor. */
@@ -183,7 +196,8 @@ void own_child(const struct process_side *side)
 	process_drop_priority(0);
 	if (!program)
 		r = fail(&f, ENOTSUP, side->start->args.list[0]);
-	else if (side->start->args.n != program->nargs)
+	else if (side->start->args.n < program->nargs ||
+		 side->start->args.n > program->nargs + program->more)
 		r = fail(&f, EINVAL, program->name);
 	else if (program->enter)
 		r = program->enter(side, &f);

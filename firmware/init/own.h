@@ -12,4 +12,7 @@
 /* In the new process: reports, does what is asked for, and ends. */
 void own_child(const struct process_side *side) __attribute__((noreturn));
 
+/* Whether START's program looks at the container, which then has to run. */
+bool own_needs_container(const struct init_start *start);
+
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A session's process: its frames, the flow of its data, events beside it. */
+#include "firmware/init/own.h"
 #include "firmware/init/session-parts.h"
 
 #include <endian.h>
@@ -60,7 +61,8 @@ int session_begin(struct session *s, const struct init_start *start,
 				 server->configured
 					 ? "the container has started before"
 					 : "the guest is not configured");
-	if (!is_main && !server->box.running)
+	if (!is_main && !server->box.running &&
+	    (!(start->flags & AGENT_START_OWN) || own_needs_container(start)))
 		return init_fail(f, INIT_STATUS_SETUP, 0,
 				 "the container is not running");
 	if (start->flags & AGENT_START_INIT && !is_main)

@@ -104,6 +104,8 @@ struct agent_config {
 	/* So many us of all CPUs' time in each period; 0: all of it. */
 	uint64_t cpu_quota, cpu_period;
 	const char *oci; /* config.json without process: crun runs it; NULL */
+	/* For agent_names_open(), which agent_configure() does not call. */
+	const char *const *names;
 };
 
 /* Also sets the guest's clock. -EINVAL: CONFIG cannot be; logged. */
@@ -248,6 +250,19 @@ int agent_set_clock(struct agent *agent);
  * started by an older bulkhead.
  */
 int agent_own(struct agent *agent, const char *const *argv, bool input);
+
+struct agent_names;
+/*
+ * Name servers in the guest, at port 53 of the addresses SERVERS (a list that
+ * ends with NULL, 3 at most, of its loopback), whose queries a thread asks at
+ * port 53 of the same addresses in this process's network namespace, and
+ * nowhere else. Before the main process starts, or later. AGENT, a session
+ * without a process, is taken, also on failure. 0 or -errno, logged.
+ */
+int agent_names_open(struct agent *agent, const char *const *servers,
+		     struct agent_names **ret);
+/* Ends them, before the machine is to end. NULL is fine. */
+void agent_names_close(struct agent_names *names);
 
 /* A process of the container. Texts are printable and owned. */
 struct agent_top_process {

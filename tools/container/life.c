@@ -35,6 +35,7 @@ struct running {
 	struct agent *agent;
 	int listen_fd;
 	int signal_fd; /* -1: signals do as they do to any program */
+	struct agent_names *names; /* of the guest's loopback; NULL: none */
 	struct agent_ends ends;
 	int input_fd; /* the command's; borrowed where it is standard input */
 	int gone_fd;  /* epoll: the monitor ended, or a signal came */
@@ -136,6 +137,19 @@ static int meet_agent(struct running *s)
 }
 
 static int give_up(struct running *s, int error);
+
+/* The guest's name servers, where its own loopback has some of the host's. */
+static int start_names(struct running *s)
+{
+	const char *const *names = s->life->agent->names;
+	struct agent *agent;
+	int r;
+
+	if (!names || !*names)
+		return 0;
+	r = agent_connect(s->life->socket, START_TIMEOUT_MS, &agent);
+	return r < 0 ? r : agent_names_open(agent, names, &s->names);
+}
 
 /* 0, or the exit status. */
 static int start_command(struct running *s)
@@ -351,6 +365,8 @@ static int relay(struct running *s)
 		sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
 	}
 	r = agent_relay(s->agent, &relay, &status);
+	/* The guest's agent would wait for them. */
+	agent_names_close(take_ptr(s->names));
 	if (r < 0)
 		return give_up(s, r);
 	log_time(s, "command ended");
@@ -384,6 +400,8 @@ static int live(struct running *s)
 	log_time(s, "agent there");
 	if (r == 0)
 		r = agent_configure(s->agent, life->agent);
+	if (r == 0)
+		r = start_names(s);
 	if (r < 0)
 		return give_up(s, r);
 	log_time(s, "guest set up");
@@ -410,6 +428,7 @@ int life_run(const struct life *life)
 	};
 	const int status = live(&s);
 
+	agent_names_close(s.names);
 	agent_free(s.agent);
 	monitor_done(&s.monitor);
 	util_close(&s.listen_fd);

@@ -39,6 +39,7 @@ void run_machine_done(struct run_machine *machine)
 	text_list_done(&machine->hosts);
 	text_list_done(&machine->search);
 	text_list_done(&machine->dns);
+	text_list_done(&machine->names);
 	for (unsigned i = 0; i < machine->nvolume_fds; i++)
 		close(machine->volume_fds[i]);
 	run_netns_free(machine->netns);

@@ -7,12 +7,20 @@
 #include "tools/container/run.h"
 
 #include "devices/host/tap-join.h"
+#include "firmware/agent/agent.h"
 #include "tools/container/netns.h"
 #include "vmm/base/util.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define RESOLV_CONF  "/etc/resolv.conf"
+#define RESOLV_BYTES 65536
 
 struct run_netns {
 	struct netns netns;
@@ -46,6 +54,89 @@ static int add_link(struct run_machine *machine, const struct netns_link *from,
 			      2);
 }
 
+/* ---- name servers */
+
+/* A file of whoever made the namespace, or of an image: it may be anything. */
+static char *read_resolv_conf(void)
+{
+	autofd int fd =
+		open(RESOLV_CONF, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	autofree char *text = calloc(1, RESOLV_BYTES + 1);
+	struct stat st;
+	size_t n = 0;
+	ssize_t got;
+
+	if (fd < 0 || !text || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return NULL;
+	while (n < RESOLV_BYTES &&
+	       (got = read(fd, text + n, RESOLV_BYTES - n)) > 0)
+		n += (size_t)got;
+	return take_ptr(text);
+}
+
+static bool is_loopback(const char *text)
+{
+	struct in6_addr v6;
+	struct in_addr v4;
+
+	if (inet_pton(AF_INET, text, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == 127;
+	return inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+static bool has_text(const struct text_list *list, const char *text)
+{
+	for (unsigned i = 0; i < list->count; i++) {
+		if (strcmp(list->item[i], text) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* SEE: the guest's own file is written, and names what this one does. */
+static int take_line(struct run_machine *machine, char *line, bool see)
+{
+	char *rest = NULL;
+	const char *word = strtok_r(line, " \t\r", &rest);
+	int r = 0;
+
+	if (word && strcmp(word, "nameserver") == 0) {
+		word = strtok_r(NULL, " \t\r", &rest);
+		if (!word || !run_is_address(word))
+			return 0;
+		if (is_loopback(word) && !has_text(&machine->names, word) &&
+		    machine->names.count < AGENT_NAMES_SERVERS)
+			r = text_list_add(&machine->names, word);
+		return r == 0 && see ? text_list_add(&machine->dns, word) : r;
+	}
+	if (!see || !word ||
+	    (strcmp(word, "search") != 0 && strcmp(word, "domain") != 0))
+		return 0;
+	while (r == 0 && (word = strtok_r(NULL, " \t\r", &rest)))
+		r = text_list_add(&machine->search, word);
+	return r;
+}
+
+/*
+ * A name server of the loopback, as Docker's at 127.0.0.11, is not the guest's:
+ * it is relayed. Where the guest has no list of its own it gets this one.
+ */
+static int make_names(struct run_machine *machine)
+{
+	const bool see = !machine->agent.keep_etc && machine->dns.count == 0;
+	autofree char *text = read_resolv_conf();
+	char *rest = NULL;
+	int r = 0;
+
+	for (char *line = text ? strtok_r(text, "\n", &rest) : NULL;
+	     r == 0 && line; line = strtok_r(NULL, "\n", &rest))
+		r = take_line(machine, line, see);
+	machine->agent.names = text_list_items(&machine->names);
+	machine->agent.search = text_list_items(&machine->search);
+	machine->agent.dns = text_list_items(&machine->dns);
+	return r;
+}
+
 int run_netns_make(struct run_machine *machine)
 {
 	struct run_netns *n = calloc(1, sizeof(*n));
@@ -71,7 +162,7 @@ int run_netns_make(struct run_machine *machine)
 			     &n->exacts[i]);
 	machine->agent.links = n->links;
 	machine->agent.nlinks = n->netns.nlinks;
-	return r;
+	return r < 0 ? r : make_names(machine);
 }
 
 void run_netns_free(struct run_netns *n)

@@ -122,6 +122,7 @@ struct run_machine {
 	struct agent_link link;
 	const char *addresses[2], *gateways[2];
 	struct text_list dns, search, hosts;
+	struct text_list names;  /* those of dns that the host answers for */
 	char *ports;             /* for `ps`; NULL: none */
 	const char *network;     /* which it became; borrowed */
 	struct run_netns *netns; /* owned; NULL: without run_netns_make() */
