@@ -272,7 +272,7 @@ static void give(struct names *n, struct query *q, const uint8_t *data,
 		c->have = c->left = 2 + bytes;
 		c->waiting = false;
 	} else if (bytes > 0) {
-		/* Who takes no answer has none. */
+		/* A client that does not read loses the answer. */
 		(void)sendto(n->udp[q->server], data, bytes, MSG_DONTWAIT,
 			     &q->from.any, sizeof(q->from));
 	}

@@ -302,3 +302,10 @@ void netns_done(struct netns *n)
 	free(n->links);
 	*n = (struct netns){0};
 }
+
+void netns_leave(struct netns *n)
+{
+	for (size_t i = 0; i < n->nlinks; i++)
+		tap_join_undo(n->links[i].name);
+	netns_done(n);
+}

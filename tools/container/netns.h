@@ -39,6 +39,11 @@ struct netns {
  */
 int netns_scan(struct netns *ret);
 void netns_done(struct netns *netns);
+/*
+ * The same once a guest that was joined to all of them is gone: their own stack
+ * receives again. Accepts a zeroed one.
+ */
+void netns_leave(struct netns *netns);
 
 /* Whether the calling thread's is the first one, the host's own. */
 bool netns_is_host(void);

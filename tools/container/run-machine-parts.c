@@ -8,6 +8,7 @@
 #include "devices/virtio/virtio.h"
 #include "vmm/base/util.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +31,14 @@ const char *run_keep(struct run_machine *machine, const char *text)
 	return r < 0 ? NULL : machine->strings.item[machine->strings.count - 1];
 }
 
+bool run_is_address(const char *text)
+{
+	struct in6_addr address;
+
+	return inet_pton(AF_INET, text, &address) == 1 ||
+	       inet_pton(AF_INET6, text, &address) == 1;
+}
+
 void run_machine_done(struct run_machine *machine)
 {
 	config_done(&machine->cfg);
@@ -42,7 +51,9 @@ void run_machine_done(struct run_machine *machine)
 	text_list_done(&machine->names);
 	for (unsigned i = 0; i < machine->nvolume_fds; i++)
 		close(machine->volume_fds[i]);
-	run_netns_free(machine->netns);
+	netns_leave(&machine->netns);
+	free(machine->links);
+	free(machine->exacts);
 	free(machine->mounts);
 	spec_linux_done(&machine->devices);
 	free(machine->ports);

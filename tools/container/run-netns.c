@@ -6,7 +6,6 @@
  */
 #include "tools/container/run.h"
 
-#include "devices/host/tap-join.h"
 #include "firmware/agent/agent.h"
 #include "tools/container/netns.h"
 #include "vmm/base/util.h"
@@ -21,12 +20,6 @@
 
 #define RESOLV_CONF  "/etc/resolv.conf"
 #define RESOLV_BYTES 65536
-
-struct run_netns {
-	struct netns netns;
-	struct agent_link *links;   /* owned; one for each of its own */
-	struct agent_exact *exacts; /* owned; those that the links name */
-};
 
 static int add_link(struct run_machine *machine, const struct netns_link *from,
 		    struct agent_link *link, struct agent_exact *exact)
@@ -139,40 +132,25 @@ static int make_names(struct run_machine *machine)
 
 int run_netns_make(struct run_machine *machine)
 {
-	struct run_netns *n = calloc(1, sizeof(*n));
+	struct netns *n = &machine->netns;
 	int r;
 
-	if (!n)
-		return log_ret(-ENOMEM, "out of memory");
-	machine->netns = n;
 	if (netns_is_host())
 		return log_ret(-EINVAL,
 			       "the host's own network namespace is not given "
 			       "to a guest, as the host would be without a "
 			       "network: run this in another one");
-	r = netns_scan(&n->netns);
+	r = netns_scan(n);
 	if (r < 0)
 		return r;
-	n->links = calloc(n->netns.nlinks + 1, sizeof(*n->links));
-	n->exacts = calloc(n->netns.nlinks + 1, sizeof(*n->exacts));
-	if (!n->links || !n->exacts)
+	machine->links = calloc(n->nlinks + 1, sizeof(*machine->links));
+	machine->exacts = calloc(n->nlinks + 1, sizeof(*machine->exacts));
+	if (!machine->links || !machine->exacts)
 		return log_ret(-ENOMEM, "out of memory");
-	for (size_t i = 0; r == 0 && i < n->netns.nlinks; i++)
-		r = add_link(machine, &n->netns.links[i], &n->links[i],
-			     &n->exacts[i]);
-	machine->agent.links = n->links;
-	machine->agent.nlinks = n->netns.nlinks;
+	for (size_t i = 0; r == 0 && i < n->nlinks; i++)
+		r = add_link(machine, &n->links[i], &machine->links[i],
+			     &machine->exacts[i]);
+	machine->agent.links = machine->links;
+	machine->agent.nlinks = n->nlinks;
 	return r < 0 ? r : make_names(machine);
-}
-
-void run_netns_free(struct run_netns *n)
-{
-	if (!n)
-		return;
-	for (size_t i = 0; i < n->netns.nlinks; i++)
-		tap_join_undo(n->netns.links[i].name);
-	netns_done(&n->netns);
-	free(n->links);
-	free(n->exacts);
-	free(n);
 }

@@ -212,14 +212,6 @@ static const char *default_network(const struct run_options *opt)
 	return "none";
 }
 
-bool run_is_address(const char *text)
-{
-	struct in6_addr address;
-
-	return inet_pton(AF_INET, text, &address) == 1 ||
-	       inet_pton(AF_INET6, text, &address) == 1;
-}
-
 static int add_dns(struct run_machine *machine, const char *text)
 {
 	if (!run_is_address(text))

@@ -14,6 +14,7 @@
 #include "tools/cli/options.h"
 #include "tools/guest/distro.h"
 #include "tools/image/rootfs.h"
+#include "tools/container/netns.h"
 #include "tools/cli/text-list.h"
 #include "tools/spec/spec.h"
 #include "vmm/config/config.h"
@@ -122,10 +123,12 @@ struct run_machine {
 	struct agent_link link;
 	const char *addresses[2], *gateways[2];
 	struct text_list dns, search, hosts;
-	struct text_list names;  /* those of dns that the host answers for */
-	char *ports;             /* for `ps`; NULL: none */
-	const char *network;     /* which it became; borrowed */
-	struct run_netns *netns; /* owned; NULL: without run_netns_make() */
+	struct text_list names;     /* those of dns that the host answers for */
+	char *ports;                /* for `ps`; NULL: none */
+	const char *network;        /* which it became; borrowed */
+	struct netns netns;         /* with run_netns_make() */
+	struct agent_link *links;   /* owned; one for each of its own */
+	struct agent_exact *exacts; /* owned; those that the links name */
 	int volume_fds[RUN_VOLUMES_MAX]; /* owned: locks of named volumes */
 	unsigned nvolume_fds;
 	unsigned nshares;          /* besides the root */
@@ -164,8 +167,6 @@ int run_network_make(struct run_machine *machine,
  * logged; the host's own namespace is refused.
  */
 int run_netns_make(struct run_machine *machine);
-/* Once the machine is gone. NULL is fine. */
-void run_netns_free(struct run_netns *netns);
 
 /* Adds a device to the configuration. 0 or -errno, logged. */
 int run_add_device(struct config *cfg, const char *type,

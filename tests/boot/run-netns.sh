@@ -1,0 +1,122 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# `bulkhead run --network namespace`: a guest in place of a network namespace's
+# stack. The test's own namespace is the peer; the box, which the guest gets, is
+# another one.
+
+. "$TOP/tests/boot/run-lib.sh"
+
+# in_peer FUNCTION: runs it in a network namespace that ends with it.
+in_peer()
+{
+	need_root
+	[ -e /dev/net/tun ] || skip "no /dev/net/tun"
+	unshare -n true 2>/dev/null || skip "no network namespaces"
+	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[0]}" "$1"
+	exit $?
+}
+
+make_box()
+{
+	unshare -n sleep 100000 &
+	box=$!
+	trap 'end_all; kill "$box"' EXIT
+	wait_until is_apart || fail "the box has no namespace"
+	{
+		ip link add bht0 type veth peer name eth0 netns $box &&
+			ip link add bht1 type veth peer name net7 netns $box &&
+			ip address add 10.1.0.1/24 dev bht0 &&
+			ip address add fd01::1/64 dev bht0 nodad &&
+			ip address add 169.254.1.1/32 dev bht1 &&
+			ip link set bht0 mtu 1400 && ip link set lo up &&
+			ip link set bht0 up && ip link set bht1 up &&
+			ip route add 10.2.0.2 dev bht1 src 169.254.1.1
+	} >ip.out 2>&1 || skip "no network can be made: $(tail -n 1 ip.out)"
+	in_box sh -ec 'ip link set lo up
+		ip link set eth0 mtu 1400 address 02:42:00:00:00:07 up
+		ip link set net7 address 02:42:00:00:00:08 up
+		ip address add 10.1.0.2/24 dev eth0
+		ip address add fd01::2/64 dev eth0 nodad
+		ip address add 10.2.0.2/32 dev net7
+		ip route add 169.254.1.1 dev net7
+		ip route add 10.3.0.0/16 via 169.254.1.1 dev net7 metric 77
+		ip route add default via 10.1.0.1
+		ip neighbour add 10.1.0.9 lladdr 02:42:00:00:00:09 dev eth0' \
+		>ip.out 2>&1 || fail "the box: $(tail -n 1 ip.out)"
+}
+
+is_apart()
+{
+	! [ "/proc/$box/ns/net" -ef /proc/self/ns/net ]
+}
+
+in_box()
+{
+	nsenter -t "$box" -n "$@"
+}
+
+# box ARGUMENT...: bulkhead in it.
+box()
+{
+	command="in the box: bulkhead $*"
+	status=0
+	timeout -k 5 "$LIMIT" nsenter -t "$box" -n "$BULKHEAD" "$@" >out 2>err \
+		</dev/null || status=$?
+	[ "$status" -ne 124 ] || fail "no end within $LIMIT s"
+}
+
+namespace()
+{
+	local text
+
+	make_box
+	make_root
+	cp "$GUEST/guest" root/bin/guest
+	"$GUEST/guest" serve:5001:1M >tcp.out &
+	box run -d --name one --network namespace root sh -c '
+		cat /sys/class/net/*/address; ip address; ip route; ip -6 route
+		ip neigh
+		ping -c 1 10.1.0.1 && ping -c 1 fd01::1 &&
+			ping -c 1 169.254.1.1 && guest send:10.1.0.1:5001:1M &&
+			echo outbound
+		while :; do guest serve:5002:1M; done'
+	expect_status 0
+	wait_until logged one outbound || fail "$(cat out err)"
+	wait $! || fail "the peer's end: $(cat tcp.out)"
+	# The box has nobody who listens, and does not say so to the peer.
+	wait_until "$GUEST/guest" send:10.1.0.2:5002:1M >tcp.out 2>&1 ||
+		fail "$(cat tcp.out)"
+	bulkhead logs one
+	for text in 'eth0: ' 'net7: ' 'mtu 1400' 02:42:00:00:00:07 10.1.0.2/24 \
+		02:42:00:00:00:08 fd01::2/64 'default via 10.1.0.1' \
+		'10.3.0.0/16 via 169.254.1.1' 'metric 77'; do
+		expect_out "$text"
+	done
+	box run --rm --network namespace root true
+	expect_status 125
+	expect_error eth0 'another guest'
+	# Nobody is left who could undo anything.
+	# shellcheck disable=SC2046 # several
+	kill -KILL $(our_processes)
+	wait_until no_process || fail "a process is left"
+	bulkhead rm -f one
+	box run --rm --network namespace root ping -c 1 10.1.0.1
+	expect_ok
+	# The box has its network again, by itself.
+	wait_until in_box busybox ping -c 1 10.1.0.1 >/dev/null 2>&1 ||
+		fail "the box is cut off"
+	[ -z "$(in_box tc filter show dev eth0 ingress)" ] || fail "a filter"
+	! in_box ip link | grep -q bhtap || fail "a tap"
+}
+
+test_namespace()
+{
+	! in_lab || {
+		make_root
+		bulkhead run --rm --network namespace root true
+		expect_status 125
+		expect_error "host's own"
+	}
+	in_peer namespace
+}
