@@ -93,19 +93,6 @@ static void bring_up(struct rig *r, uint64_t features)
 	r->raw = false;
 }
 
-static void add_raw(struct rig *r)
-{
-	const unsigned i = (unsigned)take(&r->in, 1) % r->v->queue[0].size;
-	const uint64_t addr = take(&r->in, 4);
-	const uint32_t len = (uint32_t)take(&r->in, 3);
-	const uint16_t flags = (uint16_t)take(&r->in, 1);
-
-	vdriver_set_desc(vdriver_desc(r->v, 0, i), addr, len, flags,
-			 (uint16_t)take(&r->in, 1));
-	vdriver_avail(r->v, 0, (uint16_t)i);
-	r->raw = true;
-}
-
 static void step(struct rig *r)
 {
 	const unsigned op = (unsigned)take(&r->in, 1);
@@ -120,7 +107,8 @@ static void step(struct rig *r)
 		add_request(r, true);
 		break;
 	case 3:
-		add_raw(r);
+		add_raw(r->v, &r->in, 0);
+		r->raw = true;
 		break;
 	case 4:
 		vdriver_kick(r->v, 0);

@@ -55,18 +55,6 @@ static void add_chain(struct rig *r, unsigned q)
 		(void)vdriver_add(r->v, q, iov, nout, iov + nout, nin);
 }
 
-static void add_raw(struct rig *r, unsigned q)
-{
-	const unsigned i = take(&r->in, 1) % r->v->queue[q].size;
-	const uint64_t addr = take(&r->in, 4);
-	const uint32_t len = take(&r->in, 3);
-	const uint16_t flags = (uint16_t)take(&r->in, 1);
-
-	vdriver_set_desc(vdriver_desc(r->v, q, i), addr, len, flags,
-			 (uint16_t)take(&r->in, 1));
-	vdriver_avail(r->v, q, (uint16_t)i);
-}
-
 static void write_config(struct rig *r)
 {
 	const unsigned how = take(&r->in, 1);
@@ -91,7 +79,7 @@ static void step(struct rig *r)
 		add_chain(r, q);
 		break;
 	case 2:
-		add_raw(r, q);
+		add_raw(r->v, &r->in, q);
 		break;
 	case 3:
 		vdriver_kick(r->v, q);

@@ -169,16 +169,9 @@ static void add_request(struct rig *r)
 	}
 }
 
-static void add_raw(struct rig *r)
+static void add_raw_request(struct rig *r)
 {
-	const unsigned i = (unsigned)take(&r->in, 1) % r->v->queue[1].size;
-	const uint64_t addr = take(&r->in, 4);
-	const uint32_t len = (uint32_t)take(&r->in, 3);
-	const uint16_t flags = (uint16_t)take(&r->in, 1);
-
-	vdriver_set_desc(vdriver_desc(r->v, 1, i), addr, len, flags,
-			 (uint16_t)take(&r->in, 1));
-	vdriver_avail(r->v, 1, (uint16_t)i);
+	add_raw(r->v, &r->in, 1);
 	r->raw = true;
 	vdriver_kick(r->v, 1);
 	vdriver_poll(r->v);
@@ -217,7 +210,7 @@ static void step(struct rig *r)
 		start(r);
 	switch (op % 16) {
 	case 0:
-		add_raw(r);
+		add_raw_request(r);
 		break;
 	case 1:
 		start(r);

@@ -99,19 +99,6 @@ static void transmit(struct rig *r)
 		(void)vdriver_add_indirect(r->v, TX, part, 2, NULL, 0);
 }
 
-static void add_raw(struct rig *r, unsigned q)
-{
-	const unsigned i = (unsigned)take(&r->in, 1) % r->v->queue[q].size;
-	const uint64_t addr = take(&r->in, 4);
-	const uint32_t len = (uint32_t)take(&r->in, 3);
-	const uint16_t flags = (uint16_t)take(&r->in, 1);
-
-	vdriver_set_desc(vdriver_desc(r->v, q, i), addr, len, flags,
-			 (uint16_t)take(&r->in, 1));
-	r->raw = true;
-	vdriver_avail(r->v, q, (uint16_t)i);
-}
-
 static void step(struct rig *r)
 {
 	const unsigned op = (unsigned)take(&r->in, 1), q = op >> 3 & 1;
@@ -129,7 +116,8 @@ static void step(struct rig *r)
 		send_frame(r, take(&r->in, 2));
 		break;
 	case 3:
-		add_raw(r, q);
+		add_raw(r->v, &r->in, q);
+		r->raw = true;
 		break;
 	case 4:
 		vdriver_kick(r->v, q);

@@ -175,19 +175,6 @@ static void transmit(struct rig *r)
 	(void)vdriver_add(r->v, TX, &out, 1, NULL, 0);
 }
 
-static void add_raw(struct rig *r, unsigned q)
-{
-	const unsigned i = (unsigned)take(&r->in, 1) % r->v->queue[q].size;
-	const uint64_t addr = take(&r->in, 4);
-	const uint32_t len = (uint32_t)take(&r->in, 3);
-	const uint16_t flags = (uint16_t)take(&r->in, 1);
-
-	vdriver_set_desc(vdriver_desc(r->v, q, i), addr, len, flags,
-			 (uint16_t)take(&r->in, 1));
-	r->raw = true;
-	vdriver_avail(r->v, q, (uint16_t)i);
-}
-
 /* One packet off the queue, if there is one: checked where that is possible. */
 static bool get_packet(struct rig *r, struct virtio_vsock_hdr *ret)
 {
@@ -227,7 +214,8 @@ static void step(struct rig *r)
 		transmit(r);
 		break;
 	case 5:
-		add_raw(r, q);
+		add_raw(r->v, &r->in, q);
+		r->raw = true;
 		break;
 	case 6 ... 7:
 		vdriver_kick(r->v, q);

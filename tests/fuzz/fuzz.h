@@ -7,6 +7,7 @@
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 
+#include "tests/vdriver.h"
 #include "vmm/base/loop.h"
 
 #include <errno.h>
@@ -54,6 +55,22 @@ static inline int turn_loop(const struct loop *loop, int timeout_ms)
 			source->fn(source, event[i].events);
 	}
 	return n;
+}
+
+/*
+ * A descriptor of queue Q as the input has it, made available. The driver's own
+ * books know nothing of it.
+ */
+static inline void add_raw(struct vdriver *v, struct input *in, unsigned q)
+{
+	const unsigned i = (unsigned)take(in, 1) % v->queue[q].size;
+	const uint64_t addr = take(in, 4);
+	const uint32_t len = (uint32_t)take(in, 3);
+	const uint16_t flags = (uint16_t)take(in, 1);
+
+	vdriver_set_desc(vdriver_desc(v, q, i), addr, len, flags,
+			 (uint16_t)take(in, 1));
+	vdriver_avail(v, q, (uint16_t)i);
 }
 
 #endif

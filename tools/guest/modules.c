@@ -71,23 +71,15 @@ static int read_text(int dir, const char *name, char **ret)
 {
 	autofd int fd = open_below(dir, name);
 	autofree char *text = NULL;
-	struct stat st;
+	size_t bytes;
 	int r;
 
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_size > (off_t)FILE_MAX)
-		return -EFBIG;
-	text = malloc((size_t)st.st_size + 1);
-	if (!text)
-		return -ENOMEM;
-	r = util_read_at(fd, text, (size_t)st.st_size, 0);
+	r = util_read_file(fd, FILE_MAX, &text, &bytes);
 	if (r < 0)
 		return r;
-	text[st.st_size] = '\0';
-	if (strlen(text) != (size_t)st.st_size)
+	if (strlen(text) != bytes)
 		return -EINVAL;
 	*ret = take_ptr(text);
 	return 0;

@@ -40,25 +40,10 @@ static int failed(const struct store *store, const char *id, int error)
 static int read_file(int dir, const char *name, char **ret_text,
 		     size_t *ret_len)
 {
-	autofree char *text = NULL;
-	struct stat st;
 	autofd int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_size > IMAGE_JSON_MAX)
-		return -EFBIG;
-	text = malloc((size_t)st.st_size + 1);
-	if (!text)
-		return -ENOMEM;
-	r = util_read_at(fd, text, (size_t)st.st_size, 0);
-	if (r < 0)
-		return r;
-	text[st.st_size] = '\0';
-	*ret_text = take_ptr(text);
-	*ret_len = (size_t)st.st_size;
-	return 0;
+	return fd < 0 ? -errno
+		      : util_read_file(fd, IMAGE_JSON_MAX, ret_text, ret_len);
 }
 
 /* The old content or the new, never half of one. */

@@ -6,12 +6,17 @@
 
 #include <string.h>
 
-size_t iov_read(const struct iovec *iov, unsigned niov, size_t offset,
-		void *buf, size_t len)
+/*
+ * One of TO and FROM is NULL: that side is the list's, the other one LEN bytes.
+ * Bytes of it done.
+ */
+static size_t copy(const struct iovec *iov, unsigned niov, size_t offset,
+		   uint8_t *to, const uint8_t *from, size_t len)
 {
 	size_t done = 0;
 
 	for (unsigned i = 0; i < niov && done < len; i++) {
+		uint8_t *at = iov[i].iov_base;
 		size_t n;
 
 		if (offset >= iov[i].iov_len) {
@@ -19,33 +24,26 @@ size_t iov_read(const struct iovec *iov, unsigned niov, size_t offset,
 			continue;
 		}
 		n = min_u64(iov[i].iov_len - offset, len - done);
-		memcpy((uint8_t *)buf + done,
-		       (const uint8_t *)iov[i].iov_base + offset, n);
+		if (to)
+			memcpy(to + done, at + offset, n);
+		else
+			memcpy(at + offset, from + done, n);
 		done += n;
 		offset = 0;
 	}
 	return done;
 }
 
+size_t iov_read(const struct iovec *iov, unsigned niov, size_t offset,
+		void *buf, size_t len)
+{
+	return copy(iov, niov, offset, buf, NULL, len);
+}
+
 size_t iov_write(const struct iovec *iov, unsigned niov, size_t offset,
 		 const void *buf, size_t len)
 {
-	size_t done = 0;
-
-	for (unsigned i = 0; i < niov && done < len; i++) {
-		size_t n;
-
-		if (offset >= iov[i].iov_len) {
-			offset -= iov[i].iov_len;
-			continue;
-		}
-		n = min_u64(iov[i].iov_len - offset, len - done);
-		memcpy((uint8_t *)iov[i].iov_base + offset,
-		       (const uint8_t *)buf + done, n);
-		done += n;
-		offset = 0;
-	}
-	return done;
+	return copy(iov, niov, offset, NULL, buf, len);
 }
 
 unsigned iov_slice(const struct iovec *iov, unsigned niov, size_t offset,

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 
 int util_read_at(int fd, void *buf, size_t len, uint64_t offset)
@@ -30,6 +31,30 @@ int util_read_at(int fd, void *buf, size_t len, uint64_t offset)
 		len -= (size_t)n;
 		offset += (uint64_t)n;
 	}
+	return 0;
+}
+
+int util_read_file(int fd, size_t max, char **ret_text, size_t *ret_bytes)
+{
+	autofree char *text = NULL;
+	struct stat st;
+	size_t bytes;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	bytes = (size_t)st.st_size;
+	if (bytes > max)
+		return -EFBIG;
+	text = malloc(bytes + 1);
+	if (!text)
+		return -ENOMEM;
+	r = util_read_at(fd, text, bytes, 0);
+	if (r < 0)
+		return r;
+	text[bytes] = '\0';
+	*ret_text = take_ptr(text);
+	*ret_bytes = bytes;
 	return 0;
 }
 

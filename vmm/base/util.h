@@ -102,6 +102,13 @@ static inline bool range_fits(uint64_t start, uint64_t len, uint64_t limit)
 int util_read_at(int fd, void *buf, size_t len, uint64_t offset);
 
 /*
+ * All of a regular file's bytes, with a NUL behind them; the caller frees them.
+ * 0, -errno, -EFBIG when there are more than MAX, -ENODATA when it becomes
+ * shorter meanwhile. Any thread.
+ */
+int util_read_file(int fd, size_t max, char **ret_text, size_t *ret_bytes);
+
+/*
  * openat2(2) with RESOLVE_* flags, and O_CLOEXEC: the descriptor or -errno. A
  * rename anywhere on the host may make the kernel ask for another try, which it
  * gets. Any thread.

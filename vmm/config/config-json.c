@@ -184,6 +184,7 @@ int config_read_json(struct config *cfg, const char *path,
 	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	autofree char *data = NULL;
 	struct stat st;
+	size_t bytes;
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -192,17 +193,13 @@ int config_read_json(struct config *cfg, const char *path,
 	if (!S_ISREG(st.st_mode))
 		return log_ret(-EINVAL, "config '%s': not a regular file",
 			       path);
-	if (st.st_size > (off_t)FILE_MAX_BYTES)
+	r = util_read_file(fd, FILE_MAX_BYTES, &data, &bytes);
+	if (r == -EFBIG)
 		return log_ret(-EINVAL, "config '%s': larger than %" PRIu64 "K",
 			       path, FILE_MAX_BYTES / KIB);
-	data = malloc((size_t)st.st_size + 1);
-	if (!data)
-		return -ENOMEM;
-	r = util_read_at(fd, data, (size_t)st.st_size, 0);
 	if (r < 0)
 		return log_ret(r, "config '%s': %s", path, strerror(-r));
-	return config_read_json_bytes(cfg, path, data, (size_t)st.st_size,
-				      types);
+	return config_read_json_bytes(cfg, path, data, bytes, types);
 }
 
 /* ---- writing */

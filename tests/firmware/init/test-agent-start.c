@@ -146,24 +146,11 @@ static int start_or_hang(struct container *box, const struct init_start *start,
 	return 0;
 }
 
-static int no_configure(const struct init_config *config,
-			struct init_failure *f)
-{
-	(void)config;
-	(void)f;
-	return 0;
-}
-
-static void send_signal(pid_t pid, int number)
-{
-	kill(pid, number);
-}
-
 static const struct server_actions actions = {
-	.configure = no_configure,
+	.configure = agent_no_configure,
 	.start = start_or_hang,
 	.set_clock = agent_leave_clock,
-	.kill = send_signal,
+	.kill = agent_send_signal,
 };
 
 /* An agent in a process of its own, with its sessions' host sides in FD. */

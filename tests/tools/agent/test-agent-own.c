@@ -26,24 +26,11 @@
 
 #include <cmocka.h>
 
-static int no_configure(const struct init_config *config,
-			struct init_failure *f)
-{
-	(void)config;
-	(void)f;
-	return 0;
-}
-
-static void send_signal(pid_t pid, int number)
-{
-	kill(pid, number);
-}
-
 static const struct server_actions plain_actions = {
-	.configure = no_configure,
+	.configure = agent_no_configure,
 	.start = process_begin,
 	.set_clock = agent_leave_clock,
-	.kill = send_signal,
+	.kill = agent_send_signal,
 };
 
 #define SESSIONS 4

@@ -42,16 +42,11 @@ static int no_configure(const struct init_config *config,
 	return 0;
 }
 
-static void send_signal(pid_t pid, int number)
-{
-	kill(pid, number);
-}
-
 static const struct server_actions plain_actions = {
 	.configure = no_configure,
 	.start = process_begin,
 	.set_clock = agent_leave_clock,
-	.kill = send_signal,
+	.kill = agent_send_signal,
 };
 
 struct fixture {

@@ -125,6 +125,35 @@ static void test_whole_reads_and_writes(void **state)
 	assert_int_equal(util_write_all(-1, buf, 1), -EBADF);
 }
 
+static void test_whole_files(void **state)
+{
+	const int fd = memfd_create("test-util", MFD_CLOEXEC);
+	const int dir = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char *text = NULL;
+	size_t bytes = 7;
+
+	(void)state;
+	assert_true(fd >= 0 && dir >= 0);
+	assert_int_equal(util_read_file(fd, 0, &text, &bytes), 0);
+	assert_int_equal(bytes, 0);
+	assert_string_equal(text, "");
+	free(text);
+	text = NULL;
+	bytes = 7;
+	assert_int_equal(util_write_all(fd, "a\0bc", 4), 0);
+	assert_int_equal(util_read_file(fd, 3, &text, &bytes), -EFBIG);
+	assert_true(util_read_file(dir, 1 << 20, &text, &bytes) < 0);
+	assert_int_equal(util_read_file(-1, 4, &text, &bytes), -EBADF);
+	assert_null(text);
+	assert_int_equal(bytes, 7);
+	assert_int_equal(util_read_file(fd, 4, &text, &bytes), 0);
+	assert_int_equal(bytes, 4);
+	assert_memory_equal(text, "a\0bc", 5);
+	free(text);
+	close(fd);
+	close(dir);
+}
+
 static void test_hand_over(void **state)
 {
 	int fd = memfd_create("test", MFD_CLOEXEC);
@@ -187,6 +216,7 @@ int main(void)
 		cmocka_unit_test(test_macs),
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_whole_reads_and_writes),
+		cmocka_unit_test(test_whole_files),
 		cmocka_unit_test(test_hand_over),
 		cmocka_unit_test(test_clock),
 	};
