@@ -41,7 +41,7 @@ struct relay {
 	const struct agent_relay *spec;
 	int signal_fd;    /* owned */
 	int clock_fd;     /* owned; -1: the guest's clock is not looked after */
-	uint64_t signals; /* for the guest, as bits by their numbers */
+	uint64_t signals; /* for the guest: bit N is signal N + 1 */
 	bool resized;
 	struct agent_ends own_ends, *ends;
 	bool told_goes_on;
@@ -85,14 +85,37 @@ static void put_size(struct relay *relay)
 	agent_put(relay->agent, AGENT_RESIZE, &wire, sizeof(wire));
 }
 
-static int catch_signals(struct relay *relay)
+/*
+ * But for those that this process's own faults and children raise, and two that
+ * the C library keeps for itself.
+ */
+static sigset_t every_signal(void)
+{
+	static const int kept[] = {SIGCHLD, SIGPIPE, SIGSEGV, SIGBUS, SIGFPE,
+				   SIGILL,  SIGTRAP, SIGSYS,  SIGABRT};
+	sigset_t set;
+
+	sigfillset(&set);
+	for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
+		sigdelset(&set, kept[i]);
+	return set;
+}
+
+static sigset_t caught_signals(const struct agent_relay *spec)
 {
 	static const int forwarded[] = {SIGHUP,  SIGINT,  SIGQUIT,
 					SIGTERM, SIGUSR1, SIGUSR2};
+
+	if (spec->every_signal)
+		return every_signal();
+	return util_signals(forwarded,
+			    spec->forward_signals ? ARRAY_LEN(forwarded) : 0);
+}
+
+static int catch_signals(struct relay *relay)
+{
 	const struct sigaction ignore = {.sa_handler = SIG_IGN};
-	sigset_t set = util_signals(forwarded, relay->spec->forward_signals
-						       ? ARRAY_LEN(forwarded)
-						       : 0);
+	sigset_t set = caught_signals(relay->spec);
 
 	if (relay->spec->tty)
 		sigaddset(&set, SIGWINCH);
@@ -126,21 +149,22 @@ static int take_signals(struct relay *relay)
 	struct signalfd_siginfo info;
 
 	while (read(relay->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGWINCH) {
+		if (info.ssi_signo == SIGWINCH && relay->spec->tty) {
 			relay->resized = true;
 			continue;
 		}
-		if (agent_ends_count(relay->ends, (int)info.ssi_signo))
+		if (!relay->spec->every_signal &&
+		    agent_ends_count(relay->ends, (int)info.ssi_signo))
 			return log_ret(-EINTR, "a second signal to end came: "
 					       "not waiting for the command");
-		relay->signals |= UINT64_C(1) << info.ssi_signo;
+		relay->signals |= UINT64_C(1) << (info.ssi_signo - 1);
 	}
 	return 0;
 }
 
 static void put_signal(struct relay *relay)
 {
-	const int signal = __builtin_ctzll(relay->signals);
+	const int signal = __builtin_ctzll(relay->signals) + 1;
 	const struct agent_signal wire = {htole32((uint32_t)signal)};
 
 	relay->signals &= relay->signals - 1;

@@ -196,6 +196,11 @@ struct agent_relay {
 	 * of its own.)
 	 */
 	bool forward_signals;
+	/*
+	 * Instead: every signal that a process can catch goes to the guest's,
+	 * and none ends the relay, as whoever sends them has SIGKILL, too.
+	 */
+	bool every_signal;
 	struct agent_ends *ends; /* borrowed; NULL: one of the relay's own */
 	/*
 	 * The guest's clock follows this host's: when that is set or was

@@ -350,6 +350,7 @@ static int relay(struct running *s)
 		.tty = life->process->terminal && life->interactive &&
 		       !life->detach,
 		.forward_signals = life->forward_signals,
+		.every_signal = life->every_signal,
 		.output = pass_output,
 		.clock = true,
 		.memory = tell_memory,

@@ -56,7 +56,8 @@ struct life {
 	bool interactive;                 /* with input */
 	bool detach; /* standard input and output are not the command's */
 	bool forward_signals;
-	int close_fds[2]; /* the monitor's child closes them; -1: none */
+	bool every_signal; /* see struct agent_relay */
+	int close_fds[2];  /* the monitor's child closes them; -1: none */
 	/* life_hold_signals() was called; NULL: it was not. */
 	const sigset_t *mask_before;
 	const struct life_hooks *hooks;

@@ -21,6 +21,8 @@
 
 static enum log_level log_level = LOG_WARN;
 static bool log_json;
+static int copy_fd = -1;
+static bool copy_json;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -28,6 +30,12 @@ void log_setup(enum log_level level, bool json)
 {
 	log_level = level;
 	log_json = json;
+}
+
+void log_copy(int fd, bool json)
+{
+	copy_fd = fd;
+	copy_json = json;
 }
 
 int log_parse_level(const char *text, enum log_level *ret_level)
@@ -71,6 +79,28 @@ static bool is_read(void)
 	return n != 0;
 }
 
+/* As logrus writes: what engines show is the last line's "msg". */
+static void emit_copy(enum log_level level, const char *message)
+{
+	const char *name = level == LOG_WARN ? "warning" : level_names[level];
+	char line[2 * LINE_MAX_BYTES];
+	char text[2 * LINE_MAX_BYTES - 256];
+	char when[32];
+	struct tm tm;
+	time_t now = time(NULL);
+	int n;
+
+	gmtime_r(&now, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	text_escape(text, sizeof(text), message, true);
+	n = snprintf(line, sizeof(line),
+		     copy_json ? "{\"level\":\"%s\",\"msg\":\"%s\","
+				 "\"time\":\"%s\"}\n"
+			       : "level=%s msg=\"%s\" time=\"%s\"\n",
+		     name, text, when);
+	(void)util_write_all(copy_fd, line, (size_t)n);
+}
+
 /* One write(2) a line, so that lines of several threads do not mix. */
 static void emit(enum log_level level, const char *message)
 {
@@ -107,6 +137,8 @@ static void log_va(enum log_level level, const char *format, va_list ap)
 		return;
 	vsnprintf(message, sizeof(message), format, ap);
 	emit(level, message);
+	if (copy_fd >= 0)
+		emit_copy(level, message);
 	errno = saved;
 }
 

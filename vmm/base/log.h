@@ -15,6 +15,13 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* Sets level and form for the process. Before the first thread starts. */
 void log_setup(enum log_level level, bool json);
 
+/*
+ * Has each line go to FD, too, in the form that engines read from an OCI
+ * runtime (logrus's): JSON, or text. FD is kept. Before the first thread
+ * starts.
+ */
+void log_copy(int fd, bool json);
+
 /* "error", "warn", "info", "debug". 0 or -EINVAL. */
 int log_parse_level(const char *text, enum log_level *ret_level);
 
