@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
+# shellcheck shell=bash disable=SC2119,SC2034,SC2154,SC2016 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
 # `bulkhead bench startup`: whom it compares, what it prints, and that nothing
@@ -8,7 +8,6 @@
 
 mkdir -p tmp
 export TMPDIR=$PWD/tmp
-export DOCKER_HOST=unix://$PWD/docker.sock DOCKER_CONFIG=$PWD/docker-config
 
 runs_of()
 {
@@ -137,52 +136,7 @@ test_signal()
 	expect_no_traces
 }
 
-# ---- Docker's own daemon, with everything of its own in this directory
-
-# In namespaces that end with it: its processes and mounts do, too.
-start_dockerd()
-{
-	local end=$((SECONDS + LIMIT)) cgroup=/bulkhead-test-$BULKHEAD_TEST_RUN
-
-	mkdir -p docker/run docker/data docker/etc docker/work
-	unshare --mount --pid --fork --kill-child --mount-proc sh -c '
-		mount -t tmpfs tmpfs /run &&
-		mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc &&
-		exec dockerd --data-root "$1/data" --exec-root "$1/run" \
-			--pidfile "$1/pid" --host "$2" --cgroup-parent "$3" \
-			--bridge none --iptables=false --ip6tables=false \
-			--ip-forward=false --ip-masq=false' \
-		sh "$PWD/docker" "$DOCKER_HOST" "$cgroup" \
-		>dockerd.log 2>&1 </dev/null &
-	dockerd=$!
-	trap stop_dockerd EXIT
-	until docker version >/dev/null 2>&1; do
-		if [ ! -d "/proc/$dockerd" ] || [ "$SECONDS" -ge "$end" ]; then
-			skip "dockerd does not start: $(tail -n 1 dockerd.log)"
-		fi
-		sleep 0.1
-	done
-}
-
-# Its directories of cgroups, which no namespace takes along.
-docker_cgroups()
-{
-	find /sys/fs/cgroup -depth -type d \
-		-path "*/bulkhead-test-$BULKHEAD_TEST_RUN*" 2>/dev/null
-}
-
-stop_dockerd()
-{
-	end_all
-	[ -n "${dockerd-}" ] || return
-	kill -KILL "$dockerd" 2>/dev/null
-	wait "$dockerd" 2>/dev/null
-	for _ in $(seq 300); do
-		docker_cgroups | xargs -r rmdir 2>/dev/null && break
-		sleep 0.1
-	done
-	dockerd=''
-}
+. "$TOP/tests/boot/dockerd.sh"
 
 test_docker()
 {

@@ -58,8 +58,9 @@ static int make_root(struct run_machine *machine, const struct spec *spec,
 			{"cache", root->digest ? "always" : NULL},
 			{"ownership", root->owner_xattr ? "xattr" : NULL},
 			{"xattrs", root->no_xattrs ? "none" : NULL},
+			{"submounts", root->no_submounts ? "false" : NULL},
 		},
-		6);
+		7);
 }
 
 /* ---- the rest of the guest */

@@ -58,6 +58,9 @@ struct rootfs {
 	bool owner_xattr;
 	/* No file has xattrs besides: to be shared with xattrs=none. */
 	bool no_xattrs;
+	/* To be shared with submounts=false: mounts in it are not part of it.
+	 */
+	bool no_submounts;
 	struct rootfs_config config;
 	/*
 	 * While a descriptor of this (a copy from dup() or fork() counts) is

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A bundle in two: what the host's runtime is given, and what the guest gets.
+ * The bundles are those that engines have written.
+ */
+#include "tools/oci/oci.h"
+#include "tools/spec/spec.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct oci_bundle paths = {
+	.path = "/bundle",
+	.program = "/usr/bin/bulkhead-runtime",
+	.kernel = "/usr/lib/bulkhead/vmlinux",
+	.vm = "/run/bulkhead-runtime/one/vm",
+};
+
+struct halves {
+	json_t *host, *guest;
+};
+
+static int split(json_t *config, struct halves *halves)
+{
+	int r = oci_bundle_split(&paths, config, &halves->host, &halves->guest);
+
+	json_decref(config);
+	return r;
+}
+
+static void done(struct halves *halves)
+{
+	json_decref(halves->host);
+	json_decref(halves->guest);
+}
+
+static json_t *load(const char *name)
+{
+	char path[512];
+	json_t *json;
+
+	snprintf(path, sizeof(path), "%s/tests/fuzz/corpus/spec/%s",
+		 getenv("srcdir") ? getenv("srcdir") : ".", name);
+	json = json_load_file(path, 0, NULL);
+	assert_non_null(json);
+	return json;
+}
+
+/* "a.b.2": the value there. */
+static json_t *at(json_t *json, const char *path)
+{
+	char part[64];
+
+	while (*path) {
+		const size_t n = strcspn(path, ".");
+
+		snprintf(part, sizeof(part), "%.*s", (int)n, path);
+		json = json_is_array(json)
+			       ? json_array_get(json, (size_t)atoi(part))
+			       : json_object_get(json, part);
+		path += n + (path[n] == '.');
+	}
+	return json;
+}
+
+static json_t *mount_on(json_t *json, const char *destination)
+{
+	json_t *mount, *found = NULL;
+	size_t i;
+
+	json_array_foreach(at(json, "mounts"), i, mount) {
+		if (strcmp(json_string_value(at(mount, "destination")),
+			   destination) == 0)
+			found = mount;
+	}
+	return found;
+}
+
+static const char *text(json_t *json, const char *path)
+{
+	const char *value = json_string_value(at(json, path));
+
+	return value ? value : "";
+}
+
+/* The guest's reader takes its half of each engine's bundle. */
+static void test_engines(void **state)
+{
+	static const char *const names[] = {"runc.json", "crun.json",
+					    "podman.json", "ctr.json"};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+		struct halves h = {0};
+		struct spec spec = {0};
+
+		assert_int_equal(split(load(names[i]), &h), 0);
+		assert_int_equal(spec_from_json(names[i], h.guest, &spec), 0);
+		assert_string_equal(spec.root_path, "/");
+		assert_true(spec.has_process);
+		spec_done(&spec);
+		assert_string_equal(text(h.host, "process.args.0"),
+				    OCI_INSIDE_PROGRAM);
+		assert_string_equal(text(h.host, "process.args.1"), "init");
+		assert_int_equal(json_array_size(at(h.host, "process.args")),
+				 2);
+		assert_null(at(h.host, "linux.seccomp"));
+		assert_null(at(h.host, "linux.maskedPaths"));
+		assert_string_equal(
+			text(mount_on(h.host, OCI_INSIDE_KERNEL), "source"),
+			paths.kernel);
+		assert_string_equal(
+			text(mount_on(h.host, OCI_INSIDE_VM), "source"),
+			paths.vm);
+		assert_null(mount_on(h.guest, OCI_INSIDE_VM));
+		assert_string_equal(text(mount_on(h.host, "/dev"), "type"),
+				    "tmpfs");
+		done(&h);
+	}
+}
+
+static json_t *bundle(const char *rest)
+{
+	char all[4096];
+	json_error_t error;
+	json_t *json;
+
+	snprintf(all, sizeof(all),
+		 "{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"rootfs\"},"
+		 "\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},%s}",
+		 rest);
+	json = json_loads(all, 0, &error);
+	assert_non_null(json);
+	return json;
+}
+
+/* A relative root is the bundle's; limits have room for the monitor. */
+static void test_limits(void **state)
+{
+	struct halves h = {0};
+	const json_int_t more = (json_int_t)OCI_OVERHEAD_BYTES;
+	json_t *config = bundle(
+		"\"linux\":{\"resources\":{\"memory\":{\"limit\":268435456,"
+		"\"swap\":-1,\"reservation\":5},\"pids\":{\"limit\":7},"
+		"\"cpu\":{\"shares\":512,\"quota\":200000,\"period\":100000}}"
+		"}");
+
+	(void)state;
+	assert_int_equal(split(config, &h), 0);
+	assert_string_equal(text(h.host, "root.path"), "/bundle/rootfs");
+	assert_int_equal(
+		json_integer_value(at(h.host, "linux.resources.memory.limit")),
+		268435456 + more);
+	assert_int_equal(
+		json_integer_value(at(h.host, "linux.resources.memory.swap")),
+		-1);
+	assert_null(at(h.host, "linux.resources.pids"));
+	assert_int_equal(
+		json_integer_value(at(h.host, "linux.resources.cpu.shares")),
+		512);
+	assert_int_equal(
+		json_integer_value(at(h.guest, "linux.resources.memory.limit")),
+		268435456);
+	assert_int_equal(
+		json_integer_value(at(h.guest, "linux.resources.pids.limit")),
+		7);
+	assert_null(at(h.guest, "linux.resources.memory.reservation"));
+	assert_null(at(h.guest, "linux.resources.cpu.shares"));
+	done(&h);
+}
+
+/* In the outer container a bind's source is where it is mounted. */
+static void test_mounts(void **state)
+{
+	struct halves h = {0};
+	json_t *config = bundle(
+		"\"mounts\":["
+		"{\"destination\":\"/data\",\"type\":\"bind\",\"source\":\"/"
+		"srv\","
+		"\"options\":[\"rbind\",\"ro\"]},"
+		"{\"destination\":\"/dev/shm\",\"type\":\"bind\","
+		"\"source\":\"/x/shm\",\"options\":[\"rbind\"]},"
+		"{\"destination\":\"/sys/fs/cgroup\",\"type\":\"cgroup\","
+		"\"source\":\"cgroup\"}]");
+
+	(void)state;
+	assert_int_equal(split(config, &h), 0);
+	assert_string_equal(text(mount_on(h.host, "/data"), "source"), "/srv");
+	assert_string_equal(text(mount_on(h.guest, "/data"), "source"),
+			    "/data");
+	assert_null(mount_on(h.host, "/dev/shm"));
+	assert_string_equal(text(mount_on(h.guest, "/dev/shm"), "type"),
+			    "tmpfs");
+	assert_null(mount_on(h.host, "/sys/fs/cgroup"));
+	assert_non_null(mount_on(h.guest, "/sys/fs/cgroup"));
+	done(&h);
+
+	config = bundle("\"mounts\":[{\"destination\":\"/dev/snd\",\"type\":"
+			"\"bind\",\"source\":\"/dev/snd\",\"options\":"
+			"[\"bind\"]}]");
+	assert_int_equal(split(config, &h), -ENOTSUP);
+}
+
+/* All devices are all of the guest's; one that is named is the reader's. */
+static void test_devices(void **state)
+{
+	static const char all[] =
+		"\"linux\":{\"devices\":[{\"path\":\"/dev/sda\",\"type\":\"b\","
+		"\"major\":8,\"minor\":0}],\"resources\":{\"devices\":"
+		"[{\"allow\":%s,\"access\":\"rwm\"}]}}";
+	char some[512];
+	struct halves h = {0};
+	struct spec spec = {0};
+	json_t *device;
+	size_t i, kvm = 0;
+
+	(void)state;
+	snprintf(some, sizeof(some), all, "true");
+	assert_int_equal(split(bundle(some), &h), 0);
+	json_array_foreach(at(h.host, "linux.devices"), i, device) {
+		assert_string_not_equal(text(device, "path"), "/dev/sda");
+		kvm += strcmp(text(device, "path"), "/dev/kvm") == 0;
+	}
+	assert_int_equal(kvm, 1);
+	assert_null(at(h.guest, "linux.devices"));
+	done(&h);
+
+	snprintf(some, sizeof(some), all, "false");
+	assert_int_equal(split(bundle(some), &h), 0);
+	assert_int_equal(spec_from_json("x", h.guest, &spec), -ENOTSUP);
+	done(&h);
+}
+
+static void test_ids(void **state)
+{
+	(void)state;
+	assert_int_equal(oci_check_id("a_b-c.D+9"), 0);
+	assert_int_equal(oci_check_id(""), -EINVAL);
+	assert_int_equal(oci_check_id(".."), -EINVAL);
+	assert_int_equal(oci_check_id("a/b"), -EINVAL);
+	assert_int_equal(oci_check_id("@host"), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_engines), cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_mounts),  cmocka_unit_test(test_devices),
+		cmocka_unit_test(test_ids),
+	};
+
+	log_setup(LOG_ERROR, false);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

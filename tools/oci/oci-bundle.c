@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A bundle in two: what the host's runtime makes of it is an ordinary container
+ * around the monitor; all that is about the process itself is the guest's.
+ */
+#include "tools/oci/oci.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+/*
+ * The monitor has these while it starts: it reads and writes the container's
+ * files for whatever user the guest says (CHOWN to SETUID, MKNOD), takes the
+ * root without what is mounted on it (SYS_ADMIN), and joins its networks
+ * (NET_ADMIN). Before the guest runs it gives up all but the first ones.
+ */
+static const struct {
+	const char *name;
+	int number;
+} monitor_caps[] = {
+	{"CAP_CHOWN", 0},           {"CAP_DAC_OVERRIDE", 1},
+	{"CAP_DAC_READ_SEARCH", 2}, {"CAP_FOWNER", 3},
+	{"CAP_FSETID", 4},          {"CAP_SETGID", 6},
+	{"CAP_SETUID", 7},          {"CAP_LINUX_IMMUTABLE", 9},
+	{"CAP_NET_ADMIN", 12},      {"CAP_SYS_ADMIN", 21},
+	{"CAP_MKNOD", 27},          {"CAP_SETFCAP", 31},
+};
+
+#define KVM_MINOR 232
+#define TUN_MINOR 200
+
+/* ---- small things */
+
+/* The object NAME of JSON, made where there is none; borrowed. NULL: no
+ * memory. */
+static json_t *sub_object(json_t *json, const char *name)
+{
+	json_t *sub = json_object_get(json, name);
+
+	if (json_is_object(sub))
+		return sub;
+	sub = json_object();
+	return json_object_set_new(json, name, sub) == 0 ? sub : NULL;
+}
+
+static json_t *sub_array(json_t *json, const char *name)
+{
+	json_t *sub = json_object_get(json, name);
+
+	if (json_is_array(sub))
+		return sub;
+	sub = json_array();
+	return json_object_set_new(json, name, sub) == 0 ? sub : NULL;
+}
+
+static const char *text_of(json_t *json, const char *name)
+{
+	const char *text = json_string_value(json_object_get(json, name));
+
+	return text ? text : "";
+}
+
+static void remove_keys(json_t *json, const char *const *names)
+{
+	for (; *names; names++)
+		(void)json_object_del(json, *names);
+}
+
+static int no_memory(void)
+{
+	return log_ret(-ENOMEM, "out of memory");
+}
+
+static bool has_option(json_t *mount, const char *option)
+{
+	json_t *options = json_object_get(mount, "options");
+	json_t *value;
+	size_t i;
+
+	json_array_foreach(options, i, value) {
+		if (json_is_string(value) &&
+		    strcmp(json_string_value(value), option) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_bind(json_t *mount)
+{
+	return strcmp(text_of(mount, "type"), "bind") == 0 ||
+	       has_option(mount, "bind") || has_option(mount, "rbind");
+}
+
+/* Whether PATH is DIR or below it. */
+static bool is_below(const char *path, const char *dir)
+{
+	const size_t n = strlen(dir);
+
+	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]);
+}
+
+/* ---- the host's half */
+
+static json_t *make_caps(void)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; list && i < ARRAY_LEN(monitor_caps); i++)
+		if (prctl(PR_CAPBSET_READ, monitor_caps[i].number) == 1)
+			(void)json_array_append_new(
+				list, json_string(monitor_caps[i].name));
+	return json_pack("{s:O, s:O, s:o}", "bounding", list, "permitted", list,
+			 "effective", list);
+}
+
+/* As many descriptors as there may be: the guest's open files are ours. */
+static json_t *make_rlimits(void)
+{
+	struct rlimit limit = {1024, 1024};
+
+	(void)getrlimit(RLIMIT_NOFILE, &limit);
+	return json_pack("[{s:s, s:I, s:I}]", "type", "RLIMIT_NOFILE", "hard",
+			 (json_int_t)limit.rlim_max, "soft",
+			 (json_int_t)limit.rlim_cur);
+}
+
+json_t *oci_bundle_process(json_t *process, const char *const *args)
+{
+	json_t *host = json_pack(
+		"{s:b, s:{s:i, s:i}, s:[s, s], s:[s], s:s, s:o, s:o, s:b}",
+		"terminal", json_is_true(json_object_get(process, "terminal")),
+		"user", "uid", 0, "gid", 0, "args", OCI_INSIDE_PROGRAM, args[0],
+		"env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "cwd", "/",
+		"capabilities", make_caps(), "rlimits", make_rlimits(),
+		"noNewPrivileges", 1);
+	static const char *const kept[] = {"consoleSize", "oomScoreAdj",
+					   "selinuxLabel"};
+	json_t *list = json_object_get(host, "args");
+
+	if (!host) {
+		(void)no_memory();
+		return NULL;
+	}
+	for (unsigned i = 1; args[i]; i++)
+		(void)json_array_append_new(list, json_string(args[i]));
+	for (unsigned i = 0; i < ARRAY_LEN(kept); i++) {
+		json_t *value = json_object_get(process, kept[i]);
+
+		if (value)
+			(void)json_object_set(host, kept[i], value);
+	}
+	return host;
+}
+
+static int add_bind(json_t *mounts, const char *source, const char *to,
+		    bool readonly)
+{
+	json_t *mount =
+		json_pack("{s:s, s:s, s:s, s:[s, s, s, s]}", "destination", to,
+			  "type", "bind", "source", source, "options", "bind",
+			  readonly ? "ro" : "rw", "nosuid", "nodev");
+
+	return mount && json_array_append_new(mounts, mount) == 0 ? 0
+								  : no_memory();
+}
+
+/* An own /dev, whatever the bundle has there: the guest has another one. */
+static int add_dev(json_t *mounts)
+{
+	json_t *mount =
+		json_pack("{s:s, s:s, s:s, s:[s, s, s, s]}", "destination",
+			  "/dev", "type", "tmpfs", "source", "tmpfs", "options",
+			  "nosuid", "strictatime", "mode=755", "size=1m");
+
+	return mount && json_array_append_new(mounts, mount) == 0 ? 0
+								  : no_memory();
+}
+
+/*
+ * All of the bundle's mounts are made in the outer container, too, so that the
+ * root gets its mount points and programs of the host find what they expect;
+ * but for those below /dev, the guest's, and for cgroups.
+ */
+static int make_host_mounts(json_t *host, const struct oci_bundle *bundle)
+{
+	json_t *given = json_object_get(host, "mounts");
+	json_t *mounts = json_array();
+	json_t *mount;
+	size_t i;
+	int r = mounts ? add_dev(mounts) : no_memory();
+
+	json_array_foreach(given, i, mount) {
+		const char *to = text_of(mount, "destination");
+		const char *type = text_of(mount, "type");
+
+		if ((is_below(to, "/dev") && strcmp(to, "/dev/pts") != 0) ||
+		    strcmp(type, "cgroup") == 0 || strcmp(type, "cgroup2") == 0)
+			continue;
+		if (r == 0 && json_array_append(mounts, mount) < 0)
+			r = no_memory();
+	}
+	if (r == 0)
+		r = add_bind(mounts, bundle->program, OCI_INSIDE_PROGRAM, true);
+	if (r == 0)
+		r = add_bind(mounts, bundle->kernel, OCI_INSIDE_KERNEL, true);
+	if (r == 0)
+		r = add_bind(mounts, bundle->vm, OCI_INSIDE_VM, false);
+	if (r == 0 && json_object_set(host, "mounts", mounts) < 0)
+		r = no_memory();
+	json_decref(mounts);
+	return r;
+}
+
+static int add_device(json_t *linux_part, json_t *rules, const char *path,
+		      int minor)
+{
+	json_t *devices = sub_array(linux_part, "devices");
+	json_t *device =
+		json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "path", path,
+			  "type", "c", "major", 10, "minor", minor, "fileMode",
+			  0600, "uid", 0, "gid", 0);
+	json_t *rule =
+		json_pack("{s:b, s:s, s:i, s:i, s:s}", "allow", 1, "type", "c",
+			  "major", 10, "minor", minor, "access", "rwm");
+
+	if (!devices || json_array_append_new(devices, device) < 0 ||
+	    json_array_append_new(rules, rule) < 0)
+		return no_memory();
+	return 0;
+}
+
+/* NAME of MEMORY, where it limits anything, with what the monitor needs. */
+static void raise_limit(json_t *memory, const char *name)
+{
+	json_t *value = json_object_get(memory, name);
+	const json_int_t limit = json_integer_value(value);
+
+	if (limit > 0 && limit < INT64_MAX - (json_int_t)OCI_OVERHEAD_BYTES)
+		(void)json_object_set_new(
+			memory, name,
+			json_integer(limit + (json_int_t)OCI_OVERHEAD_BYTES));
+}
+
+/*
+ * The monitor is not what the limits are for: its threads are not the
+ * container's processes, and its memory comes on top of the guest's.
+ */
+static int make_host_resources(json_t *linux_part)
+{
+	json_t *resources = sub_object(linux_part, "resources");
+	json_t *memory = json_object_get(resources, "memory");
+	json_t *rules = resources ? sub_array(resources, "devices") : NULL;
+	int r = rules ? 0 : no_memory();
+
+	if (r == 0)
+		(void)json_object_del(linux_part, "devices");
+	if (r == 0)
+		r = add_device(linux_part, rules, "/dev/kvm", KVM_MINOR);
+	if (r == 0)
+		r = add_device(linux_part, rules, "/dev/net/tun", TUN_MINOR);
+	(void)json_object_del(resources, "pids");
+	raise_limit(memory, "limit");
+	raise_limit(memory, "swap");
+	return r;
+}
+
+static int make_host(json_t *host, const struct oci_bundle *bundle)
+{
+	static const char *const args[] = {"init", NULL};
+	static const char *const guest_only[] = {
+		"seccomp",  "sysctl",      "maskedPaths", "readonlyPaths",
+		"intelRdt", "personality", NULL};
+	json_t *linux_part = sub_object(host, "linux");
+	json_t *root = json_object_get(host, "root");
+	const char *path = text_of(root, "path");
+	autofree char *whole = NULL;
+	json_t *process;
+	int r;
+
+	if (!linux_part)
+		return no_memory();
+	if (!json_is_object(root) || !path[0])
+		return log_ret(-EINVAL, "root.path: expected a directory");
+	if (path[0] != '/') {
+		if (asprintf(&whole, "%s/%s", bundle->path, path) < 0)
+			return no_memory();
+		(void)json_object_set_new(root, "path", json_string(whole));
+	}
+	process = oci_bundle_process(json_object_get(host, "process"), args);
+	if (!process || json_object_set_new(host, "process", process) < 0)
+		return -ENOMEM;
+	remove_keys(linux_part, guest_only);
+	r = make_host_resources(linux_part);
+	return r < 0 ? r : make_host_mounts(host, bundle);
+}
+
+/* ---- the guest's half */
+
+/* In the outer container a bind mount's source is what is mounted there. */
+static int make_guest_mounts(json_t *guest)
+{
+	json_t *given = json_object_get(guest, "mounts");
+	json_t *mounts = json_array();
+	json_t *mount;
+	size_t i;
+	int r = mounts ? 0 : no_memory();
+
+	json_array_foreach(given, i, mount) {
+		const char *to = text_of(mount, "destination");
+
+		if (is_bind(mount) && is_below(to, "/dev")) {
+			/* Memory that is shared with others stays the host's.
+			 */
+			if (strcmp(to, "/dev/shm") != 0)
+				r = log_ret(-ENOTSUP,
+					    "mount on '%s': a machine of its "
+					    "own has other devices",
+					    to);
+			else
+				mount = json_pack(
+					"{s:s, s:s, s:s, s:[s, s, s]}",
+					"destination", to, "type", "tmpfs",
+					"source", "shm", "options", "nosuid",
+					"noexec", "nodev");
+		} else if (is_bind(mount)) {
+			(void)json_object_set(
+				mount, "source",
+				json_object_get(mount, "destination"));
+			json_incref(mount);
+		} else {
+			json_incref(mount);
+		}
+		if (r < 0)
+			break;
+		if (json_array_append_new(mounts, mount) < 0)
+			r = no_memory();
+	}
+	if (r == 0 && json_object_set(guest, "mounts", mounts) < 0)
+		r = no_memory();
+	json_decref(mounts);
+	return r;
+}
+
+static bool allows_all(json_t *resources)
+{
+	json_t *rules = json_object_get(resources, "devices");
+	json_t *rule = json_array_get(rules, json_array_size(rules) - 1);
+	const char *type = text_of(rule, "type");
+
+	return rule && json_is_true(json_object_get(rule, "allow")) &&
+	       (!type[0] || type[0] == 'a') &&
+	       !json_is_integer(json_object_get(rule, "major"));
+}
+
+/*
+ * A container that may use all devices gets all of the guest's: the list of
+ * the host's says nothing there.
+ */
+static void make_guest_linux(json_t *linux_part)
+{
+	static const char *const host_only[] = {
+		"uidMappings",       "gidMappings", "cgroupsPath",
+		"timeOffsets",       "mountLabel",  "intelRdt",
+		"rootfsPropagation", NULL};
+	static const char *const host_limits[] = {"blockIO", "hugepageLimits",
+						  "network", "rdma",
+						  "unified", NULL};
+	static const char *const host_memory[] = {
+		"reservation", "kernel", "kernelTCP", "disableOOMKiller", NULL};
+	static const char *const host_cpu[] = {
+		"shares",         "cpus",  "mems", "realtimeRuntime",
+		"realtimePeriod", "burst", "idle", NULL};
+	json_t *resources = json_object_get(linux_part, "resources");
+	json_t *namespaces = json_object_get(linux_part, "namespaces");
+	json_t *ns;
+	size_t i;
+
+	remove_keys(linux_part, host_only);
+	remove_keys(resources, host_limits);
+	remove_keys(json_object_get(resources, "memory"), host_memory);
+	remove_keys(json_object_get(resources, "cpu"), host_cpu);
+	if (allows_all(resources))
+		(void)json_object_del(linux_part, "devices");
+	for (i = json_array_size(namespaces); i-- > 0;) {
+		const char *type;
+
+		ns = json_array_get(namespaces, i);
+		type = text_of(ns, "type");
+		if (strcmp(type, "user") == 0 || strcmp(type, "time") == 0)
+			(void)json_array_remove(namespaces, i);
+		else
+			(void)json_object_del(ns, "path");
+	}
+}
+
+static int make_guest(json_t *guest)
+{
+	static const char *const host_only[] = {"hooks", "domainname", NULL};
+	static const char *const walls[] = {"oomScoreAdj",     "selinuxLabel",
+					    "apparmorProfile", "ioPriority",
+					    "scheduler",       NULL};
+	json_t *root = json_object_get(guest, "root");
+
+	remove_keys(guest, host_only);
+	remove_keys(json_object_get(guest, "process"), walls);
+	make_guest_linux(json_object_get(guest, "linux"));
+	if (json_object_set_new(root, "path", json_string("/")) < 0)
+		return no_memory();
+	return make_guest_mounts(guest);
+}
+
+int oci_bundle_split(const struct oci_bundle *bundle, json_t *config,
+		     json_t **ret_host, json_t **ret_guest)
+{
+	json_t *host = json_deep_copy(config);
+	json_t *guest = json_deep_copy(config);
+	int r = host && guest ? make_host(host, bundle) : no_memory();
+
+	if (r == 0)
+		r = make_guest(guest);
+	if (r < 0) {
+		json_decref(host);
+		json_decref(guest);
+		return r;
+	}
+	*ret_host = host;
+	*ret_guest = guest;
+	return 0;
+}

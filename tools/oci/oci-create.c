@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `create` and `run`: a bundle in, the host's runtime's bundle out. */
+#include "tools/oci/oci.h"
+
+#include "tools/guest/kernel.h"
+#include "tools/oci/oci-options.h"
+#include "tools/spec/spec.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/config/config.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+struct request {
+	const char *bundle; /* as given; "." */
+	const char *id;
+	bool run, detach, keep;
+	struct text_list pass;
+	char *path, *program, *kernel; /* owned: absolute paths */
+};
+
+static const struct oci_option options[] = {
+	{"bundle", 'b', OCI_OWN_VALUE, offsetof(struct request, bundle)},
+	{"console-socket", 0, OCI_PASS_PATH, 0},
+	{"pidfd-socket", 0, OCI_PASS_PATH, 0},
+	{"pid-file", 0, OCI_PASS_PATH, 0},
+	{"no-pivot", 0, OCI_PASS_FLAG, 0},
+	{"no-new-keyring", 0, OCI_PASS_FLAG, 0},
+	{"no-subreaper", 0, OCI_PASS_FLAG, 0},
+	{"preserve-fds", 0, OCI_PASS_VALUE, 0},
+	{"detach", 'd', OCI_OWN_FLAG, offsetof(struct request, detach)},
+	{"keep", 0, OCI_OWN_FLAG, offsetof(struct request, keep)},
+	{0},
+};
+
+/* The guest's kernel is a file that the container can have as it is. */
+static int find_kernel(struct request *req)
+{
+	struct config cfg;
+	struct distro distro = {0};
+	int r;
+
+	config_init(&cfg);
+	r = kernel_default(&cfg);
+	if (r == 0 && strcmp(cfg.kernel, KERNEL_DISTRO) == 0)
+		r = log_ret(-ENOENT,
+			    "the distribution's kernel cannot be used by "
+			    "engines: build the project's ('./bootstrap "
+			    "kernel', or as root 'make install-kernel')");
+	if (r == 0)
+		r = kernel_open(&cfg, &distro);
+	distro_done(&distro);
+	if (r == 0) {
+		req->kernel = realpath(cfg.kernel, NULL);
+		if (!req->kernel)
+			r = log_ret(-errno, "guest kernel '%s': %s", cfg.kernel,
+				    strerror(errno));
+	}
+	config_done(&cfg);
+	return r;
+}
+
+static int find_paths(struct request *req)
+{
+	req->path = realpath(req->bundle, NULL);
+	if (!req->path)
+		return log_ret(-errno, "--bundle '%s': %s", req->bundle,
+			       strerror(errno));
+	req->program = realpath("/proc/self/exe", NULL);
+	if (!req->program)
+		return log_ret(-errno, "'/proc/self/exe': %s", strerror(errno));
+	return find_kernel(req);
+}
+
+static json_t *read_config(const struct request *req)
+{
+	autofree char *path = NULL;
+	json_error_t error;
+	json_t *json;
+
+	if (asprintf(&path, "%s/config.json", req->path) < 0) {
+		path = NULL;
+		return NULL;
+	}
+	json = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+	if (!json && access(path, R_OK) < 0)
+		log_error("'%s': %s", path, strerror(errno));
+	else if (!json)
+		log_error("'%s': line %d: %s", path, error.line, error.text);
+	else if (json_is_object(json))
+		return json;
+	else
+		log_error("'%s': not a JSON object", path);
+	json_decref(json);
+	return NULL;
+}
+
+/* The user hears now what the guest cannot do, not when it starts. */
+static int check_guest(json_t *guest)
+{
+	struct spec spec = {0};
+	int r = spec_from_json("config.json", guest, &spec);
+
+	if (r == 0 && !spec.has_process)
+		r = log_ret(-EINVAL, "config.json: it has no process");
+	spec_done(&spec);
+	return r;
+}
+
+static int write_files(struct oci *oci, const struct request *req)
+{
+	autofree char *vm = oci_path(oci, req->id, "vm");
+	const struct oci_bundle bundle = {
+		.path = req->path,
+		.program = req->program,
+		.kernel = req->kernel,
+		.vm = vm,
+	};
+	json_t *config = read_config(req);
+	json_t *host = NULL, *guest = NULL;
+	json_t *own = json_pack("{s:s}", "bundle", req->path);
+	int r = vm && config && own ? 0 : -EINVAL;
+
+	if (r == 0)
+		r = oci_bundle_split(&bundle, config, &host, &guest);
+	if (r == 0)
+		r = check_guest(guest);
+	if (r == 0)
+		r = oci_store_write(oci, req->id, "vm/" OCI_SPEC_FILE, guest);
+	if (r == 0)
+		r = oci_store_write(oci, req->id, "bundle/config.json", host);
+	if (r == 0)
+		r = oci_store_write(oci, req->id, "container.json", own);
+	json_decref(own);
+	json_decref(guest);
+	json_decref(host);
+	json_decref(config);
+	return r;
+}
+
+/* With the bundle that was made; the exit status. */
+static int hand_over(struct oci *oci, const struct request *req)
+{
+	struct text_list command = {0};
+	autofree char *bundle = oci_path(oci, req->id, "bundle");
+	int r = bundle ? oci_host_command(oci, req->run ? "run" : "create",
+					  &command)
+		       : -ENOMEM;
+
+	if (r == 0)
+		r = text_list_add(&command, "--bundle");
+	if (r == 0)
+		r = text_list_add(&command, bundle);
+	if (r == 0 && req->detach)
+		r = text_list_add(&command, "--detach");
+	for (unsigned i = 0; r == 0 && i < req->pass.count; i++)
+		r = text_list_add(&command, req->pass.item[i]);
+	if (r == 0)
+		r = text_list_add(&command, req->id);
+	if (r == 0)
+		r = oci_host_run(&command, NULL);
+	text_list_done(&command);
+	return r < 0 ? OCI_EXIT_FAILED : r;
+}
+
+static int create(struct oci *oci, struct request *req)
+{
+	int r = oci_check_id(req->id);
+	int status;
+
+	if (r == 0)
+		r = find_paths(req);
+	if (r == 0)
+		r = oci_host_find(oci);
+	if (r == 0)
+		r = oci_store_make(oci, req->id);
+	if (r < 0)
+		return OCI_EXIT_FAILED;
+	status = write_files(oci, req) == 0 ? hand_over(oci, req)
+					    : OCI_EXIT_FAILED;
+	/* `run` in the foreground has deleted what the host's runtime kept. */
+	if ((req->run && !req->detach && !req->keep) ||
+	    ((!req->run || req->detach) && status != 0))
+		(void)oci_store_remove(oci, req->id);
+	return status;
+}
+
+int oci_cmd_create(struct oci *oci, int argc, char **argv)
+{
+	struct request req = {.bundle = ".",
+			      .run = strcmp(argv[0], "run") == 0};
+	int status = OCI_EXIT_FAILED;
+	int n = oci_options_parse(options, &req, &req.pass, argc, argv);
+
+	if (n >= 0 && argc - n != 1)
+		log_error("%s: give one container id", argv[0]);
+	else if (n >= 0) {
+		req.id = argv[n];
+		status = create(oci, &req);
+	}
+	text_list_done(&req.pass);
+	free(req.path);
+	free(req.program);
+	free(req.kernel);
+	return status;
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `exec`: the host's runtime starts a process in the outer container, which has
+ * the guest's agent start the one that was asked for, and is its stand-in.
+ */
+#include "tools/oci/oci.h"
+
+#include "tools/oci/oci-options.h"
+#include "tools/spec/spec.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+struct request {
+	const char *id, *process; /* the file of --process */
+	const char *cwd, *user;
+	bool tty, detach, no_new_privs;
+	struct text_list env, caps, groups, pass;
+	char *const *args; /* what follows the id */
+	char file[40];     /* in the directory `vm`, for the stand-in */
+	char host[40];     /* in the container's directory */
+};
+
+static const struct oci_option options[] = {
+	{"process", 'p', OCI_OWN_VALUE, offsetof(struct request, process)},
+	{"cwd", 0, OCI_OWN_VALUE, offsetof(struct request, cwd)},
+	{"env", 'e', OCI_OWN_LIST, offsetof(struct request, env)},
+	{"user", 'u', OCI_OWN_VALUE, offsetof(struct request, user)},
+	{"additional-gids", 'g', OCI_OWN_LIST,
+	 offsetof(struct request, groups)},
+	{"cap", 'c', OCI_OWN_LIST, offsetof(struct request, caps)},
+	{"tty", 't', OCI_OWN_FLAG, offsetof(struct request, tty)},
+	{"detach", 'd', OCI_OWN_FLAG, offsetof(struct request, detach)},
+	{"no-new-privs", 0, OCI_OWN_FLAG,
+	 offsetof(struct request, no_new_privs)},
+	{"console-socket", 0, OCI_PASS_PATH, 0},
+	{"pidfd-socket", 0, OCI_PASS_PATH, 0},
+	{"pid-file", 0, OCI_PASS_PATH, 0},
+	{"preserve-fds", 0, OCI_PASS_VALUE, 0},
+	{"cgroup", 0, OCI_PASS_VALUE, 0},
+	{"ignore-paused", 0, OCI_PASS_FLAG, 0},
+	{0},
+};
+
+/* ---- the process */
+
+static int add_texts(json_t *process, const char *name,
+		     const struct text_list *list, bool numbers)
+{
+	json_t *to = json_object_get(process, name);
+
+	if (list->count && !json_is_array(to)) {
+		to = json_array();
+		(void)json_object_set_new(process, name, to);
+	}
+	for (unsigned i = 0; i < list->count; i++) {
+		json_t *value = json_string(list->item[i]);
+		uint64_t n;
+
+		if (numbers &&
+		    util_parse_number(list->item[i], 0, UINT32_MAX, &n) < 0) {
+			json_decref(value);
+			return log_ret(-EINVAL, "exec: '%s' is not a number",
+				       list->item[i]);
+		}
+		if (numbers) {
+			json_decref(value);
+			value = json_integer((json_int_t)n);
+		}
+		if (json_array_append_new(to, value) < 0)
+			return log_ret(-ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+/* "uid[:gid]", which runc takes. */
+static int set_user(json_t *process, const struct request *req)
+{
+	json_t *user;
+	unsigned uid, gid = 0;
+	char end;
+	int n;
+
+	if (!req->user)
+		return 0;
+	n = sscanf(req->user, "%u:%u%c", &uid, &gid, &end);
+	if (n != 1 && n != 2)
+		return log_ret(-EINVAL,
+			       "exec: --user '%s': expected numbers, UID or "
+			       "UID:GID",
+			       req->user);
+	user = json_pack("{s:I, s:I}", "uid", (json_int_t)uid, "gid",
+			 (json_int_t)gid);
+	return user && json_object_set_new(process, "user", user) == 0
+		       ? 0
+		       : log_ret(-ENOMEM, "out of memory");
+}
+
+static int add_caps(json_t *process, const struct request *req)
+{
+	static const char *const sets[] = {"bounding", "effective",
+					   "permitted"};
+	json_t *caps = json_object_get(process, "capabilities");
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(sets); i++)
+		r = add_texts(caps, sets[i], &req->caps, false);
+	return r;
+}
+
+/* The container's own process, with the command that is asked for. */
+static int change_process(json_t *process, const struct request *req)
+{
+	json_t *args = json_array();
+	int r = args ? 0 : log_ret(-ENOMEM, "out of memory");
+
+	for (unsigned i = 0; r == 0 && req->args[i]; i++)
+		if (json_array_append_new(args, json_string(req->args[i])) < 0)
+			r = log_ret(-EINVAL, "exec: '%s' is not UTF-8",
+				    req->args[i]);
+	if (r == 0)
+		(void)json_object_set(process, "args", args);
+	json_decref(args);
+	(void)json_object_set_new(process, "terminal", json_boolean(req->tty));
+	if (r == 0 && req->cwd)
+		(void)json_object_set_new(process, "cwd",
+					  json_string(req->cwd));
+	if (r == 0 && req->no_new_privs)
+		(void)json_object_set_new(process, "noNewPrivileges",
+					  json_true());
+	if (r == 0)
+		r = add_texts(process, "env", &req->env, false);
+	if (r == 0)
+		r = set_user(process, req);
+	if (r == 0 && req->groups.count)
+		r = add_texts(json_object_get(process, "user"),
+			      "additionalGids", &req->groups, true);
+	return r == 0 && req->caps.count ? add_caps(process, req) : r;
+}
+
+/* A new reference, or NULL: logged. */
+static json_t *make_process(struct oci *oci, const struct request *req)
+{
+	json_error_t error;
+	json_t *spec, *process;
+
+	if (req->process) {
+		process = json_load_file(req->process, JSON_REJECT_DUPLICATES,
+					 &error);
+		if (!process)
+			log_error("--process '%s': line %d: %s", req->process,
+				  error.line, error.text);
+		return process;
+	}
+	spec = oci_store_read(oci, req->id, "vm/" OCI_SPEC_FILE);
+	process = json_incref(json_object_get(spec, "process"));
+	json_decref(spec);
+	if (!process) {
+		log_error("container '%s' does not exist", req->id);
+		return NULL;
+	}
+	if (change_process(process, req) == 0)
+		return process;
+	json_decref(process);
+	return NULL;
+}
+
+/* Those of its walls that are the host's are not the guest's. */
+static int check_process(json_t *process)
+{
+	static const char *const walls[] = {"oomScoreAdj", "selinuxLabel",
+					    "apparmorProfile", "ioPriority",
+					    "scheduler"};
+	autofree char *text = NULL;
+	struct spec_process read = {0};
+	int r;
+
+	for (unsigned i = 0; i < ARRAY_LEN(walls); i++)
+		(void)json_object_del(process, walls[i]);
+	text = json_dumps(process, 0);
+	if (!text)
+		return log_ret(-ENOMEM, "out of memory");
+	r = spec_process_read("process", text, strlen(text), &read);
+	spec_process_done(&read);
+	return r;
+}
+
+/* ---- the stand-in */
+
+static int name_files(struct request *req)
+{
+	uint64_t number;
+
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		return log_ret(-errno, "getrandom: %s", strerror(errno));
+	snprintf(req->file, sizeof(req->file), "vm/" OCI_EXEC_PREFIX "%016llx",
+		 (unsigned long long)number);
+	snprintf(req->host, sizeof(req->host), "host-%016llx",
+		 (unsigned long long)number);
+	return 0;
+}
+
+static int write_files(struct oci *oci, struct request *req, json_t *process)
+{
+	const char *const args[] = {"relay", req->file + strlen("vm/"), NULL};
+	json_t *host = NULL;
+	int r = name_files(req);
+
+	if (r == 0)
+		host = oci_bundle_process(process, args);
+	if (r == 0)
+		r = host ? check_process(process) : -ENOMEM;
+	if (r == 0)
+		r = oci_store_write(oci, req->id, req->file, process);
+	if (r == 0)
+		r = oci_store_write(oci, req->id, req->host, host);
+	json_decref(host);
+	return r;
+}
+
+static void remove_file(const struct oci *oci, const struct request *req,
+			const char *name)
+{
+	autofree char *path = oci_path(oci, req->id, name);
+
+	if (path)
+		(void)unlink(path);
+}
+
+/* The exit status. */
+static int hand_over(struct oci *oci, const struct request *req)
+{
+	struct text_list command = {0};
+	autofree char *path = oci_path(oci, req->id, req->host);
+	int r = path ? oci_host_command(oci, "exec", &command) : -ENOMEM;
+
+	if (r == 0)
+		r = text_list_add(&command, "--process");
+	if (r == 0)
+		r = text_list_add(&command, path);
+	if (r == 0 && req->detach)
+		r = text_list_add(&command, "--detach");
+	for (unsigned i = 0; r == 0 && i < req->pass.count; i++)
+		r = text_list_add(&command, req->pass.item[i]);
+	if (r == 0)
+		r = text_list_add(&command, req->id);
+	if (r == 0)
+		r = oci_host_run(&command, NULL);
+	text_list_done(&command);
+	return r < 0 ? OCI_EXIT_FAILED : r;
+}
+
+static int run(struct oci *oci, struct request *req)
+{
+	json_t *process;
+	int status = OCI_EXIT_FAILED;
+
+	if (oci_check_id(req->id) < 0)
+		return status;
+	process = make_process(oci, req);
+	if (process && write_files(oci, req, process) == 0)
+		status = hand_over(oci, req);
+	json_decref(process);
+	if (req->host[0])
+		remove_file(oci, req, req->host);
+	/* The stand-in has removed it, if it got that far. */
+	if (req->file[0] && status != 0)
+		remove_file(oci, req, req->file);
+	return status;
+}
+
+int oci_cmd_exec(struct oci *oci, int argc, char **argv)
+{
+	struct request req = {0};
+	int status = OCI_EXIT_FAILED;
+	int n = oci_options_parse(options, &req, &req.pass, argc, argv);
+
+	if (n >= 0 && argc - n < (req.process ? 1 : 2)) {
+		log_error("exec: give a container id and %s",
+			  req.process ? "nothing else" : "a command");
+	} else if (n >= 0) {
+		req.id = argv[n];
+		req.args = &argv[n + 1];
+		status = run(oci, &req);
+	}
+	text_list_done(&req.env);
+	text_list_done(&req.caps);
+	text_list_done(&req.groups);
+	text_list_done(&req.pass);
+	return status;
+}

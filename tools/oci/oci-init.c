@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * In the outer container, as its process: the machine, and the engine's process
+ * in it. Standard input and output, the terminal and signals are those of the
+ * guest's process, and its exit status is this one's.
+ */
+#include "tools/oci/oci.h"
+
+#include "tools/container/life.h"
+#include "tools/container/run.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/* ---- hooks: nothing is kept, the engine does that */
+
+static int begin(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+static void born(void *arg, pid_t monitor)
+{
+	(void)arg;
+	(void)monitor;
+}
+
+static void started(void *arg)
+{
+	(void)arg;
+}
+
+static int no_input(void *arg)
+{
+	(void)arg;
+	return -1;
+}
+
+static int output(void *arg, int stream, const void *data, size_t bytes)
+{
+	(void)arg;
+	(void)stream;
+	(void)data;
+	(void)bytes;
+	return 0;
+}
+
+static void error(void *arg, const char *text)
+{
+	(void)arg;
+	(void)text;
+}
+
+static void killer(void *arg, char ret[LIFE_KILLER_BYTES])
+{
+	(void)arg;
+	ret[0] = '\0';
+}
+
+static const struct life_hooks hooks = {
+	.begin = begin,
+	.born = born,
+	.started = started,
+	.input = no_input,
+	.ready = started,
+	.output = output,
+	.error = error,
+	.killer = killer,
+};
+
+/* ---- the machine */
+
+/* As `docker run` without -i gives it: the guest has one of its own. */
+static bool has_input(void)
+{
+	struct stat st;
+
+	return fstat(STDIN_FILENO, &st) < 0 || !S_ISCHR(st.st_mode) ||
+	       st.st_rdev != makedev(1, 3);
+}
+
+static int run(struct spec *spec)
+{
+	struct run_options opt = {
+		.bundle = "/",
+		.root = "/",
+		.kernel = OCI_INSIDE_KERNEL,
+		.network = "namespace",
+	};
+	struct rootfs root = {
+		.path = strdup("/"), .no_submounts = true, .hold = -1};
+	struct instance instance = {.base_fd = -1, .dir_fd = -1};
+	struct run_machine machine = {.initrd_fd = -1};
+	struct life life = {
+		.name = "container",
+		.socket = OCI_INSIDE_VM "/" OCI_SOCKET_FILE,
+		.cfg = &machine.cfg,
+		.agent = &machine.agent,
+		.process = &spec->process,
+		.filter = &machine.filter,
+		.interactive = has_input(),
+		.forward_signals = true,
+		.every_signal = true,
+		.close_fds = {-1, -1},
+		.hooks = &hooks,
+	};
+	sigset_t mask;
+	int status = RUN_EXIT_FAILED;
+	int r;
+
+	life_hold_signals(&mask);
+	life.mask_before = &mask;
+	snprintf(instance.name, sizeof(instance.name), "container");
+	instance.socket = strdup(life.socket);
+	r = root.path && instance.socket
+		    ? run_size_make(&spec->linux_part, &opt)
+		    : -ENOMEM;
+	if (r == 0)
+		r = run_machine_make(&machine, spec, &opt, &root, &instance);
+	if (r == 0)
+		status = life_run(&life);
+	run_machine_done(&machine);
+	free(instance.socket);
+	rootfs_close(&root);
+	return status;
+}
+
+int oci_cmd_init(struct oci *oci, int argc, char **argv)
+{
+	struct spec spec = {0};
+	int status;
+
+	(void)oci;
+	(void)argv;
+	if (argc != 1 ||
+	    spec_read_file(OCI_INSIDE_VM "/" OCI_SPEC_FILE, &spec) < 0)
+		return RUN_EXIT_FAILED;
+	status = run(&spec);
+	spec_done(&spec);
+	return status;
+}

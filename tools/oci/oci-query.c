@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Engines ask by `state`, `list` and `features`; `delete`, and commands that
+ * the host's runtime does alone. Its answers are about the bundle that was made
+ * for it: engines get their own back.
+ */
+#include "tools/oci/oci.h"
+
+#include "tools/oci/oci-options.h"
+#include "tools/spec/spec.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+/* COMMAND NAME ARGUMENTS, with standard output in RET. The exit status. */
+static int ask(struct oci *oci, const char *name, const char *const *args,
+	       char **ret)
+{
+	struct text_list command = {0};
+	int r = oci_host_command(oci, name, &command);
+
+	for (; r == 0 && *args; args++)
+		r = text_list_add(&command, *args);
+	if (r == 0)
+		r = oci_host_run(&command, ret);
+	text_list_done(&command);
+	return r < 0 ? OCI_EXIT_FAILED : r;
+}
+
+/* Puts the engine's own bundle in place of the one that was made. */
+static void restore(struct oci *oci, json_t *state)
+{
+	const char *id = json_string_value(json_object_get(state, "id"));
+	json_t *own = id ? oci_store_read(oci, id, "container.json") : NULL;
+	json_t *bundle = json_object_get(own, "bundle");
+
+	if (bundle)
+		(void)json_object_set(state, "bundle", bundle);
+	json_decref(own);
+}
+
+static int print(json_t *json)
+{
+	if (json_dumpf(json, stdout, JSON_INDENT(2)) < 0 || putchar('\n') < 0)
+		return log_ret(OCI_EXIT_FAILED,
+			       "standard output: cannot write");
+	return 0;
+}
+
+int oci_cmd_state(struct oci *oci, int argc, char **argv)
+{
+	const char *const args[] = {argc == 2 ? argv[1] : "", NULL};
+	autofree char *text = NULL;
+	json_t *state;
+	int status;
+
+	if (argc != 2)
+		return log_ret(OCI_EXIT_FAILED, "state: give one container id");
+	status = ask(oci, "state", args, &text);
+	if (status != 0)
+		return status;
+	state = json_loads(text, 0, NULL);
+	if (!state)
+		return log_ret(OCI_EXIT_FAILED,
+			       "'%s' gave no JSON for its state", oci->host);
+	restore(oci, state);
+	status = print(state);
+	json_decref(state);
+	return status;
+}
+
+/* ---- list */
+
+struct list_request {
+	const char *format;
+	bool quiet;
+};
+
+static int print_table(json_t *list, bool quiet)
+{
+	json_t *state;
+	size_t i;
+
+	if (!quiet)
+		printf("%-36s %-8s %-9s %s\n", "ID", "PID", "STATUS", "BUNDLE");
+	json_array_foreach(list, i, state) {
+		const char *id, *status, *bundle;
+		json_int_t pid;
+
+		if (json_unpack(state, "{s:s, s:I, s:s, s:s}", "id", &id, "pid",
+				&pid, "status", &status, "bundle", &bundle) < 0)
+			continue;
+		if (quiet)
+			puts(id);
+		else
+			printf("%-36s %-8lld %-9s %s\n", id, (long long)pid,
+			       status, bundle);
+	}
+	return 0;
+}
+
+int oci_cmd_list(struct oci *oci, int argc, char **argv)
+{
+	static const struct oci_option options[] = {
+		{"format", 'f', OCI_OWN_VALUE,
+		 offsetof(struct list_request, format)},
+		{"quiet", 'q', OCI_OWN_FLAG,
+		 offsetof(struct list_request, quiet)},
+		{0},
+	};
+	static const char *const args[] = {"--format", "json", NULL};
+	struct list_request req = {.format = "table"};
+	struct text_list pass = {0};
+	autofree char *text = NULL;
+	json_t *list, *state;
+	size_t i;
+	int status;
+
+	if (oci_options_parse(options, &req, &pass, argc, argv) != argc)
+		return log_ret(OCI_EXIT_FAILED,
+			       "list: it takes --format and --quiet alone");
+	if (strcmp(req.format, "json") != 0 && strcmp(req.format, "table") != 0)
+		return log_ret(OCI_EXIT_FAILED,
+			       "list: --format '%s': known are table and json",
+			       req.format);
+	status = ask(oci, "list", args, &text);
+	if (status != 0)
+		return status;
+	list = json_loads(text, JSON_DECODE_ANY, NULL);
+	json_array_foreach(list, i, state) {
+		restore(oci, state);
+	}
+	if (strcmp(req.format, "json") == 0 && !req.quiet)
+		status = json_is_array(list) ? print(list) : puts("null") < 0;
+	else
+		status = print_table(list, req.quiet);
+	json_decref(list);
+	return status;
+}
+
+/* ---- delete */
+
+int oci_cmd_delete(struct oci *oci, int argc, char **argv)
+{
+	struct request {
+		bool force;
+	} req = {0};
+	static const struct oci_option options[] = {
+		{"force", 'f', OCI_OWN_FLAG, offsetof(struct request, force)},
+		{0},
+	};
+	struct text_list pass = {0};
+	int n = oci_options_parse(options, &req, &pass, argc, argv);
+	int status;
+
+	if (n < 0)
+		return OCI_EXIT_FAILED;
+	if (argc - n != 1)
+		return log_ret(OCI_EXIT_FAILED,
+			       "delete: give one container id");
+	if (oci_check_id(argv[n]) < 0)
+		return OCI_EXIT_FAILED;
+	{
+		const char *const args[] = {req.force ? "--force" : argv[n],
+					    req.force ? argv[n] : NULL, NULL};
+
+		status = ask(oci, "delete", args, NULL);
+	}
+	if (status == 0 && oci_store_remove(oci, argv[n]) < 0)
+		status = OCI_EXIT_FAILED;
+	return status;
+}
+
+/* ---- the rest */
+
+int oci_cmd_pass(struct oci *oci, int argc, char **argv)
+{
+	struct text_list command = {0};
+	int r = oci_host_command(oci, argv[0], &command);
+
+	for (int i = 1; r == 0 && i < argc; i++)
+		r = text_list_add(&command, argv[i]);
+	r = r == 0 ? oci_host_exec(&command) : OCI_EXIT_FAILED;
+	text_list_done(&command);
+	return r;
+}
+
+static json_t *texts(const char *const *list)
+{
+	json_t *json = json_array();
+
+	for (; json && *list; list++)
+		(void)json_array_append_new(json, json_string(*list));
+	return json;
+}
+
+/* features.md of the specification. */
+int oci_cmd_features(struct oci *oci, int argc, char **argv)
+{
+	static const char *const hooks[] = {"prestart",
+					    "createRuntime",
+					    "createContainer",
+					    "startContainer",
+					    "poststart",
+					    "poststop",
+					    NULL};
+	static const char *const mount_options[] = {
+		"bind",     "rbind",       "private", "rprivate", "slave",
+		"rslave",   "ro",          "rw",      "nosuid",   "suid",
+		"nodev",    "dev",         "noexec",  "exec",     "noatime",
+		"relatime", "strictatime", NULL};
+	static const char *const namespaces[] = {"cgroup",  "ipc", "mount",
+						 "network", "pid", "uts",
+						 "user",    NULL};
+	json_t *json;
+	int status;
+
+	(void)argv;
+	if (argc != 1)
+		return log_ret(OCI_EXIT_FAILED, "features: it takes nothing");
+	if (oci_host_find(oci) < 0)
+		return OCI_EXIT_FAILED;
+	json = json_pack("{s:s, s:s, s:o, s:o, s:{s:o, s:{s:b}}, s:{s:s, s:s}}",
+			 "ociVersionMin", "1.0.0", "ociVersionMax",
+			 SPEC_VERSION, "hooks", texts(hooks), "mountOptions",
+			 texts(mount_options), "linux", "namespaces",
+			 texts(namespaces), "seccomp", "enabled", 1,
+			 "annotations", "org.bulkhead.host-runtime", oci->host,
+			 "org.bulkhead.version", BULKHEAD_VERSION);
+	if (!json)
+		return log_ret(OCI_EXIT_FAILED, "out of memory");
+	status = print(json);
+	json_decref(json);
+	return status;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The directories of containers below --root. */
+#include "tools/oci/oci.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define ID_MAX 1024
+#define DEPTH  16
+
+int oci_check_id(const char *id)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789_+-.";
+	const size_t n = strlen(id);
+
+	if (n > 0 && n <= ID_MAX && strspn(id, letters) == n &&
+	    strcmp(id, ".") != 0 && strcmp(id, "..") != 0)
+		return 0;
+	return log_ret(-EINVAL,
+		       "'%s': invalid container id: it has letters, digits and "
+		       "_+-. alone",
+		       id);
+}
+
+char *oci_path(const struct oci *oci, const char *id, const char *name)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/%s%s%s", oci->root, id, name ? "/" : "",
+		     name ? name : "") < 0) {
+		log_error("out of memory");
+		return NULL;
+	}
+	return path;
+}
+
+/* With the directories above it, as `mkdir -p`. */
+static int make_root(const char *root)
+{
+	autofree char *path = strdup(root);
+
+	if (!path)
+		return log_ret(-ENOMEM, "out of memory");
+	for (char *p = path + 1;; p++) {
+		const char c = *p;
+
+		if (c != '/' && c != '\0')
+			continue;
+		*p = '\0';
+		if (mkdir(path, c ? 0755 : 0700) < 0 && errno != EEXIST)
+			return log_ret(-errno, "--root '%s': %s", path,
+				       strerror(errno));
+		*p = c;
+		if (!c)
+			return 0;
+	}
+}
+
+static int make_dir(const struct oci *oci, const char *id, const char *name)
+{
+	autofree char *path = oci_path(oci, id, name);
+
+	if (!path)
+		return -ENOMEM;
+	if (mkdir(path, 0700) == 0)
+		return 0;
+	if (errno == EEXIST && !name)
+		return log_ret(-EEXIST,
+			       "container with id exists already: '%s'", id);
+	return log_ret(-errno, "'%s': %s", path, strerror(errno));
+}
+
+int oci_store_make(const struct oci *oci, const char *id)
+{
+	int r = make_root(oci->root);
+
+	if (r == 0)
+		r = make_dir(oci, id, NULL);
+	if (r < 0)
+		return r;
+	r = make_dir(oci, id, "bundle");
+	if (r == 0)
+		r = make_dir(oci, id, "vm");
+	if (r < 0)
+		(void)oci_store_remove(oci, id);
+	return r;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type,
+		      struct FTW *at)
+{
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path) < 0 && errno != ENOENT ? -1 : 0;
+}
+
+int oci_store_remove(const struct oci *oci, const char *id)
+{
+	autofree char *path = oci_path(oci, id, NULL);
+
+	if (!path)
+		return -ENOMEM;
+	if (nftw(path, remove_one, DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) <
+		    0 &&
+	    errno != ENOENT)
+		return log_ret(-errno, "cannot remove '%s': %s", path,
+			       strerror(errno));
+	return 0;
+}
+
+int oci_store_write(const struct oci *oci, const char *id, const char *name,
+		    json_t *json)
+{
+	autofree char *path = oci_path(oci, id, name);
+	autofree char *text = json_dumps(json, JSON_COMPACT);
+	autofd int fd = -1;
+	int r;
+
+	if (!path || !text)
+		return log_ret(-ENOMEM, "out of memory");
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+		  0600);
+	r = fd < 0 ? -errno : util_write_all(fd, text, strlen(text));
+	return r < 0 ? log_ret(r, "'%s': %s", path, strerror(-r)) : 0;
+}
+
+json_t *oci_store_read(const struct oci *oci, const char *id, const char *name)
+{
+	autofree char *path = oci_path(oci, id, name);
+	json_error_t error;
+	json_t *json = path ? json_load_file(path, 0, &error) : NULL;
+
+	if (path && !json && access(path, F_OK) == 0)
+		log_error("'%s': line %d: %s", path, error.line, error.text);
+	return json;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `bulkhead-runtime`, an OCI runtime whose containers are virtual machines. The
+ * host's half of a container - namespaces, cgroups, hooks, mounts, the console
+ * - is made by an ordinary runtime, runc or crun ("the host's runtime"), from a
+ * bundle that is written here: its process is this program, which starts the
+ * machine and has the process that the engine asked for run in it.
+ *
+ * Below --root: ID/ (of a container: bundle/, vm/, container.json), @host/ (the
+ * host's runtime's own).
+ *
+ * Functions return 0 or -errno, logged, unless they say otherwise. One thread.
+ */
+#ifndef TOOLS_OCI_OCI_H
+#define TOOLS_OCI_OCI_H
+
+#include "tools/cli/text-list.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct json_t;
+
+/* runc's and crun's exit status for errors of their own. */
+#define OCI_EXIT_FAILED 1
+
+/* In the outer container: a tmpfs of its own, which no guest sees. */
+#define OCI_INSIDE         "/dev/.bulkhead"
+#define OCI_INSIDE_PROGRAM OCI_INSIDE "/program"
+#define OCI_INSIDE_KERNEL  OCI_INSIDE "/kernel"
+#define OCI_INSIDE_VM      OCI_INSIDE "/vm"
+
+/* Names in a container's directory `vm`, which is OCI_INSIDE_VM there. */
+#define OCI_SPEC_FILE   "spec.json" /* the guest's half of config.json */
+#define OCI_SOCKET_FILE "vsock"
+#define OCI_EXEC_PREFIX "exec-" /* processes of `exec`, until they start */
+
+/* Memory that the monitor and its caches need beside the guest's. */
+#define OCI_OVERHEAD_BYTES (UINT64_C(128) << 20)
+
+/* The global options. */
+struct oci {
+	const char *command;   /* for messages */
+	char *root;            /* owned */
+	char *host;            /* owned: path of the host's runtime; or NULL */
+	const char *log;       /* where errors go as well, or NULL */
+	struct text_list pass; /* what the host's runtime gets, too */
+};
+
+/* ---- the host's runtime */
+
+/*
+ * Finds the host's runtime, unless one is named already: runc, then crun, in
+ * PATH and where Debian has them. -ENOENT: there is none.
+ */
+int oci_host_find(struct oci *oci);
+/*
+ * Its command line up to the subcommand, which NAME is: the program, --root,
+ * and what it gets of the global options.
+ */
+int oci_host_command(struct oci *oci, const char *name, struct text_list *ret);
+/* Becomes it. Returns on errors only, with an exit status. */
+int oci_host_exec(const struct text_list *command);
+/*
+ * Runs it; its exit status, or -errno. RET_OUTPUT, unless NULL: what it wrote
+ * to standard output, a text to be freed.
+ */
+int oci_host_run(const struct text_list *command, char **ret_output);
+
+/* ---- a container's directory */
+
+/* Whether ID can name a container: letters, digits and "_+-.". */
+int oci_check_id(const char *id);
+/* ID's directory, or a file NAME in it; allocated. NULL: no memory, logged. */
+char *oci_path(const struct oci *oci, const char *id, const char *name);
+/* Makes the directories. -EEXIST: there is such a container. */
+int oci_store_make(const struct oci *oci, const char *id);
+/* Removes all there is of ID; what is not there is fine. */
+int oci_store_remove(const struct oci *oci, const char *id);
+/* Writes JSON to the file NAME of ID's directory, mode 0600. */
+int oci_store_write(const struct oci *oci, const char *id, const char *name,
+		    struct json_t *json);
+/* The other way; a new reference, NULL: -errno, logged but for -ENOENT. */
+struct json_t *oci_store_read(const struct oci *oci, const char *id,
+			      const char *name);
+
+/* ---- bundles */
+
+struct oci_bundle {
+	const char *path;    /* absolute */
+	const char *program; /* this program's file */
+	const char *kernel;  /* the guest's, a file */
+	const char *vm;      /* the container's directory `vm` */
+};
+
+/*
+ * Takes CONFIG, a bundle's config.json, apart: RET_HOST is for the host's
+ * runtime, RET_GUEST is what the guest does. New references. A
+ * key that neither can do is refused by its name.
+ */
+int oci_bundle_split(const struct oci_bundle *bundle, struct json_t *config,
+		     struct json_t **ret_host, struct json_t **ret_guest);
+/*
+ * A process of `exec` as the host's runtime gets it: PROGRAM and ARGS in place
+ * of the command, with the monitor's privileges. A new reference; NULL: no
+ * memory, logged.
+ */
+struct json_t *oci_bundle_process(struct json_t *process,
+				  const char *const *args);
+
+/* ---- commands: the exit status; argv[0] is the command */
+
+struct oci_command {
+	const char *name; /* NULL ends the table */
+	int (*run)(struct oci *oci, int argc, char **argv);
+	const char *help; /* NULL: internal */
+};
+
+int oci_cmd_create(struct oci *oci, int argc, char **argv); /* and run */
+int oci_cmd_delete(struct oci *oci, int argc, char **argv);
+int oci_cmd_exec(struct oci *oci, int argc, char **argv);
+int oci_cmd_features(struct oci *oci, int argc, char **argv);
+int oci_cmd_list(struct oci *oci, int argc, char **argv);
+int oci_cmd_state(struct oci *oci, int argc, char **argv);
+/* Those that are the host's runtime's alone. */
+int oci_cmd_pass(struct oci *oci, int argc, char **argv);
+
+/* In the outer container: its process, and one of `exec`. */
+int oci_cmd_init(struct oci *oci, int argc, char **argv);
+int oci_cmd_relay(struct oci *oci, int argc, char **argv);
+
+#endif
