@@ -79,21 +79,17 @@ static int find_paths(struct request *req)
 static json_t *read_config(const struct request *req)
 {
 	autofree char *path = NULL;
-	json_error_t error;
 	json_t *json;
 
 	if (asprintf(&path, "%s/config.json", req->path) < 0) {
 		path = NULL;
+		log_error("out of memory");
 		return NULL;
 	}
-	json = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-	if (!json && access(path, R_OK) < 0)
-		log_error("'%s': %s", path, strerror(errno));
-	else if (!json)
-		log_error("'%s': line %d: %s", path, error.line, error.text);
-	else if (json_is_object(json))
+	json = spec_load_file(path);
+	if (json_is_object(json))
 		return json;
-	else
+	if (json)
 		log_error("'%s': not a JSON object", path);
 	json_decref(json);
 	return NULL;

@@ -146,17 +146,10 @@ static int change_process(json_t *process, const struct request *req)
 /* A new reference, or NULL: logged. */
 static json_t *make_process(struct oci *oci, const struct request *req)
 {
-	json_error_t error;
 	json_t *spec, *process;
 
-	if (req->process) {
-		process = json_load_file(req->process, JSON_REJECT_DUPLICATES,
-					 &error);
-		if (!process)
-			log_error("--process '%s': line %d: %s", req->process,
-				  error.line, error.text);
-		return process;
-	}
+	if (req->process)
+		return spec_load_file(req->process);
 	spec = oci_store_read(oci, req->id, "vm/" OCI_SPEC_FILE);
 	process = json_incref(json_object_get(spec, "process"));
 	json_decref(spec);

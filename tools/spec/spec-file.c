@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Descriptions of containers and processes in files. */
-#include "tools/spec/spec.h"
+#include "tools/spec/spec-parts.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
@@ -40,6 +40,16 @@ static int read_file(const char *path, char **ret_text, size_t *ret_bytes)
 	*ret_text = take_ptr(text);
 	*ret_bytes = used;
 	return 0;
+}
+
+json_t *spec_load_file(const char *path)
+{
+	autofree char *text = NULL;
+	size_t bytes = 0;
+
+	return read_file(path, &text, &bytes) < 0
+		       ? NULL
+		       : spec_parse(path, text, bytes);
 }
 
 int spec_read_file(const char *path, struct spec *ret)

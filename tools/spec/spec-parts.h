@@ -51,6 +51,9 @@ int spec_read_list(const struct spec_place *at, json_t *json, spec_read_fn *fn,
  */
 char *spec_narrow(const char *text, size_t *bytes);
 
+/* TEXT with such numbers. A new reference; NULL: logged, with NAME. */
+json_t *spec_parse(const char *name, const char *text, size_t bytes);
+
 /* A copy in *RET, owned. */
 int spec_get_text(const struct spec_place *at, json_t *json, char **ret);
 

@@ -137,8 +137,7 @@ int spec_from_json(const char *name, json_t *json, struct spec *ret)
 	return r;
 }
 
-/* NULL: logged. */
-static json_t *parse(const char *name, const char *text, size_t bytes)
+json_t *spec_parse(const char *name, const char *text, size_t bytes)
 {
 	autofree char *narrow = spec_narrow(text, &bytes);
 	json_error_t error;
@@ -157,7 +156,7 @@ static json_t *parse(const char *name, const char *text, size_t bytes)
 int spec_read(const char *name, const char *text, size_t bytes,
 	      struct spec *ret)
 {
-	json_t *json = parse(name, text, bytes);
+	json_t *json = spec_parse(name, text, bytes);
 	int r = json ? spec_from_json(name, json, ret) : -EINVAL;
 
 	json_decref(json);
@@ -169,7 +168,7 @@ int spec_process_read(const char *name, const char *text, size_t bytes,
 {
 	const struct spec_place at = {NULL, name, 0};
 	struct spec_process process = {0};
-	json_t *json = parse(name, text, bytes);
+	json_t *json = spec_parse(name, text, bytes);
 	int r = json ? spec_read_process_object(&at, json, &process) : -EINVAL;
 
 	json_decref(json);

@@ -153,6 +153,11 @@ int spec_from_json(const char *name, struct json_t *json, struct spec *ret);
 /* The same from a file of at most SPEC_FILE_MAX bytes; -EFBIG, open(2)'s. */
 int spec_read_file(const char *path, struct spec *ret);
 int spec_process_read_file(const char *path, struct spec_process *ret);
+/*
+ * What is in such a file as it is, but for numbers from 2^63 on, which are the
+ * negative ones of the same bits. A new reference; NULL: logged.
+ */
+struct json_t *spec_load_file(const char *path);
 
 /*
  * Writes JSON that the readers take for the same. A new reference; NULL without

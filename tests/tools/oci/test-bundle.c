@@ -18,6 +18,8 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 static const struct oci_bundle paths = {
 	.path = "/bundle",
@@ -241,6 +243,37 @@ static void test_devices(void **state)
 	done(&h);
 }
 
+/* Engines write no limit as 2^64 - 1; `exec` finds it in the guest's half. */
+static void test_numbers(void **state)
+{
+	static const char unlimited[] =
+		"{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"rootfs\"},"
+		"\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\",\"rlimits\":"
+		"[{\"type\":\"RLIMIT_MEMLOCK\",\"hard\":18446744073709551615,"
+		"\"soft\":18446744073709551615}]}}";
+	char path[] = "/tmp/test-bundle-XXXXXX";
+	struct halves h = {0};
+	struct spec spec = {0};
+	autofd int fd = mkstemp(path);
+	json_t *config;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(util_write_all(fd, unlimited, strlen(unlimited)), 0);
+	config = spec_load_file(path);
+	assert_int_equal(unlink(path), 0);
+	assert_non_null(config);
+	assert_int_equal(split(config, &h), 0);
+	assert_int_equal(spec_from_json("x", h.guest, &spec), 0);
+	assert_int_equal(spec.process.nrlimits, 1);
+	assert_true(spec.process.rlimits[0].hard == RLIM_INFINITY);
+	assert_int_equal(
+		json_integer_value(at(h.guest, "process.rlimits.0.hard")), -1);
+	spec_done(&spec);
+	done(&h);
+	assert_null(spec_load_file(path));
+}
+
 static void test_ids(void **state)
 {
 	(void)state;
@@ -256,7 +289,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_engines), cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_mounts),  cmocka_unit_test(test_devices),
-		cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_numbers), cmocka_unit_test(test_ids),
 	};
 
 	log_setup(LOG_ERROR, false);
