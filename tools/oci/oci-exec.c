@@ -56,12 +56,16 @@ static int add_texts(json_t *process, const char *name,
 
 	if (list->count && !json_is_array(to)) {
 		to = json_array();
-		(void)json_object_set_new(process, name, to);
+		if (json_object_set_new(process, name, to) < 0)
+			return log_ret(-ENOMEM, "out of memory");
 	}
 	for (unsigned i = 0; i < list->count; i++) {
 		json_t *value = json_string(list->item[i]);
 		uint64_t n;
 
+		if (!value)
+			return log_ret(-EINVAL, "exec: '%s' is not UTF-8",
+				       list->item[i]);
 		if (numbers &&
 		    util_parse_number(list->item[i], 0, UINT32_MAX, &n) < 0) {
 			json_decref(value);
@@ -78,35 +82,46 @@ static int add_texts(json_t *process, const char *name,
 	return 0;
 }
 
-/* "uid[:gid]", which runc takes. */
-static int set_user(json_t *process, const struct request *req)
+/* The object NAME of PROCESS, made where there is none; NULL: no memory. */
+static json_t *part_of(json_t *process, const char *name)
 {
-	json_t *user;
-	unsigned uid, gid = 0;
-	char end;
-	int n;
+	json_t *part = json_object_get(process, name);
 
-	if (!req->user)
-		return 0;
-	n = sscanf(req->user, "%u:%u%c", &uid, &gid, &end);
-	if (n != 1 && n != 2)
+	if (json_is_object(part))
+		return part;
+	part = json_object();
+	return json_object_set_new(process, name, part) == 0 ? part : NULL;
+}
+
+/* "uid[:gid]", which runc takes; a group that is not given stays. */
+static int set_user(json_t *user, const struct request *req)
+{
+	const char *gid = strchr(req->user, ':');
+	char uid[16];
+	uint64_t n, m = 0;
+	int r = snprintf(uid, sizeof(uid), "%.*s", (int)strcspn(req->user, ":"),
+			 req->user);
+
+	if (r >= (int)sizeof(uid) ||
+	    util_parse_number(uid, 0, UINT32_MAX - 1, &n) < 0 ||
+	    (gid && util_parse_number(gid + 1, 0, UINT32_MAX - 1, &m) < 0))
 		return log_ret(-EINVAL,
 			       "exec: --user '%s': expected numbers, UID or "
 			       "UID:GID",
 			       req->user);
-	user = json_pack("{s:I, s:I}", "uid", (json_int_t)uid, "gid",
-			 (json_int_t)gid);
-	return user && json_object_set_new(process, "user", user) == 0
-		       ? 0
-		       : log_ret(-ENOMEM, "out of memory");
+	r = json_object_set_new(user, "uid", json_integer((json_int_t)n));
+	if (r == 0 && gid)
+		r = json_object_set_new(user, "gid",
+					json_integer((json_int_t)m));
+	return r == 0 ? 0 : log_ret(-ENOMEM, "out of memory");
 }
 
 static int add_caps(json_t *process, const struct request *req)
 {
 	static const char *const sets[] = {"bounding", "effective",
 					   "permitted"};
-	json_t *caps = json_object_get(process, "capabilities");
-	int r = 0;
+	json_t *caps = part_of(process, "capabilities");
+	int r = caps ? 0 : log_ret(-ENOMEM, "out of memory");
 
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(sets); i++)
 		r = add_texts(caps, sets[i], &req->caps, false);
@@ -117,7 +132,8 @@ static int add_caps(json_t *process, const struct request *req)
 static int change_process(json_t *process, const struct request *req)
 {
 	json_t *args = json_array();
-	int r = args ? 0 : log_ret(-ENOMEM, "out of memory");
+	json_t *user = part_of(process, "user");
+	int r = args && user ? 0 : log_ret(-ENOMEM, "out of memory");
 
 	for (unsigned i = 0; r == 0 && req->args[i]; i++)
 		if (json_array_append_new(args, json_string(req->args[i])) < 0)
@@ -127,19 +143,18 @@ static int change_process(json_t *process, const struct request *req)
 		(void)json_object_set(process, "args", args);
 	json_decref(args);
 	(void)json_object_set_new(process, "terminal", json_boolean(req->tty));
-	if (r == 0 && req->cwd)
-		(void)json_object_set_new(process, "cwd",
-					  json_string(req->cwd));
+	if (r == 0 && req->cwd &&
+	    json_object_set_new(process, "cwd", json_string(req->cwd)) < 0)
+		r = log_ret(-EINVAL, "exec: --cwd '%s' is not UTF-8", req->cwd);
 	if (r == 0 && req->no_new_privs)
 		(void)json_object_set_new(process, "noNewPrivileges",
 					  json_true());
 	if (r == 0)
 		r = add_texts(process, "env", &req->env, false);
-	if (r == 0)
-		r = set_user(process, req);
+	if (r == 0 && req->user)
+		r = set_user(user, req);
 	if (r == 0 && req->groups.count)
-		r = add_texts(json_object_get(process, "user"),
-			      "additionalGids", &req->groups, true);
+		r = add_texts(user, "additionalGids", &req->groups, true);
 	return r == 0 && req->caps.count ? add_caps(process, req) : r;
 }
 
@@ -248,12 +263,28 @@ static int hand_over(struct oci *oci, const struct request *req)
 	return r < 0 ? OCI_EXIT_FAILED : r;
 }
 
+/* In the words that engines look for. */
+static int check_container(const struct oci *oci, const char *id)
+{
+	autofree char *path = NULL;
+	int r = oci_check_id(id);
+
+	if (r < 0)
+		return r;
+	path = oci_path(oci, id, "vm");
+	if (!path)
+		return -ENOMEM;
+	return access(path, F_OK) == 0
+		       ? 0
+		       : log_ret(-ENOENT, "container '%s' does not exist", id);
+}
+
 static int run(struct oci *oci, struct request *req)
 {
 	json_t *process;
 	int status = OCI_EXIT_FAILED;
 
-	if (oci_check_id(req->id) < 0)
+	if (check_container(oci, req->id) < 0)
 		return status;
 	process = make_process(oci, req);
 	if (process && write_files(oci, req, process) == 0)
