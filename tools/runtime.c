@@ -103,6 +103,18 @@ static int open_log(const struct globals *g)
 	return 0;
 }
 
+/* The host's runtime looks at it from a bundle's directory. Allocated. */
+static char *absolute(const char *path)
+{
+	autofree char *cwd = NULL;
+	char *whole = NULL;
+
+	if (path[0] == '/')
+		return strdup(path);
+	cwd = getcwd(NULL, 0);
+	return !cwd || asprintf(&whole, "%s/%s", cwd, path) < 0 ? NULL : whole;
+}
+
 static char *default_root(void)
 {
 	const char *dir = getenv("XDG_RUNTIME_DIR");
@@ -127,7 +139,9 @@ static int set_up(struct oci *oci, const struct globals *g)
 		r = add(&oci->pass, "--debug", NULL);
 	if (r < 0)
 		return r;
-	oci->root = g->root ? strdup(g->root) : default_root();
+	if (g->root && !g->root[0])
+		return log_ret(-EINVAL, "--root: it names no directory");
+	oci->root = g->root ? absolute(g->root) : default_root();
 	oci->host = g->host ? strdup(g->host) : NULL;
 	if (!oci->root || (g->host && !oci->host))
 		return log_ret(-ENOMEM, "out of memory");

@@ -153,6 +153,8 @@ static int hand_over(struct oci *oci, const struct request *req)
 		r = text_list_add(&command, bundle);
 	if (r == 0 && req->detach)
 		r = text_list_add(&command, "--detach");
+	if (r == 0 && req->keep)
+		r = text_list_add(&command, "--keep");
 	for (unsigned i = 0; r == 0 && i < req->pass.count; i++)
 		r = text_list_add(&command, req->pass.item[i]);
 	if (r == 0)
@@ -161,6 +163,14 @@ static int hand_over(struct oci *oci, const struct request *req)
 		r = oci_host_run(&command, NULL);
 	text_list_done(&command);
 	return r < 0 ? OCI_EXIT_FAILED : r;
+}
+
+/* By --keep, unless it was never made: the status tells nothing. */
+static bool is_kept(const struct oci *oci, const struct request *req)
+{
+	autofree char *host = oci_path(oci, "@host", req->id);
+
+	return req->keep && host && access(host, F_OK) == 0;
 }
 
 static int create(struct oci *oci, struct request *req)
@@ -179,7 +189,7 @@ static int create(struct oci *oci, struct request *req)
 	status = write_files(oci, req) == 0 ? hand_over(oci, req)
 					    : OCI_EXIT_FAILED;
 	/* `run` in the foreground has deleted what the host's runtime kept. */
-	if ((req->run && !req->detach && !req->keep) ||
+	if ((req->run && !req->detach && !is_kept(oci, req)) ||
 	    ((!req->run || req->detach) && status != 0))
 		(void)oci_store_remove(oci, req->id);
 	return status;

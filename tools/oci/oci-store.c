@@ -105,12 +105,34 @@ static int remove_one(const char *path, const struct stat *st, int type,
 	return remove(path) < 0 && errno != ENOENT ? -1 : 0;
 }
 
+/*
+ * `delete --force` takes any ID, and below --root may be what others keep:
+ * whether there is anything of oci_store_make()'s.
+ */
+static bool is_ours(const struct oci *oci, const char *id)
+{
+	static const char *const names[] = {"vm", "bundle", "container.json"};
+	bool found = false;
+
+	for (unsigned i = 0; !found && i < ARRAY_LEN(names); i++) {
+		autofree char *path = oci_path(oci, id, names[i]);
+
+		found = path && access(path, F_OK) == 0;
+	}
+	return found;
+}
+
 int oci_store_remove(const struct oci *oci, const char *id)
 {
 	autofree char *path = oci_path(oci, id, NULL);
 
 	if (!path)
 		return -ENOMEM;
+	if (rmdir(path) == 0 || errno == ENOENT)
+		return 0;
+	if (!is_ours(oci, id))
+		return log_ret(-EEXIST, "'%s': not a container's directory",
+			       path);
 	if (nftw(path, remove_one, DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) <
 		    0 &&
 	    errno != ENOENT)

@@ -76,7 +76,10 @@ int oci_check_id(const char *id);
 char *oci_path(const struct oci *oci, const char *id, const char *name);
 /* Makes the directories. -EEXIST: there is such a container. */
 int oci_store_make(const struct oci *oci, const char *id);
-/* Removes all there is of ID; what is not there is fine. */
+/*
+ * Removes all there is of ID; what is not there is fine. -EEXIST: that is
+ * something else's directory.
+ */
 int oci_store_remove(const struct oci *oci, const char *id);
 /* Writes JSON to the file NAME of ID's directory, mode 0600. */
 int oci_store_write(const struct oci *oci, const char *id, const char *name,

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct oci_bundle paths = {
@@ -274,6 +275,33 @@ static void test_numbers(void **state)
 	assert_null(spec_load_file(path));
 }
 
+/* What others keep below --root stays, whatever an engine's id is. */
+static void test_store(void **state)
+{
+	char root[] = "/tmp/test-bundle-XXXXXX";
+	const struct oci oci = {.root = mkdtemp(root)};
+	char path[512];
+
+	(void)state;
+	assert_non_null(oci.root);
+	assert_int_equal(oci_store_make(&oci, "one"), 0);
+	assert_int_equal(oci_store_make(&oci, "one"), -EEXIST);
+	snprintf(path, sizeof(path), "%s/one/vm/exec-1", root);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(oci_store_remove(&oci, "one"), 0);
+	assert_int_equal(oci_store_remove(&oci, "one"), 0);
+
+	snprintf(path, sizeof(path), "%s/two", root);
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/two/file", root);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(oci_store_remove(&oci, "two"), -EEXIST);
+	assert_int_equal(rmdir(path), 0);
+	/* As `create` leaves it when it is killed early. */
+	assert_int_equal(oci_store_remove(&oci, "two"), 0);
+	assert_int_equal(rmdir(root), 0);
+}
+
 static void test_ids(void **state)
 {
 	(void)state;
@@ -289,7 +317,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_engines), cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_mounts),  cmocka_unit_test(test_devices),
-		cmocka_unit_test(test_numbers), cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_numbers), cmocka_unit_test(test_store),
+		cmocka_unit_test(test_ids),
 	};
 
 	log_setup(LOG_ERROR, false);
