@@ -434,3 +434,19 @@ int oci_bundle_split(const struct oci_bundle *bundle, json_t *config,
 	*ret_guest = guest;
 	return 0;
 }
+
+int oci_bundle_check_source(const char *destination, const char *path)
+{
+	static const char *const hosts[] = {"/proc", "/sys"};
+	bool seen = !path[1] || is_below(OCI_INSIDE, path) ||
+		    is_below(path, OCI_INSIDE);
+
+	for (unsigned i = 0; !seen && i < ARRAY_LEN(hosts); i++)
+		seen = is_below(path, hosts[i]) &&
+		       !is_below(destination, hosts[i]);
+	return seen ? log_ret(-EPERM,
+			      "mount on '%s': the image's links lead it to "
+			      "'%s', which no guest has",
+			      destination, path)
+		    : 0;
+}

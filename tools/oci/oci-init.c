@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -85,6 +86,38 @@ static bool has_input(void)
 	       st.st_rdev != makedev(1, 3);
 }
 
+/* What is not there is said later, if it matters. */
+static int check_no_link(const char *path)
+{
+	autofree char *real = realpath(path, NULL);
+
+	return !real || strcmp(real, path) == 0
+		       ? 0
+		       : log_ret(-EPERM, "the image has '%s' in place of '%s'",
+				 real, path);
+}
+
+/* The guest gets none of the files that are here for the monitor. */
+static int check_sources(const struct spec *spec)
+{
+	static const char *const ours[] = {OCI_INSIDE, "/proc", "/sys"};
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(ours); i++)
+		r = check_no_link(ours[i]);
+	for (size_t i = 0; r == 0 && i < spec->nmounts; i++) {
+		const struct spec_mount *mount = &spec->mounts[i];
+		autofree char *path = NULL;
+
+		if (!spec_is_bind(mount) || !mount->source)
+			continue;
+		path = realpath(mount->source, NULL);
+		if (path)
+			r = oci_bundle_check_source(mount->destination, path);
+	}
+	return r;
+}
+
 static int run(struct spec *spec)
 {
 	struct run_options opt = {
@@ -118,9 +151,9 @@ static int run(struct spec *spec)
 	life.mask_before = &mask;
 	snprintf(instance.name, sizeof(instance.name), "container");
 	instance.socket = strdup(life.socket);
-	r = root.path && instance.socket
-		    ? run_size_make(&spec->linux_part, &opt)
-		    : -ENOMEM;
+	r = root.path && instance.socket ? check_sources(spec) : -ENOMEM;
+	if (r == 0)
+		r = run_size_make(&spec->linux_part, &opt);
 	if (r == 0)
 		r = run_machine_make(&machine, spec, &opt, &root, &instance);
 	if (r == 0)

@@ -105,6 +105,12 @@ struct oci_bundle {
 int oci_bundle_split(const struct oci_bundle *bundle, struct json_t *config,
 		     struct json_t **ret_host, struct json_t **ret_guest);
 /*
+ * In the outer container: whether the guest may have what is at PATH, which has
+ * no links any more, for the mount on DESTINATION. An image's links lead mounts
+ * elsewhere. -EPERM: it is what no guest sees.
+ */
+int oci_bundle_check_source(const char *destination, const char *path);
+/*
  * A process of `exec` as the host's runtime gets it: PROGRAM and ARGS in place
  * of the command, with the monitor's privileges. A new reference; NULL: no
  * memory, logged.

@@ -214,6 +214,25 @@ static void test_mounts(void **state)
 	assert_int_equal(split(config, &h), -ENOTSUP);
 }
 
+/* An image has a link in a volume's place. */
+static void test_sources(void **state)
+{
+	static const char *const bad[] = {
+		"/",     "/dev",         OCI_INSIDE,        OCI_INSIDE_VM,
+		"/proc", "/proc/1/attr", OCI_INSIDE_KERNEL, "/sys"};
+	static const char *const good[] = {"/data", "/dev/shm/x", "/dev/.bulk",
+					   "/proc2"};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(oci_bundle_check_source("/data", bad[i]),
+				 -EPERM);
+	for (unsigned i = 0; i < ARRAY_LEN(good); i++)
+		assert_int_equal(oci_bundle_check_source("/data", good[i]), 0);
+	assert_int_equal(
+		oci_bundle_check_source("/proc/meminfo", "/proc/meminfo"), 0);
+}
+
 /* All devices are all of the guest's; one that is named is the reader's. */
 static void test_devices(void **state)
 {
@@ -317,8 +336,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_engines), cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_mounts),  cmocka_unit_test(test_devices),
-		cmocka_unit_test(test_numbers), cmocka_unit_test(test_store),
-		cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_sources), cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_store),   cmocka_unit_test(test_ids),
 	};
 
 	log_setup(LOG_ERROR, false);
