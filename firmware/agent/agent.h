@@ -142,7 +142,8 @@ enum agent_key {
 #define AGENT_START_INIT         0x10 /* MAIN: a process that reaps is PID 1 */
 #define AGENT_START_OWN          0x20 /* a program of the agent's own, below */
 #define AGENT_START_ROOT_CAPS    0x40 /* CAP_SETS are for user 0; see there */
-#define AGENT_START_FLAGS        0x7f
+#define AGENT_START_BOUND        0x80 /* ends with its session; since 1.7 */
+#define AGENT_START_FLAGS        0xff
 
 /* AGENT_ITEM_ROOT: a share as it is, or below a file system in memory. */
 #define AGENT_ROOT_OVERLAY  0x1

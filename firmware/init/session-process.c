@@ -79,7 +79,7 @@ int session_begin(struct session *s, const struct init_start *start,
 		s->is_main = true;
 	}
 	s->with_input = start->flags & AGENT_START_STDIN;
-	s->own = start->flags & AGENT_START_OWN;
+	s->bound = start->flags & (AGENT_START_OWN | AGENT_START_BOUND);
 	s->kills_before = server_oom_kills(server);
 	if (server->actions->start(&server->box, start, &s->starting, f)) {
 		free(take_ptr(s->input));
@@ -181,7 +181,7 @@ void session_peer_gone(struct session *s)
 		return;
 	session_close_input(s);
 	/* It works for nobody else. */
-	if (s->own)
+	if (s->bound)
 		s->server->actions->kill(s->child.pid, SIGKILL);
 	if (session_has_terminal(s)) {
 		session_close_output(s, 0);

@@ -47,7 +47,8 @@ struct session {
 	struct init_child child;
 	bool with_input;       /* AGENT_START_STDIN */
 	uint64_t kills_before; /* server_oom_kills() before it began */
-	bool is_main, own, has_child, exited, oom; /* own: AGENT_START_OWN */
+	bool is_main, has_child, exited, oom;
+	bool bound; /* its process ends with it: AGENT_START_OWN and _BOUND */
 	int wait_status;
 	size_t drain[2]; /* what is still read after the end, at most */
 	uint8_t *input;  /* owned: standard input not yet taken */

@@ -335,6 +335,7 @@ static void process_items(struct agent_items *items,
 			(p->no_new_privileges ? AGENT_START_NO_NEW_PRIVS : 0U) |
 			(o->init ? AGENT_START_INIT : 0U) |
 			(o->own ? AGENT_START_OWN : 0U) |
+			(o->bound ? AGENT_START_BOUND : 0U) |
 			(root_caps ? AGENT_START_ROOT_CAPS : 0U),
 		NULL);
 	add_list(items, AGENT_ITEM_ARG, text_list_items(&p->args));

@@ -119,6 +119,7 @@ struct agent_start_options {
 	bool init;  /* main: below a small PID 1 that reaps (docker's --init) */
 	bool input; /* standard input is given (-i), else /dev/null */
 	bool own;   /* a program of the agent's own, see agent_own() */
+	bool bound; /* killed when the session ends before it */
 	const struct spec_filter *filter; /* of system calls; or NULL */
 };
 

@@ -71,6 +71,8 @@ static int run(const struct spec_process *process,
 {
 	const struct agent_start_options options = {
 		.input = true,
+		/* An engine that has had enough of it kills this process. */
+		.bound = true,
 		.filter = filter,
 	};
 	struct agent_failure failure = {0};

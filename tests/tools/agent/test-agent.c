@@ -543,6 +543,35 @@ static void test_exec_beside_main(void **state)
 	expect_end(f);
 }
 
+/* The host's side of one is killed: its process ends, another's goes on. */
+static void test_bound(void **state)
+{
+	struct fixture *f = *state;
+	const char *const argv[] = {"sleep", "60", NULL};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options main_options = {.main = true};
+	struct agent_failure failure;
+	struct agent *second[2];
+	int pid[2];
+
+	configure(f);
+	assert_int_equal(
+		agent_start(f->agent, &process, &main_options, &failure, NULL),
+		0);
+	for (int i = 0; i < 2; i++) {
+		const struct agent_start_options options = {.bound = i == 1};
+
+		second[i] = another(f);
+		assert_int_equal(agent_start(second[i], &process, &options,
+					     &failure, &pid[i]),
+				 0);
+	}
+	agent_free(second[0]);
+	agent_free(second[1]);
+	assert_true(wait_until(kill(pid[1], 0) < 0));
+	assert_int_equal(kill(pid[0], SIGKILL), 0);
+}
+
 /* SIGTERM is ignored: patience ends. */
 static void test_shutdown_kills(void **state)
 {
@@ -763,6 +792,7 @@ int main(void)
 		WITH_AGENT(test_not_executable),
 		WITH_AGENT(test_directory),
 		WITH_AGENT(test_exec_beside_main),
+		WITH_AGENT(test_bound),
 		WITH_AGENT(test_shutdown_kills),
 		WITH_AGENT(test_refusals),
 		WITH_AGENT(test_host_gone),
