@@ -396,6 +396,34 @@ static void test_signal_past_input(void **state)
 	assert_int_equal(s.status, 7);
 }
 
+/* From the process itself, which knows when it can take it. */
+static void test_every_signal(void **state)
+{
+	static const int signals[] = {SIGABRT};
+	struct fixture *f = *state;
+	const sigset_t set = util_signals(signals, ARRAY_LEN(signals));
+	char self[16];
+	const char *const argv[] = {"sh", "-c",
+				    "trap 'exit 7' ABRT; kill -s ABRT $0; "
+				    "while :; do sleep 0.05; done",
+				    self, NULL};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true};
+	struct agent_relay relay = NO_FDS;
+	struct agent_status s;
+	struct capture c;
+	sigset_t before;
+
+	snprintf(self, sizeof(self), "%d", (int)getpid());
+	/* It may come before the relay waits for it. */
+	sigprocmask(SIG_BLOCK, &set, &before);
+	configure(f);
+	relay.every_signal = true;
+	s = run_in(f->agent, &process, &options, &relay, &c);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	assert_int_equal(s.status, 7);
+}
+
 /* A reader that goes away: its writer hears of it, as on the host. */
 static void test_closed_output(void **state)
 {
@@ -784,6 +812,7 @@ int main(void)
 		WITH_AGENT(test_filter_refused),
 		WITH_AGENT(test_input),
 		WITH_AGENT(test_signal_past_input),
+		WITH_AGENT(test_every_signal),
 		WITH_AGENT(test_closed_output),
 		WITH_AGENT(test_closed_input),
 		WITH_AGENT(test_terminal),
