@@ -121,6 +121,9 @@ static int write_files(struct oci *oci, const struct request *req)
 	json_t *own = json_pack("{s:s}", "bundle", req->path);
 	int r = vm && config && own ? 0 : -EINVAL;
 
+	/* A path can be anything, a text of JSON cannot. */
+	if (!own)
+		log_error("--bundle '%s': not UTF-8", req->path);
 	if (r == 0)
 		r = oci_bundle_split(&bundle, config, &host, &guest);
 	if (r == 0)

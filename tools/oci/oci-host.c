@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,9 @@ int oci_host_command(struct oci *oci, const char *name, struct text_list *ret)
 
 int oci_host_exec(const struct text_list *command)
 {
+	/* Else its hooks would not hear of these, either. */
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	execv(command->item[0], command->item);
 	return log_ret(OCI_EXIT_FAILED, "cannot execute '%s': %s",
 		       command->item[0], strerror(errno));
