@@ -98,11 +98,15 @@ static json_t *read_config(const struct request *req)
 /* The user hears now what the guest cannot do, not when it starts. */
 static int check_guest(json_t *guest)
 {
+	struct spec_filter filter = {0};
 	struct spec spec = {0};
 	int r = spec_from_json("config.json", guest, &spec);
 
 	if (r == 0 && !spec.has_process)
 		r = log_ret(-EINVAL, "config.json: it has no process");
+	if (r == 0)
+		r = spec_filter_make("config.json", &spec.linux_part, &filter);
+	spec_filter_done(&filter);
 	spec_done(&spec);
 	return r;
 }
