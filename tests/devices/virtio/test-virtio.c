@@ -206,7 +206,9 @@ static void test_lists_agree(void **state)
 		assert_non_null(ops->type.help);
 	}
 	assert_true(n > 0);
-	assert_null(virtio_config_types()[n]);
+	/* Behind the devices stand parts of devices, which are none. */
+	for (; virtio_config_types()[n]; n++)
+		assert_null(virtio_find(virtio_config_types()[n]->name));
 	assert_null(virtio_find("nonsense"));
 }
 
