@@ -101,6 +101,10 @@ test_steps()
 	expect_status 0
 	oci delete c1
 	[ "$status" -ne 0 ] || fail "none is deleted"
+	perl -pi -e 's/"sh"/"nosuch"/' one/config.json
+	oci create --bundle one c1
+	expect_status 1
+	grep -q 'executable file not found' err || fail "no reason: $(cat err)"
 	# The reason is the last line of the log, as engines read it.
 	oci create --bundle one c/1
 	expect_status 1

@@ -133,6 +133,11 @@ static int write_files(struct oci *oci, const struct request *req)
 	if (r == 0)
 		r = check_guest(guest);
 	if (r == 0)
+		r = oci_check_program(
+			config,
+			json_string_value(json_object_get(
+				json_object_get(host, "root"), "path")));
+	if (r == 0)
 		r = oci_store_write(oci, req->id, "vm/" OCI_SPEC_FILE, guest);
 	if (r == 0)
 		r = oci_store_write(oci, req->id, "bundle/config.json", host);

@@ -118,6 +118,12 @@ int oci_bundle_check_source(const char *destination, const char *path);
 struct json_t *oci_bundle_process(struct json_t *process,
 				  const char *const *args);
 
+/*
+ * Whether the program of CONFIG's process is in the directory ROOT, as far as
+ * that can be told. -ENOENT, -EACCES: in words that engines know.
+ */
+int oci_check_program(struct json_t *config, const char *root);
+
 /* ---- commands: the exit status; argv[0] is the command */
 
 struct oci_command {
