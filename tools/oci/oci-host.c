@@ -7,10 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define OUTPUT_MAX (16 << 20)
@@ -113,34 +116,83 @@ static int read_all(int fd, char **ret)
 	return 0;
 }
 
+/* The signals that whoever called this program sends are for that one. */
+static sigset_t passed_signals(void)
+{
+	static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT,
+				      SIGTERM, SIGUSR1, SIGUSR2};
+
+	return util_signals(signals, ARRAY_LEN(signals));
+}
+
+/*
+ * Waits for PID's end and passes signals on. Its wait(2) status in RET. 0 or
+ * -errno.
+ */
+static int wait_for(pid_t pid, int signal_fd, int *ret)
+{
+	autofd int pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd pfd[2] = {
+		{.fd = pid_fd, .events = POLLIN},
+		{.fd = signal_fd, .events = POLLIN},
+	};
+	struct signalfd_siginfo info;
+
+	while (pid_fd >= 0 && !pfd[0].revents) {
+		if (poll(pfd, 2, -1) < 0 && errno != EINTR)
+			return -errno;
+		/* A terminal's Ctrl-C goes to both by itself. */
+		if (pfd[1].revents &&
+		    read(signal_fd, &info, sizeof(info)) == sizeof(info) &&
+		    info.ssi_code == SI_USER)
+			(void)kill(pid, (int)info.ssi_signo);
+	}
+	while (waitpid(pid, ret, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+static pid_t start(const struct text_list *command, int output_fd,
+		   const sigset_t *mask)
+{
+	const pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	if (output_fd >= 0 && dup2(output_fd, STDOUT_FILENO) < 0)
+		_exit(OCI_EXIT_FAILED);
+	_exit(oci_host_exec(command));
+}
+
 int oci_host_run(const struct text_list *command, char **ret_output)
 {
+	const sigset_t set = passed_signals();
+	autofd int signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	int ends[2] = {-1, -1};
-	int status, r = 0;
+	sigset_t before;
+	int status = 0, r;
 	pid_t pid;
 
-	if (ret_output && pipe2(ends, O_CLOEXEC) < 0)
-		return log_ret(-errno, "pipe: %s", strerror(errno));
-	pid = fork();
-	if (pid == 0) {
-		if (ret_output && dup2(ends[1], STDOUT_FILENO) < 0)
-			_exit(OCI_EXIT_FAILED);
-		_exit(oci_host_exec(command));
-	}
+	if (signal_fd < 0 || (ret_output && pipe2(ends, O_CLOEXEC) < 0))
+		return log_ret(-errno, "signals and a pipe: %s",
+			       strerror(errno));
+	sigprocmask(SIG_BLOCK, &set, &before);
+	pid = start(command, ends[1], &before);
+	r = pid < 0 ? -errno : 0;
 	util_close(&ends[1]);
-	if (pid < 0)
-		r = -errno;
-	else if (ret_output)
+	if (r == 0 && ret_output)
 		r = read_all(ends[0], ret_output);
 	util_close(&ends[0]);
-	if (pid < 0)
-		return log_ret(r, "fork: %s", strerror(-r));
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return log_ret(-errno, "waiting for '%s': %s",
-				       command->item[0], strerror(errno));
+	if (pid >= 0) {
+		const int waited = wait_for(pid, signal_fd, &status);
+
+		r = r < 0 ? r : waited;
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (r < 0)
-		return log_ret(r, "output of '%s': %s", command->item[0],
+		return log_ret(r, "running '%s': %s", command->item[0],
 			       strerror(-r));
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
