@@ -22,10 +22,10 @@
 
 #define ESCAPE 0x01 /* Ctrl-A */
 /* How long a driver that starts gets no input: see has_settled(). */
-#define TICK_NS        UINT64_C(25000000)
-#define SILENCE_NS     UINT64_C(50000000)
-#define HOLD_SILENT_NS UINT64_C(1000000000)
-#define HOLD_MAX_NS    UINT64_C(5000000000)
+#define TICK_NS      UINT64_C(25000000)
+#define QUIET_TICKS  3   /* after output */
+#define SILENT_TICKS 40  /* without any: a second */
+#define HOLD_TICKS   200 /* at most */
 
 #define FLUSH_NS UINT64_C(250000000)
 /* So many bytes n_tty and pipes take without waiting when poll() says so ... */
@@ -177,8 +177,10 @@ size_t terminal_write(struct terminal *t, const void *data, size_t bytes)
 	size_t done = 0;
 
 	pthread_mutex_lock(&t->lock);
-	if (t->held)
-		t->wrote_ns = util_now_ns();
+	if (t->held) {
+		t->wrote = true;
+		t->quiet = 0;
+	}
 	if (t->npending == 0)
 		done = push_out(t, data, bytes);
 	if (done < bytes && !t->output_dead) {
@@ -418,26 +420,30 @@ void terminal_resume_input(struct terminal *t)
 /*
  * Linux's virtio_console fills its receive queue before it knows its own port,
  * and throws away what arrives until then. Nothing tells when it is done, but a
- * guest that reads has been silent for a moment after its first output.
+ * guest that reads has been silent for a moment after its first output. That is
+ * so many ticks, not so much time: a host with too much else to do has few of
+ * them, and the loop looks for output between any two.
  */
-static bool has_settled(const struct terminal *t, uint64_t now)
+static bool has_settled(const struct terminal *t)
 {
-	if (now - t->held_ns >= HOLD_MAX_NS)
-		return true;
-	if (t->wrote_ns)
-		return now - t->wrote_ns >= SILENCE_NS;
-	return now - t->held_ns >= HOLD_SILENT_NS;
+	return t->ticks >= HOLD_TICKS ||
+	       t->quiet >= (t->wrote ? QUIET_TICKS : SILENT_TICKS);
+}
+
+static bool set_tick(struct terminal *t)
+{
+	return loop_timer_set(&t->settle, util_now_ns() + TICK_NS);
 }
 
 static void settle_due(struct loop_timer *timer)
 {
 	struct terminal *t = container_of(timer, struct terminal, settle);
-	const uint64_t now = util_now_ns();
 	bool settled;
 
 	pthread_mutex_lock(&t->lock);
-	settled = has_settled(t, now) ||
-		  !loop_timer_set(&t->settle, now + TICK_NS);
+	t->ticks++;
+	t->quiet++;
+	settled = has_settled(t) || !set_tick(t);
 	if (settled)
 		t->held = false;
 	pthread_mutex_unlock(&t->lock);
@@ -448,10 +454,10 @@ static void settle_due(struct loop_timer *timer)
 void terminal_hold_input(struct terminal *t)
 {
 	pthread_mutex_lock(&t->lock);
-	t->held_ns = util_now_ns();
-	t->wrote_ns = 0;
+	t->wrote = false;
+	t->ticks = t->quiet = 0;
 	/* Without a timer better early than never. */
-	t->held = loop_timer_set(&t->settle, t->held_ns + TICK_NS);
+	t->held = set_tick(t);
 	pthread_mutex_unlock(&t->lock);
 }
 

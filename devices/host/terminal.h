@@ -92,8 +92,8 @@ struct terminal {
 	bool refused;     /* a writer waits for room_fn */
 	bool output_dead; /* nobody reads it any more */
 
-	bool held;                  /* input: see terminal_hold_input() */
-	uint64_t held_ns, wrote_ns; /* since when; last output since, or 0 */
+	bool held, wrote; /* input: see terminal_hold_input(); output since */
+	unsigned ticks, quiet; /* of `settle`: since then; since either */
 
 	bool raw;
 	struct termios saved;
@@ -127,8 +127,8 @@ void terminal_resume_input(struct terminal *t);
 
 /*
  * The owner's driver starts: it gets no input until it has sent output and then
- * nothing for a moment, or for a second nothing at all (at most 5 s). Any
- * thread, any lock held.
+ * nothing for a moment, or for a second nothing at all (at most 5 s; longer on
+ * a host that has too much else to do). Any thread, any lock held.
  */
 void terminal_hold_input(struct terminal *t);
 

@@ -9,6 +9,7 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 
 #include <setjmp.h>
@@ -282,11 +283,16 @@ static int unread(struct rig *r)
 }
 
 /* The driver is up and has said something: now it gets input. */
-static void up_and_settled(struct rig *r)
+static void settled_with(struct rig *r, uint64_t features)
 {
-	assert_true(vdriver_up(r->v, ALL));
+	assert_true(vdriver_up(r->v, features));
 	assert_int_equal(guest_says(r->v, "$", 1), 0);
 	assert_true(user_sees(r->u, "$"));
+}
+
+static void up_and_settled(struct rig *r)
+{
+	settled_with(r, ALL);
 }
 
 /* Input from before the driver, and from before it gives a buffer, waits. */
@@ -427,6 +433,63 @@ static void test_driver_not_ready(void **state)
 	assert_memory_equal(in.iov_base, "early", 5);
 }
 
+/*
+ * The host has no time for the loop's thread, and meanwhile the guest writes:
+ * that is no silence, however late the thread comes to see it.
+ */
+struct stall {
+	struct loop_source source;
+	struct rig *r;
+	struct iovec in;
+	unsigned rounds; /* of the loop */
+	unsigned early;  /* how often input came in them */
+	bool over;       /* atomic */
+};
+
+static void stall_loop(struct loop_source *source, uint32_t events)
+{
+	struct stall *s = container_of(source, struct stall, source);
+	struct vdriver *v = s->r->v;
+	const struct iovec out = vdriver_buf(v, "x", 1);
+
+	(void)events;
+	if (s->rounds == 0) {
+		vdriver_up(v, ALL);
+		s->in = vdriver_buf(v, NULL, 100);
+		(void)vdriver_add(v, RX, NULL, 0, &s->in, 1);
+		(void)vdriver_kick(v, RX);
+	}
+	s->early += vdriver_get_used(v, RX, NULL) >= 0;
+	if (s->rounds++ == 5) {
+		loop_drain(source->fd);
+		__atomic_store_n(&s->over, true, __ATOMIC_RELEASE);
+		return;
+	}
+	patience_sleep_ms(80);
+	(void)vdriver_get_used(v, TX, NULL);
+	(void)vdriver_add(v, TX, &out, 1, NULL, 0);
+	(void)vdriver_kick(v, TX);
+}
+
+static void test_output_unseen(void **state)
+{
+	struct rig *r = *state;
+	struct stall s = {
+		.source = {.fd = loop_eventfd(), .fn = stall_loop},
+		.r = r,
+	};
+
+	user_types(r->u, "early", 5);
+	assert_int_equal(loop_add(&r->u->loop, &s.source, EPOLLIN), 0);
+	loop_signal(s.source.fd);
+	assert_true(wait_until(__atomic_load_n(&s.over, __ATOMIC_ACQUIRE)));
+	loop_del(&r->u->loop, &s.source);
+	close(s.source.fd);
+	assert_int_equal(s.early, 0);
+	assert_true(vdriver_wait_used(r->v, RX, NULL, PATIENCE_MS) >= 0);
+	assert_memory_equal(s.in.iov_base, "early", 5);
+}
+
 /* The end of the input is no end of anything else. */
 static void test_end_of_input(void **state)
 {
@@ -464,16 +527,15 @@ static void test_typed_across_a_reset(void **state)
 	assert_memory_equal(in.iov_base, "typed", 5);
 }
 
-static void test_much_input(void **state)
+static void check_much_input(struct rig *r, uint64_t features)
 {
 	const size_t bytes = 200000;
-	struct rig *r = *state;
 	autofree uint8_t *data = malloc(bytes);
 	size_t typed = 0, got = 0;
 	struct iovec in;
 	int flags = fcntl(r->u->types, F_GETFL);
 
-	up_and_settled(r);
+	settled_with(r, features);
 	fcntl(r->u->types, F_SETFL, flags | O_NONBLOCK);
 	fill_pattern(data, bytes, 0);
 	in = vdriver_buf(r->v, NULL, 777);
@@ -490,6 +552,17 @@ static void test_much_input(void **state)
 		assert_memory_equal(in.iov_base, data + got, written);
 		got += written;
 	}
+}
+
+/* Each buffer is the only one, so that each turn ends with none. */
+static void test_much_input(void **state)
+{
+	check_much_input(*state, ALL);
+}
+
+static void test_much_input_by_flag(void **state)
+{
+	check_much_input(*state, 0);
 }
 
 /* ---- configuration ---- */
@@ -670,9 +743,11 @@ int main(void)
 		ON_PTY(test_input_at_once),
 		TEST(test_input_kicks),
 		TEST(test_driver_not_ready),
+		TEST(test_output_unseen),
 		TEST(test_end_of_input),
 		ON_PTY(test_typed_across_a_reset),
 		TEST(test_much_input),
+		TEST(test_much_input_by_flag),
 		ON_PTY(test_size),
 		TEST(test_emergency_write),
 		TEST(test_emergency_while_stuck),
