@@ -78,10 +78,11 @@ static int add_address(int fd, unsigned index, const struct agent_address *a,
 	return netlink_transact(fd, &r);
 }
 
-static struct rtmsg *begin_route(struct netlink_request *r, uint8_t family)
+static struct rtmsg *begin_route(struct netlink_request *r, uint8_t family,
+				 uint16_t flags)
 {
-	struct rtmsg *m = netlink_begin(
-		r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+	struct rtmsg *m = netlink_begin(r, RTM_NEWROUTE, NLM_F_CREATE | flags,
+					sizeof(*m));
 
 	m->rtm_family = family_of(family);
 	m->rtm_table = RT_TABLE_MAIN;
@@ -94,7 +95,7 @@ static struct rtmsg *begin_route(struct netlink_request *r, uint8_t family)
 static int add_gateway(int fd, unsigned index, const struct agent_address *a)
 {
 	struct netlink_request r;
-	struct rtmsg *m = begin_route(&r, a->family);
+	struct rtmsg *m = begin_route(&r, a->family, NLM_F_REPLACE);
 
 	/* It may be outside of the interface's own network. */
 	m->rtm_flags = RTNH_F_ONLINK;
@@ -103,12 +104,17 @@ static int add_gateway(int fd, unsigned index, const struct agent_address *a)
 	return netlink_transact(fd, &r);
 }
 
+/*
+ * Beside those to the same network by other interfaces, as to fe80::/64: one
+ * that replaces would take the place of another interface's.
+ */
 static int add_route(int fd, unsigned index, const struct agent_route *w)
 {
 	const size_t bytes = address_bytes(w->family);
 	const uint32_t metric = le32toh(w->metric), mtu = le32toh(w->mtu);
 	struct netlink_request r;
-	struct rtmsg *m = begin_route(&r, w->family);
+	struct rtmsg *m = begin_route(&r, w->family, NLM_F_APPEND);
+	int error;
 
 	m->rtm_dst_len = w->prefix;
 	m->rtm_scope = w->scope;
@@ -129,7 +135,8 @@ static int add_route(int fd, unsigned index, const struct agent_route *w)
 		netlink_add(&r, RTAX_MTU, &mtu, sizeof(mtu));
 		netlink_nest_end(&r, nest);
 	}
-	return netlink_transact(fd, &r);
+	error = netlink_transact(fd, &r);
+	return error == -EEXIST ? 0 : error;
 }
 
 static int add_neighbour(int fd, unsigned index,

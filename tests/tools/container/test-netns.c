@@ -3,6 +3,7 @@
 #include "tools/container/netns.h"
 
 #include "firmware/agent/agent.h"
+#include "firmware/init/net.h"
 #include "tests/netns.h"
 #include "vmm/base/util.h"
 
@@ -180,11 +181,65 @@ static void test_scan(void **state)
 	netns_done(&n);
 }
 
+/* Two interfaces of a guest, each with routes to the same networks. */
+static void test_same_networks(void **state)
+{
+	struct init_link links[] = {
+		{.name = "eth0", .has_mac = true, .mac = {2, 0, 0, 0, 0, 1}},
+		{.name = "eth1", .has_mac = true, .mac = {2, 0, 0, 0, 0, 2}},
+	};
+	struct init_route routes[4] = {{.link = 0}};
+	const struct init_config c = {
+		.links = links,
+		.nlinks = 2,
+		.routes = routes,
+		.nroutes = 4,
+	};
+	struct init_failure f = {0};
+	struct netns n;
+	int before;
+
+	(void)state;
+	need_namespace();
+	for (unsigned i = 0; i < 4; i++)
+		routes[i] = (struct init_route){
+			.link = i / 2,
+			.wire = {.family = 6,
+				 .prefix = 64,
+				 .metric = htole32(256),
+				 .destination = {0xfe, 0x80}},
+		};
+	for (unsigned i = 1; i < 4; i += 2)
+		routes[i].wire = (struct agent_route){
+			.family = 4,
+			.prefix = 24,
+			.scope = RT_SCOPE_LINK,
+			.destination = {10, 9, 8},
+		};
+	before = netns_here();
+	close(netns_new());
+	netns_add_veth("a", "b", -1);
+	netns_set_mac("a", links[0].mac);
+	netns_set_mac("b", links[1].mac);
+	assert_int_equal(net_configure(&c, &f), 0);
+	assert_int_equal(netns_scan(&n), 0);
+	netns_go(before);
+	close(before);
+	assert_int_equal(n.nlinks, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(n.links[i].nroutes, 2);
+		assert_non_null(find_route(&n.links[i], "fe80::", 64));
+		assert_non_null(find_route(&n.links[i], "10.9.8.0", 24));
+	}
+	netns_done(&n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_scan),
+		cmocka_unit_test(test_same_networks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
