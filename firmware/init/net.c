@@ -319,8 +319,8 @@ static int add_addresses(int fd, unsigned index, const struct init_config *c,
 	return 0;
 }
 
-static int configure_link(int fd, const struct init_config *c, unsigned n,
-			  struct init_failure *f)
+static int bring_up(int fd, const struct init_config *c, unsigned n,
+		    struct init_failure *f)
 {
 	const struct init_link *link = &c->links[n];
 	const unsigned index = if_nametoindex(link->name);
@@ -335,11 +335,19 @@ static int configure_link(int fd, const struct init_config *c, unsigned n,
 	if (r < 0)
 		return init_fail(f, INIT_STATUS_SETUP, -r,
 				 "bring up interface '%s'", link->name);
-	if (add_addresses(fd, index, c, n, f) ||
-	    add_routes(fd, index, c, n, f) ||
-	    add_neighbours(fd, index, c, n, f))
-		return -1;
-	return 0;
+	return add_addresses(fd, index, c, n, f);
+}
+
+/* Once all addresses are there: a route may be from another interface's. */
+static int add_ways(int fd, const struct init_config *c, unsigned n,
+		    struct init_failure *f)
+{
+	const unsigned index = if_nametoindex(c->links[n].name);
+
+	return add_routes(fd, index, c, n, f) ||
+			       add_neighbours(fd, index, c, n, f)
+		       ? -1
+		       : 0;
 }
 
 int net_configure(const struct init_config *c, struct init_failure *f)
@@ -356,7 +364,11 @@ int net_configure(const struct init_config *c, struct init_failure *f)
 	if (rename_links(fd, c, f))
 		return -1;
 	for (unsigned i = 0; i < c->nlinks; i++) {
-		if (configure_link(fd, c, i, f))
+		if (bring_up(fd, c, i, f))
+			return -1;
+	}
+	for (unsigned i = 0; i < c->nlinks; i++) {
+		if (add_ways(fd, c, i, f))
 			return -1;
 	}
 	return 0;

@@ -181,17 +181,26 @@ static void test_scan(void **state)
 	netns_done(&n);
 }
 
-/* Two interfaces of a guest, each with routes to the same networks. */
+/*
+ * Two interfaces of a guest, each with routes to the same networks, one of them
+ * from the other's address.
+ */
 static void test_same_networks(void **state)
 {
 	struct init_link links[] = {
 		{.name = "eth0", .has_mac = true, .mac = {2, 0, 0, 0, 0, 1}},
 		{.name = "eth1", .has_mac = true, .mac = {2, 0, 0, 0, 0, 2}},
 	};
+	struct init_address address = {
+		.link = 1,
+		.wire = {.family = 4, .prefix = 32, .address = {10, 9, 8, 7}},
+	};
 	struct init_route routes[4] = {{.link = 0}};
 	const struct init_config c = {
 		.links = links,
 		.nlinks = 2,
+		.addresses = &address,
+		.naddresses = 1,
 		.routes = routes,
 		.nroutes = 4,
 	};
@@ -216,6 +225,8 @@ static void test_same_networks(void **state)
 			.scope = RT_SCOPE_LINK,
 			.destination = {10, 9, 8},
 		};
+	routes[1].wire.flags = AGENT_ROUTE_SOURCE;
+	memcpy(routes[1].wire.source, address.wire.address, 4);
 	before = netns_here();
 	close(netns_new());
 	netns_add_veth("a", "b", -1);
