@@ -208,6 +208,11 @@ static int take_route(void *arg, const struct nlmsghdr *message)
 			 "not given to the guest");
 		return 0;
 	}
+	if (m->rtm_src_len || m->rtm_tos) {
+		log_warn("a route for packets of one source or type of service "
+			 "alone is not given to the guest");
+		return 0;
+	}
 	link = netlink_get(table[RTA_OIF], &index, sizeof(index))
 		       ? find(n, index)
 		       : NULL;

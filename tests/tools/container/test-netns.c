@@ -76,6 +76,26 @@ static void test_none(void **state)
 	netns_done(&n);
 }
 
+/* It must not become one for all packets. */
+static void add_route_of_type(const char *name)
+{
+	const unsigned index = if_nametoindex(name);
+	struct netlink_request r;
+	struct rtmsg *m =
+		netlink_begin(&r, RTM_NEWROUTE, NLM_F_CREATE, sizeof(*m));
+
+	m->rtm_family = AF_INET;
+	m->rtm_dst_len = 8;
+	m->rtm_tos = 0x10;
+	m->rtm_table = RT_TABLE_MAIN;
+	m->rtm_protocol = RTPROT_BOOT;
+	m->rtm_type = RTN_UNICAST;
+	m->rtm_scope = RT_SCOPE_LINK;
+	netlink_add(&r, RTA_DST, (uint8_t[]){10, 0, 0, 0}, 4);
+	netlink_add(&r, RTA_OIF, &index, sizeof(index));
+	netns_ask(&r, "route");
+}
+
 static void make_links(void)
 {
 	netns_add_veth("eth0", "peer0", -1);
@@ -95,6 +115,7 @@ static void make_links(void)
 	netns_add_route("eth0", "0.0.0.0", 0, "10.9.0.1", 0);
 	netns_add_route("eth0", "10.20.0.0", 16, "10.9.0.9", 77);
 	netns_add_route("eth1", "169.254.1.1", 32, NULL, 0);
+	add_route_of_type("eth1");
 	netns_add_route("eth0", "::", 0, "fd00::1", 5);
 	netns_add_neighbour("eth0", "10.9.0.1", friend);
 	netns_add_neighbour("eth0", "fd00::1", friend);
