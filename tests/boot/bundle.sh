@@ -156,8 +156,8 @@ test_refused()
 		'hooks: is not supported'
 	refused '$c->{mounts}[1]{options} = ["rshared"]' \
 		"mount on '/dev': option 'rshared' is not supported"
-	refused '$c->{linux}{resources}{cpu} = {quota => 150000, period =>
-		100000}' 'a virtual machine has 1 to'
+	refused '$c->{linux}{resources}{cpu} = {quota => 3300000, period =>
+		100000}' 'a virtual machine has up to'
 	run --rm --bundle one root
 	expect_status 125
 	expect_error 'nothing follows'
