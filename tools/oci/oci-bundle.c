@@ -359,16 +359,54 @@ static bool allows_all(json_t *resources)
 	       !json_is_integer(json_object_get(rule, "major"));
 }
 
+/* A guest has processes, memory and a name of its own. */
+static int check_joined(json_t *ns)
+{
+	static const char *const own[] = {"pid", "ipc", "uts"};
+	const char *type = text_of(ns, "type");
+
+	for (unsigned i = 0; i < ARRAY_LEN(own); i++)
+		if (strcmp(type, own[i]) == 0 && text_of(ns, "path")[0])
+			return log_ret(-ENOTSUP,
+				       "linux.namespaces: '%s' of another "
+				       "container ('%s') is not supported: a "
+				       "machine has its own",
+				       type, text_of(ns, "path"));
+	return 0;
+}
+
+/* The monitor is root in the outer container, and reads this user's files. */
+static int check_mappings(json_t *mappings)
+{
+	json_t *mapping;
+	size_t i;
+
+	json_array_foreach(mappings, i, mapping) {
+		json_int_t inside = json_integer_value(
+			json_object_get(mapping, "containerID"));
+		json_int_t host =
+			json_integer_value(json_object_get(mapping, "hostID"));
+
+		if (inside == 0 && host != (json_int_t)geteuid())
+			return log_ret(
+				-ENOTSUP,
+				"linux.uidMappings: the container's root "
+				"is user %lld and not %u, who starts it: "
+				"this is not supported",
+				(long long)host, (unsigned)geteuid());
+	}
+	return 0;
+}
+
 /*
  * A container that may use all devices gets all of the guest's: the list of
  * the host's says nothing there.
  */
-static void make_guest_linux(json_t *linux_part)
+static int make_guest_linux(json_t *linux_part)
 {
 	static const char *const host_only[] = {
-		"uidMappings",       "gidMappings", "cgroupsPath",
-		"timeOffsets",       "mountLabel",  "intelRdt",
-		"rootfsPropagation", NULL};
+		"uidMappings", "gidMappings",       "cgroupsPath", "mountLabel",
+		"intelRdt",    "rootfsPropagation", NULL};
 	static const char *const host_limits[] = {"blockIO", "hugepageLimits",
 						  "network", "rdma",
 						  "unified", NULL};
@@ -379,8 +417,8 @@ static void make_guest_linux(json_t *linux_part)
 		"realtimePeriod", "burst", "idle", NULL};
 	json_t *resources = json_object_get(linux_part, "resources");
 	json_t *namespaces = json_object_get(linux_part, "namespaces");
-	json_t *ns;
 	size_t i;
+	int r = check_mappings(json_object_get(linux_part, "uidMappings"));
 
 	remove_keys(linux_part, host_only);
 	remove_keys(resources, host_limits);
@@ -388,29 +426,32 @@ static void make_guest_linux(json_t *linux_part)
 	remove_keys(json_object_get(resources, "cpu"), host_cpu);
 	if (allows_all(resources))
 		(void)json_object_del(linux_part, "devices");
-	for (i = json_array_size(namespaces); i-- > 0;) {
-		const char *type;
+	for (i = json_array_size(namespaces); r == 0 && i-- > 0;) {
+		json_t *ns = json_array_get(namespaces, i);
 
-		ns = json_array_get(namespaces, i);
-		type = text_of(ns, "type");
-		if (strcmp(type, "user") == 0 || strcmp(type, "time") == 0)
+		r = check_joined(ns);
+		if (strcmp(text_of(ns, "type"), "user") == 0)
 			(void)json_array_remove(namespaces, i);
 		else
 			(void)json_object_del(ns, "path");
 	}
+	return r;
 }
 
 static int make_guest(json_t *guest)
 {
-	static const char *const host_only[] = {"hooks", "domainname", NULL};
+	static const char *const host_only[] = {"hooks", NULL};
 	static const char *const walls[] = {"oomScoreAdj",     "selinuxLabel",
 					    "apparmorProfile", "ioPriority",
 					    "scheduler",       NULL};
 	json_t *root = json_object_get(guest, "root");
+	int r;
 
 	remove_keys(guest, host_only);
 	remove_keys(json_object_get(guest, "process"), walls);
-	make_guest_linux(json_object_get(guest, "linux"));
+	r = make_guest_linux(json_object_get(guest, "linux"));
+	if (r < 0)
+		return r;
 	if (json_object_set_new(root, "path", json_string("/")) < 0)
 		return no_memory();
 	return make_guest_mounts(guest);

@@ -17,7 +17,7 @@
 
 struct request {
 	const char *bundle; /* as given; "." */
-	const char *id;
+	const char *id, *fds;
 	bool run, detach, keep;
 	struct text_list pass;
 	char *path, *program, *kernel; /* owned: absolute paths */
@@ -31,7 +31,7 @@ static const struct oci_option options[] = {
 	{"no-pivot", 0, OCI_PASS_FLAG, 0},
 	{"no-new-keyring", 0, OCI_PASS_FLAG, 0},
 	{"no-subreaper", 0, OCI_PASS_FLAG, 0},
-	{"preserve-fds", 0, OCI_PASS_VALUE, 0},
+	{"preserve-fds", 0, OCI_OWN_VALUE, offsetof(struct request, fds)},
 	{"detach", 'd', OCI_OWN_FLAG, offsetof(struct request, detach)},
 	{"keep", 0, OCI_OWN_FLAG, offsetof(struct request, keep)},
 	{0},
@@ -190,6 +190,8 @@ static int create(struct oci *oci, struct request *req)
 	int r = oci_check_id(req->id);
 	int status;
 
+	if (r == 0)
+		r = oci_check_fds(req->fds);
 	if (r == 0)
 		r = find_paths(req);
 	if (r == 0)

@@ -17,7 +17,7 @@
 #include <sys/random.h>
 
 struct request {
-	const char *id, *process; /* the file of --process */
+	const char *id, *fds, *process; /* the file of --process */
 	const char *cwd, *user;
 	bool tty, detach, no_new_privs;
 	struct text_list env, caps, groups, pass;
@@ -41,7 +41,7 @@ static const struct oci_option options[] = {
 	{"console-socket", 0, OCI_PASS_PATH, 0},
 	{"pidfd-socket", 0, OCI_PASS_PATH, 0},
 	{"pid-file", 0, OCI_PASS_PATH, 0},
-	{"preserve-fds", 0, OCI_PASS_VALUE, 0},
+	{"preserve-fds", 0, OCI_OWN_VALUE, offsetof(struct request, fds)},
 	{"cgroup", 0, OCI_PASS_VALUE, 0},
 	{"ignore-paused", 0, OCI_PASS_FLAG, 0},
 	{0},

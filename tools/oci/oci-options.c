@@ -118,3 +118,13 @@ int oci_options_parse(const struct oci_option *table, void *into,
 	}
 	return i;
 }
+
+int oci_check_fds(const char *fds)
+{
+	if (!fds || strcmp(fds, "0") == 0)
+		return 0;
+	return log_ret(-ENOTSUP,
+		       "--preserve-fds %s: a process in a virtual machine "
+		       "cannot be given open files of the host",
+		       fds);
+}

@@ -34,4 +34,7 @@ struct oci_option {
 int oci_options_parse(const struct oci_option *table, void *into,
 		      struct text_list *pass, int argc, char **argv);
 
+/* --preserve-fds N, or NULL: a guest can be given none. 0 or -ENOTSUP. */
+int oci_check_fds(const char *fds);
+
 #endif

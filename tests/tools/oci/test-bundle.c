@@ -321,6 +321,29 @@ static void test_store(void **state)
 	assert_int_equal(rmdir(root), 0);
 }
 
+/* One by one: refused by name, as no guest has them. */
+static void test_refused(void **state)
+{
+	static const char *const parts[] = {
+		"\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":"
+		"\"/proc/7/ns/pid\"}]}",
+		"\"linux\":{\"namespaces\":[{\"type\":\"ipc\",\"path\":"
+		"\"/proc/7/ns/ipc\"}]}",
+		"\"linux\":{\"uidMappings\":[{\"containerID\":0,"
+		"\"hostID\":4000000000,\"size\":65536}]}",
+	};
+	struct halves h = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(parts); i++)
+		assert_int_equal(split(bundle(parts[i]), &h), -ENOTSUP);
+	assert_int_equal(split(bundle("\"linux\":{\"namespaces\":[{\"type\":"
+				      "\"network\",\"path\":\"/x\"}]}"),
+			       &h),
+			 0);
+	done(&h);
+}
+
 static void test_ids(void **state)
 {
 	(void)state;
@@ -337,7 +360,8 @@ int main(void)
 		cmocka_unit_test(test_engines), cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_mounts),  cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_sources), cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_store),   cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_store),   cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_ids),
 	};
 
 	log_setup(LOG_ERROR, false);
