@@ -86,7 +86,7 @@ static bool has_input(void)
 	       st.st_rdev != makedev(1, 3);
 }
 
-/* What is not there is said later, if it matters. */
+/* The share's device names what is not there, if it matters. */
 static int check_no_link(const char *path)
 {
 	autofree char *real = realpath(path, NULL);

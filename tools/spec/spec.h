@@ -154,8 +154,8 @@ int spec_from_json(const char *name, struct json_t *json, struct spec *ret);
 int spec_read_file(const char *path, struct spec *ret);
 int spec_process_read_file(const char *path, struct spec_process *ret);
 /*
- * What is in such a file as it is, but for numbers from 2^63 on, which are the
- * negative ones of the same bits. A new reference; NULL: logged.
+ * The content of such a file as it is, but for numbers from 2^63 on, which are
+ * the negative ones of the same bits. A new reference; NULL: logged.
  */
 struct json_t *spec_load_file(const char *path);
 

@@ -3,6 +3,7 @@
  * A bundle in two: what the host's runtime is given, and what the guest gets.
  * The bundles are those that engines have written.
  */
+#include "tests/tempdir.h"
 #include "tools/oci/oci.h"
 #include "tools/spec/spec.h"
 #include "vmm/base/log.h"
@@ -271,13 +272,15 @@ static void test_numbers(void **state)
 		"\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\",\"rlimits\":"
 		"[{\"type\":\"RLIMIT_MEMLOCK\",\"hard\":18446744073709551615,"
 		"\"soft\":18446744073709551615}]}}";
-	char path[] = "/tmp/test-bundle-XXXXXX";
+	char path[TEMPDIR_ROOM];
 	struct halves h = {0};
 	struct spec spec = {0};
-	autofd int fd = mkstemp(path);
+	autofd int fd = -1;
 	json_t *config;
 
 	(void)state;
+	tempdir_name(path);
+	fd = mkstemp(path);
 	assert_true(fd >= 0);
 	assert_int_equal(util_write_all(fd, unlimited, strlen(unlimited)), 0);
 	config = spec_load_file(path);
@@ -294,15 +297,16 @@ static void test_numbers(void **state)
 	assert_null(spec_load_file(path));
 }
 
-/* What others keep below --root stays, whatever an engine's id is. */
+/* Others' directories below --root stay, whatever an engine's id is. */
 static void test_store(void **state)
 {
-	char root[] = "/tmp/test-bundle-XXXXXX";
-	const struct oci oci = {.root = mkdtemp(root)};
+	char root[TEMPDIR_ROOM];
+	const struct oci oci = {.root = root};
 	char path[512];
 
 	(void)state;
-	assert_non_null(oci.root);
+	tempdir_name(root);
+	assert_non_null(mkdtemp(root));
 	assert_int_equal(oci_store_make(&oci, "one"), 0);
 	assert_int_equal(oci_store_make(&oci, "one"), -EEXIST);
 	snprintf(path, sizeof(path), "%s/one/vm/exec-1", root);
