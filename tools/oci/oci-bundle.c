@@ -60,7 +60,7 @@ static json_t *sub_array(json_t *json, const char *name)
 	return json_object_set_new(json, name, sub) == 0 ? sub : NULL;
 }
 
-static const char *text_of(json_t *json, const char *name)
+const char *oci_text(json_t *json, const char *name)
 {
 	const char *text = json_string_value(json_object_get(json, name));
 
@@ -94,12 +94,11 @@ static bool has_option(json_t *mount, const char *option)
 
 static bool is_bind(json_t *mount)
 {
-	return strcmp(text_of(mount, "type"), "bind") == 0 ||
+	return strcmp(oci_text(mount, "type"), "bind") == 0 ||
 	       has_option(mount, "bind") || has_option(mount, "rbind");
 }
 
-/* Whether PATH is DIR or below it. */
-static bool is_below(const char *path, const char *dir)
+bool oci_is_below(const char *path, const char *dir)
 {
 	const size_t n = strlen(dir);
 
@@ -197,10 +196,10 @@ static int make_host_mounts(json_t *host, const struct oci_bundle *bundle)
 	int r = mounts ? add_dev(mounts) : no_memory();
 
 	json_array_foreach(given, i, mount) {
-		const char *to = text_of(mount, "destination");
-		const char *type = text_of(mount, "type");
+		const char *to = oci_text(mount, "destination");
+		const char *type = oci_text(mount, "type");
 
-		if ((is_below(to, "/dev") && strcmp(to, "/dev/pts") != 0) ||
+		if ((oci_is_below(to, "/dev") && strcmp(to, "/dev/pts") != 0) ||
 		    strcmp(type, "cgroup") == 0 || strcmp(type, "cgroup2") == 0)
 			continue;
 		if (r == 0 && json_array_append(mounts, mount) < 0)
@@ -279,7 +278,7 @@ static int make_host(json_t *host, const struct oci_bundle *bundle)
 		"intelRdt", "personality", NULL};
 	json_t *linux_part = sub_object(host, "linux");
 	json_t *root = json_object_get(host, "root");
-	const char *path = text_of(root, "path");
+	const char *path = oci_text(root, "path");
 	autofree char *whole = NULL;
 	json_t *process;
 	int r;
@@ -313,9 +312,9 @@ static int make_guest_mounts(json_t *guest)
 	int r = mounts ? 0 : no_memory();
 
 	json_array_foreach(given, i, mount) {
-		const char *to = text_of(mount, "destination");
+		const char *to = oci_text(mount, "destination");
 
-		if (is_bind(mount) && is_below(to, "/dev")) {
+		if (is_bind(mount) && oci_is_below(to, "/dev")) {
 			/* Memory that is shared with others stays the host's.
 			 */
 			if (strcmp(to, "/dev/shm") != 0)
@@ -352,7 +351,7 @@ static bool allows_all(json_t *resources)
 {
 	json_t *rules = json_object_get(resources, "devices");
 	json_t *rule = json_array_get(rules, json_array_size(rules) - 1);
-	const char *type = text_of(rule, "type");
+	const char *type = oci_text(rule, "type");
 
 	return rule && json_is_true(json_object_get(rule, "allow")) &&
 	       (!type[0] || type[0] == 'a') &&
@@ -363,15 +362,15 @@ static bool allows_all(json_t *resources)
 static int check_joined(json_t *ns)
 {
 	static const char *const own[] = {"pid", "ipc", "uts"};
-	const char *type = text_of(ns, "type");
+	const char *type = oci_text(ns, "type");
 
 	for (unsigned i = 0; i < ARRAY_LEN(own); i++)
-		if (strcmp(type, own[i]) == 0 && text_of(ns, "path")[0])
+		if (strcmp(type, own[i]) == 0 && oci_text(ns, "path")[0])
 			return log_ret(-ENOTSUP,
 				       "linux.namespaces: '%s' of another "
 				       "container ('%s') is not supported: a "
 				       "machine has its own",
-				       type, text_of(ns, "path"));
+				       type, oci_text(ns, "path"));
 	return 0;
 }
 
@@ -430,7 +429,7 @@ static int make_guest_linux(json_t *linux_part)
 		json_t *ns = json_array_get(namespaces, i);
 
 		r = check_joined(ns);
-		if (strcmp(text_of(ns, "type"), "user") == 0)
+		if (strcmp(oci_text(ns, "type"), "user") == 0)
 			(void)json_array_remove(namespaces, i);
 		else
 			(void)json_object_del(ns, "path");
@@ -479,12 +478,12 @@ int oci_bundle_split(const struct oci_bundle *bundle, json_t *config,
 int oci_bundle_check_source(const char *destination, const char *path)
 {
 	static const char *const hosts[] = {"/proc", "/sys"};
-	bool seen = !path[1] || is_below(OCI_INSIDE, path) ||
-		    is_below(path, OCI_INSIDE);
+	bool seen = !path[1] || oci_is_below(OCI_INSIDE, path) ||
+		    oci_is_below(path, OCI_INSIDE);
 
 	for (unsigned i = 0; !seen && i < ARRAY_LEN(hosts); i++)
-		seen = is_below(path, hosts[i]) &&
-		       !is_below(destination, hosts[i]);
+		seen = oci_is_below(path, hosts[i]) &&
+		       !oci_is_below(destination, hosts[i]);
 	return seen ? log_ret(-EPERM,
 			      "mount on '%s': the image's links lead it to "
 			      "'%s', which no guest has",

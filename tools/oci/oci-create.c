@@ -153,28 +153,18 @@ static int write_files(struct oci *oci, const struct request *req)
 /* With the bundle that was made; the exit status. */
 static int hand_over(struct oci *oci, const struct request *req)
 {
-	struct text_list command = {0};
 	autofree char *bundle = oci_path(oci, req->id, "bundle");
-	int r = bundle ? oci_host_command(oci, req->run ? "run" : "create",
-					  &command)
-		       : -ENOMEM;
+	const char *args[5] = {"--bundle", bundle};
+	unsigned n = 2;
 
-	if (r == 0)
-		r = text_list_add(&command, "--bundle");
-	if (r == 0)
-		r = text_list_add(&command, bundle);
-	if (r == 0 && req->detach)
-		r = text_list_add(&command, "--detach");
-	if (r == 0 && req->keep)
-		r = text_list_add(&command, "--keep");
-	for (unsigned i = 0; r == 0 && i < req->pass.count; i++)
-		r = text_list_add(&command, req->pass.item[i]);
-	if (r == 0)
-		r = text_list_add(&command, req->id);
-	if (r == 0)
-		r = oci_host_run(&command, NULL);
-	text_list_done(&command);
-	return r < 0 ? OCI_EXIT_FAILED : r;
+	if (!bundle)
+		return OCI_EXIT_FAILED;
+	if (req->detach)
+		args[n++] = "--detach";
+	if (req->keep)
+		args[n++] = "--keep";
+	return oci_host_call(oci, req->run ? "run" : "create", args, &req->pass,
+			     req->id);
 }
 
 /* By --keep, unless it was never made: the status tells nothing. */

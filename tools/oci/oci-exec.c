@@ -243,24 +243,12 @@ static void remove_file(const struct oci *oci, const struct request *req,
 /* The exit status. */
 static int hand_over(struct oci *oci, const struct request *req)
 {
-	struct text_list command = {0};
 	autofree char *path = oci_path(oci, req->id, req->host);
-	int r = path ? oci_host_command(oci, "exec", &command) : -ENOMEM;
+	const char *const args[] = {"--process", path,
+				    req->detach ? "--detach" : NULL, NULL};
 
-	if (r == 0)
-		r = text_list_add(&command, "--process");
-	if (r == 0)
-		r = text_list_add(&command, path);
-	if (r == 0 && req->detach)
-		r = text_list_add(&command, "--detach");
-	for (unsigned i = 0; r == 0 && i < req->pass.count; i++)
-		r = text_list_add(&command, req->pass.item[i]);
-	if (r == 0)
-		r = text_list_add(&command, req->id);
-	if (r == 0)
-		r = oci_host_run(&command, NULL);
-	text_list_done(&command);
-	return r < 0 ? OCI_EXIT_FAILED : r;
+	return path ? oci_host_call(oci, "exec", args, &req->pass, req->id)
+		    : OCI_EXIT_FAILED;
 }
 
 /* In the words that engines look for. */

@@ -196,3 +196,21 @@ int oci_host_run(const struct text_list *command, char **ret_output)
 			       strerror(-r));
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+
+int oci_host_call(struct oci *oci, const char *name, const char *const *args,
+		  const struct text_list *pass, const char *id)
+{
+	struct text_list command = {0};
+	int r = oci_host_command(oci, name, &command);
+
+	if (r == 0)
+		r = text_list_add_all(&command, args);
+	for (unsigned i = 0; r == 0 && i < pass->count; i++)
+		r = text_list_add(&command, pass->item[i]);
+	if (r == 0)
+		r = text_list_add(&command, id);
+	if (r == 0)
+		r = oci_host_run(&command, NULL);
+	text_list_done(&command);
+	return r < 0 ? OCI_EXIT_FAILED : r;
+}

@@ -21,13 +21,6 @@
 #define DEFAULT_PATH                                                           \
 	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static const char *text_of(json_t *json, const char *name)
-{
-	const char *text = json_string_value(json_object_get(json, name));
-
-	return text ? text : "";
-}
-
 static const char *base_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -47,19 +40,15 @@ static bool may_be_mounted(json_t *config, const char *program)
 	size_t i;
 
 	json_array_foreach(json_object_get(config, "mounts"), i, mount) {
-		const char *to = text_of(mount, "destination");
+		const char *to = oci_text(mount, "destination");
 		struct stat st;
 		bool none = false;
 
-		for (unsigned k = 0; k < ARRAY_LEN(known); k++) {
-			const size_t n = strlen(known[k]);
-
-			none |= strncmp(to, known[k], n) == 0 &&
-				(to[n] == '/' || to[n] == '\0');
-		}
+		for (unsigned k = 0; k < ARRAY_LEN(known); k++)
+			none |= oci_is_below(to, known[k]);
 		if (none)
 			continue;
-		if (stat(text_of(mount, "source"), &st) < 0 ||
+		if (stat(oci_text(mount, "source"), &st) < 0 ||
 		    !S_ISREG(st.st_mode) ||
 		    strcmp(base_name(to), base_name(program)) == 0)
 			return true;

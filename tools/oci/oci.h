@@ -67,6 +67,12 @@ int oci_host_exec(const struct text_list *command);
  * to standard output, a text to be freed.
  */
 int oci_host_run(const struct text_list *command, char **ret_output);
+/*
+ * Has it do NAME to the container ID, with ARGS (which ends with NULL) and what
+ * PASS has of the options. An exit status.
+ */
+int oci_host_call(struct oci *oci, const char *name, const char *const *args,
+		  const struct text_list *pass, const char *id);
 
 /* ---- a container's directory */
 
@@ -89,6 +95,11 @@ struct json_t *oci_store_read(const struct oci *oci, const char *id,
 			      const char *name);
 
 /* ---- bundles */
+
+/* The text NAME of JSON, or "". */
+const char *oci_text(struct json_t *json, const char *name);
+/* Whether PATH is DIR or below it. */
+bool oci_is_below(const char *path, const char *dir);
 
 struct oci_bundle {
 	const char *path;    /* absolute */
