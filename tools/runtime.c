@@ -4,6 +4,7 @@
 
 #include "tools/oci/oci-options.h"
 #include "vmm/base/log.h"
+#include "vmm/base/suggest.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -150,15 +151,23 @@ static int set_up(struct oci *oci, const struct globals *g)
 
 static int run(struct oci *oci, int argc, char **argv)
 {
+	const char *names[ARRAY_LEN(commands)] = {NULL};
 	const struct oci_command *command = commands;
+	const char *near;
 
 	while (command->name && strcmp(command->name, argv[0]) != 0)
 		command++;
-	if (!command->name)
+	if (!command->name) {
+		for (unsigned i = 0, n = 0; commands[i].name; i++)
+			if (commands[i].help)
+				names[n++] = commands[i].name;
+		near = suggest(argv[0], names);
 		return log_ret(OCI_EXIT_FAILED,
-			       "'%s': no such command (see bulkhead-runtime "
-			       "--help)",
-			       argv[0]);
+			       "'%s': no such command%s%s%s (see "
+			       "bulkhead-runtime --help)",
+			       argv[0], near ? "; did you mean '" : "",
+			       near ? near : "", near ? "'?" : "");
+	}
 	return command->run(oci, argc, argv);
 }
 
@@ -174,6 +183,7 @@ int main(int argc, char **argv)
 			return OCI_EXIT_FAILED;
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
+	argv[0] = (char[]){"bulkhead-runtime"};
 	n = oci_options_parse(options, &globals, &oci.pass, argc, argv);
 	if (n >= 0 && globals.version)
 		status = printf("bulkhead-runtime version " BULKHEAD_VERSION
