@@ -25,6 +25,9 @@
 #define AGENT_PAYLOAD_MAX  65536     /* bytes behind one header */
 #define AGENT_REQUEST_MAX  (1 << 20) /* items of one request, in all */
 #define AGENT_SESSIONS_MAX 128
+/* Containers besides the machine's own, and bytes of their names. */
+#define AGENT_CONTAINERS_MAX 64
+#define AGENT_CONTAINER_NAME 200
 /* How much standard input the host may send before it is told to go on. */
 #define AGENT_STDIN_WINDOW 65536
 #define AGENT_TEXT_MAX     1024 /* of an agent_failed, with its NUL */
@@ -69,7 +72,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 7
+#define AGENT_MINOR 8
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -113,6 +116,11 @@ enum agent_key {
 	AGENT_ITEM_ROUTE = 20,    /* agent_route, of the last LINK; many; 1.7 */
 	AGENT_ITEM_NEIGHBOUR = 21, /* agent_neighbour, of it; many; 1.7 */
 	AGENT_ITEM_CPU = 22,       /* agent_cpu; since 1.7 */
+	AGENT_ITEM_MEMORY = 23,    /* agent_number, see CONTAINER; 1.8 */
+	AGENT_ITEM_TREE = 24,      /* name, see CONTAINER; 1.8 */
+
+	/* CONFIGURE, START, SIGNAL, STATS */
+	AGENT_ITEM_CONTAINER = 31, /* name: which one is meant; 1.8 */
 
 	/* START */
 	AGENT_ITEM_ARG = 32,      /* argument; many, at least one */
@@ -132,7 +140,23 @@ enum agent_key {
 /* AGENT_ITEM_FLAGS of CONFIGURE. */
 #define AGENT_CONFIG_HOST_BOUND 0x1 /* ends with the main process's session */
 #define AGENT_CONFIG_KEEP_ETC   0x2 /* hosts and hostname are the root's */
-#define AGENT_CONFIG_FLAGS      0x3
+#define AGENT_CONFIG_SHARE_UTS  0x4 /* with CONTAINER: those of the */
+#define AGENT_CONFIG_SHARE_IPC  0x8 /* machine's own container */
+#define AGENT_CONFIG_SHARE_PID  0x10
+#define AGENT_CONFIG_SHARED     0x1c
+#define AGENT_CONFIG_FLAGS      0x1f
+
+/*
+ * AGENT_ITEM_CONTAINER, since 1.8: a container besides the machine's own, the
+ * one that no request has to name. It is there from its CONFIGURE on, as long
+ * as that session is or its main process runs, while the machine's own runs. It
+ * has no items of the machine's: LINK and what belongs to it, TIME, OCI. In
+ * return it may have MEMORY, its own limit in bytes, and must have TREE: the
+ * root is the tree of that name in the share of ROOT; and each SHARE among its
+ * MOUNTs is a share of trees as well, in which the path begins with a tree's
+ * name. Trees may come and go while the machine runs, so the agent mounts such
+ * a share once, for all containers.
+ */
 
 /* AGENT_ITEM_FLAGS of START. */
 #define AGENT_START_MAIN         0x01 /* the container's; its end is the VM's */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent's actions on the machine whose PID 1 it is. */
+#include "firmware/init/container.h"
 #include "firmware/init/crun.h"
 #include "firmware/init/net.h"
 #include "firmware/init/server.h"
@@ -49,6 +50,8 @@ static int set_clock(const struct agent_time *wire, struct init_failure *f)
 
 static int configure(const struct init_config *config, struct init_failure *f)
 {
+	if (config->container)
+		return container_prepare(config, f);
 	if (net_configure(config, f))
 		return -1;
 	return config->oci ? crun_prepare(f) : 0;

@@ -6,6 +6,7 @@
 #include "vmm/base/util.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,8 @@
 #define RESERVE_PART 64
 #define RESERVE_MIN  (2 * MIB)
 #define RESERVE_MAX  (32 * MIB)
+/* Groups in groups that a container has made, to be removed. */
+#define DEPTH_MAX 16
 
 static int fail(struct init_failure *f, int error, const char *what)
 {
@@ -77,6 +80,13 @@ static int reserve_memory(int dir, struct init_failure *f)
 	left = (uint64_t)info.freeram * info.mem_unit;
 	return write_number(dir, "memory.max",
 			    left > 2 * reserve ? left - reserve : reserve, f);
+}
+
+static int limit_memory(int dir, const struct init_config *c,
+			struct init_failure *f)
+{
+	return c->memory_max ? write_number(dir, "memory.max", c->memory_max, f)
+			     : 0;
 }
 
 static int limit_processes(int dir, const struct init_config *c,
@@ -227,13 +237,47 @@ static int set_devices(int dir, const struct init_config *c,
 
 /* ---- making and taking it */
 
+static const char controllers[] = "+cpu +memory +pids";
+
+/* The group that all others but the machine's own are in. */
+static int make_others(int root, struct init_failure *f)
+{
+	autofd int fd = -1;
+
+	if (mkdirat(root, CGROUP_OTHERS, 0755) < 0)
+		return errno == EEXIST ? 0 : fail(f, errno, CGROUP_OTHERS);
+	fd = open_file(root, CGROUP_OTHERS, O_DIRECTORY, f);
+	if (fd < 0 || write_file(fd, "cgroup.subtree_control", controllers, f))
+		return -1;
+	return reserve_memory(fd, f);
+}
+
 static int open_group(struct cgroup *group, int root, struct init_failure *f)
 {
-	group->fd = open_file(root, CGROUP_NAME, O_DIRECTORY, f);
+	group->fd = open_file(root, group->path, O_DIRECTORY, f);
 	if (group->fd >= 0)
 		group->memory_fd =
 			open_file(group->fd, "memory.events", O_RDONLY, f);
-	return group->memory_fd < 0 ? -1 : reserve_memory(group->fd, f);
+	return group->memory_fd < 0 ? -1 : 0;
+}
+
+/* The directory alone, for CONFIG's container. */
+static int make_group(struct cgroup *group, int root,
+		      const struct init_config *config, struct init_failure *f)
+{
+	const char *name = config->container;
+
+	if (name && make_others(root, f))
+		return -1;
+	snprintf(group->path, sizeof(group->path), "%s%s%s",
+		 name ? CGROUP_OTHERS : CGROUP_NAME, name ? "/" : "",
+		 name ? name : "");
+	if (mkdirat(root, group->path, 0755) < 0)
+		return fail(f, errno, group->path);
+	if (open_group(group, root, f))
+		return -1;
+	return name ? limit_memory(group->fd, config, f)
+		    : reserve_memory(group->fd, f);
 }
 
 int cgroup_make(struct cgroup *group, const struct init_config *config,
@@ -244,11 +288,9 @@ int cgroup_make(struct cgroup *group, const struct init_config *config,
 	if (root < 0)
 		return -1;
 	/* Before there is a group below: then no process has to be moved. */
-	if (write_file(root, "cgroup.subtree_control", "+cpu +memory +pids", f))
+	if (write_file(root, "cgroup.subtree_control", controllers, f))
 		return -1;
-	if (mkdirat(root, CGROUP_NAME, 0755) < 0)
-		return fail(f, errno, CGROUP_NAME);
-	if (open_group(group, root, f) ||
+	if (make_group(group, root, config, f) ||
 	    limit_processes(group->fd, config, f) ||
 	    limit_time(group->fd, config, f))
 		return -1;
@@ -269,7 +311,10 @@ int cgroup_adopt(struct cgroup *group, const char *path, struct init_failure *f)
 {
 	autofd int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	return root < 0 ? fail(f, errno, path) : open_group(group, root, f);
+	if (root < 0)
+		return fail(f, errno, path);
+	strcpy(group->path, CGROUP_NAME);
+	return open_group(group, root, f) ? -1 : reserve_memory(group->fd, f);
 }
 
 void cgroup_done(struct cgroup *group)
@@ -323,7 +368,7 @@ pid_t cgroup_fork(const struct cgroup *group, uint64_t flags, pid_t main_pid)
 
 	if (!group)
 		return clone_into(-1, flags);
-	dir = openat(group->view_fd, CGROUP_NAME,
+	dir = openat(group->view_fd, group->path,
 		     O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return -1;
@@ -347,28 +392,76 @@ static int join_at(int dir, const char *path)
 
 int cgroup_join(const struct cgroup *group, pid_t main_pid)
 {
-	static const char own[] = "0::/" CGROUP_NAME "/";
-	char path[64], text[PATH_MAX];
+	char path[64], own[CGROUP_PATH + 8], text[PATH_MAX];
 	int r = join_at(group->fd, "cgroup.procs");
 	FILE *file;
 
 	if (r != -EBUSY)
 		return r;
 	/* It is divided up: where the main process is. */
+	snprintf(own, sizeof(own), "0::/%s/", group->path);
 	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)main_pid);
 	file = fopen(path, "re");
 	while (file && fgets(text, sizeof(text), file)) {
 		const size_t n = strcspn(text, "\n");
 
-		if (strncmp(text, own, sizeof(own) - 1) != 0 ||
+		if (strncmp(text, own, strlen(own)) != 0 ||
 		    n + sizeof("/cgroup.procs") > sizeof(text))
 			continue;
 		strcpy(text + n, "/cgroup.procs");
-		r = join_at(group->fd, text + sizeof(own) - 1);
+		r = join_at(group->fd, text + strlen(own));
 	}
 	if (file)
 		fclose(file);
 	return r;
+}
+
+/* ---- its end */
+
+void cgroup_kill(const struct cgroup *group)
+{
+	struct init_failure ignored;
+
+	if (group->fd >= 0)
+		(void)write_file(group->fd, "cgroup.kill", "1", &ignored);
+}
+
+/* Its own directories first, as far as a container goes that makes some. */
+static void remove_below(int dir, unsigned depth)
+{
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+	const struct dirent *entry;
+
+	if (!list) {
+		util_close(&copy);
+		return;
+	}
+	while ((entry = readdir(list))) {
+		autofd int fd = -1;
+
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		fd = openat(dir, entry->d_name,
+			    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0 && depth > 0)
+			remove_below(fd, depth - 1);
+		(void)unlinkat(dir, entry->d_name, AT_REMOVEDIR);
+	}
+	closedir(list);
+}
+
+void cgroup_remove(const struct cgroup *group)
+{
+	autofd int above = -1;
+
+	if (group->fd < 0)
+		return;
+	remove_below(group->fd, DEPTH_MAX);
+	above = openat(group->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (above >= 0)
+		(void)unlinkat(above, strrchr(group->path, '/') + 1,
+			       AT_REMOVEDIR);
 }
 
 /* ---- what the kernel counts */
@@ -413,6 +506,12 @@ static uint64_t read_number(const struct cgroup *group, const char *file,
 	}
 	return strncmp(at + n, "max", 3) == 0 ? UINT64_MAX
 					      : strtoull(at + n, NULL, 10);
+}
+
+bool cgroup_has_processes(const struct cgroup *group)
+{
+	return group->fd >= 0 &&
+	       read_number(group, "cgroup.events", "populated ") > 0;
 }
 
 struct cgroup_usage cgroup_usage(const struct cgroup *group)

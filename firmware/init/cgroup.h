@@ -12,12 +12,16 @@
 
 #include "firmware/init/request.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 /* Its name below the first group, whoever makes it; crun's config.json has it.
  */
 #define CGROUP_NAME "container"
+/* Other containers have groups in this one. */
+#define CGROUP_OTHERS "containers"
+#define CGROUP_PATH   (sizeof(CGROUP_OTHERS) + AGENT_CONTAINER_NAME + 1)
 
 /*
  * With this a container that mounts cgroup2 (CAP_SYS_ADMIN) cannot change the
@@ -28,7 +32,8 @@
 #define CGROUP_OPTIONS "nsdelegate"
 
 struct cgroup {
-	int fd;        /* owned: the directory; -1: there is none */
+	char path[CGROUP_PATH]; /* below the first group */
+	int fd;                 /* owned: the directory; -1: there is none */
 	int view_fd;   /* owned: the first group; nothing changes by it; -1 */
 	int procs_fd;  /* owned: who is in it, to be written; -1 */
 	int memory_fd; /* owned: memory.events; -1 */
@@ -52,6 +57,13 @@ int cgroup_make(struct cgroup *group, const struct init_config *config,
  */
 int cgroup_adopt(struct cgroup *group, const char *path,
 		 struct init_failure *f);
+
+/* Kills all its processes. */
+void cgroup_kill(const struct cgroup *group);
+/* Whether a process is in it, or in one below. */
+bool cgroup_has_processes(const struct cgroup *group);
+/* Removes it, which has no processes, and those below. */
+void cgroup_remove(const struct cgroup *group);
 
 /* Also one that was never made. */
 void cgroup_done(struct cgroup *group);

@@ -7,6 +7,7 @@
 
 #include "vmm/base/util.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,29 @@
 
 #define DEFAULT_PATH                                                           \
 	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* The control group's namespace comes later: it is the group's, then. */
+#define MAIN_NAMESPACES                                                        \
+	(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC)
+
+bool process_shares_pids(const struct container *box)
+{
+	return box->config->flags & AGENT_CONFIG_SHARE_PID;
+}
+
+uint64_t process_namespaces(const struct container *box)
+{
+	const uint32_t flags = box->config->flags;
+	uint64_t ours = MAIN_NAMESPACES;
+
+	if (flags & AGENT_CONFIG_SHARE_UTS)
+		ours &= ~(uint64_t)CLONE_NEWUTS;
+	if (flags & AGENT_CONFIG_SHARE_IPC)
+		ours &= ~(uint64_t)CLONE_NEWIPC;
+	if (flags & AGENT_CONFIG_SHARE_PID)
+		ours &= ~(uint64_t)CLONE_NEWPID;
+	return ours;
+}
 
 int process_tell(int fd, const struct process_report *r, const int fds[2])
 {

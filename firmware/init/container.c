@@ -25,23 +25,34 @@
 
 /* ---- mounts */
 
-/* The mount to be attached; the whole share stays staged beside it. */
-static int open_share(const struct init_config *c, unsigned number,
-		      struct init_failure *f)
+static int open_in_share(const struct init_config *c, unsigned number,
+			 struct init_failure *f)
 {
 	const struct init_mount *m = &c->mounts[number];
 	autofd int share = container_mount_share(c, number, f);
 	autofd int sub = -1;
-	autofd int copy = -1;
-	int r;
+	int copy;
 
 	if (share < 0)
 		return -1;
 	sub = root_open_source(share, m->subpath);
 	copy = sub < 0 ? sub : mount_copy(sub, true);
+	return copy < 0 ? init_fail_path(f, -copy, "open in the share",
+					 m->subpath[0] ? m->subpath : "/")
+			: copy;
+}
+
+/* The mount to be attached; the whole share stays staged beside it. */
+static int open_share(const struct init_config *c, unsigned number,
+		      struct init_failure *f)
+{
+	const struct init_mount *m = &c->mounts[number];
+	autofd int copy = c->tree ? container_tree(m->type, m->subpath, f)
+				  : open_in_share(c, number, f);
+	int r;
+
 	if (copy < 0)
-		return init_fail_path(f, -copy, "open in the share",
-				      m->subpath[0] ? m->subpath : "/");
+		return -1;
 	r = mount_set_options(copy, m->options);
 	return r < 0 ? init_fail(f, INIT_STATUS_SETUP, -r,
 				 "options '%s' of the mount on '%s'",
@@ -290,6 +301,8 @@ int container_enter(const struct init_config *c, struct init_failure *f)
 	if (root < 0 || mount_all(root, c, f) || make_devices(root, c, f) ||
 	    container_sysctls(root, c, f) || restrict_paths(root, c, f))
 		return -1;
+	if (c->tree)
+		container_hide_trees(c);
 	umask(022);
 	if (c->root_flags & AGENT_ROOT_READONLY) {
 		r = mount_set(root, MOUNT_ATTR_RDONLY);

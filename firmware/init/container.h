@@ -14,8 +14,13 @@
  */
 int container_enter(const struct init_config *config, struct init_failure *f);
 
-/* Attaches a mount in the agent's own root at PATH, which is made. 0 or -1. */
-int container_attach(int mount, const char *path, struct init_failure *f);
+/*
+ * In the agent: mounts the shares of trees that CONFIG names (agent.h,
+ * AGENT_ITEM_CONTAINER) where container_enter() finds them, unless they are
+ * there. 0, or -1 with the failure filled in.
+ */
+int container_prepare(const struct init_config *config, struct init_failure *f);
+
 /*
  * Attaches the whole share of the mount NUMBER, of which one part is mounted
  * later, at AGENT_OCI_VOLUME NUMBER, in the agent's own root: for all NUMBERs
@@ -24,6 +29,22 @@ int container_attach(int mount, const char *path, struct init_failure *f);
  */
 int container_mount_share(const struct init_config *c, unsigned number,
 			  struct init_failure *f);
+
+/*
+ * ---- container-tree.c: shares of trees. The agent mounts each once: once the
+ * kernel has mounted a tree in it, it would take that for the share, which has
+ * the same tag.
+ */
+
+/*
+ * A copy of the mount of what PATH of the share TAG is, in which a tree's name
+ * comes first. A descriptor, or -1 with the failure filled in.
+ */
+int container_tree(const char *tag, const char *path, struct init_failure *f);
+/* Hides CONFIG's shares from the container. */
+void container_hide_trees(const struct init_config *config);
+
+/* ---- */
 
 /*
  * The root, with our files of /etc, attached at AGENT_OCI_ROOT. A descriptor,

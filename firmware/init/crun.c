@@ -52,7 +52,7 @@ static int mount_at(const char *type, const char *path, const char *options,
 {
 	autofd int mount = mount_make(type, type, options, f);
 
-	return mount < 0 ? -1 : container_attach(mount, path, f);
+	return mount < 0 ? -1 : mount_attach_at(mount, path, f);
 }
 
 /*
@@ -66,7 +66,7 @@ static int cover_root(struct init_failure *f)
 
 	if (copy < 0)
 		return fail(f, root < 0 ? errno : -copy, "copy the root");
-	if (container_attach(copy, "/self", f))
+	if (mount_attach_at(copy, "/self", f))
 		return -1;
 	if (fchdir(copy) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 ||
 	    chroot(".") < 0 || chdir("/") < 0)

@@ -349,17 +349,32 @@ static int exec_program(const struct init_start *s, const char **env,
 
 /* ---- all of it */
 
+/*
+ * In its first process, which may share namespaces with the machine's own.
+ */
+static int make_container(const struct container *box, struct init_failure *f)
+{
+	const uint64_t own = process_namespaces(box);
+	const int shared = (int)(~own & (CLONE_NEWUTS | CLONE_NEWIPC));
+
+	if (box->first && shared && setns(box->first->main_fd, shared) < 0)
+		return fail(f, errno, "enter the machine's own container");
+	/* Else it was born in its own. */
+	if (process_shares_pids(box) && unshare((int)own) < 0)
+		return fail(f, errno, "a container's namespaces");
+	if (unshare(CLONE_NEWCGROUP) < 0)
+		return fail(f, errno, "a control group's namespace");
+	return container_enter(box->config, f);
+}
+
 static int enter(const struct process_side *side, struct init_failure *f)
 {
 	const struct container *box = side->box;
 
 	if (box->plain)
 		return 0;
-	if (side->start->flags & AGENT_START_MAIN) {
-		if (unshare(CLONE_NEWCGROUP) < 0)
-			return fail(f, errno, "a control group's namespace");
-		return container_enter(box->config, f);
-	}
+	if (side->start->flags & AGENT_START_MAIN)
+		return make_container(box, f);
 	if (setns(box->main_fd, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
 					CLONE_NEWCGROUP) < 0)
 		return fail(f, errno, "enter the container");
@@ -432,6 +447,13 @@ fail_child(const struct process_side *side, const struct init_failure *f)
 	_exit(f->status);
 }
 
+/* The process whose PID namespace the new one is born in: a pidfd. */
+static int way_in(const struct process_side *side)
+{
+	return side->start->flags & AGENT_START_MAIN ? side->box->first->main_fd
+						     : side->box->main_fd;
+}
+
 /*
  * The process that becomes the program, in the container's PID namespace, where
  * others may look into it at once: it has nothing of the agent's but a view of
@@ -446,7 +468,7 @@ run_neighbour(const struct process_side *side, bool full)
 	const struct container *box = side->box;
 	const struct process_report born = {.kind = PROCESS_BORN};
 	const int ours[] = {side->report_fd, side->in, side->out, side->err,
-			    box->main_fd};
+			    way_in(side)};
 	struct init_failure f = {0};
 
 	if (full && write(box->group.procs_fd, "0", 1) < 0)
@@ -472,7 +494,7 @@ send_neighbour(const struct process_side *side)
 	static const int none[3] = {STREAM_NULL, STREAM_NULL, STREAM_NULL};
 	const int ours[] = {side->report_fd,    side->in,
 			    side->out,          side->err,
-			    box->main_fd,       box->group.view_fd,
+			    way_in(side),       box->group.view_fd,
 			    box->group.procs_fd};
 	struct init_failure f = {0};
 	bool full = false;
@@ -480,7 +502,7 @@ send_neighbour(const struct process_side *side)
 
 	process_hurry();
 	if (streams_set(none) == 0 && keep_only(ours, ARRAY_LEN(ours)) == 0 &&
-	    setns(box->main_fd, CLONE_NEWPID) == 0)
+	    setns(way_in(side), CLONE_NEWPID) == 0)
 		pid = cgroup_fork(&box->group, CLONE_PARENT, box->main_pid);
 	if (pid < 0 && errno == EAGAIN) {
 		full = true;
@@ -507,7 +529,8 @@ void process_child(const struct process_side *side)
 			_exit(0);
 		fail_child(side, &f);
 	}
-	if (!box->plain && !(side->start->flags & AGENT_START_MAIN))
+	if (!box->plain && (!(side->start->flags & AGENT_START_MAIN) ||
+			    process_shares_pids(box)))
 		send_neighbour(side);
 	run(side, &f);
 	fail_child(side, &f);

@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #define OPTIONS_MAX 4096
 /* Links that lead nowhere, in a row; the kernel follows all others. */
@@ -133,6 +134,20 @@ int mount_attach(int mount, int target)
 			  MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0
 		       ? -errno
 		       : 0;
+}
+
+int mount_attach_at(int mount, const char *path, struct init_failure *f)
+{
+	autofd int fd = -1;
+	int r;
+
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return init_fail_path(f, errno, "make directory", path);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return init_fail_path(f, errno, "open", path);
+	r = mount_attach(mount, fd);
+	return r < 0 ? init_fail_path(f, -r, "mount on", path) : 0;
 }
 
 int mount_set(int mount, uint64_t attributes)

@@ -25,6 +25,12 @@ int mount_copy(int fd, bool recursive);
 /* Attaches a mount at a file or directory. 0 or -errno. Closes nothing. */
 int mount_attach(int mount, int target);
 
+/*
+ * The same in the caller's own root at PATH, a directory, which is made. 0, or
+ * -1 with the failure filled in.
+ */
+int mount_attach_at(int mount, const char *path, struct init_failure *f);
+
 /* Changes an attached or detached mount: MOUNT_ATTR_* to set. 0 or -errno. */
 int mount_set(int mount, uint64_t attributes);
 

@@ -53,12 +53,13 @@ static int open_passwd(const struct container *box)
 static int run_top(const struct process_side *side)
 {
 	autofd int passwd = open_passwd(side->box);
+	const char *group = side->box->group.path;
 	char path[40];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", passwd);
 	alarm(TOP_SECONDS);
 	return top_print(stdout, "/proc", side->box->plain ? 1 : 2,
-			 passwd < 0 ? NULL : path);
+			 group[0] ? group : NULL, passwd < 0 ? NULL : path);
 }
 
 /* ---- files */

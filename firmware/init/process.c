@@ -18,10 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The control group's namespace comes later: it is the group's, then. */
-#define MAIN_NAMESPACES                                                        \
-	(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC)
-
 static int fail(struct init_failure *f, const char *what)
 {
 	return init_fail(f, INIT_STATUS_SETUP, errno, "%s", what);
@@ -83,7 +79,8 @@ static bool has_crun(const struct container *box)
 
 /*
  * The container's first process is born in its namespaces: nothing else is in
- * there that could look at it. Others get there through a process of the
+ * there that could look at it. Others, and the first one of a container without
+ * a PID namespace of its own, get there through a process of the
  * agent's own namespaces, which drops what the container must not see.
  */
 static pid_t fork_process(const struct process_side *side)
@@ -91,9 +88,9 @@ static pid_t fork_process(const struct process_side *side)
 	const struct container *box = side->box;
 	const bool is_main = side->start->flags & AGENT_START_MAIN;
 
-	if (box->plain || has_crun(box) || !is_main)
+	if (box->plain || has_crun(box) || !is_main || process_shares_pids(box))
 		return fork();
-	return cgroup_fork(&box->group, MAIN_NAMESPACES, 0);
+	return cgroup_fork(&box->group, process_namespaces(box), 0);
 }
 
 /* The sender and the descriptors that came with a report. */
@@ -156,10 +153,15 @@ static int watch_main(struct container *box, pid_t pid, struct init_failure *f)
 		box->main_pid = pid;
 		return 0;
 	}
-	box->main_fd = open_pid(pid);
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
-	box->mounts_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (box->main_fd < 0 || box->mounts_fd < 0)
+	box->main_fd = open_pid(pid);
+	/*
+	 * The mounts of others go with their processes, which write back what
+	 * they owe before their end is known.
+	 */
+	if (box->main_fd >= 0 && !box->first)
+		box->mounts_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (box->main_fd < 0 || (!box->first && box->mounts_fd < 0))
 		return fail(f, path);
 	box->main_pid = pid;
 	return 0;
@@ -220,7 +222,8 @@ int process_begin(struct container *box, const struct init_start *start,
 		fail(f, "start a process");
 	close(report[1]);
 	close_all(theirs, 3);
-	if (p.pid < 0 || (p.is_main && watch_main(box, p.pid, f))) {
+	if (p.pid < 0 || (p.is_main && !process_shares_pids(box) &&
+			  watch_main(box, p.pid, f))) {
 		process_abandon(box, &p);
 		return -1;
 	}
@@ -274,7 +277,7 @@ static int take_report(struct container *box, struct process_starting *p,
 	switch (report->kind) {
 	case PROCESS_BORN:
 		p->child.pid = extras->sender;
-		return 0;
+		return p->is_main ? watch_main(box, p->child.pid, f) : 0;
 	case PROCESS_READY:
 		return take_ready(box, p, report, extras, f);
 	case PROCESS_FAILED:

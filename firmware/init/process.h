@@ -18,11 +18,14 @@ struct container {
 	/* Tests: no namespaces, mounts and users; the caller's root. */
 	bool plain;
 	const struct init_config *config; /* borrowed */
-	struct cgroup group;              /* owned */
-	pid_t main_pid;                   /* 0: none runs */
-	bool running;  /* the main one has become its program */
-	int main_fd;   /* pidfd, owned; -1 */
-	int mounts_fd; /* owned; keeps them until they are synced; -1 */
+	/* The machine's own, which it may share namespaces with; NULL: it is
+	 * that one; borrowed. */
+	const struct container *first;
+	struct cgroup group; /* owned */
+	pid_t main_pid;      /* 0: none runs */
+	bool running;        /* the main one has become its program */
+	int main_fd;         /* pidfd, owned; -1 */
+	int mounts_fd; /* owned; keeps them until they are synced; -1; first */
 };
 
 #define CONTAINER_NONE                                                         \
@@ -109,6 +112,14 @@ struct process_side {
  * only has it started, and ends.
  */
 void process_child(const struct process_side *side) __attribute__((noreturn));
+
+/* ---- child.c: on both sides */
+
+/* Whether it has no PID namespace of its own. */
+bool process_shares_pids(const struct container *box);
+
+/* Its own ones, CLONE_NEW*: those that it does not share. */
+uint64_t process_namespaces(const struct container *box);
 
 /* ---- child.c and exec.c, for crun.c too: in the new process */
 

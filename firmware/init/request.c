@@ -10,6 +10,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <stdlib.h>
 #include <string.h>
@@ -436,7 +437,55 @@ static int take_oci(void *target, const void *fixed, const char *const *text)
 	return text[0][0] == '{' && text[0][1] == '"' ? 0 : -EINVAL;
 }
 
+static int take_memory(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct agent_number wire;
+
+	(void)text;
+	memcpy(&wire, fixed, sizeof(wire));
+	c->memory_max = le64toh(wire.number);
+	return 0; /* the kernel checks it */
+}
+
+static bool is_file_name(const char *text, size_t most)
+{
+	return text[0] && strlen(text) <= most && !strchr(text, '/') &&
+	       strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+}
+
+static int take_tree(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)fixed;
+	c->tree = text[0];
+	return is_file_name(text[0], NAME_MAX) ? 0 : -EINVAL;
+}
+
+/* It names a directory of control groups. */
+static int check_container(const char *text)
+{
+	return is_file_name(text, AGENT_CONTAINER_NAME) &&
+			       !strpbrk(text, "\r\n")
+		       ? 0
+		       : -EINVAL;
+}
+
+static int take_config_container(void *target, const void *fixed,
+				 const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)fixed;
+	c->container = text[0];
+	return check_container(text[0]);
+}
+
 static const struct rule config_rules[] = {
+	{AGENT_ITEM_CONTAINER, 0, 1, false, take_config_container},
+	{AGENT_ITEM_TREE, 0, 1, false, take_tree},
+	{AGENT_ITEM_MEMORY, sizeof(struct agent_number), 0, false, take_memory},
 	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,
 	 take_config_flags},
 	{AGENT_ITEM_HOSTNAME, 0, 1, false, take_hostname},
@@ -639,7 +688,18 @@ static int take_oom(void *target, const void *fixed, const char *const *text)
 								   : 0;
 }
 
+static int take_start_container(void *target, const void *fixed,
+				const char *const *text)
+{
+	struct init_start *s = target;
+
+	(void)fixed;
+	s->container = text[0];
+	return check_container(text[0]);
+}
+
 static const struct rule start_rules[] = {
+	{AGENT_ITEM_CONTAINER, 0, 1, false, take_start_container},
 	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,
 	 take_start_flags},
 	{AGENT_ITEM_ARG, 0, 1, true, take_arg},
@@ -658,7 +718,21 @@ static const struct rule start_rules[] = {
 	{0},
 };
 
-/* ---- both */
+/* ---- what has no other items */
+
+static int take_target(void *target, const void *fixed, const char *const *text)
+{
+	(void)fixed;
+	*(const char **)target = text[0];
+	return check_container(text[0]);
+}
+
+static const struct rule target_rules[] = {
+	{AGENT_ITEM_CONTAINER, 0, 1, false, take_target},
+	{0},
+};
+
+/* ---- all */
 
 static const struct rule *rule_find(const struct rule *rules, uint16_t key)
 {
@@ -701,12 +775,26 @@ static int parse(const struct rule *rules, void *target, const uint8_t *pos,
 	return 0;
 }
 
+/* Names a network, a clock, a kernel: the machine has one of each. */
+static int check_scope(const struct init_config *c, struct init_failure *f)
+{
+	const bool machine = c->nlinks || c->has_time || c->oci;
+	const bool other =
+		c->tree || c->memory_max || c->flags & AGENT_CONFIG_SHARED;
+
+	if (c->container ? machine || !c->tree || !c->root_tag : other)
+		return init_fail(f, INIT_STATUS_SETUP, EINVAL,
+				 c->container ? "configure a container"
+					      : "configure the machine");
+	return 0;
+}
+
 int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f)
 {
 	struct init_config c = {.bytes = bytes};
 
-	if (parse(config_rules, &c, bytes, n, f)) {
+	if (parse(config_rules, &c, bytes, n, f) || check_scope(&c, f)) {
 		init_config_done(&c);
 		return -1;
 	}
@@ -735,6 +823,13 @@ int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
 	}
 	*ret = s;
 	return 0;
+}
+
+int init_target_parse(const uint8_t *bytes, size_t n, const char **ret,
+		      struct init_failure *f)
+{
+	*ret = NULL;
+	return parse(target_rules, ret, bytes, n, f);
 }
 
 struct init_caps init_start_caps(const struct init_start *s, uint32_t uid)

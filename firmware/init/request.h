@@ -58,7 +58,9 @@ struct init_neighbour {
 struct init_config {
 	uint8_t *bytes;                  /* owned: what the strings are in */
 	uint32_t flags;                  /* AGENT_CONFIG_* */
+	const char *container;           /* NULL: the machine's own */
 	const char *hostname, *root_tag; /* NULL: not given */
+	const char *tree;                /* of the share; NULL: it has one */
 	uint32_t root_flags;             /* AGENT_ROOT_* */
 	struct init_mount *mounts;       /* owned, as the next two */
 	size_t nmounts;
@@ -80,6 +82,7 @@ struct init_config {
 	struct agent_time time;
 	uint64_t pids_max; /* processes of the container; 0: any number */
 	uint64_t cpu_quota, cpu_period; /* us; 0: all of the CPUs' time */
+	uint64_t memory_max;            /* bytes; 0: all there is */
 	const char *oci; /* NULL: crun does not run the container */
 };
 
@@ -94,8 +97,9 @@ struct init_caps {
 };
 
 struct init_start {
-	uint8_t *bytes; /* owned: what the strings are in */
-	uint32_t flags; /* AGENT_START_* */
+	uint8_t *bytes;        /* owned: what the strings are in */
+	uint32_t flags;        /* AGENT_START_* */
+	const char *container; /* NULL: the machine's own */
 	struct init_strings args, env, groups;
 	const char *cwd, *user; /* NULL: not given */
 	struct init_caps caps;
@@ -118,6 +122,13 @@ int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f);
 int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
 		     struct init_failure *f);
+
+/*
+ * The container that a request is about which has no items besides; NULL: the
+ * machine's own. Borrowed from BYTES. 0, or -1 with the failure filled in.
+ */
+int init_target_parse(const uint8_t *bytes, size_t n, const char **ret,
+		      struct init_failure *f);
 
 /*
  * Gives the capabilities that a process of UID gets.

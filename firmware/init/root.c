@@ -17,20 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int container_attach(int mount, const char *path, struct init_failure *f)
-{
-	autofd int fd = -1;
-	int r;
-
-	if (mkdir(path, 0755) < 0 && errno != EEXIST)
-		return init_fail_path(f, errno, "make directory", path);
-	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return init_fail_path(f, errno, "open", path);
-	r = mount_attach(mount, fd);
-	return r < 0 ? init_fail_path(f, -r, "mount on", path) : 0;
-}
-
 int container_mount_share(const struct init_config *c, unsigned number,
 			  struct init_failure *f)
 {
@@ -58,8 +44,8 @@ int container_mount_share(const struct init_config *c, unsigned number,
 					      path);
 	}
 	snprintf(path, sizeof(path), AGENT_OCI_VOLUME "%u", number);
-	return share < 0 || container_attach(share, path, f) ? -1
-							     : take_fd(&share);
+	return share < 0 || mount_attach_at(share, path, f) ? -1
+							    : take_fd(&share);
 }
 
 /* ---- files of /etc */
@@ -172,7 +158,7 @@ static int bind_etc_files(int root, const struct init_config *c,
 {
 	autofd int files = mount_make("tmpfs", "etc", "mode=755", f);
 
-	if (files < 0 || container_attach(files, "/files", f))
+	if (files < 0 || mount_attach_at(files, "/files", f))
 		return -1;
 	for (unsigned i = 0; i < ARRAY_LEN(etc_files); i++) {
 		if (etc_wanted(&etc_files[i], c) &&
@@ -225,8 +211,8 @@ static int make_overlay(int lower, const struct init_config *c, bool own_etc,
 {
 	autofd int upper = mount_make("tmpfs", "upper", "mode=755", f);
 
-	if (upper < 0 || container_attach(lower, "/lower", f) ||
-	    container_attach(upper, "/upper", f) ||
+	if (upper < 0 || mount_attach_at(lower, "/lower", f) ||
+	    mount_attach_at(upper, "/upper", f) ||
 	    copy_directory(lower, upper, "data", "", f))
 		return -1;
 	if (mkdirat(upper, "work", 0755) < 0)
@@ -242,7 +228,9 @@ static int make_overlay(int lower, const struct init_config *c, bool own_etc,
 int container_root(const struct init_config *c, struct init_failure *f)
 {
 	const bool overlay = c->root_flags & AGENT_ROOT_OVERLAY;
-	autofd int share = mount_make("virtiofs", c->root_tag, NULL, f);
+	autofd int share =
+		c->tree ? container_tree(c->root_tag, c->tree, f)
+			: mount_make("virtiofs", c->root_tag, NULL, f);
 	autofd int root = -1;
 	bool own_etc;
 	struct stat st;
@@ -255,7 +243,7 @@ int container_root(const struct init_config *c, struct init_failure *f)
 				    ? errno == ENOENT
 				    : S_ISDIR(st.st_mode));
 	root = overlay ? make_overlay(share, c, own_etc, f) : take_fd(&share);
-	if (root < 0 || container_attach(root, AGENT_OCI_ROOT, f))
+	if (root < 0 || mount_attach_at(root, AGENT_OCI_ROOT, f))
 		return -1;
 	if (!own_etc && bind_etc_files(root, c, f))
 		return -1;

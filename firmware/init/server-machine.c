@@ -77,6 +77,16 @@ static pid_t victim_of(const char *record)
 	return 0;
 }
 
+/* As the kernel has counted them until now, in all containers. */
+static uint64_t count_kills(struct server *server)
+{
+	uint64_t n = server->gone_kills;
+
+	for (struct server_container *c = &server->first; c; c = c->next)
+		n += cgroup_oom_kills(&c->box.group);
+	return n;
+}
+
 /*
  * Notes the processes that were killed for lack of memory since the last look:
  * only the kernel's log names them, a record a read. The control group has
@@ -99,13 +109,12 @@ static void find_victims(struct server *server)
 		lost |= n < 0 && errno == EPIPE;
 		record[n > 0 ? n : 0] = 0;
 		pid = n > 0 ? victim_of(record) : 0;
-		if (pid &&
-		    cgroup_oom_kills(&server->box.group) > server->oom_kills)
+		if (pid && count_kills(server) > server->oom_kills)
 			server->victim[server->oom_kills++ % SERVER_VICTIMS] =
 				pid;
 	} while (n > 0 || (n < 0 && (errno == EPIPE || errno == EINTR)));
 	if (lost) {
-		server->oom_kills = cgroup_oom_kills(&server->box.group);
+		server->oom_kills = count_kills(server);
 		memset(server->victim, 0, sizeof(server->victim));
 	}
 }
@@ -132,7 +141,7 @@ void server_facts(struct server *server, struct agent_info *ret)
 		.oom_kills = htole64(server->oom_kills),
 		.uptime_ms = htole64(now_ms(CLOCK_BOOTTIME)),
 		.processes = htole32(processes),
-		.running = htole32(server->box.main_pid != 0),
+		.running = htole32(server->first.box.main_pid != 0),
 	};
 }
 
@@ -161,9 +170,9 @@ static void add_network(struct agent_usage *usage)
 	usage->net_tx = htole64(tx);
 }
 
-void server_usage(const struct server *server, struct agent_usage *ret)
+void server_usage(const struct server_container *c, struct agent_usage *ret)
 {
-	const struct cgroup_usage group = cgroup_usage(&server->box.group);
+	const struct cgroup_usage group = cgroup_usage(&c->box.group);
 	const uint64_t all =
 		server_proc_number("/proc/meminfo", "MemTotal:") * KIB;
 	struct timespec now;
@@ -186,23 +195,24 @@ void server_watch(struct server *server, struct session *s)
 	server->look_ms = 0; /* at once */
 }
 
-void server_signal(struct server *server, int signal)
+void server_signal(struct server *server, struct server_container *c,
+		   int signal)
 {
-	if (!server->box.main_pid)
+	if (!c->box.main_pid)
 		return;
-	if (server->box.running || signal == SIGKILL)
-		server->actions->kill(server->box.main_pid, signal);
+	if (c->box.running || signal == SIGKILL)
+		server->actions->kill(c->box.main_pid, signal);
 	else
-		server->held |= UINT64_C(1) << (signal - 1);
+		c->held |= UINT64_C(1) << (signal - 1);
 }
 
-void server_main_runs(struct server *server)
+void server_main_runs(struct server *server, struct server_container *c)
 {
-	for (; server->held; server->held &= server->held - 1) {
-		const int signal = __builtin_ctzll(server->held) + 1;
+	for (; c->held; c->held &= c->held - 1) {
+		const int signal = __builtin_ctzll(c->held) + 1;
 
-		if (server->box.main_pid)
-			server->actions->kill(server->box.main_pid, signal);
+		if (c->box.main_pid)
+			server->actions->kill(c->box.main_pid, signal);
 	}
 }
 
@@ -213,5 +223,5 @@ void server_end(struct server *server, int signal, uint32_t grace_ms)
 	server->ending = true;
 	server->kill_ms = now + grace_ms;
 	server->end_ms = now + grace_ms + KILL_MS;
-	server_signal(server, signal ? signal : SIGTERM);
+	server_signal(server, &server->first, signal ? signal : SIGTERM);
 }

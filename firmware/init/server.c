@@ -29,6 +29,8 @@
  */
 #define LOOK_MS        1000
 #define LOOK_RARELY_MS 4000
+/* Processes that were killed end in no time. */
+#define SWEEP_MS 5
 /* The server's own, before those of sessions. */
 #define OWN_SOURCES 3
 int server_init(struct server *server, const struct server_actions *actions,
@@ -39,13 +41,13 @@ int server_init(struct server *server, const struct server_actions *actions,
 	*server = (struct server){
 		.actions = actions,
 		.listen_fd = listen_fd,
-		.box = CONTAINER_NONE,
+		.first.box = CONTAINER_NONE,
 		.kmsg_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC),
 	};
 	/* Skip what was logged before the agent started. */
 	if (server->kmsg_fd >= 0)
 		lseek(server->kmsg_fd, 0, SEEK_END);
-	server->box.config = &server->config;
+	server->first.box.config = &server->first.config;
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
@@ -62,13 +64,10 @@ void server_done(struct server *server)
 		server->sessions = s->next;
 		session_free(s);
 	}
-	process_main_ended(&server->box);
-	cgroup_done(&server->box.group);
-	util_close(&server->box.mounts_fd);
+	server_free_containers(server);
 	util_close(&server->listen_fd);
 	util_close(&server->signal_fd);
 	util_close(&server->kmsg_fd);
-	init_config_done(&server->config);
 }
 
 int server_add(struct server *server, int fd)
@@ -154,8 +153,7 @@ static void ended(struct server *server, pid_t pid, int status)
 	for (struct session *s = server->sessions; s; s = s->next)
 		session_reaped(s, pid, status,
 			       killed && is_victim(server, s, pid));
-	if (pid == server->box.main_pid)
-		process_main_ended(&server->box);
+	server_container_ended(server, pid);
 }
 
 /* Reads the reports of processes that are starting. */
@@ -184,8 +182,11 @@ static void reap(struct server *server)
 
 static bool has_session(const struct server *server, pid_t pid)
 {
-	if (pid == server->box.main_pid)
-		return true;
+	for (const struct server_container *c = &server->first; c;
+	     c = c->next) {
+		if (c->box.main_pid == pid)
+			return true;
+	}
 	for (const struct session *s = server->sessions; s; s = s->next) {
 		if (s->state == SESSION_STARTING &&
 		    (s->starting.pid == pid || s->starting.child.pid == pid))
@@ -249,20 +250,21 @@ static void end_strays(struct server *server)
 /* Acts on limits of time that are over; true: the machine is to end now. */
 static bool check_end(struct server *server)
 {
+	const pid_t main_pid = server->first.box.main_pid;
 	const uint64_t now = server_now_ms();
 	bool speaking = false, main_speaks = false;
 
 	if (server->ending && server->kill_ms && now >= server->kill_ms) {
 		server->kill_ms = 0;
-		if (server->box.main_pid)
-			server->actions->kill(server->box.main_pid, SIGKILL);
+		if (main_pid)
+			server->actions->kill(main_pid, SIGKILL);
 	}
-	if (server->box.main_pid)
+	if (main_pid)
 		return server->ending && now >= server->end_ms;
-	if (!server->main_started)
+	if (!server->first.main_started)
 		return server->ending;
 	for (const struct session *s = server->sessions; s; s = s->next) {
-		main_speaks |= s->is_main;
+		main_speaks |= s->is_main && s->container == &server->first;
 		speaking |= s->is_main || s->has_child ||
 			    s->state == SESSION_STARTING;
 	}
@@ -340,6 +342,8 @@ static int patience(const struct server *server, int timeout_ms)
 {
 	if (has_watchers(server))
 		timeout_ms = until_ms(server->look_ms, timeout_ms);
+	if (server_is_sweeping(server))
+		timeout_ms = until_ms(server_now_ms() + SWEEP_MS, timeout_ms);
 	for (const struct session *s = server->sessions; s; s = s->next) {
 		if (s->state == SESSION_STARTING)
 			timeout_ms = until_ms(s->start_ms, timeout_ms);
@@ -380,6 +384,7 @@ int server_step(struct server *server, int timeout_ms)
 	pump_all(server, pfd + OWN_SOURCES);
 	if (server->strays == SERVER_STRAYS_LOOK)
 		end_strays(server);
+	server_sweep(server);
 	if (pfd[1].revents & POLLIN)
 		accept_one(server);
 	return !check_end(server);

@@ -27,6 +27,19 @@ enum server_strays {
 	SERVER_STRAYS_WAIT, /* they are killed; their end may leave others */
 };
 
+/*
+ * A container and what the host said of it. The machine's own comes first and
+ * stays; another one goes once it is over and no session is about it.
+ */
+struct server_container {
+	struct server_container *next;
+	struct container box;
+	struct init_config config;
+	bool configured;
+	bool main_started; /* there is no second one */
+	uint64_t held;     /* bit N - 1: signal N waits for the main process */
+};
+
 struct server_actions {
 	/* 0, or -1 with the failure filled in. */
 	int (*configure)(const struct init_config *config,
@@ -47,18 +60,16 @@ struct server {
 	int signal_fd; /* owned: SIGCHLD */
 	struct session *sessions;
 	unsigned nsessions;
-	struct container box;
-	struct init_config config;
-	bool configured;
-	bool main_started; /* there is no second one */
-	bool ending;       /* the machine goes once the main process is gone */
-	uint64_t kill_ms;  /* while ending: when patience ends; 0: no more */
-	uint64_t end_ms;   /* while ending: when the machine goes anyway */
-	int kmsg_fd;       /* owned: the kernel's log; -1 */
+	struct server_container first; /* others follow */
+	unsigned ncontainers;          /* besides the first */
+	bool ending;      /* the machine goes once the main process is gone */
+	uint64_t kill_ms; /* while ending: when patience ends; 0: no more */
+	uint64_t end_ms;  /* while ending: when the machine goes anyway */
+	int kmsg_fd;      /* owned: the kernel's log; -1 */
 	pid_t victim[SERVER_VICTIMS]; /* processes killed for memory, a ring */
 	uint64_t oom_kills;           /* how many so far */
-	uint64_t look_ms; /* when to look at memory again, for watchers */
-	uint64_t held;    /* bit N - 1: signal N waits for the main process */
+	uint64_t look_ms;    /* when to look at memory again, for watchers */
+	uint64_t gone_kills; /* of them, in containers that are gone */
 	enum server_strays strays;
 };
 
@@ -82,21 +93,48 @@ int server_run(struct server *server);
  */
 int server_step(struct server *server, int timeout_ms);
 
+/* ---- server-container.c, for sessions too */
+
+/* The one that ID, or NULL, means; NULL: there is none. */
+struct server_container *server_find(struct server *server, const char *id);
+/*
+ * A new one, to which *CONFIG goes on success. NULL with the failure filled in.
+ */
+struct server_container *server_add_container(struct server *server,
+					      struct init_config *config,
+					      struct init_failure *f);
+/*
+ * Whether the main process of C, which has ended, has left others that are
+ * about to: those of a container without a PID namespace of its own.
+ */
+bool server_is_leaving(const struct server *server,
+		       const struct server_container *c);
+/* PID has ended: what follows for the containers. */
+void server_container_ended(struct server *server, pid_t pid);
+/* Removes those that are over. */
+void server_sweep(struct server *server);
+/* Whether one waits for its processes' ends, of which nobody tells. */
+bool server_is_sweeping(const struct server *server);
+/* At the server's own end. */
+void server_free_containers(struct server *server);
+
 /* ---- server-machine.c, for sessions too */
 
 /* CLOCK_MONOTONIC */
 uint64_t server_now_ms(void);
 
 /*
- * Sends the main process SIGNAL; once its program runs, if it does not yet:
- * before that a process which is the first of its namespace takes none but
+ * Sends the main process of C SIGNAL; once its program runs, if it does not
+ * yet: before that a process which is the first of its namespace takes none but
  * SIGKILL. Nothing happens without a main process.
  */
-void server_signal(struct server *server, int signal);
+void server_signal(struct server *server, struct server_container *c,
+		   int signal);
 /* The main process's program runs. */
-void server_main_runs(struct server *server);
+void server_main_runs(struct server *server, struct server_container *c);
 
-/* The main process gets SIGNAL, then SIGKILL; then the machine ends. */
+/* The machine's own main process gets SIGNAL, then SIGKILL; then the machine
+ * ends. */
 void server_end(struct server *server, int signal, uint32_t grace_ms);
 
 /* How many processes the kernel has killed for lack of memory until now. */
@@ -110,7 +148,7 @@ uint64_t server_proc_number(const char *path, const char *name);
 
 /* Facts of /proc; zero where there are none. */
 void server_facts(struct server *server, struct agent_info *ret);
-/* Fills in what the container uses. */
-void server_usage(const struct server *server, struct agent_usage *ret);
+/* Fills in what C uses. */
+void server_usage(const struct server_container *c, struct agent_usage *ret);
 
 #endif

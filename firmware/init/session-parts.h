@@ -45,6 +45,8 @@ int session_begin(struct session *s, const struct init_start *start,
 /* SESSION_STARTING: the start has failed; ends what was started. */
 void session_abandon(struct session *s);
 
+/* Its process has, and all that has to end with it. */
+bool session_has_ended(const struct session *s);
 bool session_has_terminal(const struct session *s);
 void session_close_input(struct session *s);
 void session_close_output(struct session *s, unsigned stream);

@@ -50,18 +50,42 @@ bool session_has_terminal(const struct session *s)
 /* A root that hangs must not hang the session for ever. */
 #define START_MS 60000
 
+/*
+ * A session that has made a container stays with it. NULL with the failure
+ * filled in.
+ */
+static struct server_container *choose_container(struct session *s,
+						 const struct init_start *start,
+						 struct init_failure *f)
+{
+	struct server_container *c = server_find(s->server, start->container);
+
+	if (c && (s->container == &s->server->first || s->container == c))
+		return c;
+	init_fail(f, INIT_STATUS_SETUP, c ? EINVAL : ESRCH, "container '%s'",
+		  start->container ? start->container : "");
+	return NULL;
+}
+
 int session_begin(struct session *s, const struct init_start *start,
 		  struct init_failure *f)
 {
 	struct server *server = s->server;
 	const bool is_main = start->flags & AGENT_START_MAIN;
+	struct server_container *c = choose_container(s, start, f);
 
-	if (is_main && (!server->configured || server->main_started))
+	if (!c)
+		return -1;
+	if (is_main && (!c->configured || c->main_started))
 		return init_fail(f, INIT_STATUS_SETUP, 0,
-				 server->configured
+				 c->configured
 					 ? "the container has started before"
 					 : "the guest is not configured");
-	if (!is_main && !server->box.running &&
+	/* Others need the machine's own. */
+	if (c != &server->first && !server->first.box.running)
+		return init_fail(f, INIT_STATUS_SETUP, 0,
+				 "the machine's own container is not running");
+	if (!is_main && !c->box.running &&
 	    (!(start->flags & AGENT_START_OWN) || own_needs_container(start)))
 		return init_fail(f, INIT_STATUS_SETUP, 0,
 				 "the container is not running");
@@ -75,16 +99,17 @@ int session_begin(struct session *s, const struct init_start *start,
 		return init_fail(f, INIT_STATUS_SETUP, ENOMEM, "start");
 	if (is_main) {
 		/* Even if it fails: this session's end is the machine's. */
-		server->main_started = true;
+		c->main_started = true;
 		s->is_main = true;
 	}
 	s->with_input = start->flags & AGENT_START_STDIN;
 	s->bound = start->flags & (AGENT_START_OWN | AGENT_START_BOUND);
 	s->kills_before = server_oom_kills(server);
-	if (server->actions->start(&server->box, start, &s->starting, f)) {
+	if (server->actions->start(&c->box, start, &s->starting, f)) {
 		free(take_ptr(s->input));
 		return -1;
 	}
+	s->container = c;
 	s->state = SESSION_STARTING;
 	s->start_ms = server_now_ms() + START_MS;
 	return 0;
@@ -92,10 +117,16 @@ int session_begin(struct session *s, const struct init_start *start,
 
 void session_abandon(struct session *s)
 {
-	process_abandon(&s->server->box, &s->starting);
+	process_abandon(&s->container->box, &s->starting);
 	s->server->strays = SERVER_STRAYS_LOOK;
 	free(take_ptr(s->input));
 	s->state = SESSION_REQUEST;
+}
+
+bool session_has_ended(const struct session *s)
+{
+	return s->exited &&
+	       !(s->is_main && server_is_leaving(s->server, s->container));
 }
 
 static void exited(struct session *s, int wait_status, bool oom)
@@ -127,7 +158,7 @@ static void started(struct session *s)
 	if (was.ended)
 		exited(s, was.wait_status, was.oom);
 	if (s->is_main)
-		server_main_runs(s->server);
+		server_main_runs(s->server, s->container);
 }
 
 bool session_is_late(const struct session *s)
@@ -142,7 +173,7 @@ void session_hear(struct session *s)
 
 	if (s->state != SESSION_STARTING)
 		return;
-	r = process_proceed(&s->server->box, &s->starting, &f);
+	r = process_proceed(&s->container->box, &s->starting, &f);
 	if (r == 0 && session_is_late(s)) {
 		r = init_fail(&f, INIT_STATUS_SETUP, ETIMEDOUT,
 			      "start the process");
@@ -187,8 +218,13 @@ void session_peer_gone(struct session *s)
 		session_close_output(s, 0);
 		session_close_slave(s);
 	}
-	if (s->is_main && s->server->config.flags & AGENT_CONFIG_HOST_BOUND)
+	if (!s->is_main ||
+	    !(s->container->config.flags & AGENT_CONFIG_HOST_BOUND))
+		return;
+	if (s->container == &s->server->first)
 		server_end(s->server, SIGKILL, 0);
+	else
+		s->server->actions->kill(s->child.pid, SIGKILL);
 }
 
 void session_send(struct session *s)
@@ -431,7 +467,7 @@ void session_send_output(struct session *s)
 			       read_output(s, (i + 1) % 2);
 		if (more)
 			continue;
-		if (!s->exited)
+		if (!session_has_ended(s))
 			return;
 		put_exit(s);
 		session_send(s);

@@ -20,6 +20,7 @@ struct session *session_new(struct server *server, int fd)
 	if (!s)
 		return NULL;
 	s->server = server;
+	s->container = &server->first;
 	s->fd = fd;
 	s->starting = PROCESS_STARTING_NONE;
 	s->child = INIT_CHILD_NONE;
@@ -100,24 +101,71 @@ static bool take_items(struct session *s, const struct agent_message *m)
 	return true;
 }
 
-static int configure(struct session *s, struct init_failure *f)
+/* Both take what they keep of CONFIG. */
+static int configure_first(struct session *s, struct init_config *config,
+			   struct init_failure *f)
 {
 	struct server *server = s->server;
+	struct server_container *c = &server->first;
+
+	if (c->configured)
+		return init_fail(f, INIT_STATUS_SETUP, EALREADY, "configure");
+	c->config = *config;
+	*config = (struct init_config){0};
+	c->configured = true;
+	if (c->config.has_time &&
+	    server->actions->set_clock(&c->config.time, f))
+		return -1;
+	return server->actions->configure(&c->config, f);
+}
+
+static int configure_other(struct session *s, struct init_config *config,
+			   struct init_failure *f)
+{
+	struct server *server = s->server;
+	struct server_container *c;
+
+	if (s->container != &server->first)
+		return init_fail(f, INIT_STATUS_SETUP, EALREADY, "configure");
+	c = server_add_container(server, config, f);
+	if (!c)
+		return -1;
+	s->container = c;
+	return server->actions->configure(&c->config, f);
+}
+
+static int configure(struct session *s, struct init_failure *f)
+{
 	uint8_t *request = take_ptr(s->request);
 	const size_t n = s->nrequest;
+	struct init_config config;
+	int r;
 
 	s->nrequest = 0;
-	if (server->configured) {
-		free(request);
-		return init_fail(f, INIT_STATUS_SETUP, EALREADY, "configure");
-	}
-	if (init_config_parse(request, n, &server->config, f))
+	if (init_config_parse(request, n, &config, f))
 		return -1;
-	server->configured = true;
-	if (server->config.has_time &&
-	    server->actions->set_clock(&server->config.time, f))
-		return -1;
-	return server->actions->configure(&server->config, f);
+	r = config.container ? configure_other(s, &config, f)
+			     : configure_first(s, &config, f);
+	init_config_done(&config);
+	return r;
+}
+
+/* The one that a request is about which has no other items. */
+static struct server_container *find_target(struct session *s,
+					    struct init_failure *f)
+{
+	autofree uint8_t *request = take_ptr(s->request);
+	const size_t n = s->nrequest;
+	struct server_container *c;
+	const char *id;
+
+	s->nrequest = 0;
+	if (init_target_parse(request, n, &id, f))
+		return NULL;
+	c = server_find(s->server, id);
+	if (!c)
+		init_fail(f, INIT_STATUS_SETUP, ESRCH, "container '%s'", id);
+	return c;
 }
 
 static void start(struct session *s)
@@ -162,6 +210,15 @@ static bool take_watch(struct session *s, const struct agent_message *m)
 	return true;
 }
 
+static int signal_main(struct server *server, struct server_container *c,
+		       int number, struct init_failure *f)
+{
+	if (!c->box.main_pid)
+		return init_fail(f, INIT_STATUS_SETUP, ESRCH, "signal");
+	server_signal(server, c, number);
+	return 0;
+}
+
 static bool take_request(struct session *s, const struct agent_message *m)
 {
 	struct server *server = s->server;
@@ -169,6 +226,7 @@ static bool take_request(struct session *s, const struct agent_message *m)
 	struct agent_time time;
 	struct agent_usage usage;
 	struct agent_info info;
+	struct server_container *c;
 	int number;
 
 	switch (m->type) {
@@ -194,21 +252,19 @@ static bool take_request(struct session *s, const struct agent_message *m)
 		session_put(s, AGENT_INFO, &info, sizeof(info));
 		return m->bytes == 0;
 	case AGENT_STATS:
-		server_usage(server, &usage);
-		session_put(s, AGENT_STATS, &usage, sizeof(usage));
+		c = find_target(s, &f);
+		if (c) {
+			server_usage(c, &usage);
+			session_put(s, AGENT_STATS, &usage, sizeof(usage));
+		} else {
+			session_put_failed(s, &f);
+		}
 		return m->bytes == 0;
 	case AGENT_SIGNAL:
 		if (!session_read_signal(m, &number))
 			return false;
-		if (server->box.main_pid) {
-			server_signal(server, number);
-			answer(s, 0, NULL);
-		} else {
-			answer(s,
-			       init_fail(&f, INIT_STATUS_SETUP, ESRCH,
-					 "signal"),
-			       &f);
-		}
+		c = find_target(s, &f);
+		answer(s, c ? signal_main(server, c, number, &f) : -1, &f);
 		return true;
 	default:
 		return false;
@@ -298,7 +354,7 @@ bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES])
 		pfd[SESSION_ERR].fd = s->child.err_fd;
 		pfd[SESSION_ERR].events = POLLIN;
 	}
-	return idle && (s->exited || session_has_event(s));
+	return idle && (session_has_ended(s) || session_has_event(s));
 }
 
 bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES])

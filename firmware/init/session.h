@@ -34,7 +34,9 @@ enum session_source {
 struct session {
 	struct session *next;
 	struct server *server; /* borrowed */
-	int fd;                /* -1: the host is gone */
+	/* The one it is about: it stays as long; borrowed. */
+	struct server_container *container;
+	int fd; /* -1: the host is gone */
 	enum session_state state;
 	struct agent_reader reader;
 	uint8_t *out; /* owned: what waits to be sent */

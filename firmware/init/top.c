@@ -35,7 +35,7 @@ struct top {
 	FILE *out;
 	int proc_fd; /* owned */
 	unsigned level;
-	const char *passwd;
+	const char *group, *passwd;
 	struct process *list; /* owned; by ascending pid */
 	size_t count, room;
 	struct {
@@ -124,6 +124,29 @@ static int add(struct top *t, const struct process *p)
 	return 0;
 }
 
+/* By its line "0::/PATH"; others (of cgroup v1) have names. */
+static bool is_in_group(const struct top *t, int pid)
+{
+	static const char own[] = "0::/";
+	char text[8192];
+	size_t n;
+
+	if (!t->group)
+		return true;
+	if (read_file(t, pid, "cgroup", text, sizeof(text)) < 0)
+		return false;
+	n = strlen(t->group);
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, own, strlen(own)) != 0)
+			continue;
+		line += strlen(own);
+		return strncmp(line, t->group, n) == 0 &&
+		       (line[n] == '/' || line[n] == '\n');
+	}
+	return false;
+}
+
 /* 0, also for one that has ended or is not the container's; -ENOMEM. */
 static int look_at(struct top *t, int pid)
 {
@@ -135,7 +158,7 @@ static int look_at(struct top *t, int pid)
 		return 0;
 	p.inside = number_at(field_of(text, "NSpid"), t->level);
 	uid = field_of(text, "Uid");
-	if (p.inside == 0 || !uid)
+	if (p.inside == 0 || !uid || !is_in_group(t, pid))
 		return 0;
 	p.parent = number_at(field_of(text, "PPid"), 1);
 	p.uid = (uint32_t)strtoul(uid, NULL, 10);
@@ -293,11 +316,13 @@ static int print_all(struct top *t)
 	return 0;
 }
 
-int top_print(FILE *out, const char *proc, unsigned level, const char *passwd)
+int top_print(FILE *out, const char *proc, unsigned level, const char *group,
+	      const char *passwd)
 {
 	struct top t = {
 		.out = out,
 		.level = level,
+		.group = group,
 		.passwd = passwd,
 		.tick_ms = 1000 / (uint64_t)sysconf(_SC_CLK_TCK),
 	};

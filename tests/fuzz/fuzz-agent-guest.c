@@ -172,7 +172,9 @@ static void run(struct server *server, int host, const uint8_t *data,
 					session_reaped(s, s->child.pid,
 						       (int)size & 0x7f, false);
 			}
-			process_main_ended(&server->box);
+			for (struct server_container *c = &server->first; c;
+			     c = c->next)
+				process_main_ended(&c->box);
 			shutdown(host, SHUT_WR);
 		}
 		if (!server->sessions)

@@ -22,6 +22,8 @@
 #define CONFIGURE_MS 180000
 /* Longer than the agent's own patience with a process that does not start. */
 #define START_MS 90000
+/* The first version with containers besides the machine's own. */
+#define CONTAINER_MINOR 8
 
 static void add_flags(struct agent_items *items, enum agent_key key,
 		      uint32_t flags, const char *text)
@@ -170,9 +172,15 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 {
 	add_flags(items, AGENT_ITEM_FLAGS,
 		  (c->host_bound ? AGENT_CONFIG_HOST_BOUND : 0U) |
-			  (c->keep_etc ? AGENT_CONFIG_KEEP_ETC : 0U),
+			  (c->keep_etc ? AGENT_CONFIG_KEEP_ETC : 0U) |
+			  (c->share_uts ? AGENT_CONFIG_SHARE_UTS : 0U) |
+			  (c->share_ipc ? AGENT_CONFIG_SHARE_IPC : 0U) |
+			  (c->share_pid ? AGENT_CONFIG_SHARE_PID : 0U),
 		  NULL);
-	add_time(items);
+	add_text(items, AGENT_ITEM_CONTAINER, c->container);
+	add_text(items, AGENT_ITEM_TREE, c->root_tree);
+	if (!c->container)
+		add_time(items);
 	add_text(items, AGENT_ITEM_HOSTNAME, c->hostname);
 	if (c->root_tag)
 		add_flags(items, AGENT_ITEM_ROOT,
@@ -203,6 +211,12 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 		agent_items_add(items, AGENT_ITEM_PIDS, &wire, sizeof(wire),
 				NULL, 0);
 	}
+	if (c->memory_max) {
+		const struct agent_number wire = {htole64(c->memory_max)};
+
+		agent_items_add(items, AGENT_ITEM_MEMORY, &wire, sizeof(wire),
+				NULL, 0);
+	}
 	if (c->cpu_quota) {
 		const struct agent_cpu wire = {htole64(c->cpu_quota),
 					       htole64(c->cpu_period)};
@@ -214,12 +228,25 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 	return 0;
 }
 
+static int check_container(const struct agent *agent, const char *container)
+{
+	return container && agent->minor < CONTAINER_MINOR
+		       ? log_ret(-ENOTSUP,
+				 "container '%s': the machine was started by "
+				 "an older bulkhead, whose agent knows one "
+				 "container only",
+				 container)
+		       : 0;
+}
+
 int agent_configure(struct agent *agent, const struct agent_config *config)
 {
 	static const char what[] = "the guest's configuration";
 	struct agent_items items = {0};
-	int r = config_items(&items, config);
+	int r = check_container(agent, config->container);
 
+	if (r == 0)
+		r = config_items(&items, config);
 	if (r == 0)
 		r = agent_send_items(agent, &items, AGENT_CONFIGURE, what);
 	agent_items_done(&items);
@@ -338,6 +365,7 @@ static void process_items(struct agent_items *items,
 			(o->bound ? AGENT_START_BOUND : 0U) |
 			(root_caps ? AGENT_START_ROOT_CAPS : 0U),
 		NULL);
+	add_text(items, AGENT_ITEM_CONTAINER, o->container);
 	add_list(items, AGENT_ITEM_ARG, text_list_items(&p->args));
 	if (o->own)
 		return;
@@ -368,6 +396,9 @@ int agent_start(struct agent *agent, const struct spec_process *process,
 	struct agent_message m;
 	int r;
 
+	r = check_container(agent, options->container);
+	if (r < 0)
+		return r;
 	process_items(&items, process, options, agent->minor);
 	r = agent_send_items(agent, &items, AGENT_START, "the command");
 	agent_items_done(&items);

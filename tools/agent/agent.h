@@ -81,6 +81,16 @@ struct agent_link {
 
 /* Lists end with NULL; a NULL list is an empty one. */
 struct agent_config {
+	/*
+	 * A container besides the machine's own (agent.h of firmware/agent,
+	 * AGENT_ITEM_CONTAINER); NULL: that one. -ENOTSUP where the guest's
+	 * agent is of an older bulkhead.
+	 */
+	const char *container;
+	/* With it: its root's tree; limit in bytes, 0: none; what it shares. */
+	const char *root_tree;
+	uint64_t memory_max;
+	bool share_uts, share_ipc, share_pid;
 	const char *hostname; /* NULL: none is set */
 	const char *root_tag; /* of the share that is the root */
 	bool root_overlay;    /* changes stay in the guest's memory */
@@ -115,7 +125,8 @@ int agent_configure(struct agent *agent, const struct agent_config *config);
 
 /* The process's part in its container and session; zeroed: one more program. */
 struct agent_start_options {
-	bool main;  /* the container's own; its end ends the VM */
+	const char *container; /* NULL: the machine's own */
+	bool main;  /* the container's own; its end ends the container */
 	bool init;  /* main: below a small PID 1 that reaps (docker's --init) */
 	bool input; /* standard input is given (-i), else /dev/null */
 	bool own;   /* a program of the agent's own, see agent_own() */

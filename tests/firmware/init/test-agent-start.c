@@ -187,13 +187,13 @@ static pid_t start_agent(int fd[SESSIONS], int log_fd, int kills_fd)
 	if (log_fd >= 0) {
 		util_close(&server.kmsg_fd);
 		server.kmsg_fd = log_fd;
-		server.box.group.memory_fd = kills_fd;
+		server.first.box.group.memory_fd = kills_fd;
 	}
 	for (unsigned i = 0; i < SESSIONS; i++) {
 		close(fd[i]);
 		server_add(&server, theirs[i]);
 	}
-	server.box.plain = true;
+	server.first.box.plain = true;
 	_exit(server_run(&server) < 0);
 }
 

@@ -6,6 +6,7 @@
 #include "firmware/init/top.h"
 #include "firmware/agent/agent.h"
 #include "tests/tempdir.h"
+#include "vmm/base/util.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -82,7 +83,8 @@ static void add_process(const struct ctx *ctx, int pid, int parent,
 }
 
 /* Gives the list as it is written; the caller frees it. */
-static char *list(const struct ctx *ctx, unsigned level)
+static char *list_group(const struct ctx *ctx, unsigned level,
+			const char *group)
 {
 	char passwd[TEMPDIR_ROOM + 16];
 	char *text = NULL;
@@ -90,9 +92,14 @@ static char *list(const struct ctx *ctx, unsigned level)
 	FILE *out = open_memstream(&text, &bytes);
 
 	snprintf(passwd, sizeof(passwd), "%s/passwd", ctx->dir);
-	assert_int_equal(top_print(out, ctx->dir, level, passwd), 0);
+	assert_int_equal(top_print(out, ctx->dir, level, group, passwd), 0);
 	assert_int_equal(fclose(out), 0);
 	return text;
+}
+
+static char *list(const struct ctx *ctx, unsigned level)
+{
+	return list_group(ctx, level, NULL);
 }
 
 static void expect_line(const char **text, int pid, int parent,
@@ -136,6 +143,41 @@ static void test_members(void **state)
 	expect_line(&at, 1, 0, "me", "sh -c a b");
 	expect_line(&at, 6, 1, "me", "[zombie]");
 	expect_line(&at, 7, 1, "me", "inner");
+	assert_string_equal(at, "");
+	free(text);
+}
+
+static void put_in_group(const struct ctx *ctx, int pid, const char *group)
+{
+	char path[32], text[64];
+	const int n = snprintf(text, sizeof(text), "1:x:/%s\n0::/%s\n",
+			       pid == 9 ? "c/a" : "", group);
+
+	snprintf(path, sizeof(path), "%d/cgroup", pid);
+	write_file(ctx, path, text, (size_t)n);
+}
+
+/* One of several containers: those of its control group, and below. */
+static void test_group(void **state)
+{
+	static const char *const groups[] = {"c/a", "c/a/sub", "c/ab", "c",
+					     "c/b"};
+	const struct ctx *ctx = *state;
+	const char *at;
+	char *text;
+
+	write_file(ctx, "passwd", "", 0);
+	for (int i = 0; i < (int)ARRAY_LEN(groups); i++) {
+		char nspid[32];
+
+		snprintf(nspid, sizeof(nspid), "%d\t%d", 5 + i, 1 + i);
+		add_process(ctx, 5 + i, 0, nspid, "x", "x", 1);
+		put_in_group(ctx, 5 + i, groups[i]);
+	}
+	text = list_group(ctx, 2, "c/a");
+	at = text;
+	expect_line(&at, 1, 0, "1000", "x");
+	expect_line(&at, 2, 0, "1000", "x");
 	assert_string_equal(at, "");
 	free(text);
 }
@@ -202,9 +244,8 @@ static void test_many_groups(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_DIR(test_members),
-		WITH_DIR(test_hostile),
-		WITH_DIR(test_no_name),
+		WITH_DIR(test_members),     WITH_DIR(test_group),
+		WITH_DIR(test_hostile),     WITH_DIR(test_no_name),
 		WITH_DIR(test_many_groups),
 	};
 

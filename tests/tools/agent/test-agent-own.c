@@ -51,7 +51,7 @@ static void run_server(const int *fd)
 		if (server_add(&server, fd[i]) < 0)
 			_exit(1);
 	}
-	server.box.plain = true;
+	server.first.box.plain = true;
 	_exit(server_run(&server) < 0);
 }
 

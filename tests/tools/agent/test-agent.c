@@ -64,7 +64,7 @@ static void run_server(int fd, int listen_fd)
 	if (server_init(&server, &plain_actions, listen_fd) < 0 ||
 	    server_add(&server, fd) < 0)
 		_exit(1);
-	server.box.plain = true;
+	server.first.box.plain = true;
 	if (server_run(&server) < 0)
 		_exit(2);
 	server_done(&server);

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Containers besides the machine's own: each has a name, a main process and an
+ * end of its own, which is not the machine's; it goes with its session, and all
+ * of them with the machine's own. Processes run here, without namespaces.
+ */
+#include "firmware/agent/agent-wire.h"
+#include "firmware/init/server.h"
+#include "tests/agent.h"
+#include "tests/patience.h"
+#include "tools/agent/agent.h"
+#include "vmm/base/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SESSIONS 8
+
+static const struct server_actions actions = {
+	.configure = agent_no_configure,
+	.start = process_begin,
+	.set_clock = agent_leave_clock,
+	.kill = agent_send_signal,
+};
+
+struct fixture {
+	pid_t server;
+	int fd[SESSIONS]; /* the host's ends; -1: taken */
+	struct agent *main;
+};
+
+static void __attribute__((noreturn)) run_server(const int fd[SESSIONS])
+{
+	struct server server;
+
+	alarm(PATIENCE_MS / 1000);
+	if (server_init(&server, &actions, -1) < 0)
+		_exit(1);
+	for (unsigned i = 0; i < SESSIONS; i++)
+		server_add(&server, fd[i]);
+	server.first.box.plain = true;
+	if (server_run(&server) < 0)
+		_exit(2);
+	server_done(&server);
+	_exit(0);
+}
+
+static struct agent *session(struct fixture *f)
+{
+	struct agent *agent;
+	unsigned i = 0;
+
+	while (f->fd[i] < 0)
+		i++;
+	assert_int_equal(agent_open(f->fd[i], PATIENCE_MS, &agent), 0);
+	f->fd[i] = -1;
+	return agent;
+}
+
+static void start(struct agent *agent, const char *container, bool main,
+		  const char *script)
+{
+	const char *const argv[] = {"sh", "-c", script, NULL};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {
+		.container = container, .main = main, .input = true};
+	struct agent_failure failure;
+
+	assert_int_equal(agent_start(agent, &process, &options, &failure, NULL),
+			 0);
+}
+
+static int refusal(struct agent *agent, const char *container, bool main)
+{
+	const char *const argv[] = {"true", NULL};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.container = container,
+						    .main = main};
+	struct agent_failure failure = {0};
+
+	assert_int_equal(agent_start(agent, &process, &options, &failure, NULL),
+			 -EREMOTEIO);
+	assert_int_equal(failure.status, INIT_STATUS_SETUP);
+	return failure.error;
+}
+
+static int status_of(struct agent *agent)
+{
+	const struct agent_relay relay = {
+		.in_fd = -1, .out_fd = -1, .err_fd = -1, .gone_fd = -1};
+	struct agent_status status = {.status = -1};
+
+	assert_int_equal(agent_relay(agent, &relay, &status), 0);
+	agent_free(agent);
+	return status.status;
+}
+
+static int configure(struct agent *agent, const char *container)
+{
+	const struct agent_config config = {
+		.container = container,
+		.root_tag = "pod",
+		.root_tree = container ? "0" : NULL,
+		.host_bound = true,
+	};
+
+	return agent_configure(agent, &config);
+}
+
+/* With the machine's own container, which runs as long as its session is. */
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	int theirs[SESSIONS];
+
+	assert_non_null(f);
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		int pair[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC,
+					    0, pair),
+				 0);
+		f->fd[i] = pair[0];
+		theirs[i] = pair[1];
+	}
+	fflush(NULL);
+	f->server = fork();
+	assert_true(f->server >= 0);
+	if (f->server == 0) {
+		for (unsigned i = 0; i < SESSIONS; i++)
+			close(f->fd[i]);
+		run_server(theirs);
+	}
+	for (unsigned i = 0; i < SESSIONS; i++)
+		close(theirs[i]);
+	f->main = session(f);
+	assert_int_equal(configure(f->main, NULL), 0);
+	start(f->main, NULL, true, "cat");
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	int status;
+
+	agent_free(f->main);
+	for (unsigned i = 0; i < SESSIONS; i++)
+		util_close(&f->fd[i]);
+	assert_int_equal(waitpid(f->server, &status, 0), f->server);
+	assert_int_equal(status, 0);
+	free(f);
+	return 0;
+}
+
+static bool runs(struct fixture *f)
+{
+	return waitpid(f->server, NULL, WNOHANG) == 0;
+}
+
+static void test_end_is_its_own(void **state)
+{
+	struct fixture *f = *state;
+	struct agent *a = session(f), *beside = session(f);
+	struct agent_facts facts;
+
+	assert_int_equal(configure(a, "a"), 0);
+	start(a, "a", true, "read x; exit 5");
+	start(beside, "a", false, "exit 6");
+	assert_int_equal(status_of(beside), 6);
+	beside = session(f);
+	assert_int_equal(agent_get_facts(beside, &facts), 0);
+	assert_int_equal(facts.processes, 2);
+	assert_int_equal(refusal(beside, "a", true), 0);
+	assert_int_equal(refusal(beside, "b", false), ESRCH);
+	agent_free(beside);
+	assert_int_equal(status_of(a), 5);
+	/* Its name is free again, and the machine goes on. */
+	a = session(f);
+	assert_true(wait_until(configure(a, "a") == 0));
+	start(a, "a", true, "exit 7");
+	assert_int_equal(status_of(a), 7);
+	assert_true(runs(f));
+}
+
+static void test_refusals(void **state)
+{
+	struct fixture *f = *state;
+	struct agent *a = session(f), *b = session(f);
+	const struct agent_config no_tree = {.container = "b",
+					     .root_tag = "pod"};
+	const struct agent_config shares = {.root_tag = "pod",
+					    .share_pid = true};
+
+	assert_true(agent_configure(a, &no_tree) < 0);
+	assert_true(agent_configure(a, &shares) < 0);
+	assert_true(configure(a, "") < 0);
+	assert_true(configure(a, "..") < 0);
+	assert_true(configure(a, "a/b") < 0);
+	assert_int_equal(configure(a, "a"), 0);
+	assert_true(configure(b, "a") < 0);
+	/* One session makes one, and starts nothing of another one's. */
+	assert_true(configure(a, "b") < 0);
+	assert_int_equal(refusal(a, NULL, false), EINVAL);
+	assert_int_equal(refusal(b, "a", false), 0);
+	/* One that never started goes with its session. */
+	agent_free(a);
+	assert_true(wait_until(configure(b, "a") == 0));
+	agent_free(b);
+	assert_true(runs(f));
+}
+
+/* A host that goes away leaves nothing of that container. */
+static void test_host_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct agent *a = session(f), *b = session(f);
+
+	assert_int_equal(configure(a, "a"), 0);
+	start(a, "a", true, "exec sleep 1000");
+	agent_free(a);
+	assert_true(wait_until(configure(b, "a") == 0));
+	agent_free(b);
+	assert_true(runs(f));
+}
+
+/* The end of the machine's own container is that of all. */
+static void test_machine_ends(void **state)
+{
+	struct fixture *f = *state;
+	struct agent *a = session(f);
+
+	assert_int_equal(configure(a, "a"), 0);
+	start(a, "a", true, "exec sleep 1000");
+	agent_free(f->main);
+	f->main = NULL;
+	assert_int_equal(status_of(a), 128 + SIGKILL);
+}
+
+/* ---- the request */
+
+static void add_text(struct agent_items *items, enum agent_key key,
+		     const char *value)
+{
+	agent_items_add(items, key, NULL, 0, &value, 1);
+}
+
+static void add_flags(struct agent_items *items, enum agent_key key,
+		      uint32_t value, const char *more)
+{
+	const struct agent_flags wire = {htole32(value)};
+
+	agent_items_add(items, key, &wire, sizeof(wire), &more, more ? 1 : 0);
+}
+
+static int parse_config(const struct agent_items *items,
+			struct init_config *ret)
+{
+	struct init_failure failure;
+
+	assert_int_equal(items->error, 0);
+	return init_config_parse(items->data, items->bytes, ret, &failure);
+}
+
+/* Some items are only for the machine's own, some only for others. */
+static void test_items(void **state)
+{
+	const struct agent_number memory = {htole64(64 << 20)};
+	const struct agent_link_item link = {htole32(1500)};
+	const char *const eth0 = "eth0";
+	struct init_config c;
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++) {
+		const bool named = i & 1, machine = i & 2, other = i & 4;
+		struct agent_items items = {0};
+
+		add_flags(&items, AGENT_ITEM_ROOT, 0, "pod");
+		if (named)
+			add_text(&items, AGENT_ITEM_CONTAINER, "web");
+		if (machine)
+			agent_items_add(&items, AGENT_ITEM_LINK, &link,
+					sizeof(link), &eth0, 1);
+		if (other) {
+			add_text(&items, AGENT_ITEM_TREE, "0");
+			add_flags(&items, AGENT_ITEM_FLAGS, AGENT_CONFIG_SHARED,
+				  NULL);
+			agent_items_add(&items, AGENT_ITEM_MEMORY, &memory,
+					sizeof(memory), NULL, 0);
+		}
+		if (named != other || (named && machine)) {
+			assert_int_equal(parse_config(&items, &c), -1);
+			continue;
+		}
+		assert_int_equal(parse_config(&items, &c), 0);
+		if (named) {
+			assert_string_equal(c.container, "web");
+			assert_string_equal(c.tree, "0");
+			assert_int_equal(c.memory_max, 64 << 20);
+		}
+		init_config_done(&c);
+	}
+}
+
+#define WITH_AGENT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_items),  WITH_AGENT(test_end_is_its_own),
+		WITH_AGENT(test_refusals),     WITH_AGENT(test_host_gone),
+		WITH_AGENT(test_machine_ends),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
