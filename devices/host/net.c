@@ -47,6 +47,9 @@ int net_check(const struct config_device *cfg)
 				       "net: key '%s' is for 'user' only",
 				       only_user[i]);
 	}
+	if (config_text(cfg, "resolver") && !config_text(cfg, "join"))
+		return log_ret(-EINVAL,
+			       "net: key 'resolver' is for 'join' only");
 	if (user && config_number(cfg, "mtu", 0) > PASST_MTU_MAX)
 		return log_ret(-EINVAL, "net: mtu '%s': at most %d with 'user'",
 			       config_text(cfg, "mtu"), PASST_MTU_MAX);

@@ -71,7 +71,9 @@ int tap_backend_open(struct net_backend *b, const struct config_device *cfg,
 	const char *join = config_text(cfg, "join");
 	const char *name = join ? join : config_text(cfg, "tap");
 	const uint64_t mtu = config_number(cfg, "mtu", 0);
-	const int fd = join ? tap_join(name, &b->mtu) : tap_open(name, &b->mtu);
+	const int fd =
+		join ? tap_join(name, config_flag(cfg, "resolver"), &b->mtu)
+		     : tap_open(name, &b->mtu);
 
 	if (fd < 0)
 		return fd;

@@ -6,6 +6,10 @@
  * redirected there never gets to this namespace's own stack: nothing here
  * answers for the guest.
  *
+ * With RESOLVER the namespace's own programs can ask name servers by the
+ * interface: they get ports that a guest's Linux does not use by itself, and
+ * what comes from port 53 to those ports is not redirected.
+ *
  * The tap, and what is on it, go with its descriptor. The interface's filter
  * stays when the process is killed; its target is gone then (the kernel shows
  * number 0), which tells it from that of a guest that lives.
@@ -13,200 +17,95 @@
 #include "devices/host/tap-join.h"
 
 #include "devices/host/net.h"
+#include "devices/host/tap-filter.h"
 #include "devices/host/tap.h"
 #include "vmm/base/log.h"
 #include "vmm/base/netlink.h"
 #include "vmm/base/util.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_arp.h>
-#include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/pkt_cls.h>
-#include <linux/pkt_sched.h>
-#include <linux/tc_act/tc_mirred.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 
-/* Our filter's place among an interface's; others use low numbers. */
-#define PRIORITY 0xb17cU
 /* For the monitor of a guest before, which was killed, to be gone. */
 #define GONE_MS 2000
 #define LOOK_MS 10
+/* Others hold the lock for a few requests to the kernel. */
+#define LOCK_MS 10000
 
-/* ---- what is on an interface */
-
-struct filters {
-	bool ours, others;
-	uint32_t target; /* of ours; 0: it is gone */
-};
-
-/* The interface that the action of a u32 filter redirects to; 0: none. */
-static uint32_t target_of(const struct rtattr *options)
-{
-	const struct rtattr *u32[TCA_U32_ACT + 1];
-	const struct rtattr *actions[2], *action[TCA_ACT_OPTIONS + 1];
-	const struct rtattr *mirred[TCA_MIRRED_PARMS + 1];
-	struct tc_mirred parms;
-
-	netlink_parse_nested(options, u32, ARRAY_LEN(u32));
-	netlink_parse_nested(u32[TCA_U32_ACT], actions, ARRAY_LEN(actions));
-	netlink_parse_nested(actions[1], action, ARRAY_LEN(action));
-	netlink_parse_nested(action[TCA_ACT_OPTIONS], mirred,
-			     ARRAY_LEN(mirred));
-	return netlink_get(mirred[TCA_MIRRED_PARMS], &parms, sizeof(parms))
-		       ? parms.ifindex
-		       : 0;
-}
-
-static int take_filter(void *arg, const struct nlmsghdr *message)
-{
-	struct filters *f = arg;
-	const struct rtattr *table[TCA_OPTIONS + 1];
-	const struct tcmsg *t =
-		netlink_parse(message, sizeof(*t), table, ARRAY_LEN(table));
-
-	if (!t || message->nlmsg_type != RTM_NEWTFILTER)
-		return 0;
-	if (t->tcm_info >> 16 != PRIORITY) {
-		f->others = true;
-		return 0;
-	}
-	f->ours = true;
-	/* A table of hashes is listed beside the filter in it. */
-	if (f->target == 0)
-		f->target = target_of(table[TCA_OPTIONS]);
-	return 0;
-}
-
-static struct tcmsg *begin(struct netlink_request *r, uint16_t type,
-			   uint16_t flags, unsigned index)
-{
-	struct tcmsg *t = netlink_begin(r, type, flags, sizeof(*t));
-
-	t->tcm_family = AF_UNSPEC;
-	t->tcm_ifindex = (int)index;
-	t->tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
-	return t;
-}
-
-/* On a socket of its own: a dump that fails leaves a rest in it. */
-static int look(unsigned index, struct filters *ret)
-{
-	int r;
-
-	do {
-		autofd int fd = netlink_open();
-		struct netlink_request request;
-
-		*ret = (struct filters){0};
-		begin(&request, RTM_GETTFILTER, 0, index);
-		r = fd < 0 ? fd : netlink_dump(fd, &request, take_filter, ret);
-	} while (r == -EINTR);
-	return r;
-}
-
-/* ---- changing that */
-
-static int add_qdisc(int fd, unsigned index)
-{
-	struct netlink_request r;
-	struct tcmsg *t =
-		begin(&r, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, index);
-	int error;
-
-	t->tcm_handle = TC_H_MAKE(TC_H_INGRESS, 0);
-	t->tcm_parent = TC_H_INGRESS;
-	netlink_add(&r, TCA_KIND, "ingress", sizeof("ingress"));
-	error = netlink_transact(fd, &r);
-	/* clsact, too, has room for filters of what comes in. */
-	return error == -EEXIST ? 0 : error;
-}
-
-/* Only that kind: clsact is somebody else's. */
-static void delete_qdisc(int fd, unsigned index)
-{
-	struct netlink_request r;
-	struct tcmsg *t = begin(&r, RTM_DELQDISC, 0, index);
-
-	t->tcm_handle = TC_H_MAKE(TC_H_INGRESS, 0);
-	t->tcm_parent = TC_H_INGRESS;
-	netlink_add(&r, TCA_KIND, "ingress", sizeof("ingress"));
-	(void)netlink_transact(fd, &r);
-}
-
-static int add_filter(int fd, unsigned from, unsigned to)
-{
-	const struct {
-		struct tc_u32_sel head;
-		struct tc_u32_key key; /* no bit of it counts */
-	} all = {.head = {.flags = TC_U32_TERMINAL, .nkeys = 1}};
-	const struct tc_mirred redirect = {
-		.action = TC_ACT_STOLEN,
-		.eaction = TCA_EGRESS_REDIR,
-		.ifindex = to,
-	};
-	struct netlink_request r;
-	struct tcmsg *t =
-		begin(&r, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, from);
-	size_t options, actions, action, parms;
-
-	t->tcm_info = TC_H_MAKE(PRIORITY << 16, htons(ETH_P_ALL));
-	netlink_add(&r, TCA_KIND, "u32", sizeof("u32"));
-	options = netlink_nest(&r, TCA_OPTIONS);
-	netlink_add(&r, TCA_U32_SEL, &all, sizeof(all));
-	actions = netlink_nest(&r, TCA_U32_ACT);
-	action = netlink_nest(&r, 1);
-	netlink_add(&r, TCA_ACT_KIND, "mirred", sizeof("mirred"));
-	parms = netlink_nest(&r, TCA_ACT_OPTIONS);
-	netlink_add(&r, TCA_MIRRED_PARMS, &redirect, sizeof(redirect));
-	netlink_nest_end(&r, parms);
-	netlink_nest_end(&r, action);
-	netlink_nest_end(&r, actions);
-	netlink_nest_end(&r, options);
-	return netlink_transact(fd, &r);
-}
-
-static void delete_filter(int fd, unsigned index)
-{
-	struct netlink_request r;
-	struct tcmsg *t = begin(&r, RTM_DELTFILTER, 0, index);
-
-	t->tcm_info = TC_H_MAKE(PRIORITY << 16, htons(ETH_P_ALL));
-	(void)netlink_transact(fd, &r);
-}
+#define PORTS_FILE "/proc/sys/net/ipv4/ip_local_port_range"
 
 /*
- * Takes our filter off, if its target is gone; and the qdisc, unless others
- * have filters there. 0, or -EBUSY: the target is there.
+ * Two who look at an interface and then change its filters would take off each
+ * other's: a name that this network namespace has once keeps them apart. The
+ * kernel frees it with its process. A descriptor or -errno.
  */
-static int clear(int fd, unsigned index)
+static int lock(void)
 {
-	struct filters f;
-	int r = look(index, &f);
+	const struct sockaddr_un name = {.sun_family = AF_UNIX,
+					 .sun_path = "\0"
+						     "bulkhead-join"};
+	const socklen_t bytes = offsetof(struct sockaddr_un, sun_path) +
+				sizeof("\0"
+				       "bulkhead-join") -
+				1;
+	const uint64_t end = util_now_ns() + LOCK_MS * UINT64_C(1000000);
+	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
+	autofd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (r < 0 || !f.ours)
-		return r;
-	if (f.target)
-		return -EBUSY;
-	delete_filter(fd, index);
-	if (!f.others)
-		delete_qdisc(fd, index);
-	return 0;
+	if (fd < 0)
+		return -errno;
+	while (bind(fd, (const void *)&name, bytes) < 0) {
+		if (errno != EADDRINUSE || util_now_ns() >= end)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+	return take_fd(&fd);
+}
+
+/* ---- the namespace's ports */
+
+static int write_ports(unsigned first, unsigned last)
+{
+	autofd int fd = open(PORTS_FILE, O_WRONLY | O_CLOEXEC);
+	char text[32];
+	const int n = snprintf(text, sizeof(text), "%u %u", first, last);
+
+	return fd < 0 || write(fd, text, (size_t)n) != n ? -errno : 0;
+}
+
+/* Gives this namespace the ports that Linux has by default, if it has ours. */
+static void free_ports(void)
+{
+	autofd int fd = open(PORTS_FILE, O_RDONLY | O_CLOEXEC);
+	char text[32] = "";
+	unsigned first, last;
+
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 &&
+	    sscanf(text, "%u %u", &first, &last) == 2 &&
+	    first == TAP_FILTER_FIRST && last == TAP_FILTER_LAST)
+		(void)write_ports(32768, 60999);
 }
 
 void tap_join_undo(const char *name)
 {
 	const unsigned index = if_nametoindex(name);
 	autofd int fd = netlink_open();
+	autofd int locked = -1;
 
-	if (index > 0 && fd >= 0)
-		(void)clear(fd, index);
+	if (index == 0 || fd < 0)
+		return;
+	locked = lock();
+	if (locked >= 0 && tap_filter_clear(fd, index) == 0)
+		free_ports();
 }
 
 /* ---- joining */
@@ -256,21 +155,6 @@ static int find_interface(const char *name, unsigned *ret_index,
 	return 0;
 }
 
-/* Another guest's filter stays as long as that guest. */
-static int make_room(int fd, const char *name, unsigned index)
-{
-	const uint64_t end = util_now_ns() + GONE_MS * UINT64_C(1000000);
-	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
-	int r;
-
-	while ((r = clear(fd, index)) == -EBUSY && util_now_ns() < end)
-		nanosleep(&pause, NULL);
-	if (r == -EBUSY)
-		return log_ret(r, "interface '%s' is joined to another guest",
-			       name);
-	return r < 0 ? explain(r, name, "list its filters") : 0;
-}
-
 /* Its MTU; and no addresses, or this namespace's stack would speak there. */
 static int set_up_tap(int fd, unsigned index, uint32_t mtu)
 {
@@ -299,26 +183,42 @@ static int set_up_tap(int fd, unsigned index, uint32_t mtu)
 	return netlink_transact(fd, &r);
 }
 
-static int join(int fd, const char *name, unsigned index, unsigned tap)
+/* 0, or -errno; -EBUSY: another guest is there. */
+static int redirect(int fd, unsigned index, unsigned tap, bool resolver)
 {
-	int r = add_qdisc(fd, tap);
+	autofd int locked = lock();
+	int r = locked < 0 ? locked : tap_filter_clear(fd, index);
 
-	if (r == 0)
-		r = add_filter(fd, tap, index);
-	if (r == 0)
-		r = add_qdisc(fd, index);
-	if (r < 0)
-		return explain(r, name, "redirect its packets");
-	r = add_filter(fd, index, tap);
-	return r == -EEXIST ? log_ret(-EBUSY,
-				      "interface '%s' is joined to another "
-				      "guest",
-				      name)
-	       : r < 0      ? explain(r, name, "redirect its packets")
-			    : 0;
+	if (r == 0 && resolver)
+		r = tap_filter_resolver(fd, index, tap);
+	return r < 0 ? r : tap_filter_redirect(fd, index, tap);
 }
 
-int tap_join(const char *name, uint16_t *ret_mtu)
+/* Another guest's filter stays as long as that guest. */
+static int join(int fd, const char *name, unsigned index, unsigned tap,
+		bool resolver)
+{
+	const uint64_t end = util_now_ns() + GONE_MS * UINT64_C(1000000);
+	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
+	int r = tap_filter_redirect(fd, tap, index);
+
+	if (r < 0)
+		return explain(r, name, "redirect its packets");
+	while ((r = redirect(fd, index, tap, resolver)) == -EBUSY &&
+	       util_now_ns() < end)
+		nanosleep(&pause, NULL);
+	if (r == -EBUSY)
+		return log_ret(r, "interface '%s' is joined to another guest",
+			       name);
+	if (r == -EADDRINUSE)
+		return log_ret(r,
+			       "interface '%s': somebody holds the socket "
+			       "'@bulkhead-join' of this network namespace",
+			       name);
+	return r < 0 ? explain(r, name, "redirect its packets") : 0;
+}
+
+int tap_join(const char *name, bool resolver, uint16_t *ret_mtu)
 {
 	char tap_name[IFNAMSIZ];
 	autofd int tap = -1;
@@ -331,8 +231,6 @@ int tap_join(const char *name, uint16_t *ret_mtu)
 		return log_ret(fd, "interface '%s': netlink: %s", name,
 			       strerror(-fd));
 	r = find_interface(name, &index, &mtu);
-	if (r == 0)
-		r = make_room(fd, name, index);
 	if (r < 0)
 		return r;
 	tap = tap_make(TAP_JOIN_NAME "%d", tap_name);
@@ -342,9 +240,14 @@ int tap_join(const char *name, uint16_t *ret_mtu)
 	r = set_up_tap(fd, tap_index, mtu);
 	if (r < 0)
 		return explain(r, name, "set its tap up");
-	r = join(fd, name, index, tap_index);
+	r = join(fd, name, index, tap_index, resolver);
 	if (r < 0)
 		return r;
+	r = resolver ? write_ports(TAP_FILTER_FIRST, TAP_FILTER_LAST) : 0;
+	if (r < 0)
+		log_warn("'%s': %s: names outside of this network namespace "
+			 "are not found by its resolver",
+			 PORTS_FILE, strerror(-r));
 	*ret_mtu = mtu;
 	return take_fd(&tap);
 }

@@ -6,6 +6,7 @@
 #ifndef DEVICES_HOST_TAP_JOIN_H
 #define DEVICES_HOST_TAP_JOIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* How the names of these taps begin. */
@@ -17,8 +18,12 @@
  * both have; or -errno, logged. Both go with the descriptor, but for a filter
  * on NAME, see tap_join_undo(); one that a killed process left there is
  * replaced. -EBUSY: another guest is joined. Needs CAP_NET_ADMIN.
+ *
+ * RESOLVER: programs of this namespace can go on asking name servers by NAME,
+ * from the ports that they get for it (TAP_FILTER_FIRST and on; of the whole
+ * namespace, until tap_join_undo()).
  */
-int tap_join(const char *name, uint16_t *ret_mtu);
+int tap_join(const char *name, bool resolver, uint16_t *ret_mtu);
 
 /*
  * Takes off NAME what a guest's end has left, so that this namespace's stack

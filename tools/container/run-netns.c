@@ -39,12 +39,14 @@ static int add_link(struct run_machine *machine, const struct netns_link *from,
 		.nneighbours = from->nneighbours,
 	};
 	*link = (struct agent_link){.name = from->name, .exact = exact};
-	return run_add_device(&machine->cfg, "net",
-			      (const struct config_pair[]){
-				      {"join", from->name},
-				      {"mac", mac},
-			      },
-			      2);
+	return run_add_device(
+		&machine->cfg, "net",
+		(const struct config_pair[]){
+			{"join", from->name},
+			{"mac", mac},
+			{"resolver", machine->names.count ? "true" : NULL},
+		},
+		3);
 }
 
 /* ---- name servers */
@@ -147,10 +149,12 @@ int run_netns_make(struct run_machine *machine)
 	machine->exacts = calloc(n->nlinks + 1, sizeof(*machine->exacts));
 	if (!machine->links || !machine->exacts)
 		return log_ret(-ENOMEM, "out of memory");
+	/* The devices leave a resolver of this namespace its answers. */
+	r = make_names(machine);
 	for (size_t i = 0; r == 0 && i < n->nlinks; i++)
 		r = add_link(machine, &n->links[i], &machine->links[i],
 			     &machine->exacts[i]);
 	machine->agent.links = machine->links;
 	machine->agent.nlinks = n->nlinks;
-	return r < 0 ? r : make_names(machine);
+	return r;
 }

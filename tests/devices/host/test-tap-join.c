@@ -8,8 +8,10 @@
 #include "devices/host/tap-join.h"
 
 #include "devices/host/net.h"
+#include "devices/host/tap-filter.h"
 #include "devices/host/tap.h"
 #include "tests/netns.h"
+#include "tests/patience.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -58,9 +60,11 @@ static void need_namespaces(void)
 	netns_add_veth("eth0", "veth0", peer);
 	netns_set_mac("eth0", mac);
 	netns_add_address("eth0", "10.9.0.2", 24);
+	netns_add_address("eth0", "fd09::2", 64);
 	netns_up("eth0");
 	netns_go(peer);
 	netns_add_address("veth0", "10.9.0.1", 24);
+	netns_add_address("veth0", "fd09::1", 64);
 	netns_up("veth0");
 	netns_go(here);
 }
@@ -77,6 +81,7 @@ static int open_guest(void)
 	assert_true(fd >= 0);
 	netns_set_mac(name, mac);
 	netns_add_address(name, "10.9.0.2", 24);
+	netns_add_address(name, "fd09::2", 64);
 	netns_up(name);
 	netns_go(here);
 	return fd;
@@ -112,7 +117,7 @@ static void *run_wire(void *arg)
 	return NULL;
 }
 
-static void wire_start(struct wire *w)
+static void wire_start_with(struct wire *w, bool resolver)
 {
 	const uint64_t all = BIT(VIRTIO_NET_F_GUEST_CSUM) |
 			     BIT(VIRTIO_NET_F_GUEST_TSO4) |
@@ -120,7 +125,7 @@ static void wire_start(struct wire *w)
 	uint16_t mtu = 0;
 
 	memset(w, 0, sizeof(*w));
-	w->joined = tap_join("eth0", &mtu);
+	w->joined = tap_join("eth0", resolver, &mtu);
 	assert_true(w->joined >= 0);
 	assert_int_equal(mtu, 1500);
 	w->tap = open_guest();
@@ -128,6 +133,11 @@ static void wire_start(struct wire *w)
 	assert_int_equal(tap_set_offloads(w->tap, all), 0);
 	assert_int_equal(pipe2(w->stop, O_CLOEXEC), 0);
 	assert_int_equal(pthread_create(&w->thread, NULL, run_wire, w), 0);
+}
+
+static void wire_start(struct wire *w)
+{
+	wire_start_with(w, false);
 }
 
 /* As a killed monitor does it: nothing is undone. */
@@ -221,6 +231,119 @@ static void test_streams(void **state)
 	tap_join_undo("eth0");
 }
 
+/* ---- this namespace's resolver */
+
+union address {
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
+static union address make_address(const char *text, uint16_t port)
+{
+	union address a = {
+		.in = {.sin_family = AF_INET, .sin_port = htons(port)}};
+
+	if (inet_pton(AF_INET, text, &a.in.sin_addr) == 1)
+		return a;
+	a.in6 = (struct sockaddr_in6){.sin6_family = AF_INET6,
+				      .sin6_port = htons(port)};
+	assert_int_equal(inet_pton(AF_INET6, text, &a.in6.sin6_addr), 1);
+	return a;
+}
+
+static int datagram_socket(int namespace, int family)
+{
+	int fd;
+
+	netns_go(namespace);
+	fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	netns_go(here);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* Fails the test where nothing comes. */
+static void await(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+	assert_int_equal(poll(&pfd, 1, PATIENCE_MS), 1);
+}
+
+/* Port 53 of TEXT, which is PEER's, is asked from a port of FROM's. That. */
+static uint16_t ask_by_udp(int from, const char *text)
+{
+	const union address to = make_address(text, 53);
+	autofd int server = datagram_socket(peer, to.any.sa_family);
+	autofd int client = datagram_socket(from, to.any.sa_family);
+	union address by;
+	socklen_t bytes = sizeof(by);
+	char data[8];
+
+	assert_int_equal(bind(server, &to.any, sizeof(to)), 0);
+	assert_int_equal(connect(client, &to.any, sizeof(to)), 0);
+	assert_int_equal(send(client, "query", 5, 0), 5);
+	await(server);
+	assert_int_equal(
+		recvfrom(server, data, sizeof(data), 0, &by.any, &bytes), 5);
+	assert_int_equal(sendto(server, "answer", 6, 0, &by.any, bytes), 6);
+	await(client);
+	assert_int_equal(recv(client, data, sizeof(data), 0), 6);
+	return ntohs(by.in.sin_port);
+}
+
+static void ask_by_tcp(int from, const char *text)
+{
+	const union address to = make_address(text, 53);
+	autofd int listener = -1, client = -1, server = -1;
+	const int on = 1;
+
+	netns_go(peer);
+	listener = socket(to.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	netns_go(from);
+	client = socket(to.any.sa_family,
+			SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	netns_go(here);
+	assert_true(listener >= 0 && client >= 0);
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	assert_int_equal(bind(listener, &to.any, sizeof(to)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	(void)connect(client, &to.any, sizeof(to));
+	await(listener);
+	server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_int_equal(write(server, "answer", 6), 6);
+	await(client);
+}
+
+/* Docker's asks outside by the interface that the guest is joined to. */
+static void test_resolver(void **state)
+{
+	static const char *const servers[] = {"10.9.0.1", "fd09::1"};
+	struct wire w;
+
+	(void)state;
+	need_namespaces();
+	wire_start_with(&w, true);
+	for (unsigned i = 0; i < ARRAY_LEN(servers); i++) {
+		assert_in_range(ask_by_udp(here, servers[i]), TAP_FILTER_FIRST,
+				TAP_FILTER_LAST);
+		ask_by_tcp(here, servers[i]);
+		assert_in_range(ask_by_udp(guest, servers[i]), 1024,
+				TAP_FILTER_FIRST - 1);
+		ask_by_tcp(guest, servers[i]);
+	}
+	stream(peer, guest, "10.9.0.2");
+	wire_stop(&w);
+	/* Another guest, without it, finds none of these filters. */
+	wire_start(&w);
+	stream(guest, peer, "10.9.0.1");
+	wire_stop(&w);
+	tap_join_undo("eth0");
+	assert_in_range(ask_by_udp(here, servers[0]), 1024,
+			TAP_FILTER_FIRST - 1);
+}
+
 /* ---- ends */
 
 static bool has_qdisc(void)
@@ -278,10 +401,10 @@ static void test_busy(void **state)
 
 	(void)state;
 	need_namespaces();
-	first = tap_join("eth0", &mtu);
+	first = tap_join("eth0", false, &mtu);
 	assert_true(first >= 0);
 	mtu = 7;
-	assert_int_equal(tap_join("eth0", &mtu), -EBUSY);
+	assert_int_equal(tap_join("eth0", false, &mtu), -EBUSY);
 	assert_int_equal(mtu, 7);
 	util_close(&first);
 	tap_join_undo("eth0");
@@ -301,7 +424,7 @@ static void test_killed(void **state)
 	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
 	pid = fork();
 	if (pid == 0) {
-		if (tap_join("eth0", &mtu) < 0)
+		if (tap_join("eth0", false, &mtu) < 0)
 			_exit(1);
 		(void)!write(ready[1], "", 1);
 		pause();
@@ -318,17 +441,65 @@ static void test_killed(void **state)
 	expect_answers();
 }
 
+/* Which of those that start in the same moment the interface is joined to. */
+static void test_at_once(void **state)
+{
+	enum { CHILDREN = 6 };
+	pid_t pids[CHILDREN];
+	int go[2], told[2], status;
+	unsigned joined = 0;
+	uint16_t mtu;
+	struct wire w;
+	char c;
+
+	(void)state;
+	need_namespaces();
+	/* One that is dead has left its filter. */
+	wire_start(&w);
+	wire_stop(&w);
+	assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(told, O_CLOEXEC), 0);
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		pids[i] = fork();
+		if (pids[i] > 0)
+			continue;
+		close(go[1]);
+		(void)!read(go[0], &c, 1);
+		c = tap_join("eth0", true, &mtu) >= 0 ? 'y' : 'n';
+		(void)!write(told[1], &c, 1);
+		pause();
+	}
+	close(go[0]);
+	close(go[1]);
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		assert_int_equal(read(told[0], &c, 1), 1);
+		joined += c == 'y';
+	}
+	assert_int_equal(joined, 1);
+	/* It was not cut off by the others. */
+	assert_int_equal(tap_join("eth0", false, &mtu), -EBUSY);
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		kill(pids[i], SIGKILL);
+		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+	}
+	close(told[0]);
+	close(told[1]);
+	tap_join_undo("eth0");
+	assert_false(has_qdisc());
+	expect_answers();
+}
+
 static void test_refused(void **state)
 {
 	uint16_t mtu = 7;
 
 	(void)state;
 	need_namespaces();
-	assert_int_equal(tap_join("nosuch", &mtu), -ENODEV);
-	assert_int_equal(tap_join("sixteencharacter", &mtu), -ENODEV);
-	assert_int_equal(tap_join("lo", &mtu), -EINVAL);
+	assert_int_equal(tap_join("nosuch", false, &mtu), -ENODEV);
+	assert_int_equal(tap_join("sixteencharacter", false, &mtu), -ENODEV);
+	assert_int_equal(tap_join("lo", false, &mtu), -EINVAL);
 	netns_add_tun("tun0");
-	assert_int_equal(tap_join("tun0", &mtu), -EINVAL);
+	assert_int_equal(tap_join("tun0", false, &mtu), -EINVAL);
 	tap_join_undo("nosuch");
 	assert_int_equal(mtu, 7);
 }
@@ -336,8 +507,9 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_streams), cmocka_unit_test(test_again),
-		cmocka_unit_test(test_busy),    cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_resolver), cmocka_unit_test(test_streams),
+		cmocka_unit_test(test_again),    cmocka_unit_test(test_busy),
+		cmocka_unit_test(test_killed),   cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_refused),
 	};
 
