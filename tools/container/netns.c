@@ -314,3 +314,40 @@ void netns_leave(struct netns *n)
 		tap_join_undo(n->links[i].name);
 	netns_done(n);
 }
+
+static int look_for_tap(void *arg, const struct nlmsghdr *message)
+{
+	int *found = arg;
+	const struct rtattr *table[IFLA_IFNAME + 1];
+	const struct ifinfomsg *info =
+		netlink_parse(message, sizeof(*info), table, ARRAY_LEN(table));
+
+	if (info && is_own_tap(netlink_text(table[IFLA_IFNAME])))
+		*found = 1;
+	return 0;
+}
+
+int netns_has_guest(void)
+{
+	int found = 0, r;
+
+	do {
+		autofd int fd = netlink_open();
+		struct netlink_request request;
+
+		netlink_begin(&request, RTM_GETLINK, 0,
+			      sizeof(struct ifinfomsg));
+		r = fd < 0 ? fd
+			   : netlink_dump(fd, &request, look_for_tap, &found);
+	} while (r == -EINTR);
+	return r < 0 ? r : found;
+}
+
+void netns_leave_all(void)
+{
+	struct if_nameindex *all = if_nameindex();
+
+	for (struct if_nameindex *i = all; i && i->if_name; i++)
+		tap_join_undo(i->if_name);
+	if_freenameindex(all);
+}

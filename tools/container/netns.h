@@ -45,6 +45,14 @@ void netns_done(struct netns *netns);
  */
 void netns_leave(struct netns *netns);
 
+/*
+ * Whether a guest is joined to an interface of the calling thread's network
+ * namespace. 1, 0, or -errno, not logged.
+ */
+int netns_has_guest(void);
+/* netns_leave() where nobody knows any more what the guest was joined to. */
+void netns_leave_all(void);
+
 /* Whether the calling thread's is the first one, the host's own. */
 bool netns_is_host(void);
 

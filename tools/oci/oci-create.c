@@ -122,7 +122,8 @@ static int write_files(struct oci *oci, const struct request *req)
 	};
 	json_t *config = read_config(req);
 	json_t *host = NULL, *guest = NULL;
-	json_t *own = json_pack("{s:s}", "bundle", req->path);
+	json_t *own = json_pack("{s:s, s:s}", "bundle", req->path, "network",
+				oci_network_path(config));
 	int r = vm && config && own ? 0 : -EINVAL;
 
 	/* A path can be anything, a text of JSON cannot. */
@@ -132,6 +133,8 @@ static int write_files(struct oci *oci, const struct request *req)
 		r = oci_bundle_split(&bundle, config, &host, &guest);
 	if (r == 0)
 		r = check_guest(guest);
+	if (r == 0)
+		r = oci_network_check(config);
 	if (r == 0)
 		r = oci_check_program(
 			config,

@@ -144,6 +144,17 @@ int oci_cmd_list(struct oci *oci, int argc, char **argv)
 
 /* ---- delete */
 
+/* A namespace that others made lives on. */
+static void leave_network(const struct oci *oci, const char *id)
+{
+	json_t *own = oci_store_read(oci, id, "container.json");
+	const char *path = oci_text(own, "network");
+
+	if (path[0])
+		oci_network_leave(path);
+	json_decref(own);
+}
+
 int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 {
 	struct request {
@@ -170,6 +181,8 @@ int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 
 		status = ask(oci, "delete", args, NULL);
 	}
+	if (status == 0)
+		leave_network(oci, argv[n]);
 	if (status == 0 && oci_store_remove(oci, argv[n]) < 0)
 		status = OCI_EXIT_FAILED;
 	return status;

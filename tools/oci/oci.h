@@ -135,6 +135,21 @@ struct json_t *oci_bundle_process(struct json_t *process,
  */
 int oci_check_program(struct json_t *config, const char *root);
 
+/* ---- networks */
+
+/* The path of CONFIG's network namespace; "": it gets one of its own. */
+const char *oci_network_path(struct json_t *config);
+/*
+ * Whether a guest can have the network that CONFIG says: not the host's, and
+ * none that another guest has. 0 or -errno, logged.
+ */
+int oci_network_check(struct json_t *config);
+/*
+ * Takes off the interfaces of the namespace PATH, which may be gone, what a
+ * guest has left there whose monitor was killed.
+ */
+void oci_network_leave(const char *path);
+
 /* ---- commands: the exit status; argv[0] is the command */
 
 struct oci_command {
