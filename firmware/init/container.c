@@ -9,6 +9,7 @@
  */
 #include "firmware/init/container.h"
 
+#include "firmware/init/copy-up.h"
 #include "firmware/init/mount.h"
 #include "vmm/base/util.h"
 
@@ -64,24 +65,39 @@ static int open_share(const struct init_config *c, unsigned number,
  * As with runc a tmpfs on a directory that exists keeps its mode, unless one is
  * asked for, but not its owner.
  */
+static int tmpfs_options(int root, const struct init_mount *m, char *ret,
+			 size_t room)
+{
+	autofd int at = -1;
+	struct stat st;
+	int n = -1;
+
+	if (strcmp(m->type, "tmpfs") == 0 && !strstr(m->options, "mode="))
+		at = root_open(root, m->target, O_PATH | O_DIRECTORY);
+	if (at >= 0 && fstat(at, &st) == 0)
+		n = snprintf(ret, room, "mode=%o%s%s", st.st_mode & 07777,
+			     m->options[0] ? "," : "", m->options);
+	else
+		n = snprintf(ret, room, "%s", m->options);
+	return n < (int)room ? 0 : -E2BIG;
+}
+
 static int open_filesystem(int root, const struct init_mount *m,
 			   struct init_failure *f)
 {
-	autofd int at = -1;
+	autofd int mount = -1;
 	char options[1024];
-	struct stat st;
+	bool copy;
+	int r = tmpfs_options(root, m, options, sizeof(options));
 
-	if (strcmp(m->type, "tmpfs") != 0 || strstr(m->options, "mode="))
-		return mount_make(m->type, m->type, m->options, f);
-	at = root_open(root, m->target, O_PATH | O_DIRECTORY);
-	if (at < 0 || fstat(at, &st) < 0)
-		return mount_make(m->type, m->type, m->options, f);
-	if (snprintf(options, sizeof(options), "mode=%o%s%s",
-		     st.st_mode & 07777, m->options[0] ? "," : "",
-		     m->options) >= (int)sizeof(options))
-		return init_fail_path(f, E2BIG, "options of tmpfs on",
+	if (r < 0)
+		return init_fail_path(f, -r, "options of the mount on",
 				      m->target);
-	return mount_make(m->type, m->type, options, f);
+	copy = strcmp(m->type, "tmpfs") == 0 && copy_up_wanted(options);
+	mount = mount_make(m->type, m->type, options, f);
+	if (mount < 0 || (copy && copy_up(root, m->target, mount, f)))
+		return -1;
+	return take_fd(&mount);
 }
 
 static int mount_one(int root, const struct init_config *c, unsigned number,

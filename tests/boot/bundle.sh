@@ -35,7 +35,11 @@ test_runtimes()
 			push @{$c->{mounts}}, {destination => "/rel",
 				type => "none", source => "files",
 				options => ["bind", "rro", "rprivate"]};
+			push @{$c->{mounts}}, {destination => "/etc",
+				type => "tmpfs", source => "tmpfs",
+				options => ["rprivate", "tmpcopyup"]};
 			$c->{process}{args}[2] = q(
+			cut -d: -f1 /etc/passwd && echo x >/etc/new
 			echo host $(hostname) files $(ulimit -n)
 			grep -E "^(Cap(Eff|Bnd|Amb)|NoNewPrivs):" \
 				/proc/self/status
@@ -54,6 +58,7 @@ test_runtimes()
 		run --rm --bundle one
 		expect_status 7
 		{
+			printf '%s\n' root user
 			printf 'host %s files 1024\n' $name
 			printf 'Cap%s:\t00000000%s\n' Eff 20000420 Bnd 20000420 \
 				Amb 00000000

@@ -52,8 +52,7 @@ static bool says_nothing(const char *word)
 static bool is_unsupported(const char *word)
 {
 	static const char *const words[] = {
-		"shared", "rshared", "remount", "tmpcopyup",
-		"idmap",  "ridmap",  "mand",    NULL,
+		"shared", "rshared", "remount", "idmap", "ridmap", "mand", NULL,
 	};
 
 	return is_among(word, words) || strncmp(word, "idmap=", 6) == 0 ||
@@ -109,6 +108,11 @@ static int refuse(const struct spec_mount *mount, const char *what,
 		       mount->destination, what, word);
 }
 
+static bool is_tmpfs(const struct spec_mount *mount)
+{
+	return mount->type && strcmp(mount->type, "tmpfs") == 0;
+}
+
 /* A share has no mounts below, so "rro" is "ro" there. */
 static int sort_word(const struct spec_mount *mount, bool bind,
 		     const char *word, struct words *words)
@@ -119,7 +123,8 @@ static int sort_word(const struct spec_mount *mount, bool bind,
 		words->one = word[0] == 'b';
 	if (take_own(words, word) || says_nothing(word))
 		return 0;
-	if (is_unsupported(word) || (bind && !is_flag(word)))
+	if (is_unsupported(word) || (bind && !is_flag(word)) ||
+	    (strcmp(word, "tmpcopyup") == 0 && !is_tmpfs(mount)))
 		return refuse(mount, "option", word);
 	if (strcmp(word, "ro") == 0)
 		words->readonly = true;

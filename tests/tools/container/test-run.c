@@ -795,20 +795,17 @@ static void test_mount_options(void **state)
 		{"proc", "proc", "nosuid,hidepid=2", "nosuid,hidepid=2"},
 		{"tmpfs", "shm", "rprivate,mode=1777,size=65536k",
 		 "mode=1777,size=65536k"},
+		{"tmpfs", "t", "rprivate,tmpcopyup", "tmpcopyup"},
 		{"cgroup", "cgroup", "relatime,ro", "relatime,ro"},
 	};
 	static const struct {
 		const char *type, *source, *options;
 	} bad[] = {
-		{"bind", "/tmp", "rshared"},
-		{"bind", "/tmp", "size=1m"},
-		{"bind", "/tmp", "idmap"},
-		{"tmpfs", "t", "tmpcopyup"},
-		{"nfs", "host:/x", "ro"},
-		{"bind", "relative", "ro"},
-		{"bind", "/dev/null", "bind"},
-		{"bind", "/nonexistent", "bind"},
-		{NULL, "x", "ro"},
+		{"bind", "/tmp", "rshared"},      {"bind", "/tmp", "size=1m"},
+		{"bind", "/tmp", "idmap"},        {"bind", "/tmp", "tmpcopyup"},
+		{"proc", "proc", "tmpcopyup"},    {"nfs", "host:/x", "ro"},
+		{"bind", "relative", "ro"},       {"bind", "/dev/null", "bind"},
+		{"bind", "/nonexistent", "bind"}, {NULL, "x", "ro"},
 	};
 	struct ctx *ctx = *state;
 
