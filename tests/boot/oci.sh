@@ -64,6 +64,114 @@ is_stopped()
 	[ "$(NAME=status field)" = stopped ]
 }
 
+# start_counter: container c1, which writes numbers to the file `n` of its root.
+start_counter()
+{
+	make_bundle '$c->{process}{args} = ["sh", "-c",
+		"i=0; while :; do i=\$((i + 1)); echo \$i >n.part; mv n.part n; usleep 20000; done"];'
+	create_and_start
+}
+
+create_and_start()
+{
+	command="bulkhead-runtime create"
+	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle one --pid-file "$PWD/pid" c1 \
+		>vm.out 2>vm.err </dev/null || fail "create: $(cat vm.err)"
+	oci start c1
+	expect_status 0
+}
+
+# counts: it goes on from the number in $before
+counts()
+{
+	[ "$(cat one/rootfs/n 2>/dev/null)" != "$before" ]
+}
+
+# stands_still: it is the same after a while, in which it would have changed.
+stands_still()
+{
+	before=$(cat one/rootfs/n 2>/dev/null)
+	sleep 1
+	[ "$(cat one/rootfs/n 2>/dev/null)" = "$before" ]
+}
+
+# The machine stands still, whatever the version of control groups, at any time
+# after `start`; and what is left of a paused one is nothing.
+test_pause()
+{
+	start_counter
+	oci pause c1
+	expect_status 0
+	oci state c1
+	[ "$(NAME=status field)" = paused ] || fail "its state: $(cat out)"
+	stands_still || fail "it goes on"
+	oci exec c1 true
+	grep -q 'cannot exec in a paused container' err || fail "exec: $(cat err)"
+	oci pause c1
+	expect_status 1
+	oci resume c1
+	expect_status 0
+	wait_until counts || fail "it does not go on"
+	oci exec c1 true
+	expect_status 0
+	oci resume c1
+	expect_status 1
+	# A signal that the process that stands for it cannot catch.
+	oci kill c1 STOP
+	expect_status 0
+	wait_until stands_still || fail "SIGSTOP does not stop it"
+	oci kill c1 CONT
+	expect_status 0
+	wait_until counts || fail "SIGCONT does not"
+	oci pause c1
+	expect_status 0
+	oci kill c1 KILL
+	expect_status 0
+	wait_until is_stopped c1 || fail "a paused one does not end"
+	oci resume c1
+	expect_status 1
+	oci delete c1
+	expect_status 0
+	create_and_start
+	oci pause c1
+	expect_status 0
+	oci delete --force c1
+	expect_status 0
+	wait_gone "$(cat pid)"
+	expect_none_left
+}
+
+memory_group()
+{
+	find /sys/fs/cgroup -type d -path "*/bulkhead-test-$BULKHEAD_TEST_RUN/oom" \
+		\( -path '*/memory/*' -o -exec test -e '{}/memory.events' \; \) -print
+}
+
+# Engines look at the control group on the host to know that memory ran out. A
+# small group in the guest is full soon, and nothing else of the guest's waits.
+test_out_of_memory()
+{
+	make_bundle '$c->{process}{args} = ["sh", "-c",
+		"mkdir small && echo 0 >small/cgroup.procs && " .
+		"echo +memory >cgroup.subtree_control && echo 16M >small/memory.max && " .
+		"awk \"BEGIN { while (1) a[i++] = i }\"; echo \$?"];
+		$c->{process}{cwd} = "/sys/fs/cgroup";
+		for (grep { $_->{type} =~ /^cgroup/ } @{$c->{mounts}}) {
+			$_->{options} = [grep { $_ ne "ro" } @{$_->{options}}];
+		}
+		$c->{linux}{cgroupsPath} = "/bulkhead-test-$ENV{BULKHEAD_TEST_RUN}/oom";'
+	create_and_start
+	wait_until is_stopped c1 || fail "does not end"
+	grep -qx 137 vm.out || fail "the command: $(cat vm.out vm.err)"
+	cat "$(memory_group)"/memory.{events,oom_control} >kills 2>/dev/null || :
+	grep -qx 'oom_kill 1' kills || fail "the host's kernel has killed none: $(cat kills)"
+	oci delete c1
+	expect_status 0
+	[ -z "$(memory_group)" ] || fail "its group stays"
+	expect_none_left
+	find /sys/fs/cgroup -depth -type d -name "bulkhead-test-$BULKHEAD_TEST_RUN" -exec rmdir {} +
+}
+
 # In the steps that engines take.
 test_steps()
 {

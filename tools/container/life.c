@@ -107,6 +107,7 @@ static int start_monitor(struct running *s)
 		.close_fds = {s->listen_fd, s->signal_fd, life->close_fds[0],
 			      life->close_fds[1]},
 		.sigmask = &s->mask_before,
+		.control_dir = life->control_dir,
 	};
 	int r = monitor_start(&s->monitor, life->cfg, &options);
 
@@ -311,6 +312,12 @@ static void warn(struct running *s, const char *text)
 					     (size_t)n);
 }
 
+static void tell_killed(struct running *s)
+{
+	if (s->life->hooks->out_of_memory)
+		s->life->hooks->out_of_memory(s->life->arg);
+}
+
 /* Each message comes once: the shortage may last. */
 static void tell_memory(void *arg, const struct agent_memory *memory)
 {
@@ -328,6 +335,7 @@ static void tell_memory(void *arg, const struct agent_memory *memory)
 	} else if (memory->what == AGENT_MEMORY_KILLED && !s->told_killed) {
 		warn(s, "a process was killed for lack of memory; --memory "
 			"gives more");
+		tell_killed(s);
 		s->told_killed = true;
 	}
 }
@@ -371,9 +379,11 @@ static int relay(struct running *s)
 	if (r < 0)
 		return give_up(s, r);
 	log_time(s, "command ended");
-	if (status.oom)
+	if (status.oom) {
 		warn(s, "the command was killed for lack of memory; --memory "
 			"gives more");
+		tell_killed(s);
+	}
 	/* The guest writes back what volumes are owed, and powers off. */
 	if (!await_end(s))
 		log_warn("'%s': the guest does not power off: ended",

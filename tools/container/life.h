@@ -38,6 +38,8 @@ struct life_hooks {
 	void (*ready)(void *arg); /* whoever waits for the start need not */
 	/* STREAM is 1 or 2. A negative result ends it. */
 	int (*output)(void *arg, int stream, const void *data, size_t bytes);
+	/* A process was killed for lack of memory; said already. Or NULL. */
+	void (*out_of_memory)(void *arg);
 	/* Why there is no status of the command's own; said already. */
 	void (*error)(void *arg, const char *text);
 	/* Our own command that has killed the monitor, or "". */
@@ -56,8 +58,9 @@ struct life {
 	bool interactive;                 /* with input */
 	bool detach; /* standard input and output are not the command's */
 	bool forward_signals;
-	bool every_signal; /* see struct agent_relay */
-	int close_fds[2];  /* the monitor's child closes them; -1: none */
+	bool every_signal;       /* see struct agent_relay */
+	int close_fds[2];        /* the monitor's child closes them; -1: none */
+	const char *control_dir; /* see struct monitor_options; or NULL */
 	/* life_hold_signals() was called; NULL: it was not. */
 	const sigset_t *mask_before;
 	const struct life_hooks *hooks;

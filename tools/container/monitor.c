@@ -2,6 +2,7 @@
 /* fork(2), what the child gives up, and what its parent hears of it. */
 #include "tools/container/monitor.h"
 
+#include "tools/container/control.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
 #include "vmm/base/streams.h"
@@ -37,6 +38,18 @@ static int redirect(int console_fd, int messages_fd)
 	return 0;
 }
 
+/* Until its end: an exit status. The thread comes behind the sandbox. */
+static int run_vm(struct vm *vm, struct control *control)
+{
+	int status = VM_EXIT_HOST;
+
+	if (control->request_fd < 0)
+		return vm_run(vm);
+	if (vm_start(vm) == 0 && control_start(control, vm) == 0)
+		status = vm_run(vm);
+	return status;
+}
+
 /*
  * The signal for the parent's death is set before the parent is looked at: it
  * may die at any time.
@@ -45,6 +58,8 @@ static int run_child(const struct config *cfg, pid_t parent,
 		     const int write_fd[2],
 		     const struct monitor_options *options)
 {
+	struct control control = {
+		.request_fd = -1, .answer_fd = -1, .stop_fd = -1};
 	struct vm *vm = NULL;
 	int status;
 
@@ -60,10 +75,14 @@ static int run_child(const struct config *cfg, pid_t parent,
 		return VM_EXIT_HOST;
 	if (options->sigmask)
 		sigprocmask(SIG_SETMASK, options->sigmask, NULL);
+	if (options->control_dir &&
+	    control_open(&control, options->control_dir) < 0)
+		return VM_EXIT_HOST;
 	status = vm_build(cfg, &vm);
 	/* All paths that it was given are open; it keeps no directory busy. */
 	if (status == VM_EXIT_OK && chdir("/") == 0)
-		status = vm_run(vm);
+		status = run_vm(vm, &control);
+	control_done(&control);
 	vm_free(vm);
 	return status;
 }

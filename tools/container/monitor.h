@@ -38,6 +38,8 @@ struct monitor {
 struct monitor_options {
 	int close_fds[4];        /* of the parent's; -1: none */
 	const sigset_t *sigmask; /* for the child; NULL: as it is */
+	/* Where others can ask for a pause (control.h); NULL: nobody can. */
+	const char *control_dir;
 };
 
 /*

@@ -133,8 +133,7 @@ int run_check_walls(const struct spec_process *p, const struct run_options *opt)
 	return 0;
 }
 
-/* One that is not listed would be the host's. */
-static int check_namespaces(unsigned given)
+int run_check_namespaces(unsigned given)
 {
 	static const struct {
 		const char *name;
@@ -319,7 +318,7 @@ int run_bundle_load(struct spec *spec, struct run_options *opt,
 	if (r == 0 && !spec->has_process)
 		r = log_ret(-EINVAL, "'%s': it has no process", path);
 	if (r == 0)
-		r = check_namespaces(spec->linux_part.namespaces);
+		r = run_check_namespaces(spec->linux_part.namespaces);
 	if (r == 0)
 		r = check_limits(&spec->linux_part, opt);
 	if (r == 0)

@@ -17,8 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MEMORY_DEFAULT (512 * MIB)
-
 /* cpu.max of Linux takes no others. */
 #define CPU_LEAST_US       1000
 #define CPU_PERIOD_MOST_US 1000000
@@ -135,7 +133,8 @@ static int make_size(struct run_machine *machine, const struct spec_linux *l)
 	const uint64_t cpus = (l->cpu_quota + period - 1) / period;
 	struct config *cfg = &machine->cfg;
 
-	cfg->memory_bytes = l->memory_limit ? l->memory_limit : MEMORY_DEFAULT;
+	cfg->memory_bytes =
+		l->memory_limit ? l->memory_limit : RUN_MEMORY_DEFAULT;
 	if (l->cpu_quota == 0)
 		return 0;
 	if (l->cpu_quota < CPU_LEAST_US || period < CPU_LEAST_US ||

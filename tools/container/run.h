@@ -19,10 +19,14 @@
 #include "tools/spec/spec.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+/* A machine's memory where nothing says how much. */
+#define RUN_MEMORY_DEFAULT (512 * MIB)
 
 /* Docker's: it could not even be started, and why. */
 #define RUN_EXIT_FAILED 125
@@ -79,6 +83,11 @@ int run_bundle_load(struct spec *spec, struct run_options *opt,
  */
 int run_check_walls(const struct spec_process *process,
 		    const struct run_options *opt);
+/*
+ * A namespace that is not among those GIVEN (SPEC_NS_*) would be the host's. 0
+ * or -ENOTSUP, logged.
+ */
+int run_check_namespaces(unsigned given);
 /* Whether an option of that name and value is in --security-opt. */
 bool run_has_security(const struct run_options *opt, const char *name,
 		      const char *value);

@@ -10,10 +10,12 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 
 /*
  * The monitor has these while it starts: it reads and writes the container's
@@ -247,6 +249,12 @@ static void raise_limit(json_t *memory, const char *name)
 			json_integer(limit + (json_int_t)OCI_OVERHEAD_BYTES));
 }
 
+void oci_bundle_raise(json_t *memory)
+{
+	raise_limit(memory, "limit");
+	raise_limit(memory, "swap");
+}
+
 /*
  * The monitor is not what the limits are for: its threads are not the
  * container's processes, and its memory comes on top of the guest's.
@@ -265,8 +273,7 @@ static int make_host_resources(json_t *linux_part)
 	if (r == 0)
 		r = add_device(linux_part, rules, "/dev/net/tun", TUN_MINOR);
 	(void)json_object_del(resources, "pids");
-	raise_limit(memory, "limit");
-	raise_limit(memory, "swap");
+	oci_bundle_raise(memory);
 	return r;
 }
 
@@ -302,6 +309,29 @@ static int make_host(json_t *host, const struct oci_bundle *bundle)
 
 /* ---- the guest's half */
 
+/*
+ * Memory that processes share is the guest's own, of the size that the engine
+ * gave its own at SOURCE. NULL: no memory.
+ */
+static json_t *make_shm(const char *source)
+{
+	json_t *mount = json_pack("{s:s, s:s, s:s, s:[s, s, s]}", "destination",
+				  "/dev/shm", "type", "tmpfs", "source", "shm",
+				  "options", "nosuid", "noexec", "nodev");
+	struct statfs st;
+	char size[40];
+
+	if (!mount || statfs(source, &st) < 0 || st.f_type != TMPFS_MAGIC ||
+	    strcmp(source, "/dev/shm") == 0 || st.f_blocks == 0)
+		return mount;
+	snprintf(size, sizeof(size), "size=%llu",
+		 (unsigned long long)st.f_blocks *
+			 (unsigned long long)st.f_bsize);
+	(void)json_array_append_new(json_object_get(mount, "options"),
+				    json_string(size));
+	return mount;
+}
+
 /* In the outer container a bind mount's source is what is mounted there. */
 static int make_guest_mounts(json_t *guest)
 {
@@ -315,19 +345,13 @@ static int make_guest_mounts(json_t *guest)
 		const char *to = oci_text(mount, "destination");
 
 		if (is_bind(mount) && oci_is_below(to, "/dev")) {
-			/* Memory that is shared with others stays the host's.
-			 */
 			if (strcmp(to, "/dev/shm") != 0)
 				r = log_ret(-ENOTSUP,
 					    "mount on '%s': a machine of its "
 					    "own has other devices",
 					    to);
 			else
-				mount = json_pack(
-					"{s:s, s:s, s:s, s:[s, s, s]}",
-					"destination", to, "type", "tmpfs",
-					"source", "shm", "options", "nosuid",
-					"noexec", "nodev");
+				mount = make_shm(oci_text(mount, "source"));
 		} else if (is_bind(mount)) {
 			(void)json_object_set(
 				mount, "source",

@@ -2,6 +2,7 @@
 /* `create` and `run`: a bundle in, the host's runtime's bundle out. */
 #include "tools/oci/oci.h"
 
+#include "tools/container/run.h"
 #include "tools/guest/kernel.h"
 #include "tools/oci/oci-options.h"
 #include "tools/spec/spec.h"
@@ -104,6 +105,10 @@ static int check_guest(json_t *guest)
 
 	if (r == 0 && !spec.has_process)
 		r = log_ret(-EINVAL, "config.json: it has no process");
+	/* oci_network_check() says what is wrong with networks. */
+	if (r == 0)
+		r = run_check_namespaces(spec.linux_part.namespaces |
+					 SPEC_NS_NETWORK);
 	if (r == 0)
 		r = spec_filter_make("config.json", &spec.linux_part, &filter);
 	spec_filter_done(&filter);

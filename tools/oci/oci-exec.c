@@ -19,7 +19,7 @@
 struct request {
 	const char *id, *fds, *process; /* the file of --process */
 	const char *cwd, *user;
-	bool tty, detach, no_new_privs;
+	bool tty, detach, no_new_privs, ignore_paused;
 	struct text_list env, caps, groups, pass;
 	char *const *args; /* what follows the id */
 	char file[40];     /* in the directory `vm`, for the stand-in */
@@ -43,7 +43,8 @@ static const struct oci_option options[] = {
 	{"pid-file", 0, OCI_PASS_PATH, 0},
 	{"preserve-fds", 0, OCI_OWN_VALUE, offsetof(struct request, fds)},
 	{"cgroup", 0, OCI_PASS_VALUE, 0},
-	{"ignore-paused", 0, OCI_PASS_FLAG, 0},
+	{"ignore-paused", 0, OCI_OWN_FLAG,
+	 offsetof(struct request, ignore_paused)},
 	{0},
 };
 
@@ -252,8 +253,9 @@ static int hand_over(struct oci *oci, const struct request *req)
 }
 
 /* In the words that engines look for. */
-static int check_container(const struct oci *oci, const char *id)
+static int check_container(const struct oci *oci, const struct request *req)
 {
+	const char *id = req->id;
 	autofree char *path = NULL;
 	int r = oci_check_id(id);
 
@@ -262,9 +264,12 @@ static int check_container(const struct oci *oci, const char *id)
 	path = oci_path(oci, id, "vm");
 	if (!path)
 		return -ENOMEM;
-	return access(path, F_OK) == 0
-		       ? 0
-		       : log_ret(-ENOENT, "container '%s' does not exist", id);
+	if (access(path, F_OK) < 0)
+		return log_ret(-ENOENT, "container '%s' does not exist", id);
+	if (!req->ignore_paused && oci_is_paused(oci, id))
+		return log_ret(-EBUSY, "cannot exec in a paused container (use "
+				       "--ignore-paused to override)");
+	return 0;
 }
 
 static int run(struct oci *oci, struct request *req)
@@ -272,7 +277,7 @@ static int run(struct oci *oci, struct request *req)
 	json_t *process;
 	int status = OCI_EXIT_FAILED;
 
-	if (check_container(oci, req->id) < 0)
+	if (check_container(oci, req) < 0)
 		return status;
 	process = make_process(oci, req);
 	if (process && write_files(oci, req, process) == 0)

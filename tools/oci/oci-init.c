@@ -12,6 +12,7 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,9 +33,28 @@ static void born(void *arg, pid_t monitor)
 	(void)monitor;
 }
 
+/* `pause` and `kill` wait for this. */
 static void started(void *arg)
 {
+	const int fd = open(OCI_INSIDE_VM "/" OCI_STARTED_FILE,
+			    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
 	(void)arg;
+	if (fd < 0)
+		log_warn("'" OCI_INSIDE_VM "/" OCI_STARTED_FILE "': %s",
+			 strerror(errno));
+	else
+		close(fd);
+}
+
+static void ready(void *arg)
+{
+	(void)arg;
+}
+
+static void out_of_memory(void *arg)
+{
+	*(bool *)arg = true;
 }
 
 static int no_input(void *arg)
@@ -69,8 +89,9 @@ static const struct life_hooks hooks = {
 	.born = born,
 	.started = started,
 	.input = no_input,
-	.ready = started,
+	.ready = ready,
 	.output = output,
+	.out_of_memory = out_of_memory,
 	.error = error,
 	.killer = killer,
 };
@@ -130,6 +151,7 @@ static int run(struct spec *spec)
 		.path = strdup("/"), .no_submounts = true, .hold = -1};
 	struct instance instance = {.base_fd = -1, .dir_fd = -1};
 	struct run_machine machine = {.initrd_fd = -1};
+	bool oom = false; /* a process of the guest's was killed */
 	struct life life = {
 		.name = "container",
 		.socket = OCI_INSIDE_VM "/" OCI_SOCKET_FILE,
@@ -141,7 +163,9 @@ static int run(struct spec *spec)
 		.forward_signals = true,
 		.every_signal = true,
 		.close_fds = {-1, -1},
+		.control_dir = OCI_INSIDE_VM,
 		.hooks = &hooks,
+		.arg = &oom,
 	};
 	sigset_t mask;
 	int status = RUN_EXIT_FAILED;
@@ -161,6 +185,8 @@ static int run(struct spec *spec)
 	run_machine_done(&machine);
 	free(instance.socket);
 	rootfs_close(&root);
+	if (oom)
+		oci_oom_tell();
 	return status;
 }
 

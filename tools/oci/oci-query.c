@@ -31,7 +31,7 @@ static int ask(struct oci *oci, const char *name, const char *const *args,
 	return r < 0 ? OCI_EXIT_FAILED : r;
 }
 
-/* Puts the engine's own bundle in place of the one that was made. */
+/* The host's runtime does not know the engine's bundle, nor pauses. */
 static void restore(struct oci *oci, json_t *state)
 {
 	const char *id = json_string_value(json_object_get(state, "id"));
@@ -40,6 +40,12 @@ static void restore(struct oci *oci, json_t *state)
 
 	if (bundle)
 		(void)json_object_set(state, "bundle", bundle);
+	/* To the host's runtime a machine that stands still is one that runs.
+	 */
+	if (id && strcmp(oci_text(state, "status"), "running") == 0 &&
+	    oci_is_paused(oci, id))
+		(void)json_object_set_new(state, "status",
+					  json_string("paused"));
 	json_decref(own);
 }
 
@@ -51,22 +57,33 @@ static int print(json_t *json)
 	return 0;
 }
 
-int oci_cmd_state(struct oci *oci, int argc, char **argv)
+int oci_host_state(struct oci *oci, const char *id, json_t **ret)
 {
-	const char *const args[] = {argc == 2 ? argv[1] : "", NULL};
+	const char *const args[] = {id, NULL};
 	autofree char *text = NULL;
 	json_t *state;
-	int status;
+	int status = ask(oci, "state", args, &text);
 
-	if (argc != 2)
-		return log_ret(OCI_EXIT_FAILED, "state: give one container id");
-	status = ask(oci, "state", args, &text);
 	if (status != 0)
 		return status;
 	state = json_loads(text, 0, NULL);
 	if (!state)
 		return log_ret(OCI_EXIT_FAILED,
 			       "'%s' gave no JSON for its state", oci->host);
+	*ret = state;
+	return 0;
+}
+
+int oci_cmd_state(struct oci *oci, int argc, char **argv)
+{
+	json_t *state = NULL;
+	int status;
+
+	if (argc != 2)
+		return log_ret(OCI_EXIT_FAILED, "state: give one container id");
+	status = oci_host_state(oci, argv[1], &state);
+	if (status != 0)
+		return status;
 	restore(oci, state);
 	status = print(state);
 	json_decref(state);

@@ -167,3 +167,10 @@ json_t *oci_store_read(const struct oci *oci, const char *id, const char *name)
 		log_error("'%s': line %d: %s", path, error.line, error.text);
 	return json;
 }
+
+bool oci_is_paused(const struct oci *oci, const char *id)
+{
+	autofree char *path = oci_path(oci, id, OCI_PAUSED_FILE);
+
+	return path && access(path, F_OK) == 0;
+}

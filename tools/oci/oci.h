@@ -32,9 +32,12 @@ struct json_t;
 #define OCI_INSIDE_VM      OCI_INSIDE "/vm"
 
 /* Names in a container's directory `vm`, which is OCI_INSIDE_VM there. */
-#define OCI_SPEC_FILE   "spec.json" /* the guest's half of config.json */
-#define OCI_SOCKET_FILE "vsock"
-#define OCI_EXEC_PREFIX "exec-" /* processes of `exec`, until they start */
+#define OCI_SPEC_FILE    "spec.json" /* the guest's half of config.json */
+#define OCI_SOCKET_FILE  "vsock"
+#define OCI_EXEC_PREFIX  "exec-"   /* processes of `exec`, until they start */
+#define OCI_STARTED_FILE "started" /* the process runs */
+/* In the container's directory: its machine stands still. */
+#define OCI_PAUSED_FILE "paused"
 
 /* Memory that the monitor and its caches need beside the guest's. */
 #define OCI_OVERHEAD_BYTES (UINT64_C(128) << 20)
@@ -74,6 +77,12 @@ int oci_host_run(const struct text_list *command, char **ret_output);
 int oci_host_call(struct oci *oci, const char *name, const char *const *args,
 		  const struct text_list *pass, const char *id);
 
+/*
+ * Its state of the container ID: a new reference. An exit status; the host's
+ * runtime has said why there is none.
+ */
+int oci_host_state(struct oci *oci, const char *id, struct json_t **ret);
+
 /* ---- a container's directory */
 
 /* Whether ID can name a container: letters, digits and "_+-.". */
@@ -93,6 +102,14 @@ int oci_store_write(const struct oci *oci, const char *id, const char *name,
 /* The other way; a new reference, NULL: -errno, logged but for -ENOENT. */
 struct json_t *oci_store_read(const struct oci *oci, const char *id,
 			      const char *name);
+
+bool oci_is_paused(const struct oci *oci, const char *id);
+/*
+ * Waits until the process of the container ID runs in its guest, and gives a
+ * descriptor that is readable when the container has ended. 0 or -errno,
+ * logged: it does not run, or there is none.
+ */
+int oci_await_started(struct oci *oci, const char *id, int *ret_process_fd);
 
 /* ---- bundles */
 
@@ -115,6 +132,10 @@ struct oci_bundle {
  */
 int oci_bundle_split(const struct oci_bundle *bundle, struct json_t *config,
 		     struct json_t **ret_host, struct json_t **ret_guest);
+/* Adds what the monitor needs to the limits that MEMORY, which may be NULL,
+ * has.
+ */
+void oci_bundle_raise(struct json_t *memory);
 /*
  * In the outer container: whether the guest may have what is at PATH, which has
  * no links any more, for the mount on DESTINATION. An image's links lead mounts
@@ -162,13 +183,21 @@ int oci_cmd_create(struct oci *oci, int argc, char **argv); /* and run */
 int oci_cmd_delete(struct oci *oci, int argc, char **argv);
 int oci_cmd_exec(struct oci *oci, int argc, char **argv);
 int oci_cmd_features(struct oci *oci, int argc, char **argv);
+int oci_cmd_kill(struct oci *oci, int argc, char **argv);
 int oci_cmd_list(struct oci *oci, int argc, char **argv);
+int oci_cmd_pause(struct oci *oci, int argc, char **argv); /* and resume */
 int oci_cmd_state(struct oci *oci, int argc, char **argv);
+int oci_cmd_update(struct oci *oci, int argc, char **argv);
 /* Those that are the host's runtime's alone. */
 int oci_cmd_pass(struct oci *oci, int argc, char **argv);
 
 /* In the outer container: its process, and one of `exec`. */
 int oci_cmd_init(struct oci *oci, int argc, char **argv);
 int oci_cmd_relay(struct oci *oci, int argc, char **argv);
+/*
+ * In there, by `init`, which has no threads and is about to end: has engines
+ * see that memory ran out. Does what it can, and says nothing.
+ */
+void oci_oom_tell(void);
 
 #endif

@@ -167,6 +167,18 @@ static int read_u32(const struct spec_place *at, json_t *json, void *to)
 	return r;
 }
 
+static int refuse_device(const struct spec_place *at,
+			 const struct spec_device *device)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "'%s' is a device of the host's, which a machine of its own "
+		 "does not have",
+		 device->path);
+	return spec_fail(at, -ENOTSUP, text);
+}
+
 #define DEVICE(member) offsetof(struct spec_device, member)
 
 static int add_device(const struct spec_place *at, json_t *json, void *to)
@@ -195,11 +207,7 @@ static int add_device(const struct spec_place *at, json_t *json, void *to)
 	    strcmp(device->path, "/") == 0)
 		return spec_fail(at, -EINVAL,
 				 "path: expected a path that begins with /");
-	if (!is_fixed_device(device))
-		return spec_fail(at, -ENOTSUP,
-				 "is a device that a machine of its own does "
-				 "not have");
-	return 0;
+	return is_fixed_device(device) ? 0 : refuse_device(at, device);
 }
 
 #undef DEVICE

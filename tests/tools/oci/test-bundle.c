@@ -17,10 +17,12 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <jansson.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static const struct oci_bundle paths = {
@@ -215,6 +217,34 @@ static void test_mounts(void **state)
 	assert_int_equal(split(config, &h), -ENOTSUP);
 }
 
+/* The engine's shared memory has a size, which the guest's has, too. */
+static void test_shared_memory(void **state)
+{
+	static const char mount[] = "\"mounts\":[{\"destination\":\"/dev/shm\","
+				    "\"type\":\"bind\",\"source\":\"%s\"}]";
+	struct halves h = {0};
+	struct statfs st;
+	char wanted[64], part[256];
+
+	(void)state;
+	if (statfs("/dev/shm", &st) < 0 || st.f_type != TMPFS_MAGIC)
+		skip();
+	snprintf(wanted, sizeof(wanted), "size=%llu",
+		 (unsigned long long)st.f_blocks *
+			 (unsigned long long)st.f_bsize);
+	/* A host's own says nothing about a container's. */
+	snprintf(part, sizeof(part), mount, "/dev/shm");
+	assert_int_equal(split(bundle(part), &h), 0);
+	assert_string_equal(text(at(h.guest, "mounts.0"), "type"), "tmpfs");
+	assert_null(at(h.guest, "mounts.0.options.3"));
+	done(&h);
+	snprintf(part, sizeof(part), mount, "/dev/shm/.");
+	assert_int_equal(split(bundle(part), &h), 0);
+	assert_string_equal(
+		json_string_value(at(h.guest, "mounts.0.options.3")), wanted);
+	done(&h);
+}
+
 /* An image has a link in a volume's place. */
 static void test_sources(void **state)
 {
@@ -361,10 +391,15 @@ static void test_ids(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_engines), cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_mounts),  cmocka_unit_test(test_devices),
-		cmocka_unit_test(test_sources), cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_store),   cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_engines),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_mounts),
+		cmocka_unit_test(test_devices),
+		cmocka_unit_test(test_shared_memory),
+		cmocka_unit_test(test_sources),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_store),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_ids),
 	};
 

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asking a monitor for a pause, with a test in the monitor's place: what comes
+ * back, and what is left when nothing does.
+ */
+#include "tests/patience.h"
+#include "tests/tempdir.h"
+#include "tools/container/control.h"
+#include "vmm/base/util.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Both ways. */
+struct message {
+	uint64_t number;
+	int32_t value;
+	uint32_t reserved;
+};
+
+struct fixture {
+	char dir[TEMPDIR_ROOM];
+	struct control control; /* the pipes alone */
+	int gone[2];
+	/* of the thread that answers */
+	pthread_t thread;
+	int32_t answer, asked;
+};
+
+static void set_up(struct fixture *f)
+{
+	memset(f, 0, sizeof(*f));
+	tempdir_name(f->dir);
+	assert_non_null(mkdtemp(f->dir));
+	assert_int_equal(control_open(&f->control, f->dir), 0);
+	assert_int_equal(pipe2(f->gone, O_CLOEXEC), 0);
+}
+
+static void tear_down(struct fixture *f)
+{
+	static const char *const names[] = {CONTROL_REQUEST_FILE,
+					    CONTROL_ANSWER_FILE};
+	char path[TEMPDIR_ROOM + 32];
+
+	control_done(&f->control);
+	close(f->gone[0]);
+	close(f->gone[1]);
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", f->dir, names[i]);
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_int_equal(rmdir(f->dir), 0);
+}
+
+/* One request, to which answers of others come first. */
+static void *answer_one(void *arg)
+{
+	struct fixture *f = arg;
+	struct message m, other;
+
+	if (!wait_until(read(f->control.request_fd, &m, sizeof(m)) ==
+			sizeof(m)))
+		return NULL;
+	f->asked = m.value;
+	other = (struct message){.number = m.number + 1, .value = -EIO};
+	m.value = f->answer;
+	(void)!write(f->control.answer_fd, &other, sizeof(other));
+	(void)!write(f->control.answer_fd, &m, sizeof(m));
+	return NULL;
+}
+
+static int ask(struct fixture *f, enum control_what what, int32_t answer)
+{
+	int r;
+
+	f->answer = answer;
+	assert_int_equal(pthread_create(&f->thread, NULL, answer_one, f), 0);
+	r = control_ask(f->dir, what, f->gone[0], PATIENCE_MS);
+	pthread_join(f->thread, NULL);
+	assert_int_equal(f->asked, what);
+	return r;
+}
+
+static void test_answers(void **state)
+{
+	const struct message old = {.value = -EIO};
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	assert_int_equal(ask(&f, CONTROL_PAUSE, 0), 0);
+	assert_int_equal(ask(&f, CONTROL_PAUSE, -EALREADY), -EALREADY);
+	/* Somebody did not wait for it. */
+	assert_int_equal(write(f.control.answer_fd, &old, sizeof(old)),
+			 sizeof(old));
+	assert_int_equal(ask(&f, CONTROL_RESUME, 0), 0);
+	tear_down(&f);
+}
+
+/* A request is not carried out once nobody waits for it. */
+static void test_no_answer(void **state)
+{
+	struct message m;
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	assert_int_equal(control_ask(f.dir, CONTROL_PAUSE, f.gone[0], 20),
+			 -ETIME);
+	assert_int_equal(read(f.control.request_fd, &m, sizeof(m)), -1);
+	assert_int_equal(write(f.gone[1], "", 1), 1);
+	assert_int_equal(
+		control_ask(f.dir, CONTROL_PAUSE, f.gone[0], PATIENCE_MS),
+		-ECONNRESET);
+	assert_int_equal(read(f.control.request_fd, &m, sizeof(m)), -1);
+	tear_down(&f);
+}
+
+/* Something else in a pipe's place, or nothing. */
+static void test_no_pipe(void **state)
+{
+	char path[TEMPDIR_ROOM + 32];
+	struct control control;
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	snprintf(path, sizeof(path), "%s/" CONTROL_ANSWER_FILE, f.dir);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(
+		control_ask(f.dir, CONTROL_PAUSE, f.gone[0], PATIENCE_MS),
+		-ENOENT);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(control_open(&control, f.dir), -EISDIR);
+	control_done(&control);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(symlink("/dev/null", path), 0);
+	assert_int_equal(
+		control_ask(f.dir, CONTROL_PAUSE, f.gone[0], PATIENCE_MS),
+		-ELOOP);
+	tear_down(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_no_pipe),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

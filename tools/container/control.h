@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A running machine is paused, and goes on, at the word of another program: two
+ * named pipes in a directory that only this user can enter, for requests and
+ * for answers. Pipes need no call that the monitor's sandbox forbids.
+ */
+#ifndef TOOLS_CONTAINER_CONTROL_H
+#define TOOLS_CONTAINER_CONTROL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+struct vm;
+
+#define CONTROL_REQUEST_FILE "control"
+#define CONTROL_ANSWER_FILE  "control-answer"
+
+enum control_what { CONTROL_PAUSE = 1, CONTROL_RESUME = 2 };
+
+/* ---- the monitor's side */
+
+struct control {
+	int request_fd, answer_fd; /* owned */
+	int stop_fd;               /* owned: an eventfd */
+	struct vm *vm;             /* borrowed */
+	pthread_t thread;
+	bool has_thread;
+};
+
+/*
+ * Makes the pipes in DIR, or takes those that are there. 0 or -errno, logged;
+ * control_done() accepts what a failed one left.
+ */
+int control_open(struct control *control, const char *dir);
+/*
+ * Starts a thread that pauses and resumes VM, which runs: after vm_start(), so
+ * that the sandbox is around it. 0 or -errno, logged.
+ */
+int control_start(struct control *control, struct vm *vm);
+/* Ends the thread. Before vm_free(). */
+void control_done(struct control *control);
+
+/* ---- the other program's */
+
+/*
+ * Asks the monitor whose directory is DIR, and waits for its answer: 0, or
+ * -EALREADY, the machine is in that state. -ECONNRESET: GONE_FD, a descriptor
+ * that is readable when the machine has ended, says so. -ETIME: there was no
+ * answer, and the request was taken back. Logs other errors alone.
+ */
+int control_ask(const char *dir, enum control_what what, int gone_fd,
+		int timeout_ms);
+
+#endif

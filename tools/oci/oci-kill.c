@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `kill`. The host's runtime sends a signal to the process that stands for the
+ * guest's, which passes it on. SIGSTOP it cannot catch: it would stop itself,
+ * and the guest's process would go on. The agent gets that one at once.
+ */
+#include "tools/oci/oci.h"
+
+#include "tools/agent/agent.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CONNECT_TIMEOUT_MS 10000
+
+static int stop(struct oci *oci, const char *id)
+{
+	autofree char *dir = oci_path(oci, id, "vm");
+	autofd int dir_fd = -1, process_fd = -1;
+	struct agent *agent = NULL;
+	char path[64];
+	int r = dir ? oci_check_id(id) : -ENOMEM;
+
+	if (r == 0)
+		r = oci_await_started(oci, id, &process_fd);
+	if (r < 0)
+		return r;
+	if (oci_is_paused(oci, id))
+		return log_ret(-EBUSY,
+			       "container '%s' is paused: it can be "
+			       "stopped once it goes on",
+			       id);
+	/* A socket's address has no room for a long path. */
+	dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return log_ret(-errno, "'%s': %s", dir, strerror(errno));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/" OCI_SOCKET_FILE,
+		 dir_fd);
+	r = agent_connect(path, CONNECT_TIMEOUT_MS, &agent);
+	if (r == 0)
+		r = agent_signal(agent, SIGSTOP);
+	agent_free(agent);
+	return r;
+}
+
+/* kill [--all] ID [SIGNAL] */
+int oci_cmd_kill(struct oci *oci, int argc, char **argv)
+{
+	const char *words[2] = {NULL, "TERM"};
+	unsigned n = 0;
+
+	for (int i = 1; i < argc; i++) {
+		if (argv[i][0] == '-')
+			continue;
+		if (n < ARRAY_LEN(words))
+			words[n] = argv[i];
+		n++;
+	}
+	if (n == 0 || n > ARRAY_LEN(words) ||
+	    agent_signal_number(words[1]) != SIGSTOP)
+		return oci_cmd_pass(oci, argc, argv);
+	return stop(oci, words[0]) < 0 ? OCI_EXIT_FAILED : 0;
+}
