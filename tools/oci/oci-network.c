@@ -15,7 +15,9 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 /* For the monitor of a guest before, which was killed, to be gone. */
 #define GONE_MS 2000
@@ -60,47 +62,60 @@ static int refuse_host(void)
 }
 
 /* Those of a guest that was killed go with its process, in a moment. */
-static bool has_guest(void)
+static int has_guest(void)
 {
 	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
 	const uint64_t end = util_now_ns() + GONE_MS * UINT64_C(1000000);
 
 	while (netns_has_guest() == 1) {
 		if (util_now_ns() >= end)
-			return true;
+			return 1;
 		nanosleep(&pause, NULL);
 	}
-	return false;
+	return 0;
+}
+
+static int leave_all(void)
+{
+	if (netns_has_guest() == 0)
+		netns_leave_all();
+	return 0;
+}
+
+static int enter_and_ask(const char *path, int (*ask)(void))
+{
+	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	return fd < 0 || setns(fd, CLONE_NEWNET) < 0 ? 0 : ask();
 }
 
 /*
- * Goes to the namespace PATH. A descriptor of the one before, or -errno: there
- * is none, or this user may not.
+ * What ASK answers, 0 or 1, in the namespace PATH; 0, too, where there is none,
+ * or this user may not go there. In a process of its own: from a container's
+ * network an ordinary user, root in a user namespace, finds no way back to the
+ * host's. -errno, logged.
  */
-static int enter(const char *path)
+static int ask_in(const char *path, int (*ask)(void))
 {
-	autofd int own = open(OWN, O_RDONLY | O_CLOEXEC);
-	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	const pid_t pid = fork();
+	int status;
 
-	if (own < 0 || fd < 0 || setns(fd, CLONE_NEWNET) < 0)
-		return -errno;
-	return take_fd(&own);
-}
-
-/* 0 or -errno, logged. */
-static int leave(int own)
-{
-	return setns(own, CLONE_NEWNET) < 0
-		       ? log_ret(-errno, "'%s': %s", OWN, strerror(errno))
-		       : 0;
+	if (pid == 0)
+		_exit(enter_and_ask(path, ask));
+	if (pid < 0)
+		return log_ret(-errno, "fork: %s", strerror(errno));
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return log_ret(-errno, "waitpid: %s", strerror(errno));
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == 1;
 }
 
 int oci_network_check(json_t *config)
 {
 	const char *path = oci_network_path(config);
-	autofd int fd = -1, own = -1;
-	bool taken;
-	int r;
+	autofd int fd = -1;
+	int taken;
 
 	if (!find(config))
 		return refuse_host();
@@ -112,26 +127,17 @@ int oci_network_check(json_t *config)
 		return 0;
 	if (is_same(fd, OWN))
 		return refuse_host();
-	own = enter(path);
-	if (own < 0)
-		return 0;
-	taken = has_guest();
-	r = leave(own);
-	if (r == 0 && taken)
-		r = log_ret(-EBUSY,
-			    "linux.namespaces: the network of '%s' is another "
-			    "machine's already: two machines cannot share one",
-			    path);
-	return r;
+	taken = ask_in(path, has_guest);
+	if (taken == 1)
+		return log_ret(-EBUSY,
+			       "linux.namespaces: the network of '%s' is "
+			       "another machine's already: two machines cannot "
+			       "share one",
+			       path);
+	return taken;
 }
 
 void oci_network_leave(const char *path)
 {
-	autofd int own = enter(path);
-
-	if (own < 0)
-		return;
-	if (netns_has_guest() == 0)
-		netns_leave_all();
-	(void)leave(own);
+	(void)ask_in(path, leave_all);
 }
