@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a directory holds, in the file system that is mounted on it. */
+/* Copies what a directory holds to the file system that is mounted on it. */
 #ifndef FIRMWARE_INIT_COPY_UP_H
 #define FIRMWARE_INIT_COPY_UP_H
 

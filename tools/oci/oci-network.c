@@ -90,7 +90,7 @@ static int enter_and_ask(const char *path, int (*ask)(void))
 }
 
 /*
- * What ASK answers, 0 or 1, in the namespace PATH; 0, too, where there is none,
+ * Has ASK answer, 0 or 1, in the namespace PATH; 0, too, where there is none,
  * or this user may not go there. In a process of its own: from a container's
  * network an ordinary user, root in a user namespace, finds no way back to the
  * host's. -errno, logged.

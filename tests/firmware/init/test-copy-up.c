@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a tmpfs gets of the directory that it is mounted on, which an image's
- * author made: links that lead out, and a path that is none.
+ * A tmpfs gets the content of the directory that it is mounted on, which an
+ * image's author made: links that lead out, and a path that is none.
  */
 #include "firmware/init/copy-up.h"
 #include "tests/tempdir.h"
@@ -116,7 +116,7 @@ static void test_nothing(void **state)
 	run(ctx, "[ -z \"$(ls -A to)\" ]");
 }
 
-/* Of more than a pipe holds, the writer of which has to end, too. */
+/* The tree is more than a pipe holds: its writer has to end, too. */
 static void test_full(void **state)
 {
 	struct ctx *ctx = *state;
