@@ -8,6 +8,7 @@
 #include "tools/container/life.h"
 
 #include "tools/container/monitor.h"
+#include "tools/container/netns-watch.h"
 #include "tools/container/run.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
@@ -35,7 +36,8 @@ struct running {
 	struct agent *agent;
 	int listen_fd;
 	int signal_fd; /* -1: signals do as they do to any program */
-	struct agent_names *names; /* of the guest's loopback; NULL: none */
+	struct agent_names *names;    /* of the guest's loopback; NULL: none */
+	struct netns_watch *networks; /* NULL: not joined to any */
 	struct agent_ends ends;
 	int input_fd; /* the command's; borrowed where it is standard input */
 	int gone_fd;  /* epoll: the monitor ended, or a signal came */
@@ -340,6 +342,22 @@ static void tell_memory(void *arg, const struct agent_memory *memory)
 	}
 }
 
+/* On the watching thread. */
+static void tell_network(void *arg, const char *text)
+{
+	warn(arg, text);
+}
+
+/* Changes that came while the guest started are told now. */
+static int watch_networks(struct running *s)
+{
+	const struct netns *netns = s->life->netns;
+
+	return netns && netns->nlinks > 0
+		       ? netns_watch_start(netns, tell_network, s, &s->networks)
+		       : 0;
+}
+
 static int pass_output(void *arg, int stream, const void *data, size_t bytes)
 {
 	const struct life *life = ((struct running *)arg)->life;
@@ -373,7 +391,10 @@ static int relay(struct running *s)
 		util_close(&s->signal_fd);
 		sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
 	}
-	r = agent_relay(s->agent, &relay, &status);
+	r = watch_networks(s);
+	if (r == 0)
+		r = agent_relay(s->agent, &relay, &status);
+	netns_watch_stop(take_ptr(s->networks));
 	/* The guest's agent would wait for them. */
 	agent_names_close(take_ptr(s->names));
 	if (r < 0)

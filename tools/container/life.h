@@ -13,6 +13,7 @@
 
 struct agent_config;
 struct config;
+struct netns;
 struct spec_filter;
 struct spec_process;
 
@@ -54,8 +55,9 @@ struct life {
 	const struct agent_config *agent;
 	const struct spec_process *process;
 	const struct spec_filter *filter; /* of its system calls */
-	bool init;                        /* below a small PID 1 that reaps */
-	bool interactive;                 /* with input */
+	const struct netns *netns; /* that the guest is joined to; NULL */
+	bool init;                 /* below a small PID 1 that reaps */
+	bool interactive;          /* with input */
 	bool detach; /* standard input and output are not the command's */
 	bool forward_signals;
 	bool every_signal;       /* see struct agent_relay */

@@ -83,9 +83,8 @@ static const char *why_not(const struct ifinfomsg *info,
 	return NULL;
 }
 
-static int take_link(void *arg, const struct nlmsghdr *message)
+static int add_link(struct netns *n, const struct nlmsghdr *message, bool told)
 {
-	struct netns *n = arg;
 	const struct rtattr *table[IFLA_MASTER + 1];
 	const struct ifinfomsg *info =
 		netlink_parse(message, sizeof(*info), table, ARRAY_LEN(table));
@@ -96,7 +95,7 @@ static int take_link(void *arg, const struct nlmsghdr *message)
 		return 0;
 	name = netlink_text(table[IFLA_IFNAME]);
 	why = why_not(info, table, name);
-	if (why && why[0])
+	if (why && why[0] && !told)
 		log_warn("interface '%s': the guest does not get it: %s", name,
 			 why);
 	if (why)
@@ -113,6 +112,16 @@ static int take_link(void *arg, const struct nlmsghdr *message)
 		return -EPROTO;
 	n->nlinks++;
 	return 0;
+}
+
+static int take_link(void *arg, const struct nlmsghdr *message)
+{
+	return add_link(arg, message, false);
+}
+
+static int take_link_again(void *arg, const struct nlmsghdr *message)
+{
+	return add_link(arg, message, true);
 }
 
 /* ---- addresses */
@@ -295,6 +304,18 @@ int netns_scan(struct netns *ret)
 	return r < 0 ? log_ret(r, "interfaces of the network namespace: %s",
 			       strerror(-r))
 		     : 0;
+}
+
+int netns_scan_links(struct netns *ret)
+{
+	int r;
+
+	*ret = (struct netns){0};
+	do {
+		netns_done(ret);
+		r = dump(ret, RTM_GETLINK, AF_UNSPEC, take_link_again);
+	} while (r == -EINTR);
+	return r;
 }
 
 void netns_done(struct netns *n)

@@ -39,6 +39,8 @@ struct netns {
  */
 int netns_scan(struct netns *ret);
 void netns_done(struct netns *netns);
+/* The links alone, without a word. 0 or -errno, not logged. */
+int netns_scan_links(struct netns *ret);
 /*
  * The same once a guest that was joined to all of them is gone: their own stack
  * receives again. Accepts a zeroed one.

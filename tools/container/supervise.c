@@ -184,6 +184,7 @@ int supervise(struct run *run, int ready_fd)
 		.agent = &run->machine.agent,
 		.process = &run->state.spec.process,
 		.filter = &run->machine.filter,
+		.netns = &run->machine.netns,
 		.init = run->opt->init,
 		.interactive = run->opt->interactive,
 		.detach = run->opt->detach,

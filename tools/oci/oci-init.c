@@ -159,6 +159,7 @@ static int run(struct spec *spec)
 		.agent = &machine.agent,
 		.process = &spec->process,
 		.filter = &machine.filter,
+		.netns = &machine.netns,
 		.interactive = has_input(),
 		.forward_signals = true,
 		.every_signal = true,

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads a network namespace that the test has made. */
 #include "tools/container/netns.h"
+#include "tools/container/netns-watch.h"
 
 #include "firmware/agent/agent.h"
 #include "firmware/init/net.h"
 #include "tests/netns.h"
+#include "tests/patience.h"
 #include "vmm/base/util.h"
 
 #include <endian.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -266,12 +269,62 @@ static void test_same_networks(void **state)
 	netns_done(&n);
 }
 
+struct told {
+	char text[160];
+	atomic_uint times;
+};
+
+static void take_text(void *arg, const char *text)
+{
+	struct told *told = arg;
+
+	snprintf(told->text, sizeof(told->text), "%s", text);
+	told->times++;
+}
+
+/* As `docker network connect` and `disconnect` while a guest runs. */
+static void test_watch(void **state)
+{
+	struct told told = {.times = 0};
+	struct netns_watch *watch = NULL;
+	struct netns n;
+	int before;
+
+	(void)state;
+	need_namespace();
+	before = netns_here();
+	close(netns_new());
+	netns_add_veth("eth0", "peer0", -1);
+	netns_up("eth0");
+	assert_int_equal(netns_scan(&n), 0);
+	assert_int_equal(n.nlinks, 1);
+	assert_int_equal(netns_watch_start(&n, take_text, &told, &watch), 0);
+	netns_add_veth("eth1", "peer1", -1);
+	netns_add_tap("bhtap0", 0);
+	netns_up("bhtap0");
+	netns_up("eth1");
+	assert_true(wait_until(told.times == 1));
+	assert_non_null(strstr(told.text, "'eth1' came"));
+	netns_delete("eth1");
+	/* The guest never had that one. */
+	netns_delete("eth0");
+	assert_true(wait_until(told.times == 2));
+	assert_non_null(strstr(told.text, "'eth0' is gone"));
+	netns_watch_stop(watch);
+	netns_watch_stop(NULL);
+	assert_int_equal(told.times, 2);
+	netns_done(&n);
+	netns_go(before);
+	close(before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_scan),
 		cmocka_unit_test(test_same_networks),
+		cmocka_unit_test(test_watch),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
