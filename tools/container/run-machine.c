@@ -277,3 +277,22 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 		r = make_oci(machine, spec, opt);
 	return r < 0 ? r : config_check(cfg, virtio_config_types());
 }
+
+int run_machine_check(const struct spec *spec, const char *kernel)
+{
+	struct run_machine machine = {.initrd_fd = -1};
+	int r;
+
+	config_init(&machine.cfg);
+	r = set(&machine.cfg, "kernel", kernel);
+	if (r == 0 && spec->hostname && spec->hostname[0])
+		r = run_check_hostname("hostname", spec->hostname);
+	if (r == 0)
+		r = make_size(&machine, &spec->linux_part);
+	if (r == 0)
+		r = run_shares_check(spec);
+	if (r == 0)
+		r = config_check(&machine.cfg, virtio_config_types());
+	run_machine_done(&machine);
+	return r;
+}

@@ -347,6 +347,26 @@ static int make_mount(struct run_machine *machine, struct spec_mount *mount,
 	return r;
 }
 
+int run_shares_check(const struct spec *spec)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < spec->nmounts; i++) {
+		const struct spec_mount *mount = &spec->mounts[i];
+		const bool bind = spec_is_bind(mount);
+		struct agent_mount to = {0};
+		struct words words = {0};
+
+		for (unsigned n = 0; r == 0 && n < mount->options.count; n++)
+			r = sort_word(mount, bind, mount->options.item[n],
+				      &words);
+		if (r == 0 && !bind)
+			r = make_filesystem(mount, &to);
+		text_list_done(&words.guest);
+	}
+	return r;
+}
+
 int run_shares_make(struct run_machine *machine, struct spec *spec)
 {
 	int r = 0;

@@ -155,10 +155,17 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 		     const struct run_options *opt, const struct rootfs *root,
 		     const struct instance *instance);
 void run_machine_done(struct run_machine *machine);
+/*
+ * Whether run_machine_make() will take SPEC with KERNEL, as far as that can be
+ * told before its mounts and networks are there: for those who make it later.
+ */
+int run_machine_check(const struct spec *spec, const char *kernel);
 
 /* Parts of it: devices, and what the guest does with them. */
 bool run_is_address(const char *text); /* IPv4 or IPv6 */
 int run_shares_make(struct run_machine *machine, struct spec *spec);
+/* Whether its mounts' types and options are ones that are done. */
+int run_shares_check(const struct spec *spec);
 /*
  * The texts of -p, and where they name no port of the host's, a free one each.
  * 0 or -errno, logged. Other mistakes in them are left for their parser to

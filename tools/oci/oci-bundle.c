@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 /*
@@ -184,6 +186,27 @@ static int add_dev(json_t *mounts)
 								  : no_memory();
 }
 
+/* A relative source is the bundle's, not of the one that is made of it. */
+static int complete_source(json_t *mount, const struct oci_bundle *bundle)
+{
+	const char *source = oci_text(mount, "source");
+	autofree char *whole = NULL;
+
+	if (source[0] == '/')
+		return 0;
+	if (!source[0])
+		return log_ret(-EINVAL,
+			       "mount on '%s': a bind mount needs a source",
+			       oci_text(mount, "destination"));
+	if (asprintf(&whole, "%s/%s", bundle->path, source) < 0) {
+		whole = NULL;
+		return no_memory();
+	}
+	return json_object_set_new(mount, "source", json_string(whole)) == 0
+		       ? 0
+		       : no_memory();
+}
+
 /*
  * All of the bundle's mounts are made in the outer container, too, so that the
  * root gets its mount points and programs of the host find what they expect;
@@ -197,6 +220,9 @@ static int make_host_mounts(json_t *host, const struct oci_bundle *bundle)
 	size_t i;
 	int r = mounts ? add_dev(mounts) : no_memory();
 
+	if (given && !json_is_array(given))
+		r = log_ret(-EINVAL, "mounts: expected a list");
+
 	json_array_foreach(given, i, mount) {
 		const char *to = oci_text(mount, "destination");
 		const char *type = oci_text(mount, "type");
@@ -204,6 +230,8 @@ static int make_host_mounts(json_t *host, const struct oci_bundle *bundle)
 		if ((oci_is_below(to, "/dev") && strcmp(to, "/dev/pts") != 0) ||
 		    strcmp(type, "cgroup") == 0 || strcmp(type, "cgroup2") == 0)
 			continue;
+		if (r == 0 && is_bind(mount))
+			r = complete_source(mount, bundle);
 		if (r == 0 && json_array_append(mounts, mount) < 0)
 			r = no_memory();
 	}
@@ -280,9 +308,9 @@ static int make_host_resources(json_t *linux_part)
 static int make_host(json_t *host, const struct oci_bundle *bundle)
 {
 	static const char *const args[] = {"init", NULL};
-	static const char *const guest_only[] = {
-		"seccomp",  "sysctl",      "maskedPaths", "readonlyPaths",
-		"intelRdt", "personality", NULL};
+	static const char *const guest_only[] = {"seccomp",     "sysctl",
+						 "maskedPaths", "readonlyPaths",
+						 "personality", NULL};
 	json_t *linux_part = sub_object(host, "linux");
 	json_t *root = json_object_get(host, "root");
 	const char *path = oci_text(root, "path");
@@ -332,8 +360,87 @@ static json_t *make_shm(const char *source)
 	return mount;
 }
 
-/* In the outer container a bind mount's source is what is mounted there. */
-static int make_guest_mounts(json_t *guest)
+static bool is_null_device(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
+/*
+ * A guest can be given files and directories. The host's runtime reports a
+ * source that is not there. 0; 1: it is /dev/null, which hides a file;
+ * -ENOTSUP.
+ */
+static int check_bind(json_t *mount, const struct oci_bundle *bundle)
+{
+	const char *source = oci_text(mount, "source");
+	autofree char *whole = NULL;
+	struct stat st;
+
+	if (asprintf(&whole, "%s%s%s", source[0] == '/' ? "" : bundle->path,
+		     source[0] == '/' ? "" : "/", source) < 0) {
+		whole = NULL;
+		return no_memory();
+	}
+	if (stat(whole, &st) < 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+		return 0;
+	if (is_null_device(&st))
+		return 1;
+	return log_ret(-ENOTSUP,
+		       "mount on '%s': '%s' is a %s of the host's: a virtual "
+		       "machine can be given files and directories alone",
+		       oci_text(mount, "destination"), source,
+		       S_ISSOCK(st.st_mode)   ? "socket"
+		       : S_ISFIFO(st.st_mode) ? "named pipe"
+					      : "device");
+}
+
+/* As a masked path: the guest's own /dev/null is there. */
+static int mask(json_t *guest, json_t *mount)
+{
+	json_t *linux_part = sub_object(guest, "linux");
+	json_t *paths = sub_array(linux_part, "maskedPaths");
+	json_t *to = json_object_get(mount, "destination");
+
+	return paths && json_array_append(paths, to) == 0 ? 0 : no_memory();
+}
+
+/*
+ * The guest's mount for MOUNT, a new reference; NULL: none, if that is no
+ * error. In the outer container a bind mount's source is what is mounted there.
+ */
+static int make_guest_mount(json_t *guest, json_t *mount,
+			    const struct oci_bundle *bundle, json_t **ret)
+{
+	const char *to = oci_text(mount, "destination");
+	int r;
+
+	*ret = NULL;
+	if (!is_bind(mount)) {
+		*ret = json_incref(mount);
+		return 0;
+	}
+	if (strcmp(to, "/dev/shm") == 0) {
+		*ret = make_shm(oci_text(mount, "source"));
+		return *ret ? 0 : no_memory();
+	}
+	if (oci_is_below(to, "/dev"))
+		return log_ret(-ENOTSUP,
+			       "mount on '%s': a machine of its own has other "
+			       "devices",
+			       to);
+	r = check_bind(mount, bundle);
+	if (r > 0)
+		return mask(guest, mount);
+	if (r == 0 &&
+	    json_object_set(mount, "source",
+			    json_object_get(mount, "destination")) < 0)
+		r = no_memory();
+	if (r == 0)
+		*ret = json_incref(mount);
+	return r;
+}
+
+static int make_guest_mounts(json_t *guest, const struct oci_bundle *bundle)
 {
 	json_t *given = json_object_get(guest, "mounts");
 	json_t *mounts = json_array();
@@ -342,27 +449,11 @@ static int make_guest_mounts(json_t *guest)
 	int r = mounts ? 0 : no_memory();
 
 	json_array_foreach(given, i, mount) {
-		const char *to = oci_text(mount, "destination");
+		json_t *made = NULL;
 
-		if (is_bind(mount) && oci_is_below(to, "/dev")) {
-			if (strcmp(to, "/dev/shm") != 0)
-				r = log_ret(-ENOTSUP,
-					    "mount on '%s': a machine of its "
-					    "own has other devices",
-					    to);
-			else
-				mount = make_shm(oci_text(mount, "source"));
-		} else if (is_bind(mount)) {
-			(void)json_object_set(
-				mount, "source",
-				json_object_get(mount, "destination"));
-			json_incref(mount);
-		} else {
-			json_incref(mount);
-		}
-		if (r < 0)
-			break;
-		if (json_array_append_new(mounts, mount) < 0)
+		if (r == 0)
+			r = make_guest_mount(guest, mount, bundle, &made);
+		if (made && json_array_append_new(mounts, made) < 0)
 			r = no_memory();
 	}
 	if (r == 0 && json_object_set(guest, "mounts", mounts) < 0)
@@ -461,12 +552,11 @@ static int make_guest_linux(json_t *linux_part)
 	return r;
 }
 
-static int make_guest(json_t *guest)
+static int make_guest(json_t *guest, const struct oci_bundle *bundle)
 {
 	static const char *const host_only[] = {"hooks", NULL};
-	static const char *const walls[] = {"oomScoreAdj",     "selinuxLabel",
-					    "apparmorProfile", "ioPriority",
-					    "scheduler",       NULL};
+	static const char *const walls[] = {"oomScoreAdj", "selinuxLabel",
+					    "apparmorProfile", NULL};
 	json_t *root = json_object_get(guest, "root");
 	int r;
 
@@ -477,7 +567,7 @@ static int make_guest(json_t *guest)
 		return r;
 	if (json_object_set_new(root, "path", json_string("/")) < 0)
 		return no_memory();
-	return make_guest_mounts(guest);
+	return make_guest_mounts(guest, bundle);
 }
 
 int oci_bundle_split(const struct oci_bundle *bundle, json_t *config,
@@ -488,7 +578,7 @@ int oci_bundle_split(const struct oci_bundle *bundle, json_t *config,
 	int r = host && guest ? make_host(host, bundle) : no_memory();
 
 	if (r == 0)
-		r = make_guest(guest);
+		r = make_guest(guest, bundle);
 	if (r < 0) {
 		json_decref(host);
 		json_decref(guest);

@@ -9,12 +9,14 @@
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
+#include "vmm/kernel/kimage.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct request {
 	const char *bundle; /* as given; "." */
@@ -55,6 +57,8 @@ static int find_kernel(struct request *req)
 	if (r == 0)
 		r = kernel_open(&cfg, &distro);
 	distro_done(&distro);
+	if (r == 0)
+		r = kimage_check(cfg.kernel);
 	if (r == 0) {
 		req->kernel = realpath(cfg.kernel, NULL);
 		if (!req->kernel)
@@ -80,11 +84,17 @@ static int find_paths(struct request *req)
 static json_t *read_config(const struct request *req)
 {
 	autofree char *path = NULL;
+	struct stat st;
 	json_t *json;
 
 	if (asprintf(&path, "%s/config.json", req->path) < 0) {
 		path = NULL;
 		log_error("out of memory");
+		return NULL;
+	}
+	/* Not to wait for whoever writes to a pipe. */
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		log_error("'%s': not a regular file", path);
 		return NULL;
 	}
 	json = spec_load_file(path);
@@ -97,7 +107,7 @@ static json_t *read_config(const struct request *req)
 }
 
 /* The user hears now what the guest cannot do, not when it starts. */
-static int check_guest(json_t *guest)
+static int check_guest(const struct request *req, json_t *guest)
 {
 	struct spec_filter filter = {0};
 	struct spec spec = {0};
@@ -111,6 +121,8 @@ static int check_guest(json_t *guest)
 					 SPEC_NS_NETWORK);
 	if (r == 0)
 		r = spec_filter_make("config.json", &spec.linux_part, &filter);
+	if (r == 0)
+		r = run_machine_check(&spec, req->kernel);
 	spec_filter_done(&filter);
 	spec_done(&spec);
 	return r;
@@ -137,7 +149,7 @@ static int write_files(struct oci *oci, const struct request *req)
 	if (r == 0)
 		r = oci_bundle_split(&bundle, config, &host, &guest);
 	if (r == 0)
-		r = check_guest(guest);
+		r = check_guest(req, guest);
 	if (r == 0)
 		r = oci_network_check(config);
 	if (r == 0)

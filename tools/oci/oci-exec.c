@@ -183,8 +183,7 @@ static json_t *make_process(struct oci *oci, const struct request *req)
 static int check_process(json_t *process)
 {
 	static const char *const walls[] = {"oomScoreAdj", "selinuxLabel",
-					    "apparmorProfile", "ioPriority",
-					    "scheduler"};
+					    "apparmorProfile"};
 	autofree char *text = NULL;
 	struct spec_process read = {0};
 	int r;
@@ -252,24 +251,25 @@ static int hand_over(struct oci *oci, const struct request *req)
 		    : OCI_EXIT_FAILED;
 }
 
-/* In the words that engines look for. */
-static int check_container(const struct oci *oci, const struct request *req)
+/*
+ * An engine may call this before `start`, or as soon as it has returned: the
+ * machine's socket comes a little later, and the stand-in waits for it.
+ */
+static int check_container(struct oci *oci, const struct request *req)
 {
 	const char *id = req->id;
-	autofree char *path = NULL;
-	int r = oci_check_id(id);
+	int r = oci_check_container(oci, id);
 
-	if (r < 0)
-		return r;
-	path = oci_path(oci, id, "vm");
-	if (!path)
-		return -ENOMEM;
-	if (access(path, F_OK) < 0)
-		return log_ret(-ENOENT, "container '%s' does not exist", id);
-	if (!req->ignore_paused && oci_is_paused(oci, id))
+	if (r == 0 && !req->ignore_paused && oci_is_paused(oci, id))
 		return log_ret(-EBUSY, "cannot exec in a paused container (use "
 				       "--ignore-paused to override)");
-	return 0;
+	if (r < 0 || oci_store_has(oci, id, "vm/" OCI_SOCKET_FILE) ||
+	    !oci_host_is(oci, id, "created"))
+		return r;
+	return log_ret(-EBUSY,
+		       "exec: container '%s' is created and not started: its "
+		       "machine is booted by start",
+		       id);
 }
 
 static int run(struct oci *oci, struct request *req)

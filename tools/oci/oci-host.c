@@ -194,7 +194,10 @@ int oci_host_run(const struct text_list *command, char **ret_output)
 	if (r < 0)
 		return log_ret(r, "running '%s': %s", command->item[0],
 			       strerror(-r));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	return log_ret(128 + WTERMSIG(status), "'%s' was ended by signal %d",
+		       command->item[0], WTERMSIG(status));
 }
 
 int oci_host_call(struct oci *oci, const char *name, const char *const *args,

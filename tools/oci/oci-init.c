@@ -198,6 +198,9 @@ int oci_cmd_init(struct oci *oci, int argc, char **argv)
 
 	(void)oci;
 	(void)argv;
+	/* Warnings have been given by `create`; this is the container's stderr.
+	 */
+	log_setup(LOG_ERROR, false);
 	if (argc != 1 ||
 	    spec_read_file(OCI_INSIDE_VM "/" OCI_SPEC_FILE, &spec) < 0)
 		return RUN_EXIT_FAILED;

@@ -115,7 +115,7 @@ static int pause_it(struct oci *oci, const char *id)
 static int resume(struct oci *oci, const char *id)
 {
 	autofree char *mark = oci_path(oci, id, OCI_PAUSED_FILE);
-	int r = mark ? oci_check_id(id) : -ENOMEM;
+	int r = mark ? oci_check_container(oci, id) : -ENOMEM;
 
 	if (r < 0)
 		return r;

@@ -81,6 +81,8 @@ int oci_cmd_state(struct oci *oci, int argc, char **argv)
 
 	if (argc != 2)
 		return log_ret(OCI_EXIT_FAILED, "state: give one container id");
+	if (oci_check_container(oci, argv[1]) < 0)
+		return OCI_EXIT_FAILED;
 	status = oci_host_state(oci, argv[1], &state);
 	if (status != 0)
 		return status;
@@ -88,6 +90,17 @@ int oci_cmd_state(struct oci *oci, int argc, char **argv)
 	status = print(state);
 	json_decref(state);
 	return status;
+}
+
+bool oci_host_is(struct oci *oci, const char *id, const char *name)
+{
+	json_t *state = NULL;
+	bool is;
+
+	(void)oci_host_state(oci, id, &state);
+	is = strcmp(oci_text(state, "status"), name) == 0;
+	json_decref(state);
+	return is;
 }
 
 /* ---- list */
@@ -192,7 +205,11 @@ int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 			       "delete: give one container id");
 	if (oci_check_id(argv[n]) < 0)
 		return OCI_EXIT_FAILED;
-	{
+	/* `create` was killed before the host's runtime knew of it. */
+	if (oci_store_has(oci, argv[n], NULL) &&
+	    !oci_store_has(oci, "@host", argv[n])) {
+		status = 0;
+	} else {
 		const char *const args[] = {req.force ? "--force" : argv[n],
 					    req.force ? argv[n] : NULL, NULL};
 
@@ -207,10 +224,50 @@ int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 
 /* ---- the rest */
 
+/*
+ * The id in a command line of the host's runtime's: the last of those whose
+ * options have values, else the first that is no option. NULL: none.
+ */
+static const char *find_id(int argc, char **argv)
+{
+	static const char *const last[] = {"update", "events"};
+	int i = 1;
+
+	for (unsigned n = 0; n < ARRAY_LEN(last); n++)
+		if (strcmp(argv[0], last[n]) == 0)
+			return argc > 1 && argv[argc - 1][0] != '-'
+				       ? argv[argc - 1]
+				       : NULL;
+	for (; i < argc && argv[i][0] == '-'; i++) {
+		if (strcmp(argv[i], "--") == 0)
+			return argv[i + 1];
+		if (strcmp(argv[i], "-f") == 0 ||
+		    strcmp(argv[i], "--format") == 0)
+			i++;
+	}
+	return i < argc ? argv[i] : NULL;
+}
+
+/* In this program's words: those of the host's runtimes differ. */
+static int check_id_of(const struct oci *oci, int argc, char **argv)
+{
+	const char *id;
+
+	if (strcmp(argv[0], "spec") == 0)
+		return 0;
+	id = find_id(argc, argv);
+	if (!id)
+		return log_ret(-EINVAL, "%s: give a container id", argv[0]);
+	return oci_check_container(oci, id);
+}
+
 int oci_cmd_pass(struct oci *oci, int argc, char **argv)
 {
 	struct text_list command = {0};
-	int r = oci_host_command(oci, argv[0], &command);
+	int r = check_id_of(oci, argc, argv);
+
+	if (r == 0)
+		r = oci_host_command(oci, argv[0], &command);
 
 	for (int i = 1; r == 0 && i < argc; i++)
 		r = text_list_add(&command, argv[i]);

@@ -10,11 +10,14 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define CONNECT_TIMEOUT_MS 10000
+/* As long as a machine on a busy host has to be set up. */
+#define CONNECT_TIMEOUT_MS 180000
+#define POLL_MS            5
 #define KILLED             137 /* as after SIGKILL */
 
 /* The file is for one process: nobody else is to find it. */
@@ -65,6 +68,16 @@ static int relay(struct agent *agent, const struct spec_process *process)
 	return r < 0 ? RUN_EXIT_FAILED : status.status;
 }
 
+/* `exec` may follow `start` at once; this process dies with the container. */
+static void wait_for_socket(void)
+{
+	for (int ms = 0; ms < CONNECT_TIMEOUT_MS; ms += POLL_MS) {
+		if (access(OCI_INSIDE_VM "/" OCI_SOCKET_FILE, F_OK) == 0)
+			return;
+		poll(NULL, 0, POLL_MS);
+	}
+}
+
 /* With the container's filter of system calls. */
 static int run(const struct spec_process *process,
 	       const struct spec_filter *filter)
@@ -78,8 +91,11 @@ static int run(const struct spec_process *process,
 	struct agent_failure failure = {0};
 	struct agent *agent = NULL;
 	int status = RUN_EXIT_FAILED;
-	int r = agent_connect(OCI_INSIDE_VM "/" OCI_SOCKET_FILE,
-			      CONNECT_TIMEOUT_MS, &agent);
+	int r;
+
+	wait_for_socket();
+	r = agent_connect(OCI_INSIDE_VM "/" OCI_SOCKET_FILE, CONNECT_TIMEOUT_MS,
+			  &agent);
 
 	if (r == 0)
 		r = agent_start(agent, process, &options, &failure, NULL);
@@ -99,6 +115,7 @@ int oci_cmd_relay(struct oci *oci, int argc, char **argv)
 	int status = RUN_EXIT_FAILED;
 
 	(void)oci;
+	log_setup(LOG_ERROR, false);
 	if (argc != 2)
 		return log_ret(status, "relay: give one file");
 	if (take_process(argv[1], &process) == 0 &&

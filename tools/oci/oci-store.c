@@ -9,12 +9,12 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define ID_MAX 1024
-#define DEPTH  16
+#define DEPTH 16
 
 int oci_check_id(const char *id)
 {
@@ -23,8 +23,13 @@ int oci_check_id(const char *id)
 				      "0123456789_+-.";
 	const size_t n = strlen(id);
 
-	if (n > 0 && n <= ID_MAX && strspn(id, letters) == n &&
-	    strcmp(id, ".") != 0 && strcmp(id, "..") != 0)
+	if (n > NAME_MAX)
+		return log_ret(-EINVAL,
+			       "'%.20s...': invalid container id: it has %zu "
+			       "bytes, and may have %d",
+			       id, n, NAME_MAX);
+	if (n > 0 && strspn(id, letters) == n && strcmp(id, ".") != 0 &&
+	    strcmp(id, "..") != 0)
 		return 0;
 	return log_ret(-EINVAL,
 		       "'%s': invalid container id: it has letters, digits and "
@@ -42,6 +47,22 @@ char *oci_path(const struct oci *oci, const char *id, const char *name)
 		return NULL;
 	}
 	return path;
+}
+
+bool oci_store_has(const struct oci *oci, const char *id, const char *name)
+{
+	autofree char *path = oci_path(oci, id, name);
+
+	return path && access(path, F_OK) == 0;
+}
+
+int oci_check_container(const struct oci *oci, const char *id)
+{
+	int r = oci_check_id(id);
+
+	if (r < 0 || oci_store_has(oci, id, "vm"))
+		return r;
+	return log_ret(-ENOENT, "container '%s' does not exist", id);
 }
 
 /* With the directories above it, as `mkdir -p`. */

@@ -82,6 +82,11 @@ int oci_host_call(struct oci *oci, const char *name, const char *const *args,
  * runtime has said why there is none.
  */
 int oci_host_state(struct oci *oci, const char *id, struct json_t **ret);
+/*
+ * Whether ID has the status NAME ("created", "running" ...) for the host's
+ * runtime. False, too, where that cannot be told, which is logged.
+ */
+bool oci_host_is(struct oci *oci, const char *id, const char *name);
 
 /* ---- a container's directory */
 
@@ -89,6 +94,10 @@ int oci_host_state(struct oci *oci, const char *id, struct json_t **ret);
 int oci_check_id(const char *id);
 /* ID's directory, or a file NAME in it; allocated. NULL: no memory, logged. */
 char *oci_path(const struct oci *oci, const char *id, const char *name);
+/* Whether there is the file NAME in ID's directory. */
+bool oci_store_has(const struct oci *oci, const char *id, const char *name);
+/* -EINVAL: no id; -ENOENT: no such container, in the words engines look for. */
+int oci_check_container(const struct oci *oci, const char *id);
 /* Makes the directories. -EEXIST: there is such a container. */
 int oci_store_make(const struct oci *oci, const char *id);
 /*

@@ -12,6 +12,7 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -87,30 +88,50 @@ bool kimage_mentions(const struct kimage *image, const struct mem *mem,
 	return data && memmem(data, bytes, name, strlen(name) + 1);
 }
 
+/* How a file begins. */
+struct head {
+	uint8_t data[KIMAGE_SETUP_HEADER_OFFSET + KIMAGE_SETUP_HEADER_MAX];
+	size_t bytes;
+};
+
+static int read_head(const struct kimage_source *src, struct head *head)
+{
+	head->bytes = min_u64(src->bytes, sizeof(head->data));
+	if (src->bytes == 0)
+		return kimage_bad(src, "is empty");
+	return kimage_read(src, head->data, head->bytes, 0);
+}
+
+static bool is_elf(const struct head *head)
+{
+	return head->bytes >= 4 && memcmp(head->data, "\177ELF", 4) == 0;
+}
+
+static bool is_gzip(const struct head *head)
+{
+	return head->bytes >= 2 && memcmp(head->data, "\x1f\x8b", 2) == 0;
+}
+
 static int load(struct kimage *image, const struct kimage_source *src,
 		enum config_entry want, const struct mem *mem)
 {
-	uint8_t head[KIMAGE_SETUP_HEADER_OFFSET + KIMAGE_SETUP_HEADER_MAX];
-	const size_t have = min_u64(src->bytes, sizeof(head));
-	int r;
+	struct head head;
+	int r = read_head(src, &head);
 
 	*image = (struct kimage){.cmdline_max = LINUX_CMDLINE_MAX};
-	if (src->bytes == 0)
-		return kimage_bad(src, "is empty");
-	r = kimage_read(src, head, have, 0);
 	if (r < 0)
 		return r;
-	if (have >= 4 && memcmp(head, "\177ELF", 4) == 0) {
+	if (is_elf(&head)) {
 		image->kind = "ELF";
 		return kimage_load_elf(image, src, want, mem);
 	}
-	if (have >= 2 && memcmp(head, "\x1f\x8b", 2) == 0) {
+	if (is_gzip(&head)) {
 		image->kind = "gzip'd ELF";
 		return kimage_load_gzip(image, src, 0, want, mem);
 	}
-	if (kimage_is_bzimage(head, have))
+	if (kimage_is_bzimage(head.data, head.bytes))
 		return kimage_load_bzimage(image, src, want, mem);
-	return unknown_kind(src, head, have);
+	return unknown_kind(src, head.data, head.bytes);
 }
 
 /* The size of a regular file: 0 or -errno (logged as WHAT 'PATH'). */
@@ -127,6 +148,26 @@ static int file_size(int fd, const char *what, const char *path,
 			       path);
 	*ret_bytes = (uint64_t)st.st_size;
 	return 0;
+}
+
+int kimage_check(const char *path)
+{
+	/* Not to wait for whoever writes to a pipe. */
+	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct kimage_source src = {.fd = fd, .name = path};
+	struct head head;
+	int r;
+
+	if (fd < 0)
+		return log_ret(-errno, "kernel '%s': %s", path,
+			       strerror(errno));
+	r = file_size(fd, "kernel", path, &src.bytes);
+	if (r == 0)
+		r = read_head(&src, &head);
+	if (r < 0 || is_elf(&head) || is_gzip(&head) ||
+	    kimage_is_bzimage(head.data, head.bytes))
+		return r;
+	return unknown_kind(&src, head.data, head.bytes);
 }
 
 int kimage_load(struct kimage *image, int fd, const char *path,

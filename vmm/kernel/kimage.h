@@ -44,6 +44,12 @@ int kimage_load(struct kimage *image, int fd, const char *path,
 		enum config_entry want, const struct mem *mem);
 
 /*
+ * Whether the file PATH begins as a kernel does, for those who load it later.
+ * 0, -EINVAL, or open(2)'s and read(2)'s -errno; logged as kimage_load()'s.
+ */
+int kimage_check(const char *path);
+
+/*
  * Whether the kernel's boot may take the command line's parameter NAME: false
  * only where its list of parameters could be searched and lacks it. Reads all
  * of that list: a tenth of a millisecond. After kimage_load(), before the guest

@@ -245,6 +245,72 @@ static void test_shared_memory(void **state)
 	done(&h);
 }
 
+static json_t *bind_of(const char *source)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "\"mounts\":[{\"destination\":\"/data\",\"source\":\"%s\","
+		 "\"options\":[\"bind\"]}]",
+		 source);
+	return bundle(text);
+}
+
+/* A guest is given files and directories; /dev/null hides a file. */
+static void test_binds(void **state)
+{
+	char fifo[TEMPDIR_ROOM];
+	struct halves h = {0};
+
+	(void)state;
+	assert_int_equal(split(bind_of("rel"), &h), 0);
+	assert_string_equal(text(mount_on(h.host, "/data"), "source"),
+			    "/bundle/rel");
+	assert_string_equal(text(mount_on(h.guest, "/data"), "source"),
+			    "/data");
+	done(&h);
+	assert_int_equal(split(bind_of("/dev/null"), &h), 0);
+	assert_null(mount_on(h.guest, "/data"));
+	assert_string_equal(text(h.guest, "linux.maskedPaths.0"), "/data");
+	done(&h);
+	assert_int_equal(split(bind_of("/dev/zero"), &h), -ENOTSUP);
+	assert_int_equal(split(bind_of(""), &h), -EINVAL);
+	tempdir_name(fifo);
+	assert_non_null(mkdtemp(fifo));
+	assert_int_equal(rmdir(fifo), 0);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_int_equal(split(bind_of(fifo), &h), -ENOTSUP);
+	assert_int_equal(unlink(fifo), 0);
+	assert_int_equal(split(bundle("\"mounts\":5"), &h), -EINVAL);
+}
+
+/* The guest refuses what it cannot do, and the host keeps what it can. */
+static void test_kept(void **state)
+{
+	static const char *const refused[] = {
+		"\"vm\":{\"kernel\":{\"path\":\"/x\"}}",
+		"\"linux\":{\"personality\":{\"domain\":\"LINUX32\"}}",
+		"\"linux\":{\"timeOffsets\":{\"boottime\":{\"secs\":1}}}",
+		"\"domainname\":\"x\"",
+	};
+	struct halves h = {0};
+	struct spec spec = {0};
+
+	(void)state;
+	assert_int_equal(
+		split(bundle("\"linux\":{\"intelRdt\":{\"closID\":\"x\"}}"),
+		      &h),
+		0);
+	assert_string_equal(text(h.host, "linux.intelRdt.closID"), "x");
+	assert_null(at(h.guest, "linux.intelRdt"));
+	done(&h);
+	for (unsigned i = 0; i < ARRAY_LEN(refused); i++) {
+		assert_int_equal(split(bundle(refused[i]), &h), 0);
+		assert_int_equal(spec_from_json("x", h.guest, &spec), -ENOTSUP);
+		done(&h);
+	}
+}
+
 /* An image has a link in a volume's place. */
 static void test_sources(void **state)
 {
@@ -380,12 +446,18 @@ static void test_refused(void **state)
 
 static void test_ids(void **state)
 {
+	char longest[257];
+
 	(void)state;
 	assert_int_equal(oci_check_id("a_b-c.D+9"), 0);
 	assert_int_equal(oci_check_id(""), -EINVAL);
 	assert_int_equal(oci_check_id(".."), -EINVAL);
 	assert_int_equal(oci_check_id("a/b"), -EINVAL);
 	assert_int_equal(oci_check_id("@host"), -EINVAL);
+	memset(longest, 'x', sizeof(longest));
+	longest[256] = '\0';
+	assert_int_equal(oci_check_id(longest), -EINVAL);
+	assert_int_equal(oci_check_id(longest + 1), 0);
 }
 
 int main(void)
@@ -401,6 +473,8 @@ int main(void)
 		cmocka_unit_test(test_store),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_binds),
+		cmocka_unit_test(test_kept),
 	};
 
 	log_setup(LOG_ERROR, false);
