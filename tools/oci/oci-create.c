@@ -20,6 +20,7 @@
 
 struct request {
 	const char *bundle; /* as given; "." */
+	const char *config; /* the file's name in it */
 	const char *id, *fds;
 	bool run, detach, keep;
 	struct text_list pass;
@@ -28,6 +29,7 @@ struct request {
 
 static const struct oci_option options[] = {
 	{"bundle", 'b', OCI_OWN_VALUE, offsetof(struct request, bundle)},
+	{"config", 'f', OCI_OWN_VALUE, offsetof(struct request, config)},
 	{"console-socket", 0, OCI_PASS_PATH, 0},
 	{"pidfd-socket", 0, OCI_PASS_PATH, 0},
 	{"pid-file", 0, OCI_PASS_PATH, 0},
@@ -84,10 +86,12 @@ static int find_paths(struct request *req)
 static json_t *read_config(const struct request *req)
 {
 	autofree char *path = NULL;
+	const bool absolute = req->config[0] == '/';
 	struct stat st;
 	json_t *json;
 
-	if (asprintf(&path, "%s/config.json", req->path) < 0) {
+	if (asprintf(&path, "%s%s%s", absolute ? "" : req->path,
+		     absolute ? "" : "/", req->config) < 0) {
 		path = NULL;
 		log_error("out of memory");
 		return NULL;
@@ -174,17 +178,23 @@ static int write_files(struct oci *oci, const struct request *req)
 static int hand_over(struct oci *oci, const struct request *req)
 {
 	autofree char *bundle = oci_path(oci, req->id, "bundle");
+	autofree char *maker = oci_path(oci, req->id, OCI_MAKER_FILE);
 	const char *args[5] = {"--bundle", bundle};
 	unsigned n = 2;
+	int status;
 
-	if (!bundle)
+	if (!bundle || !maker)
 		return OCI_EXIT_FAILED;
 	if (req->detach)
 		args[n++] = "--detach";
 	if (req->keep)
 		args[n++] = "--keep";
-	return oci_host_call(oci, req->run ? "run" : "create", args, &req->pass,
-			     req->id);
+	/* `run` stays as long as its container. */
+	oci->maker = req->run && !req->detach ? NULL : maker;
+	status = oci_host_call(oci, req->run ? "run" : "create", args,
+			       &req->pass, req->id);
+	oci->maker = NULL;
+	return status;
 }
 
 /* By --keep, unless it was never made: the status tells nothing. */
@@ -215,13 +225,14 @@ static int create(struct oci *oci, struct request *req)
 	/* `run` in the foreground has deleted what the host's runtime kept. */
 	if ((req->run && !req->detach && !is_kept(oci, req)) ||
 	    ((!req->run || req->detach) && status != 0))
-		(void)oci_store_remove(oci, req->id);
+		(void)oci_forget(oci, req->id);
 	return status;
 }
 
 int oci_cmd_create(struct oci *oci, int argc, char **argv)
 {
 	struct request req = {.bundle = ".",
+			      .config = "config.json",
 			      .run = strcmp(argv[0], "run") == 0};
 	int status = OCI_EXIT_FAILED;
 	int n = oci_options_parse(options, &req, &req.pass, argc, argv);

@@ -247,6 +247,8 @@ static int hand_over(struct oci *oci, const struct request *req)
 	const char *const args[] = {"--process", path,
 				    req->detach ? "--detach" : NULL, NULL};
 
+	/* As if the host's runtime had been killed itself. */
+	oci->bound = true;
 	return path ? oci_host_call(oci, "exec", args, &req->pass, req->id)
 		    : OCI_EXIT_FAILED;
 }

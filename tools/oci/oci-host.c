@@ -2,6 +2,7 @@
 /* Finding the host's runtime, and running it. */
 #include "tools/oci/oci.h"
 
+#include "tools/instance/instance.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
@@ -12,11 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define OUTPUT_MAX (16 << 20)
+
+/* Hooks of a container that is being created may take seconds. */
+#define MAKER_MS 30000
 
 /* Engines call with a short PATH, or none. */
 #define PLACES "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -153,20 +158,77 @@ static int wait_for(pid_t pid, int signal_fd, int *ret)
 	return 0;
 }
 
-static pid_t start(const struct text_list *command, int output_fd,
-		   const sigset_t *mask)
+/* The process itself does it, so that no moment is without the note. */
+static int note_maker(const char *path)
 {
+	FILE *file = fopen(path, "we");
+
+	if (!file)
+		return -errno;
+	fprintf(file, "%d %llu\n", (int)getpid(),
+		(unsigned long long)instance_process_start(getpid()));
+	return fclose(file) == 0 ? 0 : -errno;
+}
+
+int oci_host_await_maker(const struct oci *oci, const char *id, bool force)
+{
+	autofree char *path = oci_path(oci, id, OCI_MAKER_FILE);
+	FILE *file = path ? fopen(path, "re") : NULL;
+	struct pollfd pfd = {.fd = -1, .events = POLLIN};
+	unsigned long long ticks = 0;
+	int pid = 0, r = 0;
+
+	if (!file)
+		return path ? 0 : -ENOMEM;
+	if (fscanf(file, "%d %llu", &pid, &ticks) != 2)
+		pid = 0;
+	(void)fclose(file);
+	if (pid > 0)
+		pfd.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	/* The number may be another process's by now. */
+	if (pfd.fd < 0 || instance_process_start(pid) != ticks) {
+		util_close(&pfd.fd);
+		return 0;
+	}
+	if (poll(&pfd, 1, MAKER_MS) == 0 && force) {
+		(void)syscall(SYS_pidfd_send_signal, pfd.fd, SIGKILL, NULL, 0);
+		(void)poll(&pfd, 1, MAKER_MS);
+	} else if (!pfd.revents) {
+		r = log_ret(-EBUSY,
+			    "container '%s' is still being created, by process "
+			    "%d",
+			    id, pid);
+	}
+	util_close(&pfd.fd);
+	return r;
+}
+
+/* OCI says how; NULL: an ordinary child. */
+static pid_t start(const struct oci *oci, const struct text_list *command,
+		   int output_fd, const sigset_t *mask)
+{
+	const char *maker = oci ? oci->maker : NULL;
+	const pid_t parent = getpid();
 	const pid_t pid = fork();
+	int r;
 
 	if (pid != 0)
 		return pid;
+	if (oci && oci->bound &&
+	    (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+		_exit(OCI_EXIT_FAILED);
+	r = maker ? note_maker(maker) : 0;
+	if (r < 0)
+		_exit(log_ret(OCI_EXIT_FAILED, "'%s': %s", maker,
+			      strerror(-r)));
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	if (output_fd >= 0 && dup2(output_fd, STDOUT_FILENO) < 0)
 		_exit(OCI_EXIT_FAILED);
 	_exit(oci_host_exec(command));
 }
 
-int oci_host_run(const struct text_list *command, char **ret_output)
+static int run_command(const struct oci *oci, const struct text_list *command,
+		       char **ret_output)
 {
 	const sigset_t set = passed_signals();
 	autofd int signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -179,7 +241,7 @@ int oci_host_run(const struct text_list *command, char **ret_output)
 		return log_ret(-errno, "signals and a pipe: %s",
 			       strerror(errno));
 	sigprocmask(SIG_BLOCK, &set, &before);
-	pid = start(command, ends[1], &before);
+	pid = start(oci, command, ends[1], &before);
 	r = pid < 0 ? -errno : 0;
 	util_close(&ends[1]);
 	if (r == 0 && ret_output)
@@ -200,6 +262,11 @@ int oci_host_run(const struct text_list *command, char **ret_output)
 		       command->item[0], WTERMSIG(status));
 }
 
+int oci_host_run(const struct text_list *command, char **ret_output)
+{
+	return run_command(NULL, command, ret_output);
+}
+
 int oci_host_call(struct oci *oci, const char *name, const char *const *args,
 		  const struct text_list *pass, const char *id)
 {
@@ -213,7 +280,7 @@ int oci_host_call(struct oci *oci, const char *name, const char *const *args,
 	if (r == 0)
 		r = text_list_add(&command, id);
 	if (r == 0)
-		r = oci_host_run(&command, NULL);
+		r = run_command(oci, &command, NULL);
 	text_list_done(&command);
 	return r < 0 ? OCI_EXIT_FAILED : r;
 }

@@ -141,3 +141,15 @@ void oci_network_leave(const char *path)
 {
 	(void)ask_in(path, leave_all);
 }
+
+int oci_forget(const struct oci *oci, const char *id)
+{
+	json_t *own = oci_store_read(oci, id, "container.json");
+	const char *network = oci_text(own, "network");
+
+	/* A namespace that others made lives on. */
+	if (network[0])
+		oci_network_leave(network);
+	json_decref(own);
+	return oci_store_remove(oci, id);
+}

@@ -174,17 +174,6 @@ int oci_cmd_list(struct oci *oci, int argc, char **argv)
 
 /* ---- delete */
 
-/* A namespace that others made lives on. */
-static void leave_network(const struct oci *oci, const char *id)
-{
-	json_t *own = oci_store_read(oci, id, "container.json");
-	const char *path = oci_text(own, "network");
-
-	if (path[0])
-		oci_network_leave(path);
-	json_decref(own);
-}
-
 int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 {
 	struct request {
@@ -205,6 +194,8 @@ int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 			       "delete: give one container id");
 	if (oci_check_id(argv[n]) < 0)
 		return OCI_EXIT_FAILED;
+	if (oci_host_await_maker(oci, argv[n], req.force) < 0)
+		return OCI_EXIT_FAILED;
 	/* `create` was killed before the host's runtime knew of it. */
 	if (oci_store_has(oci, argv[n], NULL) &&
 	    !oci_store_has(oci, "@host", argv[n])) {
@@ -215,9 +206,7 @@ int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 
 		status = ask(oci, "delete", args, NULL);
 	}
-	if (status == 0)
-		leave_network(oci, argv[n]);
-	if (status == 0 && oci_store_remove(oci, argv[n]) < 0)
+	if (status == 0 && oci_forget(oci, argv[n]) < 0)
 		status = OCI_EXIT_FAILED;
 	return status;
 }

@@ -38,6 +38,8 @@ struct json_t;
 #define OCI_STARTED_FILE "started" /* the process runs */
 /* In the container's directory: its machine stands still. */
 #define OCI_PAUSED_FILE "paused"
+/* There, too: who makes it; see oci_host_await_maker(). */
+#define OCI_MAKER_FILE "maker"
 
 /* Memory that the monitor and its caches need beside the guest's. */
 #define OCI_OVERHEAD_BYTES (UINT64_C(128) << 20)
@@ -49,6 +51,8 @@ struct oci {
 	char *host;            /* owned: path of the host's runtime; or NULL */
 	const char *log;       /* where errors go as well, or NULL */
 	struct text_list pass; /* what the host's runtime gets, too */
+	const char *maker;     /* see oci_host_await_maker(); or NULL */
+	bool bound;            /* the host's runtime is killed with us */
 };
 
 /* ---- the host's runtime */
@@ -88,6 +92,13 @@ int oci_host_state(struct oci *oci, const char *id, struct json_t **ret);
  */
 bool oci_host_is(struct oci *oci, const char *id, const char *name);
 
+/*
+ * A `create` that is killed leaves the host's runtime at work, which has noted
+ * itself in the file that oci->maker named: waits for its end. FORCE: does not
+ * wait for ever, but kills it. 0 or -errno, logged.
+ */
+int oci_host_await_maker(const struct oci *oci, const char *id, bool force);
+
 /* ---- a container's directory */
 
 /* Whether ID can name a container: letters, digits and "_+-.". */
@@ -119,6 +130,12 @@ bool oci_is_paused(const struct oci *oci, const char *id);
  * logged: it does not run, or there is none.
  */
 int oci_await_started(struct oci *oci, const char *id, int *ret_process_fd);
+
+/*
+ * Removes all there is of ID, the filters in a network namespace that lives on
+ * included. As oci_store_remove().
+ */
+int oci_forget(const struct oci *oci, const char *id);
 
 /* ---- bundles */
 
