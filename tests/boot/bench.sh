@@ -48,12 +48,14 @@ test_startup()
 	local name
 
 	make_root
-	bulkhead bench startup --runs 1 root -- busybox true
+	bulkhead bench startup --runs 1 --only bulkhead-runtime,crun,docker \
+		root -- busybox true
 	expect_status 0
 	expect_silence
 	[ "$(runs_of bulkhead)" = 1 ] || fail "bulkhead's line"
-	for name in crun runc; do
-		if [ "$(id -u)" -eq 0 ] && command -v $name >/dev/null; then
+	grep -q '^runc  *left out by --only' out || fail "runc takes part"
+	for name in bulkhead-runtime crun; do
+		if [ "$(id -u)" -eq 0 ] && command -v crun >/dev/null; then
 			[ "$(runs_of $name)" = 1 ] || fail "$name did not run"
 		else
 			grep -q "^$name  *n" out || fail "not said: no $name"
@@ -84,7 +86,7 @@ test_json()
 		2 * $b->{median_ms} - $b->{min_ms} - $b->{max_ms} < 0.01' || fail "figures"
 	json '"@{$doc->{command}}" eq "busybox true"' || fail "command"
 	json '$by{$_}{skipped} eq "not installed" or die
-		for qw(crun runc docker); 1' || fail "who is left out"
+		for qw(crun runc docker podman); 1' || fail "who is left out"
 	# The phases are those of other runs, and add up to a time of the same
 	# kind, however unevenly the machine is busy.
 	json 'my $sum = 0; $sum += $_->{median_ms}
@@ -107,6 +109,8 @@ test_failure()
 		fail "no reason"
 	expect_error 'status 127'
 	bulkhead bench startup --runs 0 root -- true
+	expect_status 2
+	bulkhead bench startup --only crun,nobody root -- true
 	expect_status 2
 	bulkhead bench startup root
 	expect_status 2

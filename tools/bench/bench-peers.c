@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bulkhead, crun, runc and docker, each with the same root and command: for the
- * OCI runtimes a bundle, for docker an image made of the tree.
+ * bulkhead, OCI runtimes and engines, each with the same root and command: for
+ * the runtimes a bundle, for docker an image made of the tree; podman takes the
+ * tree. Engines run it with their own runtime and with bulkhead-runtime.
  */
 #include "tools/bench/bench.h"
 
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
@@ -193,15 +195,14 @@ static bool is_hybrid(void)
 	       fs.f_type == CGROUP2_SUPER_MAGIC && read(fd, &byte, 1) == 1;
 }
 
-static int make_oci(struct bench_peer *peer, const struct bench_what *what)
+static int make_runtime(struct bench_peer *peer, const struct bench_what *what,
+			const char *program)
 {
 	autofree char *state = NULL;
 	struct text_list argv = {0};
 	char id[64];
 	int r;
 
-	if (!is_installed(peer->name))
-		return leave_out(peer, "not installed");
 	if (geteuid() != 0)
 		return leave_out(peer, "needs root");
 	r = make_bundle(peer, what);
@@ -213,11 +214,47 @@ static int make_oci(struct bench_peer *peer, const struct bench_what *what)
 	}
 	snprintf(id, sizeof(id), "bulkhead-bench-%d", (int)getpid());
 	r = text_list_add_all(&argv,
-			      (const char *const[]){peer->name, "--root", state,
+			      (const char *const[]){program, "--root", state,
 						    "run", "--bundle",
 						    peer->bundle, id, NULL});
 	peer->argv = argv.item;
 	return r;
+}
+
+static int make_oci(struct bench_peer *peer, const struct bench_what *what)
+{
+	return is_installed(peer->name) ? make_runtime(peer, what, peer->name)
+					: leave_out(peer, "not installed");
+}
+
+/* The file of bulkhead-runtime beside this program's, or NULL. Allocated. */
+static char *find_runtime(void)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *path;
+
+	if (n <= 0)
+		return NULL;
+	self[n] = '\0';
+	if (asprintf(&path, "%s-runtime", self) < 0)
+		return NULL;
+	if (access(path, X_OK) == 0)
+		return path;
+	free(path);
+	return NULL;
+}
+
+static int make_own_runtime(struct bench_peer *peer,
+			    const struct bench_what *what)
+{
+	autofree char *program = find_runtime();
+
+	if (!program)
+		return leave_out(peer, "not installed beside this program");
+	if (!is_installed("runc") && !is_installed("crun"))
+		return leave_out(peer, "neither runc nor crun is installed");
+	return make_runtime(peer, what, program);
 }
 
 static int make_crun(struct bench_peer *peer, const struct bench_what *what)
@@ -268,7 +305,21 @@ static int no_daemon(struct bench_peer *peer)
 	return peer->why_not ? 0 : log_ret(-ENOMEM, "out of memory");
 }
 
-static int make_docker(struct bench_peer *peer, const struct bench_what *what)
+/* Whether the daemon calls a runtime of this name. */
+static bool knows_runtime(const char *name, struct bench_signals *signals)
+{
+	static char script[] =
+		"docker info --format '{{range $n, $r := .Runtimes}}{{$n}}\n"
+		"{{end}}' | grep -qx \"$1\"";
+	static char sh[] = "sh", c[] = "-c", self[] = "bulkhead-bench";
+
+	return call((char *[]){sh, c, script, self, (char *)name, NULL},
+		    signals) == 0;
+}
+
+/* RUNTIME: the name that the daemon has for it; NULL: its own. */
+static int make_docker_with(struct bench_peer *peer,
+			    const struct bench_what *what, const char *runtime)
 {
 	static char docker[] = "docker", version[] = "version";
 	struct text_list argv = {0};
@@ -279,14 +330,24 @@ static int make_docker(struct bench_peer *peer, const struct bench_what *what)
 		return leave_out(peer, "not installed");
 	if (call((char *[]){docker, version, NULL}, what->signals) != 0)
 		return no_daemon(peer);
-	snprintf(image, sizeof(image), "bulkhead-bench:%d", (int)getpid());
+	if (runtime && !knows_runtime(runtime, what->signals))
+		return leave_out(peer, "its daemon has no runtime 'bulkhead' "
+				       "(docs/ENGINES)");
+	snprintf(image, sizeof(image), "bulkhead-bench%s:%d",
+		 runtime ? "-runtime" : "", (int)getpid());
 	if (!import(what, image))
 		return leave_out(peer, "'docker import' failed");
 	peer->image = strdup(image);
 	peer->note = "its daemon does the work: the CPU time is its client's";
-	r = text_list_add_all(
-		&argv, (const char *const[]){"docker", "run", "--rm",
-					     "--network", "none", image, NULL});
+	r = text_list_add_all(&argv,
+			      (const char *const[]){"docker", "run", "--rm",
+						    "--network", "none", NULL});
+	if (r == 0 && runtime)
+		r = text_list_add_all(
+			&argv,
+			(const char *const[]){"--runtime", runtime, NULL});
+	if (r == 0)
+		r = text_list_add(&argv, image);
 	if (r == 0)
 		r = text_list_add_all(&argv,
 				      (const char *const *)what->command);
@@ -294,20 +355,109 @@ static int make_docker(struct bench_peer *peer, const struct bench_what *what)
 	return r;
 }
 
+static int make_docker(struct bench_peer *peer, const struct bench_what *what)
+{
+	return make_docker_with(peer, what, NULL);
+}
+
+static int make_docker_bulkhead(struct bench_peer *peer,
+				const struct bench_what *what)
+{
+	return make_docker_with(peer, what, "bulkhead");
+}
+
+/* ---- podman */
+
+static int make_podman_with(struct bench_peer *peer,
+			    const struct bench_what *what, const char *runtime)
+{
+	struct text_list argv = {0};
+	int r;
+
+	if (!is_installed("podman"))
+		return leave_out(peer, "not installed");
+	r = text_list_add(&argv, "podman");
+	if (r == 0 && runtime)
+		r = text_list_add_all(
+			&argv,
+			(const char *const[]){"--runtime", runtime, NULL});
+	if (r == 0)
+		r = text_list_add_all(
+			&argv,
+			(const char *const[]){"run", "--rm", "--network",
+					      "none", "--read-only", "--rootfs",
+					      what->tree, NULL});
+	if (r == 0)
+		r = text_list_add_all(&argv,
+				      (const char *const *)what->command);
+	peer->argv = argv.item;
+	return r;
+}
+
+static int make_podman(struct bench_peer *peer, const struct bench_what *what)
+{
+	return make_podman_with(peer, what, NULL);
+}
+
+static int make_podman_bulkhead(struct bench_peer *peer,
+				const struct bench_what *what)
+{
+	autofree char *program = find_runtime();
+
+	return program ? make_podman_with(peer, what, program)
+		       : leave_out(peer, "bulkhead-runtime is not installed "
+					 "beside this program");
+}
+
 /* ---- all */
+
+static const struct {
+	const char *name;
+	int (*make)(struct bench_peer *, const struct bench_what *);
+} makers[BENCH_PEERS] = {
+	{"bulkhead", make_bulkhead}, {"bulkhead-runtime", make_own_runtime},
+	{"crun", make_crun},         {"runc", make_oci},
+	{"docker", make_docker},     {"docker+bulkhead", make_docker_bulkhead},
+	{"podman", make_podman},     {"podman+bulkhead", make_podman_bulkhead},
+};
+
+bool bench_knows(const char *only)
+{
+	while (*only) {
+		const size_t len = strcspn(only, ",");
+		unsigned i = 0;
+
+		while (i < BENCH_PEERS &&
+		       (strlen(makers[i].name) != len ||
+			strncmp(only, makers[i].name, len) != 0))
+			i++;
+		if (i == BENCH_PEERS)
+			return false;
+		only += len + (only[len] == ',');
+	}
+	return true;
+}
+
+/* ONLY: names with commas between; NULL: all. Bulkhead is what it is about. */
+static bool is_wanted(const char *only, const char *name)
+{
+	const size_t n = strlen(name);
+
+	if (!only || strcmp(name, "bulkhead") == 0)
+		return true;
+	for (; *only; only += only[0] == ',') {
+		const size_t len = strcspn(only, ",");
+
+		if (len == n && strncmp(only, name, n) == 0)
+			return true;
+		only += len;
+	}
+	return false;
+}
 
 int bench_peers_make(struct bench_peer peers[BENCH_PEERS],
 		     const struct bench_what *what)
 {
-	static const struct {
-		const char *name;
-		int (*make)(struct bench_peer *, const struct bench_what *);
-	} makers[BENCH_PEERS] = {
-		{"bulkhead", make_bulkhead},
-		{"crun", make_crun},
-		{"runc", make_oci},
-		{"docker", make_docker},
-	};
 	int r = 0;
 
 	for (unsigned i = 0; i < BENCH_PEERS; i++)
@@ -316,7 +466,9 @@ int bench_peers_make(struct bench_peer peers[BENCH_PEERS],
 			.mount_ns = -1,
 		};
 	for (unsigned i = 0; r == 0 && i < BENCH_PEERS; i++)
-		r = makers[i].make(&peers[i], what);
+		r = is_wanted(what->only, makers[i].name)
+			    ? makers[i].make(&peers[i], what)
+			    : leave_out(&peers[i], "left out by --only");
 	return r;
 }
 
@@ -325,6 +477,8 @@ static void remove_bundle(const char *dir)
 	autofd int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	(void)unlinkat(fd, "config.json", 0);
+	/* bulkhead-runtime's has the host's runtime's in it. */
+	(void)unlinkat(fd, BUNDLE_STATE "/@host", AT_REMOVEDIR);
 	(void)unlinkat(fd, BUNDLE_STATE, AT_REMOVEDIR);
 	(void)rmdir(dir);
 }

@@ -50,10 +50,10 @@ static void print_peer(const struct bench_peer *peer,
 	const double median = bench_median(peer->ms, peer->count);
 
 	if (peer->why_not) {
-		printf("%-10s %s\n", peer->name, peer->why_not);
+		printf("%-16s %s\n", peer->name, peer->why_not);
 		return;
 	}
-	printf("%-10s %5u %9.1f %10.1f %9.1f %9.1f %9.1f", peer->name,
+	printf("%-16s %5u %9.1f %10.1f %9.1f %9.1f %9.1f", peer->name,
 	       peer->count, peer->ms[0], median, percentile(peer, 90),
 	       peer->ms[peer->count - 1],
 	       bench_median(peer->cpu_ms, peer->count));
@@ -69,7 +69,7 @@ void bench_print(const struct bench_result *result)
 	const struct bench_peer *peers = result->peers;
 
 	printf("%s:\n\n", measured);
-	printf("%-10s %5s %9s %10s %9s %9s %9s %7s\n", "", "runs", "min ms",
+	printf("%-16s %5s %9s %10s %9s %9s %9s %7s\n", "", "runs", "min ms",
 	       "median ms", "p90 ms", "max ms", "CPU ms", "ratio");
 	for (unsigned i = 0; i < BENCH_PEERS; i++)
 		print_peer(&peers[i], &peers[0]);

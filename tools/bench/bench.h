@@ -10,7 +10,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
-#define BENCH_PEERS  4
+#define BENCH_PEERS  8
 #define BENCH_PHASES 8
 
 /* ---- one run */
@@ -68,7 +68,16 @@ struct bench_what {
 	const char *tree; /* the directory it is */
 	char *const *command;
 	struct bench_signals *signals;
+	const char *only; /* who is compared: names, commas between; or NULL */
 };
+
+/* Whom bulkhead is compared with. */
+#define BENCH_NAMES                                                            \
+	"bulkhead-runtime, crun, runc, docker, docker+bulkhead, podman, "      \
+	"podman+bulkhead"
+
+/* Whether all of ONLY are known. */
+bool bench_knows(const char *only);
 
 /* All of them, bulkhead first. 0 or -errno, logged. */
 int bench_peers_make(struct bench_peer peers[BENCH_PEERS],

@@ -25,6 +25,7 @@
 
 struct request {
 	const char *runs_text;
+	const char *only;
 	bool json;
 	uint64_t runs;
 	const char *root;
@@ -34,6 +35,8 @@ struct request {
 static const struct option_entry entries[] = {
 	{"runs", 'n', "N", OPTION_TEXT, offsetof(struct request, runs_text),
 	 NULL, "measure each N times [20], after one run not counted"},
+	{"only", 0, "NAMES", OPTION_TEXT, offsetof(struct request, only), NULL,
+	 "compare with these alone, commas between: " BENCH_NAMES},
 	{"json", 0, NULL, OPTION_FLAG, offsetof(struct request, json), NULL,
 	 "print every run's figures as JSON"},
 	{0},
@@ -47,9 +50,11 @@ static const struct option_table table = {
 		"\n"
 		"Measures cold runs of a command, from exec of 'bulkhead run' "
 		"to its exit, and\n"
-		"beside it crun, runc and docker where they are installed (and "
-		"docker's daemon\n"
-		"runs): the same root, the same command, no network. They take "
+		"beside it bulkhead-runtime, crun, runc, docker and podman "
+		"where they are\n"
+		"installed (and docker's daemon runs), the engines with "
+		"bulkhead-runtime, too:\n"
+		"the same root, the same command, no network. They take "
 		"turns.\n",
 	.entries = entries,
 	.notes = "\nExample:\n"
@@ -142,7 +147,7 @@ static int bench(const struct request *req, const struct rootfs *root)
 {
 	struct bench_signals signals;
 	const struct bench_what what = {req->root, root->path, req->command,
-					&signals};
+					&signals, req->only};
 	struct bench_result result = {.what = &what};
 	int status;
 
@@ -170,6 +175,11 @@ static int parse(struct request *req, int argc, char **argv)
 	    util_parse_number(req->runs_text, 1, RUNS_MAX, &req->runs) < 0) {
 		usage_error("bench", "--runs '%s': not a number from 1 to %d",
 			    req->runs_text, RUNS_MAX);
+		return OPTIONS_ERROR;
+	}
+	if (req->only && !bench_knows(req->only)) {
+		usage_error("bench", "--only '%s': known are " BENCH_NAMES,
+			    req->only);
 		return OPTIONS_ERROR;
 	}
 	if (n < argc)

@@ -137,7 +137,7 @@ _bulkhead_container()
 		names=volumes
 		;;
 	bench)
-		opts='--runs --json --help'
+		opts='--runs --only --json --help'
 		((COMP_CWORD > 2)) || names=benches
 		;;
 	images) opts='--quiet --json --help' ;;
