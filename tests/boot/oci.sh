@@ -191,10 +191,11 @@ test_steps()
 	[ "$status" -ne 0 ] || fail "exec before start"
 	oci start c1
 	expect_status 0
-	wait_for vm.out up
+	# At once: it waits until the guest has its container.
 	oci exec -e A=b c1 sh -c 'echo $A; cat /proc/1/comm; exit 3'
 	expect_status 3
 	grep -qx b out || fail "no variable"
+	wait_for vm.out up
 	oci exec c1 /nonexistent
 	expect_status 127
 	oci delete c1

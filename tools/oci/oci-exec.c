@@ -255,7 +255,7 @@ static int hand_over(struct oci *oci, const struct request *req)
 
 /*
  * An engine may call this before `start`, or as soon as it has returned: the
- * machine's socket comes a little later, and the stand-in waits for it.
+ * guest has its container a little later, and the stand-in waits for it.
  */
 static int check_container(struct oci *oci, const struct request *req)
 {
@@ -265,7 +265,7 @@ static int check_container(struct oci *oci, const struct request *req)
 	if (r == 0 && !req->ignore_paused && oci_is_paused(oci, id))
 		return log_ret(-EBUSY, "cannot exec in a paused container (use "
 				       "--ignore-paused to override)");
-	if (r < 0 || oci_store_has(oci, id, "vm/" OCI_SOCKET_FILE) ||
+	if (r < 0 || oci_store_has(oci, id, "vm/" OCI_STARTED_FILE) ||
 	    !oci_host_is(oci, id, "created"))
 		return r;
 	return log_ret(-EBUSY,

@@ -68,11 +68,14 @@ static int relay(struct agent *agent, const struct spec_process *process)
 	return r < 0 ? RUN_EXIT_FAILED : status.status;
 }
 
-/* `exec` may follow `start` at once; this process dies with the container. */
-static void wait_for_socket(void)
+/*
+ * `exec` may follow `start` at once, when the guest has no container yet. This
+ * process dies with the container.
+ */
+static void await_started(void)
 {
 	for (int ms = 0; ms < CONNECT_TIMEOUT_MS; ms += POLL_MS) {
-		if (access(OCI_INSIDE_VM "/" OCI_SOCKET_FILE, F_OK) == 0)
+		if (access(OCI_INSIDE_VM "/" OCI_STARTED_FILE, F_OK) == 0)
 			return;
 		poll(NULL, 0, POLL_MS);
 	}
@@ -93,7 +96,7 @@ static int run(const struct spec_process *process,
 	int status = RUN_EXIT_FAILED;
 	int r;
 
-	wait_for_socket();
+	await_started();
 	r = agent_connect(OCI_INSIDE_VM "/" OCI_SOCKET_FILE, CONNECT_TIMEOUT_MS,
 			  &agent);
 
