@@ -71,7 +71,7 @@ struct bench_what {
 	const char *only; /* who is compared: names, commas between; or NULL */
 };
 
-/* Whom bulkhead is compared with. */
+/* The programs that bulkhead is compared with. */
 #define BENCH_NAMES                                                            \
 	"bulkhead-runtime, crun, runc, docker, docker+bulkhead, podman, "      \
 	"podman+bulkhead"

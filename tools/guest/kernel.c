@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 static bool is_newer(const struct timespec *a, const struct timespec *b)
@@ -136,6 +137,20 @@ int kernel_open(struct config *cfg, struct distro *ret)
 	return kernel_unpack(&cfg->kernel);
 }
 
+/*
+ * The bytes that were copied from the program's file are not needed again: more
+ * than a MiB that each process would keep to itself.
+ */
+static void drop_pages(const void *data, size_t bytes)
+{
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	const uintptr_t from = ((uintptr_t)data + page - 1) / page * page;
+	const uintptr_t to = ((uintptr_t)data + bytes) / page * page;
+
+	if (to > from)
+		(void)madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 int kernel_initrd(struct config *cfg, const struct distro *distro,
 		  bool mount_root, struct initrd_files *files)
 {
@@ -150,6 +165,7 @@ int kernel_initrd(struct config *cfg, const struct distro *distro,
 	if (r < 0)
 		return r;
 	fd = initrd_make(init, bytes, files);
+	drop_pages(init, bytes);
 	if (fd < 0)
 		return fd;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
