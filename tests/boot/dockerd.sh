@@ -48,16 +48,30 @@ start_dockerd()
 			kill -0 $! || exit
 			sleep 0.2
 		done
-		exec dockerd --data-root "$dir/data" --exec-root "$dir/run" \
-			--pidfile "$dir/pid" --host "$host" \
-			--containerd "$dir/containerd.sock" \
-			--cgroup-parent "$cgroup" \
-			--bridge none --iptables=false --ip6tables=false \
-			--ip-forward=false --ip-masq=false "$@"' \
+		while :; do
+			rm -f "$dir/again"
+			dockerd --data-root "$dir/data" --exec-root "$dir/run" \
+				--pidfile "$dir/pid" --host "$host" \
+				--containerd "$dir/containerd.sock" \
+				--cgroup-parent "$cgroup" \
+				--bridge none --iptables=false --ip6tables=false \
+				--ip-forward=false --ip-masq=false "$@"
+			[ -e "$dir/again" ] || exit
+		done' \
 		sh "$PWD/docker" "$DOCKER_HOST" "$cgroup" "$@" \
 		>dockerd.log 2>&1 </dev/null &
 	dockerd=$!
 	trap stop_dockerd EXIT
+	until_there docker version
+}
+
+# restart_dockerd SIGNAL: ends the daemon alone, which is started again
+restart_dockerd()
+{
+	touch docker/again
+	pkill -"$1" -f -- "^dockerd .*--pidfile $PWD/docker/pid" ||
+		fail "no dockerd to be restarted"
+	wait_until [ ! -e docker/again ]
 	until_there docker version
 }
 
