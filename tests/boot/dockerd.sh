@@ -31,6 +31,10 @@ until_there()
 	done
 }
 
+# Options about networks: none of the host's is touched.
+docker_network=(--bridge none --iptables=false --ip6tables=false
+	--ip-forward=false --ip-masq=false)
+
 # start_dockerd [OPTION]...: in namespaces that end with it, and so do its
 # processes and mounts.
 start_dockerd()
@@ -53,12 +57,11 @@ start_dockerd()
 			dockerd --data-root "$dir/data" --exec-root "$dir/run" \
 				--pidfile "$dir/pid" --host "$host" \
 				--containerd "$dir/containerd.sock" \
-				--cgroup-parent "$cgroup" \
-				--bridge none --iptables=false --ip6tables=false \
-				--ip-forward=false --ip-masq=false "$@"
+				--cgroup-parent "$cgroup" "$@"
 			[ -e "$dir/again" ] || exit
 		done' \
-		sh "$PWD/docker" "$DOCKER_HOST" "$cgroup" "$@" \
+		sh "$PWD/docker" "$DOCKER_HOST" "$cgroup" \
+		"${docker_network[@]}" "$@" \
 		>dockerd.log 2>&1 </dev/null &
 	dockerd=$!
 	trap stop_dockerd EXIT

@@ -1,0 +1,234 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016,SC1090 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Networks of Docker's for containers in machines of their own: bridges, ports,
+# names, and what is refused. The daemon has a network namespace of its own,
+# which takes its bridges and packet filters along.
+
+. "$TOP/tests/boot/run-lib.sh"
+. "$TOP/tests/boot/dockerd.sh"
+
+docker_network=(--ip6tables=false)
+
+# in_network FUNCTION: runs it in a network namespace that ends with it.
+in_network()
+{
+	need_root
+	command -v dockerd >/dev/null || skip "no dockerd"
+	command -v docker >/dev/null || skip "no docker"
+	command -v iptables >/dev/null || skip "no iptables"
+	unshare -n true 2>/dev/null || skip "no network namespaces"
+	! in_lab || load_modules
+	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[0]}" "$1"
+	exit $?
+}
+
+# The lab loads none by itself.
+load_modules()
+{
+	need_distro
+	modprobe -d "$BULKHEAD_DISTRO" -S "$(uname -r)" -a br_netfilter dummy \
+		ip_set_hash_net ip_vs_rr ipt_REJECT nf_conntrack_netlink nft_chain_nat nft_compat \
+		nf_tables vxlan xt_MASQUERADE xt_REDIRECT xt_addrtype \
+		xt_comment xt_conntrack xt_mark xt_nat xt_set xt_tcpudp ||
+		fail "the lab's modules"
+}
+
+# A place outside of Docker's networks, with a name server that knows all names
+# as 10.7.7.7, and tells which port has asked.
+make_outside()
+{
+	{
+		ip link set lo up && ip link add outside0 type dummy &&
+			ip address add 10.9.9.9/32 dev outside0 &&
+			ip link set outside0 up
+	} 2>ip.out || skip "no network can be made: $(tail -n 1 ip.out)"
+	perl -MIO::Socket::INET -e '
+		$| = 1;
+		my $s = IO::Socket::INET->new(LocalAddr => "10.9.9.9",
+			LocalPort => 53, Proto => "udp") or die;
+		print "ready\n";
+		while (my $from = $s->recv(my $query, 4096)) {
+			my $name = substr($query, 12);
+			$name =~ s/\0.*//s;
+			my ($port) = sockaddr_in($from);
+			print "asked from $port\n";
+			my $question = substr($query, 12, length($name) + 5);
+			my $v4 = unpack("n", substr($question, -4)) == 1;
+			$s->send(substr($query, 0, 2) .
+				pack("n5", 0x8180, 1, $v4, 0, 0) . $question .
+				($v4 ? pack("nnnNn", 0xc00c, 1, 1, 60, 4) .
+					inet_aton("10.7.7.7") : ""), 0, $from);
+		}' >names.log 2>&1 &
+	names=$!
+	trap 'stop_dockerd; kill "$names"' EXIT
+	wait_for names.log ready
+}
+
+# make_box: the image box:1, which serves a page and echoes datagrams.
+make_box()
+{
+	make_root
+	mkdir -p root/www
+	echo page >root/www/index.html
+	cp "$GUEST/guest" root/bin/guest
+	cat >root/bin/get <<-'END'
+		#!/bin/sh
+		# get HOST [PORT [PATH [SECONDS]]]
+		printf 'GET %s HTTP/1.0\r\n\r\n' "${3-/}" |
+			nc -w "${4-60}" "$1" "${2-80}" | tail -n 1
+	END
+	cat >root/bin/web <<-'END'
+		#!/bin/sh
+		while :; do guest answer:9053; done >/dev/null &
+		exec httpd -f -p 80 -h /www
+	END
+	chmod +x root/bin/get root/bin/web
+	tar -C root -c . | docker import - box:1 >out 2>err ||
+		fail "import: $(cat err)"
+}
+
+# d ARGUMENT...: docker, which has to succeed
+d()
+{
+	command="docker $*"
+	timeout -k 5 "$LIMIT" docker "$@" >out 2>err </dev/null ||
+		fail "status $?"
+}
+
+# machine ARGUMENT...: docker run in a machine
+machine()
+{
+	d run --runtime bulkhead -m 128m "$@"
+}
+
+serves()
+{
+	[ "$(busybox sh root/bin/get "$@" 2>/dev/null)" = page ]
+}
+
+bridge()
+{
+	local ip
+
+	machine -d --name web -p 8080:80 -p 9053:9053/udp box:1 web
+	ip=$(docker inspect -f '{{.NetworkSettings.IPAddress}}' web)
+	wait_until serves "$ip" || fail "no page from $ip"
+	serves 172.17.0.1 8080 || fail "no page by the published port"
+	serves 127.0.0.1 8080 || fail "no page by the loopback"
+	"$GUEST/guest" ask:172.17.0.1:9053:100 >out 2>&1 || fail "no datagram"
+	machine --rm box:1 sh -ec "get $ip; get 172.17.0.1 8080
+		guest ask:172.17.0.1:9053:100 ask:$ip:9053:1200; echo asked"
+	[ "$(grep -c '^page$' out)" = 2 ] || fail "not two pages"
+	d rm -f web
+}
+
+named()
+{
+	d network create --ipv6 --subnet fd77::/64 --subnet 172.30.0.0/16 \
+		--opt com.docker.network.driver.mtu=1400 n1
+	machine -d --name srv --network n1 --network-alias other \
+		--ip 172.30.0.50 --ip6 fd77::50 box:1 web
+	wait_until serves 172.30.0.50 || fail "no page from its own address"
+	machine --rm --network n1 --add-host fixed:10.1.2.3 box:1 sh -ec '
+		ip link show eth0; get srv; get other
+		ping -6 -c 1 srv; ping -c 1 172.30.0.50
+		nslookup outside.test; nslookup -type=a srv; cat /etc/hosts'
+	[ "$(grep -c '^page$' out)" = 2 ] || fail "not two pages"
+	for text in 'mtu 1400' 10.7.7.7 'fd77::50' 172.30.0.50 10.1.2.3; do
+		expect_out "$text"
+	done
+	! sed -n 's/^asked from //p' names.log | awk '$1 < 64512' | grep . ||
+		fail "not the ports of a joined namespace"
+	machine --rm --network n1 --dns 10.9.9.9 --dns-search a.test box:1 \
+		sh -ec 'cat /etc/resolv.conf; nslookup x.test'
+	expect_out 'search a.test'
+	expect_out 10.7.7.7
+}
+
+# has_address NAME TEXT: among the addresses of a running container's guest
+has_address()
+{
+	docker exec "$1" ip address >out 2>err && has_text out "$2"
+}
+
+changed()
+{
+	d network create --subnet 172.31.0.0/16 n2
+	d network connect --ip 172.31.0.50 n2 srv
+	d network disconnect n1 srv
+	d restart -t 1 srv
+	wait_until has_address srv 172.31.0.50/16 || fail "no new network"
+	expect_no_out 172.30.0.50
+	wait_until serves 172.31.0.50 || fail "no page by the new network"
+}
+
+# refused TEXT ARGUMENT...
+refused()
+{
+	local text=$1
+
+	shift
+	command="docker run $*"
+	status=0
+	timeout -k 5 "$LIMIT" docker run --rm --runtime bulkhead "$@" >out \
+		2>err </dev/null || status=$?
+	expect_status 125
+	grep -qF "$text" err || fail "no '$text'"
+}
+
+# machines NAME: the processes of that name in the daemon's machines
+machines()
+{
+	local pid
+
+	for pid in $(pgrep -x "$1"); do
+		! [ "/proc/$pid/exe" -ef "$BULKHEAD-runtime" ] || echo "$pid"
+	done
+}
+
+is_exited()
+{
+	[ "$(docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' srv)" = \
+		'exited 137' ]
+}
+
+killed()
+{
+	local name
+
+	for name in bulkhead-vm program; do
+		kill -KILL "$(machines "$name" | head -n 1)" ||
+			fail "no process $name"
+		wait_until is_exited || fail "$name: $(docker ps -a)"
+		wait_until sh -c '! pgrep -x bulkhead-vm' >out ||
+			fail "a machine stays"
+		d start srv
+		wait_until serves 172.31.0.50 || fail "no page after $name"
+	done
+}
+
+networks()
+{
+	make_outside
+	start_dockerd --add-runtime "bulkhead=$BULKHEAD-runtime" --dns 10.9.9.9
+	make_box
+	bridge
+	named
+	refused "host's own network" --network host box:1 true
+	refused "another machine's" --network container:srv box:1 true
+	machine --rm --network none box:1 ip link
+	expect_no_out eth0
+	changed
+	killed
+	d rm -f srv
+	d network rm n1 n2
+	! ip -o link | grep -E 'veth|bhtap' >out || fail "an interface stays"
+	stop_dockerd
+	expect_nothing_left
+}
+
+test_networks()
+{
+	in_network networks
+}
