@@ -5,6 +5,7 @@
  */
 #include "vmm/vm-parts.h"
 
+#include "devices/virtio/fs-trees.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
@@ -116,6 +117,9 @@ static void build_budget(struct vm *vm)
 
 		shares += is_tree(device) ||
 			  (is_share(device) && config_text(device, "dir"));
+		if (is_share(device) && config_text(device, "socket"))
+			shares += (unsigned)config_number(device, "trees",
+							  FS_TREES_DEFAULT);
 	}
 	if (shares > 0)
 		fs_budget_init(&vm->files, vm->mem.bytes, shares);

@@ -82,9 +82,13 @@ static void report(struct vm *vm)
 		assist_log(vm->assist);
 }
 
-static int confine_thread(const struct virtio_ops *ops)
+static int confine_thread(const struct virtio_dev *d)
 {
-	return sandbox_enter_thread(ops->syscalls, ops->capabilities);
+	const struct sandbox_rule *const lists[] = {d->ops->syscalls,
+						    d->more_syscalls};
+
+	return sandbox_enter_thread(lists, ARRAY_LEN(lists),
+				    d->ops->capabilities);
 }
 
 /*
@@ -100,7 +104,8 @@ static int enter_sandbox(struct vm *vm)
 		int r = 0;
 
 		lists[n++] = ops->capabilities ? NULL : ops->syscalls;
-		lists[n++] = vm->virtio[i]->more_syscalls;
+		lists[n++] =
+			ops->capabilities ? NULL : vm->virtio[i]->more_syscalls;
 		if (ops->capabilities)
 			r = virtio_start_thread(vm->virtio[i], confine_thread);
 		if (r < 0)

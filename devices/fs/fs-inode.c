@@ -123,7 +123,9 @@ static int number(struct fs *fs, struct fs_inode *inode)
 
 	if (i == 0)
 		return -ENOMEM;
-	inode->id = (uint64_t)fs->generation++ << 32 | i;
+	inode->id = i; /* the root's: FS_ROOT */
+	if (inode != &fs->root)
+		inode->id |= (uint64_t)++fs->common->generation << 32;
 	return 0;
 }
 

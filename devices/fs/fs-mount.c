@@ -103,16 +103,27 @@ static int open_alone(const char *what, const char *path)
 				  : "");
 }
 
+int fs_mount_dir(const struct fs_options *options)
+{
+	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+	const int fd = options->has_fd ? openat(options->fd, ".", flags)
+				       : open(options->path, flags);
+
+	return fd < 0 ? -errno : fd;
+}
+
 int fs_mount_open(const char *what, const struct fs_options *options)
 {
 	const char *path = options->path;
-	autofd int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	autofd int fd = fs_mount_dir(options);
 	struct statfs stat;
 	const char *own;
+	int r = fd < 0 ? fd : 0;
 
-	if (fd < 0 || fstatfs(fd, &stat) < 0)
-		return log_ret(-errno, "%s: '%s': %s", what, path,
-			       strerror(errno));
+	if (r == 0 && fstatfs(fd, &stat) < 0)
+		r = -errno;
+	if (r < 0)
+		return log_ret(r, "%s: '%s': %s", what, path, strerror(-r));
 	own = kernels_own((uint32_t)stat.f_type);
 	if (own)
 		return log_ret(-EACCES,
@@ -120,5 +131,7 @@ int fs_mount_open(const char *what, const struct fs_options *options)
 			       "kernel's own, by which a guest could take over "
 			       "the monitor: it cannot be shared",
 			       what, path, own);
-	return options->no_submounts ? open_alone(what, path) : take_fd(&fd);
+	return options->no_submounts && !options->has_fd
+		       ? open_alone(what, path)
+		       : take_fd(&fd);
 }

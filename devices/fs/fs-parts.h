@@ -127,7 +127,6 @@ struct fs {
 	struct fs_inode root;
 	struct fs_table inodes;
 	uint32_t ninodes;
-	uint32_t generation;
 	struct fs_inode *idle;  /* what fs_settle() looks at */
 	uint32_t request;       /* how many there were */
 	struct fs_inode **hash; /* owned, nhash lists, a power of two */
@@ -167,6 +166,8 @@ int fs_statx(int fd, const char *name, struct statx *ret_stx);
 const char *fs_path(char buf[FS_PATH_MAX], int fd, const char *name);
 
 /* fs-mount.c */
+/* The directory that OPTIONS mean, O_PATH. -errno. */
+int fs_mount_dir(const struct fs_options *options);
 /* O_PATH descriptor of the tree's top, or -errno (logged). */
 int fs_mount_open(const char *what, const struct fs_options *options);
 /*

@@ -282,8 +282,8 @@ void fs_peer_open(struct fs *fs, const struct fs_options *options)
 	 */
 	fs->peer_named = told;
 	/* From where it is mounted: the root may be a copy, with no way up. */
-	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = dir < 0 ? -errno : climb(dir, &above);
+	dir = fs_mount_dir(options);
+	r = dir < 0 ? dir : climb(dir, &above);
 	if (r == 0) {
 		const int top = above.top < 0 ? dir : above.top;
 		const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;

@@ -101,13 +101,13 @@ static bool can_be_others(void)
 	return geteuid() == 0;
 }
 
-int fs_thread_init(struct fs *fs)
+static int init_thread(bool devices, bool as_others)
 {
 	if (unshare(CLONE_FS) < 0)
 		return -errno;
 	/* The guest's kernel has applied the umask of its process. */
 	umask(0);
-	if (!fs->devices && have_capability(CAP_MKNOD)) {
+	if (!devices && have_capability(CAP_MKNOD)) {
 		const int r = drop_capability(CAP_MKNOD);
 
 		if (r < 0)
@@ -118,10 +118,20 @@ int fs_thread_init(struct fs *fs)
 	 * its right to enter directories. The guest's kernel has checked
 	 * permissions already, with groups that are not known here.
 	 */
-	if (fs->as_others && have_capability(CAP_SETPCAP) &&
+	if (as_others && have_capability(CAP_SETPCAP) &&
 	    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
 		return -errno;
 	return 0;
+}
+
+int fs_thread_init(struct fs *fs)
+{
+	return init_thread(fs->devices, fs->as_others);
+}
+
+int fs_thread_init_ahead(void)
+{
+	return init_thread(false, can_be_others());
 }
 
 static unsigned smaller(uint64_t a, unsigned b)
@@ -160,7 +170,7 @@ static int open_root(struct fs *fs, const char *what,
 	autofd int fd = fs_mount_open(what, options);
 	char name[FS_PATH_MAX];
 	struct statfs stat;
-	struct statx stx;
+	struct statx stx, link;
 	int r;
 
 	if (fd < 0)
@@ -170,9 +180,10 @@ static int open_root(struct fs *fs, const char *what,
 		r = -errno;
 	if (r < 0)
 		return log_ret(r, "%s: '%s': %s", what, path, strerror(-r));
-	if (access(fs_path(name, fd, NULL), F_OK) < 0)
-		return log_ret(-errno, "%s: sharing files needs /proc: %s",
-			       what, strerror(errno));
+	r = fs_statx(AT_FDCWD, fs_path(name, fd, NULL), &link);
+	if (r < 0)
+		return log_ret(r, "%s: sharing files needs /proc: %s", what,
+			       strerror(-r));
 	/*
 	 * On these a first write makes a copy of the file, with a new time of
 	 * birth.
@@ -310,6 +321,11 @@ bool fs_readonly(const struct fs *fs)
 bool fs_has_acls(const struct fs *fs)
 {
 	return !fs->xattr;
+}
+
+bool fs_will_have_acls(void)
+{
+	return can_be_others();
 }
 
 void fs_use_acls(struct fs *fs, bool use)

@@ -79,6 +79,9 @@ struct fs_common {
 	uint64_t device[FS_DEVICES];
 	unsigned ndevices;
 	uint32_t umask; /* of the thread */
+	/* Inodes count on: a tree in another's place has none of its numbers.
+	 */
+	uint32_t generation;
 };
 
 enum fs_ownership {
@@ -89,6 +92,12 @@ enum fs_ownership {
 
 struct fs_options {
 	const char *path;
+	/*
+	 * In place of PATH, which is for messages then: a descriptor of the
+	 * directory, borrowed, which need be good for nothing else (O_PATH).
+	 */
+	bool has_fd;
+	int fd;
 	/*
 	 * The one file of PATH there is for the guest, which then can change
 	 * nothing of PATH itself; NULL: all of it.
@@ -133,12 +142,20 @@ void fs_close(struct fs *fs); /* NULL is fine */
  * so. Others are not affected.
  */
 int fs_thread_init(struct fs *fs);
+/*
+ * The same for trees that are opened later, on that thread, with FS_OWNER_AUTO
+ * and without devices. fs_open() then makes no system calls but
+ * those of the other functions, geteuid, getegid and capget.
+ */
+int fs_thread_init_ahead(void);
 bool fs_readonly(const struct fs *fs);
 /*
  * The guest's kernel honours POSIX ACLs, which the host's keeps. False: there
  * are none, as modes are not the host's (FS_OWNER_XATTR).
  */
 bool fs_has_acls(const struct fs *fs);
+/* The same for a tree that FS_OWNER_AUTO will choose for. */
+bool fs_will_have_acls(void);
 void fs_use_acls(struct fs *fs, bool use);
 /* Forgets every inode but the root, and every handle; fs_settle() is due. */
 void fs_reset(struct fs *fs);

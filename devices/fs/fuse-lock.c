@@ -146,6 +146,17 @@ void fuse_waits_end(struct fuse *f, bool tell)
 		wait_end(f, TAILQ_FIRST(&f->waits), tell, -EINTR);
 }
 
+void fuse_waits_leave(struct fuse *f, const struct fs *fs)
+{
+	struct fuse_wait *wait = TAILQ_FIRST(&f->waits), *next;
+
+	for (; wait; wait = next) {
+		next = TAILQ_NEXT(wait, all);
+		if (wait->fs == fs)
+			wait_end(f, wait, true, -ESTALE);
+	}
+}
+
 /*
  * Whether WAIT's owner would, by way of others who wait, wait for itself; as
  * far as this guest's own locks can tell.

@@ -29,13 +29,14 @@ TAILQ_HEAD(fuse_waits, fuse_wait);
 
 struct fuse_tree {
 	char *name;    /* owned; NULL: it is the only one */
-	struct fs *fs; /* borrowed */
+	struct fs *fs; /* borrowed; NULL: it was taken away */
 	uint32_t number;
 };
 
 struct fuse {
 	struct fuse_tree *trees; /* owned */
-	unsigned ntrees;
+	unsigned ntrees;         /* places, used or not */
+	unsigned next;           /* place to be looked at first for the next */
 	bool has_top;   /* the guest's root is the directory of the trees */
 	bool submounts; /* the guest gives each tree a device number */
 	bool acls;      /* it honours ACLs, in all trees */
@@ -115,6 +116,8 @@ const struct fuse_tree *fuse_tree_find(const struct fuse *f, uint64_t node,
 				       uint64_t *ret_id);
 /* The guest's number for the tree's own. */
 uint64_t fuse_tree_node(const struct fuse_tree *tree, uint64_t id);
+/* Frees FS's place. */
+void fuse_tree_remove(struct fuse *f, const struct fs *fs);
 /* For all of them, or the only one. */
 bool fuse_trees_have_acls(const struct fuse *f);
 bool fuse_trees_are_readonly(const struct fuse *f);
@@ -160,5 +163,7 @@ void fuse_unlock(struct fuse_request *r, uint64_t owner, bool flock);
 void fuse_unlock_handle(struct fuse_request *r, uint64_t handle);
 /* Drops all requests that wait; with TELL they are answered. */
 void fuse_waits_end(struct fuse *f, bool tell);
+/* Answers those that wait for a lock in FS, which goes: ESTALE. */
+void fuse_waits_leave(struct fuse *f, const struct fs *fs);
 
 #endif

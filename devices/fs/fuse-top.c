@@ -42,6 +42,11 @@ static int64_t answer_top(struct fuse_request *r)
 	return sizeof(*out);
 }
 
+static bool is_tree(const struct fuse_tree *tree, const char *name)
+{
+	return tree->fs && strcmp(tree->name, name) == 0;
+}
+
 static int64_t lookup(struct fuse_request *r)
 {
 	const char *name = fuse_text(r);
@@ -55,7 +60,7 @@ static int64_t lookup(struct fuse_request *r)
 	/* From a file handle. */
 	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return answer_top(r);
-	while (i < r->f->ntrees && strcmp(r->f->trees[i].name, name) != 0)
+	while (i < r->f->ntrees && !is_tree(&r->f->trees[i], name))
 		i++;
 	/* Not remembered: it may be added. */
 	if (i == r->f->ntrees)
@@ -97,7 +102,7 @@ static int64_t syncfs_(struct fuse_request *r)
 
 	for (unsigned i = 0; i < r->f->ntrees; i++) {
 		struct fs *fs = r->f->trees[i].fs;
-		const int one = fs_readonly(fs) ? 0 : fs_syncfs(fs);
+		const int one = !fs || fs_readonly(fs) ? 0 : fs_syncfs(fs);
 
 		e = e < 0 ? e : one;
 	}
@@ -124,6 +129,8 @@ static bool find_entry(const struct fuse *f, uint64_t i,
 {
 	const char *name = i == 0 ? "." : "..";
 
+	while (i >= 2 && i - 2 < f->ntrees && !f->trees[i - 2].fs)
+		i++;
 	if (i >= 2 && i - 2 >= f->ntrees)
 		return false;
 	if (i >= 2)
@@ -148,7 +155,7 @@ static int64_t read_entries(struct fuse_request *r, bool plus)
 	struct fs_dirent entry;
 	size_t bytes = 0;
 
-	for (; find_entry(r->f, i, &entry); i++) {
+	for (; find_entry(r->f, i, &entry); i = entry.next) {
 		const size_t size = FUSE_REC_ALIGN(before + FUSE_NAME_OFFSET +
 						   entry.name_bytes);
 		char *at = (char *)r->out + bytes;

@@ -92,6 +92,12 @@ void fuse_reset(struct fuse *f)
 	fuse_trees_settle(f);
 }
 
+void fuse_remove(struct fuse *f, const struct fs *fs)
+{
+	fuse_waits_leave(f, fs);
+	fuse_tree_remove(f, fs);
+}
+
 /* ---- requests ---- */
 
 /* Each needs the other: an ACL decides what an umask is worth. */

@@ -29,6 +29,7 @@ enum fuse_cache {
 struct fuse_options {
 	enum fuse_cache cache;
 	bool locks; /* locks are the host's; without, the guest's own affair */
+	bool no_acls;   /* a tree may be added that has none */
 	bool no_xattrs; /* it need not ask for any: there are none */
 	/*
 	 * The answer to a request that had to wait is written: so many bytes.
@@ -52,6 +53,12 @@ void fuse_free(struct fuse *f); /* NULL is fine */
  * that all trees honour ACLs, or that none changes, and FS is not like that.
  */
 int fuse_add(struct fuse *f, const char *name, struct fs *fs);
+/*
+ * Takes FS away again, on the thread of the trees: the guest's nodes of it are
+ * stale, and requests that wait for its locks are answered. The caller closes
+ * it.
+ */
+void fuse_remove(struct fuse *f, const struct fs *fs);
 /* Logs what the guest has asked for so far, with --log-level debug. */
 void fuse_log_requests(const struct fuse *f, const char *what);
 /* The guest is gone: forgets what it knew, had open and waits for. */

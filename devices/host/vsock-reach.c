@@ -46,6 +46,7 @@ static const struct sandbox_rule own_syscalls[] = {
  */
 static int confine(pid_t parent)
 {
+	const struct sandbox_rule *const list = own_syscalls;
 	sigset_t all;
 
 	sigfillset(&all);
@@ -58,7 +59,7 @@ static int confine(pid_t parent)
 	if (syscall(SYS_close_range, 0, SOCKET_FD - 1, 0) < 0 ||
 	    syscall(SYS_close_range, SOCKET_FD + 1, UINT_MAX, 0) < 0)
 		return -errno;
-	return sandbox_enter_thread(own_syscalls, 0);
+	return sandbox_enter_thread(&list, 1, 0);
 }
 
 static void answer(int32_t result, int fd)

@@ -11,6 +11,7 @@
  */
 #include "devices/fs/fs.h"
 #include "devices/fs/fuse.h"
+#include "devices/virtio/fs-trees.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
@@ -49,6 +50,10 @@ struct share {
 	unsigned ntrees;
 	struct fs_common common;
 	struct fuse *fuse; /* owned */
+	/* Those that come and go, or NULL, and how they are opened. */
+	struct fs_trees *come; /* owned */
+	struct fs_options come_options;
+	struct fs_budget own_budget; /* of those, if nobody gave one */
 	enum fuse_cache cache;
 	struct loop_timer timer;
 	unsigned held; /* answers not yet published */
@@ -97,6 +102,14 @@ static const struct config_key fs_keys[] = {
 	 .kind = CONFIG_CHOICE,
 	 .choices = "auto|none",
 	 .help = "none: no file has any, so the guest need not ask [auto]"},
+	{.name = "socket",
+	 .kind = CONFIG_TEXT,
+	 .help = "Unix socket by which trees come and go, without dir"},
+	{.name = "trees",
+	 .kind = CONFIG_NUMBER,
+	 .min = 1,
+	 .max = 512,
+	 .help = "so many at most come by the socket [64]"},
 	{0},
 };
 
@@ -144,6 +157,35 @@ static const struct config_device *next_tree(const struct config *cfg,
 	return NULL;
 }
 
+/* Trees that come later are all opened in one way. */
+static int check_socket(const struct config *cfg,
+			const struct config_device *share)
+{
+	static const char *const fixed[] = {"dir", "ownership", "devices",
+					    "xattrs"};
+	const char *cache = config_text(share, "cache");
+	unsigned i = 0;
+
+	for (unsigned k = 0; k < ARRAY_LEN(fixed); k++) {
+		if (config_text(share, fixed[k]))
+			return log_ret(-EINVAL,
+				       "fs: '%s': %s and socket exclude each "
+				       "other",
+				       config_text(share, "tag"), fixed[k]);
+	}
+	if (cache && strcmp(cache, "always") == 0)
+		return log_ret(-EINVAL,
+			       "fs: '%s': cache=always and socket exclude each "
+			       "other: what comes may change",
+			       config_text(share, "tag"));
+	return next_tree(cfg, share, &i)
+		       ? log_ret(-EINVAL,
+				 "fs: '%s': its trees come by the socket: no "
+				 "device 'tree' is one of them",
+				 config_text(share, "tag"))
+		       : 0;
+}
+
 static int check_share(const struct config *cfg,
 		       const struct config_device *share)
 {
@@ -151,6 +193,11 @@ static int check_share(const struct config *cfg,
 	const char *tag = config_text(share, "tag");
 	unsigned i = 0;
 
+	if (config_text(share, "socket"))
+		return check_socket(cfg, share);
+	if (config_text(share, "trees"))
+		return log_ret(-EINVAL, "fs: '%s': trees goes with socket",
+			       tag);
 	if (config_text(share, "dir"))
 		return 0;
 	if (!next_tree(cfg, share, &i))
@@ -328,6 +375,8 @@ static void timer_due(struct loop_timer *timer)
 	struct virtio_dev *d = share->dev;
 
 	virtio_lock(d);
+	if (share->come)
+		fs_trees_sweep(share->come);
 	if (d->running) {
 		/*
 		 * While HIPRIO is used, the next kick or this timer looks at
@@ -458,7 +507,9 @@ static int open_session(struct virtio_dev *d, const struct config_device *cfg)
 	const struct fuse_options options = {
 		.cache = share->cache,
 		.locks = locks_are_hosts(choice(cfg, "locks", locks),
-					 all_readonly(share), share->cache),
+					 !share->come && all_readonly(share),
+					 share->cache),
+		.no_acls = share->come && !fs_will_have_acls(),
 		.no_xattrs = choice(cfg, "xattrs", xattrs) == 1,
 		.answered = answered,
 		.arg = share,
@@ -468,7 +519,28 @@ static int open_session(struct virtio_dev *d, const struct config_device *cfg)
 	share->fuse = fuse_new(one ? share->trees[0] : NULL, &options);
 	if (!share->fuse)
 		return log_ret(-ENOMEM, "%s: out of memory", d->name);
+	if (share->come)
+		fs_trees_set_session(share->come, share->fuse);
 	return one ? 0 : name_trees(d, cfg);
+}
+
+static int open_socket(struct virtio_dev *d, const struct config_device *cfg)
+{
+	const unsigned most =
+		(unsigned)config_number(cfg, "trees", FS_TREES_DEFAULT);
+	struct share *share = d->state;
+
+	/* The thread could not ask for limits any more. */
+	if (!d->files)
+		fs_budget_init(&share->own_budget, d->mem->bytes, most);
+	share->come_options = (struct fs_options){
+		.shared = share->cache == FUSE_CACHE_NEVER,
+		.budget = d->files ? d->files : &share->own_budget,
+		.common = &share->common,
+	};
+	d->more_syscalls = fs_trees_syscalls;
+	return fs_trees_open(d, config_text(cfg, "socket"), most,
+			     &share->come_options, &share->come);
 }
 
 static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
@@ -493,7 +565,8 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	memcpy(config.tag, tag, strlen(tag));
 	d->config_bytes = sizeof(config);
 	memcpy(d->config, &config, sizeof(config));
-	r = open_trees(d, cfg);
+	r = config_text(cfg, "socket") ? open_socket(d, cfg)
+				       : open_trees(d, cfg);
 	if (r == 0)
 		r = open_session(d, cfg);
 	if (r < 0)
@@ -510,6 +583,7 @@ static void fs_device_close(struct virtio_dev *d)
 		fuse_log_requests(share->fuse, d->name);
 	loop_timer_close(&share->timer);
 	fuse_free(share->fuse);
+	fs_trees_close(share->come);
 	for (unsigned i = 0; i < share->ntrees; i++)
 		fs_close(share->trees[i]);
 	free(share->trees);
@@ -518,7 +592,7 @@ static void fs_device_close(struct virtio_dev *d)
 static int fs_thread(struct virtio_dev *d)
 {
 	struct share *share = d->state;
-	int r = 0;
+	int r = share->come ? fs_thread_init_ahead() : 0;
 
 	for (unsigned i = 0; r == 0 && i < share->ntrees; i++)
 		r = fs_thread_init(share->trees[i]);
@@ -532,6 +606,15 @@ static void fs_pause(struct virtio_dev *d)
 	struct share *share = d->state;
 
 	share->held = 0;
+}
+
+/* The thread takes away what has ended meanwhile. */
+static void fs_resume(struct virtio_dev *d)
+{
+	struct share *share = d->state;
+
+	if (share->come)
+		(void)loop_timer_set(&share->timer, util_now_ns());
 }
 
 static void fs_stop(struct virtio_dev *d)
@@ -560,5 +643,6 @@ const struct virtio_ops virtio_fs = {
 	.close = fs_device_close,
 	.stop = fs_stop,
 	.pause = fs_pause,
+	.resume = fs_resume,
 	.kick = fs_kick,
 };

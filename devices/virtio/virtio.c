@@ -170,7 +170,7 @@ void virtio_free(struct virtio_dev *d)
 
 struct thread_start {
 	struct virtio_dev *dev;
-	int (*confine)(const struct virtio_ops *ops);
+	int (*confine)(const struct virtio_dev *d);
 };
 
 static int begin_thread(void *arg)
@@ -180,12 +180,12 @@ static int begin_thread(void *arg)
 	int r = d->ops->thread ? d->ops->thread(d) : 0;
 
 	if (r == 0 && start->confine)
-		r = start->confine(d->ops);
+		r = start->confine(d);
 	return r;
 }
 
 int virtio_start_thread(struct virtio_dev *d,
-			int (*confine)(const struct virtio_ops *ops))
+			int (*confine)(const struct virtio_dev *d))
 {
 	struct thread_start start = {.dev = d, .confine = confine};
 

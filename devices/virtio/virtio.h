@@ -187,7 +187,7 @@ void virtio_free(struct virtio_dev *d);
  * CONFINE is called, after the device's own thread(). 0 or -errno (logged).
  */
 int virtio_start_thread(struct virtio_dev *d,
-			int (*confine)(const struct virtio_ops *ops));
+			int (*confine)(const struct virtio_dev *d));
 
 /*
  * Pauses a device whose guest stands still, and has it go on: see ops->pause.

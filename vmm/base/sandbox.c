@@ -305,9 +305,10 @@ int sandbox_enter(const struct sandbox_rule *const *lists, unsigned nlists)
 	return r < 0 ? r : install_filter(lists, nlists, true);
 }
 
-int sandbox_enter_thread(const struct sandbox_rule *list, uint64_t capabilities)
+int sandbox_enter_thread(const struct sandbox_rule *const *lists,
+			 unsigned nlists, uint64_t capabilities)
 {
 	int r = keep_capabilities(capabilities);
 
-	return r < 0 ? r : install_filter(&list, 1, false);
+	return r < 0 ? r : install_filter(lists, nlists, false);
 }

@@ -62,9 +62,9 @@ int sandbox_enter(const struct sandbox_rule *const *lists, unsigned nlists);
 /*
  * The same for the calling thread alone, before sandbox_enter(), which leaves
  * it as it is then. It keeps those of CAPABILITIES (bits by CAP_*) that it has,
- * and may make the calls of LIST (or NULL) besides.
+ * and may make the calls of LISTS besides.
  */
-int sandbox_enter_thread(const struct sandbox_rule *list,
-			 uint64_t capabilities);
+int sandbox_enter_thread(const struct sandbox_rule *const *lists,
+			 unsigned nlists, uint64_t capabilities);
 
 #endif

@@ -340,11 +340,12 @@ static sem_t confined, opened;
 
 static void *thread_opens(void *arg)
 {
-	static const struct sandbox_rule list[] = {SANDBOX_CALL(openat),
-						   SANDBOX_END};
+	static const struct sandbox_rule rules[] = {SANDBOX_CALL(openat),
+						    SANDBOX_END};
+	static const struct sandbox_rule *const list = rules;
 
 	(void)arg;
-	if (sandbox_enter_thread(list, 0) < 0)
+	if (sandbox_enter_thread(&list, 1, 0) < 0)
 		_exit(3);
 	sem_post(&confined);
 	sem_wait(&opened); /* the main thread is confined, too */
