@@ -116,12 +116,21 @@ static char *absolute(const char *path)
 	return !cwd || asprintf(&whole, "%s/%s", cwd, path) < 0 ? NULL : whole;
 }
 
+/* As runc tells: an ordinary user's engine is root in a user namespace. */
+static bool is_for_root(void)
+{
+	const char *user = getenv("USER");
+
+	return geteuid() == 0 && (!util_in_user_namespace() ||
+				  (user && strcmp(user, "root") == 0));
+}
+
 static char *default_root(void)
 {
 	const char *dir = getenv("XDG_RUNTIME_DIR");
 	char *root = NULL;
 
-	if (geteuid() == 0 || !dir || !dir[0])
+	if (is_for_root() || !dir || !dir[0])
 		return strdup("/run/bulkhead-runtime");
 	return asprintf(&root, "%s/bulkhead-runtime", dir) < 0 ? NULL : root;
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <link.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <strings.h>
@@ -242,4 +243,17 @@ int util_openat2(int dir, const char *path, int flags, uint64_t resolve)
 			break;
 	}
 	return fd < 0 ? -errno : (int)fd;
+}
+
+bool util_in_user_namespace(void)
+{
+	FILE *file = fopen("/proc/self/uid_map", "re");
+	unsigned long inside, outside, count = 0;
+	int n = 0;
+
+	if (file) {
+		n = fscanf(file, "%lu %lu %lu", &inside, &outside, &count);
+		fclose(file);
+	}
+	return n == 3 && count != UINT32_MAX;
 }

@@ -134,4 +134,10 @@ int util_parse_mac(const char *text, uint8_t ret_mac[6]);
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t util_now_ns(void);
 
+/*
+ * Whether root is root of a part of the host's users only (user_namespaces(7)),
+ * as in the containers of an ordinary user. False where /proc is not there.
+ */
+bool util_in_user_namespace(void);
+
 #endif
