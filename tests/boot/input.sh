@@ -169,3 +169,20 @@ test_no_kvm()
 	expect_status 3
 	expect_error /dev/kvm
 }
+
+# A user who may not open /dev/kvm is told of its group, but of another way where
+# groups do not count.
+test_denied_kvm()
+{
+	local nobody='setpriv --reuid 65534 --regid 65534 --clear-groups'
+
+	in_lab || skip "changes the mode of /dev/kvm: in the lab only"
+	install -m 755 "$BULKHEAD" /tmp/bulkhead-denied
+	chgrp kvm /dev/kvm
+	chmod 660 /dev/kvm
+	$nobody /tmp/bulkhead-denied check >out 2>err || status=$?
+	grep -q 'usermod -aG kvm' out || fail "no group is named"
+	$nobody unshare --user --map-root-user /tmp/bulkhead-denied check >out 2>err
+	grep -q 'setfacl -m u:USER:rw /dev/kvm' out || fail "no other way is named"
+	rm /tmp/bulkhead-denied
+}

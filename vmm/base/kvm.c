@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -42,6 +43,11 @@ const char *kvm_denied_advice(void)
 {
 	struct stat st;
 
+	/* An ordinary user's container gives up the groups that he is in. */
+	if (util_in_user_namespace())
+		return "in a user namespace the user's own rights count, and "
+		       "not those of his groups: as root, setfacl -m "
+		       "u:USER:rw /dev/kvm";
 	/* Joining a group helps where the group may open it, and is not root's.
 	 */
 	if (stat("/dev/kvm", &st) == 0 &&
