@@ -13,8 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
-#define DEPTH 16
+/* For others to leave a directory that is removed. */
+#define BUSY_TRIES 500
+#define BUSY_MS    10
+#define DEPTH      16
 
 int oci_check_id(const char *id)
 {
@@ -143,9 +147,21 @@ static bool is_ours(const struct oci *oci, const char *id)
 	return found;
 }
 
+/* 0 or -errno. */
+static int remove_tree(const char *path)
+{
+	return nftw(path, remove_one, DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) <
+				       0 &&
+			       errno != ENOENT
+		       ? -errno
+		       : 0;
+}
+
 int oci_store_remove(const struct oci *oci, const char *id)
 {
+	const struct timespec pause = {.tv_nsec = BUSY_MS * 1000000};
 	autofree char *path = oci_path(oci, id, NULL);
+	int r;
 
 	if (!path)
 		return -ENOMEM;
@@ -154,12 +170,14 @@ int oci_store_remove(const struct oci *oci, const char *id)
 	if (!is_ours(oci, id))
 		return log_ret(-EEXIST, "'%s': not a container's directory",
 			       path);
-	if (nftw(path, remove_one, DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) <
-		    0 &&
-	    errno != ENOENT)
-		return log_ret(-errno, "cannot remove '%s': %s", path,
-			       strerror(errno));
-	return 0;
+	r = remove_tree(path);
+	/* An engine calls `delete` twice at once, or a process still ends. */
+	for (unsigned i = 0; r == -ENOTEMPTY && i < BUSY_TRIES; i++) {
+		nanosleep(&pause, NULL);
+		r = remove_tree(path);
+	}
+	return r < 0 ? log_ret(r, "cannot remove '%s': %s", path, strerror(-r))
+		     : 0;
 }
 
 int oci_store_write(const struct oci *oci, const char *id, const char *name,
