@@ -97,7 +97,7 @@ test_root()
 	expect_podman 0 wait d1
 	[ "$(cat out)" = 4 ] || fail "status: $(cat out)"
 	logs_have d1 term || fail "no signal"
-	# What it wrote is there when it is started again.
+	# Its files are there when it is started again.
 	expect_podman 0 start d1
 	expect_podman 0 exec d1 cat /new
 	expect_podman 0 kill -s KILL d1
