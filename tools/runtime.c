@@ -32,6 +32,7 @@ static const struct oci_command commands[] = {
 	{"spec", oci_cmd_pass, "write a config.json to begin with"},
 	{"features", oci_cmd_features, "print what this runtime can do"},
 	{"init", oci_cmd_init, NULL},
+	{"join", oci_cmd_join, NULL},
 	{"relay", oci_cmd_relay, NULL},
 	{0},
 };

@@ -223,3 +223,80 @@ test_steps()
 	expect_status 0
 	expect_none_left
 }
+
+# pod_bundle PERL: a bundle for the pod of `p`, in its namespaces
+pod_bundle()
+{
+	make_bundle '$c->{annotations} = {"io.kubernetes.cri.container-type" => "container",
+			"io.kubernetes.cri.sandbox-id" => "p"};
+		delete $c->{hostname};
+		my %ns = (network => "net", ipc => "ipc", uts => "uts");
+		for (@{$c->{linux}{namespaces}}) {
+			$_->{path} = "/proc/'"$pid"'/ns/$ns{$_->{type}}" if $ns{$_->{type}};
+		}
+		push @{$c->{mounts}}, {destination => "/data", type => "bind",
+			source => "'"$PWD"'/shared", options => ["rbind", "rw"]};'"$*"
+}
+
+# has_few ID: processes, in the namespace of that container
+has_few()
+{
+	oci exec "$1" sh -c 'ls /proc | grep -c "^[0-9]"'
+	[ "$(cat out)" -lt 8 ]
+}
+
+# A machine with several containers: each has its own root, processes and end,
+# and none of them is left when the first one ends.
+test_pod()
+{
+	local pid
+
+	mkdir shared
+	make_bundle '$c->{hostname} = "pod"; $c->{annotations} = {
+			"io.kubernetes.cri.container-type" => "sandbox",
+			"io.kubernetes.cri.sandbox-memory" => "201326592"};
+		$c->{process}{args} = ["sh", "-c",
+			"trap \"exit 0\" TERM; echo up; while :; do sleep 1; done"];'
+	command="bulkhead-runtime create"
+	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle one --pid-file "$PWD/pid" p \
+		>p.out 2>p.err </dev/null || fail "create: $(cat p.err)"
+	pid=$(cat pid)
+	mv one own
+	pod_bundle '$c->{process}{args} = ["true"];'
+	oci create --bundle one early
+	expect_error "pod's sandbox 'p': not running here"
+	oci start p
+	wait_for p.out up
+	rm -r one
+	pod_bundle '$c->{process}{args} = ["sh", "-c", q{echo $(hostname) $(ls /proc | grep -c "^[0-9]")
+		echo first >/data/f; echo up; while :; do sleep 1; done}];'
+	command="bulkhead-runtime create c1"
+	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle one c1 \
+		>c1.out 2>c1.err </dev/null || fail "create: $(cat c1.err)"
+	oci start c1
+	wait_for c1.out up
+	grep -qx 'pod [1-5]' c1.out || fail "another host name, or other processes: $(cat c1.out)"
+	mv one first
+	pod_bundle '$c->{process}{args} = ["sh", "-c", "cat /data/f; exit 3"];'
+	oci run --bundle one c2
+	expect_status 3
+	grep -qx first out || fail "no common volume: $(cat out err)"
+	oci exec c1 sh -c 'cat /proc/1/comm; exit 4'
+	expect_status 4
+	# It goes hard, and its process with it; then it comes again.
+	oci kill c1 KILL
+	wait_until is_stopped c1 || fail "c1 does not end"
+	wait_until has_few p || fail "processes stay: $(cat out)"
+	oci delete c1
+	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle first c1 \
+		>c1.out 2>c1.err </dev/null || fail "create: $(cat c1.err)"
+	oci start c1
+	wait_for c1.out up
+	oci kill p TERM
+	wait_until is_stopped p || fail "p does not end"
+	wait_until is_stopped c1 || fail "c1 goes on"
+	oci delete c1
+	oci delete p
+	expect_status 0
+	expect_none_left
+}

@@ -31,6 +31,20 @@ const char *run_keep(struct run_machine *machine, const char *text)
 	return r < 0 ? NULL : machine->strings.item[machine->strings.count - 1];
 }
 
+int run_trees_make(struct run_machine *machine, const char *path, unsigned most)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%u", most);
+	return run_add_device(&machine->cfg, "fs",
+			      (const struct config_pair[]){
+				      {"tag", RUN_TREES_TAG},
+				      {"socket", path},
+				      {"trees", number},
+			      },
+			      3);
+}
+
 bool run_is_address(const char *text)
 {
 	struct in6_addr address;
@@ -44,6 +58,8 @@ void run_machine_done(struct run_machine *machine)
 	config_done(&machine->cfg);
 	distro_done(&machine->distro);
 	util_close(&machine->initrd_fd);
+	if (machine->is_member)
+		util_close(&machine->trees_fd);
 	text_list_done(&machine->strings);
 	text_list_done(&machine->hosts);
 	text_list_done(&machine->search);

@@ -89,8 +89,8 @@ static int make_hosts(struct run_machine *machine,
 	return r;
 }
 
-static int make_guest(struct run_machine *machine, const struct spec *spec,
-		      const struct run_options *opt)
+int run_guest_make(struct run_machine *machine, const struct spec *spec,
+		   const struct run_options *opt)
 {
 	const struct spec_linux *l = &spec->linux_part;
 	struct agent_config *agent = &machine->agent;
@@ -267,8 +267,10 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 		r = make_root(machine, spec, opt, root);
 	if (r == 0)
 		r = run_shares_make(machine, spec);
+	if (r == 0 && opt->trees_socket)
+		r = run_trees_make(machine, opt->trees_socket, opt->trees);
 	if (r == 0)
-		r = make_guest(machine, spec, opt);
+		r = run_guest_make(machine, spec, opt);
 	if (r == 0)
 		r = run_network_make(machine, opt);
 	if (r == 0)

@@ -5,6 +5,7 @@
  */
 #include "tools/container/run.h"
 
+#include "tools/container/trees.h"
 #include "tools/instance/volume.h"
 #include "vmm/base/util.h"
 
@@ -261,12 +262,70 @@ static int find_device(struct run_machine *machine, const struct words *words,
 			      3);
 }
 
+/* What is shared for one mount; ONLY is a file of DIR, or NULL. */
+struct source {
+	char *dir, *only;
+};
+
+/* As a part of the machine that is being made. */
+static int make_tree(struct run_machine *machine, const struct source *from,
+		     const struct words *words, struct agent_mount *to)
+{
+	char tag[RUN_TAG_ROOM], name[16];
+	int r = 0, alone = 0;
+
+	/* A mount below may hide just what "bind" without the r asks for. */
+	if (words->one && !from->only)
+		alone = r = has_below(from->dir);
+	if (r >= 0)
+		r = find_device(machine, words, tag);
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof(name), "%u", machine->nshares);
+	to->tag = run_keep(machine, tag);
+	to->subpath = run_keep(machine, name);
+	if (!to->tag || !to->subpath)
+		return -ENOMEM;
+	return run_add_device(
+		&machine->cfg, "tree",
+		(const struct config_pair[]){
+			{"dir", from->dir},
+			{"share", tag},
+			{"name", name},
+			{"readonly", words->readonly ? "true" : NULL},
+			{"only", from->only},
+			/* It takes a privilege: only where it matters. */
+			{"submounts", alone ? "false" : NULL},
+		},
+		6);
+}
+
+/* For a machine that runs, whose share is as it is. */
+static int bring_tree(struct run_machine *machine, const struct source *from,
+		      const struct words *words, struct agent_mount *to)
+{
+	const int below = words->one || from->only ? 0 : has_below(from->dir);
+	const struct trees_dir dir = {
+		.path = from->dir,
+		.only = from->only,
+		.readonly = words->readonly,
+		.nested = below > 0,
+	};
+	char name[TREES_NAME];
+	int r = below < 0 ? below : trees_add(machine->trees_fd, &dir, name);
+
+	if (r < 0)
+		return r;
+	to->tag = RUN_TREES_TAG;
+	to->subpath = run_keep(machine, name);
+	return to->subpath ? 0 : -ENOMEM;
+}
+
 static int make_share(struct run_machine *machine, struct spec_mount *mount,
 		      const struct words *words, struct agent_mount *to)
 {
-	autofree char *dir = NULL, *only = NULL;
-	char tag[RUN_TAG_ROOM], name[16];
-	int r = 0, alone = 0;
+	struct source from = {NULL, NULL};
+	int r = 0;
 
 	if (machine->nshares == RUN_VOLUMES_MAX)
 		return log_ret(-E2BIG,
@@ -276,31 +335,14 @@ static int make_share(struct run_machine *machine, struct spec_mount *mount,
 	if (words->volume)
 		r = find_volume(machine, mount, words->volume);
 	if (r == 0)
-		r = find_source(mount, &dir, &only);
-	/* A mount below may hide just what "bind" without the r asks for. */
-	if (r == 0 && words->one && !only)
-		alone = r = has_below(dir);
-	if (r >= 0)
-		r = find_device(machine, words, tag);
-	if (r < 0)
-		return r;
-	snprintf(name, sizeof(name), "%u", machine->nshares++);
-	to->tag = run_keep(machine, tag);
-	to->subpath = run_keep(machine, name);
-	if (!to->tag || !to->subpath)
-		return -ENOMEM;
-	return run_add_device(
-		&machine->cfg, "tree",
-		(const struct config_pair[]){
-			{"dir", dir},
-			{"share", tag},
-			{"name", name},
-			{"readonly", words->readonly ? "true" : NULL},
-			{"only", only},
-			/* It takes a privilege: only where it matters. */
-			{"submounts", alone ? "false" : NULL},
-		},
-		6);
+		r = find_source(mount, &from.dir, &from.only);
+	if (r == 0)
+		r = machine->is_member ? bring_tree(machine, &from, words, to)
+				       : make_tree(machine, &from, words, to);
+	machine->nshares++;
+	free(from.dir);
+	free(from.only);
+	return r;
 }
 
 /* ---- file systems */

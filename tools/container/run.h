@@ -49,6 +49,9 @@ struct run_options {
 	const char *memory, *cpus, *network, *shm_size, *max_image;
 	const char *stop_signal, *kernel, *append, *log_level;
 	const char *guest_runtime, *pids_limit, *bundle;
+	/* For containers that come later, see run_trees_make(); NULL. */
+	const char *trees_socket;
+	unsigned trees;
 	struct option_list env, env_files, volumes, tmpfs, mounts, publish;
 	struct option_list labels;
 	struct option_list cap_add, cap_drop, groups, ulimits, security;
@@ -143,6 +146,9 @@ struct run_machine {
 	unsigned nshares;          /* besides the root */
 	char *oci;                 /* owned: with crun in the guest */
 	struct spec_filter filter; /* owned; of the command's system calls */
+	/* With run_member_make(): its trees are there as long as it is open. */
+	bool is_member;
+	int trees_fd; /* owned, where is_member */
 };
 
 /*
@@ -183,6 +189,33 @@ int run_network_make(struct run_machine *machine,
  * logged; the host's own namespace is refused.
  */
 int run_netns_make(struct run_machine *machine);
+
+/* What the agent does with a container, but for root, mounts and network. */
+int run_guest_make(struct run_machine *machine, const struct spec *spec,
+		   const struct run_options *opt);
+
+/*
+ * Has a machine take containers while it runs: their files come by the Unix
+ * socket PATH, MOST directories and files at once, as one share. 0 or -errno,
+ * logged.
+ */
+#define RUN_TREES_TAG "containers"
+int run_trees_make(struct run_machine *machine, const char *path,
+		   unsigned most);
+
+/* One of these containers. */
+struct run_member {
+	const char *name;
+	const char *socket; /* the machine's, for trees */
+	const struct rootfs *root;
+	bool share_uts, share_ipc, share_pid; /* with the machine's own */
+};
+/*
+ * In place of run_machine_make(): brings SPEC's root and mounts to a machine
+ * that runs, and makes MACHINE's agent and filter alone. 0 or -errno, logged.
+ */
+int run_member_make(struct run_machine *machine, struct spec *spec,
+		    const struct run_member *member);
 
 /* Adds a device to the configuration. 0 or -errno, logged. */
 int run_add_device(struct config *cfg, const char *type,

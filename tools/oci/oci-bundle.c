@@ -109,6 +109,18 @@ bool oci_is_below(const char *path, const char *dir)
 	return strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]);
 }
 
+/* One that can be in a machine: no device, but what engines put there. */
+static bool is_file_bind(json_t *mount)
+{
+	const char *source = oci_text(mount, "source");
+	struct stat st;
+
+	return is_bind(mount) && stat(source, &st) == 0 &&
+	       (S_ISREG(st.st_mode) ||
+		(S_ISDIR(st.st_mode) && !oci_is_below(source, "/dev"))) &&
+	       strcmp(oci_text(mount, "destination"), "/dev/shm") != 0;
+}
+
 /* ---- the host's half */
 
 static json_t *make_caps(void)
@@ -227,7 +239,8 @@ static int make_host_mounts(json_t *host, const struct oci_bundle *bundle)
 		const char *to = oci_text(mount, "destination");
 		const char *type = oci_text(mount, "type");
 
-		if ((oci_is_below(to, "/dev") && strcmp(to, "/dev/pts") != 0) ||
+		if ((oci_is_below(to, "/dev") && strcmp(to, "/dev/pts") != 0 &&
+		     !is_file_bind(mount)) ||
 		    strcmp(type, "cgroup") == 0 || strcmp(type, "cgroup2") == 0)
 			continue;
 		if (r == 0 && is_bind(mount))
@@ -241,6 +254,8 @@ static int make_host_mounts(json_t *host, const struct oci_bundle *bundle)
 		r = add_bind(mounts, bundle->kernel, OCI_INSIDE_KERNEL, true);
 	if (r == 0)
 		r = add_bind(mounts, bundle->vm, OCI_INSIDE_VM, false);
+	if (r == 0 && bundle->pod)
+		r = add_bind(mounts, bundle->pod, OCI_INSIDE_POD, false);
 	if (r == 0 && json_object_set(host, "mounts", mounts) < 0)
 		r = no_memory();
 	json_decref(mounts);
@@ -287,7 +302,7 @@ void oci_bundle_raise(json_t *memory)
  * The monitor is not what the limits are for: its threads are not the
  * container's processes, and its memory comes on top of the guest's.
  */
-static int make_host_resources(json_t *linux_part)
+static int make_host_resources(json_t *linux_part, bool in_pod)
 {
 	json_t *resources = sub_object(linux_part, "resources");
 	json_t *memory = json_object_get(resources, "memory");
@@ -296,9 +311,9 @@ static int make_host_resources(json_t *linux_part)
 
 	if (r == 0)
 		(void)json_object_del(linux_part, "devices");
-	if (r == 0)
+	if (r == 0 && !in_pod)
 		r = add_device(linux_part, rules, "/dev/kvm", KVM_MINOR);
-	if (r == 0)
+	if (r == 0 && !in_pod)
 		r = add_device(linux_part, rules, "/dev/net/tun", TUN_MINOR);
 	(void)json_object_del(resources, "pids");
 	oci_bundle_raise(memory);
@@ -307,7 +322,7 @@ static int make_host_resources(json_t *linux_part)
 
 static int make_host(json_t *host, const struct oci_bundle *bundle)
 {
-	static const char *const args[] = {"init", NULL};
+	const char *const args[] = {bundle->pod ? "join" : "init", NULL};
 	static const char *const guest_only[] = {"seccomp",     "sysctl",
 						 "maskedPaths", "readonlyPaths",
 						 "personality", NULL};
@@ -331,7 +346,7 @@ static int make_host(json_t *host, const struct oci_bundle *bundle)
 	if (!process || json_object_set_new(host, "process", process) < 0)
 		return -ENOMEM;
 	remove_keys(linux_part, guest_only);
-	r = make_host_resources(linux_part);
+	r = make_host_resources(linux_part, bundle->pod);
 	return r < 0 ? r : make_host_mounts(host, bundle);
 }
 
@@ -423,7 +438,7 @@ static int make_guest_mount(json_t *guest, json_t *mount,
 		*ret = make_shm(oci_text(mount, "source"));
 		return *ret ? 0 : no_memory();
 	}
-	if (oci_is_below(to, "/dev"))
+	if (oci_is_below(to, "/dev") && !is_file_bind(mount))
 		return log_ret(-ENOTSUP,
 			       "mount on '%s': a machine of its own has other "
 			       "devices",
@@ -474,13 +489,14 @@ static bool allows_all(json_t *resources)
 }
 
 /* A guest has processes, memory and a name of its own. */
-static int check_joined(json_t *ns)
+static int check_joined(json_t *ns, bool in_pod)
 {
 	static const char *const own[] = {"pid", "ipc", "uts"};
 	const char *type = oci_text(ns, "type");
 
 	for (unsigned i = 0; i < ARRAY_LEN(own); i++)
-		if (strcmp(type, own[i]) == 0 && oci_text(ns, "path")[0])
+		if (!in_pod && strcmp(type, own[i]) == 0 &&
+		    oci_text(ns, "path")[0])
 			return log_ret(-ENOTSUP,
 				       "linux.namespaces: '%s' of another "
 				       "container ('%s') is not supported: a "
@@ -516,7 +532,7 @@ static int check_mappings(json_t *mappings)
  * A container that may use all devices gets all of the guest's: the list of
  * the host's says nothing there.
  */
-static int make_guest_linux(json_t *linux_part)
+static int make_guest_linux(json_t *linux_part, bool in_pod)
 {
 	static const char *const host_only[] = {
 		"uidMappings", "gidMappings",       "cgroupsPath", "mountLabel",
@@ -543,7 +559,7 @@ static int make_guest_linux(json_t *linux_part)
 	for (i = json_array_size(namespaces); r == 0 && i-- > 0;) {
 		json_t *ns = json_array_get(namespaces, i);
 
-		r = check_joined(ns);
+		r = check_joined(ns, in_pod);
 		if (strcmp(oci_text(ns, "type"), "user") == 0)
 			(void)json_array_remove(namespaces, i);
 		else
@@ -562,7 +578,7 @@ static int make_guest(json_t *guest, const struct oci_bundle *bundle)
 
 	remove_keys(guest, host_only);
 	remove_keys(json_object_get(guest, "process"), walls);
-	r = make_guest_linux(json_object_get(guest, "linux"));
+	r = make_guest_linux(json_object_get(guest, "linux"), bundle->pod);
 	if (r < 0)
 		return r;
 	if (json_object_set_new(root, "path", json_string("/")) < 0)

@@ -25,6 +25,7 @@ struct request {
 	bool run, detach, keep;
 	struct text_list pass;
 	char *path, *program, *kernel; /* owned: absolute paths */
+	struct oci_pod pod;            /* owned */
 };
 
 static const struct oci_option options[] = {
@@ -132,30 +133,72 @@ static int check_guest(const struct request *req, json_t *guest)
 	return r;
 }
 
-static int write_files(struct oci *oci, const struct request *req)
+/* Where the container runs: in a machine of its own or another's. */
+static int place(struct oci *oci, struct request *req, json_t *config,
+		 json_t *guest)
+{
+	json_t *json;
+	int r;
+
+	if (!req->pod.id && oci_pod_is_sandbox(config))
+		return oci_pod_size(config, guest);
+	if (!req->pod.id)
+		return oci_network_check(config);
+	json = oci_pod_json(&req->pod, req->id);
+	r = json ? oci_store_write(oci, req->id, "vm/" OCI_POD_FILE, json)
+		 : log_ret(-ENOMEM, "out of memory");
+	json_decref(json);
+	return r;
+}
+
+/* What this program keeps of it. Another one's network is left to that one. */
+static json_t *make_own(const struct request *req, json_t *config)
+{
+	json_t *own = json_pack("{s:s, s:s}", "bundle", req->path, "network",
+				req->pod.id ? "" : oci_network_path(config));
+
+	/* A path can be anything, a text of JSON cannot. */
+	if (!own)
+		log_error("--bundle '%s': not UTF-8", req->path);
+	return own;
+}
+
+static int split(struct oci *oci, struct request *req, json_t *config,
+		 json_t **ret_host, json_t **ret_guest)
 {
 	autofree char *vm = oci_path(oci, req->id, "vm");
-	const struct oci_bundle bundle = {
+	autofree char *pod = NULL;
+	struct oci_bundle bundle = {
 		.path = req->path,
 		.program = req->program,
 		.kernel = req->kernel,
 		.vm = vm,
 	};
-	json_t *config = read_config(req);
-	json_t *host = NULL, *guest = NULL;
-	json_t *own = json_pack("{s:s, s:s}", "bundle", req->path, "network",
-				oci_network_path(config));
-	int r = vm && config && own ? 0 : -EINVAL;
+	int r = vm ? oci_pod_find(oci, req->id, config, &req->pod) : -ENOMEM;
 
-	/* A path can be anything, a text of JSON cannot. */
-	if (!own)
-		log_error("--bundle '%s': not UTF-8", req->path);
+	if (r == 0 && req->pod.id) {
+		pod = oci_path(oci, req->pod.id, "vm");
+		bundle.pod = pod;
+		r = pod ? 0 : -ENOMEM;
+	}
+	return r < 0 ? r
+		     : oci_bundle_split(&bundle, config, ret_host, ret_guest);
+}
+
+static int write_files(struct oci *oci, struct request *req)
+{
+	json_t *config = read_config(req);
+	json_t *host = NULL, *guest = NULL, *own = NULL;
+	int r = config ? split(oci, req, config, &host, &guest) : -EINVAL;
+
+	if (r == 0) {
+		own = make_own(req, config);
+		r = own ? 0 : -EINVAL;
+	}
 	if (r == 0)
-		r = oci_bundle_split(&bundle, config, &host, &guest);
+		r = place(oci, req, config, guest);
 	if (r == 0)
 		r = check_guest(req, guest);
-	if (r == 0)
-		r = oci_network_check(config);
 	if (r == 0)
 		r = oci_check_program(
 			config,
@@ -244,6 +287,7 @@ int oci_cmd_create(struct oci *oci, int argc, char **argv)
 		status = create(oci, &req);
 	}
 	text_list_done(&req.pass);
+	oci_pod_done(&req.pod);
 	free(req.path);
 	free(req.program);
 	free(req.kernel);

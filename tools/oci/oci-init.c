@@ -16,8 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
+
+/* Directories and files of containers that come later, at once. */
+#define TREES 64
 
 /* ---- hooks: nothing is kept, the engine does that */
 
@@ -98,47 +99,6 @@ static const struct life_hooks hooks = {
 
 /* ---- the machine */
 
-/* As `docker run` without -i gives it: the guest has one of its own. */
-static bool has_input(void)
-{
-	struct stat st;
-
-	return fstat(STDIN_FILENO, &st) < 0 || !S_ISCHR(st.st_mode) ||
-	       st.st_rdev != makedev(1, 3);
-}
-
-/* The share's device names what is not there, if it matters. */
-static int check_no_link(const char *path)
-{
-	autofree char *real = realpath(path, NULL);
-
-	return !real || strcmp(real, path) == 0
-		       ? 0
-		       : log_ret(-EPERM, "the image has '%s' in place of '%s'",
-				 real, path);
-}
-
-/* The guest gets none of the files that are here for the monitor. */
-static int check_sources(const struct spec *spec)
-{
-	static const char *const ours[] = {OCI_INSIDE, "/proc", "/sys"};
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(ours); i++)
-		r = check_no_link(ours[i]);
-	for (size_t i = 0; r == 0 && i < spec->nmounts; i++) {
-		const struct spec_mount *mount = &spec->mounts[i];
-		autofree char *path = NULL;
-
-		if (!spec_is_bind(mount) || !mount->source)
-			continue;
-		path = realpath(mount->source, NULL);
-		if (path)
-			r = oci_bundle_check_source(mount->destination, path);
-	}
-	return r;
-}
-
 static int run(struct spec *spec)
 {
 	struct run_options opt = {
@@ -146,6 +106,8 @@ static int run(struct spec *spec)
 		.root = "/",
 		.kernel = OCI_INSIDE_KERNEL,
 		.network = "namespace",
+		.trees_socket = OCI_INSIDE_VM "/" OCI_TREES_FILE,
+		.trees = TREES,
 	};
 	struct rootfs root = {
 		.path = strdup("/"), .no_submounts = true, .hold = -1};
@@ -160,7 +122,7 @@ static int run(struct spec *spec)
 		.process = &spec->process,
 		.filter = &machine.filter,
 		.netns = &machine.netns,
-		.interactive = has_input(),
+		.interactive = oci_has_input(),
 		.forward_signals = true,
 		.every_signal = true,
 		.close_fds = {-1, -1},
@@ -176,7 +138,10 @@ static int run(struct spec *spec)
 	life.mask_before = &mask;
 	snprintf(instance.name, sizeof(instance.name), "container");
 	instance.socket = strdup(life.socket);
-	r = root.path && instance.socket ? check_sources(spec) : -ENOMEM;
+	r = root.path && instance.socket ? oci_check_sources(spec) : -ENOMEM;
+	if (r == 0)
+		r = oci_pod_save_namespaces(OCI_INSIDE_VM
+					    "/" OCI_NAMESPACES_FILE);
 	if (r == 0)
 		r = run_size_make(&spec->linux_part, &opt);
 	if (r == 0)

@@ -13,7 +13,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 /* As long as a machine on a busy host has to be set up. */
 #define CONNECT_TIMEOUT_MS 180000
@@ -36,16 +35,6 @@ static int take_process(const char *name, struct spec_process *ret)
 	r = spec_process_read_file(path, ret);
 	(void)unlink(path);
 	return r;
-}
-
-static void find_size(struct spec_process *process)
-{
-	struct winsize size;
-
-	if (!process->terminal || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
-		return;
-	process->console_height = size.ws_row;
-	process->console_width = size.ws_col;
 }
 
 static int relay(struct agent *agent, const struct spec_process *process)
@@ -83,9 +72,11 @@ static void await_started(void)
 
 /* With the container's filter of system calls. */
 static int run(const struct spec_process *process,
-	       const struct spec_filter *filter)
+	       const struct spec_filter *filter,
+	       const struct oci_member *member)
 {
 	const struct agent_start_options options = {
+		.container = member->name,
 		.input = true,
 		/* An engine that has had enough of it kills this process. */
 		.bound = true,
@@ -94,12 +85,12 @@ static int run(const struct spec_process *process,
 	struct agent_failure failure = {0};
 	struct agent *agent = NULL;
 	int status = RUN_EXIT_FAILED;
+	const char *path = member->name ? OCI_INSIDE_POD "/" OCI_SOCKET_FILE
+					: OCI_INSIDE_VM "/" OCI_SOCKET_FILE;
 	int r;
 
 	await_started();
-	r = agent_connect(OCI_INSIDE_VM "/" OCI_SOCKET_FILE, CONNECT_TIMEOUT_MS,
-			  &agent);
-
+	r = agent_connect(path, CONNECT_TIMEOUT_MS, &agent);
 	if (r == 0)
 		r = agent_start(agent, process, &options, &failure, NULL);
 	if (r == -EREMOTEIO)
@@ -113,6 +104,7 @@ static int run(const struct spec_process *process,
 int oci_cmd_relay(struct oci *oci, int argc, char **argv)
 {
 	struct spec_process process = {0};
+	struct oci_member member = {0};
 	struct spec_filter filter = {0};
 	struct spec spec = {0};
 	int status = RUN_EXIT_FAILED;
@@ -122,11 +114,13 @@ int oci_cmd_relay(struct oci *oci, int argc, char **argv)
 	if (argc != 2)
 		return log_ret(status, "relay: give one file");
 	if (take_process(argv[1], &process) == 0 &&
+	    oci_pod_read(&member) >= 0 &&
 	    spec_read_file(OCI_INSIDE_VM "/" OCI_SPEC_FILE, &spec) == 0 &&
 	    spec_filter_make("config.json", &spec.linux_part, &filter) == 0) {
-		find_size(&process);
-		status = run(&process, &filter);
+		oci_find_size(&process);
+		status = run(&process, &filter, &member);
 	}
+	oci_pod_read_done(&member);
 	spec_filter_done(&filter);
 	spec_done(&spec);
 	spec_process_done(&process);

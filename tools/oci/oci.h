@@ -30,12 +30,16 @@ struct json_t;
 #define OCI_INSIDE_PROGRAM OCI_INSIDE "/program"
 #define OCI_INSIDE_KERNEL  OCI_INSIDE "/kernel"
 #define OCI_INSIDE_VM      OCI_INSIDE "/vm"
+#define OCI_INSIDE_POD     OCI_INSIDE "/pod" /* the machine's, if another's */
 
 /* Names in a container's directory `vm`, which is OCI_INSIDE_VM there. */
-#define OCI_SPEC_FILE    "spec.json" /* the guest's half of config.json */
-#define OCI_SOCKET_FILE  "vsock"
-#define OCI_EXEC_PREFIX  "exec-"   /* processes of `exec`, until they start */
-#define OCI_STARTED_FILE "started" /* the process runs */
+#define OCI_SPEC_FILE       "spec.json" /* the guest's half of config.json */
+#define OCI_SOCKET_FILE     "vsock"
+#define OCI_TREES_FILE      "trees"    /* socket: files of other containers */
+#define OCI_POD_FILE        "pod.json" /* of a container in another's machine */
+#define OCI_NAMESPACES_FILE "namespaces.json" /* of a machine's own one */
+#define OCI_EXEC_PREFIX     "exec-" /* processes of `exec`, until they start */
+#define OCI_STARTED_FILE    "started" /* the process runs */
 /* In the container's directory: its machine stands still. */
 #define OCI_PAUSED_FILE "paused"
 /* There, too: who makes it; see oci_host_await_maker(). */
@@ -149,6 +153,7 @@ struct oci_bundle {
 	const char *program; /* this program's file */
 	const char *kernel;  /* the guest's, a file */
 	const char *vm;      /* the container's directory `vm` */
+	const char *pod;     /* that of the machine's own; NULL: it is this */
 };
 
 /*
@@ -181,6 +186,43 @@ struct json_t *oci_bundle_process(struct json_t *process,
  * that can be told. -ENOENT, -EACCES: in words that engines know.
  */
 int oci_check_program(struct json_t *config, const char *root);
+
+/* ---- pods: containers in the machine of another one */
+
+struct oci_pod {
+	char *id; /* owned: the machine's own container; NULL: it is this one */
+	bool ipc, uts, pid; /* shared with that one */
+};
+
+/* Whether CONFIG's container is the first of a pod, by its annotations. */
+bool oci_pod_is_sandbox(struct json_t *config);
+/*
+ * Finds the machine that the container ID with CONFIG belongs to: by
+ * annotations, or as it has the network of that one. RET needs oci_pod_done().
+ */
+int oci_pod_find(const struct oci *oci, const char *id, struct json_t *config,
+		 struct oci_pod *ret);
+void oci_pod_done(struct oci_pod *pod);
+/* For OCI_POD_FILE; a new reference. NULL: no memory. */
+struct json_t *oci_pod_json(const struct oci_pod *pod, const char *id);
+
+/* In the outer container: what that file says. */
+struct oci_member {
+	struct json_t *json; /* owned */
+	const char *name;    /* in the guest; of JSON */
+	struct oci_pod shared;
+};
+/* 1, 0: it has a machine of its own, -errno (logged). */
+int oci_pod_read(struct oci_member *ret);
+void oci_pod_read_done(struct oci_member *member);
+/* Of the machine's own container, to PATH: which ones others may name. */
+int oci_pod_save_namespaces(const char *path);
+
+/*
+ * Gives GUEST, of a pod's first container with CONFIG, the limits that are the
+ * machine's size.
+ */
+int oci_pod_size(struct json_t *config, struct json_t *guest);
 
 /* ---- networks */
 
@@ -219,11 +261,24 @@ int oci_cmd_pass(struct oci *oci, int argc, char **argv);
 
 /* In the outer container: its process, and one of `exec`. */
 int oci_cmd_init(struct oci *oci, int argc, char **argv);
+int oci_cmd_join(struct oci *oci, int argc, char **argv);
 int oci_cmd_relay(struct oci *oci, int argc, char **argv);
 /*
  * In there, by `init`, which has no threads and is about to end: has engines
  * see that memory ran out. Does what it can, and says nothing.
  */
 void oci_oom_tell(void);
+
+/* ---- for those three */
+
+struct spec;
+struct spec_process;
+
+/* `docker run` without -i gives /dev/null: the guest has one of its own. */
+bool oci_has_input(void);
+/* The terminal's size, where it has one. */
+void oci_find_size(struct spec_process *process);
+/* Whether the guest may have the sources of all mounts. */
+int oci_check_sources(const struct spec *spec);
 
 #endif

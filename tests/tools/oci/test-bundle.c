@@ -311,6 +311,61 @@ static void test_kept(void **state)
 	}
 }
 
+/* A file of an engine's is no device, wherever it is. */
+static void test_file_in_dev(void **state)
+{
+	char file[TEMPDIR_ROOM], rest[512];
+	struct halves h = {0};
+	autofd int fd = -1;
+
+	(void)state;
+	tempdir_name(file);
+	fd = mkstemp(file);
+	assert_true(fd >= 0);
+	snprintf(rest, sizeof(rest),
+		 "\"mounts\":[{\"destination\":\"/dev/termination-log\","
+		 "\"type\":\"bind\",\"source\":\"%s\",\"options\":"
+		 "[\"rbind\"]}]",
+		 file);
+	assert_int_equal(split(bundle(rest), &h), 0);
+	assert_string_equal(
+		text(mount_on(h.host, "/dev/termination-log"), "source"), file);
+	assert_string_equal(
+		text(mount_on(h.guest, "/dev/termination-log"), "source"),
+		"/dev/termination-log");
+	done(&h);
+	assert_int_equal(unlink(file), 0);
+}
+
+/* In another's machine: that one's files, namespaces, and no devices. */
+static void test_pod(void **state)
+{
+	static const char joined[] =
+		"\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":"
+		"\"/proc/1/ns/pid\"}]}";
+	const struct oci_bundle plain = paths;
+	struct oci_bundle member = paths;
+	struct halves h = {0};
+	json_t *config = bundle(joined);
+
+	(void)state;
+	assert_int_equal(oci_bundle_split(&plain, config, &h.host, &h.guest),
+			 -ENOTSUP);
+	member.pod = "/run/bulkhead-runtime/own/vm";
+	assert_int_equal(oci_bundle_split(&member, config, &h.host, &h.guest),
+			 0);
+	json_decref(config);
+	assert_string_equal(text(h.host, "process.args.1"), "join");
+	assert_string_equal(text(mount_on(h.host, OCI_INSIDE_POD), "source"),
+			    member.pod);
+	assert_string_equal(text(h.host, "linux.namespaces.0.path"),
+			    "/proc/1/ns/pid");
+	assert_null(at(h.guest, "linux.namespaces.0.path"));
+	assert_null(at(h.host, "linux.devices"));
+	assert_null(mount_on(h.guest, OCI_INSIDE_POD));
+	done(&h);
+}
+
 /* An image has a link in a volume's place. */
 static void test_sources(void **state)
 {
@@ -468,6 +523,8 @@ int main(void)
 		cmocka_unit_test(test_mounts),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_shared_memory),
+		cmocka_unit_test(test_file_in_dev),
+		cmocka_unit_test(test_pod),
 		cmocka_unit_test(test_sources),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_store),

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which machine a container belongs to: by an engine's annotations or by its
+ * network namespace; and how large a pod's machine is.
+ */
+#include "tests/tempdir.h"
+#include "tools/oci/oci.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* A state directory with the container "own", whose machine is this process. */
+struct ctx {
+	char root[TEMPDIR_ROOM];
+	struct oci oci;
+	int listen_fd;
+};
+
+static int setup(void **state)
+{
+	struct ctx *ctx = calloc(1, sizeof(*ctx));
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	autofree char *names = NULL;
+
+	tempdir_name(ctx->root);
+	if (!mkdtemp(ctx->root))
+		return -1;
+	ctx->oci.root = ctx->root;
+	if (oci_store_make(&ctx->oci, "own") < 0)
+		return -1;
+	names = oci_path(&ctx->oci, "own", "vm/" OCI_NAMESPACES_FILE);
+	if (oci_pod_save_namespaces(names) < 0)
+		return -1;
+	ctx->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (snprintf(un.sun_path, sizeof(un.sun_path), "%s/own/vm/%s",
+		     ctx->root, OCI_TREES_FILE) >= (int)sizeof(un.sun_path) ||
+	    bind(ctx->listen_fd, (struct sockaddr *)&un, sizeof(un)) < 0 ||
+	    listen(ctx->listen_fd, 16) < 0)
+		return -1;
+	*state = ctx;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct ctx *ctx = *state;
+
+	util_close(&ctx->listen_fd);
+	assert_int_equal(oci_store_remove(&ctx->oci, "own"), 0);
+	assert_int_equal(rmdir(ctx->root), 0);
+	free(ctx);
+	return 0;
+}
+
+/* With ANNOTATIONS, and the namespaces' paths where SHARED has their types. */
+static json_t *config(const char *annotations, const char *shared)
+{
+	static const char *const types[][2] = {{"network", "net"},
+					       {"ipc", "ipc"},
+					       {"uts", "uts"},
+					       {"pid", "pid"}};
+	json_t *json = json_object(), *list = json_array();
+	char text[512];
+
+	for (unsigned i = 0; i < ARRAY_LEN(types); i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "/proc/self/ns/%s", types[i][1]);
+		json_array_append_new(
+			list,
+			strstr(shared, types[i][0])
+				? json_pack("{s:s, s:s}", "type", types[i][0],
+					    "path", path)
+				: json_pack("{s:s}", "type", types[i][0]));
+	}
+	snprintf(text, sizeof(text), "{%s}", annotations);
+	json_object_set_new(json, "annotations", json_loads(text, 0, NULL));
+	json_object_set_new(json, "linux",
+			    json_pack("{s:o}", "namespaces", list));
+	return json;
+}
+
+static int find(const struct ctx *ctx, const char *annotations,
+		const char *shared, struct oci_pod *ret)
+{
+	json_t *json = config(annotations, shared);
+	int r = oci_pod_find(&ctx->oci, "two", json, ret);
+
+	json_decref(json);
+	if (r < 0)
+		oci_pod_done(ret);
+	return r;
+}
+
+static void test_by_annotations(void **state)
+{
+	static const char *const engines[] = {
+		"\"io.kubernetes.cri.container-type\":\"container\","
+		"\"io.kubernetes.cri.sandbox-id\":\"%s\"",
+		"\"io.kubernetes.cri-o.ContainerType\":\"container\","
+		"\"io.kubernetes.cri-o.SandboxID\":\"%s\"",
+		"\"io.kubernetes.docker.type\":\"container\","
+		"\"io.kubernetes.sandbox.id\":\"%s\"",
+	};
+	struct ctx *ctx = *state;
+	struct oci_pod pod;
+
+	for (unsigned i = 0; i < ARRAY_LEN(engines); i++) {
+		char text[256];
+
+		snprintf(text, sizeof(text), engines[i], "own");
+		assert_int_equal(find(ctx, text, "network ipc", &pod), 0);
+		assert_string_equal(pod.id, "own");
+		assert_true(pod.ipc);
+		assert_false(pod.uts || pod.pid);
+		oci_pod_done(&pod);
+		/* A network of its own is not the pod's. */
+		assert_int_equal(find(ctx, text, "", &pod), -ENOTSUP);
+		snprintf(text, sizeof(text), engines[i], "none");
+		assert_int_equal(find(ctx, text, "network", &pod), -ENOENT);
+		snprintf(text, sizeof(text), engines[i], "../own");
+		assert_int_equal(find(ctx, text, "network", &pod), -EINVAL);
+	}
+}
+
+static void test_by_network(void **state)
+{
+	struct ctx *ctx = *state;
+	struct oci_pod pod;
+
+	assert_int_equal(find(ctx, "", "", &pod), 0);
+	assert_null(pod.id);
+	assert_int_equal(find(ctx, "", "ipc uts pid", &pod), 0);
+	assert_null(pod.id);
+	assert_int_equal(find(ctx, "", "network uts pid", &pod), 0);
+	assert_string_equal(pod.id, "own");
+	assert_true(pod.uts && pod.pid);
+	assert_false(pod.ipc);
+	oci_pod_done(&pod);
+	/* The first container of a pod has a machine of its own. */
+	assert_int_equal(find(ctx,
+			      "\"io.kubernetes.cri.container-type\":"
+			      "\"sandbox\"",
+			      "network", &pod),
+			 0);
+	assert_null(pod.id);
+}
+
+/* Its files are there, and it is not. */
+static void test_dead(void **state)
+{
+	struct ctx *ctx = *state;
+	struct oci_pod pod;
+
+	util_close(&ctx->listen_fd);
+	assert_int_equal(find(ctx, "", "network", &pod), 0);
+	assert_null(pod.id);
+	assert_int_equal(find(ctx,
+			      "\"io.kubernetes.cri.container-type\":"
+			      "\"container\","
+			      "\"io.kubernetes.cri.sandbox-id\":\"own\"",
+			      "network", &pod),
+			 -ENOENT);
+}
+
+static json_int_t number(json_t *guest, const char *part, const char *name)
+{
+	return json_integer_value(json_object_get(
+		json_object_get(json_object_get(json_object_get(guest, "linux"),
+						"resources"),
+				part),
+		name));
+}
+
+static void test_size(void **state)
+{
+	static const char sized[] =
+		"\"io.kubernetes.cri.container-type\":\"sandbox\","
+		"\"io.kubernetes.cri.sandbox-memory\":\"%s\","
+		"\"io.kubernetes.cri.sandbox-cpu-quota\":\"%s\","
+		"\"io.kubernetes.cri.sandbox-cpu-period\":\"100000\"";
+	json_t *guest = json_object();
+	char text[512];
+	json_t *json;
+
+	(void)state;
+	snprintf(text, sizeof(text), sized, "1073741824", "150000");
+	json = config(text, "");
+	assert_true(oci_pod_is_sandbox(json));
+	assert_int_equal(oci_pod_size(json, guest), 0);
+	/* Whole CPUs, and room for the guest's kernel. */
+	assert_int_equal(number(guest, "memory", "limit"),
+			 1073741824 + (96 << 20));
+	assert_int_equal(number(guest, "cpu", "quota"), 200000);
+	assert_int_equal(number(guest, "cpu", "period"), 100000);
+	json_decref(json);
+
+	/* No limit is known. */
+	snprintf(text, sizeof(text), sized, "0", "-1");
+	json = config(text, "");
+	assert_int_equal(oci_pod_size(json, guest), 0);
+	assert_int_equal(number(guest, "memory", "limit"),
+			 (INT64_C(2) << 30) + (96 << 20));
+	assert_true(number(guest, "cpu", "quota") >= 100000);
+	assert_true(number(guest, "cpu", "quota") <= 400000);
+	json_decref(json);
+
+	snprintf(text, sizeof(text), sized, "1G", "0");
+	json = config(text, "");
+	assert_int_equal(oci_pod_size(json, guest), -EINVAL);
+	json_decref(json);
+	json_decref(guest);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_by_annotations),
+		TEST(test_by_network),
+		TEST(test_dead),
+		cmocka_unit_test(test_size),
+	};
+
+	log_setup(LOG_ERROR, false);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processes of the outer container: what they look at before they begin. */
+#include "tools/oci/oci.h"
+
+#include "tools/spec/spec.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+bool oci_has_input(void)
+{
+	struct stat st;
+
+	return fstat(STDIN_FILENO, &st) < 0 || !S_ISCHR(st.st_mode) ||
+	       st.st_rdev != makedev(1, 3);
+}
+
+/* The share's device names what is not there, if it matters. */
+static int check_no_link(const char *path)
+{
+	autofree char *real = realpath(path, NULL);
+
+	return !real || strcmp(real, path) == 0
+		       ? 0
+		       : log_ret(-EPERM, "the image has '%s' in place of '%s'",
+				 real, path);
+}
+
+/* The guest gets none of the files that are here for the monitor. */
+int oci_check_sources(const struct spec *spec)
+{
+	static const char *const ours[] = {OCI_INSIDE, "/proc", "/sys"};
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(ours); i++)
+		r = check_no_link(ours[i]);
+	for (size_t i = 0; r == 0 && i < spec->nmounts; i++) {
+		const struct spec_mount *mount = &spec->mounts[i];
+		autofree char *path = NULL;
+
+		if (!spec_is_bind(mount) || !mount->source)
+			continue;
+		path = realpath(mount->source, NULL);
+		if (path)
+			r = oci_bundle_check_source(mount->destination, path);
+	}
+	return r;
+}
+
+void oci_find_size(struct spec_process *process)
+{
+	struct winsize size;
+
+	if (!process->terminal || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+		return;
+	process->console_height = size.ws_row;
+	process->console_width = size.ws_col;
+}

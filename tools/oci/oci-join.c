@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * In the outer container of one that is in another's machine, as its process:
+ * brings its files there, has its process run there, and stands for it on the
+ * host until its end. What it brought goes with it, and so does that process.
+ */
+#include "tools/oci/oci.h"
+
+#include "tools/container/life.h"
+#include "tools/container/run.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define CONNECT_TIMEOUT_MS 60000
+#define KILLED             137 /* as after SIGKILL */
+
+static int relay(struct agent *agent, const struct spec_process *process)
+{
+	const struct agent_relay relay = {
+		.in_fd = oci_has_input() ? STDIN_FILENO : -1,
+		.out_fd = STDOUT_FILENO,
+		.err_fd = STDERR_FILENO,
+		.tty = process->terminal && oci_has_input(),
+		.forward_signals = true,
+		.every_signal = true,
+		.gone_fd = -1,
+	};
+	struct agent_status status;
+	int r = agent_relay(agent, &relay, &status);
+
+	/* The machine has ended, and what ran in it. */
+	if (r == -ECONNRESET || r == -EINTR)
+		return KILLED;
+	if (r < 0)
+		return RUN_EXIT_FAILED;
+	if (status.oom)
+		log_warn("the command was killed for lack of memory");
+	return status.status;
+}
+
+static int run_in(struct agent *agent, const struct run_machine *machine,
+		  struct spec_process *process)
+{
+	const struct agent_start_options options = {
+		.container = machine->agent.container,
+		.main = true,
+		.input = oci_has_input(),
+		.filter = &machine->filter,
+	};
+	struct agent_failure failure = {0};
+	int r = agent_configure(agent, &machine->agent);
+
+	oci_find_size(process);
+	if (r == 0)
+		r = agent_start(agent, process, &options, &failure, NULL);
+	if (r == -EREMOTEIO)
+		return log_ret(failure.status, "%s", failure.text);
+	return r < 0 ? RUN_EXIT_FAILED : relay(agent, process);
+}
+
+static int run(struct spec *spec, const struct oci_member *from)
+{
+	struct rootfs root = {
+		.path = strdup("/"), .no_submounts = true, .hold = -1};
+	const struct run_member member = {
+		.name = from->name,
+		.socket = OCI_INSIDE_POD "/" OCI_TREES_FILE,
+		.root = &root,
+		.share_uts = from->shared.uts,
+		.share_ipc = from->shared.ipc,
+		.share_pid = from->shared.pid,
+	};
+	struct run_machine machine = {.initrd_fd = -1, .trees_fd = -1};
+	struct agent *agent = NULL;
+	int status = RUN_EXIT_FAILED;
+	sigset_t mask;
+	int r;
+
+	/* They are the process's, once it runs. */
+	life_hold_signals(&mask);
+	r = root.path ? oci_check_sources(spec) : -ENOMEM;
+	if (r == 0)
+		r = run_member_make(&machine, spec, &member);
+	if (r == 0)
+		r = agent_connect(OCI_INSIDE_POD "/" OCI_SOCKET_FILE,
+				  CONNECT_TIMEOUT_MS, &agent);
+	if (r == 0)
+		status = run_in(agent, &machine, &spec->process);
+	agent_free(agent);
+	run_machine_done(&machine);
+	rootfs_close(&root);
+	return status;
+}
+
+int oci_cmd_join(struct oci *oci, int argc, char **argv)
+{
+	struct oci_member member = {0};
+	struct spec spec = {0};
+	int status = RUN_EXIT_FAILED;
+
+	(void)oci;
+	(void)argv;
+	if (argc == 1 && oci_pod_read(&member) == 1 &&
+	    spec_read_file(OCI_INSIDE_VM "/" OCI_SPEC_FILE, &spec) == 0)
+		status = run(&spec, &member);
+	spec_done(&spec);
+	oci_pod_read_done(&member);
+	return status;
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pods: containers in one machine, which the container that came first owns. An
+ * engine says by annotations which one that is, or by the network namespace.
+ */
+#include "tools/oci/oci.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/un.h>
+
+/* A guest's names of containers: agent.h of firmware/agent. */
+#define NAME_MAX_BYTES 200
+
+/*
+ * A pod's machine, where its engine does not say how large its containers are
+ * together; and what its kernel and agent need beside them.
+ */
+#define MEMORY_DEFAULT (UINT64_C(2) << 30)
+#define MEMORY_GUEST   (UINT64_C(96) << 20)
+#define CPUS_DEFAULT   4
+#define CPU_PERIOD     100000
+
+static const struct kind {
+	const char *type, *sandbox, *container, *id;
+} kinds[] = {
+	{"io.kubernetes.cri.container-type", "sandbox", "container",
+	 "io.kubernetes.cri.sandbox-id"},
+	{"io.kubernetes.cri-o.ContainerType", "sandbox", "container",
+	 "io.kubernetes.cri-o.SandboxID"},
+	{"io.kubernetes.docker.type", "podsandbox", "container",
+	 "io.kubernetes.sandbox.id"},
+};
+
+static json_t *annotations(json_t *config)
+{
+	return json_object_get(config, "annotations");
+}
+
+/* The engine's way to say it; NULL: it says nothing. */
+static const struct kind *find_kind(json_t *config)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (oci_text(annotations(config), kinds[i].type)[0])
+			return &kinds[i];
+	}
+	return NULL;
+}
+
+bool oci_pod_is_sandbox(json_t *config)
+{
+	const struct kind *kind = find_kind(config);
+
+	return kind && strcmp(oci_text(annotations(config), kind->type),
+			      kind->sandbox) == 0;
+}
+
+/* ---- namespaces */
+
+static const char *const types[] = {"network", "ipc", "uts", "pid"};
+static const char *const files[] = {"net", "ipc", "uts", "pid"};
+
+int oci_pod_save_namespaces(const char *path)
+{
+	json_t *json = json_object();
+	int r = json ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(types); i++) {
+		char name[32];
+		struct stat st;
+
+		snprintf(name, sizeof(name), "/proc/self/ns/%s", files[i]);
+		if (stat(name, &st) < 0)
+			r = -errno;
+		else if (json_object_set_new(
+				 json, types[i],
+				 json_integer((json_int_t)st.st_ino)) < 0)
+			r = -ENOMEM;
+	}
+	if (r == 0 && json_dump_file(json, path, JSON_COMPACT) < 0)
+		r = -EIO;
+	json_decref(json);
+	return r < 0 ? log_ret(r, "'%s': %s", path, strerror(-r)) : 0;
+}
+
+static const char *path_of(json_t *config, const char *type)
+{
+	json_t *list =
+		json_object_get(json_object_get(config, "linux"), "namespaces");
+	json_t *ns;
+	size_t i;
+
+	json_array_foreach(list, i, ns) {
+		if (strcmp(oci_text(ns, "type"), type) == 0)
+			return oci_text(ns, "path");
+	}
+	return "";
+}
+
+/* Whether CONFIG's namespace of the type I is the one that OWN tells of. */
+static bool is_shared(json_t *config, json_t *own, unsigned i)
+{
+	const char *path = path_of(config, types[i]);
+	struct stat st;
+
+	return path[0] && stat(path, &st) == 0 &&
+	       json_integer_value(json_object_get(own, types[i])) ==
+		       (json_int_t)st.st_ino;
+}
+
+/* ---- machines */
+
+/* Whether the machine of ID takes containers. */
+static bool is_alive(const struct oci *oci, const char *id)
+{
+	autofree char *dir = oci_path(oci, id, "vm");
+	autofd int dir_fd =
+		dir ? open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	/* The whole path may be too long for a socket. */
+	snprintf(un.sun_path, sizeof(un.sun_path), "/proc/self/fd/%d/%s",
+		 dir_fd, OCI_TREES_FILE);
+	return dir_fd >= 0 && fd >= 0 &&
+	       connect(fd, (const struct sockaddr *)&un, sizeof(un)) == 0;
+}
+
+/* A machine that has the network of CONFIG, or NULL; allocated. */
+static char *find_by_network(const struct oci *oci, json_t *config)
+{
+	DIR *dir = path_of(config, "network")[0] ? opendir(oci->root) : NULL;
+	const struct dirent *entry;
+	char *found = NULL;
+
+	while (dir && !found && (entry = readdir(dir))) {
+		json_t *own;
+
+		if (entry->d_name[0] == '.' || entry->d_name[0] == '@')
+			continue;
+		own = oci_store_read(oci, entry->d_name,
+				     "vm/" OCI_NAMESPACES_FILE);
+		if (own && is_shared(config, own, 0) &&
+		    is_alive(oci, entry->d_name))
+			found = strdup(entry->d_name);
+		json_decref(own);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* What it shares with its machine's own container. */
+static int find_shared(const struct oci *oci, json_t *config,
+		       struct oci_pod *pod)
+{
+	json_t *own = oci_store_read(oci, pod->id, "vm/" OCI_NAMESPACES_FILE);
+	int r = 0;
+
+	if (!own)
+		return log_ret(-ENOENT, "container '%s': not running", pod->id);
+	if (!is_shared(config, own, 0))
+		r = log_ret(-ENOTSUP,
+			    "linux.namespaces: a container in the machine of "
+			    "'%s' has the network of that one, and no other",
+			    pod->id);
+	pod->ipc = is_shared(config, own, 1);
+	pod->uts = is_shared(config, own, 2);
+	pod->pid = is_shared(config, own, 3);
+	json_decref(own);
+	return r;
+}
+
+int oci_pod_find(const struct oci *oci, const char *id, json_t *config,
+		 struct oci_pod *ret)
+{
+	const struct kind *kind = find_kind(config);
+	json_t *notes = annotations(config);
+
+	*ret = (struct oci_pod){0};
+	if (kind && strcmp(oci_text(notes, kind->type), kind->container) == 0) {
+		const char *owner = oci_text(notes, kind->id);
+
+		if (oci_check_id(owner) < 0)
+			return -EINVAL;
+		if (!is_alive(oci, owner))
+			return log_ret(-ENOENT,
+				       "pod's sandbox '%s': not running here",
+				       owner);
+		ret->id = strdup(owner);
+		if (!ret->id)
+			return log_ret(-ENOMEM, "out of memory");
+	} else if (!kind) {
+		ret->id = find_by_network(oci, config);
+	}
+	if (!ret->id)
+		return 0;
+	if (strlen(id) > NAME_MAX_BYTES)
+		return log_ret(-ENAMETOOLONG,
+			       "'%s': a container of a pod has an id of at "
+			       "most %d bytes",
+			       id, NAME_MAX_BYTES);
+	return find_shared(oci, config, ret);
+}
+
+void oci_pod_done(struct oci_pod *pod)
+{
+	free(pod->id);
+	*pod = (struct oci_pod){0};
+}
+
+/* ---- what a container's process in the outer container has to know */
+
+json_t *oci_pod_json(const struct oci_pod *pod, const char *id)
+{
+	return json_pack("{s:s, s:b, s:b, s:b}", "name", id, "ipc", pod->ipc,
+			 "uts", pod->uts, "pid", pod->pid);
+}
+
+int oci_pod_read(struct oci_member *ret)
+{
+	json_error_t error;
+	const char *name;
+	int ipc, uts, pid;
+
+	*ret = (struct oci_member){0};
+	if (access(OCI_INSIDE_VM "/" OCI_POD_FILE, F_OK) < 0)
+		return 0;
+	ret->json = json_load_file(OCI_INSIDE_VM "/" OCI_POD_FILE, 0, &error);
+	if (!ret->json ||
+	    json_unpack(ret->json, "{s:s, s:b, s:b, s:b}", "name", &name, "ipc",
+			&ipc, "uts", &uts, "pid", &pid) < 0) {
+		oci_pod_read_done(ret);
+		return log_ret(-EINVAL, "'%s': not what was written there",
+			       OCI_INSIDE_VM "/" OCI_POD_FILE);
+	}
+	ret->name = name;
+	ret->shared = (struct oci_pod){.ipc = ipc, .uts = uts, .pid = pid};
+	return 1;
+}
+
+void oci_pod_read_done(struct oci_member *member)
+{
+	json_decref(member->json);
+	*member = (struct oci_member){0};
+}
+
+/* ---- its size */
+
+/* A number in an annotation; 0: it is not there, or says no limit. */
+static int read_number(json_t *notes, const char *name, uint64_t *ret)
+{
+	const char *text = oci_text(notes, name);
+
+	*ret = 0;
+	if (!text[0] || text[0] == '-')
+		return 0;
+	return util_parse_number(text, 0, INT64_MAX / 2, ret) < 0
+		       ? log_ret(-EINVAL, "annotation '%s': '%s'", name, text)
+		       : 0;
+}
+
+static json_t *part(json_t *json, const char *name)
+{
+	json_t *sub = json_object_get(json, name);
+
+	if (json_is_object(sub))
+		return sub;
+	sub = json_object();
+	return json_object_set_new(json, name, sub) == 0 ? sub : NULL;
+}
+
+static uint64_t default_quota(void)
+{
+	const int online = get_nprocs();
+
+	return (uint64_t)(online < CPUS_DEFAULT ? online : CPUS_DEFAULT) *
+	       CPU_PERIOD;
+}
+
+int oci_pod_size(json_t *config, json_t *guest)
+{
+	json_t *notes = annotations(config);
+	json_t *resources = part(part(guest, "linux"), "resources");
+	json_t *memory = part(resources, "memory");
+	json_t *cpu = part(resources, "cpu");
+	uint64_t bytes, quota, period;
+	int r = read_number(notes, "io.kubernetes.cri.sandbox-memory", &bytes);
+
+	if (r == 0)
+		r = read_number(notes, "io.kubernetes.cri.sandbox-cpu-quota",
+				&quota);
+	if (r == 0)
+		r = read_number(notes, "io.kubernetes.cri.sandbox-cpu-period",
+				&period);
+	if (r < 0)
+		return r;
+	bytes = (bytes ? bytes : MEMORY_DEFAULT) + MEMORY_GUEST;
+	if (!quota || !period) {
+		quota = default_quota();
+		period = CPU_PERIOD;
+	}
+	/* The machine has whole CPUs; its containers have their own limits. */
+	quota = (quota + period - 1) / period * period;
+	if (!memory || !cpu ||
+	    json_object_set_new(memory, "limit",
+				json_integer((json_int_t)bytes)) < 0 ||
+	    json_object_set_new(cpu, "quota", json_integer((json_int_t)quota)) <
+		    0 ||
+	    json_object_set_new(cpu, "period",
+				json_integer((json_int_t)period)) < 0)
+		return log_ret(-ENOMEM, "out of memory");
+	return 0;
+}
