@@ -57,6 +57,7 @@ enum agent_type {
 	AGENT_CLOSED = 13,   /* H    agent_stream: nobody takes its output */
 	AGENT_WATCH = 14,    /* H    agent_watch; no answer, but EVENTs */
 	AGENT_STATS = 15,    /* H    empty; agent_usage under the same type */
+	AGENT_FREEZE = 16,   /* H    agent_freeze; DONE; since 1.8 */
 
 	AGENT_DONE = 32,         /*   G empty */
 	AGENT_FAILED = 33,       /*   G agent_failed: the request's end */
@@ -119,7 +120,7 @@ enum agent_key {
 	AGENT_ITEM_MEMORY = 23,    /* agent_number, see CONTAINER; 1.8 */
 	AGENT_ITEM_TREE = 24,      /* name, see CONTAINER; 1.8 */
 
-	/* CONFIGURE, START, SIGNAL, STATS */
+	/* CONFIGURE, START, SIGNAL, STATS, FREEZE */
 	AGENT_ITEM_CONTAINER = 31, /* name: which one is meant; 1.8 */
 
 	/* START */
@@ -406,6 +407,11 @@ struct agent_signal {
 	__le32 signal; /* 1..64 */
 };
 
+/* A container stands still, or goes on: its control group does. */
+struct agent_freeze {
+	__le32 frozen; /* 0 or 1 */
+};
+
 /* SIGNAL to the main process, SIGKILL after the time, then power-off. */
 struct agent_shutdown {
 	__le32 signal; /* 0: SIGTERM */
@@ -435,7 +441,11 @@ struct agent_credit {
 struct agent_exit {
 	__le32 status; /* 0..255, or 0 */
 	__le32 signal; /* that ended it, or 0 */
-	__le32 oom;    /* 1: the guest had no memory left for it */
+	/*
+	 * 1: the guest had no memory left for it; or, if it is the main
+	 * process of a container besides the machine's own, for one of that.
+	 */
+	__le32 oom;
 };
 static_assert(sizeof(struct agent_exit) == 12, "as on the wire");
 

@@ -426,6 +426,16 @@ void cgroup_kill(const struct cgroup *group)
 		(void)write_file(group->fd, "cgroup.kill", "1", &ignored);
 }
 
+int cgroup_freeze(const struct cgroup *group, bool frozen)
+{
+	autofd int fd = -1;
+
+	if (group->fd < 0)
+		return -ENOTSUP;
+	fd = openat(group->fd, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, frozen ? "1" : "0", 1) < 0 ? -errno : 0;
+}
+
 /* Its own directories first, as far as a container goes that makes some. */
 static void remove_below(int dir, unsigned depth)
 {

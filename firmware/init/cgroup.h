@@ -60,6 +60,8 @@ int cgroup_adopt(struct cgroup *group, const char *path,
 
 /* Kills all its processes. */
 void cgroup_kill(const struct cgroup *group);
+/* Has all its processes stand still, in a moment, or go on. 0 or -errno. */
+int cgroup_freeze(const struct cgroup *group, bool frozen);
 /* Whether a process is in it, or in one below. */
 bool cgroup_has_processes(const struct cgroup *group);
 /* Removes it, which has no processes, and those below. */

@@ -443,7 +443,10 @@ static bool read_output(struct session *s, unsigned stream)
 static void put_exit(struct session *s)
 {
 	const int status = s->wait_status;
-	struct agent_exit end = {.oom = htole32(s->oom)};
+	struct server_container *c = s->container;
+	const bool killed = s->is_main && c != &s->server->first &&
+			    cgroup_oom_kills(&c->box.group) > 0;
+	struct agent_exit end = {.oom = htole32(s->oom || killed)};
 
 	if (WIFSIGNALED(status))
 		end.signal = htole32((uint32_t)WTERMSIG(status));

@@ -219,6 +219,24 @@ static int signal_main(struct server *server, struct server_container *c,
 	return 0;
 }
 
+static bool take_freeze(struct session *s, const struct agent_message *m)
+{
+	struct server_container *c;
+	struct agent_freeze wire;
+	struct init_failure f;
+	int r;
+
+	if (agent_message_copy(m, &wire, sizeof(wire)) ||
+	    le32toh(wire.frozen) > 1)
+		return false;
+	c = find_target(s, &f);
+	r = c ? cgroup_freeze(&c->box.group, wire.frozen) : -1;
+	answer(s,
+	       c && r < 0 ? init_fail(&f, INIT_STATUS_SETUP, -r, "freeze") : r,
+	       &f);
+	return true;
+}
+
 static bool take_request(struct session *s, const struct agent_message *m)
 {
 	struct server *server = s->server;
@@ -247,6 +265,8 @@ static bool take_request(struct session *s, const struct agent_message *m)
 		return take_shutdown(s, m);
 	case AGENT_WATCH:
 		return take_watch(s, m);
+	case AGENT_FREEZE:
+		return take_freeze(s, m);
 	case AGENT_INFO:
 		server_facts(server, &info);
 		session_put(s, AGENT_INFO, &info, sizeof(info));

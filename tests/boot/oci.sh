@@ -238,6 +238,12 @@ pod_bundle()
 			source => "'"$PWD"'/shared", options => ["rbind", "rw"]};'"$*"
 }
 
+# has_ticked SIZE: the file has more than that
+has_ticked()
+{
+	[ "$(stat -c %s shared/ticks)" -gt "$1" ]
+}
+
 # has_few ID: processes, in the namespace of that container
 has_few()
 {
@@ -249,7 +255,7 @@ has_few()
 # and none of them is left when the first one ends.
 test_pod()
 {
-	local pid
+	local pid ticks
 
 	mkdir shared
 	make_bundle '$c->{hostname} = "pod"; $c->{annotations} = {
@@ -269,7 +275,7 @@ test_pod()
 	wait_for p.out up
 	rm -r one
 	pod_bundle '$c->{process}{args} = ["sh", "-c", q{echo $(hostname) $(ls /proc | grep -c "^[0-9]")
-		echo first >/data/f; echo up; while :; do sleep 1; done}];'
+		echo first >/data/f; echo up; while :; do echo >>/data/ticks; sleep 0.2; done}];'
 	command="bulkhead-runtime create c1"
 	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle one c1 \
 		>c1.out 2>c1.err </dev/null || fail "create: $(cat c1.err)"
@@ -283,6 +289,17 @@ test_pod()
 	grep -qx first out || fail "no common volume: $(cat out err)"
 	oci exec c1 sh -c 'cat /proc/1/comm; exit 4'
 	expect_status 4
+	# It stands still, and the machine does not.
+	oci pause c1
+	expect_status 0
+	sleep 0.5
+	ticks=$(stat -c %s shared/ticks)
+	oci exec p true
+	expect_status 0
+	[ "$(stat -c %s shared/ticks)" = "$ticks" ] || fail "c1 goes on in its pause"
+	oci resume c1
+	expect_status 0
+	wait_until has_ticked "$ticks" || fail "c1 stands still"
 	# It goes hard, and its process with it; then it comes again.
 	oci kill c1 KILL
 	wait_until is_stopped c1 || fail "c1 does not end"

@@ -46,6 +46,12 @@ int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret);
 int agent_send_items(struct agent *agent, const struct agent_items *items,
 		     enum agent_type type, const char *what);
 
+/*
+ * Names the container that the next request is about; NULL: the machine's own.
+ * 0 or -errno, logged.
+ */
+int agent_send_target(struct agent *agent, const char *container);
+
 /* The answer DONE, or FAILED, which is logged. WHAT is for the log. 0, -errno.
  */
 int agent_await_done(struct agent *agent, int timeout_ms, const char *what);

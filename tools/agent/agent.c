@@ -204,8 +204,8 @@ int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret)
 	}
 }
 
-int agent_send_items(struct agent *agent, const struct agent_items *items,
-		     enum agent_type type, const char *what)
+static int put_items(struct agent *agent, const struct agent_items *items,
+		     const char *what)
 {
 	size_t at = 0;
 
@@ -225,8 +225,31 @@ int agent_send_items(struct agent *agent, const struct agent_items *items,
 		if (r < 0)
 			return r;
 	} while (at < items->bytes);
+	return 0;
+}
+
+int agent_send_items(struct agent *agent, const struct agent_items *items,
+		     enum agent_type type, const char *what)
+{
+	const int r = put_items(agent, items, what);
+
+	if (r < 0)
+		return r;
 	agent_put(agent, type, NULL, 0);
 	return agent_flush_all(agent, ANSWER_MS);
+}
+
+int agent_send_target(struct agent *agent, const char *container)
+{
+	struct agent_items items = {0};
+	int r = 0;
+
+	if (!container)
+		return 0;
+	agent_items_add(&items, AGENT_ITEM_CONTAINER, NULL, 0, &container, 1);
+	r = put_items(agent, &items, container);
+	agent_items_done(&items);
+	return r;
 }
 
 int agent_read_failed(const struct agent_message *m, struct agent_failure *ret)
@@ -487,12 +510,24 @@ int agent_watch(struct agent *agent, unsigned percent)
 	return agent_flush_all(agent, ANSWER_MS);
 }
 
-int agent_signal(struct agent *agent, int signal)
+int agent_signal(struct agent *agent, const char *container, int signal)
 {
 	const struct agent_signal wire = {.signal = htole32((uint32_t)signal)};
+	int r = agent_send_target(agent, container);
 
-	return simple_request(agent, AGENT_SIGNAL, &wire, sizeof(wire),
-			      "the container");
+	return r < 0 ? r
+		     : simple_request(agent, AGENT_SIGNAL, &wire, sizeof(wire),
+				      "the container");
+}
+
+int agent_freeze(struct agent *agent, const char *container, bool frozen)
+{
+	const struct agent_freeze wire = {.frozen = htole32(frozen)};
+	int r = agent_send_target(agent, container);
+
+	return r < 0 ? r
+		     : simple_request(agent, AGENT_FREEZE, &wire, sizeof(wire),
+				      "the container");
 }
 
 int agent_shutdown(struct agent *agent, int signal, uint32_t grace_ms)

@@ -233,7 +233,7 @@ struct agent_relay {
 struct agent_status {
 	int status; /* what `run` exits with: 0..255; 128 + N after signal N */
 	int signal; /* that ended it, or 0 */
-	bool oom;   /* the guest ran out of memory */
+	bool oom;   /* the guest, or its container, ran out of memory */
 };
 
 /*
@@ -253,8 +253,13 @@ int agent_relay(struct agent *agent, const struct agent_relay *relay,
  */
 int agent_watch(struct agent *agent, unsigned percent);
 
-/* To the main process. -ESRCH: there is none (logged). */
-int agent_signal(struct agent *agent, int signal);
+/*
+ * To the main process of CONTAINER, as agent_start_options has it. -ESRCH:
+ * there is none (logged).
+ */
+int agent_signal(struct agent *agent, const char *container, int signal);
+/* Has CONTAINER stand still, or go on. */
+int agent_freeze(struct agent *agent, const char *container, bool frozen);
 /* SIGNAL (0: SIGTERM), after GRACE_MS SIGKILL, then power-off; does not wait.
  */
 int agent_shutdown(struct agent *agent, int signal, uint32_t grace_ms);

@@ -226,7 +226,7 @@ static void pass_on(struct attachment *a, int signal)
 		return;
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
 	    agent_connect(a->instance->socket, AGENT_TIMEOUT_MS, &agent) == 0)
-		(void)agent_signal(agent, signal);
+		(void)agent_signal(agent, NULL, signal);
 	_exit(0);
 }
 

@@ -86,7 +86,7 @@ static int send_signal(const struct instance *instance, int signal)
 	int r = agent_connect(instance->socket, AGENT_TIMEOUT_MS, &agent);
 
 	if (r == 0)
-		r = agent_signal(agent, signal);
+		r = agent_signal(agent, NULL, signal);
 	agent_free(agent);
 	return r;
 }

@@ -34,18 +34,10 @@ static void born(void *arg, pid_t monitor)
 	(void)monitor;
 }
 
-/* `pause` and `kill` wait for this. */
 static void started(void *arg)
 {
-	const int fd = open(OCI_INSIDE_VM "/" OCI_STARTED_FILE,
-			    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-
 	(void)arg;
-	if (fd < 0)
-		log_warn("'" OCI_INSIDE_VM "/" OCI_STARTED_FILE "': %s",
-			 strerror(errno));
-	else
-		close(fd);
+	oci_note_started();
 }
 
 static void ready(void *arg)

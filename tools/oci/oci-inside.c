@@ -7,11 +7,13 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 bool oci_has_input(void)
 {
@@ -61,4 +63,16 @@ void oci_find_size(struct spec_process *process)
 		return;
 	process->console_height = size.ws_row;
 	process->console_width = size.ws_col;
+}
+
+void oci_note_started(void)
+{
+	const int fd = open(OCI_INSIDE_VM "/" OCI_STARTED_FILE,
+			    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		log_warn("'" OCI_INSIDE_VM "/" OCI_STARTED_FILE "': %s",
+			 strerror(errno));
+	else
+		close(fd);
 }

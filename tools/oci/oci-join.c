@@ -17,7 +17,8 @@
 #define CONNECT_TIMEOUT_MS 60000
 #define KILLED             137 /* as after SIGKILL */
 
-static int relay(struct agent *agent, const struct spec_process *process)
+static int relay(struct agent *agent, const struct spec_process *process,
+		 bool *ret_oom)
 {
 	const struct agent_relay relay = {
 		.in_fd = oci_has_input() ? STDIN_FILENO : -1,
@@ -37,12 +38,12 @@ static int relay(struct agent *agent, const struct spec_process *process)
 	if (r < 0)
 		return RUN_EXIT_FAILED;
 	if (status.oom)
-		log_warn("the command was killed for lack of memory");
+		*ret_oom = true;
 	return status.status;
 }
 
 static int run_in(struct agent *agent, const struct run_machine *machine,
-		  struct spec_process *process)
+		  struct spec_process *process, bool *ret_oom)
 {
 	const struct agent_start_options options = {
 		.container = machine->agent.container,
@@ -58,7 +59,10 @@ static int run_in(struct agent *agent, const struct run_machine *machine,
 		r = agent_start(agent, process, &options, &failure, NULL);
 	if (r == -EREMOTEIO)
 		return log_ret(failure.status, "%s", failure.text);
-	return r < 0 ? RUN_EXIT_FAILED : relay(agent, process);
+	if (r < 0)
+		return RUN_EXIT_FAILED;
+	oci_note_started();
+	return relay(agent, process, ret_oom);
 }
 
 static int run(struct spec *spec, const struct oci_member *from)
@@ -76,6 +80,7 @@ static int run(struct spec *spec, const struct oci_member *from)
 	struct run_machine machine = {.initrd_fd = -1, .trees_fd = -1};
 	struct agent *agent = NULL;
 	int status = RUN_EXIT_FAILED;
+	bool oom = false;
 	sigset_t mask;
 	int r;
 
@@ -88,10 +93,13 @@ static int run(struct spec *spec, const struct oci_member *from)
 		r = agent_connect(OCI_INSIDE_POD "/" OCI_SOCKET_FILE,
 				  CONNECT_TIMEOUT_MS, &agent);
 	if (r == 0)
-		status = run_in(agent, &machine, &spec->process);
+		status = run_in(agent, &machine, &spec->process, &oom);
 	agent_free(agent);
 	run_machine_done(&machine);
 	rootfs_close(&root);
+	/* One of the container's processes was killed. */
+	if (oom)
+		oci_oom_tell();
 	return status;
 }
 

@@ -18,16 +18,37 @@
 
 #define CONNECT_TIMEOUT_MS 10000
 
-static int stop(struct oci *oci, const char *id)
+int oci_agent(struct oci *oci, const char *id, struct agent **ret,
+	      const char **ret_container)
 {
-	autofree char *dir = oci_path(oci, id, "vm");
+	autofree char *machine = NULL, *dir = NULL;
 	autofd int dir_fd = -1, process_fd = -1;
-	struct agent *agent = NULL;
 	char path[64];
-	int r = dir ? oci_check_id(id) : -ENOMEM;
+	int r = oci_await_started(oci, id, &process_fd);
 
 	if (r == 0)
-		r = oci_await_started(oci, id, &process_fd);
+		r = oci_pod_machine(oci, id, &machine);
+	if (r < 0)
+		return r;
+	*ret_container = machine ? id : NULL;
+	dir = oci_path(oci, machine ? machine : id, "vm");
+	if (!dir)
+		return -ENOMEM;
+	/* A socket's address has no room for a long path. */
+	dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return log_ret(-errno, "'%s': %s", dir, strerror(errno));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/" OCI_SOCKET_FILE,
+		 dir_fd);
+	return agent_connect(path, CONNECT_TIMEOUT_MS, ret);
+}
+
+static int stop(struct oci *oci, const char *id)
+{
+	struct agent *agent = NULL;
+	const char *container;
+	int r = oci_check_id(id);
+
 	if (r < 0)
 		return r;
 	if (oci_is_paused(oci, id))
@@ -35,15 +56,9 @@ static int stop(struct oci *oci, const char *id)
 			       "container '%s' is paused: it can be "
 			       "stopped once it goes on",
 			       id);
-	/* A socket's address has no room for a long path. */
-	dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0)
-		return log_ret(-errno, "'%s': %s", dir, strerror(errno));
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/" OCI_SOCKET_FILE,
-		 dir_fd);
-	r = agent_connect(path, CONNECT_TIMEOUT_MS, &agent);
+	r = oci_agent(oci, id, &agent, &container);
 	if (r == 0)
-		r = agent_signal(agent, SIGSTOP);
+		r = agent_signal(agent, container, SIGSTOP);
 	agent_free(agent);
 	return r;
 }

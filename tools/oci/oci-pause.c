@@ -7,6 +7,7 @@
  */
 #include "tools/oci/oci.h"
 
+#include "tools/agent/agent.h"
 #include "tools/container/control.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
@@ -72,7 +73,7 @@ int oci_await_started(struct oci *oci, const char *id, int *ret_process_fd)
 	return r;
 }
 
-static int ask(struct oci *oci, const char *id, enum control_what what)
+static int ask_machine(struct oci *oci, const char *id, enum control_what what)
 {
 	autofree char *dir = oci_path(oci, id, "vm");
 	autofd int process_fd = -1;
@@ -87,6 +88,24 @@ static int ask(struct oci *oci, const char *id, enum control_what what)
 		return log_ret(r, "container '%s': its machine does not answer",
 			       id);
 	return r == -EALREADY ? 0 : r;
+}
+
+/* It alone, in a machine of several; or the machine. */
+static int ask(struct oci *oci, const char *id, enum control_what what)
+{
+	autofree char *machine = NULL;
+	struct agent *agent = NULL;
+	const char *container;
+	int r = oci_pod_machine(oci, id, &machine);
+
+	if (r == 0)
+		return ask_machine(oci, id, what);
+	if (r > 0)
+		r = oci_agent(oci, id, &agent, &container);
+	if (r == 0)
+		r = agent_freeze(agent, container, what == CONTROL_PAUSE);
+	agent_free(agent);
+	return r;
 }
 
 /* The mark is there whenever the machine stands still, whatever happens. */

@@ -225,8 +225,9 @@ void oci_pod_done(struct oci_pod *pod)
 
 json_t *oci_pod_json(const struct oci_pod *pod, const char *id)
 {
-	return json_pack("{s:s, s:b, s:b, s:b}", "name", id, "ipc", pod->ipc,
-			 "uts", pod->uts, "pid", pod->pid);
+	return json_pack("{s:s, s:s, s:b, s:b, s:b}", "machine", pod->id,
+			 "name", id, "ipc", pod->ipc, "uts", pod->uts, "pid",
+			 pod->pid);
 }
 
 int oci_pod_read(struct oci_member *ret)
@@ -255,6 +256,23 @@ void oci_pod_read_done(struct oci_member *member)
 {
 	json_decref(member->json);
 	*member = (struct oci_member){0};
+}
+
+/* ---- on the host */
+
+int oci_pod_machine(const struct oci *oci, const char *id, char **ret)
+{
+	json_t *json = oci_store_read(oci, id, "vm/" OCI_POD_FILE);
+	const char *machine = oci_text(json, "machine");
+
+	*ret = NULL;
+	if (!machine[0]) {
+		json_decref(json);
+		return 0;
+	}
+	*ret = strdup(machine);
+	json_decref(json);
+	return *ret ? 1 : log_ret(-ENOMEM, "out of memory");
 }
 
 /* ---- its size */

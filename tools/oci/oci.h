@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct agent;
 struct json_t;
 
 /* runc's and crun's exit status for errors of their own. */
@@ -134,6 +135,12 @@ bool oci_is_paused(const struct oci *oci, const char *id);
  * logged: it does not run, or there is none.
  */
 int oci_await_started(struct oci *oci, const char *id, int *ret_process_fd);
+/*
+ * Its guest's agent, once it runs, and its name there: NULL, or ID where it is
+ * in another's machine.
+ */
+int oci_agent(struct oci *oci, const char *id, struct agent **ret,
+	      const char **ret_container);
 
 /*
  * Removes all there is of ID, the filters in a network namespace that lives on
@@ -215,6 +222,11 @@ struct oci_member {
 /* 1, 0: it has a machine of its own, -errno (logged). */
 int oci_pod_read(struct oci_member *ret);
 void oci_pod_read_done(struct oci_member *member);
+/*
+ * On the host: 1 and the id of the machine's own container, allocated, where ID
+ * is in another's machine; else 0. -ENOMEM, logged.
+ */
+int oci_pod_machine(const struct oci *oci, const char *id, char **ret);
 /* Of the machine's own container, to PATH: which ones others may name. */
 int oci_pod_save_namespaces(const char *path);
 
@@ -278,6 +290,8 @@ struct spec_process;
 bool oci_has_input(void);
 /* The terminal's size, where it has one. */
 void oci_find_size(struct spec_process *process);
+/* The process runs in the guest: `pause` and `kill` wait for this. */
+void oci_note_started(void);
 /* Whether the guest may have the sources of all mounts. */
 int oci_check_sources(const struct spec *spec);
 

@@ -182,6 +182,9 @@ static void test_end_is_its_own(void **state)
 	beside = session(f);
 	assert_int_equal(agent_get_facts(beside, &facts), 0);
 	assert_int_equal(facts.processes, 2);
+	/* There is no control group here. */
+	assert_int_equal(agent_freeze(beside, "a", true), -ENOTSUP);
+	assert_int_equal(agent_signal(beside, "b", SIGTERM), -ESRCH);
 	assert_int_equal(refusal(beside, "a", true), 0);
 	assert_int_equal(refusal(beside, "b", false), ESRCH);
 	agent_free(beside);
@@ -189,8 +192,11 @@ static void test_end_is_its_own(void **state)
 	/* Its name is free again, and the machine goes on. */
 	a = session(f);
 	assert_true(wait_until(configure(a, "a") == 0));
-	start(a, "a", true, "exit 7");
-	assert_int_equal(status_of(a), 7);
+	start(a, "a", true, "exec sleep 1000");
+	beside = session(f);
+	assert_int_equal(agent_signal(beside, "a", SIGTERM), 0);
+	agent_free(beside);
+	assert_int_equal(status_of(a), 128 + SIGTERM);
 	assert_true(runs(f));
 }
 

@@ -342,7 +342,7 @@ static void test_signal_waits_for_program(void **state)
 	close(fd[0]);
 	await_children(agent, 1);
 	other = open_session(fd[1]);
-	assert_int_equal(agent_signal(other, SIGTERM), 0);
+	assert_int_equal(agent_signal(other, NULL, SIGTERM), 0);
 	__atomic_store_n(&shared->go, true, __ATOMIC_SEQ_CST);
 	assert_int_equal(waitpid(host, &host, 0) > 0, 1);
 	assert_int_equal(WEXITSTATUS(host), 7);

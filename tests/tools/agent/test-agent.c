@@ -649,7 +649,7 @@ static void test_refusals(void **state)
 	assert_int_equal(failure.status, 125);
 	assert_int_equal(agent_configure(f->agent, &config), -EPERM);
 	assert_int_equal(agent_configure(f->agent, &config), -EALREADY);
-	assert_int_equal(agent_signal(f->agent, SIGTERM), -ESRCH);
+	assert_int_equal(agent_signal(f->agent, NULL, SIGTERM), -ESRCH);
 	assert_int_equal(agent_set_clock(f->agent), 0);
 }
 
@@ -792,6 +792,8 @@ static void test_lying_host(void **state)
 		{{.bytes = 4, .type = AGENT_WATCH}, {100}, 12},
 		{{.bytes = 8, .type = AGENT_WATCH}, {10, 0}, 16},
 		{{.bytes = 4, .type = AGENT_STATS}, {0}, 12},
+		{{.bytes = 4, .type = AGENT_FREEZE}, {2}, 12},
+		{{.bytes = 8, .type = AGENT_FREEZE}, {0}, 16},
 	};
 
 	for (unsigned i = 0; i < ARRAY_LEN(lies); i++)
