@@ -262,7 +262,7 @@ static int find_device(struct run_machine *machine, const struct words *words,
 			      3);
 }
 
-/* What is shared for one mount; ONLY is a file of DIR, or NULL. */
+/* One mount's directory on the host; ONLY is a file of it, or NULL. */
 struct source {
 	char *dir, *only;
 };

@@ -190,7 +190,7 @@ int run_network_make(struct run_machine *machine,
  */
 int run_netns_make(struct run_machine *machine);
 
-/* What the agent does with a container, but for root, mounts and network. */
+/* Tells the agent about a container all but root, mounts and network. */
 int run_guest_make(struct run_machine *machine, const struct spec *spec,
 		   const struct run_options *opt);
 

@@ -11,7 +11,7 @@
 #define TREES_NAME 16 /* bytes of a name with its NUL */
 
 /*
- * Connects to the socket PATH. What trees_add() adds is the machine's as long
+ * Connects to the socket PATH. The machine has the trees of trees_add() as long
  * as RET_FD, close-on-exec, is open. 0 or -errno, logged.
  */
 int trees_connect(const char *path, int *ret_fd);

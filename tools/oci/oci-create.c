@@ -151,7 +151,7 @@ static int place(struct oci *oci, struct request *req, json_t *config,
 	return r;
 }
 
-/* What this program keeps of it. Another one's network is left to that one. */
+/* This program's own notes. Another one's network is left to that one. */
 static json_t *make_own(const struct request *req, json_t *config)
 {
 	json_t *own = json_pack("{s:s, s:s}", "bundle", req->path, "network",

@@ -2,7 +2,7 @@
 /*
  * In the outer container of one that is in another's machine, as its process:
  * brings its files there, has its process run there, and stands for it on the
- * host until its end. What it brought goes with it, and so does that process.
+ * host until its end. These files go with it, and so does that process.
  */
 #include "tools/oci/oci.h"
 

@@ -11,37 +11,8 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
-
-#define CONNECT_TIMEOUT_MS 10000
-
-int oci_agent(struct oci *oci, const char *id, struct agent **ret,
-	      const char **ret_container)
-{
-	autofree char *machine = NULL, *dir = NULL;
-	autofd int dir_fd = -1, process_fd = -1;
-	char path[64];
-	int r = oci_await_started(oci, id, &process_fd);
-
-	if (r == 0)
-		r = oci_pod_machine(oci, id, &machine);
-	if (r < 0)
-		return r;
-	*ret_container = machine ? id : NULL;
-	dir = oci_path(oci, machine ? machine : id, "vm");
-	if (!dir)
-		return -ENOMEM;
-	/* A socket's address has no room for a long path. */
-	dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0)
-		return log_ret(-errno, "'%s': %s", dir, strerror(errno));
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/" OCI_SOCKET_FILE,
-		 dir_fd);
-	return agent_connect(path, CONNECT_TIMEOUT_MS, ret);
-}
 
 static int stop(struct oci *oci, const char *id)
 {

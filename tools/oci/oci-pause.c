@@ -24,6 +24,8 @@
 #define TIMEOUT_MS 60000
 #define LOOK_MS    20
 
+#define CONNECT_TIMEOUT_MS 10000
+
 /* Its process on the host, in RET. 0 or -errno, logged. */
 static int open_process(json_t *state, int *ret)
 {
@@ -71,6 +73,31 @@ int oci_await_started(struct oci *oci, const char *id, int *ret_process_fd)
 	if (r == 0)
 		*ret_process_fd = take_fd(&fd);
 	return r;
+}
+
+int oci_agent(struct oci *oci, const char *id, struct agent **ret,
+	      const char **ret_container)
+{
+	autofree char *machine = NULL, *dir = NULL;
+	autofd int dir_fd = -1, process_fd = -1;
+	char path[64];
+	int r = oci_await_started(oci, id, &process_fd);
+
+	if (r == 0)
+		r = oci_pod_machine(oci, id, &machine);
+	if (r < 0)
+		return r;
+	*ret_container = machine ? id : NULL;
+	dir = oci_path(oci, machine ? machine : id, "vm");
+	if (!dir)
+		return -ENOMEM;
+	/* A socket's address has no room for a long path. */
+	dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return log_ret(-errno, "'%s': %s", dir, strerror(errno));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/" OCI_SOCKET_FILE,
+		 dir_fd);
+	return agent_connect(path, CONNECT_TIMEOUT_MS, ret);
 }
 
 static int ask_machine(struct oci *oci, const char *id, enum control_what what)

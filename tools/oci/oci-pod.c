@@ -162,7 +162,7 @@ static char *find_by_network(const struct oci *oci, json_t *config)
 	return found;
 }
 
-/* What it shares with its machine's own container. */
+/* Finds the namespaces that it shares with its machine's own container. */
 static int find_shared(const struct oci *oci, json_t *config,
 		       struct oci_pod *pod)
 {

@@ -227,7 +227,7 @@ void oci_pod_read_done(struct oci_member *member);
  * is in another's machine; else 0. -ENOMEM, logged.
  */
 int oci_pod_machine(const struct oci *oci, const char *id, char **ret);
-/* Of the machine's own container, to PATH: which ones others may name. */
+/* Tells PATH which namespaces the machine's own container is in. */
 int oci_pod_save_namespaces(const char *path);
 
 /*
