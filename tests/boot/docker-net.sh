@@ -217,7 +217,7 @@ networks()
 	named
 	refused "host's own network" --network host box:1 true
 	machine --rm --network container:srv box:1 ip -o addr
-	expect_out 172.31.0.50
+	expect_out 172.30.0.50
 	machine --rm --network none box:1 ip link
 	expect_no_out eth0
 	changed

@@ -2,12 +2,12 @@
 /* The directories of containers below --root. */
 #include "tools/oci/oci.h"
 
+#include "tools/image/rootfs-parts.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
@@ -18,7 +18,6 @@
 /* For others to leave a directory that is removed. */
 #define BUSY_TRIES 500
 #define BUSY_MS    10
-#define DEPTH      16
 
 int oci_check_id(const char *id)
 {
@@ -121,15 +120,6 @@ int oci_store_make(const struct oci *oci, const char *id)
 	return r;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type,
-		      struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path) < 0 && errno != ENOENT ? -1 : 0;
-}
-
 /*
  * `delete --force` takes any ID, and below --root may be what others keep:
  * whether there is anything of oci_store_make()'s.
@@ -147,16 +137,6 @@ static bool is_ours(const struct oci *oci, const char *id)
 	return found;
 }
 
-/* 0 or -errno. */
-static int remove_tree(const char *path)
-{
-	return nftw(path, remove_one, DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) <
-				       0 &&
-			       errno != ENOENT
-		       ? -errno
-		       : 0;
-}
-
 int oci_store_remove(const struct oci *oci, const char *id)
 {
 	const struct timespec pause = {.tv_nsec = BUSY_MS * 1000000};
@@ -170,11 +150,11 @@ int oci_store_remove(const struct oci *oci, const char *id)
 	if (!is_ours(oci, id))
 		return log_ret(-EEXIST, "'%s': not a container's directory",
 			       path);
-	r = remove_tree(path);
+	r = tree_remove(AT_FDCWD, path);
 	/* An engine calls `delete` twice at once, or a process still ends. */
 	for (unsigned i = 0; r == -ENOTEMPTY && i < BUSY_TRIES; i++) {
 		nanosleep(&pause, NULL);
-		r = remove_tree(path);
+		r = tree_remove(AT_FDCWD, path);
 	}
 	return r < 0 ? log_ret(r, "cannot remove '%s': %s", path, strerror(-r))
 		     : 0;
