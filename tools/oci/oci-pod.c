@@ -162,6 +162,23 @@ static char *find_by_network(const struct oci *oci, json_t *config)
 	return found;
 }
 
+/* A guest has no namespace of a container that is not in it. */
+static int check_others(json_t *config, json_t *own, const char *id)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(types); i++) {
+		const char *path = path_of(config, types[i]);
+
+		if (path[0] && !is_shared(config, own, i))
+			return log_ret(-ENOTSUP,
+				       "linux.namespaces: '%s' of another one "
+				       "('%s') is not supported: a container "
+				       "in the machine of '%s' can share that "
+				       "of this one alone",
+				       types[i], path, id);
+	}
+	return 0;
+}
+
 /* Finds the namespaces that it shares with its machine's own container. */
 static int find_shared(const struct oci *oci, json_t *config,
 		       struct oci_pod *pod)
@@ -176,6 +193,8 @@ static int find_shared(const struct oci *oci, json_t *config,
 			    "linux.namespaces: a container in the machine of "
 			    "'%s' has the network of that one, and no other",
 			    pod->id);
+	if (r == 0)
+		r = check_others(config, own, pod->id);
 	pod->ipc = is_shared(config, own, 1);
 	pod->uts = is_shared(config, own, 2);
 	pod->pid = is_shared(config, own, 3);

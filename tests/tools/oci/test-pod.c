@@ -160,6 +160,29 @@ static void test_by_network(void **state)
 	assert_null(pod.id);
 }
 
+/* Not the machine's own: a guest could give one of its own instead. */
+static void test_others(void **state)
+{
+	static const char *const types[] = {"ipc", "uts", "pid"};
+	struct ctx *ctx = *state;
+	struct oci_pod pod;
+
+	for (unsigned i = 0; i < ARRAY_LEN(types); i++) {
+		json_t *json = config("", "network");
+		json_t *list = json_object_get(json_object_get(json, "linux"),
+					       "namespaces");
+
+		/* Behind that of the network. */
+		json_array_set_new(list, i + 1,
+				   json_pack("{s:s, s:s}", "type", types[i],
+					     "path", "/proc/self/ns/mnt"));
+		assert_int_equal(oci_pod_find(&ctx->oci, "two", json, &pod),
+				 -ENOTSUP);
+		oci_pod_done(&pod);
+		json_decref(json);
+	}
+}
+
 /* Its files are there, and it is not. */
 static void test_dead(void **state)
 {
@@ -230,9 +253,8 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_by_annotations),
-		TEST(test_by_network),
-		TEST(test_dead),
+		TEST(test_by_annotations),   TEST(test_by_network),
+		TEST(test_others),           TEST(test_dead),
 		cmocka_unit_test(test_size),
 	};
 
