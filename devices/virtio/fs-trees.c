@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define CLIENTS_MAX 256
 
@@ -199,6 +200,28 @@ void fs_trees_sweep(struct fs_trees *t)
 	}
 }
 
+/*
+ * A request has one descriptor. Control data that has room for one has it for
+ * two on a host of 64 bits: if so many came, both are closed.
+ */
+static void take_fds(const struct cmsghdr *c, int *ret_fd)
+{
+	size_t n;
+
+	if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+		return;
+	n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	for (size_t i = 0; i < n; i++) {
+		int fd;
+
+		memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+		if (n == 1)
+			*ret_fd = fd;
+		else
+			close(fd);
+	}
+}
+
 /* One request and what came with it; its bytes, 0 at the end, -errno. */
 static ssize_t receive(int fd, struct fs_trees_request *ret, int *ret_fd)
 {
@@ -213,15 +236,12 @@ static ssize_t receive(int fd, struct fs_trees_request *ret, int *ret_fd)
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	const struct cmsghdr *c;
 	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 
 	if (n < 0)
 		return -errno;
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
+	if (CMSG_FIRSTHDR(&msg))
+		take_fds(CMSG_FIRSTHDR(&msg), ret_fd);
 	return n;
 }
 

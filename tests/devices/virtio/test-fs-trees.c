@@ -83,28 +83,36 @@ static int connect_to(const struct come *c)
 	return fd;
 }
 
-static void send_request(int fd, const struct fs_trees_request *req,
-			 size_t bytes, int dir)
+/* With DIR so often, at most twice. */
+static void send_times(int fd, const struct fs_trees_request *req, size_t bytes,
+		       int dir, unsigned times)
 {
+	const int dirs[2] = {dir, dir};
 	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
+		char bytes[CMSG_SPACE(sizeof(dirs))];
 		struct cmsghdr align;
 	} control = {0};
 	struct iovec iov = {(void *)(uintptr_t)req, bytes};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (dir >= 0) {
+	if (times > 0) {
 		struct cmsghdr *m;
 
 		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
+		msg.msg_controllen = CMSG_SPACE(times * sizeof(int));
 		m = CMSG_FIRSTHDR(&msg);
 		m->cmsg_level = SOL_SOCKET;
 		m->cmsg_type = SCM_RIGHTS;
-		m->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(m), &dir, sizeof(int));
+		m->cmsg_len = CMSG_LEN(times * sizeof(int));
+		memcpy(CMSG_DATA(m), dirs, times * sizeof(int));
 	}
 	assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), (ssize_t)bytes);
+}
+
+static void send_request(int fd, const struct fs_trees_request *req,
+			 size_t bytes, int dir)
+{
+	send_times(fd, req, bytes, dir, dir >= 0);
 }
 
 static struct fs_trees_request request(uint32_t flags, const char *only)
@@ -305,6 +313,27 @@ static void test_lies(void **state)
 	close(fd);
 }
 
+/* None of them is taken, and none is kept. */
+static void test_two_at_once(void **state)
+{
+	struct come *c = *state;
+	const struct fs_trees_request req = request(0, NULL);
+	struct fs_trees_answer answer = {0};
+	int fd = connect_to(c), ends[2];
+	char byte;
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+	send_times(fd, &req, sizeof(req), ends[1], 2);
+	close(ends[1]);
+	assert_int_equal(recv(fd, &answer, sizeof(answer), MSG_WAITALL),
+			 sizeof(answer));
+	assert_int_equal(answer.error, -EBADF);
+	/* The end: nobody has the other one open. */
+	assert_int_equal(read(ends[0], &byte, 1), 0);
+	close(ends[0]);
+	close(fd);
+}
+
 static int check(const char *share)
 {
 	struct config cfg;
@@ -334,9 +363,13 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup_come, teardown_come)
 	const struct CMUnitTest tests[] = {
-		TEST(test_come_and_go), TEST(test_same),
-		TEST(test_one_file),    TEST(test_lock_goes),
-		TEST(test_lies),        cmocka_unit_test(test_bad_configs),
+		TEST(test_come_and_go),
+		TEST(test_same),
+		TEST(test_one_file),
+		TEST(test_lock_goes),
+		TEST(test_lies),
+		TEST(test_two_at_once),
+		cmocka_unit_test(test_bad_configs),
 	};
 
 	log_setup(LOG_ERROR, false);
