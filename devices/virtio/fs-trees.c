@@ -17,6 +17,8 @@
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define CLIENTS_MAX 256
@@ -39,6 +41,7 @@ struct tree {
 	unsigned users;
 	/* which directory it is; another one like it is it, too */
 	bool alone, readonly;
+	bool mount_readonly; /* as the host has mounted it */
 	uint32_t major, minor;
 	uint64_t ino;
 };
@@ -84,6 +87,7 @@ static struct tree *find_same(struct fs_trees *t, const struct tree *like)
 	for (; tree; tree = LIST_NEXT(tree, all)) {
 		if (like->alone && tree->alone &&
 		    tree->readonly == like->readonly &&
+		    tree->mount_readonly == like->mount_readonly &&
 		    tree->major == like->major && tree->minor == like->minor &&
 		    tree->ino == like->ino)
 			return tree;
@@ -135,6 +139,7 @@ static int add(struct client *c, const struct fs_trees_request *req, int fd,
 			    .alone = req->flags & FS_TREES_ALONE &&
 				     !req->only[0]};
 	struct tree **held, *tree;
+	struct statfs stat;
 	struct statx stx;
 	int r = 0;
 
@@ -145,11 +150,13 @@ static int add(struct client *c, const struct fs_trees_request *req, int fd,
 		return -EINVAL;
 	if (fd < 0)
 		return -EBADF;
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO, &stx) < 0)
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO, &stx) < 0 ||
+	    fstatfs(fd, &stat) < 0)
 		return -errno;
 	like.major = stx.stx_dev_major;
 	like.minor = stx.stx_dev_minor;
 	like.ino = stx.stx_ino;
+	like.mount_readonly = stat.f_flags & ST_RDONLY;
 	held = reallocarray(c->held, c->nheld + 1, sizeof(*held));
 	if (!held)
 		return -ENOMEM;

@@ -10,6 +10,7 @@
 #include "vmm/base/sandbox.h"
 
 #include <linux/capability.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -215,6 +216,34 @@ static void test_same(void **state)
 	close(two);
 }
 
+/* On a mount that the host has read-only it is not the one that changes. */
+static void test_same_elsewhere(void **state)
+{
+	struct come *c = *state;
+	const struct fs_trees_request req = request(FS_TREES_ALONE, NULL);
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+	int one = connect_to(c), two = connect_to(c), dir;
+	struct fs_trees_answer answer = {0};
+	char path[TEMPDIR_ROOM + 8], a[16];
+
+	snprintf(path, sizeof(path), "%s/a", c->rig.dir);
+	dir = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (dir < 0 ||
+	    mount_setattr(dir, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0) {
+		print_message("no right to mount\n");
+		skip();
+	}
+	assert_int_equal(add(c, one, "a", FS_TREES_ALONE, NULL, a), 0);
+	send_request(two, &req, sizeof(req), dir);
+	close(dir);
+	assert_int_equal(recv(two, &answer, sizeof(answer), MSG_WAITALL),
+			 sizeof(answer));
+	assert_int_equal(answer.error, 0);
+	assert_string_not_equal(answer.name, a);
+	close(one);
+	close(two);
+}
+
 static void test_one_file(void **state)
 {
 	struct come *c = *state;
@@ -363,13 +392,10 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup_come, teardown_come)
 	const struct CMUnitTest tests[] = {
-		TEST(test_come_and_go),
-		TEST(test_same),
-		TEST(test_one_file),
-		TEST(test_lock_goes),
-		TEST(test_lies),
-		TEST(test_two_at_once),
-		cmocka_unit_test(test_bad_configs),
+		TEST(test_come_and_go),    TEST(test_same),
+		TEST(test_same_elsewhere), TEST(test_one_file),
+		TEST(test_lock_goes),      TEST(test_lies),
+		TEST(test_two_at_once),    cmocka_unit_test(test_bad_configs),
 	};
 
 	log_setup(LOG_ERROR, false);
