@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,10 @@
 #define MEMORY_GUEST   (UINT64_C(96) << 20)
 #define CPUS_DEFAULT   4
 #define CPU_PERIOD     100000
+
+/* A machine that has been started takes containers a little later. */
+#define BOOT_MS 5000
+#define LOOK_MS 20
 
 static const struct kind {
 	const char *type, *sandbox, *container, *id;
@@ -138,6 +143,26 @@ static bool is_alive(const struct oci *oci, const char *id)
 	       connect(fd, (const struct sockaddr *)&un, sizeof(un)) == 0;
 }
 
+/*
+ * An engine creates a pod's next container as soon as the start of the first
+ * one has returned: waits until its machine is there.
+ */
+static bool await_alive(const struct oci *oci, const char *id)
+{
+	bool has_run;
+
+	for (int left = BOOT_MS / LOOK_MS; left >= 0; left--) {
+		has_run = oci_store_has(oci, id, "vm/" OCI_STARTED_FILE);
+		if (is_alive(oci, id))
+			return true;
+		/* It has ended, or was never there. */
+		if (has_run || !oci_store_has(oci, id, "vm"))
+			return false;
+		poll(NULL, 0, LOOK_MS);
+	}
+	return false;
+}
+
 /* A machine that has the network of CONFIG, or NULL; allocated. */
 static char *find_by_network(const struct oci *oci, json_t *config)
 {
@@ -214,7 +239,7 @@ int oci_pod_find(const struct oci *oci, const char *id, json_t *config,
 
 		if (oci_check_id(owner) < 0)
 			return -EINVAL;
-		if (!is_alive(oci, owner))
+		if (!await_alive(oci, owner))
 			return log_ret(-ENOENT,
 				       "pod's sandbox '%s': not running here",
 				       owner);

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A state directory with the container "own", whose machine is this process. */
@@ -30,10 +31,21 @@ struct ctx {
 	int listen_fd;
 };
 
+static int bind_socket(struct ctx *ctx)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	ctx->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (snprintf(un.sun_path, sizeof(un.sun_path), "%s/own/vm/%s",
+		     ctx->root, OCI_TREES_FILE) >= (int)sizeof(un.sun_path))
+		return -1;
+	(void)unlink(un.sun_path);
+	return bind(ctx->listen_fd, (struct sockaddr *)&un, sizeof(un));
+}
+
 static int setup(void **state)
 {
 	struct ctx *ctx = calloc(1, sizeof(*ctx));
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	autofree char *names = NULL;
 
 	tempdir_name(ctx->root);
@@ -45,11 +57,7 @@ static int setup(void **state)
 	names = oci_path(&ctx->oci, "own", "vm/" OCI_NAMESPACES_FILE);
 	if (oci_pod_save_namespaces(names) < 0)
 		return -1;
-	ctx->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (snprintf(un.sun_path, sizeof(un.sun_path), "%s/own/vm/%s",
-		     ctx->root, OCI_TREES_FILE) >= (int)sizeof(un.sun_path) ||
-	    bind(ctx->listen_fd, (struct sockaddr *)&un, sizeof(un)) < 0 ||
-	    listen(ctx->listen_fd, 16) < 0)
+	if (bind_socket(ctx) < 0 || listen(ctx->listen_fd, 16) < 0)
 		return -1;
 	*state = ctx;
 	return 0;
@@ -183,21 +191,45 @@ static void test_others(void **state)
 	}
 }
 
+static const char in_own[] =
+	"\"io.kubernetes.cri.container-type\":\"container\","
+	"\"io.kubernetes.cri.sandbox-id\":\"own\"";
+
 /* Its files are there, and it is not. */
 static void test_dead(void **state)
 {
 	struct ctx *ctx = *state;
+	json_t *none = json_object();
 	struct oci_pod pod;
 
 	util_close(&ctx->listen_fd);
+	assert_int_equal(
+		oci_store_write(&ctx->oci, "own", "vm/" OCI_STARTED_FILE, none),
+		0);
+	json_decref(none);
 	assert_int_equal(find(ctx, "", "network", &pod), 0);
 	assert_null(pod.id);
-	assert_int_equal(find(ctx,
-			      "\"io.kubernetes.cri.container-type\":"
-			      "\"container\","
-			      "\"io.kubernetes.cri.sandbox-id\":\"own\"",
-			      "network", &pod),
-			 -ENOENT);
+	assert_int_equal(find(ctx, in_own, "network", &pod), -ENOENT);
+}
+
+/* Its machine does not listen yet. */
+static void test_starts(void **state)
+{
+	struct ctx *ctx = *state;
+	struct oci_pod pod;
+	pid_t pid;
+
+	util_close(&ctx->listen_fd);
+	assert_int_equal(bind_socket(ctx), 0);
+	pid = fork();
+	if (pid == 0) {
+		usleep(200000);
+		_exit(listen(ctx->listen_fd, 16) < 0);
+	}
+	assert_int_equal(find(ctx, in_own, "network", &pod), 0);
+	assert_string_equal(pod.id, "own");
+	oci_pod_done(&pod);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
 static json_int_t number(json_t *guest, const char *part, const char *name)
@@ -253,9 +285,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_by_annotations),   TEST(test_by_network),
-		TEST(test_others),           TEST(test_dead),
-		cmocka_unit_test(test_size),
+		TEST(test_by_annotations), TEST(test_by_network),
+		TEST(test_others),         TEST(test_dead),
+		TEST(test_starts),         cmocka_unit_test(test_size),
 	};
 
 	log_setup(LOG_ERROR, false);
