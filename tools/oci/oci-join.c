@@ -12,10 +12,31 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 60000
+#define POLL_MS            5
 #define KILLED             137 /* as after SIGKILL */
+
+/*
+ * The agent takes a container once the machine's own one runs, and an engine
+ * may have started that just now. TREES_FD is readable when the machine ends.
+ */
+static int await_own(int trees_fd)
+{
+	struct pollfd pfd = {.fd = trees_fd, .events = POLLIN};
+
+	for (int ms = 0; ms < CONNECT_TIMEOUT_MS; ms += POLL_MS) {
+		if (access(OCI_INSIDE_POD "/" OCI_STARTED_FILE, F_OK) == 0)
+			return 0;
+		if (poll(&pfd, 1, POLL_MS) > 0)
+			return log_ret(-ECONNRESET,
+				       "the pod's machine ended as it started");
+	}
+	return log_ret(-ETIME, "the pod's machine still starts");
+}
 
 static int relay(struct agent *agent, const struct spec_process *process,
 		 bool *ret_oom)
@@ -89,6 +110,8 @@ static int run(struct spec *spec, const struct oci_member *from)
 	r = root.path ? oci_check_sources(spec) : -ENOMEM;
 	if (r == 0)
 		r = run_member_make(&machine, spec, &member);
+	if (r == 0)
+		r = await_own(machine.trees_fd);
 	if (r == 0)
 		r = agent_connect(OCI_INSIDE_POD "/" OCI_SOCKET_FILE,
 				  CONNECT_TIMEOUT_MS, &agent);
