@@ -134,6 +134,8 @@ int oci_cmd_join(struct oci *oci, int argc, char **argv)
 
 	(void)oci;
 	(void)argv;
+	/* As in init: the container's stderr gets no warnings of create's. */
+	log_setup(LOG_ERROR, false);
 	if (argc == 1 && oci_pod_read(&member) == 1 &&
 	    spec_read_file(OCI_INSIDE_VM "/" OCI_SPEC_FILE, &spec) == 0)
 		status = run(&spec, &member);
