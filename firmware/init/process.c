@@ -156,6 +156,14 @@ static int watch_main(struct container *box, pid_t pid, struct init_failure *f)
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
 	box->main_fd = open_pid(pid);
 	/*
+	 * One that was born elsewhere may have been reaped before its first
+	 * report is read; those that follow say why it ended.
+	 */
+	if (box->main_fd < 0 && errno == ESRCH && process_shares_pids(box)) {
+		box->main_pid = pid;
+		return 0;
+	}
+	/*
 	 * The mounts of others go with their processes, which write back what
 	 * they owe before their end is known.
 	 */
