@@ -155,12 +155,15 @@ int oci_cmd_init(struct oci *oci, int argc, char **argv)
 
 	(void)oci;
 	(void)argv;
-	/* Warnings have been given by `create`; this is the container's stderr.
+	/*
+	 * Warnings about the file have been given by `create`; this is the
+	 * container's stderr. Those about its networks and memory come here.
 	 */
 	log_setup(LOG_ERROR, false);
 	if (argc != 1 ||
 	    spec_read_file(OCI_INSIDE_VM "/" OCI_SPEC_FILE, &spec) < 0)
 		return RUN_EXIT_FAILED;
+	log_setup(LOG_WARN, false);
 	status = run(&spec);
 	spec_done(&spec);
 	return status;
