@@ -140,10 +140,12 @@ static int place(struct oci *oci, struct request *req, json_t *config,
 	json_t *json;
 	int r;
 
-	if (!req->pod.id && oci_pod_is_sandbox(config))
-		return oci_pod_size(config, guest);
-	if (!req->pod.id)
-		return oci_network_check(config);
+	if (!req->pod.id) {
+		r = oci_network_check(config);
+		return r == 0 && oci_pod_is_sandbox(config)
+			       ? oci_pod_size(config, guest)
+			       : r;
+	}
 	json = oci_pod_json(&req->pod, req->id);
 	r = json ? oci_store_write(oci, req->id, "vm/" OCI_POD_FILE, json)
 		 : log_ret(-ENOMEM, "out of memory");
