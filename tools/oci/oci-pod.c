@@ -7,6 +7,7 @@
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/config/config.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -33,6 +34,7 @@
 #define MEMORY_GUEST   (UINT64_C(96) << 20)
 #define CPUS_DEFAULT   4
 #define CPU_PERIOD     100000
+#define PAGE_BYTES     4096
 
 /* A machine that has been started takes containers a little later. */
 #define BOOT_MS 5000
@@ -369,13 +371,19 @@ int oci_pod_size(json_t *config, json_t *guest)
 				&period);
 	if (r < 0)
 		return r;
+	/* "500M" is no whole number of pages. */
 	bytes = (bytes ? bytes : MEMORY_DEFAULT) + MEMORY_GUEST;
+	bytes = (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 	if (!quota || !period) {
 		quota = default_quota();
 		period = CPU_PERIOD;
 	}
-	/* The machine has whole CPUs; its containers have their own limits. */
-	quota = (quota + period - 1) / period * period;
+	/*
+	 * The machine has whole CPUs, as many as it can; its containers have
+	 * their own limits, whose sum may be more than any host has.
+	 */
+	quota = min_u64((quota + period - 1) / period, CONFIG_CPUS_MAX) *
+		period;
 	if (!memory || !cpu ||
 	    json_object_set_new(memory, "limit",
 				json_integer((json_int_t)bytes)) < 0 ||

@@ -7,6 +7,7 @@
 #include "tools/oci/oci.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/config/config.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -262,6 +263,16 @@ static void test_size(void **state)
 			 1073741824 + (96 << 20));
 	assert_int_equal(number(guest, "cpu", "quota"), 200000);
 	assert_int_equal(number(guest, "cpu", "period"), 100000);
+	json_decref(json);
+
+	/* The sum of "500M" twice, and of more CPUs than a machine can have. */
+	snprintf(text, sizeof(text), sized, "1000000000", "6400000");
+	json = config(text, "");
+	assert_int_equal(oci_pod_size(json, guest), 0);
+	assert_int_equal(number(guest, "memory", "limit"),
+			 244141 * 4096 + (96 << 20));
+	assert_int_equal(number(guest, "cpu", "quota"),
+			 CONFIG_CPUS_MAX * 100000);
 	json_decref(json);
 
 	/* No limit is known. */
