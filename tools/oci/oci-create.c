@@ -126,6 +126,11 @@ static int check_guest(const struct request *req, json_t *guest)
 					 SPEC_NS_NETWORK);
 	if (r == 0)
 		r = spec_filter_make("config.json", &spec.linux_part, &filter);
+	/* Limits in another one's machine are not a machine's size. */
+	if (req->pod.id) {
+		spec.linux_part.memory_limit = 0;
+		spec.linux_part.cpu_quota = 0;
+	}
 	if (r == 0)
 		r = run_machine_check(&spec, req->kernel);
 	spec_filter_done(&filter);
