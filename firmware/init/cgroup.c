@@ -239,6 +239,25 @@ static int set_devices(int dir, const struct init_config *c,
 
 static const char controllers[] = "+cpu +memory +pids";
 
+/*
+ * What the machine's own container may have, all others may have together.
+ * Later than at its start, little may be free: the page cache takes the rest.
+ */
+static int copy_memory(int root, int dir, struct init_failure *f)
+{
+	autofd int fd = open_file(root, CGROUP_NAME "/memory.max", O_RDONLY, f);
+	char text[32];
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return fail(f, errno, "memory.max");
+	text[n] = 0;
+	return write_file(dir, "memory.max", text, f);
+}
+
 /* The group that all others but the machine's own are in. */
 static int make_others(int root, struct init_failure *f)
 {
@@ -249,7 +268,7 @@ static int make_others(int root, struct init_failure *f)
 	fd = open_file(root, CGROUP_OTHERS, O_DIRECTORY, f);
 	if (fd < 0 || write_file(fd, "cgroup.subtree_control", controllers, f))
 		return -1;
-	return reserve_memory(fd, f);
+	return copy_memory(root, fd, f);
 }
 
 static int open_group(struct cgroup *group, int root, struct init_failure *f)
