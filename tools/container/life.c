@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,7 @@ struct running {
 	int input_fd; /* the command's; borrowed where it is standard input */
 	int gone_fd;  /* epoll: the monitor ended, or a signal came */
 	sigset_t mask_before;
+	pthread_mutex_t output_lock;  /* of the hook: networks has a thread */
 	bool killed;                  /* the monitor, by us */
 	bool told_short, told_killed; /* of its memory */
 	uint64_t born_ns;
@@ -302,6 +304,17 @@ static int give_up(struct running *s, int error)
 	return explain_end(s);
 }
 
+static int give_output(struct running *s, int stream, const void *data,
+		       size_t bytes)
+{
+	int r;
+
+	pthread_mutex_lock(&s->output_lock);
+	r = s->life->hooks->output(s->life->arg, stream, data, bytes);
+	pthread_mutex_unlock(&s->output_lock);
+	return r;
+}
+
 /* To stderr in the foreground, to the hooks' log in the background. */
 static void warn(struct running *s, const char *text)
 {
@@ -310,8 +323,7 @@ static void warn(struct running *s, const char *text)
 
 	log_warn("'%s': %s", s->life->name, text);
 	if (s->life->detach)
-		(void)s->life->hooks->output(s->life->arg, STDERR_FILENO, line,
-					     (size_t)n);
+		(void)give_output(s, STDERR_FILENO, line, (size_t)n);
 }
 
 static void tell_killed(struct running *s)
@@ -360,9 +372,7 @@ static int watch_networks(struct running *s)
 
 static int pass_output(void *arg, int stream, const void *data, size_t bytes)
 {
-	const struct life *life = ((struct running *)arg)->life;
-
-	return life->hooks->output(life->arg, stream, data, bytes);
+	return give_output(arg, stream, data, bytes);
 }
 
 /* From the command's start to its status. */
@@ -456,6 +466,7 @@ int life_run(const struct life *life)
 		.signal_fd = -1,
 		.input_fd = STDIN_FILENO,
 		.gone_fd = -1,
+		.output_lock = PTHREAD_MUTEX_INITIALIZER,
 		.born_ns = util_now_ns(),
 	};
 	const int status = live(&s);
