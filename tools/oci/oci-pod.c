@@ -79,6 +79,20 @@ bool oci_pod_is_sandbox(json_t *config)
 static const char *const types[] = {"network", "ipc", "uts", "pid"};
 static const char *const files[] = {"net", "ipc", "uts", "pid"};
 
+/* All at once: who creates another container reads it at any time. */
+static int save(json_t *json, const char *path)
+{
+	autofree char *part = NULL;
+
+	if (asprintf(&part, "%s.part", path) < 0) {
+		part = NULL;
+		return -ENOMEM;
+	}
+	if (json_dump_file(json, part, JSON_COMPACT) < 0)
+		return -EIO;
+	return rename(part, path) < 0 ? -errno : 0;
+}
+
 int oci_pod_save_namespaces(const char *path)
 {
 	json_t *json = json_object();
@@ -96,8 +110,8 @@ int oci_pod_save_namespaces(const char *path)
 				 json_integer((json_int_t)st.st_ino)) < 0)
 			r = -ENOMEM;
 	}
-	if (r == 0 && json_dump_file(json, path, JSON_COMPACT) < 0)
-		r = -EIO;
+	if (r == 0)
+		r = save(json, path);
 	json_decref(json);
 	return r < 0 ? log_ret(r, "'%s': %s", path, strerror(-r)) : 0;
 }
