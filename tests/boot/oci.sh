@@ -163,6 +163,7 @@ test_out_of_memory()
 	create_and_start
 	wait_until is_stopped c1 || fail "does not end"
 	grep -qx 137 vm.out || fail "the command: $(cat vm.out vm.err)"
+	grep -q 'killed for lack of memory' vm.err || fail "not said: $(cat vm.err)"
 	cat "$(memory_group)"/memory.{events,oom_control} >kills 2>/dev/null || :
 	grep -qx 'oom_kill 1' kills || fail "the host's kernel has killed none: $(cat kills)"
 	oci delete c1
