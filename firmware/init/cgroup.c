@@ -240,7 +240,7 @@ static int set_devices(int dir, const struct init_config *c,
 static const char controllers[] = "+cpu +memory +pids";
 
 /*
- * What the machine's own container may have, all others may have together.
+ * All others together may have what the machine's own container may have.
  * Later than at its start, little may be free: the page cache takes the rest.
  */
 static int copy_memory(int root, int dir, struct init_failure *f)
