@@ -282,7 +282,7 @@ static const struct refused {
 	{"{" SPEC ", \"linux\": {\"devices\": [{\"path\": "
 	 "\"/dev/sda\", \"type\": \"b\", \"major\": 8, "
 	 "\"minor\": 0}]}}",
-	 "linux.devices[0]: is a device that", false, -ENOTSUP},
+	 "linux.devices[0]: '/dev/sda' is a device of", false, -ENOTSUP},
 	{"{" SPEC ", \"linux\": {\"devices\": [{\"path\": "
 	 "\"/dev/fuse\", \"type\": \"c\", \"major\": 10, "
 	 "\"minor\": 229, \"fileMode\": 384, \"uid\": 5}]}}",
