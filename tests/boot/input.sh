@@ -178,11 +178,11 @@ test_denied_kvm()
 
 	in_lab || skip "changes the mode of /dev/kvm: in the lab only"
 	install -m 755 "$BULKHEAD" /tmp/bulkhead-denied
+	trap 'rm -f /tmp/bulkhead-denied; chmod '"$(stat -c %a /dev/kvm)"' /dev/kvm' EXIT
 	chgrp kvm /dev/kvm
 	chmod 660 /dev/kvm
 	$nobody /tmp/bulkhead-denied check >out 2>err || status=$?
 	grep -q 'usermod -aG kvm' out || fail "no group is named"
 	$nobody unshare --user --map-root-user /tmp/bulkhead-denied check >out 2>err
 	grep -q 'setfacl -m u:USER:rw /dev/kvm' out || fail "no other way is named"
-	rm /tmp/bulkhead-denied
 }

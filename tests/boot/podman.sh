@@ -166,4 +166,5 @@ test_user()
 	podman rmi --all --force
 	rm -f /dev/shm/libpod_rootless_lock_*
 	expect_nothing_left
+	userdel -r bulkhead-tester 2>/dev/null
 }
