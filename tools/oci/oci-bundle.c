@@ -298,6 +298,27 @@ void oci_bundle_raise(json_t *memory)
 	raise_limit(memory, "swap");
 }
 
+int oci_bundle_check_unified(json_t *resources)
+{
+	json_t *unified = json_object_get(resources, "unified");
+	static const struct {
+		const char *key, *instead;
+	} files[] = {
+		{"memory.max", "memory.limit"},
+		{"memory.high", "memory.limit"},
+		{"pids.max", "pids.limit"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(files); i++)
+		if (json_object_get(unified, files[i].key))
+			return log_ret(-ENOTSUP,
+				       "linux.resources.unified: '%s' is not "
+				       "supported, as it does not reach the "
+				       "guest: give resources.%s",
+				       files[i].key, files[i].instead);
+	return 0;
+}
+
 /*
  * The monitor is not what the limits are for: its threads are not the
  * container's processes, and its memory comes on top of the guest's.
@@ -317,7 +338,7 @@ static int make_host_resources(json_t *linux_part, bool in_pod)
 		r = add_device(linux_part, rules, "/dev/net/tun", TUN_MINOR);
 	(void)json_object_del(resources, "pids");
 	oci_bundle_raise(memory);
-	return r;
+	return r < 0 ? r : oci_bundle_check_unified(resources);
 }
 
 static int make_host(json_t *host, const struct oci_bundle *bundle)

@@ -215,8 +215,10 @@ static int change_pids(json_t *wanted, json_t *made)
 
 static int change(json_t *wanted, json_t *made)
 {
-	int r = change_memory(wanted, made);
+	int r = oci_bundle_check_unified(wanted);
 
+	if (r == 0)
+		r = change_memory(wanted, made);
 	if (r == 0)
 		r = change_cpus(wanted, made);
 	return r < 0 ? r : change_pids(wanted, made);

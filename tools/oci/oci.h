@@ -175,6 +175,12 @@ int oci_bundle_split(const struct oci_bundle *bundle, struct json_t *config,
  */
 void oci_bundle_raise(struct json_t *memory);
 /*
+ * Refuses files of RESOURCES' "unified" that would limit the monitor, which
+ * needs more than the guest, and would not reach the guest. RESOURCES may be
+ * NULL. 0 or -ENOTSUP, logged.
+ */
+int oci_bundle_check_unified(struct json_t *resources);
+/*
  * In the outer container: whether the guest may have what is at PATH, which has
  * no links any more, for the mount on DESTINATION. An image's links lead mounts
  * elsewhere. -EPERM: it is what no guest sees.

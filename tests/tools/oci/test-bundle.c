@@ -486,6 +486,10 @@ static void test_refused(void **state)
 		"\"/proc/7/ns/ipc\"}]}",
 		"\"linux\":{\"uidMappings\":[{\"containerID\":0,"
 		"\"hostID\":4000000000,\"size\":65536}]}",
+		"\"linux\":{\"resources\":{\"unified\":"
+		"{\"memory.max\":\"1000000\"}}}",
+		"\"linux\":{\"resources\":{\"unified\":"
+		"{\"pids.max\":\"9\"}}}",
 	};
 	struct halves h = {0};
 
