@@ -133,7 +133,7 @@ test_options()
 	mkdir -m 777 vol
 	echo data >vol/a
 	echo file >single
-	docker_run --rm -m 200m --cpus 1.5 -v "$PWD/vol:/vol" -v "$PWD/single:/single:ro" \
+	docker_run --rm -m 200m --cpus 0.5 -v "$PWD/vol:/vol" -v "$PWD/single:/single:ro" \
 		-v v1:/v1 --mount "type=bind,src=$PWD/vol,dst=/ro,readonly" \
 		--mount type=volume,src=v2,dst=/v2 --mount type=tmpfs,dst=/t1,tmpfs-size=1m \
 		--tmpfs /t2:size=2m -u user --group-add 1234 --read-only --hostname h1 \
@@ -152,7 +152,7 @@ test_options()
 	expect_status 0
 	has 1000 '1000 1001 1234' /made h1 1 A=b file data made ro single root \
 		'/t1 1024' '/t2 2048' '/dev/shm 3072' 100 200 'NoNewPrivs: 1' \
-		'CapBnd: 00000000a80435fa' 50 '150000 100000' 2 /sbin/docker-init
+		'CapBnd: 00000000a80435fa' 50 '50000 100000' 1 /sbin/docker-init
 	[ -e vol/made ] || fail "no file on the volume"
 	docker_run --rm --ipc shareable --shm-size 5m --security-opt seccomp=unconfined \
 		-u 1000:1001 --entrypoint sh box:1 -c '
