@@ -239,8 +239,8 @@ static int hand_over(struct oci *oci, const struct request *req)
 		args[n++] = "--detach";
 	if (req->keep)
 		args[n++] = "--keep";
-	/* `run` stays as long as its container. */
-	oci->maker = req->run && !req->detach ? NULL : maker;
+	oci->maker = maker;
+	oci->maker_stays = req->run && !req->detach;
 	status = oci_host_call(oci, req->run ? "run" : "create", args,
 			       &req->pass, req->id);
 	oci->maker = NULL;

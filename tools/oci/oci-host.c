@@ -22,6 +22,7 @@
 
 /* Hooks of a container that is being created may take seconds. */
 #define MAKER_MS 30000
+#define LOOK_MS  10
 
 /* Engines call with a short PATH, or none. */
 #define PLACES "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -159,55 +160,90 @@ static int wait_for(pid_t pid, int signal_fd, int *ret)
 }
 
 /* The process itself does it, so that no moment is without the note. */
-static int note_maker(const char *path)
+static int note_maker(const struct oci *oci)
 {
-	FILE *file = fopen(path, "we");
+	FILE *file = fopen(oci->maker, "we");
 
 	if (!file)
 		return -errno;
-	fprintf(file, "%d %llu\n", (int)getpid(),
-		(unsigned long long)instance_process_start(getpid()));
+	fprintf(file, "%d %llu %d\n", (int)getpid(),
+		(unsigned long long)instance_process_start(getpid()),
+		oci->maker_stays);
 	return fclose(file) == 0 ? 0 : -errno;
+}
+
+/* Whether the host's runtime has what it deletes a container by. */
+static bool has_record(const struct oci *oci, const char *id)
+{
+	static const char *const names[] = {"state.json", "status"};
+	autofree char *dir = oci_path(oci, "@host", id);
+	bool found = false;
+
+	for (unsigned i = 0; dir && !found && i < ARRAY_LEN(names); i++) {
+		autofree char *path = NULL;
+
+		if (asprintf(&path, "%s/%s", dir, names[i]) < 0)
+			path = NULL;
+		found = path && access(path, F_OK) == 0;
+	}
+	return found;
+}
+
+/*
+ * A pidfd of the process that PATH notes, and whether it STAYS as long as its
+ * container. -1: it has ended, or there is no note.
+ */
+static int open_maker(const char *path, int *ret_pid, bool *ret_stays)
+{
+	FILE *file = fopen(path, "re");
+	unsigned long long ticks = 0;
+	autofd int fd = -1;
+	int stays = 0, n;
+
+	if (!file)
+		return -1;
+	n = fscanf(file, "%d %llu %d", ret_pid, &ticks, &stays);
+	(void)fclose(file);
+	if (n == 3 && *ret_pid > 0)
+		fd = (int)syscall(SYS_pidfd_open, *ret_pid, 0);
+	*ret_stays = stays;
+	/* The number may be another process's by now. */
+	return fd >= 0 && instance_process_start(*ret_pid) == ticks
+		       ? take_fd(&fd)
+		       : -1;
 }
 
 int oci_host_await_maker(const struct oci *oci, const char *id, bool force)
 {
 	autofree char *path = oci_path(oci, id, OCI_MAKER_FILE);
-	FILE *file = path ? fopen(path, "re") : NULL;
-	struct pollfd pfd = {.fd = -1, .events = POLLIN};
-	unsigned long long ticks = 0;
-	int pid = 0, r = 0;
+	bool stays = false;
+	int pid = 0;
+	autofd int fd = path ? open_maker(path, &pid, &stays) : -1;
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 
-	if (!file)
-		return path ? 0 : -ENOMEM;
-	if (fscanf(file, "%d %llu", &pid, &ticks) != 2)
-		pid = 0;
-	(void)fclose(file);
-	if (pid > 0)
-		pfd.fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	/* The number may be another process's by now. */
-	if (pfd.fd < 0 || instance_process_start(pid) != ticks) {
-		util_close(&pfd.fd);
+	if (!path)
+		return -ENOMEM;
+	if (fd < 0)
 		return 0;
+	for (int ms = 0; ms < MAKER_MS; ms += LOOK_MS) {
+		if (poll(&pfd, 1, LOOK_MS) > 0 ||
+		    (stays && has_record(oci, id)))
+			return 0;
 	}
-	if (poll(&pfd, 1, MAKER_MS) == 0 && force) {
-		(void)syscall(SYS_pidfd_send_signal, pfd.fd, SIGKILL, NULL, 0);
-		(void)poll(&pfd, 1, MAKER_MS);
-	} else if (!pfd.revents) {
-		r = log_ret(-EBUSY,
-			    "container '%s' is still being created, by process "
-			    "%d",
-			    id, pid);
-	}
-	util_close(&pfd.fd);
-	return r;
+	if (!force)
+		return log_ret(-EBUSY,
+			       "container '%s' is still being created, by "
+			       "process %d",
+			       id, pid);
+	(void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+	(void)poll(&pfd, 1, MAKER_MS);
+	return 0;
 }
 
 /* OCI says how; NULL: an ordinary child. */
 static pid_t start(const struct oci *oci, const struct text_list *command,
 		   int output_fd, const sigset_t *mask)
 {
-	const char *maker = oci ? oci->maker : NULL;
 	const pid_t parent = getpid();
 	const pid_t pid = fork();
 	int r;
@@ -217,9 +253,9 @@ static pid_t start(const struct oci *oci, const struct text_list *command,
 	if (oci && oci->bound &&
 	    (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
 		_exit(OCI_EXIT_FAILED);
-	r = maker ? note_maker(maker) : 0;
+	r = oci && oci->maker ? note_maker(oci) : 0;
 	if (r < 0)
-		_exit(log_ret(OCI_EXIT_FAILED, "'%s': %s", maker,
+		_exit(log_ret(OCI_EXIT_FAILED, "'%s': %s", oci->maker,
 			      strerror(-r)));
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	if (output_fd >= 0 && dup2(output_fd, STDOUT_FILENO) < 0)

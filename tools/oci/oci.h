@@ -57,6 +57,7 @@ struct oci {
 	const char *log;       /* where errors go as well, or NULL */
 	struct text_list pass; /* what the host's runtime gets, too */
 	const char *maker;     /* see oci_host_await_maker(); or NULL */
+	bool maker_stays;      /* the same */
 	bool bound;            /* the host's runtime is killed with us */
 };
 
@@ -98,8 +99,9 @@ int oci_host_state(struct oci *oci, const char *id, struct json_t **ret);
 bool oci_host_is(struct oci *oci, const char *id, const char *name);
 
 /*
- * A `create` that is killed leaves the host's runtime at work, which has noted
- * itself in the file that oci->maker named: waits for its end. FORCE: does not
+ * A `create` or `run` that is killed leaves the host's runtime at work, which
+ * has noted itself in the file that oci->maker named: waits for its end, or, if
+ * it stays as long as its container, until it can be deleted. FORCE: does not
  * wait for ever, but kills it. 0 or -errno, logged.
  */
 int oci_host_await_maker(const struct oci *oci, const char *id, bool force);
