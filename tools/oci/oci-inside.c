@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Processes of the outer container: what they look at before they begin. */
+/* `init`, `join` and `relay`, in the outer container, have these in common. */
 #include "tools/oci/oci.h"
 
+#include "tools/agent/agent.h"
+#include "tools/container/run.h"
 #include "tools/spec/spec.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#define LOOK_MS 5
+#define KILLED  137 /* as after SIGKILL */
 
 bool oci_has_input(void)
 {
@@ -75,4 +81,43 @@ void oci_note_started(void)
 			 strerror(errno));
 	else
 		close(fd);
+}
+
+int oci_await_machine(const char *started, int gone_fd)
+{
+	struct pollfd pfd = {.fd = gone_fd, .events = POLLIN};
+
+	for (int ms = 0; ms < OCI_MACHINE_MS; ms += LOOK_MS) {
+		if (access(started, F_OK) == 0)
+			return 0;
+		if (poll(&pfd, 1, LOOK_MS) > 0)
+			return log_ret(-ECONNRESET,
+				       "the machine ended as it started");
+	}
+	return log_ret(-ETIME, "the machine still starts");
+}
+
+int oci_relay(struct agent *agent, const struct spec_process *process,
+	      bool input, bool *ret_oom)
+{
+	const struct agent_relay relay = {
+		.in_fd = input ? STDIN_FILENO : -1,
+		.out_fd = STDOUT_FILENO,
+		.err_fd = STDERR_FILENO,
+		.tty = process->terminal && input,
+		.forward_signals = true,
+		.every_signal = true,
+		.gone_fd = -1,
+	};
+	struct agent_status status;
+	int r = agent_relay(agent, &relay, &status);
+
+	/* The machine has ended, and what ran in it. */
+	if (r == -ECONNRESET || r == -EINTR)
+		return KILLED;
+	if (r < 0)
+		return RUN_EXIT_FAILED;
+	if (ret_oom && status.oom)
+		*ret_oom = true;
+	return status.status;
 }

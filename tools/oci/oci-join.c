@@ -12,56 +12,7 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
-#include <unistd.h>
-
-#define CONNECT_TIMEOUT_MS 60000
-#define POLL_MS            5
-#define KILLED             137 /* as after SIGKILL */
-
-/*
- * The agent takes a container once the machine's own one runs, and an engine
- * may have started that just now. TREES_FD is readable when the machine ends.
- */
-static int await_own(int trees_fd)
-{
-	struct pollfd pfd = {.fd = trees_fd, .events = POLLIN};
-
-	for (int ms = 0; ms < CONNECT_TIMEOUT_MS; ms += POLL_MS) {
-		if (access(OCI_INSIDE_POD "/" OCI_STARTED_FILE, F_OK) == 0)
-			return 0;
-		if (poll(&pfd, 1, POLL_MS) > 0)
-			return log_ret(-ECONNRESET,
-				       "the pod's machine ended as it started");
-	}
-	return log_ret(-ETIME, "the pod's machine still starts");
-}
-
-static int relay(struct agent *agent, const struct spec_process *process,
-		 bool *ret_oom)
-{
-	const struct agent_relay relay = {
-		.in_fd = oci_has_input() ? STDIN_FILENO : -1,
-		.out_fd = STDOUT_FILENO,
-		.err_fd = STDERR_FILENO,
-		.tty = process->terminal && oci_has_input(),
-		.forward_signals = true,
-		.every_signal = true,
-		.gone_fd = -1,
-	};
-	struct agent_status status;
-	int r = agent_relay(agent, &relay, &status);
-
-	/* The machine has ended, and what ran in it. */
-	if (r == -ECONNRESET || r == -EINTR)
-		return KILLED;
-	if (r < 0)
-		return RUN_EXIT_FAILED;
-	if (status.oom)
-		*ret_oom = true;
-	return status.status;
-}
 
 static int run_in(struct agent *agent, const struct run_machine *machine,
 		  struct spec_process *process, bool *ret_oom)
@@ -83,7 +34,7 @@ static int run_in(struct agent *agent, const struct run_machine *machine,
 	if (r < 0)
 		return RUN_EXIT_FAILED;
 	oci_note_started();
-	return relay(agent, process, ret_oom);
+	return oci_relay(agent, process, oci_has_input(), ret_oom);
 }
 
 static int run(struct spec *spec, const struct oci_member *from)
@@ -110,11 +61,13 @@ static int run(struct spec *spec, const struct oci_member *from)
 	r = root.path ? oci_check_sources(spec) : -ENOMEM;
 	if (r == 0)
 		r = run_member_make(&machine, spec, &member);
+	/* An engine may have started the machine just now. */
 	if (r == 0)
-		r = await_own(machine.trees_fd);
+		r = oci_await_machine(OCI_INSIDE_POD "/" OCI_STARTED_FILE,
+				      machine.trees_fd);
 	if (r == 0)
 		r = agent_connect(OCI_INSIDE_POD "/" OCI_SOCKET_FILE,
-				  CONNECT_TIMEOUT_MS, &agent);
+				  OCI_MACHINE_MS, &agent);
 	if (r == 0)
 		status = run_in(agent, &machine, &spec->process, &oom);
 	agent_free(agent);

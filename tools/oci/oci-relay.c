@@ -10,14 +10,8 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-
-/* As long as a machine on a busy host has to be set up. */
-#define CONNECT_TIMEOUT_MS 180000
-#define POLL_MS            5
-#define KILLED             137 /* as after SIGKILL */
 
 /* The file is for one process: nobody else is to find it. */
 static int take_process(const char *name, struct spec_process *ret)
@@ -35,39 +29,6 @@ static int take_process(const char *name, struct spec_process *ret)
 	r = spec_process_read_file(path, ret);
 	(void)unlink(path);
 	return r;
-}
-
-static int relay(struct agent *agent, const struct spec_process *process)
-{
-	const struct agent_relay relay = {
-		.in_fd = STDIN_FILENO,
-		.out_fd = STDOUT_FILENO,
-		.err_fd = STDERR_FILENO,
-		.tty = process->terminal,
-		.forward_signals = true,
-		.every_signal = true,
-		.gone_fd = -1,
-	};
-	struct agent_status status;
-	int r = agent_relay(agent, &relay, &status);
-
-	/* The machine has ended, and what ran in it. */
-	if (r == -ECONNRESET || r == -EINTR)
-		return KILLED;
-	return r < 0 ? RUN_EXIT_FAILED : status.status;
-}
-
-/*
- * `exec` may follow `start` at once, when the guest has no container yet. This
- * process dies with the container.
- */
-static void await_started(void)
-{
-	for (int ms = 0; ms < CONNECT_TIMEOUT_MS; ms += POLL_MS) {
-		if (access(OCI_INSIDE_VM "/" OCI_STARTED_FILE, F_OK) == 0)
-			return;
-		poll(NULL, 0, POLL_MS);
-	}
 }
 
 /* With the container's filter of system calls. */
@@ -89,14 +50,17 @@ static int run(const struct spec_process *process,
 					: OCI_INSIDE_VM "/" OCI_SOCKET_FILE;
 	int r;
 
-	await_started();
-	r = agent_connect(path, CONNECT_TIMEOUT_MS, &agent);
+	/* `exec` may follow `start` at once, when the guest has no container.
+	 */
+	r = oci_await_machine(OCI_INSIDE_VM "/" OCI_STARTED_FILE, -1);
+	if (r == 0)
+		r = agent_connect(path, OCI_MACHINE_MS, &agent);
 	if (r == 0)
 		r = agent_start(agent, process, &options, &failure, NULL);
 	if (r == -EREMOTEIO)
 		status = log_ret(failure.status, "%s", failure.text);
 	else if (r == 0)
-		status = relay(agent, process);
+		status = oci_relay(agent, process, true, NULL);
 	agent_free(agent);
 	return status;
 }

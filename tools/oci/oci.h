@@ -298,6 +298,21 @@ struct spec_process;
 bool oci_has_input(void);
 /* The terminal's size, where it has one. */
 void oci_find_size(struct spec_process *process);
+/* As long as a machine on a busy host has to be set up. */
+#define OCI_MACHINE_MS 180000
+/*
+ * Waits until the machine's own container runs, which oci_note_started() tells
+ * by the file STARTED, or until GONE_FD (-1: none) is readable: it has ended. 0
+ * or -errno, logged.
+ */
+int oci_await_machine(const char *started, int gone_fd);
+/*
+ * Stands for PROCESS, which AGENT has started, until its end; INPUT: and gives
+ * it this one's. Its exit status, or 137: the machine has ended. Sets *ret_oom,
+ * if not NULL, where it was killed for lack of memory.
+ */
+int oci_relay(struct agent *agent, const struct spec_process *process,
+	      bool input, bool *ret_oom);
 /* The process runs in the guest: `pause` and `kill` wait for this. */
 void oci_note_started(void);
 /* Whether the guest may have the sources of all mounts. */
