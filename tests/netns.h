@@ -49,6 +49,17 @@ static inline const char *netns_enter(void)
 	return NULL;
 }
 
+/* The same for a test of cmocka's, which is skipped where it cannot be. */
+#define netns_need()                                                           \
+	do {                                                                   \
+		const char *why_not = netns_enter();                           \
+                                                                               \
+		if (why_not) {                                                 \
+			print_message("%s\n", why_not);                        \
+			skip();                                                \
+		}                                                              \
+	} while (0)
+
 static inline void netns_must(bool condition, const char *what)
 {
 	if (condition)

@@ -72,11 +72,21 @@ start_counter()
 	create_and_start
 }
 
+# create ID BUNDLE [NAME]: its streams in NAME.out and NAME.err [ID], the number of
+# its process in the file pid
+create()
+{
+	local name=${3-$1}
+
+	command="bulkhead-runtime create"
+	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle "$2" \
+		--pid-file "$PWD/pid" "$1" >"$name.out" 2>"$name.err" </dev/null ||
+		fail "create: $(cat "$name.err")"
+}
+
 create_and_start()
 {
-	command="bulkhead-runtime create"
-	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle one --pid-file "$PWD/pid" c1 \
-		>vm.out 2>vm.err </dev/null || fail "create: $(cat vm.err)"
+	create c1 one vm
 	oci start c1
 	expect_status 0
 }
@@ -180,9 +190,7 @@ test_steps()
 
 	make_bundle '$c->{process}{args} = ["sh", "-c",
 		"trap \"echo term; exit 5\" TERM; echo up; while :; do sleep 1; done"];'
-	command="bulkhead-runtime create"
-	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle one --pid-file "$PWD/pid" c1 \
-		>vm.out 2>vm.err </dev/null || fail "create: $(cat vm.err)"
+	create c1 one vm
 	pid=$(cat pid)
 	oci state c1
 	[ "$(NAME=status field)" = created ] || fail "not created"
@@ -264,9 +272,7 @@ test_pod()
 			"io.kubernetes.cri.sandbox-memory" => "201326592"};
 		$c->{process}{args} = ["sh", "-c",
 			"trap \"exit 0\" TERM; echo up; while :; do sleep 1; done"];'
-	command="bulkhead-runtime create"
-	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle one --pid-file "$PWD/pid" p \
-		>p.out 2>p.err </dev/null || fail "create: $(cat p.err)"
+	create p one
 	pid=$(cat pid)
 	mv one own
 	pod_bundle '$c->{process}{args} = ["true"];'
@@ -278,8 +284,7 @@ test_pod()
 	pod_bundle '$c->{process}{args} = ["sh", "-c", q{echo $(hostname) $(ls /proc | grep -c "^[0-9]")
 		echo first >/data/f; echo up; while :; do echo >>/data/ticks; sleep 0.2; done}];'
 	command="bulkhead-runtime create c1"
-	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle one c1 \
-		>c1.out 2>c1.err </dev/null || fail "create: $(cat c1.err)"
+	create c1 one
 	oci start c1
 	wait_for c1.out up
 	grep -qx 'pod [1-5]' c1.out || fail "another host name, or other processes: $(cat c1.out)"
@@ -306,8 +311,7 @@ test_pod()
 	wait_until is_stopped c1 || fail "c1 does not end"
 	wait_until has_few p || fail "processes stay: $(cat out)"
 	oci delete c1
-	"$RUNTIME" --root "$PWD/state" --host-runtime "$HOST" create --bundle first c1 \
-		>c1.out 2>c1.err </dev/null || fail "create: $(cat c1.err)"
+	create c1 first
 	oci start c1
 	wait_for c1.out up
 	oci kill p TERM

@@ -44,12 +44,7 @@ struct wire {
 
 static void need_namespaces(void)
 {
-	const char *why = netns_enter();
-
-	if (why) {
-		print_message("%s\n", why);
-		skip();
-	}
+	netns_need();
 	if (here)
 		return;
 	here = netns_here();

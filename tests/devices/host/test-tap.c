@@ -17,16 +17,6 @@
 
 #define BIT(n) (UINT64_C(1) << (n))
 
-static void need_taps(void)
-{
-	const char *why = netns_enter();
-
-	if (!why)
-		return;
-	print_message("%s\n", why);
-	skip();
-}
-
 static void test_names(void **state)
 {
 	static const char *const bad[] = {
@@ -44,7 +34,7 @@ static void test_missing(void **state)
 	uint16_t mtu = 7;
 
 	(void)state;
-	need_taps();
+	netns_need();
 	assert_int_equal(tap_open("nosuchtap", &mtu), -ENODEV);
 	/* Asking twice shows that the first time did not make it. */
 	assert_int_equal(tap_open("nosuchtap", &mtu), -ENODEV);
@@ -57,7 +47,7 @@ static void test_open(void **state)
 	autofd int fd = -1;
 
 	(void)state;
-	need_taps();
+	netns_need();
 	netns_add_tap("tap0", 0);
 	netns_set_mtu("tap0", 1400);
 	netns_up("tap0");
@@ -74,7 +64,7 @@ static void test_other_interfaces(void **state)
 	uint16_t mtu;
 
 	(void)state;
-	need_taps();
+	netns_need();
 	assert_int_equal(tap_open("lo", &mtu), -EINVAL);
 	netns_add_tap("several", IFF_MULTI_QUEUE);
 	assert_int_equal(tap_open("several", &mtu), -EINVAL);
@@ -92,7 +82,7 @@ static void test_offloads(void **state)
 	uint64_t can;
 
 	(void)state;
-	need_taps();
+	netns_need();
 	netns_add_tap("tap1", 0);
 	fd = tap_open("tap1", &mtu);
 	assert_true(fd >= 0);

@@ -63,12 +63,7 @@ static int teardown(void **state)
 
 static void make_tap(struct fixture *f, int mtu)
 {
-	const char *why = netns_enter();
-
-	if (why) {
-		print_message("%s\n", why);
-		skip();
-	}
+	netns_need();
 	netns_add_tap("tap0", 0);
 	netns_no_ipv6("tap0");
 	netns_set_mtu("tap0", mtu);

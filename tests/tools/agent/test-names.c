@@ -34,12 +34,7 @@ static int host, guest; /* namespaces */
 
 static void need_namespaces(void)
 {
-	const char *why = netns_enter();
-
-	if (why) {
-		print_message("%s\n", why);
-		skip();
-	}
+	netns_need();
 	if (host)
 		return;
 	host = netns_here();

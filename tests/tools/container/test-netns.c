@@ -22,16 +22,6 @@
 static const uint8_t mac0[6] = {2, 0x42, 0, 0, 0, 7};
 static const uint8_t friend[6] = {2, 0x42, 0, 0, 0, 8};
 
-static void need_namespace(void)
-{
-	const char *why = netns_enter();
-
-	if (!why)
-		return;
-	print_message("%s\n", why);
-	skip();
-}
-
 static const struct agent_route *find_route(const struct netns_link *link,
 					    const char *to, unsigned prefix)
 {
@@ -72,7 +62,7 @@ static void test_none(void **state)
 	struct netns n;
 
 	(void)state;
-	need_namespace();
+	netns_need();
 	assert_false(netns_is_host());
 	assert_int_equal(netns_scan(&n), 0);
 	assert_int_equal(n.nlinks, 0);
@@ -181,7 +171,7 @@ static void test_scan(void **state)
 	bool eth0 = false, eth1 = false;
 
 	(void)state;
-	need_namespace();
+	netns_need();
 	make_links();
 	wait_local();
 	assert_int_equal(netns_scan(&n), 0);
@@ -233,7 +223,7 @@ static void test_same_networks(void **state)
 	int before;
 
 	(void)state;
-	need_namespace();
+	netns_need();
 	for (unsigned i = 0; i < 4; i++)
 		routes[i] = (struct init_route){
 			.link = i / 2,
@@ -291,7 +281,7 @@ static void test_watch(void **state)
 	int before;
 
 	(void)state;
-	need_namespace();
+	netns_need();
 	before = netns_here();
 	close(netns_new());
 	netns_add_veth("eth0", "peer0", -1);
