@@ -55,8 +55,7 @@ static char *newest_cached(void)
 	return found;
 }
 
-/* The project's own, or what the environment names; allocated, or NULL. */
-static char *own_kernel(void)
+char *kernel_own(void)
 {
 	const char *named = getenv("BULKHEAD_KERNEL");
 	char *path;
@@ -91,7 +90,7 @@ int kernel_default(struct config *cfg)
 
 	if (cfg->kernel)
 		return 0;
-	cfg->kernel = own_kernel();
+	cfg->kernel = kernel_own();
 	if (cfg->kernel)
 		return 0;
 	r = distro_find(&distro, why);

@@ -14,10 +14,15 @@ struct config;
 #define KERNEL_DISTRO "distro"
 
 /*
+ * What $BULKHEAD_KERNEL names, else the newest of the project's kernels in the
+ * cache, else the installed one; allocated. NULL: there is none.
+ */
+char *kernel_own(void);
+
+/*
  * Where CFG names no kernel, it gets the one that is taken then:
- * $BULKHEAD_KERNEL, the newest of the project's in the cache, the installed
- * one, or, with a line (warning), the distribution's. 0, -ENOENT: there is
- * none, or -ENOMEM; logged.
+ * kernel_own(), or, with a line (warning), the distribution's. 0, -ENOENT:
+ * there is none, or -ENOMEM; logged.
  */
 int kernel_default(struct config *cfg);
 

@@ -43,20 +43,25 @@ static const struct oci_option options[] = {
 	{0},
 };
 
-/* The guest's kernel is a file that the container can have as it is. */
+/*
+ * The guest's kernel is a file that the container can have as it is: the
+ * distribution's has its drivers in other files.
+ */
 static int find_kernel(struct request *req)
 {
 	struct config cfg;
 	struct distro distro = {0};
-	int r;
+	int r = 0;
 
 	config_init(&cfg);
-	r = kernel_default(&cfg);
-	if (r == 0 && strcmp(cfg.kernel, KERNEL_DISTRO) == 0)
+	cfg.kernel = kernel_own();
+	if (!cfg.kernel || strcmp(cfg.kernel, KERNEL_DISTRO) == 0)
 		r = log_ret(-ENOENT,
-			    "the distribution's kernel cannot be used by "
-			    "engines: build the project's ('./bootstrap "
-			    "kernel', or as root 'make install-kernel')");
+			    "no guest kernel that an engine can use: build and "
+			    "install the project's, as root: make "
+			    "install-kernel (for this user alone: "
+			    "'" BULKHEAD_DATADIR "/kernel/build', in the "
+			    "source tree ./bootstrap kernel)");
 	if (r == 0)
 		r = kernel_open(&cfg, &distro);
 	distro_done(&distro);
