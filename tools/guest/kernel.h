@@ -14,8 +14,9 @@ struct config;
 #define KERNEL_DISTRO "distro"
 
 /*
- * What $BULKHEAD_KERNEL names, else the newest of the project's kernels in the
- * cache, else the installed one; allocated. NULL: there is none.
+ * Finds the kernel that $BULKHEAD_KERNEL names, else the newest of the
+ * project's in the cache, else the installed one. Its path, allocated; NULL:
+ * there is none.
  */
 char *kernel_own(void);
 
