@@ -143,20 +143,25 @@ static bool is_shared(json_t *config, json_t *own, unsigned i)
 
 /* ---- machines */
 
-/* Whether the machine of ID takes containers. */
+/*
+ * Whether the machine of ID takes containers. One that is so busy that others
+ * wait at its socket is one.
+ */
 static bool is_alive(const struct oci *oci, const char *id)
 {
 	autofree char *dir = oci_path(oci, id, "vm");
 	autofd int dir_fd =
 		dir ? open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	autofd int fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 
 	/* The whole path may be too long for a socket. */
 	snprintf(un.sun_path, sizeof(un.sun_path), "/proc/self/fd/%d/%s",
 		 dir_fd, OCI_TREES_FILE);
 	return dir_fd >= 0 && fd >= 0 &&
-	       connect(fd, (const struct sockaddr *)&un, sizeof(un)) == 0;
+	       (connect(fd, (const struct sockaddr *)&un, sizeof(un)) == 0 ||
+		errno == EAGAIN);
 }
 
 /*
