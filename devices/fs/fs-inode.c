@@ -159,16 +159,31 @@ uint64_t fs_inode_number(const struct fs_inode *inode)
 	return inode->key.ino ^ (uint64_t)inode->device << 48;
 }
 
-static uint8_t device_index(struct fs *fs, uint64_t dev)
+/* Those that find no place of their own share the last one. */
+static void take_device(struct fs *fs, struct fs_inode *inode)
 {
 	struct fs_common *common = fs->common;
-	unsigned i = 0;
+	struct fs_device *device = common->device;
+	unsigned unused = common->ndevices, i = 0;
 
-	while (i < common->ndevices && common->device[i] != dev)
-		i++;
-	if (i == common->ndevices && i < FS_DEVICES)
-		common->device[common->ndevices++] = dev;
-	return (uint8_t)(i < FS_DEVICES ? i : FS_DEVICES - 1);
+	for (; i < common->ndevices; i++) {
+		if (device[i].inodes > 0 && device[i].dev == inode->key.dev)
+			break;
+		if (i < unused && device[i].inodes == 0)
+			unused = i;
+	}
+	if (i == common->ndevices)
+		i = (unsigned)min_u64(unused, FS_DEVICES - 1);
+	if (i == common->ndevices)
+		common->ndevices++;
+	device[i].dev = inode->key.dev;
+	device[i].inodes++;
+	inode->device = (uint8_t)i;
+}
+
+static void give_device(struct fs *fs, const struct fs_inode *inode)
+{
+	fs->common->device[inode->device].inodes--;
 }
 
 /* ---- descriptors */
@@ -502,7 +517,7 @@ static int inode_new(struct fs *fs, const struct statx *stx,
 	inode->fd = -1;
 	inode->type = stx->stx_mode & S_IFMT;
 	key_from(fs, stx, &inode->key);
-	inode->device = device_index(fs, inode->key.dev);
+	take_device(fs, inode);
 	if (fs->ninodes++ >= fs->nhash)
 		hash_grow(fs);
 	hash_add(fs, inode);
@@ -571,6 +586,7 @@ static void inode_free(struct fs *fs, struct fs_inode *inode)
 	close_fd(fs, inode);
 	fs_holder_drop_all(fs, inode);
 	hash_del(fs, inode);
+	give_device(fs, inode);
 	fs_table_del(&fs->inodes, (uint32_t)inode->id);
 	fs->ninodes--;
 	if (inode->name)
@@ -758,9 +774,18 @@ int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx)
 	if (r < 0)
 		return r;
 	key_from(fs, stx, &root->key);
-	root->device = device_index(fs, root->key.dev);
+	take_device(fs, root);
 	hash_add(fs, root);
 	return 0;
+}
+
+void fs_inode_done(struct fs *fs)
+{
+	util_close(&fs->root.fd);
+	if (fs->root.id)
+		give_device(fs, &fs->root);
+	fs_table_done(&fs->inodes);
+	fs_free(fs, fs->hash, fs->nhash * sizeof(struct fs_inode *));
 }
 
 bool fs_unchanged(struct fs_inode *inode, const struct statx *stx)

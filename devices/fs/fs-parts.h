@@ -208,6 +208,7 @@ void fs_table_done(struct fs_table *table);
 int fs_openat(struct fs *fs, int dir_fd, const char *name, int flags,
 	      uint32_t mode);
 int fs_inode_init(struct fs *fs, int root_fd, const struct statx *stx);
+void fs_inode_done(struct fs *fs); /* also after the above failed */
 /* Its O_PATH descriptor, good until fs_settle(), or -errno. */
 int fs_inode_fd(struct fs *fs, struct fs_inode *inode);
 /*

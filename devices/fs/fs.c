@@ -302,12 +302,10 @@ void fs_close(struct fs *fs)
 		return;
 	fs_reset(fs);
 	fs_settle(fs);
-	util_close(&fs->root.fd);
 	util_close(&fs->peer_fd);
 	util_close(&fs->peer_file_fd);
 	fs_table_done(&fs->handles);
-	fs_table_done(&fs->inodes);
-	fs_free(fs, fs->hash, fs->nhash * sizeof(struct fs_inode *));
+	fs_inode_done(fs);
 	free(fs->dirbuf.data);
 	free(fs->only);
 	free(fs);

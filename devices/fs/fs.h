@@ -74,11 +74,15 @@ void fs_budget_init(struct fs_budget *budget, uint64_t ram_bytes,
  * Shared by the trees of one thread that a guest sees in one file system. All
  * zero at first; not freed before the last of them is closed.
  */
-#define FS_DEVICES 256 /* file systems in them */
+#define FS_DEVICES 256 /* file systems in them, at one time */
 struct fs_common {
-	uint64_t device[FS_DEVICES];
-	unsigned ndevices;
-	uint32_t umask; /* of the thread */
+	struct fs_device {
+		uint64_t dev;
+		uint32_t
+			inodes; /* of it that are known; 0: the place is free */
+	} device[FS_DEVICES];
+	unsigned ndevices; /* places that were ever taken */
+	uint32_t umask;    /* of the thread */
 	/* Inodes count on: a tree in another's place has none of its numbers.
 	 */
 	uint32_t generation;

@@ -82,6 +82,52 @@ static void test_shown(void **state)
 	let_go(r, "m");
 }
 
+/*
+ * As a machine for a pod sees it, whose containers come and go: a file system
+ * that is gone gives its place to the next.
+ */
+static void test_come_and_go(void **state)
+{
+	struct rig *r = *state;
+	struct fs_common common = {0};
+	const struct fs_options options = {.max_paths = FEW, .common = &common};
+	struct fs *stays = NULL;
+	uint64_t number;
+	char at[PATH_MAX];
+
+	place(r, "m", at);
+	mount_over(r, "m");
+	assert_int_equal(
+		fs_open("test",
+			&(struct fs_options){.path = at,
+					     .ownership = FS_OWNER_HOST,
+					     .common = &common},
+			&stays),
+		0);
+	number = fs_inode_number(fs_inode(stays, FS_ROOT));
+	for (unsigned i = 0; i < FS_DEVICES + 10; i++) {
+		/* Those below stay mounted, so that each has a new number. */
+		assert_int_equal(mount("none", r->share, "tmpfs", 0, "size=1m"),
+				 0);
+		mount_over(r, "m");
+		assert_int_equal(open_fs(r, &options), 0);
+		(void)look(r, look(r, root(r), "m"), "above");
+		assert_true(common.ndevices <= 3);
+		assert_int_equal(fs_inode_number(fs_inode(stays, FS_ROOT)),
+				 number);
+	}
+	fs_close(stays);
+	fs_close(r->fs);
+	r->fs = NULL;
+	for (unsigned i = 0; i < FS_DEVICES; i++)
+		assert_int_equal(common.device[i].inodes, 0);
+	for (unsigned i = 0; i < FS_DEVICES + 10; i++) {
+		let_go(r, "m");
+		assert_int_equal(umount2(r->share, MNT_DETACH), 0);
+	}
+	let_go(r, "m");
+}
+
 /* One mounted before, and one mounted while the guest runs. */
 static void test_hidden(void **state)
 {
@@ -324,6 +370,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_shown),
+		TEST(test_come_and_go),
 		TEST(test_hidden),
 		TEST(test_hidden_is_a_tree),
 		TEST(test_hidden_has_peers),
