@@ -50,7 +50,19 @@ static double mark_us(const char *log, const char *done)
 	return at ? strtod(at + strlen(text), NULL) : -1;
 }
 
-/* One run's messages. 0, or -ENODATA: something is not there. */
+/* The last line of a log, without its end. */
+static const char *last_line(char *log)
+{
+	size_t n = strlen(log);
+	const char *end;
+
+	while (n > 0 && strchr("\r\n", log[n - 1]))
+		log[--n] = '\0';
+	end = strrchr(log, '\n');
+	return end ? end + 1 : log;
+}
+
+/* One run's messages. 0, or -ENODATA (logged): something is not there. */
 static int take_run(const char *log, double total_ms, struct samples *s)
 {
 	double before_us = 0;
@@ -58,8 +70,12 @@ static int take_run(const char *log, double total_ms, struct samples *s)
 	for (unsigned i = 0; i < MARKS; i++) {
 		const double us = mark_us(log, marks[i].done);
 
-		if (us < before_us)
+		if (us < before_us) {
+			log_warn("no phases: 'bulkhead run --log-level debug' "
+				 "does not tell '%s' in its place",
+				 marks[i].done);
 			return -ENODATA;
+		}
 		s->ms[i][s->count] = (us - before_us) / 1e3;
 		before_us = us;
 	}
@@ -80,9 +96,18 @@ static int run_once(const struct bench_what *what, char *const *argv,
 		return -errno;
 	bench_spawn(&start, &end);
 	n = pread(fd, log, sizeof(log) - 1, 0);
-	if (end.status != 0 || n <= 0)
-		return -ENODATA;
+	if (n < 0)
+		return log_ret(-errno, "cannot read a run's messages: %s",
+			       strerror(errno));
 	log[n] = '\0';
+	if (what->signals->came)
+		return -ENODATA;
+	if (end.status != 0) {
+		log_warn("no phases: 'bulkhead run --log-level debug' ended "
+			 "with status %d: %s",
+			 end.status, last_line(log));
+		return -ENODATA;
+	}
 	return take_run(log, end.ms, s);
 }
 
@@ -108,8 +133,6 @@ int bench_phases(const struct bench_what *what, unsigned runs,
 	_Static_assert(MARKS + 1 <= BENCH_PHASES, "a place for each");
 	for (unsigned n = 0; r == 0 && n < runs && n < PHASE_RUNS; n++) {
 		r = run_once(what, argv.item, &s);
-		if (r == -ENODATA)
-			log_warn("bulkhead run does not tell its phases");
 		if (what->signals->came)
 			break;
 	}
@@ -119,6 +142,7 @@ int bench_phases(const struct bench_what *what, unsigned runs,
 	for (unsigned i = 0; i <= MARKS; i++) {
 		phases[i].name =
 			i < MARKS ? marks[i].name : "before and after that";
+		bench_sort(s.ms[i], s.count);
 		phases[i].ms = bench_median(s.ms[i], s.count);
 	}
 	return (int)MARKS + 1;
