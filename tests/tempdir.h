@@ -7,6 +7,7 @@
 #ifndef TESTS_TEMPDIR_H
 #define TESTS_TEMPDIR_H
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,12 +56,16 @@ static inline void tempdir_name_in_memory(char ret[TEMPDIR_ROOM])
 	tempdir_below(ret, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 }
 
-/* A file without a name, in memory. NULL: there is none. */
+/*
+ * A file without a name, in memory. NULL: there is none. Writes append: else
+ * Linux loses one of two at once there.
+ */
 static inline FILE *tempdir_file(void)
 {
 	const int fd = memfd_create("test", MFD_CLOEXEC);
 
-	return fd < 0 ? NULL : fdopen(fd, "w+");
+	return fd < 0 || fcntl(fd, F_SETFL, O_APPEND) < 0 ? NULL
+							  : fdopen(fd, "a+");
 }
 
 /* A directory, and the path of the file in it that the test is about. */

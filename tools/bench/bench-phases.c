@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define PHASE_RUNS 5
 
@@ -86,7 +85,7 @@ static int take_run(const char *log, double total_ms, struct samples *s)
 static int run_once(const struct bench_what *what, char *const *argv,
 		    struct samples *s)
 {
-	autofd int fd = memfd_create("bench-phases", MFD_CLOEXEC);
+	autofd int fd = bench_messages();
 	const struct bench_start start = {argv, fd, -1, what->signals};
 	struct bench_end end;
 	char log[16384];

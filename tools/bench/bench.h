@@ -24,6 +24,12 @@ struct bench_signals {
 
 void bench_signals_take(struct bench_signals *signals);
 
+/*
+ * A file in memory for the messages of a program, which may write them from
+ * several threads: a descriptor, the caller's, or -1 and errno.
+ */
+int bench_messages(void);
+
 struct bench_start {
 	char *const *argv;
 	int err_fd;   /* its messages; -1: nowhere, as its output */

@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define RUNS_DEFAULT 20
 #define RUNS_MAX     10000
@@ -83,7 +82,7 @@ static int leave_out(struct bench_peer *peer, int status, int err_fd)
 static int run_once(struct bench_peer *peer, struct bench_signals *signals,
 		    bool counts)
 {
-	autofd int err_fd = memfd_create("bench-messages", MFD_CLOEXEC);
+	autofd int err_fd = bench_messages();
 	const struct bench_start start = {peer->argv, err_fd, peer->mount_ns,
 					  signals};
 	struct bench_end end;

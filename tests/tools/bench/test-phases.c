@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the bench makes of the messages of `bulkhead run`. It starts the program
- * that it is in, which is this one: a run that does what its command says.
+ * The messages of `bulkhead run`, as the bench reads them. It starts the
+ * program that it is in, which is this one: a run that does what its command
+ * says.
  */
 #include "tools/bench/bench.h"
 #include "tests/tempdir.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -125,12 +128,45 @@ static void test_a_run_fails(void **state)
 	expect_none("fail", "ended with status 125: bulkhead: 'x': no room");
 }
 
+/* ---- their messages */
+
+#define LINES 20000
+#define LINE  "bulkhead: debug: some text\n"
+
+static void *write_lines(void *fd)
+{
+	for (unsigned i = 0; i < LINES; i++)
+		if (write(*(int *)fd, LINE, strlen(LINE)) < 0)
+			break;
+	return NULL;
+}
+
+/* As a run's two threads, and its monitor, write them. */
+static void test_no_message_is_lost(void **state)
+{
+	int fd = bench_messages();
+	pthread_t thread[2];
+	struct stat st;
+
+	(void)state;
+	assert_true(fd >= 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(
+			pthread_create(&thread[i], NULL, write_lines, &fd), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, 2 * LINES * strlen(LINE));
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_medians),
 		cmocka_unit_test(test_a_line_is_missing),
 		cmocka_unit_test(test_a_run_fails),
+		cmocka_unit_test(test_no_message_is_lost),
 	};
 
 	if (argc > 3 && strcmp(argv[1], "run") == 0)
