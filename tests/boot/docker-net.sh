@@ -2,99 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Networks of Docker's for containers in machines of their own: bridges, ports,
-# names, and what is refused. The daemon has a network namespace of its own,
-# which takes its bridges and packet filters along.
+# names, and what is refused.
 
-. "$TOP/tests/boot/run-lib.sh"
-. "$TOP/tests/boot/dockerd.sh"
-
-docker_network=(--ip6tables=false)
-
-# in_network FUNCTION: runs it in a network namespace that ends with it.
-in_network()
-{
-	need_root
-	command -v dockerd >/dev/null || skip "no dockerd"
-	command -v docker >/dev/null || skip "no docker"
-	command -v iptables >/dev/null || skip "no iptables"
-	unshare -n true 2>/dev/null || skip "no network namespaces"
-	! in_lab || load_modules
-	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[0]}" "$1"
-	exit $?
-}
-
-# The lab loads none by itself.
-load_modules()
-{
-	need_distro
-	modprobe -d "$BULKHEAD_DISTRO" -S "$(uname -r)" -a br_netfilter dummy \
-		ip_set_hash_net ip_vs_rr ipt_REJECT nf_conntrack_netlink nft_chain_nat nft_compat \
-		nf_tables vxlan xt_MASQUERADE xt_REDIRECT xt_addrtype \
-		xt_comment xt_conntrack xt_mark xt_nat xt_set xt_tcpudp ||
-		fail "the lab's modules"
-}
-
-# A place outside of Docker's networks, with a name server that knows all names
-# as 10.7.7.7, and tells which port has asked.
-make_outside()
-{
-	{
-		ip link set lo up && ip link add outside0 type dummy &&
-			ip address add 10.9.9.9/32 dev outside0 &&
-			ip link set outside0 up
-	} 2>ip.out || skip "no network can be made: $(tail -n 1 ip.out)"
-	perl -MIO::Socket::INET -e '
-		$| = 1;
-		my $s = IO::Socket::INET->new(LocalAddr => "10.9.9.9",
-			LocalPort => 53, Proto => "udp") or die;
-		print "ready\n";
-		while (my $from = $s->recv(my $query, 4096)) {
-			my $name = substr($query, 12);
-			$name =~ s/\0.*//s;
-			my ($port) = sockaddr_in($from);
-			print "asked from $port\n";
-			my $question = substr($query, 12, length($name) + 5);
-			my $v4 = unpack("n", substr($question, -4)) == 1;
-			$s->send(substr($query, 0, 2) .
-				pack("n5", 0x8180, 1, $v4, 0, 0) . $question .
-				($v4 ? pack("nnnNn", 0xc00c, 1, 1, 60, 4) .
-					inet_aton("10.7.7.7") : ""), 0, $from);
-		}' >names.log 2>&1 &
-	names=$!
-	trap 'stop_dockerd; kill "$names"' EXIT
-	wait_for names.log ready
-}
-
-# make_box: the image box:1, which serves a page and echoes datagrams.
-make_box()
-{
-	make_root
-	mkdir -p root/www
-	echo page >root/www/index.html
-	cp "$GUEST/guest" root/bin/guest
-	cat >root/bin/get <<-'END'
-		#!/bin/sh
-		# get HOST [PORT [PATH [SECONDS]]]
-		printf 'GET %s HTTP/1.0\r\n\r\n' "${3-/}" |
-			nc -w "${4-60}" "$1" "${2-80}" | tail -n 1
-	END
-	cat >root/bin/web <<-'END'
-		#!/bin/sh
-		while :; do guest answer:9053; done >/dev/null &
-		exec httpd -f -p 80 -h /www
-	END
-	chmod +x root/bin/get root/bin/web
-	tar -C root -c . | docker import - box:1 >out 2>err ||
-		fail "import: $(cat err)"
-}
-
-# d ARGUMENT...: docker, which has to succeed
-d()
-{
-	command="docker $*"
-	timeout -k 5 "$LIMIT" docker "$@" >out 2>err </dev/null ||
-		fail "status $?"
-}
+. "$TOP/tests/boot/docker-net-lib.sh"
 
 # machine ARGUMENT...: docker run in a machine
 machine()
@@ -238,4 +148,31 @@ networks()
 test_networks()
 {
 	in_network networks
+}
+
+# Docker 28 puts interfaces into a namespace between create and start, where
+# older ones do it in a hook of create.
+late()
+{
+	make_outside
+	start_dockerd --add-runtime "bulkhead=$BULKHEAD-runtime" --dns 10.9.9.9
+	d version -f '{{.Server.Version}}'
+	[ "$(cut -d. -f1 out)" -ge 28 ] || fail "an old engine: $(cat out)"
+	make_box
+	bridge
+	named
+	changed
+	d rm -f srv
+	d network rm n1 n2
+	stop_dockerd
+	expect_nothing_left
+}
+
+test_networks_late()
+{
+	need_root
+	export ENGINE_ROOT
+
+	ENGINE_ROOT=$("$TOP/tests/engine-root" 2>&1) || skip "$ENGINE_ROOT"
+	in_network late
 }

@@ -1,20 +1,21 @@
-# shellcheck shell=bash disable=SC2154,SC2016,SC2120 # lib.sh
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016,SC2120 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
 # Docker's own daemon, with everything of its own in this directory.
 
 export DOCKER_HOST=unix://$PWD/docker.sock DOCKER_CONFIG=$PWD/docker-config
 
-# Its own dockerd would give containerd 15 s to start, which a busy machine takes.
+# containerd_config DIRECTORY: its own dockerd would give containerd 15 s to
+# start, which a busy machine takes.
 containerd_config()
 {
 	cat <<-END
 		version = 2
-		root = "$PWD/docker/containerd"
-		state = "$PWD/docker/run/containerd"
+		root = "$1/containerd"
+		state = "$1/run/containerd"
 		disabled_plugins = ["io.containerd.grpc.v1.cri"]
 		[grpc]
-		address = "$PWD/docker/containerd.sock"
+		address = "$1/containerd.sock"
 	END
 }
 
@@ -25,7 +26,7 @@ until_there()
 
 	until "$@" >/dev/null 2>&1; do
 		if [ ! -d "/proc/$dockerd" ] || [ "$SECONDS" -ge "$end" ]; then
-			skip "dockerd does not start: $(tail -n 1 dockerd.log)"
+			skip "dockerd does not start: $(tail -n 1 docker.log)"
 		fi
 		sleep 0.1
 	done
@@ -35,35 +36,36 @@ until_there()
 docker_network=(--bridge none --iptables=false --ip6tables=false
 	--ip-forward=false --ip-masq=false)
 
-# start_dockerd [OPTION]...: in namespaces that end with it, and so do its
-# processes and mounts.
+# A root that has the daemon and what belongs to it; "": the host's own.
+docker_root=''
+
+# What starts daemons, in a network namespace for example.
+engine_enter=()
+
+# start_engine NAME SOCKET [OPTION]...: in namespaces that end with it, and so do
+# its processes and mounts; what it has is in the directory NAME. Sets `engine`
+# to its process.
+start_engine()
+{
+	local place=$PWD/$1 socket=$2
+
+	shift 2
+	mkdir -p "$place/run" "$place/data"
+	containerd_config "$place" >"$place/containerd.toml"
+	"${engine_enter[@]}" unshare --mount --pid --fork --kill-child --mount-proc \
+		"$TOP/tests/engine-start" "$place" "$docker_root" \
+		"$PWD" "$TOP" "${BULKHEAD%/*}" "${BULKHEAD_KERNEL%/*}" -- \
+		--host "unix://$socket" \
+		--cgroup-parent "/bulkhead-test-$BULKHEAD_TEST_RUN" \
+		"${docker_network[@]}" "$@" >"$place.log" 2>&1 </dev/null &
+	engine=$!
+}
+
+# start_dockerd [OPTION]...
 start_dockerd()
 {
-	local cgroup=/bulkhead-test-$BULKHEAD_TEST_RUN
-
-	mkdir -p docker/run docker/data docker/etc docker/work
-	containerd_config >docker/containerd.toml
-	unshare --mount --pid --fork --kill-child --mount-proc sh -c '
-		mount -t tmpfs tmpfs /run &&
-		mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc &&
-		dir=$1 host=$2 cgroup=$3 && shift 3 || exit
-		containerd --config "$dir/containerd.toml" &
-		until [ -S "$dir/containerd.sock" ]; do
-			kill -0 $! || exit
-			sleep 0.2
-		done
-		while :; do
-			rm -f "$dir/again"
-			dockerd --data-root "$dir/data" --exec-root "$dir/run" \
-				--pidfile "$dir/pid" --host "$host" \
-				--containerd "$dir/containerd.sock" \
-				--cgroup-parent "$cgroup" "$@"
-			[ -e "$dir/again" ] || exit
-		done' \
-		sh "$PWD/docker" "$DOCKER_HOST" "$cgroup" \
-		"${docker_network[@]}" "$@" \
-		>dockerd.log 2>&1 </dev/null &
-	dockerd=$!
+	start_engine docker "${DOCKER_HOST#unix://}" "$@"
+	dockerd=$engine
 	trap stop_dockerd EXIT
 	until_there docker version
 }
@@ -85,16 +87,20 @@ docker_cgroups()
 		-path "*/bulkhead-test-$BULKHEAD_TEST_RUN*" 2>/dev/null
 }
 
+sweep_cgroups()
+{
+	for _ in $(seq 300); do
+		docker_cgroups | xargs -r rmdir 2>/dev/null && break
+		sleep 0.1
+	done
+}
+
 stop_dockerd()
 {
 	end_all
 	[ -n "${dockerd-}" ] || return
 	kill -KILL "$dockerd" 2>/dev/null
 	wait "$dockerd" 2>/dev/null
-	for _ in $(seq 300); do
-		docker_cgroups | xargs -r rmdir 2>/dev/null && break
-		sleep 0.1
-	done
+	sweep_cgroups
 	dockerd=''
 }
-
