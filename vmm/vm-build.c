@@ -24,7 +24,8 @@
 
 static int build_kvm(struct vm *vm)
 {
-	int r = kvm_open(&vm->kvm);
+	const int fd = vm->cfg->kvm_fd;
+	int r = fd > 0 ? kvm_use(&vm->kvm, fd) : kvm_open(&vm->kvm);
 
 	if (r == 0 && (int)vm->cfg->cpus > vm->kvm.max_vcpus)
 		return log_ret(-E2BIG,

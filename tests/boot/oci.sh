@@ -233,6 +233,42 @@ test_steps()
 	expect_none_left
 }
 
+# A user of the host's who may open nothing is the container's root: the monitor
+# gets /dev/kvm from the one who starts it.
+test_users()
+{
+	make_bundle 'push @{$c->{linux}{namespaces}}, {type => "user"};
+		for (qw(uidMappings gidMappings)) {
+			$c->{linux}{$_} = [{containerID => 0, hostID => 200000, size => 2000},
+				{containerID => 2000, hostID => 0, size => 1}];
+		}
+		push @{$c->{mounts}}, {destination => "/data", type => "bind",
+			source => "'"$PWD"'/shared", options => ["rbind", "rw"]};
+		$c->{process}{args} = ["sh", "-c", "id -u; stat -c %u /data /bin/sh
+			touch /data/root; umask 0; mkdir /data/user
+			echo up; while [ ! -e /data/end ]; do sleep 0.1; done; exit 3"];'
+	mkdir shared
+	# One of the host that the namespace has, too.
+	chmod 777 shared
+	chown -R 200000:200000 one/rootfs
+	# Its root has to reach the bundle.
+	chmod 755 "$PWD" "$BULKHEAD_TEST_SHARED" "$(dirname "$PWD")"
+	create c1 one
+	oci start c1
+	wait_for c1.out up
+	[ "$(xargs <c1.out)" = '0 2000 0 up' ] || fail "other users: $(cat c1.out)"
+	[ "$(stat -c %u shared/root)" = 200000 ] || fail "root's file is not that user's"
+	oci exec --user 1000 c1 sh -c 'touch /data/user/f; stat -c %u /data/user/f'
+	expect_status 0
+	[ "$(cat out)" = 1000 ] || fail "in the guest: $(cat out)"
+	[ "$(stat -c %u shared/user/f)" = 201000 ] || fail "another user's file"
+	touch shared/end
+	wait_until is_stopped c1 || fail "c1 does not end"
+	oci delete c1
+	expect_status 0
+	expect_none_left
+}
+
 # pod_bundle PERL: a bundle for the pod of `p`, in its namespaces
 pod_bundle()
 {

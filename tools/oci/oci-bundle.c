@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
@@ -69,6 +70,20 @@ const char *oci_text(json_t *json, const char *name)
 	const char *text = json_string_value(json_object_get(json, name));
 
 	return text ? text : "";
+}
+
+json_t *oci_namespace(json_t *config, const char *type)
+{
+	json_t *list =
+		json_object_get(json_object_get(config, "linux"), "namespaces");
+	json_t *ns;
+	size_t i;
+
+	json_array_foreach(list, i, ns) {
+		if (strcmp(oci_text(ns, "type"), type) == 0)
+			return ns;
+	}
+	return NULL;
 }
 
 static void remove_keys(json_t *json, const char *const *names)
@@ -174,6 +189,10 @@ json_t *oci_bundle_process(json_t *process, const char *const *args)
 	return host;
 }
 
+/*
+ * In a user namespace a mount has to keep what it is forbidden where it comes
+ * from: "noexec", which is usual for /run.
+ */
 static int add_bind(json_t *mounts, const char *source, const char *to,
 		    bool readonly)
 {
@@ -181,7 +200,11 @@ static int add_bind(json_t *mounts, const char *source, const char *to,
 		json_pack("{s:s, s:s, s:s, s:[s, s, s, s]}", "destination", to,
 			  "type", "bind", "source", source, "options", "bind",
 			  readonly ? "ro" : "rw", "nosuid", "nodev");
+	struct statvfs st;
 
+	if (mount && statvfs(source, &st) == 0 && (st.f_flag & ST_NOEXEC))
+		(void)json_array_append_new(json_object_get(mount, "options"),
+					    json_string("noexec"));
 	return mount && json_array_append_new(mounts, mount) == 0 ? 0
 								  : no_memory();
 }
@@ -323,7 +346,8 @@ int oci_bundle_check_unified(json_t *resources)
  * The monitor is not what the limits are for: its threads are not the
  * container's processes, and its memory comes on top of the guest's.
  */
-static int make_host_resources(json_t *linux_part, bool in_pod)
+static int make_host_resources(json_t *linux_part,
+			       const struct oci_bundle *bundle)
 {
 	json_t *resources = sub_object(linux_part, "resources");
 	json_t *memory = json_object_get(resources, "memory");
@@ -332,9 +356,9 @@ static int make_host_resources(json_t *linux_part, bool in_pod)
 
 	if (r == 0)
 		(void)json_object_del(linux_part, "devices");
-	if (r == 0 && !in_pod)
+	if (r == 0 && !bundle->pod && !bundle->has_kvm)
 		r = add_device(linux_part, rules, "/dev/kvm", KVM_MINOR);
-	if (r == 0 && !in_pod)
+	if (r == 0 && !bundle->pod)
 		r = add_device(linux_part, rules, "/dev/net/tun", TUN_MINOR);
 	(void)json_object_del(resources, "pids");
 	oci_bundle_raise(memory);
@@ -343,7 +367,8 @@ static int make_host_resources(json_t *linux_part, bool in_pod)
 
 static int make_host(json_t *host, const struct oci_bundle *bundle)
 {
-	const char *const args[] = {bundle->pod ? "join" : "init", NULL};
+	const char *const args[] = {bundle->pod ? "join" : "init",
+				    bundle->has_kvm ? "kvm" : NULL, NULL};
 	static const char *const guest_only[] = {"seccomp",     "sysctl",
 						 "maskedPaths", "readonlyPaths",
 						 "personality", NULL};
@@ -367,7 +392,7 @@ static int make_host(json_t *host, const struct oci_bundle *bundle)
 	if (!process || json_object_set_new(host, "process", process) < 0)
 		return -ENOMEM;
 	remove_keys(linux_part, guest_only);
-	r = make_host_resources(linux_part, bundle->pod);
+	r = make_host_resources(linux_part, bundle);
 	return r < 0 ? r : make_host_mounts(host, bundle);
 }
 
@@ -526,29 +551,6 @@ static int check_joined(json_t *ns, bool in_pod)
 	return 0;
 }
 
-/* The monitor is root in the outer container, and reads this user's files. */
-static int check_mappings(json_t *mappings)
-{
-	json_t *mapping;
-	size_t i;
-
-	json_array_foreach(mappings, i, mapping) {
-		json_int_t inside = json_integer_value(
-			json_object_get(mapping, "containerID"));
-		json_int_t host =
-			json_integer_value(json_object_get(mapping, "hostID"));
-
-		if (inside == 0 && host != (json_int_t)geteuid())
-			return log_ret(
-				-ENOTSUP,
-				"linux.uidMappings: the container's root "
-				"is user %lld and not %u, who starts it: "
-				"this is not supported",
-				(long long)host, (unsigned)geteuid());
-	}
-	return 0;
-}
-
 /*
  * A container that may use all devices gets all of the guest's: the list of
  * the host's says nothing there.
@@ -569,7 +571,7 @@ static int make_guest_linux(json_t *linux_part, bool in_pod)
 	json_t *resources = json_object_get(linux_part, "resources");
 	json_t *namespaces = json_object_get(linux_part, "namespaces");
 	size_t i;
-	int r = check_mappings(json_object_get(linux_part, "uidMappings"));
+	int r = 0;
 
 	remove_keys(linux_part, host_only);
 	remove_keys(resources, host_limits);

@@ -12,6 +12,7 @@
 #include "vmm/kernel/kimage.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
@@ -185,16 +186,29 @@ static int split(struct oci *oci, struct request *req, json_t *config,
 		.program = req->program,
 		.kernel = req->kernel,
 		.vm = vm,
+		.has_kvm = oci->kvm_fd > 0,
 	};
 	int r = vm ? oci_pod_find(oci, req->id, config, &req->pod) : -ENOMEM;
 
 	if (r == 0 && req->pod.id) {
 		pod = oci_path(oci, req->pod.id, "vm");
 		bundle.pod = pod;
+		bundle.has_kvm = false;
+		util_close(&oci->kvm_fd);
 		r = pod ? 0 : -ENOMEM;
 	}
 	return r < 0 ? r
 		     : oci_bundle_split(&bundle, config, ret_host, ret_guest);
+}
+
+/* The outer container's root writes to the directory. */
+static int give(struct oci *oci, const struct request *req, json_t *config)
+{
+	uid_t uid;
+	gid_t gid;
+	int r = oci_users_root(config, &uid, &gid);
+
+	return r < 0 ? r : oci_store_give(oci, req->id, uid, gid);
 }
 
 static int write_files(struct oci *oci, struct request *req)
@@ -207,6 +221,8 @@ static int write_files(struct oci *oci, struct request *req)
 		own = make_own(req, config);
 		r = own ? 0 : -EINVAL;
 	}
+	if (r == 0)
+		r = give(oci, req, config);
 	if (r == 0)
 		r = place(oci, req, config, guest);
 	if (r == 0)
@@ -234,7 +250,7 @@ static int hand_over(struct oci *oci, const struct request *req)
 {
 	autofree char *bundle = oci_path(oci, req->id, "bundle");
 	autofree char *maker = oci_path(oci, req->id, OCI_MAKER_FILE);
-	const char *args[5] = {"--bundle", bundle};
+	const char *args[7] = {"--bundle", bundle};
 	unsigned n = 2;
 	int status;
 
@@ -244,6 +260,10 @@ static int hand_over(struct oci *oci, const struct request *req)
 		args[n++] = "--detach";
 	if (req->keep)
 		args[n++] = "--keep";
+	if (oci->kvm_fd > 0) {
+		args[n++] = "--preserve-fds";
+		args[n++] = "1";
+	}
 	oci->maker = maker;
 	oci->maker_stays = req->run && !req->detach;
 	status = oci_host_call(oci, req->run ? "run" : "create", args,
@@ -275,8 +295,11 @@ static int create(struct oci *oci, struct request *req)
 		r = oci_store_make(oci, req->id);
 	if (r < 0)
 		return OCI_EXIT_FAILED;
+	/* If it cannot be opened, `init` says why. */
+	oci->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	status = write_files(oci, req) == 0 ? hand_over(oci, req)
 					    : OCI_EXIT_FAILED;
+	util_close(&oci->kvm_fd);
 	/* `run` in the foreground has deleted what the host's runtime kept. */
 	if ((req->run && !req->detach && !is_kept(oci, req)) ||
 	    ((!req->run || req->detach) && status != 0))

@@ -240,6 +240,18 @@ int oci_host_await_maker(const struct oci *oci, const char *id, bool force)
 	return 0;
 }
 
+/*
+ * With the lowest number that the host's runtime passes on; before it there
+ * would be the sockets of systemd's, which a guest cannot be given.
+ */
+static int pass_kvm(int fd)
+{
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDNAMES");
+	return fd == OCI_KVM_FD ? fcntl(fd, F_SETFD, 0) : dup2(fd, OCI_KVM_FD);
+}
+
 /* OCI says how; NULL: an ordinary child. */
 static pid_t start(const struct oci *oci, const struct text_list *command,
 		   int output_fd, const sigset_t *mask)
@@ -260,6 +272,9 @@ static pid_t start(const struct oci *oci, const struct text_list *command,
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	if (output_fd >= 0 && dup2(output_fd, STDOUT_FILENO) < 0)
 		_exit(OCI_EXIT_FAILED);
+	if (oci && oci->kvm_fd > 0 && pass_kvm(oci->kvm_fd) < 0)
+		_exit(log_ret(OCI_EXIT_FAILED, "passing /dev/kvm: %s",
+			      strerror(errno)));
 	_exit(oci_host_exec(command));
 }
 

@@ -91,7 +91,7 @@ static const struct life_hooks hooks = {
 
 /* ---- the machine */
 
-static int run(struct spec *spec)
+static int run(struct spec *spec, bool has_kvm)
 {
 	struct run_options opt = {
 		.bundle = "/",
@@ -138,6 +138,8 @@ static int run(struct spec *spec)
 		r = run_size_make(&spec->linux_part, &opt);
 	if (r == 0)
 		r = run_machine_make(&machine, spec, &opt, &root, &instance);
+	if (r == 0 && has_kvm)
+		machine.cfg.kvm_fd = OCI_KVM_FD;
 	if (r == 0)
 		status = life_run(&life);
 	run_machine_done(&machine);
@@ -153,18 +155,20 @@ int oci_cmd_init(struct oci *oci, int argc, char **argv)
 	struct spec spec = {0};
 	int status;
 
+	const bool has_kvm = argc == 2 && strcmp(argv[1], "kvm") == 0;
+
 	(void)oci;
-	(void)argv;
 	/*
 	 * Warnings about the file have been given by `create`; this is the
 	 * container's stderr. Those about its networks and memory come here.
 	 */
 	log_setup(LOG_ERROR, false);
-	if (argc != 1 ||
+	if (argc != 1 + has_kvm ||
+	    (has_kvm && fcntl(OCI_KVM_FD, F_SETFD, FD_CLOEXEC) < 0) ||
 	    spec_read_file(OCI_INSIDE_VM "/" OCI_SPEC_FILE, &spec) < 0)
 		return RUN_EXIT_FAILED;
 	log_setup(LOG_WARN, false);
-	status = run(&spec);
+	status = run(&spec, has_kvm);
 	spec_done(&spec);
 	return status;
 }

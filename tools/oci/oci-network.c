@@ -25,24 +25,9 @@
 
 #define OWN "/proc/self/ns/net"
 
-/* The namespace of the type "network"; NULL: there is none. */
-static json_t *find(json_t *config)
-{
-	json_t *namespaces =
-		json_object_get(json_object_get(config, "linux"), "namespaces");
-	json_t *ns;
-	size_t i;
-
-	json_array_foreach(namespaces, i, ns) {
-		if (strcmp(oci_text(ns, "type"), "network") == 0)
-			return ns;
-	}
-	return NULL;
-}
-
 const char *oci_network_path(json_t *config)
 {
-	return oci_text(find(config), "path");
+	return oci_text(oci_namespace(config, "network"), "path");
 }
 
 static bool is_same(int fd, const char *path)
@@ -117,7 +102,7 @@ int oci_network_check(json_t *config)
 	autofd int fd = -1;
 	int taken;
 
-	if (!find(config))
+	if (!oci_namespace(config, "network"))
 		return refuse_host();
 	if (!path[0])
 		return 0;

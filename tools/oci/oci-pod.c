@@ -118,16 +118,7 @@ int oci_pod_save_namespaces(const char *path)
 
 static const char *path_of(json_t *config, const char *type)
 {
-	json_t *list =
-		json_object_get(json_object_get(config, "linux"), "namespaces");
-	json_t *ns;
-	size_t i;
-
-	json_array_foreach(list, i, ns) {
-		if (strcmp(oci_text(ns, "type"), type) == 0)
-			return oci_text(ns, "path");
-	}
-	return "";
+	return oci_text(oci_namespace(config, type), "path");
 }
 
 /* Whether CONFIG's namespace of the type I is the one that OWN tells of. */

@@ -160,6 +160,39 @@ int oci_store_remove(const struct oci *oci, const char *id)
 		     : 0;
 }
 
+int oci_store_give(const struct oci *oci, const char *id, uid_t uid, gid_t gid)
+{
+	autofree char *path = oci_path(oci, id, "vm");
+
+	if (!path)
+		return -ENOMEM;
+	if (uid == geteuid() && gid == getegid())
+		return 0;
+	return lchown(path, uid, gid) < 0
+		       ? log_ret(-errno,
+				 "'%s': cannot be given to the container's "
+				 "root, user %u and group %u of the host: %s",
+				 path, (unsigned)uid, (unsigned)gid,
+				 strerror(errno))
+		       : 0;
+}
+
+/* A file in a directory that oci_store_give() has given goes with it. */
+static int follow_owner(int fd, const char *path)
+{
+	autofree char *dir = strdup(path);
+	struct stat st;
+
+	if (!dir)
+		return -ENOMEM;
+	*strrchr(dir, '/') = '\0';
+	if (stat(dir, &st) < 0)
+		return -errno;
+	if (st.st_uid == geteuid() && st.st_gid == getegid())
+		return 0;
+	return fchown(fd, st.st_uid, st.st_gid) < 0 ? -errno : 0;
+}
+
 int oci_store_write(const struct oci *oci, const char *id, const char *name,
 		    json_t *json)
 {
@@ -172,7 +205,9 @@ int oci_store_write(const struct oci *oci, const char *id, const char *name,
 		return log_ret(-ENOMEM, "out of memory");
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
 		  0600);
-	r = fd < 0 ? -errno : util_write_all(fd, text, strlen(text));
+	r = fd < 0 ? -errno : follow_owner(fd, path);
+	if (r == 0)
+		r = util_write_all(fd, text, strlen(text));
 	return r < 0 ? log_ret(r, "'%s': %s", path, strerror(-r)) : 0;
 }
 

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct agent;
 struct json_t;
@@ -32,6 +33,12 @@ struct json_t;
 #define OCI_INSIDE_KERNEL  OCI_INSIDE "/kernel"
 #define OCI_INSIDE_VM      OCI_INSIDE "/vm"
 #define OCI_INSIDE_POD     OCI_INSIDE "/pod" /* the machine's, if another's */
+
+/*
+ * /dev/kvm, in the outer container's process where `init` is called with the
+ * word "kvm". Its root may be a user who may not open that.
+ */
+#define OCI_KVM_FD 3
 
 /* Names in a container's directory `vm`, which is OCI_INSIDE_VM there. */
 #define OCI_SPEC_FILE       "spec.json" /* the guest's half of config.json */
@@ -59,6 +66,7 @@ struct oci {
 	const char *maker;     /* see oci_host_await_maker(); or NULL */
 	bool maker_stays;      /* the same */
 	bool bound;            /* the host's runtime is killed with us */
+	int kvm_fd; /* > 0: that one's container gets it, as OCI_KVM_FD */
 };
 
 /* ---- the host's runtime */
@@ -123,6 +131,11 @@ int oci_store_make(const struct oci *oci, const char *id);
  * something else's directory.
  */
 int oci_store_remove(const struct oci *oci, const char *id);
+/*
+ * Gives the directory `vm`, and what is written there from now on, to the user
+ * and group that are the container's root on the host. 0 or -errno, logged.
+ */
+int oci_store_give(const struct oci *oci, const char *id, uid_t uid, gid_t gid);
 /* Writes JSON to the file NAME of ID's directory, mode 0600. */
 int oci_store_write(const struct oci *oci, const char *id, const char *name,
 		    struct json_t *json);
@@ -154,6 +167,8 @@ int oci_forget(const struct oci *oci, const char *id);
 
 /* The text NAME of JSON, or "". */
 const char *oci_text(struct json_t *json, const char *name);
+/* The entry of linux.namespaces that is of TYPE; borrowed. NULL: none. */
+struct json_t *oci_namespace(struct json_t *config, const char *type);
 /* Whether PATH is DIR or below it. */
 bool oci_is_below(const char *path, const char *dir);
 
@@ -163,6 +178,7 @@ struct oci_bundle {
 	const char *kernel;  /* the guest's, a file */
 	const char *vm;      /* the container's directory `vm` */
 	const char *pod;     /* that of the machine's own; NULL: it is this */
+	bool has_kvm;        /* OCI_KVM_FD is passed */
 };
 
 /*
@@ -243,6 +259,14 @@ int oci_pod_save_namespaces(const char *path);
  * machine's size.
  */
 int oci_pod_size(struct json_t *config, struct json_t *guest);
+
+/* ---- users */
+
+/*
+ * The host's user and group that are root in CONFIG's container: this process's
+ * own where it has no user namespace. 0 or -errno, logged.
+ */
+int oci_users_root(struct json_t *config, uid_t *ret_uid, gid_t *ret_gid);
 
 /* ---- networks */
 

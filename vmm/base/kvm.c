@@ -80,14 +80,14 @@ static int open_failed(int error)
 	}
 }
 
-int kvm_open(struct kvm *kvm)
+static int look_at(struct kvm *kvm)
 {
 	int version, bytes;
 
-	kvm->fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (kvm->fd < 0)
-		return open_failed(errno);
 	version = ioctl(kvm->fd, KVM_GET_API_VERSION, 0);
+	if (version < 0)
+		return log_ret(-errno, "/dev/kvm: KVM_GET_API_VERSION: %s",
+			       strerror(errno));
 	if (version != KVM_API_VERSION)
 		return log_ret(
 			-EPROTO,
@@ -114,6 +114,20 @@ int kvm_open(struct kvm *kvm)
 	kvm->has_msr_filter = kvm_check(kvm, KVM_CAP_X86_MSR_FILTER) > 0 &&
 			      kvm_check(kvm, KVM_CAP_X86_USER_SPACE_MSR) > 0;
 	return 0;
+}
+
+int kvm_open(struct kvm *kvm)
+{
+	kvm->fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	return kvm->fd < 0 ? open_failed(errno) : look_at(kvm);
+}
+
+int kvm_use(struct kvm *kvm, int fd)
+{
+	kvm->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return kvm->fd < 0 ? log_ret(-errno, "/dev/kvm, as descriptor %d: %s",
+				     fd, strerror(errno))
+			   : look_at(kvm);
 }
 
 int kvm_create_vm(struct kvm *kvm)

@@ -29,6 +29,8 @@ struct kvm {
  */
 void kvm_init(struct kvm *kvm);
 int kvm_open(struct kvm *kvm);
+/* The same with FD, borrowed, which another process has opened. */
+int kvm_use(struct kvm *kvm, int fd);
 /* Advice for a user who may not open /dev/kvm: a phrase for messages. */
 const char *kvm_denied_advice(void);
 int kvm_create_vm(struct kvm *kvm);

@@ -484,8 +484,6 @@ static void test_refused(void **state)
 		"\"/proc/7/ns/pid\"}]}",
 		"\"linux\":{\"namespaces\":[{\"type\":\"ipc\",\"path\":"
 		"\"/proc/7/ns/ipc\"}]}",
-		"\"linux\":{\"uidMappings\":[{\"containerID\":0,"
-		"\"hostID\":4000000000,\"size\":65536}]}",
 		"\"linux\":{\"resources\":{\"unified\":"
 		"{\"memory.max\":\"1000000\"}}}",
 		"\"linux\":{\"resources\":{\"unified\":"
