@@ -342,6 +342,26 @@ test_pod()
 	oci resume c1
 	expect_status 0
 	wait_until has_ticked "$ticks" || fail "c1 stands still"
+	# With its machine, in any order: it stands still until both go on.
+	oci pause p
+	expect_status 0
+	oci exec c1 true
+	expect_error 'cannot exec in a paused container'
+	oci pause c1
+	expect_status 0
+	oci create --bundle first c3
+	expect_error "container 'p', in whose machine it would be, is paused"
+	oci resume p
+	expect_status 0
+	ticks=$(stat -c %s shared/ticks)
+	sleep 0.5
+	[ "$(stat -c %s shared/ticks)" = "$ticks" ] || fail "c1 goes on with its machine"
+	oci pause p
+	oci resume c1
+	expect_status 0
+	oci resume p
+	expect_status 0
+	wait_until has_ticked "$ticks" || fail "c1 stands still with nothing paused"
 	# It goes hard, and its process with it; then it comes again.
 	oci kill c1 KILL
 	wait_until is_stopped c1 || fail "c1 does not end"

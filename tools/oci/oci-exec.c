@@ -262,7 +262,7 @@ static int check_container(struct oci *oci, const struct request *req)
 	const char *id = req->id;
 	int r = oci_check_container(oci, id);
 
-	if (r == 0 && !req->ignore_paused && oci_is_paused(oci, id))
+	if (r == 0 && !req->ignore_paused && oci_stands_still(oci, id))
 		return log_ret(-EBUSY, "cannot exec in a paused container (use "
 				       "--ignore-paused to override)");
 	if (r < 0 || oci_store_has(oci, id, "vm/" OCI_STARTED_FILE) ||

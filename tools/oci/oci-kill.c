@@ -22,7 +22,7 @@ static int stop(struct oci *oci, const char *id)
 
 	if (r < 0)
 		return r;
-	if (oci_is_paused(oci, id))
+	if (oci_stands_still(oci, id))
 		return log_ret(-EBUSY,
 			       "container '%s' is paused: it can be "
 			       "stopped once it goes on",

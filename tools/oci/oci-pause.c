@@ -12,13 +12,16 @@
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 /* An engine that asks waits as long. */
 #define TIMEOUT_MS 60000
@@ -117,70 +120,164 @@ static int ask_machine(struct oci *oci, const char *id, enum control_what what)
 	return r == -EALREADY ? 0 : r;
 }
 
-/* It alone, in a machine of several; or the machine. */
-static int ask(struct oci *oci, const char *id, enum control_what what)
+/* ---- in a machine of several */
+
+/*
+ * What is done to a container while its machine stands still, and the guest has
+ * not heard of: as the machine goes on, it gets the state that its mark says.
+ */
+#define OWED_FILE "owed"
+
+/* One at a time asks a machine and those in it. A descriptor, or -errno. */
+static int lock(const struct oci *oci, const char *machine)
 {
-	autofree char *machine = NULL;
+	autofree char *dir = oci_path(oci, machine, NULL);
+	autofd int fd = -1;
+
+	if (!dir)
+		return -ENOMEM;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return log_ret(-ENOENT, "container '%s' does not exist",
+			       machine);
+	while (fd >= 0 && flock(fd, LOCK_EX) < 0) {
+		if (errno != EINTR)
+			util_close(&fd);
+	}
+	return fd < 0 ? log_ret(-errno, "'%s': %s", dir, strerror(errno))
+		      : take_fd(&fd);
+}
+
+static int freeze(struct oci *oci, const char *id, bool frozen)
+{
 	struct agent *agent = NULL;
 	const char *container;
-	int r = oci_pod_machine(oci, id, &machine);
+	int r = oci_agent(oci, id, &agent, &container);
 
 	if (r == 0)
-		return ask_machine(oci, id, what);
-	if (r > 0)
-		r = oci_agent(oci, id, &agent, &container);
-	if (r == 0)
-		r = agent_freeze(agent, container, what == CONTROL_PAUSE);
+		r = agent_freeze(agent, container, frozen);
 	agent_free(agent);
 	return r;
 }
 
-/* The mark is there whenever the machine stands still, whatever happens. */
-static int pause_it(struct oci *oci, const char *id)
+static int note(const struct oci *oci, const char *id, const char *name)
 {
-	autofree char *mark = oci_path(oci, id, OCI_PAUSED_FILE);
+	autofree char *path = oci_path(oci, id, name);
 	autofd int fd = -1;
-	int r = mark ? oci_check_id(id) : -ENOMEM;
 
-	if (r < 0)
-		return r;
+	if (!path)
+		return -ENOMEM;
+	fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 && errno == ENOENT)
+		return log_ret(-ENOENT, "container '%s' does not exist", id);
+	return fd < 0 ? log_ret(-errno, "'%s': %s", path, strerror(errno)) : 0;
+}
+
+static void take_note(const struct oci *oci, const char *id, const char *name)
+{
+	autofree char *path = oci_path(oci, id, name);
+
+	if (path && unlink(path) < 0 && errno != ENOENT)
+		log_warn("'%s': %s", path, strerror(errno));
+}
+
+/* The machine goes on: the guest hears what it has not heard. */
+static void settle(struct oci *oci, const char *machine)
+{
+	DIR *dir = opendir(oci->root);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		const char *id = entry->d_name;
+		autofree char *its = NULL;
+
+		if (id[0] == '.' || id[0] == '@' ||
+		    !oci_store_has(oci, id, OWED_FILE) ||
+		    oci_pod_machine(oci, id, &its) <= 0 ||
+		    strcmp(its, machine) != 0)
+			continue;
+		take_note(oci, id, OWED_FILE);
+		/* It says what has failed: the container has ended. */
+		(void)freeze(oci, id, oci_is_paused(oci, id));
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* MACHINE: another's that it is in, or NULL: it is its own. */
+static int ask(struct oci *oci, const char *id, const char *machine,
+	       enum control_what what)
+{
+	if (!machine)
+		return ask_machine(oci, id, what);
+	return oci_is_paused(oci, machine)
+		       ? note(oci, id, OWED_FILE)
+		       : freeze(oci, id, what == CONTROL_PAUSE);
+}
+
+bool oci_stands_still(const struct oci *oci, const char *id)
+{
+	autofree char *machine = NULL;
+
+	return oci_is_paused(oci, id) ||
+	       (oci_pod_machine(oci, id, &machine) > 0 &&
+		oci_is_paused(oci, machine));
+}
+
+/* The mark is there whenever the machine stands still, whatever happens. */
+static int pause_it(struct oci *oci, const char *id, const char *machine)
+{
+	int r;
+
 	if (oci_is_paused(oci, id))
 		return log_ret(-EALREADY,
 			       "container not running: '%s' is paused", id);
-	fd = open(mark, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 && errno == ENOENT)
-		return log_ret(-ENOENT, "container '%s' does not exist", id);
-	if (fd < 0)
-		return log_ret(-errno, "'%s': %s", mark, strerror(errno));
-	r = ask(oci, id, CONTROL_PAUSE);
+	r = note(oci, id, OCI_PAUSED_FILE);
 	if (r < 0)
-		(void)unlink(mark);
+		return r;
+	r = ask(oci, id, machine, CONTROL_PAUSE);
+	if (r < 0)
+		take_note(oci, id, OCI_PAUSED_FILE);
 	return r;
 }
 
-static int resume(struct oci *oci, const char *id)
+static int resume(struct oci *oci, const char *id, const char *machine)
 {
-	autofree char *mark = oci_path(oci, id, OCI_PAUSED_FILE);
-	int r = mark ? oci_check_container(oci, id) : -ENOMEM;
+	int r;
 
-	if (r < 0)
-		return r;
 	if (!oci_is_paused(oci, id))
 		return log_ret(-EALREADY, "container not paused: '%s'", id);
-	r = ask(oci, id, CONTROL_RESUME);
-	if (r == 0 && unlink(mark) < 0)
-		r = log_ret(-errno, "'%s': %s", mark, strerror(errno));
-	return r;
+	r = ask(oci, id, machine, CONTROL_RESUME);
+	if (r < 0)
+		return r;
+	take_note(oci, id, OCI_PAUSED_FILE);
+	if (!machine)
+		settle(oci, id);
+	return 0;
+}
+
+static int change(struct oci *oci, const char *id, bool pauses)
+{
+	autofree char *machine = NULL;
+	autofd int lock_fd = -1;
+	int r = oci_check_container(oci, id);
+
+	if (r == 0)
+		r = oci_pod_machine(oci, id, &machine);
+	if (r < 0)
+		return r;
+	lock_fd = lock(oci, machine ? machine : id);
+	if (lock_fd < 0)
+		return lock_fd;
+	return pauses ? pause_it(oci, id, machine) : resume(oci, id, machine);
 }
 
 int oci_cmd_pause(struct oci *oci, int argc, char **argv)
 {
 	const bool pauses = strcmp(argv[0], "pause") == 0;
-	int r;
 
 	if (argc != 2)
 		return log_ret(OCI_EXIT_FAILED, "%s: give one container id",
 			       argv[0]);
-	r = pauses ? pause_it(oci, argv[1]) : resume(oci, argv[1]);
-	return r < 0 ? OCI_EXIT_FAILED : 0;
+	return change(oci, argv[1], pauses) < 0 ? OCI_EXIT_FAILED : 0;
 }

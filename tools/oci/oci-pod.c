@@ -263,6 +263,11 @@ int oci_pod_find(const struct oci *oci, const char *id, json_t *config,
 	}
 	if (!ret->id)
 		return 0;
+	if (oci_is_paused(oci, ret->id))
+		return log_ret(-EBUSY,
+			       "container '%s', in whose machine it would be, "
+			       "is paused",
+			       ret->id);
 	if (strlen(id) > NAME_MAX_BYTES)
 		return log_ret(-ENAMETOOLONG,
 			       "'%s': a container of a pod has an id of at "

@@ -143,7 +143,10 @@ int oci_store_write(const struct oci *oci, const char *id, const char *name,
 struct json_t *oci_store_read(const struct oci *oci, const char *id,
 			      const char *name);
 
+/* By `pause` of this one. */
 bool oci_is_paused(const struct oci *oci, const char *id);
+/* That, or its machine is paused, which is another's. */
+bool oci_stands_still(const struct oci *oci, const char *id);
 /*
  * Waits until the process of the container ID runs in its guest, and gives a
  * descriptor that is readable when the container has ended. 0 or -errno,
