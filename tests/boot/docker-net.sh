@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Networks of Docker's for containers in machines of their own: bridges, ports,
-# names, and what is refused.
+# names, what is refused, and docker-compose.
 
 . "$TOP/tests/boot/docker-net-lib.sh"
 
@@ -175,4 +175,64 @@ test_networks_late()
 
 	ENGINE_ROOT=$("$TOP/tests/engine-root" 2>&1) || skip "$ENGINE_ROOT"
 	in_network late
+}
+
+# ---- docs/examples/microservices
+
+# visits NUMBER: whether a page says that this is at least the visit NUMBER
+visits()
+{
+	curl -s -m 60 http://127.0.0.1:8080/cgi-bin/visit >page 2>&1
+	count=$(sed -n 's/^visit \([0-9][0-9]*\)$/\1/p' page)
+	[ "${count:-0}" -ge "$1" ]
+}
+
+# The services, as they are to be between `up` and `down`.
+microservices_hold()
+{
+	wait_until visits 1 || fail "no visit after a restart: $(cat page)"
+	[ "$count" -ge 2 ] || fail "the volume's data have gone: $count"
+	[ "$(docker ps -q | wc -l)" = 3 ] || fail "$(docker ps -a)"
+	d exec microservices_web_1 nslookup -type=a api
+	! docker exec microservices_web_1 nc -w 5 db 80 </dev/null >out 2>&1 ||
+		fail "the web server reaches the database"
+	d exec microservices_api_1 uname -v
+	[ "$(cat out)" != "$(uname -v)" ] || fail "no machine of its own"
+}
+
+microservices()
+{
+	local line place=.
+
+	ip link set lo up || fail "no loopback"
+	start_dockerd --add-runtime "bulkhead=$BULKHEAD-runtime"
+	make_box
+	d tag box:1 busybox:1.36
+	ln -s "$TOP/docs" docs
+	# Its client gives the daemon a minute for each thing it asks for.
+	export COMPOSE_HTTP_TIMEOUT=$LIMIT
+	documented Compose >commands
+	[ "$(wc -l <commands)" -ge 5 ] || fail "commands: $(cat commands)"
+	while read -r line; do
+		case $line in
+		'cd '*)
+			place=${line#cd }
+			continue
+			;;
+		*' down '*) microservices_hold ;;
+		esac
+		run_documented "$line"
+		[[ $line != curl* ]] || expect_out 'visit 1'
+	done <commands
+	[ -z "$(docker ps -aq)$(docker volume ls -q)" ] || fail "it stays"
+	! ip -o link | grep -E 'veth|bhtap' >out || fail "an interface stays"
+	stop_dockerd
+	expect_nothing_left
+}
+
+test_compose()
+{
+	command -v docker-compose >/dev/null || skip "no docker-compose"
+	command -v curl >/dev/null || skip "no curl"
+	in_network microservices
 }

@@ -39,7 +39,7 @@ docker_network=(--bridge none --iptables=false --ip6tables=false
 # A root that has the daemon and what belongs to it; "": the host's own.
 docker_root=''
 
-# What starts daemons, in a network namespace for example.
+# The command that starts daemons, in a network namespace for example.
 engine_enter=()
 
 # start_engine NAME SOCKET [OPTION]...: in namespaces that end with it, and so do
@@ -103,4 +103,23 @@ stop_dockerd()
 	wait "$dockerd" 2>/dev/null
 	sweep_cgroups
 	dockerd=''
+}
+
+# documented HEADING: the commands in this section of docs/ENGINES, one a line
+documented()
+{
+	awk -v title="$1" '/^--+$/ { on = last == title }
+		on { print last }
+		{ last = $0 }' "$TOP/docs/ENGINES" >section
+	"$TOP/tests/doc-commands" section
+}
+
+# run_documented COMMAND: fails the test where it fails
+run_documented()
+{
+	command=$1
+	status=0
+	timeout -k 5 "$LIMIT" bash -c "cd '${place-.}' && $1" >out 2>err \
+		</dev/null || status=$?
+	[ "$status" -eq 0 ] || fail "it does not work as docs/ENGINES has it"
 }
