@@ -5,6 +5,20 @@
 # The scripts that source it set `top`, `contestants`, `rounds` and `cmd`.
 # shellcheck disable=SC2154 # those
 
+# value "$@": the option that comes next has one
+value()
+{
+	[ $# -gt 1 ] || die "$1 needs a value (see --help)"
+}
+
+# rounds "$@": for --rounds
+rounds()
+{
+	value "$@"
+	[[ $2 =~ ^[1-9][0-9]{0,5}$ ]] || die "$1 '$2': not a number from 1 on"
+	rounds=$2
+}
+
 # shellcheck disable=SC2034 # used by the scripts
 bench_names()
 {
