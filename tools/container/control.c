@@ -176,6 +176,20 @@ static void drain(int fd)
 		;
 }
 
+/* Nobody waits for the answer any more: the request is to have no effect. */
+static void take_back(const struct asker *a, const struct message *request)
+{
+	const struct message undo = {.value = CONTROL_RESUME};
+	struct message m;
+	bool is_back = false;
+
+	while (read_message(a->request_fd, &m))
+		is_back = is_back || m.number == request->number;
+	/* The monitor has read it, and may be busy with it now. */
+	if (!is_back && request->value == CONTROL_PAUSE)
+		(void)util_write_all(a->request_fd, &undo, sizeof(undo));
+}
+
 static int ask(const struct asker *a, enum control_what what)
 {
 	struct message m = {.value = what}, answer;
@@ -197,7 +211,7 @@ static int ask(const struct asker *a, enum control_what what)
 		    answer.number == m.number)
 			return answer.value;
 	}
-	drain(a->request_fd);
+	take_back(a, &m);
 	return r;
 }
 

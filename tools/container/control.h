@@ -46,7 +46,8 @@ void control_done(struct control *control);
  * Asks the monitor whose directory is DIR, and waits for its answer: 0, or
  * -EALREADY, the machine is in that state. -ECONNRESET: GONE_FD, a descriptor
  * that is readable when the machine has ended, says so. -ETIME: there was no
- * answer, and the request was taken back. Logs other errors alone.
+ * answer; the request was taken back, or a machine that pauses after all goes
+ * on at once. Logs other errors alone.
  */
 int control_ask(const char *dir, enum control_what what, int gone_fd,
 		int timeout_ms);

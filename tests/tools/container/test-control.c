@@ -128,6 +128,36 @@ static void test_no_answer(void **state)
 	tear_down(&f);
 }
 
+static void *read_one(void *arg)
+{
+	struct fixture *f = arg;
+	struct message m;
+
+	if (wait_until(read(f->control.request_fd, &m, sizeof(m)) == sizeof(m)))
+		f->asked = m.value;
+	return NULL;
+}
+
+/* A monitor that pauses once nobody waits for it does not stay so. */
+static void test_late_answer(void **state)
+{
+	struct message m;
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	assert_int_equal(pthread_create(&f.thread, NULL, read_one, &f), 0);
+	do
+		assert_int_equal(
+			control_ask(f.dir, CONTROL_PAUSE, f.gone[0], 200),
+			-ETIME);
+	while (read(f.control.request_fd, &m, sizeof(m)) != sizeof(m));
+	pthread_join(f.thread, NULL);
+	assert_int_equal(f.asked, CONTROL_PAUSE);
+	assert_int_equal(m.value, CONTROL_RESUME);
+	tear_down(&f);
+}
+
 /* Something else in a pipe's place, or nothing. */
 static void test_no_pipe(void **state)
 {
@@ -158,6 +188,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answers),
 		cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_late_answer),
 		cmocka_unit_test(test_no_pipe),
 	};
 
