@@ -23,6 +23,7 @@ static enum log_level log_level = LOG_WARN;
 static bool log_json;
 static int copy_fd = -1;
 static bool copy_json;
+static unsigned lost; /* messages since the last that was read */
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -66,16 +67,20 @@ static const char *line_end(void)
 
 /*
  * A pipe that nobody reads or a stopped terminal must keep neither the monitor
- * from ending nor the guest from running.
+ * from ending nor the guest from running: one message waits, those after it
+ * are lost at once.
  */
 static bool is_read(void)
 {
+	const bool is_lost = __atomic_load_n(&lost, __ATOMIC_RELAXED) > 0;
 	struct pollfd pfd = {.fd = STDERR_FILENO, .events = POLLOUT};
 	int n;
 
 	do
-		n = poll(&pfd, 1, PATIENCE_MS);
+		n = poll(&pfd, 1, is_lost ? 0 : PATIENCE_MS);
 	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		__atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
 	return n != 0;
 }
 
@@ -102,7 +107,7 @@ static void emit_copy(enum log_level level, const char *message)
 }
 
 /* One write(2) a line, so that lines of several threads do not mix. */
-static void emit(enum log_level level, const char *message)
+static void write_line(enum log_level level, const char *message)
 {
 	char line[2 * LINE_MAX_BYTES];
 	char text[2 * LINE_MAX_BYTES - 256];
@@ -124,8 +129,25 @@ static void emit(enum log_level level, const char *message)
 			     level == LOG_ERROR ? "" : ": ", text, line_end());
 	}
 	/* A failed write cannot be reported anywhere. */
-	if (is_read())
-		(void)util_write_all(STDERR_FILENO, line, (size_t)n);
+	(void)util_write_all(STDERR_FILENO, line, (size_t)n);
+}
+
+static void emit(enum log_level level, const char *message)
+{
+	char text[80];
+	unsigned n;
+
+	if (!is_read())
+		return;
+	n = __atomic_exchange_n(&lost, 0, __ATOMIC_RELAXED);
+	if (n > 0) {
+		snprintf(text, sizeof(text),
+			 "%u messages were lost: nobody read them", n);
+		write_line(LOG_WARN, text);
+	}
+	/* There was room for one line. */
+	if (n == 0 || is_read())
+		write_line(level, message);
 }
 
 static void log_va(enum log_level level, const char *format, va_list ap)

@@ -29,7 +29,8 @@ bool log_enabled(enum log_level level);
 
 /*
  * One line; adds the newline and escapes what text.h does not show. Waits for
- * the reader a second at most; then the line is lost.
+ * the reader a second at most; then the line is lost, and so are those that
+ * follow, at once, until it reads again: a message says how many.
  */
 void log_at(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -8,9 +8,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 /* RET: the line that a message leaves in the copy, up to its time. */
@@ -57,11 +59,61 @@ static void test_text(void **state)
 	assert_string_equal(line, "level=error msg=\"a b\"");
 }
 
+/* ---- nobody reads */
+
+#define FILL   4096
+#define TRIED  2000
+#define WITHIN 60 /* seconds: they would wait 2,000 */
+
+static void fill(int fd)
+{
+	const char page[FILL] = {0};
+
+	assert_true(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+	while (write(fd, page, sizeof(page)) > 0)
+		;
+	assert_true(fcntl(fd, F_SETFL, 0) == 0);
+}
+
+/* As a guest's monitor does whose log has no reader. */
+static void test_nobody_reads(void **state)
+{
+	const int saved = dup(STDERR_FILENO);
+	static char text[2 * FILL];
+	time_t begin;
+	int ends[2];
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	fill(ends[1]);
+	assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+	begin = time(NULL);
+	for (unsigned i = 0; i < TRIED; i++)
+		log_warn("number %u", i);
+	assert_true(time(NULL) - begin < WITHIN);
+	assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+	while (read(ends[0], text, FILL) == FILL)
+		;
+	log_warn("the last");
+	n = read(ends[0], text, sizeof(text) - 1);
+	assert_true(dup2(saved, STDERR_FILENO) >= 0);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_string_equal(text, "bulkhead: warn: 2000 messages were lost: "
+				  "nobody read them\n"
+				  "bulkhead: warn: the last\n");
+	close(saved);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_nobody_reads),
 	};
 
 	log_setup(LOG_WARN, false);
