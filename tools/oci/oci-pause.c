@@ -123,8 +123,9 @@ static int ask_machine(struct oci *oci, const char *id, enum control_what what)
 /* ---- in a machine of several */
 
 /*
- * What is done to a container while its machine stands still, and the guest has
- * not heard of: as the machine goes on, it gets the state that its mark says.
+ * Noted for a container that is paused or resumed while its machine stands
+ * still, as the guest has not heard of it: when the machine goes on, it gets
+ * the state that its mark says.
  */
 #define OWED_FILE "owed"
 

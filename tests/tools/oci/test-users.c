@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who on the host is root in a container: by the mappings of its user
- * namespace, or in one that is there already; and whose the files become.
+ * A container's root on the host: by the mappings of its user namespace, or in
+ * one that is there already; and how it gets the files.
  */
 #include "tests/tempdir.h"
 #include "tools/oci/oci.h"
