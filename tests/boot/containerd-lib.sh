@@ -1,0 +1,136 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016,SC2120 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# containerd, with everything of its own in this directory, in a network of its
+# own; its CRI plugin makes pods with bulkhead-runtime.
+
+CRI=$PWD/containerd/sock
+CGROUP=/bulkhead-test-$BULKHEAD_TEST_RUN
+
+# in_network FUNCTION: runs it in a network namespace that ends with it.
+in_network()
+{
+	local tool
+
+	need_root
+	for tool in containerd ctr curl ip; do
+		command -v $tool >/dev/null || skip "no $tool"
+	done
+	[ -x /usr/lib/cni/bridge ] || skip "no plug-ins of CNI"
+	unshare -n true 2>/dev/null || skip "no network namespaces"
+	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[1]}" "$1"
+	exit $?
+}
+
+containerd_config()
+{
+	cat <<-END
+		version = 2
+		root = "$PWD/containerd/data"
+		state = "$PWD/containerd/run"
+		[grpc]
+		address = "$CRI"
+		[plugins."io.containerd.grpc.v1.cri"]
+		sandbox_image = "docker.io/library/test:1"
+		restrict_oom_score_adj = true
+		[plugins."io.containerd.grpc.v1.cri".cni]
+		bin_dir = "/usr/lib/cni"
+		conf_dir = "$PWD/containerd/cni"
+		[plugins."io.containerd.grpc.v1.cri".containerd]
+		default_runtime_name = "bulkhead"
+		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.bulkhead]
+		runtime_type = "io.containerd.runc.v2"
+		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.bulkhead.options]
+		BinaryName = "$BULKHEAD-runtime"
+	END
+}
+
+cni_config()
+{
+	cat <<-END
+		{"cniVersion": "0.4.0", "name": "pods", "plugins": [{
+			"type": "bridge", "bridge": "pods0", "isGateway": true,
+			"ipam": {"type": "host-local", "dataDir": "$PWD/containerd/ipam",
+				"ranges": [[{"subnet": "10.88.7.0/24"}]],
+				"routes": [{"dst": "0.0.0.0/0"}]}}]}
+	END
+}
+
+# start_containerd [PROGRAM...]: in namespaces that end with it, with a PROGRAM
+# beside it, if one is given; its image is test:1
+start_containerd()
+{
+	local end=$((SECONDS + LIMIT))
+
+	ip link set lo up
+	make_root
+	[ -z "${more_root-}" ] || "$more_root"
+	image_config='"Entrypoint":["/bin/sh","-c","trap exit TERM INT; sleep 9999999 & wait"]'
+	make_archive box.tar
+	mkdir -p containerd/cni containerd/var
+	containerd_config >containerd/config.toml
+	cni_config >containerd/cni/pods.conflist
+	unshare --mount --pid --fork --kill-child --mount-proc sh -c '
+		mount -t tmpfs tmpfs /run && mount --bind "$1/var" /var/log || exit
+		dir=$1
+		shift
+		containerd --config "$dir/config.toml" &
+		[ $# -eq 0 ] || {
+			until [ -e "$dir/ready" ]; do sleep 0.2; done
+			"$@" >"$dir/program.log" 2>&1 &
+		}
+		wait' \
+		sh "$PWD/containerd" "$@" >containerd.log 2>&1 </dev/null &
+	containerd=$!
+	trap stop_containerd EXIT
+	until ctr -a "$CRI" -n k8s.io images import box.tar >out 2>err; do
+		if [ ! -d "/proc/$containerd" ] || [ "$SECONDS" -ge "$end" ]; then
+			skip "containerd does not start: $(tail -n 1 containerd.log err)"
+		fi
+		sleep 0.2
+	done
+	touch containerd/ready
+}
+
+stop_containerd()
+{
+	[ -n "${containerd-}" ] || return
+	kill -KILL "$containerd" 2>/dev/null
+	wait "$containerd" 2>/dev/null
+	for _ in $(seq 300); do
+		find /sys/fs/cgroup -depth -type d -path "*$CGROUP*" -exec rmdir {} \; 2>/dev/null
+		[ -n "$(find /sys/fs/cgroup -type d -path "*$CGROUP*" 2>/dev/null)" ] || break
+		sleep 0.1
+	done
+	containerd=''
+}
+
+# ---- Kubernetes' interface of a container runtime
+
+# text WORD: as Perl has it
+text()
+{
+	local word=${1//\\/\\\\}
+
+	printf "'%s'" "${word//\'/\\\'}"
+}
+
+# cri METHOD MESSAGE: its answer in out; status, err
+cri()
+{
+	command="cri $*"
+	status=0
+	perl "$TOP/tests/boot/cri.pl" "$CRI" "$@" >out 2>err || status=$?
+}
+
+cri_do()
+{
+	cri "$@"
+	expect_status 0
+}
+
+# value FIELD: of the answer
+value()
+{
+	sed -n "s/^$1 //p" out | head -n 1
+}
