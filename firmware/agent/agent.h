@@ -73,7 +73,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 8
+#define AGENT_MINOR 9
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -227,6 +227,14 @@ struct agent_name {
 	__u8 tcp;    /* of a query: 1 or 0, by UDP */
 };
 static_assert(sizeof(struct agent_name) == 8, "as on the wire");
+
+/*
+ * AGENT_OWN_CONNECT, port, since 1.9: connects to that port of the guest's
+ * loopback, 127.0.0.1 or else ::1. Standard input goes there, standard output
+ * has what comes from there; it ends when that does, with status 1 where
+ * nothing listens or the connection breaks. The container need not run.
+ */
+#define AGENT_OWN_CONNECT "connect"
 
 /*
  * AGENT_ITEM_OCI: crun runs the container, by this config.json. The agent puts

@@ -4,6 +4,7 @@
 
 #include "firmware/archive/pack.h"
 #include "firmware/archive/unpack.h"
+#include "firmware/init/connect.h"
 #include "firmware/init/mount.h"
 #include "firmware/init/names.h"
 #include "firmware/init/top.h"
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -134,6 +136,13 @@ static int run_names(const struct process_side *side)
 	return names_run(&side->start->args);
 }
 
+static int run_connect(const struct process_side *side)
+{
+	/* A program that closes its connection is no reason to be killed. */
+	signal(SIGPIPE, SIG_IGN);
+	return connect_run(&side->start->args);
+}
+
 static const struct own_program {
 	const char *name;
 	unsigned nargs; /* its name among them */
@@ -142,11 +151,13 @@ static const struct own_program {
 	int (*enter)(const struct process_side *side, struct init_failure *f);
 	/* The exit status; what goes wrong is told on standard error. */
 	int (*run)(const struct process_side *side);
+	bool alone; /* the container need not run: it does not look at it */
 } programs[] = {
-	{AGENT_OWN_TOP, 1, 0, NULL, run_top},
-	{AGENT_OWN_PACK, 3, 0, enter_files, run_pack},
-	{AGENT_OWN_UNPACK, 3, 0, enter_files, run_unpack},
-	{AGENT_OWN_NAMES, 2, AGENT_NAMES_SERVERS - 1, NULL, run_names},
+	{AGENT_OWN_TOP, 1, 0, NULL, run_top, false},
+	{AGENT_OWN_PACK, 3, 0, enter_files, run_pack, false},
+	{AGENT_OWN_UNPACK, 3, 0, enter_files, run_unpack, false},
+	{AGENT_OWN_NAMES, 2, AGENT_NAMES_SERVERS - 1, NULL, run_names, true},
+	{AGENT_OWN_CONNECT, 2, 0, NULL, run_connect, true},
 };
 
 static const struct own_program *find(const char *name)
@@ -160,7 +171,9 @@ static const struct own_program *find(const char *name)
 
 bool own_needs_container(const struct init_start *start)
 {
-	return strcmp(start->args.list[0], AGENT_OWN_NAMES) != 0;
+	const struct own_program *program = find(start->args.list[0]);
+
+	return !program || !program->alone;
 }
 
 /* Standard input and output, the report, and no other descriptor. */

@@ -286,6 +286,28 @@ int agent_names_open(struct agent *agent, const char *const *servers,
 /* Ends them, before the machine is to end. NULL is fine. */
 void agent_names_close(struct agent_names *names);
 
+/* So many connections at once; more wait. */
+#define AGENT_PORTS_STREAMS 16
+
+struct agent_ports_options {
+	int fd; /* a TCP socket that listens; taken, also on failure */
+	/* Opens a session for one; called by the thread. 0 or -errno, logged.
+	 */
+	int (*connect)(void *arg, struct agent **ret_agent);
+	void *arg;
+};
+
+struct agent_ports;
+/*
+ * A thread that takes the connections that come at OPTIONS->fd to the guest:
+ * each to the port of the guest's loopback that it came to here. One to a port
+ * where nothing listens there is reset. 0 or -errno, logged.
+ */
+int agent_ports_open(const struct agent_ports_options *options,
+		     struct agent_ports **ret);
+/* Ends them, before the machine is to end. NULL is fine. */
+void agent_ports_close(struct agent_ports *ports);
+
 /* A process of the container. Texts are printable and owned. */
 struct agent_top_process {
 	unsigned pid, ppid, uid;

@@ -8,6 +8,7 @@
 #include "tools/container/life.h"
 
 #include "tools/container/monitor.h"
+#include "tools/container/netns-ports.h"
 #include "tools/container/netns-watch.h"
 #include "tools/container/run.h"
 #include "vmm/base/util.h"
@@ -27,6 +28,8 @@
 #define START_TIMEOUT_MS 180000
 /* How long the guest may take to write back and to power off. */
 #define END_TIMEOUT_MS 15000
+/* For a session that only passes on a connection. */
+#define PORT_TIMEOUT_MS 10000
 
 /* Percent of the guest's memory: less is worth a word. */
 #define MEMORY_SHORT 10
@@ -38,6 +41,7 @@ struct running {
 	int listen_fd;
 	int signal_fd; /* -1: signals do as they do to any program */
 	struct agent_names *names;    /* of the guest's loopback; NULL: none */
+	struct netns_ports *ports;    /* NULL: they are not the guest's */
 	struct netns_watch *networks; /* NULL: not joined to any */
 	struct agent_ends ends;
 	int input_fd; /* the command's; borrowed where it is standard input */
@@ -154,6 +158,13 @@ static int start_names(struct running *s)
 		return 0;
 	r = agent_connect(s->life->socket, START_TIMEOUT_MS, &agent);
 	return r < 0 ? r : agent_names_open(agent, names, &s->names);
+}
+
+static int connect_agent(void *arg, struct agent **ret)
+{
+	const struct running *s = arg;
+
+	return agent_connect(s->life->socket, PORT_TIMEOUT_MS, ret);
 }
 
 /* 0, or the exit status. */
@@ -407,6 +418,7 @@ static int relay(struct running *s)
 	netns_watch_stop(take_ptr(s->networks));
 	/* The guest's agent would wait for them. */
 	agent_names_close(take_ptr(s->names));
+	netns_ports_close(take_ptr(s->ports));
 	if (r < 0)
 		return give_up(s, r);
 	log_time(s, "command ended");
@@ -446,6 +458,9 @@ static int live(struct running *s)
 		r = start_names(s);
 	if (r < 0)
 		return give_up(s, r);
+	/* The monitor runs already, and has none of its descriptors. */
+	if (life->ports)
+		(void)netns_ports_open(connect_agent, s, &s->ports);
 	log_time(s, "guest set up");
 	status = start_command(s);
 	if (status != 0)
@@ -472,6 +487,7 @@ int life_run(const struct life *life)
 	const int status = live(&s);
 
 	agent_names_close(s.names);
+	netns_ports_close(s.ports);
 	agent_free(s.agent);
 	monitor_done(&s.monitor);
 	util_close(&s.listen_fd);

@@ -56,9 +56,11 @@ struct life {
 	const struct spec_process *process;
 	const struct spec_filter *filter; /* of its system calls */
 	const struct netns *netns; /* that the guest is joined to; NULL */
-	bool init;                 /* below a small PID 1 that reaps */
-	bool interactive;          /* with input */
-	bool detach; /* standard input and output are not the command's */
+	/* Connections to this network's 127.0.0.1 are the guest's. */
+	bool ports;
+	bool init;        /* below a small PID 1 that reaps */
+	bool interactive; /* with input */
+	bool detach;      /* standard input and output are not the command's */
 	bool forward_signals;
 	bool every_signal;       /* see struct agent_relay */
 	int close_fds[2];        /* the monitor's child closes them; -1: none */

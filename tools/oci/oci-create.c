@@ -144,6 +144,21 @@ static int check_guest(const struct request *req, json_t *guest)
 	return r;
 }
 
+/* A machine for the containers of a pod, and for this one. */
+static int place_sandbox(struct oci *oci, struct request *req, json_t *config,
+			 json_t *guest)
+{
+	json_t *none = json_object();
+	int r = oci_pod_size(config, guest);
+
+	if (r == 0)
+		r = none ? oci_store_write(oci, req->id, "vm/" OCI_SANDBOX_FILE,
+					   none)
+			 : log_ret(-ENOMEM, "out of memory");
+	json_decref(none);
+	return r;
+}
+
 /* Where the container runs: in a machine of its own or another's. */
 static int place(struct oci *oci, struct request *req, json_t *config,
 		 json_t *guest)
@@ -154,7 +169,7 @@ static int place(struct oci *oci, struct request *req, json_t *config,
 	if (!req->pod.id) {
 		r = oci_network_check(config);
 		return r == 0 && oci_pod_is_sandbox(config)
-			       ? oci_pod_size(config, guest)
+			       ? place_sandbox(oci, req, config, guest)
 			       : r;
 	}
 	json = oci_pod_json(&req->pod, req->id);

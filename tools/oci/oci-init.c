@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Directories and files of containers that come later, at once. */
 #define TREES 64
@@ -114,6 +115,7 @@ static int run(struct spec *spec, bool has_kvm)
 		.process = &spec->process,
 		.filter = &machine.filter,
 		.netns = &machine.netns,
+		.ports = access(OCI_INSIDE_VM "/" OCI_SANDBOX_FILE, F_OK) == 0,
 		.interactive = oci_has_input(),
 		.forward_signals = true,
 		.every_signal = true,

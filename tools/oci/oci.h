@@ -45,6 +45,7 @@ struct json_t;
 #define OCI_SOCKET_FILE     "vsock"
 #define OCI_TREES_FILE      "trees"    /* socket: files of other containers */
 #define OCI_POD_FILE        "pod.json" /* of a container in another's machine */
+#define OCI_SANDBOX_FILE    "sandbox.json"    /* there: a pod's own one */
 #define OCI_NAMESPACES_FILE "namespaces.json" /* of a machine's own one */
 #define OCI_EXEC_PREFIX     "exec-" /* processes of `exec`, until they start */
 #define OCI_STARTED_FILE    "started" /* the process runs */
