@@ -436,3 +436,25 @@ test_build()
 	grep -q 'Linux version' out || fail "not built: $(cat out)"
 	end_box
 }
+
+# With userns-remap a container's root is a user of the host's who may nothing.
+test_userns()
+{
+	local owner
+
+	# Its root has to reach what is in here.
+	chmod 755 "$PWD" "$(dirname "$PWD")"
+	! in_lab || chmod 666 /dev/net/tun
+	start_box --userns-remap default
+	mkdir -m 777 vol
+	start_docker d1 -v "$PWD/vol:/vol" box:1 sh -c \
+		'id -u; touch /vol/f; stat -c %u /bin/busybox /vol/f; echo up; exec sleep 1000'
+	wait_until in_log d1 up
+	[ "$(docker logs d1 2>&1 | xargs)" = '0 0 0 up' ] || fail "$(docker logs d1 2>&1)"
+	owner=$(stat -c %u vol/f)
+	[ "$owner" -ge 65536 ] || fail "the file is user $owner's"
+	docker_do 6 exec -u 1000 d1 sh -c 'id -u; exit 6'
+	has 1000
+	docker_do 0 rm -f d1
+	end_box
+}
