@@ -9,13 +9,15 @@
 
 RUNTIME=${BULKHEAD}-runtime
 
+# Without --runtime-flag this Podman asks for a container's state.
+STATE=/run/bulkhead-runtime
+
 # podman_here ARGUMENT...: with all that it keeps in this directory.
 podman_here()
 {
 	command podman --root "$PWD/store" --runroot "$PWD/runroot" \
 		--tmpdir "$PWD/podman-tmp" --cgroup-manager cgroupfs \
-		--events-backend file --runtime "$RUNTIME" \
-		--runtime-flag "root=$PWD/state" "$@"
+		--events-backend file --runtime "$RUNTIME" "$@"
 }
 
 # podman ARGUMENT...: status, out, err
@@ -48,7 +50,7 @@ clear_podman()
 	podman_here rmi --all --force >/dev/null 2>&1
 	# Its overlay file system keeps these busy else.
 	umount store/overlay 2>/dev/null
-	rm -rf state /run/containers /run/bulkhead-runtime /dev/shm/libpod_lock
+	rm -rf /run/containers /run/bulkhead-runtime /dev/shm/libpod_lock
 }
 
 need_podman()
@@ -59,12 +61,30 @@ need_podman()
 	make_root
 }
 
-test_root()
+# start_box: an image of busybox, box:1
+start_box()
 {
 	need_podman
 	trap clear_podman EXIT
 	tar -C root -c . | podman_here import - box:1 >out 2>err ||
 		fail "import: $(cat err)"
+}
+
+expect_no_state()
+{
+	[ -z "$(find "$STATE" -mindepth 1 ! -name @host)" ] ||
+		fail "left behind: $(find "$STATE")"
+}
+
+# out_is TEXT: the words of it
+out_is()
+{
+	[ "$(xargs <out)" = "$1" ] || fail "$(cat out err)"
+}
+
+test_root()
+{
+	start_box
 	mkdir vol
 	expect_podman 5 run --rm --network none -e A=b -m 256m -v "$PWD/vol:/vol" \
 		--hostname h1 --tmpfs /etc --init box:1 sh -c '
@@ -74,6 +94,9 @@ test_root()
 	[ "$(cat vol/x)" = x ] || fail "no file on the volume"
 	expect_podman 127 run --rm --network none box:1 /nosuch
 	expect_podman 126 run --rm --network none box:1 /etc/passwd
+	expect_podman 0 run --rm --network none --uidmap 0:200000:65536 box:1 \
+		sh -c 'stat -c %u /bin/busybox; cat /proc/sys/kernel/ostype'
+	[ "$(xargs <out)" = '0 Linux' ] || fail "with another root: $(cat out)"
 	expect_podman 126 run --rm --network host box:1 true
 	grep -q "host's own network is not supported" err || fail "$(cat err)"
 
@@ -116,44 +139,123 @@ test_root()
 	expect_nothing_left
 }
 
+# The pod's infra container owns the machine. With control groups of version 2
+# and without systemd this Podman's pods get a group that no device can be
+# opened in, whatever the runtime: --share-parent=false.
+test_pod()
+{
+	local serve='mkdir /www; echo hello >/www/index.html; exec httpd -f -p 80 -h /www'
+
+	start_box
+	expect_podman 0 pod create --name p --network none --hostname podhost \
+		--share-parent=false
+	expect_podman 0 run -d --pod p --name web box:1 sh -c "$serve"
+	expect_podman 3 run --rm --pod p box:1 sh -c 'hostname
+		until wget -q -O- http://127.0.0.1/; do sleep 0.2; done; exit 3'
+	out_is 'podhost hello'
+	expect_podman 4 exec web sh -c 'cat /proc/1/comm; exit 4'
+	out_is httpd
+	expect_podman 0 run -d --pod p --name two box:1 sh -c \
+		'trap "echo term; exit 5" TERM; echo up; while :; do sleep 0.2; done'
+	wait_until logs_have two up || fail "does not start: $(podman_here logs two)"
+	expect_podman 0 pod stats --no-stream --format '{{.Name}}'
+	grep -qx two out || fail "no statistics: $(cat out)"
+	# It ends, and comes again in the machine that lives on.
+	expect_podman 0 stop -t "$LIMIT" two
+	expect_podman 0 inspect -f '{{.State.ExitCode}}' two
+	out_is 5
+	expect_podman 0 start two
+	expect_podman 0 exec two wget -q -O- http://127.0.0.1/
+	out_is hello
+	expect_podman 0 pod pause p
+	expect_podman 0 pod inspect -f '{{.State}}' p
+	out_is Paused
+	expect_podman 0 pod unpause p
+	expect_podman 0 exec two wget -q -O- http://127.0.0.1/
+	out_is hello
+	expect_podman 0 pod kill p
+	expect_podman 0 pod start p
+	expect_podman 0 exec two wget -q -O- http://127.0.0.1/
+	out_is hello
+	expect_podman 126 run --rm --pod p --network none box:1 true
+	grep -q 'has the network of that one, and no other' err || fail "$(cat err)"
+	expect_podman 0 pod stop -t "$LIMIT" p
+	expect_podman 0 pod rm p
+	expect_no_state
+	# Without an infra container each one has a machine of its own.
+	expect_podman 0 pod create --name q --infra=false --share-parent=false
+	expect_podman 0 run --rm --pod q --network none box:1 echo alone
+	out_is alone
+	expect_podman 0 pod rm q
+	clear_podman
+	expect_nothing_left
+}
+
 # An ordinary user's engine is root in a user namespace. Its ports are forwarded
 # by slirp4netns, as rootlessport connects from inside the container's network.
-test_user()
+become_user()
 {
-	local home=/home/bulkhead-tester kernel
+	local kernel
 
+	home=/home/bulkhead-tester
+	STATE=$home/run/bulkhead-runtime
 	need_podman
 	command -v slirp4netns >/dev/null || skip "no slirp4netns"
 	command -v newuidmap >/dev/null || skip "no newuidmap"
-	useradd -m -d $home -s /bin/bash bulkhead-tester || skip "no user"
+	getent group kvm >/dev/null || groupadd kvm || skip "no group"
+	useradd -m -d "$home" -s /bin/bash -G kvm bulkhead-tester || skip "no user"
 	kernel=$home/.cache/bulkhead/kernel-test
 	mkdir -p "$kernel"
 	cp "$KERNEL" "$kernel/vmlinux"
-	tar -C root -cf $home/root.tar .
-	cat >$home/podman <<-END
+	tar -C root -cf "$home/root.tar" .
+	cat >"$home/podman" <<-END
 		export HOME=$home XDG_RUNTIME_DIR=$home/run
 		exec podman --cgroup-manager cgroupfs --events-backend file \\
 			--storage-driver vfs --runtime "$RUNTIME" "\$@"
 	END
-	mkdir -m 700 $home/run
-	chown -R bulkhead-tester: $home
-	chmod 666 /dev/kvm /dev/net/tun
+	mkdir -m 700 "$home/run"
+	mkdir -m 777 "$home/vol"
+	chown -R bulkhead-tester: "$home"
+	chgrp kvm /dev/kvm
+	chmod 660 /dev/kvm
+	chmod 666 /dev/net/tun
 	chmod 755 /tmp /run
 	mount --make-rshared /
 	podman_here()
 	{
-		(cd $home && runuser -u bulkhead-tester -- bash ./podman "$@")
+		(cd "$home" && runuser -u bulkhead-tester -- bash ./podman "$@")
 	}
-	podman import root.tar box:1
-	[ "$status" -eq 0 ] || fail "import: $(cat err)"
-	mkdir -m 777 $home/vol
-	expect_podman 5 run --rm --network none -v $home/vol:/vol box:1 sh -c \
+	expect_podman 0 import root.tar box:1
+}
+
+leave_user()
+{
+	podman rmi --all --force
+	rm -f /dev/shm/libpod_rootless_lock_*
+	expect_no_state
+	expect_nothing_left
+	# Podman's process that holds the user namespace stays.
+	pkill -KILL -u bulkhead-tester
+	wait_until userdel -r bulkhead-tester 2>/dev/null || fail "the user stays"
+}
+
+test_user()
+{
+	local home
+
+	become_user
+	expect_podman 5 run --rm --network none -v "$home/vol:/vol" box:1 sh -c \
 		'id -u; echo x >/vol/x; exit 5'
 	[ "$(cat out)" = 0 ] || fail "not root: $(cat out)"
-	[ "$(stat -c %U $home/vol/x)" = bulkhead-tester ] || fail "not the user's"
+	[ "$(stat -c %U "$home/vol/x")" = bulkhead-tester ] || fail "not the user's"
 	expect_podman 0 run --rm --network none -u user box:1 sh -c \
 		'touch /tmp/x; stat -c %u /tmp/x'
 	[ "$(cat out)" = 1000 ] || fail "another owner: $(cat out)"
+	# The user is himself in the container, and its root is nobody's.
+	expect_podman 0 run --rm --network none --userns keep-id \
+		-v "$home/vol:/vol" box:1 sh -c 'id -u; touch /vol/own; stat -c %u /vol/own'
+	out_is "$(id -u bulkhead-tester) $(id -u bulkhead-tester)"
+	[ "$(stat -c %U "$home/vol/own")" = bulkhead-tester ] || fail "not the user's file"
 	expect_podman 0 run -d --name web -p 8080:80 \
 		--network slirp4netns:port_handler=slirp4netns box:1 sh -c '
 		mkdir /www; echo hello >/www/index.html
@@ -163,8 +265,57 @@ test_user()
 	expect_podman 0 exec web ip -4 -o addr show
 	grep -q '10\.0\.2\.100/24' out || fail "no address: $(cat out)"
 	expect_podman 0 rm --force --time 0 web
-	podman rmi --all --force
-	rm -f /dev/shm/libpod_rootless_lock_*
-	expect_nothing_left
-	userdel -r bulkhead-tester 2>/dev/null
+	leave_user
+}
+
+# A pod of a file as Kubernetes has it: two containers, volumes, an init
+# container, a ConfigMap. This Podman starts an init container again, too, unless
+# the pod says that it does not.
+test_kube()
+{
+	local home
+
+	become_user
+	cat >"$home/pod.yaml" <<-END
+		apiVersion: v1
+		kind: ConfigMap
+		metadata: {name: settings}
+		data: {key: value-of-key}
+		---
+		apiVersion: v1
+		kind: Pod
+		metadata: {name: kp}
+		spec:
+		  restartPolicy: Never
+		  volumes:
+		  - {name: host, hostPath: {path: $home/vol, type: Directory}}
+		  - {name: named, persistentVolumeClaim: {claimName: claim}}
+		  - {name: map, configMap: {name: settings}}
+		  initContainers:
+		  - name: first
+		    image: localhost/box:1
+		    command: [sh, -c, "echo of-first >/data/first"]
+		    volumeMounts: [{name: host, mountPath: /data}]
+		  containers:
+		  - name: a
+		    image: localhost/box:1
+		    command: [sh, -c, "echo of-a >/named/a; mkdir /www; echo hello >/www/index.html; exec httpd -f -p 80 -h /www"]
+		    volumeMounts: [{name: named, mountPath: /named}]
+		  - name: b
+		    image: localhost/box:1
+		    command: [sh, -c, "until cat /named/a; do sleep 0.2; done; cat /data/first /map/key; echo; until wget -q -O- http://127.0.0.1/; do sleep 0.2; done; echo ready; sleep 1000"]
+		    volumeMounts: [{name: host, mountPath: /data}, {name: named, mountPath: /named}, {name: map, mountPath: /map}]
+	END
+	expect_podman 0 kube play --network slirp4netns pod.yaml
+	wait_until logs_have kp-b ready || fail "$(podman_here logs kp-b 2>&1)"
+	podman logs kp-b
+	[ "$(grep -v "can't" out | xargs)" = 'of-a of-first value-of-key hello ready' ] ||
+		fail "$(cat out err)"
+	expect_podman 0 kube generate kp
+	grep -q 'image: localhost/box:1' out || fail "$(cat out)"
+	expect_podman 0 kube down pod.yaml
+	expect_podman 0 ps -aq
+	out_is ''
+	expect_podman 0 volume rm --all --force
+	leave_user
 }

@@ -132,6 +132,16 @@ static bool is_shared(json_t *config, json_t *own, unsigned i)
 		       (json_int_t)st.st_ino;
 }
 
+/* Whether CONFIG's container is in any namespace that there is already. */
+static bool shares_any(json_t *config)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < ARRAY_LEN(types); i++)
+		found = found || path_of(config, types[i])[0];
+	return found;
+}
+
 /* ---- machines */
 
 /*
@@ -251,10 +261,14 @@ int oci_pod_find(const struct oci *oci, const char *id, json_t *config,
 
 		if (oci_check_id(owner) < 0)
 			return -EINVAL;
-		if (!await_alive(oci, owner))
+		if (!await_alive(oci, owner)) {
+			/* Podman's pod need not have a container of its own. */
+			if (!shares_any(config))
+				return 0;
 			return log_ret(-ENOENT,
 				       "pod's sandbox '%s': not running here",
 				       owner);
+		}
 		ret->id = strdup(owner);
 		if (!ret->id)
 			return log_ret(-ENOMEM, "out of memory");

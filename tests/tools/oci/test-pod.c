@@ -141,6 +141,9 @@ static void test_by_annotations(void **state)
 		assert_int_equal(find(ctx, text, "", &pod), -ENOTSUP);
 		snprintf(text, sizeof(text), engines[i], "none");
 		assert_int_equal(find(ctx, text, "network", &pod), -ENOENT);
+		/* It shares nothing: a pod that no container owns. */
+		assert_int_equal(find(ctx, text, "", &pod), 0);
+		assert_null(pod.id);
 		snprintf(text, sizeof(text), engines[i], "../own");
 		assert_int_equal(find(ctx, text, "network", &pod), -EINVAL);
 	}
