@@ -185,6 +185,50 @@ static bool await_alive(const struct oci *oci, const char *id)
 	return false;
 }
 
+/* The process of ID as the host's runtime notes it; 0: it does not, yet. */
+static json_int_t read_pid(const struct oci *oci, const char *id)
+{
+	static const struct {
+		const char *file, *key;
+	} notes[] = {{"state.json", "init_process_pid"}, {"status", "pid"}};
+	autofree char *dir = oci_path(oci, "@host", id);
+	json_int_t pid = 0;
+
+	for (unsigned i = 0; dir && !pid && i < ARRAY_LEN(notes); i++) {
+		autofree char *path = NULL;
+		json_t *json = NULL;
+
+		if (asprintf(&path, "%s/%s", dir, notes[i].file) < 0)
+			path = NULL;
+		if (path)
+			json = json_load_file(path, 0, NULL);
+		pid = json_integer_value(json_object_get(json, notes[i].key));
+		json_decref(json);
+	}
+	return pid;
+}
+
+/*
+ * Whether ID has been started just now, so that it has told no namespaces yet,
+ * and its process is in the network of CONFIG.
+ */
+static bool starts_there(const struct oci *oci, const char *id, json_t *config)
+{
+	struct stat wanted, its;
+	json_int_t pid;
+	char path[64];
+
+	if (!oci_store_has(oci, id, "vm") ||
+	    oci_store_has(oci, id, "vm/" OCI_POD_FILE) ||
+	    oci_store_has(oci, id, "vm/" OCI_STARTED_FILE))
+		return false;
+	pid = read_pid(oci, id);
+	snprintf(path, sizeof(path), "/proc/%lld/ns/net", (long long)pid);
+	return pid > 0 && stat(path, &its) == 0 &&
+	       stat(path_of(config, "network"), &wanted) == 0 &&
+	       its.st_dev == wanted.st_dev && its.st_ino == wanted.st_ino;
+}
+
 /* A machine that has the network of CONFIG, or NULL; allocated. */
 static char *find_by_network(const struct oci *oci, json_t *config)
 {
@@ -199,8 +243,9 @@ static char *find_by_network(const struct oci *oci, json_t *config)
 			continue;
 		own = oci_store_read(oci, entry->d_name,
 				     "vm/" OCI_NAMESPACES_FILE);
-		if (own && is_shared(config, own, 0) &&
-		    is_alive(oci, entry->d_name))
+		if ((own ? is_shared(config, own, 0)
+			 : starts_there(oci, entry->d_name, config)) &&
+		    await_alive(oci, entry->d_name))
 			found = strdup(entry->d_name);
 		json_decref(own);
 	}

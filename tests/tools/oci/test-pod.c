@@ -236,6 +236,64 @@ static void test_starts(void **state)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+/* NAME of the host's runtime's note of "own", which says its PID. */
+static void note_process(const struct ctx *ctx, const char *name,
+			 const char *key)
+{
+	json_t *note = json_pack("{s:i}", key, (int)getpid());
+	autofree char *dir = oci_path(&ctx->oci, "@host", NULL);
+
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(oci_store_make(&(struct oci){.root = dir}, "own"), 0);
+	assert_int_equal(oci_store_write(&ctx->oci, "@host/own", name, note),
+			 0);
+	json_decref(note);
+}
+
+static void forget_process(const struct ctx *ctx)
+{
+	autofree char *dir = oci_path(&ctx->oci, "@host", NULL);
+
+	assert_int_equal(oci_store_remove(&(struct oci){.root = dir}, "own"),
+			 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+/* No annotation tells of it, and it has not told its namespaces yet. */
+static void test_starts_there(void **state)
+{
+	static const char *const notes[][2] = {
+		{"state.json", "init_process_pid"}, {"status", "pid"}};
+	struct ctx *ctx = *state;
+	autofree char *names =
+		oci_path(&ctx->oci, "own", "vm/" OCI_NAMESPACES_FILE);
+	struct oci_pod pod;
+	pid_t pid;
+
+	for (unsigned i = 0; i < ARRAY_LEN(notes); i++) {
+		note_process(ctx, notes[i][0], notes[i][1]);
+		util_close(&ctx->listen_fd);
+		assert_int_equal(unlink(names), 0);
+		assert_int_equal(bind_socket(ctx), 0);
+		pid = fork();
+		if (pid == 0) {
+			usleep(200000);
+			_exit(oci_pod_save_namespaces(names) < 0 ||
+			      listen(ctx->listen_fd, 16) < 0);
+		}
+		assert_int_equal(find(ctx, "", "network", &pod), 0);
+		assert_non_null(pod.id);
+		assert_string_equal(pod.id, "own");
+		oci_pod_done(&pod);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		forget_process(ctx);
+	}
+	/* Without that note it is nobody's. */
+	assert_int_equal(unlink(names), 0);
+	assert_int_equal(find(ctx, "", "network", &pod), 0);
+	assert_null(pod.id);
+}
+
 /* Its machine hangs: as many wait for it as can. */
 static void test_hangs(void **state)
 {
@@ -313,10 +371,10 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_by_annotations),   TEST(test_by_network),
-		TEST(test_others),           TEST(test_dead),
-		TEST(test_starts),           TEST(test_hangs),
-		cmocka_unit_test(test_size),
+		TEST(test_by_annotations), TEST(test_by_network),
+		TEST(test_others),         TEST(test_dead),
+		TEST(test_starts),         TEST(test_starts_there),
+		TEST(test_hangs),          cmocka_unit_test(test_size),
 	};
 
 	log_setup(LOG_ERROR, false);
