@@ -48,7 +48,7 @@ bool session_has_terminal(const struct session *s)
 /* ---- its start */
 
 /* A root that hangs must not hang the session for ever. */
-#define START_MS 60000
+#define START_MS 150000
 
 /*
  * A session that has made a container stays with it. NULL with the failure

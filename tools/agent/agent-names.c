@@ -23,7 +23,6 @@
 
 /* The first minor version that has them. */
 #define NAMES_MINOR 7
-#define START_MS    30000
 /* Resolvers give up after 5 s, mostly. */
 #define ANSWER_MS 10000
 #define PORT      53
@@ -388,7 +387,8 @@ static int add_server(struct agent_names *n, const char *text)
 /* Until the guest's side listens. */
 static int await_ready(struct agent_names *n)
 {
-	const uint64_t end = util_now_ns() + START_MS * UINT64_C(1000000);
+	const uint64_t end =
+		util_now_ns() + AGENT_MACHINE_MS * UINT64_C(1000000);
 
 	while (!n->ready) {
 		const uint64_t now = util_now_ns();

@@ -6,6 +6,12 @@
 #include "firmware/agent/agent-wire.h"
 #include "tools/agent/agent.h"
 
+/*
+ * As long as each step of a machine's start may take: its host may have much
+ * else to do. Longer than the agent's own patience with a process.
+ */
+#define AGENT_MACHINE_MS 180000
+
 struct agent {
 	int fd;      /* owned */
 	int gone_fd; /* borrowed; waiting ends when it is readable; -1: none */

@@ -18,10 +18,6 @@
 #include <string.h>
 #include <strings.h>
 
-/* As long as a machine may take to start: its host may have much else to do. */
-#define CONFIGURE_MS 180000
-/* Longer than the agent's own patience with a process that does not start. */
-#define START_MS 90000
 /* The first version with containers besides the machine's own. */
 #define CONTAINER_MINOR 8
 
@@ -250,7 +246,7 @@ int agent_configure(struct agent *agent, const struct agent_config *config)
 	if (r == 0)
 		r = agent_send_items(agent, &items, AGENT_CONFIGURE, what);
 	agent_items_done(&items);
-	return r < 0 ? r : agent_await_done(agent, CONFIGURE_MS, what);
+	return r < 0 ? r : agent_await_done(agent, AGENT_MACHINE_MS, what);
 }
 
 /* ---- a process */
@@ -403,7 +399,7 @@ int agent_start(struct agent *agent, const struct spec_process *process,
 	r = agent_send_items(agent, &items, AGENT_START, "the command");
 	agent_items_done(&items);
 	if (r == 0)
-		r = agent_await(agent, START_MS, &m);
+		r = agent_await(agent, AGENT_MACHINE_MS, &m);
 	if (r < 0)
 		return r;
 	if (m.type == AGENT_FAILED) {
