@@ -50,7 +50,7 @@ static int count(void *arg, int stream, const void *data, size_t bytes)
 }
 
 /* Asks for the processes, and checks the list. */
-static void use_own(struct agent *agent)
+static void use_own(struct agent_session *agent)
 {
 	struct agent_stats stats;
 	struct agent_top top;
@@ -73,7 +73,7 @@ static void use_own(struct agent *agent)
 	agent_top_done(&top);
 }
 
-static void use(struct agent *agent, bool input)
+static void use(struct agent_session *agent, bool input)
 {
 	static const char *const argv[] = {"command", NULL};
 	static const char *const dns[] = {"10.0.2.3", NULL};
@@ -120,7 +120,7 @@ static void use(struct agent *agent, bool input)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct agent *agent;
+	struct agent_session *agent;
 	int fd[2];
 
 	if (size > INPUT_MAX)

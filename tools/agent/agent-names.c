@@ -47,7 +47,7 @@ struct query {
 };
 
 struct agent_names {
-	struct agent *agent; /* owned */
+	struct agent_session *agent; /* owned */
 	union address servers[AGENT_NAMES_SERVERS];
 	unsigned nservers;
 	struct query queries[AGENT_NAMES_MAX];
@@ -157,7 +157,7 @@ static int take_output(struct agent_names *n, const uint8_t *data, size_t left)
 /* 0, or -errno: it is over. */
 static int take_frame(struct agent_names *n, const struct agent_message *m)
 {
-	struct agent *agent = n->agent;
+	struct agent_session *agent = n->agent;
 	struct agent_credit wire;
 
 	switch (m->type) {
@@ -183,7 +183,7 @@ static int take_frame(struct agent_names *n, const struct agent_message *m)
 /* Frames that are here. 0, or -errno: it is over. */
 static int take_frames(struct agent_names *n, bool readable)
 {
-	struct agent *agent = n->agent;
+	struct agent_session *agent = n->agent;
 
 	for (;;) {
 		struct agent_message m;
@@ -269,7 +269,7 @@ static void read_stream(struct query *q)
 /* Sends an answer if the guest can take it whole. True: it is sent. */
 static bool answer(struct agent_names *n, struct query *q)
 {
-	struct agent *agent = n->agent;
+	struct agent_session *agent = n->agent;
 	const size_t bytes = RECORD + q->have;
 	const struct agent_name record = {
 		.id = q->id,
@@ -405,7 +405,7 @@ static int await_ready(struct agent_names *n)
 	return 0;
 }
 
-int agent_names_open(struct agent *agent, const char *const *servers,
+int agent_names_open(struct agent_session *agent, const char *const *servers,
 		     struct agent_names **ret)
 {
 	const char *argv[AGENT_NAMES_SERVERS + 2] = {AGENT_OWN_NAMES};

@@ -27,7 +27,7 @@
 /* Linux gives no higher number. */
 #define TOP_PID_MAX (1 << 22)
 
-int agent_own(struct agent *agent, const char *const *argv, bool input)
+int agent_own(struct agent_session *agent, const char *const *argv, bool input)
 {
 	const struct agent_start_options options = {.own = true,
 						    .input = input};
@@ -86,7 +86,7 @@ static void take_error(struct collected *c, const struct agent_message *m)
 }
 
 /* It has ended. 1, or -errno, logged. */
-static int take_end(struct agent *agent, struct collected *c,
+static int take_end(struct agent_session *agent, struct collected *c,
 		    const struct agent_message *m, const char *what)
 {
 	struct agent_exit wire;
@@ -108,7 +108,8 @@ static int take_end(struct agent *agent, struct collected *c,
 }
 
 /* Until its end. 0 or -errno, logged. */
-static int collect(struct agent *agent, const char *what, struct collected *c)
+static int collect(struct agent_session *agent, const char *what,
+		   struct collected *c)
 {
 	const uint64_t end = util_now_ns() + COLLECT_MS * UINT64_C(1000000);
 	int r = 0;
@@ -235,7 +236,7 @@ static int parse_top(char *text, size_t bytes, struct agent_top *ret)
 			    : log_ret(r, "out of memory");
 }
 
-int agent_get_top(struct agent *agent, struct agent_top *ret)
+int agent_get_top(struct agent_session *agent, struct agent_top *ret)
 {
 	static const char *const argv[] = {AGENT_OWN_TOP, NULL};
 	struct collected c = {0};

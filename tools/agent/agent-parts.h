@@ -12,7 +12,7 @@
  */
 #define AGENT_MACHINE_MS 180000
 
-struct agent {
+struct agent_session {
 	int fd;      /* owned */
 	int gone_fd; /* borrowed; waiting ends when it is readable; -1: none */
 	struct agent_reader reader;
@@ -32,35 +32,39 @@ struct agent {
 int agent_violation(const char *what);
 
 /* One frame more to be sent; there is room, as nothing or little waits. */
-void agent_put(struct agent *agent, enum agent_type type, const void *payload,
-	       size_t bytes);
+void agent_put(struct agent_session *agent, enum agent_type type,
+	       const void *payload, size_t bytes);
 /* This host's time, now. */
 struct agent_time agent_time_now(void);
 
 /* Sends what can be sent now. 0 (look at out_end), or -errno, logged. */
-int agent_flush(struct agent *agent);
+int agent_flush(struct agent_session *agent);
 /* Sends all of it. 0 or -errno, logged. */
-int agent_flush_all(struct agent *agent, int timeout_ms);
+int agent_flush_all(struct agent_session *agent, int timeout_ms);
 
 /* An AGENT_EVENT goes to agent->memory. 0 or -EPROTO, logged. */
-int agent_take_event(struct agent *agent, const struct agent_message *m);
+int agent_take_event(struct agent_session *agent,
+		     const struct agent_message *m);
 
 /* The next frame that is no event. 0 or -errno, logged. */
-int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret);
+int agent_await(struct agent_session *agent, int timeout_ms,
+		struct agent_message *ret);
 
 /* Sends a request's items and the frame that ends them. 0 or -errno, logged. */
-int agent_send_items(struct agent *agent, const struct agent_items *items,
-		     enum agent_type type, const char *what);
+int agent_send_items(struct agent_session *agent,
+		     const struct agent_items *items, enum agent_type type,
+		     const char *what);
 
 /*
  * Names the container that the next request is about; NULL: the machine's own.
  * 0 or -errno, logged.
  */
-int agent_send_target(struct agent *agent, const char *container);
+int agent_send_target(struct agent_session *agent, const char *container);
 
 /* The answer DONE, or FAILED, which is logged. WHAT is for the log. 0, -errno.
  */
-int agent_await_done(struct agent *agent, int timeout_ms, const char *what);
+int agent_await_done(struct agent_session *agent, int timeout_ms,
+		     const char *what);
 
 /* An AGENT_FAILED, taken apart. 0 or -EPROTO, logged. */
 int agent_read_failed(const struct agent_message *m, struct agent_failure *ret);

@@ -28,8 +28,8 @@
 #define INPUT_BYTES 16384
 
 struct stream {
-	int fd;              /* owned; -1: free */
-	struct agent *agent; /* owned */
+	int fd;                      /* owned; -1: free */
+	struct agent_session *agent; /* owned */
 	const uint8_t *data; /* for FD, borrowed from the agent's reader */
 	size_t left;
 	bool input;  /* FD may give more, and the guest takes it */
@@ -130,7 +130,7 @@ static int take_frame(struct stream *s, const struct agent_message *m)
 /* Frames that are here, up to one whose data has to be sent first. */
 static int take_frames(struct stream *s, bool readable)
 {
-	struct agent *agent = s->agent;
+	struct agent_session *agent = s->agent;
 
 	while (s->left == 0 && !s->ended) {
 		struct agent_message m;
@@ -193,7 +193,7 @@ static void fill_poll(const struct agent_ports *p, struct pollfd pfd[SOURCES])
 
 	for (unsigned i = 0; i < AGENT_PORTS_STREAMS; i++) {
 		const struct stream *s = &p->streams[i];
-		const struct agent *agent = s->agent;
+		const struct agent_session *agent = s->agent;
 		const bool owed = agent && agent->out_end > 0;
 
 		full &= s->fd >= 0;

@@ -37,7 +37,7 @@
 #define CLOCK_SECONDS 600
 
 struct relay {
-	struct agent *agent;
+	struct agent_session *agent;
 	const struct agent_relay *spec;
 	int signal_fd;    /* owned */
 	int clock_fd;     /* owned; -1: the guest's clock is not looked after */
@@ -224,7 +224,7 @@ static void set_raw(struct relay *relay)
 	relay->raw = tcsetattr(relay->spec->in_fd, TCSANOW, &raw) == 0;
 }
 
-static int relay_begin(struct relay *relay, struct agent *agent,
+static int relay_begin(struct relay *relay, struct agent_session *agent,
 		       const struct agent_relay *spec)
 {
 	int r;
@@ -284,7 +284,7 @@ static void hang_up(struct relay *relay)
 
 static void take_input(struct relay *relay)
 {
-	struct agent *agent = relay->agent;
+	struct agent_session *agent = relay->agent;
 	uint8_t data[INPUT_BYTES];
 	ssize_t n = read(relay->spec->in_fd, data,
 			 (size_t)min_u64(sizeof(data), agent->window));
@@ -345,7 +345,7 @@ static int take_output(struct relay *relay, unsigned stream,
 
 static int take_credit(struct relay *relay, const struct agent_message *m)
 {
-	struct agent *agent = relay->agent;
+	struct agent_session *agent = relay->agent;
 	struct agent_credit wire;
 
 	if (agent_message_copy(m, &wire, sizeof(wire)) ||
@@ -359,7 +359,7 @@ static int take_credit(struct relay *relay, const struct agent_message *m)
 static int take_exit(struct relay *relay, const struct agent_message *m,
 		     struct agent_status *ret)
 {
-	struct agent *agent = relay->agent;
+	struct agent_session *agent = relay->agent;
 	struct agent_exit wire;
 	uint32_t status, signal;
 	int r;
@@ -391,7 +391,7 @@ static int take_exit(struct relay *relay, const struct agent_message *m,
 /* The last event there was, which may have come before the process. */
 static void tell_event(struct relay *relay)
 {
-	struct agent *agent = relay->agent;
+	struct agent_session *agent = relay->agent;
 
 	if (agent->memory.what && relay->spec->memory)
 		relay->spec->memory(relay->spec->arg, &agent->memory);
@@ -431,7 +431,7 @@ static int take_frame(struct relay *relay, const struct agent_message *m,
 static int take_frames(struct relay *relay, bool readable,
 		       struct agent_status *ret)
 {
-	struct agent *agent = relay->agent;
+	struct agent_session *agent = relay->agent;
 
 	while (relay->pending.left == 0) {
 		struct agent_message m;
@@ -466,7 +466,7 @@ static int take_frames(struct relay *relay, bool readable,
 
 static void fill_poll(const struct relay *relay, struct pollfd *pfd)
 {
-	const struct agent *agent = relay->agent;
+	const struct agent_session *agent = relay->agent;
 	const bool idle = agent->out_end == 0;
 
 	for (unsigned i = 0; i < RELAY_SOURCES; i++)
@@ -562,7 +562,7 @@ static int time_left(const struct relay *relay)
 /* 0, 1 when the process is over, or -errno. */
 static int relay_step(struct relay *relay, struct agent_status *ret)
 {
-	struct agent *agent = relay->agent;
+	struct agent_session *agent = relay->agent;
 	struct pollfd pfd[RELAY_SOURCES];
 	const bool waited = relay->pending.stuck;
 	int timeout_ms, r;
@@ -593,7 +593,7 @@ static int relay_step(struct relay *relay, struct agent_status *ret)
 	return r;
 }
 
-int agent_relay(struct agent *agent, const struct agent_relay *spec,
+int agent_relay(struct agent_session *agent, const struct agent_relay *spec,
 		struct agent_status *ret_status)
 {
 	struct relay relay;

@@ -224,7 +224,8 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 	return 0;
 }
 
-static int check_container(const struct agent *agent, const char *container)
+static int check_container(const struct agent_session *agent,
+			   const char *container)
 {
 	return container && agent->minor < CONTAINER_MINOR
 		       ? log_ret(-ENOTSUP,
@@ -235,7 +236,8 @@ static int check_container(const struct agent *agent, const char *container)
 		       : 0;
 }
 
-int agent_configure(struct agent *agent, const struct agent_config *config)
+int agent_configure(struct agent_session *agent,
+		    const struct agent_config *config)
 {
 	static const char what[] = "the guest's configuration";
 	struct agent_items items = {0};
@@ -383,7 +385,7 @@ static void process_items(struct agent_items *items,
 		add_size(items, p);
 }
 
-int agent_start(struct agent *agent, const struct spec_process *process,
+int agent_start(struct agent_session *agent, const struct spec_process *process,
 		const struct agent_start_options *options,
 		struct agent_failure *ret_failure, int *ret_pid)
 {

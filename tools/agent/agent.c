@@ -87,7 +87,7 @@ static int wait_for(int fd, int gone_fd, short events, uint64_t until)
 }
 
 /* The connection ended: -ECONNRESET, logged unless the VM's end tells why. */
-static int session_ended(const struct agent *agent)
+static int session_ended(const struct agent_session *agent)
 {
 	const uint64_t until = deadline(GONE_MS);
 
@@ -107,8 +107,8 @@ static int waited_in_vain(int r, const char *what)
 
 /* ---- frames */
 
-void agent_put(struct agent *agent, enum agent_type type, const void *payload,
-	       size_t bytes)
+void agent_put(struct agent_session *agent, enum agent_type type,
+	       const void *payload, size_t bytes)
 {
 	const struct agent_frame frame = agent_frame_make(type, bytes);
 
@@ -120,7 +120,7 @@ void agent_put(struct agent *agent, enum agent_type type, const void *payload,
 	agent->out_end += sizeof(frame) + bytes;
 }
 
-int agent_flush(struct agent *agent)
+int agent_flush(struct agent_session *agent)
 {
 	while (agent->out_start < agent->out_end) {
 		ssize_t n = send(agent->fd, agent->out + agent->out_start,
@@ -140,7 +140,7 @@ int agent_flush(struct agent *agent)
 	return 0;
 }
 
-int agent_flush_all(struct agent *agent, int timeout_ms)
+int agent_flush_all(struct agent_session *agent, int timeout_ms)
 {
 	const uint64_t until = deadline(timeout_ms);
 	int r;
@@ -153,7 +153,7 @@ int agent_flush_all(struct agent *agent, int timeout_ms)
 	return r;
 }
 
-int agent_take_event(struct agent *agent, const struct agent_message *m)
+int agent_take_event(struct agent_session *agent, const struct agent_message *m)
 {
 	struct agent_event wire;
 	uint32_t kind;
@@ -172,7 +172,8 @@ int agent_take_event(struct agent *agent, const struct agent_message *m)
 	return 0;
 }
 
-int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret)
+int agent_await(struct agent_session *agent, int timeout_ms,
+		struct agent_message *ret)
 {
 	const uint64_t until = deadline(timeout_ms);
 
@@ -204,8 +205,8 @@ int agent_await(struct agent *agent, int timeout_ms, struct agent_message *ret)
 	}
 }
 
-static int put_items(struct agent *agent, const struct agent_items *items,
-		     const char *what)
+static int put_items(struct agent_session *agent,
+		     const struct agent_items *items, const char *what)
 {
 	size_t at = 0;
 
@@ -228,8 +229,9 @@ static int put_items(struct agent *agent, const struct agent_items *items,
 	return 0;
 }
 
-int agent_send_items(struct agent *agent, const struct agent_items *items,
-		     enum agent_type type, const char *what)
+int agent_send_items(struct agent_session *agent,
+		     const struct agent_items *items, enum agent_type type,
+		     const char *what)
 {
 	const int r = put_items(agent, items, what);
 
@@ -239,7 +241,7 @@ int agent_send_items(struct agent *agent, const struct agent_items *items,
 	return agent_flush_all(agent, ANSWER_MS);
 }
 
-int agent_send_target(struct agent *agent, const char *container)
+int agent_send_target(struct agent_session *agent, const char *container)
 {
 	struct agent_items items = {0};
 	int r = 0;
@@ -274,7 +276,8 @@ int agent_read_failed(const struct agent_message *m, struct agent_failure *ret)
 	return 0;
 }
 
-int agent_await_done(struct agent *agent, int timeout_ms, const char *what)
+int agent_await_done(struct agent_session *agent, int timeout_ms,
+		     const char *what)
 {
 	struct agent_failure failure;
 	struct agent_message m;
@@ -295,7 +298,7 @@ int agent_await_done(struct agent *agent, int timeout_ms, const char *what)
 
 /* ---- how sessions begin */
 
-static int say_hello(struct agent *agent, int timeout_ms)
+static int say_hello(struct agent_session *agent, int timeout_ms)
 {
 	const struct agent_hello ours = {
 		.magic = {'B', 'H', 'A', '1'},
@@ -325,9 +328,9 @@ static int say_hello(struct agent *agent, int timeout_ms)
 }
 
 static int open_session(int fd, int gone_fd, int timeout_ms,
-			struct agent **ret_agent)
+			struct agent_session **ret_agent)
 {
-	struct agent *agent = calloc(1, sizeof(*agent));
+	struct agent_session *agent = calloc(1, sizeof(*agent));
 	int r;
 
 	if (!agent) {
@@ -351,12 +354,12 @@ static int open_session(int fd, int gone_fd, int timeout_ms,
 	return 0;
 }
 
-int agent_open(int fd, int timeout_ms, struct agent **ret_agent)
+int agent_open(int fd, int timeout_ms, struct agent_session **ret_agent)
 {
 	return open_session(fd, -1, timeout_ms, ret_agent);
 }
 
-void agent_free(struct agent *agent)
+void agent_free(struct agent_session *agent)
 {
 	if (!agent)
 		return;
@@ -366,7 +369,7 @@ void agent_free(struct agent *agent)
 	free(agent);
 }
 
-int agent_fd(const struct agent *agent)
+int agent_fd(const struct agent_session *agent)
 {
 	return agent->fd;
 }
@@ -414,7 +417,8 @@ int agent_listen(const char *vsock_path, int *ret_fd)
 	return 0;
 }
 
-int agent_accept(int fd, int gone_fd, int timeout_ms, struct agent **ret_agent)
+int agent_accept(int fd, int gone_fd, int timeout_ms,
+		 struct agent_session **ret_agent)
 {
 	const uint64_t until = deadline(timeout_ms);
 	int r = wait_for(fd, gone_fd, POLLIN, until);
@@ -458,7 +462,7 @@ static int ask_for_port(int fd, uint64_t until)
 }
 
 int agent_connect(const char *vsock_path, int timeout_ms,
-		  struct agent **ret_agent)
+		  struct agent_session **ret_agent)
 {
 	const uint64_t until = deadline(timeout_ms);
 	int r;
@@ -491,7 +495,7 @@ int agent_connect(const char *vsock_path, int timeout_ms,
 /* ---- small requests */
 
 /* Sends one frame; expects DONE. WHAT is for the log. */
-static int simple_request(struct agent *agent, enum agent_type type,
+static int simple_request(struct agent_session *agent, enum agent_type type,
 			  const void *payload, size_t bytes, const char *what)
 {
 	int r;
@@ -501,7 +505,7 @@ static int simple_request(struct agent *agent, enum agent_type type,
 	return r < 0 ? r : agent_await_done(agent, ANSWER_MS, what);
 }
 
-int agent_watch(struct agent *agent, unsigned percent)
+int agent_watch(struct agent_session *agent, unsigned percent)
 {
 	const struct agent_watch wire = {.percent = htole32(percent)};
 
@@ -510,7 +514,7 @@ int agent_watch(struct agent *agent, unsigned percent)
 	return agent_flush_all(agent, ANSWER_MS);
 }
 
-int agent_signal(struct agent *agent, const char *container, int signal)
+int agent_signal(struct agent_session *agent, const char *container, int signal)
 {
 	const struct agent_signal wire = {.signal = htole32((uint32_t)signal)};
 	int r = agent_send_target(agent, container);
@@ -520,7 +524,8 @@ int agent_signal(struct agent *agent, const char *container, int signal)
 				      "the container");
 }
 
-int agent_freeze(struct agent *agent, const char *container, bool frozen)
+int agent_freeze(struct agent_session *agent, const char *container,
+		 bool frozen)
 {
 	const struct agent_freeze wire = {.frozen = htole32(frozen)};
 	int r = agent_send_target(agent, container);
@@ -530,7 +535,7 @@ int agent_freeze(struct agent *agent, const char *container, bool frozen)
 				      "the container");
 }
 
-int agent_shutdown(struct agent *agent, int signal, uint32_t grace_ms)
+int agent_shutdown(struct agent_session *agent, int signal, uint32_t grace_ms)
 {
 	const struct agent_shutdown wire = {
 		.signal = htole32((uint32_t)signal),
@@ -541,7 +546,7 @@ int agent_shutdown(struct agent *agent, int signal, uint32_t grace_ms)
 			      "the container");
 }
 
-int agent_set_clock(struct agent *agent)
+int agent_set_clock(struct agent_session *agent)
 {
 	const struct agent_time wire = agent_time_now();
 
@@ -549,7 +554,7 @@ int agent_set_clock(struct agent *agent)
 			      "the guest");
 }
 
-int agent_get_stats(struct agent *agent, struct agent_stats *ret)
+int agent_get_stats(struct agent_session *agent, struct agent_stats *ret)
 {
 	struct agent_message m;
 	struct agent_usage wire;
@@ -580,7 +585,7 @@ int agent_get_stats(struct agent *agent, struct agent_stats *ret)
 	return 0;
 }
 
-int agent_get_facts(struct agent *agent, struct agent_facts *ret_facts)
+int agent_get_facts(struct agent_session *agent, struct agent_facts *ret_facts)
 {
 	struct agent_message m;
 	struct agent_info info;

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct agent; /* one session */
+struct agent_session; /* one session */
 struct spec_device;
 struct spec_device_rule;
 struct spec_filter;
@@ -37,20 +37,21 @@ int agent_listen(const char *vsock_path, int *ret_fd);
  * agent_relay(). Borrowed as long. Closes nothing; the caller closes FD and
  * unlinks the socket now: one session comes in this way.
  */
-int agent_accept(int fd, int gone_fd, int timeout_ms, struct agent **ret_agent);
+int agent_accept(int fd, int gone_fd, int timeout_ms,
+		 struct agent_session **ret_agent);
 
 /* For everyone later: a session through the vsock device's socket. */
 int agent_connect(const char *vsock_path, int timeout_ms,
-		  struct agent **ret_agent);
+		  struct agent_session **ret_agent);
 
 /* On a connection that exists already (tests). FD is taken, also on failure. */
-int agent_open(int fd, int timeout_ms, struct agent **ret_agent);
+int agent_open(int fd, int timeout_ms, struct agent_session **ret_agent);
 
 /* Ends the session. NULL is fine. */
-void agent_free(struct agent *agent);
+void agent_free(struct agent_session *agent);
 
 /* The connection's descriptor, to be watched for its end only. */
-int agent_fd(const struct agent *agent);
+int agent_fd(const struct agent_session *agent);
 
 /* ---- the machine: once, before the first process */
 
@@ -119,7 +120,8 @@ struct agent_config {
 };
 
 /* Also sets the guest's clock. -EINVAL: CONFIG cannot be; logged. */
-int agent_configure(struct agent *agent, const struct agent_config *config);
+int agent_configure(struct agent_session *agent,
+		    const struct agent_config *config);
 
 /* ---- a process: at most one in a session */
 
@@ -148,7 +150,7 @@ struct agent_failure {
  * refused, RET_FAILURE says why (nothing is logged then). RET_PID, may be NULL:
  * its number in the container.
  */
-int agent_start(struct agent *agent, const struct spec_process *process,
+int agent_start(struct agent_session *agent, const struct spec_process *process,
 		const struct agent_start_options *options,
 		struct agent_failure *ret_failure, int *ret_pid);
 
@@ -242,7 +244,7 @@ struct agent_status {
  * input that nobody takes. Where output cannot be written any more (EPIPE) the
  * process in the guest gets SIGPIPE, too.
  */
-int agent_relay(struct agent *agent, const struct agent_relay *relay,
+int agent_relay(struct agent_session *agent, const struct agent_relay *relay,
 		struct agent_status *ret_status);
 
 /* ---- single requests, each in a session without a process */
@@ -251,27 +253,29 @@ int agent_relay(struct agent *agent, const struct agent_relay *relay,
  * Before a process is started: have its relay told when less than PERCENT of
  * the guest's memory is left.
  */
-int agent_watch(struct agent *agent, unsigned percent);
+int agent_watch(struct agent_session *agent, unsigned percent);
 
 /*
  * To the main process of CONTAINER, as agent_start_options has it. -ESRCH:
  * there is none (logged).
  */
-int agent_signal(struct agent *agent, const char *container, int signal);
+int agent_signal(struct agent_session *agent, const char *container,
+		 int signal);
 /* Has CONTAINER stand still, or go on. */
-int agent_freeze(struct agent *agent, const char *container, bool frozen);
+int agent_freeze(struct agent_session *agent, const char *container,
+		 bool frozen);
 /* SIGNAL (0: SIGTERM), after GRACE_MS SIGKILL, then power-off; does not wait.
  */
-int agent_shutdown(struct agent *agent, int signal, uint32_t grace_ms);
+int agent_shutdown(struct agent_session *agent, int signal, uint32_t grace_ms);
 /* Gives the guest the host's time: after a pause or a restore. */
-int agent_set_clock(struct agent *agent);
+int agent_set_clock(struct agent_session *agent);
 
 /*
  * Starts a program of the agent's own (AGENT_START_OWN) to be relayed. INPUT:
  * it gets standard input. 0 or -errno, logged; -ENOTSUP: the instance was
  * started by an older bulkhead.
  */
-int agent_own(struct agent *agent, const char *const *argv, bool input);
+int agent_own(struct agent_session *agent, const char *const *argv, bool input);
 
 struct agent_names;
 /*
@@ -281,7 +285,7 @@ struct agent_names;
  * nowhere else. Before the main process starts, or later. AGENT, a session
  * without a process, is taken, also on failure. 0 or -errno, logged.
  */
-int agent_names_open(struct agent *agent, const char *const *servers,
+int agent_names_open(struct agent_session *agent, const char *const *servers,
 		     struct agent_names **ret);
 /* Ends them, before the machine is to end. NULL is fine. */
 void agent_names_close(struct agent_names *names);
@@ -293,7 +297,7 @@ struct agent_ports_options {
 	int fd; /* a TCP socket that listens; taken, also on failure */
 	/* Opens a session for one; called by the thread. 0 or -errno, logged.
 	 */
-	int (*connect)(void *arg, struct agent **ret_agent);
+	int (*connect)(void *arg, struct agent_session **ret_agent);
 	void *arg;
 };
 
@@ -323,7 +327,7 @@ struct agent_top {
 
 /* The container's processes. 0 or -errno, logged. RET needs agent_top_done().
  */
-int agent_get_top(struct agent *agent, struct agent_top *ret);
+int agent_get_top(struct agent_session *agent, struct agent_top *ret);
 void agent_top_done(struct agent_top *top);
 
 /* The container's use of the machine, as the guest tells. */
@@ -334,7 +338,7 @@ struct agent_stats {
 	uint64_t pids;                 /* processes and threads */
 };
 /* -ENOTSUP: the instance was started by an older bulkhead; logged. */
-int agent_get_stats(struct agent *agent, struct agent_stats *ret);
+int agent_get_stats(struct agent_session *agent, struct agent_stats *ret);
 
 struct agent_facts {
 	uint64_t memory_total, memory_available; /* bytes */
@@ -342,6 +346,6 @@ struct agent_facts {
 	uint32_t processes; /* that sessions have started and that run */
 	bool running;       /* the main one does */
 };
-int agent_get_facts(struct agent *agent, struct agent_facts *ret_facts);
+int agent_get_facts(struct agent_session *agent, struct agent_facts *ret_facts);
 
 #endif

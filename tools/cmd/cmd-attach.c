@@ -217,7 +217,7 @@ static void pass_on(struct attachment *a, int signal)
 {
 	const pid_t parent = getpid();
 	const pid_t pid = fork();
-	struct agent *agent = NULL;
+	struct agent_session *agent = NULL;
 
 	if (pid < 0)
 		log_error("cannot pass on signal %d: %s", signal,

@@ -86,7 +86,7 @@ struct helper {
 
 struct copy {
 	const struct request *req;
-	struct agent *agent;
+	struct agent_session *agent;
 	char errors[ERRORS_MAX]; /* what the guest says of it */
 	size_t nerrors;
 };

@@ -144,7 +144,7 @@ static int make_process(struct request *req, struct spec_process *process)
 }
 
 /* In the foreground until its end. */
-static int relay(const struct request *req, struct agent *agent)
+static int relay(const struct request *req, struct agent_session *agent)
 {
 	const struct agent_relay relay = {
 		.in_fd = req->interactive && !req->detach ? STDIN_FILENO : -1,
@@ -166,7 +166,7 @@ static int relay(const struct request *req, struct agent *agent)
 }
 
 /* The kernel hangs a terminal up when its session ends, so a process stays. */
-static int relay_behind(const struct request *req, struct agent *agent)
+static int relay_behind(const struct request *req, struct agent_session *agent)
 {
 	static const int none[3] = {STREAM_NULL, STREAM_NULL, STREAM_NULL};
 	pid_t pid = fork();
@@ -181,7 +181,7 @@ static int relay_behind(const struct request *req, struct agent *agent)
 }
 
 static int start(const struct request *req, const struct spec_process *spec,
-		 const struct spec_filter *filter, struct agent *agent)
+		 const struct spec_filter *filter, struct agent_session *agent)
 {
 	const struct agent_start_options options = {
 		.input = req->interactive && !req->detach,
@@ -203,7 +203,7 @@ static int run(struct request *req, const struct instance *instance)
 {
 	struct instance_state state;
 	struct spec_filter filter = {0};
-	struct agent *agent = NULL;
+	struct agent_session *agent = NULL;
 	int status = RUN_EXIT_FAILED;
 
 	if (instance_load(instance, &state) < 0)

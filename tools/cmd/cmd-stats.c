@@ -63,10 +63,11 @@ static const struct option_table table = {
 struct watched {
 	struct instance instance;
 	struct instance_state state;
-	struct agent *agent; /* owned; NULL: the guest does not answer */
-	bool guest, host;    /* there is a figure of it now */
-	bool seen;           /* this round */
-	bool measured;       /* there is one before it */
+	struct agent_session
+		*agent;   /* owned; NULL: the guest does not answer */
+	bool guest, host; /* there is a figure of it now */
+	bool seen;        /* this round */
+	bool measured;    /* there is one before it */
 	uint64_t time_ns, before_ns;
 	struct agent_stats now, before;
 	struct host_usage host_now, host_before;

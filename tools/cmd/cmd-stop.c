@@ -82,7 +82,7 @@ static const struct option_table rm_table = {
 /* Through the agent. 0 or -errno (logged). */
 static int send_signal(const struct instance *instance, int signal)
 {
-	struct agent *agent = NULL;
+	struct agent_session *agent = NULL;
 	int r = agent_connect(instance->socket, AGENT_TIMEOUT_MS, &agent);
 
 	if (r == 0)

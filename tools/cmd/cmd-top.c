@@ -138,7 +138,7 @@ static int print_list(const struct agent_top *top)
 /* The exit status. */
 static int look(const struct request *req, const struct instance *instance)
 {
-	struct agent *agent = NULL;
+	struct agent_session *agent = NULL;
 	struct agent_top top = {0};
 	int status = INSTANCE_EXIT_FAILED;
 

@@ -37,7 +37,7 @@
 struct running {
 	const struct life *life;
 	struct monitor monitor;
-	struct agent *agent;
+	struct agent_session *agent;
 	int listen_fd;
 	int signal_fd; /* -1: signals do as they do to any program */
 	struct agent_names *names;    /* of the guest's loopback; NULL: none */
@@ -151,7 +151,7 @@ static int give_up(struct running *s, int error);
 static int start_names(struct running *s)
 {
 	const char *const *names = s->life->agent->names;
-	struct agent *agent;
+	struct agent_session *agent;
 	int r;
 
 	if (!names || !*names)
@@ -160,7 +160,7 @@ static int start_names(struct running *s)
 	return r < 0 ? r : agent_names_open(agent, names, &s->names);
 }
 
-static int connect_agent(void *arg, struct agent **ret)
+static int connect_agent(void *arg, struct agent_session **ret)
 {
 	const struct running *s = arg;
 

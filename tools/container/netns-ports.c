@@ -173,7 +173,8 @@ static int attach(int fd)
 }
 
 static int start(struct netns_ports *p,
-		 int (*connect)(void *arg, struct agent **ret), void *arg)
+		 int (*connect)(void *arg, struct agent_session **ret),
+		 void *arg)
 {
 	struct agent_ports_options options = {.connect = connect, .arg = arg};
 	autofd int fd = listen_here();
@@ -187,8 +188,8 @@ static int start(struct netns_ports *p,
 	return agent_ports_open(&options, &p->ports);
 }
 
-int netns_ports_open(int (*connect)(void *arg, struct agent **ret), void *arg,
-		     struct netns_ports **ret)
+int netns_ports_open(int (*connect)(void *arg, struct agent_session **ret),
+		     void *arg, struct netns_ports **ret)
 {
 	struct netns_ports *p = calloc(1, sizeof(*p));
 	int r = -ENOMEM;

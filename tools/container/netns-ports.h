@@ -6,7 +6,7 @@
 #ifndef TOOLS_CONTAINER_NETNS_PORTS_H
 #define TOOLS_CONTAINER_NETNS_PORTS_H
 
-struct agent;
+struct agent_session;
 struct netns_ports;
 
 /*
@@ -16,8 +16,8 @@ struct netns_ports;
  * CAP_NET_ADMIN and CAP_SYS_ADMIN (or CAP_BPF) of the host's. 0 or -errno,
  * logged as a warning. The kernel takes its part back with the process.
  */
-int netns_ports_open(int (*connect)(void *arg, struct agent **ret), void *arg,
-		     struct netns_ports **ret);
+int netns_ports_open(int (*connect)(void *arg, struct agent_session **ret),
+		     void *arg, struct netns_ports **ret);
 /* NULL is fine. */
 void netns_ports_close(struct netns_ports *ports);
 

@@ -97,7 +97,7 @@ int oci_await_machine(const char *started, int gone_fd)
 	return log_ret(-ETIME, "the machine still starts");
 }
 
-int oci_relay(struct agent *agent, const struct spec_process *process,
+int oci_relay(struct agent_session *agent, const struct spec_process *process,
 	      bool input, bool *ret_oom)
 {
 	const struct agent_relay relay = {

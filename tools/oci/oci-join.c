@@ -14,7 +14,8 @@
 #include <errno.h>
 #include <string.h>
 
-static int run_in(struct agent *agent, const struct run_machine *machine,
+static int run_in(struct agent_session *agent,
+		  const struct run_machine *machine,
 		  struct spec_process *process, bool *ret_oom)
 {
 	const struct agent_start_options options = {
@@ -50,7 +51,7 @@ static int run(struct spec *spec, const struct oci_member *from)
 		.share_pid = from->shared.pid,
 	};
 	struct run_machine machine = {.initrd_fd = -1, .trees_fd = -1};
-	struct agent *agent = NULL;
+	struct agent_session *agent = NULL;
 	int status = RUN_EXIT_FAILED;
 	bool oom = false;
 	sigset_t mask;

@@ -16,7 +16,7 @@
 
 static int stop(struct oci *oci, const char *id)
 {
-	struct agent *agent = NULL;
+	struct agent_session *agent = NULL;
 	const char *container;
 	int r = oci_check_id(id);
 

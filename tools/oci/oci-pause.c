@@ -78,7 +78,7 @@ int oci_await_started(struct oci *oci, const char *id, int *ret_process_fd)
 	return r;
 }
 
-int oci_agent(struct oci *oci, const char *id, struct agent **ret,
+int oci_agent(struct oci *oci, const char *id, struct agent_session **ret,
 	      const char **ret_container)
 {
 	autofree char *machine = NULL, *dir = NULL;
@@ -151,7 +151,7 @@ static int lock(const struct oci *oci, const char *machine)
 
 static int freeze(struct oci *oci, const char *id, bool frozen)
 {
-	struct agent *agent = NULL;
+	struct agent_session *agent = NULL;
 	const char *container;
 	int r = oci_agent(oci, id, &agent, &container);
 

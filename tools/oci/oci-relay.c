@@ -44,7 +44,7 @@ static int run(const struct spec_process *process,
 		.filter = filter,
 	};
 	struct agent_failure failure = {0};
-	struct agent *agent = NULL;
+	struct agent_session *agent = NULL;
 	int status = RUN_EXIT_FAILED;
 	const char *path = member->name ? OCI_INSIDE_POD "/" OCI_SOCKET_FILE
 					: OCI_INSIDE_VM "/" OCI_SOCKET_FILE;

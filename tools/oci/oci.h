@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct agent;
+struct agent_session;
 struct json_t;
 
 /* runc's and crun's exit status for errors of their own. */
@@ -158,7 +158,7 @@ int oci_await_started(struct oci *oci, const char *id, int *ret_process_fd);
  * Its guest's agent, once it runs, and its name there: NULL, or ID where it is
  * in another's machine.
  */
-int oci_agent(struct oci *oci, const char *id, struct agent **ret,
+int oci_agent(struct oci *oci, const char *id, struct agent_session **ret,
 	      const char **ret_container);
 
 /*
@@ -339,7 +339,7 @@ int oci_await_machine(const char *started, int gone_fd);
  * it this one's. Its exit status, or 137: the machine has ended. Sets *ret_oom,
  * if not NULL, where it was killed for lack of memory.
  */
-int oci_relay(struct agent *agent, const struct spec_process *process,
+int oci_relay(struct agent_session *agent, const struct spec_process *process,
 	      bool input, bool *ret_oom);
 /* The process runs in the guest: `pause` and `kill` wait for this. */
 void oci_note_started(void);

@@ -36,7 +36,7 @@ static const struct server_actions actions = {
 struct fixture {
 	pid_t server;
 	int fd[SESSIONS]; /* the host's ends; -1: taken */
-	struct agent *main;
+	struct agent_session *main;
 };
 
 static void __attribute__((noreturn)) run_server(const int fd[SESSIONS])
@@ -55,9 +55,9 @@ static void __attribute__((noreturn)) run_server(const int fd[SESSIONS])
 	_exit(0);
 }
 
-static struct agent *session(struct fixture *f)
+static struct agent_session *session(struct fixture *f)
 {
-	struct agent *agent;
+	struct agent_session *agent;
 	unsigned i = 0;
 
 	while (f->fd[i] < 0)
@@ -67,7 +67,7 @@ static struct agent *session(struct fixture *f)
 	return agent;
 }
 
-static void start(struct agent *agent, const char *container, bool main,
+static void start(struct agent_session *agent, const char *container, bool main,
 		  const char *script)
 {
 	const char *const argv[] = {"sh", "-c", script, NULL};
@@ -80,7 +80,8 @@ static void start(struct agent *agent, const char *container, bool main,
 			 0);
 }
 
-static int refusal(struct agent *agent, const char *container, bool main)
+static int refusal(struct agent_session *agent, const char *container,
+		   bool main)
 {
 	const char *const argv[] = {"true", NULL};
 	const struct spec_process process = {AGENT_COMMAND(argv)};
@@ -94,7 +95,7 @@ static int refusal(struct agent *agent, const char *container, bool main)
 	return failure.error;
 }
 
-static int status_of(struct agent *agent)
+static int status_of(struct agent_session *agent)
 {
 	const struct agent_relay relay = {
 		.in_fd = -1, .out_fd = -1, .err_fd = -1, .gone_fd = -1};
@@ -105,7 +106,7 @@ static int status_of(struct agent *agent)
 	return status.status;
 }
 
-static int configure(struct agent *agent, const char *container)
+static int configure(struct agent_session *agent, const char *container)
 {
 	const struct agent_config config = {
 		.container = container,
@@ -172,7 +173,7 @@ static bool runs(struct fixture *f)
 static void test_end_is_its_own(void **state)
 {
 	struct fixture *f = *state;
-	struct agent *a = session(f), *beside = session(f);
+	struct agent_session *a = session(f), *beside = session(f);
 	struct agent_facts facts;
 
 	assert_int_equal(configure(a, "a"), 0);
@@ -203,7 +204,7 @@ static void test_end_is_its_own(void **state)
 static void test_refusals(void **state)
 {
 	struct fixture *f = *state;
-	struct agent *a = session(f), *b = session(f);
+	struct agent_session *a = session(f), *b = session(f);
 	const struct agent_config no_tree = {.container = "b",
 					     .root_tag = "pod"};
 	const struct agent_config shares = {.root_tag = "pod",
@@ -231,7 +232,7 @@ static void test_refusals(void **state)
 static void test_host_gone(void **state)
 {
 	struct fixture *f = *state;
-	struct agent *a = session(f), *b = session(f);
+	struct agent_session *a = session(f), *b = session(f);
 
 	assert_int_equal(configure(a, "a"), 0);
 	start(a, "a", true, "exec sleep 1000");
@@ -245,7 +246,7 @@ static void test_host_gone(void **state)
 static void test_machine_ends(void **state)
 {
 	struct fixture *f = *state;
-	struct agent *a = session(f);
+	struct agent_session *a = session(f);
 
 	assert_int_equal(configure(a, "a"), 0);
 	start(a, "a", true, "exec sleep 1000");

@@ -219,9 +219,9 @@ static void await_children(pid_t parent, unsigned wanted)
 	} while (n != wanted);
 }
 
-static struct agent *open_session(int fd)
+static struct agent_session *open_session(int fd)
 {
-	struct agent *agent;
+	struct agent_session *agent;
 
 	assert_int_equal(agent_open(fd, TIMEOUT_MS, &agent), 0);
 	return agent;
@@ -267,7 +267,7 @@ static void test_start_hangs(void **state)
 	struct agent_failure failure;
 	struct agent_status status;
 	struct agent_facts facts;
-	struct agent *first, *other;
+	struct agent_session *first, *other;
 	int fd[SESSIONS];
 	pid_t agent, waiting;
 
@@ -321,7 +321,7 @@ static void test_signal_waits_for_program(void **state)
 	const struct agent_config config = {.root_tag = "rootfs"};
 	struct agent_failure failure;
 	struct agent_status status;
-	struct agent *first, *other;
+	struct agent_session *first, *other;
 	int fd[SESSIONS];
 	pid_t agent, host;
 
@@ -375,7 +375,7 @@ static void check_number(bool before)
 	autofd int kills = memfd_create("memory.events", MFD_CLOEXEC);
 	struct agent_failure failure;
 	struct agent_status status;
-	struct agent *first, *other;
+	struct agent_session *first, *other;
 	int fd[SESSIONS], log[2];
 	pid_t agent;
 

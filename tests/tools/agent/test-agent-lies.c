@@ -45,7 +45,7 @@ static int capture(void *arg, int stream, const void *data, size_t bytes)
 	return 0;
 }
 
-static struct agent_status run_in(struct agent *agent,
+static struct agent_status run_in(struct agent_session *agent,
 				  const struct spec_process *process,
 				  const struct agent_start_options *options,
 				  struct agent_relay *relay, struct capture *c)
@@ -71,10 +71,10 @@ static struct agent_status run_in(struct agent *agent,
 
 /* Sends BYTES behind a proper HELLO, as an agent, and that is all if it ENDS.
  */
-static struct agent *liar(const void *bytes, size_t n, bool ends)
+static struct agent_session *liar(const void *bytes, size_t n, bool ends)
 {
 	const struct agent_first hello = agent_first_words(AGENT_MAJOR);
-	struct agent *agent;
+	struct agent_session *agent;
 	int fd[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
@@ -99,7 +99,7 @@ static int relay_lie(uint16_t type, const void *payload, size_t n)
 	struct agent_failure failure;
 	struct agent_status status;
 	struct agent_frame frame;
-	struct agent *agent;
+	struct agent_session *agent;
 	uint8_t lie[LIE_MAX];
 	size_t at = 0;
 	int r;
@@ -161,7 +161,7 @@ static void test_endless_events(void **state)
 		agent_frame_make(AGENT_EVENT, sizeof(wire.event)),
 		{.kind = htole32(AGENT_EVENT_SHORT)},
 	};
-	struct agent *agent = liar(&wire, sizeof(wire), false);
+	struct agent_session *agent = liar(&wire, sizeof(wire), false);
 	struct agent_message m;
 	pid_t pid;
 
@@ -212,7 +212,7 @@ static void test_all_at_once(void **state)
 	const struct agent_start_options options = {.main = false};
 	struct agent_relay relay = NO_FDS;
 	struct agent_status status;
-	struct agent *agent;
+	struct agent_session *agent;
 	struct capture c;
 
 	(void)state;
@@ -265,7 +265,7 @@ static void test_lying_failure(void **state)
 static void test_silent_agent(void **state)
 {
 	static const struct agent_frame large = {.bytes = 65536, .type = 1};
-	struct agent *agent;
+	struct agent_session *agent;
 
 	(void)state;
 	for (size_t n = 0; n <= sizeof(large); n += 4) {
@@ -281,7 +281,7 @@ static void test_silent_agent(void **state)
 static void test_wrong_version(void **state)
 {
 	struct agent_first hello = agent_first_words(AGENT_MAJOR + 1);
-	struct agent *agent;
+	struct agent_session *agent;
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {

@@ -37,7 +37,7 @@ static const struct server_actions plain_actions = {
 
 struct fixture {
 	pid_t server;
-	struct agent *agent[SESSIONS];
+	struct agent_session *agent[SESSIONS];
 };
 
 static void run_server(const int *fd)
@@ -100,7 +100,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	struct agent *shut = f->agent[SESSIONS - 1];
+	struct agent_session *shut = f->agent[SESSIONS - 1];
 
 	assert_int_equal(agent_shutdown(shut, SIGKILL, 0), 0);
 	for (unsigned i = 0; i < SESSIONS; i++)
@@ -135,8 +135,8 @@ static void test_top(void **state)
 }
 
 /* One of the two ways; what it said is in ERRORS. The exit status. */
-static int run_own(struct agent *agent, const char *const *argv, int in_fd,
-		   int out_fd)
+static int run_own(struct agent_session *agent, const char *const *argv,
+		   int in_fd, int out_fd)
 {
 	const struct agent_relay relay = {
 		.in_fd = in_fd, .out_fd = out_fd, .err_fd = -1, .gone_fd = -1};
@@ -222,7 +222,7 @@ static int lie(const char *text, size_t bytes, uint32_t status, unsigned minor)
 	const struct agent_started started = {0};
 	const struct agent_exit end = {.status = htole32(status)};
 	struct agent_top top = {0};
-	struct agent *agent;
+	struct agent_session *agent;
 	int fd[2], r;
 
 	hello.hello.minor = htole16((uint16_t)minor);
@@ -285,7 +285,7 @@ static void test_endless(void **state)
 	const struct agent_started started = {0};
 	static char text[AGENT_PAYLOAD_MAX];
 	struct agent_top top;
-	struct agent *agent;
+	struct agent_session *agent;
 	int fd[2];
 	pid_t pid;
 

@@ -53,7 +53,7 @@ struct fixture {
 	pid_t server;
 	int listen_fd; /* for the sessions after the first one */
 	char path[TEMPDIR_ROOM + 2];
-	struct agent *agent;
+	struct agent_session *agent;
 };
 
 static void run_server(int fd, int listen_fd)
@@ -141,9 +141,9 @@ static int connect_to(const struct fixture *f)
 	return fd;
 }
 
-static struct agent *another(const struct fixture *f)
+static struct agent_session *another(const struct fixture *f)
 {
-	struct agent *agent;
+	struct agent_session *agent;
 
 	assert_int_equal(agent_open(connect_to(f), PATIENCE_MS, &agent), 0);
 	return agent;
@@ -175,7 +175,7 @@ static void configure(struct fixture *f)
 	assert_int_equal(agent_configure(f->agent, &config), 0);
 }
 
-static struct agent_status run_in(struct agent *agent,
+static struct agent_status run_in(struct agent_session *agent,
 				  const struct spec_process *process,
 				  const struct agent_start_options *options,
 				  struct agent_relay *relay, struct capture *c)
@@ -538,7 +538,7 @@ static void test_exec_beside_main(void **state)
 	struct agent_failure failure;
 	struct agent_facts facts;
 	struct agent_status s;
-	struct agent *second;
+	struct agent_session *second;
 	struct capture c;
 	int in[2];
 
@@ -579,7 +579,7 @@ static void test_bound(void **state)
 	const struct spec_process process = {AGENT_COMMAND(argv)};
 	const struct agent_start_options main_options = {.main = true};
 	struct agent_failure failure;
-	struct agent *second[2];
+	struct agent_session *second[2];
 	int pid[2];
 
 	configure(f);
@@ -614,7 +614,7 @@ static void test_shutdown_kills(void **state)
 	struct agent_relay relay = NO_FDS;
 	struct agent_failure failure;
 	struct agent_status s;
-	struct agent *second;
+	struct agent_session *second;
 
 	assert_true(tempdir_make(&up, "up"));
 	configure(f);
@@ -697,7 +697,7 @@ static void test_session_limit(void **state)
 {
 	struct fixture *f = *state;
 	const struct agent_first hello = agent_first_words(AGENT_MAJOR);
-	struct agent *many[AGENT_SESSIONS_MAX];
+	struct agent_session *many[AGENT_SESSIONS_MAX];
 	struct agent_facts facts;
 	struct pollfd pfd = {.events = POLLIN};
 
@@ -760,7 +760,7 @@ static void test_memory_short(void **state)
 
 static void expect_cut(struct fixture *f, const void *bytes, size_t n)
 {
-	struct agent *liar = another(f);
+	struct agent_session *liar = another(f);
 	struct agent_facts facts;
 	struct agent_message m;
 

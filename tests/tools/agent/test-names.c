@@ -244,7 +244,7 @@ static void start_program(struct fake *f)
 static int open_names(struct fake *f, struct agent_names **ret)
 {
 	struct agent_first hello = agent_first_words(AGENT_MAJOR);
-	struct agent *agent;
+	struct agent_session *agent;
 	int fd[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),

@@ -164,7 +164,7 @@ static void start_agent(struct fixture *f)
 
 /* ---- the host */
 
-static int open_session(void *arg, struct agent **ret)
+static int open_session(void *arg, struct agent_session **ret)
 {
 	struct fixture *f = arg;
 

@@ -158,7 +158,7 @@ static void be_host(void *arg)
 	};
 	struct agent_failure failure;
 	struct agent_status status;
-	struct agent *agent;
+	struct agent_session *agent;
 
 	close(g->fd);
 	if (agent_open(g->host_fd, PATIENCE_MS, &agent) < 0 ||
