@@ -241,7 +241,13 @@ static int open_session(struct agent_ports *p, struct stream *s)
 	r = p->options.connect(p->options.arg, &s->agent);
 	if (r == 0 && s->agent->minor < PORTS_MINOR)
 		r = log_ret(-ENOTSUP, "the guest's agent is an older one");
-	return r < 0 ? r : agent_own(s->agent, argv, true);
+	if (r < 0)
+		return r;
+	/* A guest that does not answer holds up no end. */
+	s->agent->gone_fd = p->stop_fd;
+	r = agent_own(s->agent, argv, true);
+	s->agent->gone_fd = -1;
+	return r;
 }
 
 static void take_client(struct agent_ports *p)

@@ -6,10 +6,11 @@
 #include "tests/agent.h"
 #include "tests/netns.h"
 #include "tests/patience.h"
-#include "tools/agent/agent.h"
+#include "tools/agent/agent-parts.h"
 #include "tools/container/netns-ports.h"
 #include "vmm/base/util.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -320,12 +321,69 @@ static void test_end(void **state)
 	assert_int_equal(open_client("127.0.0.1", PORT), -1);
 }
 
+/* A guest that greets, and says nothing more. */
+static int open_silent(void *arg, struct agent_session **ret)
+{
+	struct agent_first hello = agent_first_words(AGENT_MAJOR);
+	int *guest = arg;
+	int fd[2];
+
+	hello.hello.minor = htole16(AGENT_MINOR);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
+		return -errno;
+	if (util_write_all(fd[1], &hello, sizeof(hello)) < 0)
+		return -EIO;
+	__atomic_store_n(guest, fd[1], __ATOMIC_RELEASE);
+	return agent_open(fd[0], PATIENCE_MS, ret);
+}
+
+static bool has_asked(const int *guest)
+{
+	const int fd = __atomic_load_n(guest, __ATOMIC_ACQUIRE);
+	char data[sizeof(struct agent_first) + 1];
+
+	/* Behind the host's own greeting. */
+	return fd >= 0 && recv(fd, data, sizeof(data),
+			       MSG_PEEK | MSG_DONTWAIT) == sizeof(data);
+}
+
+/* The end does not wait as long as a start may take. */
+static void test_silent(void **state)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(at);
+	int guest = -1;
+	struct agent_ports_options options = {
+		.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+		.connect = open_silent,
+		.arg = &guest,
+	};
+	struct agent_ports *ports;
+	uint64_t start;
+	int client;
+
+	(void)state;
+	assert_int_equal(bind(options.fd, (void *)&at, length), 0);
+	assert_int_equal(getsockname(options.fd, (void *)&at, &length), 0);
+	assert_int_equal(listen(options.fd, 1), 0);
+	assert_int_equal(agent_ports_open(&options, &ports), 0);
+	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(client, (void *)&at, sizeof(at)), 0);
+	assert_true(wait_until(has_asked(&guest)));
+	start = util_now_ns();
+	agent_ports_close(ports);
+	assert_true(patience_ms_since(start) < AGENT_MACHINE_MS / 2);
+	close(client);
+	close(guest);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ports),  cmocka_unit_test(test_nobody),
 		cmocka_unit_test(test_others), cmocka_unit_test(test_many),
-		cmocka_unit_test(test_end),
+		cmocka_unit_test(test_end),    cmocka_unit_test(test_silent),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
