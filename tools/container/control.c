@@ -167,12 +167,16 @@ static int take_turn(const struct asker *a)
 	return 0;
 }
 
+/* Messages: more than fit into a pipe. The other side may write all the time.
+ */
+#define DRAIN_MAX 4096
+
 /* Others did not wait until these came. */
 static void drain(int fd)
 {
 	struct message m;
 
-	while (read_message(fd, &m))
+	for (unsigned i = 0; i < DRAIN_MAX && read_message(fd, &m); i++)
 		;
 }
 
@@ -181,12 +185,16 @@ static void take_back(const struct asker *a, const struct message *request)
 {
 	const struct message undo = {.value = CONTROL_RESUME};
 	struct message m;
-	bool is_back = false;
+	bool is_back = false, is_owed = false;
 
-	while (read_message(a->request_fd, &m))
+	for (unsigned i = 0; i < DRAIN_MAX && read_message(a->request_fd, &m);
+	     i++) {
 		is_back = is_back || m.number == request->number;
+		/* Another's, whose pause the monitor is still busy with. */
+		is_owed = is_owed || m.number == undo.number;
+	}
 	/* The monitor has read it, and may be busy with it now. */
-	if (!is_back && request->value == CONTROL_PAUSE)
+	if (is_owed || (!is_back && request->value == CONTROL_PAUSE))
 		(void)util_write_all(a->request_fd, &undo, sizeof(undo));
 }
 

@@ -158,6 +158,28 @@ static void test_late_answer(void **state)
 	tear_down(&f);
 }
 
+/* Nor does it while others ask in vain meanwhile. */
+static void test_late_answer_twice(void **state)
+{
+	const struct message undo = {.value = CONTROL_RESUME};
+	struct message m;
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	/* Somebody has given up a pause that the monitor has read. */
+	assert_int_equal(write(f.control.request_fd, &undo, sizeof(undo)),
+			 sizeof(undo));
+	for (int what = CONTROL_PAUSE; what <= CONTROL_RESUME; what++)
+		assert_int_equal(control_ask(f.dir, what, f.gone[0], 20),
+				 -ETIME);
+	assert_int_equal(read(f.control.request_fd, &m, sizeof(m)), sizeof(m));
+	assert_int_equal(m.number, undo.number);
+	assert_int_equal(m.value, undo.value);
+	assert_int_equal(read(f.control.request_fd, &m, sizeof(m)), -1);
+	tear_down(&f);
+}
+
 /* Something else in a pipe's place, or nothing. */
 static void test_no_pipe(void **state)
 {
@@ -189,6 +211,7 @@ int main(void)
 		cmocka_unit_test(test_answers),
 		cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_late_answer),
+		cmocka_unit_test(test_late_answer_twice),
 		cmocka_unit_test(test_no_pipe),
 	};
 
