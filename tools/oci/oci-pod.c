@@ -390,6 +390,11 @@ int oci_pod_machine(const struct oci *oci, const char *id, char **ret)
 		json_decref(json);
 		return 0;
 	}
+	/* What is in `vm` may have been written by its monitor. */
+	if (oci_check_id(machine) < 0) {
+		json_decref(json);
+		return -EINVAL;
+	}
 	*ret = strdup(machine);
 	json_decref(json);
 	return *ret ? 1 : log_ret(-ENOMEM, "out of memory");

@@ -19,6 +19,9 @@
 #define BUSY_TRIES 500
 #define BUSY_MS    10
 
+/* More than any description of a container: SPEC_FILE_MAX. */
+#define FILE_MAX (4 << 20)
+
 int oci_check_id(const char *id)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
@@ -211,13 +214,40 @@ int oci_store_write(const struct oci *oci, const char *id, const char *name,
 	return r < 0 ? log_ret(r, "'%s': %s", path, strerror(-r)) : 0;
 }
 
+/*
+ * The container's root, or a monitor that was taken over, can put anything in
+ * the place of a file in `vm`: a pipe that nobody writes to, a link to a file
+ * of the host's, one without an end.
+ */
+static int read_file(const char *path, char **ret_text, size_t *ret_bytes)
+{
+	autofd int fd =
+		open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode)
+		       ? util_read_file(fd, FILE_MAX, ret_text, ret_bytes)
+		       : -EINVAL;
+}
+
 json_t *oci_store_read(const struct oci *oci, const char *id, const char *name)
 {
 	autofree char *path = oci_path(oci, id, name);
+	autofree char *text = NULL;
 	json_error_t error;
-	json_t *json = path ? json_load_file(path, 0, &error) : NULL;
+	json_t *json = NULL;
+	size_t bytes = 0;
+	int r = path ? read_file(path, &text, &bytes) : 0;
 
-	if (path && !json && access(path, F_OK) == 0)
+	if (!path || r == -ENOENT || r == -ENOTDIR)
+		return NULL;
+	if (r == 0)
+		json = json_loadb(text, bytes, 0, &error);
+	if (r < 0)
+		log_error("'%s': %s", path, strerror(-r));
+	else if (!json)
 		log_error("'%s': line %d: %s", path, error.line, error.text);
 	return json;
 }

@@ -252,7 +252,7 @@ int oci_pod_read(struct oci_member *ret);
 void oci_pod_read_done(struct oci_member *member);
 /*
  * On the host: 1 and the id of the machine's own container, allocated, where ID
- * is in another's machine; else 0. -ENOMEM, logged.
+ * is in another's machine; else 0. -errno, logged.
  */
 int oci_pod_machine(const struct oci *oci, const char *id, char **ret);
 /* Tells PATH which namespaces the machine's own container is in. */

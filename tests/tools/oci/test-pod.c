@@ -308,6 +308,39 @@ static void test_hangs(void **state)
 	alarm(0);
 }
 
+/* What is in a machine's notes' place holds up and misleads nobody. */
+static void test_odd_files(void **state)
+{
+	struct ctx *ctx = *state;
+	autofree char *names =
+		oci_path(&ctx->oci, "own", "vm/" OCI_NAMESPACES_FILE);
+	autofree char *other = oci_path(&ctx->oci, "own", "vm/other");
+	json_t *json = json_pack("{s:s}", "machine", "../other");
+	char *machine = NULL;
+	struct oci_pod pod;
+
+	assert_int_equal(rename(names, other), 0);
+	assert_int_equal(symlink("other", names), 0);
+	assert_int_equal(find(ctx, "", "network", &pod), 0);
+	assert_null(pod.id);
+	assert_int_equal(unlink(names), 0);
+	assert_int_equal(mkfifo(names, 0600), 0);
+	alarm(60);
+	assert_int_equal(find(ctx, "", "network", &pod), 0);
+	alarm(0);
+	assert_null(pod.id);
+	assert_int_equal(unlink(names), 0);
+	assert_int_equal(rename(other, names), 0);
+	assert_int_equal(truncate(names, INT64_C(1) << 40), 0);
+	assert_int_equal(find(ctx, "", "network", &pod), 0);
+	assert_null(pod.id);
+	assert_int_equal(
+		oci_store_write(&ctx->oci, "own", "vm/" OCI_POD_FILE, json), 0);
+	assert_int_equal(oci_pod_machine(&ctx->oci, "own", &machine), -EINVAL);
+	assert_null(machine);
+	json_decref(json);
+}
+
 static json_int_t number(json_t *guest, const char *part, const char *name)
 {
 	return json_integer_value(json_object_get(
@@ -371,10 +404,15 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_by_annotations), TEST(test_by_network),
-		TEST(test_others),         TEST(test_dead),
-		TEST(test_starts),         TEST(test_starts_there),
-		TEST(test_hangs),          cmocka_unit_test(test_size),
+		TEST(test_by_annotations),
+		TEST(test_by_network),
+		TEST(test_others),
+		TEST(test_dead),
+		TEST(test_starts),
+		TEST(test_starts_there),
+		TEST(test_hangs),
+		TEST(test_odd_files),
+		cmocka_unit_test(test_size),
 	};
 
 	log_setup(LOG_ERROR, false);
