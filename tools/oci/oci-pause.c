@@ -81,8 +81,8 @@ int oci_await_started(struct oci *oci, const char *id, int *ret_process_fd)
 int oci_agent(struct oci *oci, const char *id, struct agent_session **ret,
 	      const char **ret_container)
 {
-	autofree char *machine = NULL, *dir = NULL;
-	autofd int dir_fd = -1, process_fd = -1;
+	autofree char *machine = NULL, *name = NULL;
+	autofd int socket_fd = -1, process_fd = -1;
 	char path[64];
 	int r = oci_await_started(oci, id, &process_fd);
 
@@ -91,15 +91,17 @@ int oci_agent(struct oci *oci, const char *id, struct agent_session **ret,
 	if (r < 0)
 		return r;
 	*ret_container = machine ? id : NULL;
-	dir = oci_path(oci, machine ? machine : id, "vm");
-	if (!dir)
+	name = oci_path(oci, machine ? machine : id, "vm/" OCI_SOCKET_FILE);
+	if (!name)
 		return -ENOMEM;
-	/* A socket's address has no room for a long path. */
-	dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0)
-		return log_ret(-errno, "'%s': %s", dir, strerror(errno));
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/" OCI_SOCKET_FILE,
-		 dir_fd);
+	/*
+	 * A socket's address has no room for a long path; and a monitor that
+	 * was taken over can make it a link to another container's.
+	 */
+	socket_fd = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (socket_fd < 0)
+		return log_ret(-errno, "'%s': %s", name, strerror(errno));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", socket_fd);
 	return agent_connect(path, CONNECT_TIMEOUT_MS, ret);
 }
 

@@ -3,7 +3,10 @@
  * Which machine a container belongs to: by an engine's annotations or by its
  * network namespace; and how large a pod's machine is.
  */
+#include "tests/agent.h"
+#include "tests/patience.h"
 #include "tests/tempdir.h"
+#include "tools/agent/agent.h"
 #include "tools/oci/oci.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
@@ -17,6 +20,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -341,6 +345,61 @@ static void test_odd_files(void **state)
 	json_decref(json);
 }
 
+/* In the place of the one that asks the host's runtime: all runs, as this. */
+int oci_host_state(struct oci *oci, const char *id, json_t **ret)
+{
+	(void)oci;
+	(void)id;
+	*ret = json_pack("{s:s, s:i}", "status", "running", "pid", getpid());
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* The guest of an agent's socket: "CONNECT" and greetings, once. */
+static pid_t start_guest(int listen_fd)
+{
+	const struct agent_first hello = agent_first_words(AGENT_MAJOR);
+	const pid_t pid = fork();
+	char text[64];
+	int fd;
+
+	if (pid != 0)
+		return pid;
+	alarm(PATIENCE_MS / 1000);
+	fd = accept(listen_fd, NULL, NULL);
+	_exit(read(fd, text, sizeof(text)) <= 0 ||
+	      util_write_all(fd, "OK 1\n", 5) < 0 ||
+	      util_write_all(fd, &hello, sizeof(hello)) < 0 ||
+	      read(fd, text, sizeof(text)) <= 0);
+}
+
+/* A link in the place of a machine's socket leads nowhere. */
+static void test_socket(void **state)
+{
+	struct ctx *ctx = *state;
+	autofree char *started =
+		oci_path(&ctx->oci, "own", "vm/" OCI_STARTED_FILE);
+	autofree char *name = oci_path(&ctx->oci, "own", "vm/" OCI_SOCKET_FILE);
+	autofree char *trees = oci_path(&ctx->oci, "own", "vm/" OCI_TREES_FILE);
+	struct pollfd pfd = {.fd = ctx->listen_fd, .events = POLLIN};
+	struct agent_session *agent = NULL;
+	const char *container;
+	int status = -1;
+	pid_t pid;
+
+	assert_int_equal(mkdir(started, 0700), 0);
+	assert_int_equal(symlink(OCI_TREES_FILE, name), 0);
+	assert_int_equal(oci_agent(&ctx->oci, "own", &agent, &container),
+			 -ECONNREFUSED);
+	assert_int_equal(poll(&pfd, 1, 0), 0);
+	assert_int_equal(rename(trees, name), 0);
+	pid = start_guest(ctx->listen_fd);
+	assert_int_equal(oci_agent(&ctx->oci, "own", &agent, &container), 0);
+	assert_null(container);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	agent_free(agent);
+}
+
 static json_int_t number(json_t *guest, const char *part, const char *name)
 {
 	return json_integer_value(json_object_get(
@@ -404,15 +463,11 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_by_annotations),
-		TEST(test_by_network),
-		TEST(test_others),
-		TEST(test_dead),
-		TEST(test_starts),
-		TEST(test_starts_there),
-		TEST(test_hangs),
-		TEST(test_odd_files),
-		cmocka_unit_test(test_size),
+		TEST(test_by_annotations), TEST(test_by_network),
+		TEST(test_others),         TEST(test_dead),
+		TEST(test_starts),         TEST(test_starts_there),
+		TEST(test_hangs),          TEST(test_odd_files),
+		TEST(test_socket),         cmocka_unit_test(test_size),
 	};
 
 	log_setup(LOG_ERROR, false);
