@@ -207,6 +207,19 @@ static void settle(struct oci *oci, const char *machine)
 		closedir(dir);
 }
 
+/* The guest hears of it later; it would say whether there is anything. */
+static int owe(struct oci *oci, const char *id)
+{
+	json_t *state = NULL;
+	autofd int fd = -1;
+	int r = oci_host_state(oci, id, &state) == 0 ? 0 : -ENOENT;
+
+	if (r == 0)
+		r = open_process(state, &fd);
+	json_decref(state);
+	return r < 0 ? r : note(oci, id, OWED_FILE);
+}
+
 /* MACHINE: another's that it is in, or NULL: it is its own. */
 static int ask(struct oci *oci, const char *id, const char *machine,
 	       enum control_what what)
@@ -214,7 +227,7 @@ static int ask(struct oci *oci, const char *id, const char *machine,
 	if (!machine)
 		return ask_machine(oci, id, what);
 	return oci_is_paused(oci, machine)
-		       ? note(oci, id, OWED_FILE)
+		       ? owe(oci, id)
 		       : freeze(oci, id, what == CONTROL_PAUSE);
 }
 

@@ -345,13 +345,49 @@ static void test_odd_files(void **state)
 	json_decref(json);
 }
 
-/* In the place of the one that asks the host's runtime: all runs, as this. */
+/*
+ * In the place of the one that asks the host's runtime: all have this process,
+ * and "new" has not been started.
+ */
 int oci_host_state(struct oci *oci, const char *id, json_t **ret)
 {
+	const bool runs = strcmp(id, "new") != 0;
+
 	(void)oci;
-	(void)id;
-	*ret = json_pack("{s:s, s:i}", "status", "running", "pid", getpid());
+	*ret = json_pack("{s:s, s:i}", "status", runs ? "running" : "created",
+			 "pid", getpid());
 	return *ret ? 0 : -ENOMEM;
+}
+
+static void make_member(struct ctx *ctx, const char *id)
+{
+	json_t *json = json_pack("{s:s}", "machine", "own");
+
+	assert_int_equal(oci_store_make(&ctx->oci, id), 0);
+	assert_int_equal(
+		oci_store_write(&ctx->oci, id, "vm/" OCI_POD_FILE, json), 0);
+	json_decref(json);
+}
+
+/* In a machine that is paused only what runs can be paused, too. */
+static void test_pause(void **state)
+{
+	char word[] = "pause", old[] = "old", new[] = "new";
+	char *pause_old[] = {word, old, NULL};
+	char *pause_new[] = {word, new, NULL};
+	struct ctx *ctx = *state;
+	autofree char *paused = oci_path(&ctx->oci, "own", OCI_PAUSED_FILE);
+
+	make_member(ctx, "old");
+	make_member(ctx, "new");
+	assert_int_equal(mkdir(paused, 0700), 0);
+	assert_int_equal(oci_cmd_pause(&ctx->oci, 2, pause_old), 0);
+	assert_true(oci_is_paused(&ctx->oci, "old"));
+	assert_int_equal(oci_cmd_pause(&ctx->oci, 2, pause_new),
+			 OCI_EXIT_FAILED);
+	assert_false(oci_is_paused(&ctx->oci, "new"));
+	assert_int_equal(oci_store_remove(&ctx->oci, "old"), 0);
+	assert_int_equal(oci_store_remove(&ctx->oci, "new"), 0);
 }
 
 /* The guest of an agent's socket: "CONNECT" and greetings, once. */
@@ -463,11 +499,17 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_by_annotations), TEST(test_by_network),
-		TEST(test_others),         TEST(test_dead),
-		TEST(test_starts),         TEST(test_starts_there),
-		TEST(test_hangs),          TEST(test_odd_files),
-		TEST(test_socket),         cmocka_unit_test(test_size),
+		TEST(test_by_annotations),
+		TEST(test_by_network),
+		TEST(test_others),
+		TEST(test_dead),
+		TEST(test_starts),
+		TEST(test_starts_there),
+		TEST(test_hangs),
+		TEST(test_odd_files),
+		TEST(test_pause),
+		TEST(test_socket),
+		cmocka_unit_test(test_size),
 	};
 
 	log_setup(LOG_ERROR, false);
