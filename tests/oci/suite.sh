@@ -6,14 +6,19 @@
 
 # print_table PLAIN OURS REASONS: files of lines "TEST RESULT", with the runtime
 # that the suite is beside and with ours, and of lines "TEST REASON". 1: there
-# is a difference without a reason.
+# is a difference without a reason, or nothing has run.
 print_table()
 {
 	local status=0 same=0 differ=0 test plain ours reason
 
 	touch "$1" "$2"
+	[ -s "$1" ] || {
+		echo "no test of that name has run"
+		return 1
+	}
 	while read -r test plain; do
-		ours=$(grep -F -- "$test " "$2" | sed -n "1s/^.* //p")
+		ours=$(awk -v test="$test" \
+			'$1 == test { print $2; exit }' "$2")
 		reason=$(awk -v test="$test" \
 			'$1 == test { sub(/^[^ ]+ +/, ""); print }' "$3")
 		if [ "${ours:-none}" = "$plain" ]; then
