@@ -44,7 +44,8 @@ make_outside()
 			ip address add 10.9.9.9/32 dev outside0 &&
 			ip link set outside0 up
 	} 2>ip.out || skip "no network can be made: $(tail -n 1 ip.out)"
-	perl -MIO::Socket::INET -e '
+	# It ends with this shell, however that ends.
+	setpriv --pdeathsig KILL perl -MIO::Socket::INET -e '
 		$| = 1;
 		my $s = IO::Socket::INET->new(LocalAddr => "10.9.9.9",
 			LocalPort => 53, Proto => "udp") or die;
@@ -61,8 +62,6 @@ make_outside()
 				($v4 ? pack("nnnNn", 0xc00c, 1, 1, 60, 4) .
 					inet_aton("10.7.7.7") : ""), 0, $from);
 		}' >names.log 2>&1 &
-	names=$!
-	trap 'stop_dockerd; kill "$names"' EXIT
 	wait_for names.log ready
 }
 
