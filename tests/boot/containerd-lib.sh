@@ -30,6 +30,8 @@ containerd_config()
 		state = "$PWD/containerd/run"
 		[grpc]
 		address = "$CRI"
+		[plugins."io.containerd.internal.v1.opt"]
+		path = "$PWD/containerd/opt"
 		[plugins."io.containerd.grpc.v1.cri"]
 		sandbox_image = "docker.io/library/test:1"
 		restrict_oom_score_adj = true

@@ -16,6 +16,8 @@ containerd_config()
 		disabled_plugins = ["io.containerd.grpc.v1.cri"]
 		[grpc]
 		address = "$1/containerd.sock"
+		[plugins."io.containerd.internal.v1.opt"]
+		path = "$1/opt"
 	END
 }
 
