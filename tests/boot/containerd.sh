@@ -174,7 +174,7 @@ cri_all()
 	run_to_end 137 OOMKilled
 	id=$first
 	exec_in 0 true
-	cri_do StopContainer "1, '$id', 2, \\60"
+	cri_do StopContainer "1, '$id', 2, \\$LIMIT"
 	run_to_end 5 Error
 	grep -q 'stdout F bye' logs/c1.log || fail "no signal"
 	cri_do StopPodSandbox "1, '$pod'"
