@@ -36,9 +36,9 @@
 #define CPU_PERIOD     100000
 #define PAGE_BYTES     4096
 
-/* A machine that has been started takes containers a little later. */
-#define BOOT_MS 5000
-#define LOOK_MS 20
+/* One that is created may be about to be started, or never be. */
+#define CREATED_MS 5000
+#define LOOK_MS    20
 
 static const struct kind {
 	const char *type, *sandbox, *container, *id;
@@ -165,26 +165,6 @@ static bool is_alive(const struct oci *oci, const char *id)
 		errno == EAGAIN);
 }
 
-/*
- * An engine creates a pod's next container as soon as the start of the first
- * one has returned: waits until its machine is there.
- */
-static bool await_alive(const struct oci *oci, const char *id)
-{
-	bool has_run;
-
-	for (int left = BOOT_MS / LOOK_MS; left >= 0; left--) {
-		has_run = oci_store_has(oci, id, "vm/" OCI_STARTED_FILE);
-		if (is_alive(oci, id))
-			return true;
-		/* It has ended, or was never there. */
-		if (has_run || !oci_store_has(oci, id, "vm"))
-			return false;
-		poll(NULL, 0, LOOK_MS);
-	}
-	return false;
-}
-
 /* The process of ID as the host's runtime notes it; 0: it does not, yet. */
 static json_int_t read_pid(const struct oci *oci, const char *id)
 {
@@ -206,6 +186,42 @@ static json_int_t read_pid(const struct oci *oci, const char *id)
 		json_decref(json);
 	}
 	return pid;
+}
+
+/* Whether ID has been started: its process is this program then. */
+static bool is_started(const struct oci *oci, const char *id)
+{
+	static const char program[] = OCI_INSIDE_PROGRAM;
+	char path[64], name[sizeof(program)] = "";
+	autofd int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%lld/cmdline",
+		 (long long)read_pid(oci, id));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, name, sizeof(name)) == sizeof(name) &&
+	       memcmp(name, program, sizeof(program)) == 0;
+}
+
+/*
+ * An engine creates a pod's next container as soon as the start of the first
+ * one has returned: waits until its machine is there.
+ */
+static bool await_alive(const struct oci *oci, const char *id)
+{
+	bool has_run;
+
+	for (int ms = 0; ms < OCI_MACHINE_MS; ms += LOOK_MS) {
+		has_run = oci_store_has(oci, id, "vm/" OCI_STARTED_FILE);
+		if (is_alive(oci, id))
+			return true;
+		/* It has ended, or was never there. */
+		if (has_run || !oci_store_has(oci, id, "vm"))
+			return false;
+		if (ms >= CREATED_MS && !is_started(oci, id))
+			return false;
+		poll(NULL, 0, LOOK_MS);
+	}
+	return false;
 }
 
 /*

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -242,9 +243,9 @@ static void test_starts(void **state)
 
 /* NAME of the host's runtime's note of "own", which says its PID. */
 static void note_process(const struct ctx *ctx, const char *name,
-			 const char *key)
+			 const char *key, pid_t pid)
 {
-	json_t *note = json_pack("{s:i}", key, (int)getpid());
+	json_t *note = json_pack("{s:i}", key, (int)pid);
 	autofree char *dir = oci_path(&ctx->oci, "@host", NULL);
 
 	assert_int_equal(mkdir(dir, 0700), 0);
@@ -275,7 +276,7 @@ static void test_starts_there(void **state)
 	pid_t pid;
 
 	for (unsigned i = 0; i < ARRAY_LEN(notes); i++) {
-		note_process(ctx, notes[i][0], notes[i][1]);
+		note_process(ctx, notes[i][0], notes[i][1], getpid());
 		util_close(&ctx->listen_fd);
 		assert_int_equal(unlink(names), 0);
 		assert_int_equal(bind_socket(ctx), 0);
@@ -296,6 +297,35 @@ static void test_starts_there(void **state)
 	assert_int_equal(unlink(names), 0);
 	assert_int_equal(find(ctx, "", "network", &pod), 0);
 	assert_null(pod.id);
+}
+
+/* Its process runs, on a host that has much else to do. */
+static void test_starts_slowly(void **state)
+{
+	struct ctx *ctx = *state;
+	const pid_t own = fork();
+	struct oci_pod pod;
+	pid_t pid;
+
+	if (own == 0) {
+		execlp("sleep", OCI_INSIDE_PROGRAM, "1000", NULL);
+		_exit(1);
+	}
+	note_process(ctx, "state.json", "init_process_pid", own);
+	util_close(&ctx->listen_fd);
+	assert_int_equal(bind_socket(ctx), 0);
+	pid = fork();
+	if (pid == 0) {
+		sleep(6);
+		_exit(listen(ctx->listen_fd, 16) < 0);
+	}
+	assert_int_equal(find(ctx, in_own, "network", &pod), 0);
+	assert_string_equal(pod.id, "own");
+	oci_pod_done(&pod);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(kill(own, SIGKILL), 0);
+	assert_int_equal(waitpid(own, NULL, 0), own);
+	forget_process(ctx);
 }
 
 /* Its machine hangs: as many wait for it as can. */
@@ -499,17 +529,12 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_by_annotations),
-		TEST(test_by_network),
-		TEST(test_others),
-		TEST(test_dead),
-		TEST(test_starts),
-		TEST(test_starts_there),
-		TEST(test_hangs),
-		TEST(test_odd_files),
-		TEST(test_pause),
-		TEST(test_socket),
-		cmocka_unit_test(test_size),
+		TEST(test_by_annotations), TEST(test_by_network),
+		TEST(test_others),         TEST(test_dead),
+		TEST(test_starts),         TEST(test_starts_there),
+		TEST(test_starts_slowly),  TEST(test_hangs),
+		TEST(test_odd_files),      TEST(test_pause),
+		TEST(test_socket),         cmocka_unit_test(test_size),
 	};
 
 	log_setup(LOG_ERROR, false);
