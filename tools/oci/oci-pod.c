@@ -406,7 +406,7 @@ int oci_pod_machine(const struct oci *oci, const char *id, char **ret)
 		json_decref(json);
 		return 0;
 	}
-	/* What is in `vm` may have been written by its monitor. */
+	/* Its monitor may have written all that is in `vm`. */
 	if (oci_check_id(machine) < 0) {
 		json_decref(json);
 		return -EINVAL;

@@ -342,7 +342,7 @@ static void test_hangs(void **state)
 	alarm(0);
 }
 
-/* What is in a machine's notes' place holds up and misleads nobody. */
+/* Odd files in a machine's directory hold up and mislead nobody. */
 static void test_odd_files(void **state)
 {
 	struct ctx *ctx = *state;
