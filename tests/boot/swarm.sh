@@ -199,6 +199,7 @@ one_node()
 
 test_one_node()
 {
+	in_lab || skip "in the lab only"
 	command -v curl >/dev/null || skip "no curl"
 	in_network one_node
 }
@@ -327,6 +328,7 @@ three_nodes()
 
 test_three_nodes()
 {
+	in_lab || skip "in the lab only"
 	command -v curl >/dev/null || skip "no curl"
 	in_network three_nodes
 }
