@@ -157,9 +157,6 @@ static int take_output(struct agent_names *n, const uint8_t *data, size_t left)
 /* 0, or -errno: it is over. */
 static int take_frame(struct agent_names *n, const struct agent_message *m)
 {
-	struct agent_session *agent = n->agent;
-	struct agent_credit wire;
-
 	switch (m->type) {
 	case AGENT_STDOUT:
 		return take_output(n, m->payload, m->bytes);
@@ -167,11 +164,7 @@ static int take_frame(struct agent_names *n, const struct agent_message *m)
 		return log_ret(-EREMOTEIO, "the guest has no name servers: "
 					   "nothing listens there");
 	case AGENT_STDIN_MORE:
-		if (agent_message_copy(m, &wire, sizeof(wire)) ||
-		    le32toh(wire.bytes) > AGENT_STDIN_WINDOW - agent->window)
-			return agent_violation("more credit than there is");
-		agent->window += le32toh(wire.bytes);
-		return 0;
+		return agent_take_credit(n->agent, m);
 	case AGENT_STDIN_CLOSED:
 	case AGENT_EXIT:
 		return log_ret(-EREMOTEIO, "the guest's name servers ended");
@@ -183,31 +176,16 @@ static int take_frame(struct agent_names *n, const struct agent_message *m)
 /* Frames that are here. 0, or -errno: it is over. */
 static int take_frames(struct agent_names *n, bool readable)
 {
-	struct agent_session *agent = n->agent;
+	struct agent_message m;
+	int r;
 
-	for (;;) {
-		struct agent_message m;
-		int r = agent_reader_next(&agent->reader, &m);
-		ssize_t got;
-
+	/* The machine's end is told elsewhere. */
+	while ((r = agent_take(n->agent, &readable, &m)) > 0) {
+		r = take_frame(n, &m);
 		if (r < 0)
-			return agent_violation("a frame that cannot be");
-		if (r > 0) {
-			r = take_frame(n, &m);
-			if (r < 0)
-				return r;
-			continue;
-		}
-		if (!readable)
-			return 0;
-		readable = false;
-		got = agent_reader_fill(&agent->reader, agent->fd);
-		if (got == -EAGAIN)
-			return 0;
-		/* The machine's end is told elsewhere. */
-		if (got <= 0)
-			return -ECONNRESET;
+			break;
 	}
+	return r;
 }
 
 /* ---- from the servers */

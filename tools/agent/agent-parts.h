@@ -46,6 +46,16 @@ int agent_flush_all(struct agent_session *agent, int timeout_ms);
 int agent_take_event(struct agent_session *agent,
 		     const struct agent_message *m);
 
+/*
+ * A frame that is here: 1. 0: none is; where READABLE, after what had come was
+ * read, which is done once. -EPROTO, logged; -ECONNRESET: the guest is gone.
+ */
+int agent_take(struct agent_session *agent, bool *readable,
+	       struct agent_message *ret);
+/* An AGENT_STDIN_MORE: the window is larger. 0 or -EPROTO, logged. */
+int agent_take_credit(struct agent_session *agent,
+		      const struct agent_message *m);
+
 /* The next frame that is no event. 0 or -errno, logged. */
 int agent_await(struct agent_session *agent, int timeout_ms,
 		struct agent_message *ret);

@@ -102,8 +102,6 @@ static int take_end(struct stream *s, const struct agent_message *m)
 
 static int take_frame(struct stream *s, const struct agent_message *m)
 {
-	struct agent_credit wire;
-
 	switch (m->type) {
 	case AGENT_STDOUT:
 		s->data = m->payload;
@@ -112,11 +110,7 @@ static int take_frame(struct stream *s, const struct agent_message *m)
 	case AGENT_STDERR:
 		return 0;
 	case AGENT_STDIN_MORE:
-		if (agent_message_copy(m, &wire, sizeof(wire)) ||
-		    le32toh(wire.bytes) > AGENT_STDIN_WINDOW - s->agent->window)
-			return agent_violation("more credit than there is");
-		s->agent->window += le32toh(wire.bytes);
-		return 0;
+		return agent_take_credit(s->agent, m);
 	case AGENT_STDIN_CLOSED:
 		s->input = false;
 		return 0;
@@ -130,31 +124,16 @@ static int take_frame(struct stream *s, const struct agent_message *m)
 /* Frames that are here, up to one whose data has to be sent first. */
 static int take_frames(struct stream *s, bool readable)
 {
-	struct agent_session *agent = s->agent;
+	struct agent_message m;
+	int r = 0;
 
-	while (s->left == 0 && !s->ended) {
-		struct agent_message m;
-		int r = agent_reader_next(&agent->reader, &m);
-		ssize_t got;
-
-		if (r < 0)
-			return agent_violation("a frame that cannot be");
-		if (r > 0) {
-			r = take_frame(s, &m);
-			if (r < 0)
-				return r;
-			continue;
-		}
-		if (!readable)
-			return 0;
-		readable = false;
-		got = agent_reader_fill(&agent->reader, agent->fd);
-		if (got == -EAGAIN)
-			return 0;
-		if (got <= 0)
-			return -ECONNRESET;
+	while (r >= 0 && s->left == 0 && !s->ended) {
+		r = agent_take(s->agent, &readable, &m);
+		if (r <= 0)
+			break;
+		r = take_frame(s, &m);
 	}
-	return 0;
+	return r;
 }
 
 static void give_output(struct stream *s)

@@ -343,18 +343,6 @@ static int take_output(struct relay *relay, unsigned stream,
 	return r < 0 ? r : 0;
 }
 
-static int take_credit(struct relay *relay, const struct agent_message *m)
-{
-	struct agent_session *agent = relay->agent;
-	struct agent_credit wire;
-
-	if (agent_message_copy(m, &wire, sizeof(wire)) ||
-	    le32toh(wire.bytes) > AGENT_STDIN_WINDOW - agent->window)
-		return agent_violation("more credit than there is");
-	agent->window += le32toh(wire.bytes);
-	return 0;
-}
-
 /* 1: it is over. */
 static int take_exit(struct relay *relay, const struct agent_message *m,
 		     struct agent_status *ret)
@@ -410,7 +398,7 @@ static int take_frame(struct relay *relay, const struct agent_message *m,
 	case AGENT_STDERR:
 		return take_output(relay, 1, m);
 	case AGENT_STDIN_MORE:
-		return take_credit(relay, m);
+		return agent_take_credit(relay->agent, m);
 	case AGENT_STDIN_CLOSED:
 		if (m->bytes != 0)
 			return agent_violation("a frame that cannot be");
@@ -431,33 +419,19 @@ static int take_frame(struct relay *relay, const struct agent_message *m,
 static int take_frames(struct relay *relay, bool readable,
 		       struct agent_status *ret)
 {
-	struct agent_session *agent = relay->agent;
+	struct agent_message m;
 
 	while (relay->pending.left == 0) {
-		struct agent_message m;
-		ssize_t n;
-		int r = agent_reader_next(&agent->reader, &m);
+		int r = agent_take(relay->agent, &readable, &m);
 
-		if (r < 0)
-			return agent_violation("a frame that cannot be");
-		if (r > 0) {
-			r = take_frame(relay, &m, ret);
-			if (r != 0)
-				return r;
-			continue;
-		}
-		if (!readable)
-			return 0;
-		readable = false;
-		n = agent_reader_fill(&agent->reader, agent->fd);
-		if (n == -EAGAIN)
-			return 0;
 		/* The code that watches the VM says how it ended. */
-		if (n <= 0 && relay->spec->gone_fd >= 0)
-			return -ECONNRESET;
-		if (n <= 0)
-			return log_ret(-ECONNRESET,
-				       "the guest ended before its command");
+		if (r == -ECONNRESET && relay->spec->gone_fd < 0)
+			log_error("the guest ended before its command");
+		if (r <= 0)
+			return r;
+		r = take_frame(relay, &m, ret);
+		if (r != 0)
+			return r;
 	}
 	return 0;
 }

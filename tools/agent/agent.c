@@ -36,6 +36,40 @@ int agent_violation(const char *what)
 		       what);
 }
 
+int agent_take(struct agent_session *agent, bool *readable,
+	       struct agent_message *ret)
+{
+	for (;;) {
+		const int r = agent_reader_next(&agent->reader, ret);
+		ssize_t n;
+
+		if (r < 0)
+			return agent_violation("a frame that cannot be");
+		if (r > 0)
+			return 1;
+		if (!*readable)
+			return 0;
+		*readable = false;
+		n = agent_reader_fill(&agent->reader, agent->fd);
+		if (n == -EAGAIN)
+			return 0;
+		if (n <= 0)
+			return -ECONNRESET;
+	}
+}
+
+int agent_take_credit(struct agent_session *agent,
+		      const struct agent_message *m)
+{
+	struct agent_credit wire;
+
+	if (agent_message_copy(m, &wire, sizeof(wire)) ||
+	    le32toh(wire.bytes) > AGENT_STDIN_WINDOW - agent->window)
+		return agent_violation("more credit than there is");
+	agent->window += le32toh(wire.bytes);
+	return 0;
+}
+
 /* ---- time */
 
 static uint64_t deadline(int timeout_ms)
