@@ -145,14 +145,15 @@ stop_all()
 	[ -z "${tap-}" ] || "$GUEST/guest" "untap:$tap" >/dev/null
 }
 
-# wait_until COMMAND...: until it succeeds. In LIMIT seconds, else 1.
+# wait_until COMMAND...: until it succeeds. In LIMIT seconds, else 1. PAUSE:
+# seconds between two looks.
 wait_until()
 {
 	local end=$((SECONDS + LIMIT))
 
 	until "$@"; do
 		[ "$SECONDS" -lt "$end" ] || return 1
-		sleep 0.05
+		sleep "${PAUSE:-0.05}"
 	done
 }
 

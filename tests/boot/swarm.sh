@@ -14,12 +14,7 @@ engine_options=(--add-runtime "bulkhead=$BULKHEAD-runtime"
 # await COMMAND...: as wait_until; to ask the daemon takes the lab a second or two
 await()
 {
-	local end=$((SECONDS + LIMIT))
-
-	until "$@"; do
-		[ "$SECONDS" -lt "$end" ] || return 1
-		sleep 2
-	done
+	PAUSE=2 wait_until "$@"
 }
 
 # ---- what serves
