@@ -20,6 +20,27 @@ rounds()
 }
 
 # shellcheck disable=SC2034 # used by the scripts
+# only NAME... -- "$@": for --only, whose value is some of NAME, with commas
+only()
+{
+	local known=" " name names
+
+	while [ "$1" != -- ]; do
+		known+="$1 "
+		shift
+	done
+	shift
+	value "$@"
+	IFS=, read -ra names <<<"$2"
+	[ ${#names[@]} -gt 0 ] || die "$1 '': known are$known(see --help)"
+	for name in "${names[@]}"; do
+		[[ $known == *" $name "* ]] ||
+			die "$1 '$name': known are$known(see --help)"
+	done
+	only=$2
+}
+
+# shellcheck disable=SC2034 # used by the scripts
 bench_names()
 {
 	if [ -z "${BULKHEAD-}" ]; then

@@ -4,6 +4,15 @@
 # Shared by the scripts here that run the suites of other projects: the
 # table of what ended how.
 
+# has_run FILE: 1 and a line where that has no result
+has_run()
+{
+	[ -s "$1" ] || {
+		echo "no test of that name has run"
+		return 1
+	}
+}
+
 # print_table PLAIN OURS REASONS: files of lines "TEST RESULT", with the runtime
 # that the suite is beside and with ours, and of lines "TEST REASON". 1: there
 # is a difference without a reason, or nothing has run.
@@ -12,10 +21,7 @@ print_table()
 	local status=0 same=0 differ=0 test plain ours reason
 
 	touch "$1" "$2"
-	[ -s "$1" ] || {
-		echo "no test of that name has run"
-		return 1
-	}
+	has_run "$1" || return
 	while read -r test plain; do
 		ours=$(awk -v test="$test" \
 			'$1 == test { print $2; exit }' "$2")
