@@ -17,7 +17,8 @@ in_network()
 		command -v $tool >/dev/null || skip "no $tool"
 	done
 	[ -x /usr/lib/cni/bridge ] || skip "no plug-ins of CNI"
-	unshare -n true 2>/dev/null || skip "no network namespaces"
+	unshare --net --mount --pid --fork --mount-proc true 2>/dev/null ||
+		skip "no namespaces"
 	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[1]}" "$1"
 	exit $?
 }
@@ -87,7 +88,7 @@ start_containerd()
 	trap stop_containerd EXIT
 	until ctr -a "$CRI" -n k8s.io images import box.tar >out 2>err; do
 		if [ ! -d "/proc/$containerd" ] || [ "$SECONDS" -ge "$end" ]; then
-			skip "containerd does not start: $(tail -n 1 containerd.log err)"
+			fail "containerd does not start: $(tail -n 5 containerd.log)"
 		fi
 		sleep 0.2
 	done

@@ -21,14 +21,14 @@ containerd_config()
 	END
 }
 
-# until_there COMMAND...: or skip with the last line of its log
+# until_there COMMAND...: a daemon that ends, or never answers, fails the test
 until_there()
 {
 	local end=$((SECONDS + LIMIT))
 
 	until "$@" >/dev/null 2>&1; do
 		if [ ! -d "/proc/$dockerd" ] || [ "$SECONDS" -ge "$end" ]; then
-			skip "dockerd does not start: $(tail -n 1 docker.log)"
+			fail "dockerd does not start: $(tail -n 5 docker.log)"
 		fi
 		sleep 0.1
 	done
@@ -66,6 +66,8 @@ start_engine()
 # start_dockerd [OPTION]...
 start_dockerd()
 {
+	unshare --mount --pid --fork --mount-proc true 2>/dev/null ||
+		skip "no namespaces"
 	start_engine docker "${DOCKER_HOST#unix://}" "$@"
 	dockerd=$engine
 	trap stop_dockerd EXIT
@@ -75,6 +77,8 @@ start_dockerd()
 # restart_dockerd SIGNAL: ends the daemon alone, which is started again
 restart_dockerd()
 {
+	unshare --mount --pid --fork --mount-proc true 2>/dev/null ||
+		skip "no namespaces"
 	touch docker/again
 	pkill -"$1" -f -- "^dockerd .*--pidfile $PWD/docker/pid" ||
 		fail "no dockerd to be restarted"

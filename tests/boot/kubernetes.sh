@@ -48,7 +48,7 @@ start_kubelet()
 		--runtime-request-timeout 10m --hostname-override node1 --v=2
 	until curl -s http://127.0.0.1:10255/pods >pods.json; do
 		if [ ! -d "/proc/$containerd" ] || [ "$SECONDS" -ge "$end" ]; then
-			skip "the kubelet does not start: $(tail -n 1 containerd/program.log)"
+			fail "the kubelet does not start: $(tail -n 5 containerd/program.log)"
 		fi
 		sleep 0.5
 	done
