@@ -178,6 +178,13 @@ static int run(struct oci *oci, int argc, char **argv)
 			       argv[0], near ? "; did you mean '" : "",
 			       near ? near : "", near ? "'?" : "");
 	}
+	/* The others are what runs in the outer container. */
+	if (!command->help && access(OCI_INSIDE_VM, F_OK) < 0)
+		return log_ret(OCI_EXIT_FAILED,
+			       "'%s' runs only where `create` and `exec` start "
+			       "it, in a container's mount namespace (see "
+			       "bulkhead-runtime --help)",
+			       argv[0]);
 	return command->run(oci, argc, argv);
 }
 

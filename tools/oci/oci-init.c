@@ -155,9 +155,8 @@ static int run(struct spec *spec, bool has_kvm)
 int oci_cmd_init(struct oci *oci, int argc, char **argv)
 {
 	struct spec spec = {0};
-	int status;
-
 	const bool has_kvm = argc == 2 && strcmp(argv[1], "kvm") == 0;
+	int status;
 
 	(void)oci;
 	/*
@@ -165,8 +164,10 @@ int oci_cmd_init(struct oci *oci, int argc, char **argv)
 	 * container's stderr. Those about its networks and memory come here.
 	 */
 	log_setup(LOG_ERROR, false);
-	if (argc != 1 + has_kvm ||
-	    (has_kvm && fcntl(OCI_KVM_FD, F_SETFD, FD_CLOEXEC) < 0) ||
+	if (argc != 1 + has_kvm)
+		return log_ret(RUN_EXIT_FAILED,
+			       "init: '%s' is not what it takes", argv[1]);
+	if ((has_kvm && fcntl(OCI_KVM_FD, F_SETFD, FD_CLOEXEC) < 0) ||
 	    spec_read_file(OCI_INSIDE_VM "/" OCI_SPEC_FILE, &spec) < 0)
 		return RUN_EXIT_FAILED;
 	log_setup(LOG_WARN, false);

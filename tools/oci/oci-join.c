@@ -85,12 +85,18 @@ int oci_cmd_join(struct oci *oci, int argc, char **argv)
 	struct oci_member member = {0};
 	struct spec spec = {0};
 	int status = RUN_EXIT_FAILED;
+	int r;
 
 	(void)oci;
-	(void)argv;
 	/* As in init: the container's stderr gets no warnings of create's. */
 	log_setup(LOG_ERROR, false);
-	if (argc == 1 && oci_pod_read(&member) == 1 &&
+	if (argc != 1)
+		return log_ret(status, "join: '%s' is more than it takes",
+			       argv[1]);
+	r = oci_pod_read(&member);
+	if (r == 0)
+		log_error("join: this container is in no other one's machine");
+	if (r == 1 &&
 	    spec_read_file(OCI_INSIDE_VM "/" OCI_SPEC_FILE, &spec) == 0)
 		status = run(&spec, &member);
 	spec_done(&spec);
