@@ -28,7 +28,7 @@
 #define EXCEPTION_PROTOCOLS 3U
 
 #define NAMES_PORT 53
-#define KEYS_MAX   4
+#define KEYS_MAX   6
 
 /* ---- what is on an interface */
 
@@ -276,6 +276,75 @@ int tap_filter_resolver(int fd, unsigned from, unsigned to)
 	};
 	int r = add_qdisc(fd, from);
 
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(rules); i++)
+		r = add_rule(fd, from, &rules[i]);
+	return r;
+}
+
+/* ---- this namespace's programs as the guest's clients */
+
+#define TCP_RST 0x00040000U
+#define TCP_ACK 0x00100000U
+
+/* To IPV4, PROTOCOL; and a part of what comes after a header of 20 bytes. */
+static struct rule rule_to_ipv4(const uint8_t ipv4[4], uint32_t protocol,
+				struct tc_u32_key part)
+{
+	uint32_t address;
+
+	memcpy(&address, ipv4, sizeof(address));
+	return (struct rule){
+		.priority = FIRST_PRIORITY + 1,
+		.protocol = ETH_P_IP,
+		.nkeys = 5,
+		.keys = {key(8, 0x00ff0000, protocol << 16),
+			 {.mask = UINT32_MAX, .val = address, .off = 16},
+			 part,
+			 key(0, 0xff000000, 0x45000000),
+			 key(4, 0x00001fff, 0)},
+	};
+}
+
+static struct rule rule_to_ipv6(const uint8_t ipv6[16], uint32_t protocol,
+				struct tc_u32_key part)
+{
+	struct rule rule = {
+		.priority = FIRST_PRIORITY + 2,
+		.protocol = ETH_P_IPV6,
+		.nkeys = 6,
+		.keys = {key(4, 0x0000ff00, protocol << 8), part},
+	};
+
+	for (int i = 0; i < 4; i++) {
+		struct tc_u32_key *k = &rule.keys[2 + i];
+
+		*k = (struct tc_u32_key){.mask = UINT32_MAX, .off = 24 + 4 * i};
+		memcpy(&k->val, ipv6 + 4 * (size_t)i, 4);
+	}
+	return rule;
+}
+
+int tap_filter_local(int fd, unsigned from, const uint8_t ipv4[4],
+		     const uint8_t ipv6[16])
+{
+	const struct tc_u32_key any = {0};
+	struct rule rules[] = {
+		rule_to_ipv4(ipv4, IPPROTO_UDP, any),
+		rule_to_ipv4(ipv4, IPPROTO_TCP, key(32, TCP_ACK, TCP_ACK)),
+		rule_to_ipv4(ipv4, IPPROTO_TCP, key(32, TCP_RST, TCP_RST)),
+		/* That a port is nobody's. */
+		rule_to_ipv4(ipv4, IPPROTO_ICMP,
+			     key(20, 0xffff0000, 0x03030000)),
+		rule_to_ipv6(ipv6, IPPROTO_UDP, any),
+		rule_to_ipv6(ipv6, IPPROTO_TCP, key(52, TCP_ACK, TCP_ACK)),
+		rule_to_ipv6(ipv6, IPPROTO_TCP, key(52, TCP_RST, TCP_RST)),
+		rule_to_ipv6(ipv6, IPPROTO_ICMPV6,
+			     key(40, 0xffff0000, 0x01040000)),
+	};
+	int r = add_qdisc(fd, from);
+
+	/* All fragments of a datagram: these keys do not look at ports. */
+	rules[0].nkeys = 3;
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(rules); i++)
 		r = add_rule(fd, from, &rules[i]);
 	return r;

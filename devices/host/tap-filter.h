@@ -6,6 +6,8 @@
 #ifndef DEVICES_HOST_TAP_FILTER_H
 #define DEVICES_HOST_TAP_FILTER_H
 
+#include <stdint.h>
+
 /* The ports that tap_filter_resolver() leaves to this namespace's stack. */
 #define TAP_FILTER_FIRST 0xfc00U
 #define TAP_FILTER_LAST  0xffffU
@@ -21,6 +23,14 @@ int tap_filter_redirect(int fd, unsigned from, unsigned to);
  * answers (ARP, neighbour advertisements) TO gets a copy.
  */
 int tap_filter_resolver(int fd, unsigned from, unsigned to);
+/*
+ * The exception for programs of this namespace that are clients of the guest
+ * at the tap FROM: what the guest sends to IPV4 or IPV6 stays here. Only
+ * datagrams, what belongs to a TCP connection that was begun here, and that a
+ * port is nobody's: the guest begins nothing.
+ */
+int tap_filter_local(int fd, unsigned from, const uint8_t ipv4[4],
+		     const uint8_t ipv6[16]);
 /*
  * Takes these filters off INDEX, if their target is gone; and the qdisc, unless
  * others have filters there. -EBUSY: the target is there.

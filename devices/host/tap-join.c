@@ -10,6 +10,9 @@
  * interface: they get ports that a guest's Linux does not use by itself, and
  * what comes from port 53 to those ports is not redirected.
  *
+ * Programs of the namespace that connect to its own address are the guest's
+ * clients (tap-local.h), so the tap has an address for them.
+ *
  * The tap, and what is on it, go with its descriptor. The interface's filter
  * stays when the process is killed; its target is gone then (the kernel shows
  * number 0), which tells it from that of a guest that lives.
@@ -18,6 +21,7 @@
 
 #include "devices/host/net.h"
 #include "devices/host/tap-filter.h"
+#include "devices/host/tap-local.h"
 #include "devices/host/tap.h"
 #include "vmm/base/log.h"
 #include "vmm/base/netlink.h"
@@ -95,6 +99,18 @@ static void free_ports(void)
 		(void)write_ports(32768, 60999);
 }
 
+static bool has_taps(void)
+{
+	struct if_nameindex *all = if_nameindex();
+	bool found = false;
+
+	for (struct if_nameindex *i = all; i && i->if_name; i++)
+		found |= strncmp(i->if_name, TAP_JOIN_NAME,
+				 strlen(TAP_JOIN_NAME)) == 0;
+	if_freenameindex(all);
+	return found;
+}
+
 void tap_join_undo(const char *name)
 {
 	const unsigned index = if_nametoindex(name);
@@ -104,8 +120,11 @@ void tap_join_undo(const char *name)
 	if (index == 0 || fd < 0)
 		return;
 	locked = lock();
-	if (locked >= 0 && tap_filter_clear(fd, index) == 0)
-		free_ports();
+	if (locked < 0 || tap_filter_clear(fd, index) < 0)
+		return;
+	free_ports();
+	if (!has_taps())
+		tap_local_close();
 }
 
 /* ---- joining */
@@ -128,14 +147,21 @@ static int explain(int r, const char *name, const char *what)
 	return log_ret(r, "interface '%s': %s: %s", name, what, strerror(-r));
 }
 
-static int find_interface(const char *name, unsigned *ret_index,
-			  uint16_t *ret_mtu)
+struct interface {
+	const char *name;
+	unsigned index;
+	uint8_t mac[6];
+	uint16_t mtu;
+};
+
+static int find_interface(const char *name, struct interface *ret)
 {
 	autofd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq ifr = {0};
 
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	if (strlen(name) >= IFNAMSIZ || !(*ret_index = if_nametoindex(name)))
+	ret->name = name;
+	if (strlen(name) >= IFNAMSIZ || !(ret->index = if_nametoindex(name)))
 		return log_ret(-ENODEV,
 			       "interface '%s' does not exist in this network "
 			       "namespace",
@@ -148,16 +174,22 @@ static int find_interface(const char *name, unsigned *ret_index,
 			       "interface '%s' has no Ethernet addresses: no "
 			       "guest can be joined to it",
 			       name);
+	memcpy(ret->mac, ifr.ifr_hwaddr.sa_data, sizeof(ret->mac));
 	if (ioctl(fd, SIOCGIFMTU, &ifr) < 0)
 		return log_ret(-errno, "interface '%s': its MTU: %s", name,
 			       strerror(errno));
-	*ret_mtu = (uint16_t)min_u64((uint64_t)ifr.ifr_mtu, UINT16_MAX);
+	ret->mtu = (uint16_t)min_u64((uint64_t)ifr.ifr_mtu, UINT16_MAX);
 	return 0;
 }
 
-/* Its MTU; and no addresses, or this namespace's stack would speak there. */
-static int set_up_tap(int fd, unsigned index, uint32_t mtu)
+/*
+ * The interface's MTU, an address that the guest knows it by; and none that
+ * Linux makes, or this namespace's stack would speak there.
+ */
+static int set_up_tap(int fd, unsigned index, const struct interface *to)
 {
+	const struct tap_local local = tap_local_of(to->index);
+	const uint32_t mtu = to->mtu;
 	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
 	struct netlink_request r;
 	struct ifinfomsg *info =
@@ -180,31 +212,48 @@ static int set_up_tap(int fd, unsigned index, uint32_t mtu)
 	info->ifi_flags = IFF_UP;
 	info->ifi_change = IFF_UP;
 	netlink_add(&r, IFLA_MTU, &mtu, sizeof(mtu));
+	netlink_add(&r, IFLA_ADDRESS, local.mac, sizeof(local.mac));
 	return netlink_transact(fd, &r);
 }
 
+/* The guest does without: a kernel may know one table of routes alone. */
+static void open_local(const struct interface *to, unsigned tap)
+{
+	const int r = tap_local_open(to->index, tap, to->mac);
+
+	if (r < 0)
+		log_warn("interface '%s': programs of this network namespace "
+			 "do not reach the guest by its address: %s",
+			 to->name, strerror(-r));
+}
+
 /* 0, or -errno; -EBUSY: another guest is there. */
-static int redirect(int fd, unsigned index, unsigned tap, bool resolver)
+static int redirect(int fd, const struct interface *to, unsigned tap,
+		    bool resolver)
 {
 	autofd int locked = lock();
-	int r = locked < 0 ? locked : tap_filter_clear(fd, index);
+	int r = locked < 0 ? locked : tap_filter_clear(fd, to->index);
 
 	if (r == 0 && resolver)
-		r = tap_filter_resolver(fd, index, tap);
-	return r < 0 ? r : tap_filter_redirect(fd, index, tap);
+		r = tap_filter_resolver(fd, to->index, tap);
+	if (r == 0)
+		r = tap_filter_redirect(fd, to->index, tap);
+	if (r == 0)
+		open_local(to, tap);
+	return r;
 }
 
 /* Another guest's filter stays as long as that guest. */
-static int join(int fd, const char *name, unsigned index, unsigned tap,
-		bool resolver)
+static int join(int fd, const struct interface *to, unsigned tap, bool resolver)
 {
 	const uint64_t end = util_now_ns() + GONE_MS * UINT64_C(1000000);
 	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
-	int r = tap_filter_redirect(fd, tap, index);
+	const char *name = to->name;
+	int r = tap_filter_redirect(fd, tap, to->index);
 
 	if (r < 0)
 		return explain(r, name, "redirect its packets");
-	while ((r = redirect(fd, index, tap, resolver)) == -EBUSY &&
+	while ((r = redirect(fd, to, tap, resolver)) == -EBUSY &&
 	       util_now_ns() < end)
 		nanosleep(&pause, NULL);
 	if (r == -EBUSY)
@@ -223,24 +272,24 @@ int tap_join(const char *name, bool resolver, uint16_t *ret_mtu)
 	char tap_name[IFNAMSIZ];
 	autofd int tap = -1;
 	autofd int fd = netlink_open();
-	unsigned index = 0, tap_index;
-	uint16_t mtu = 0;
+	struct interface to = {0};
+	unsigned tap_index;
 	int r;
 
 	if (fd < 0)
 		return log_ret(fd, "interface '%s': netlink: %s", name,
 			       strerror(-fd));
-	r = find_interface(name, &index, &mtu);
+	r = find_interface(name, &to);
 	if (r < 0)
 		return r;
 	tap = tap_make(TAP_JOIN_NAME "%d", tap_name);
 	if (tap < 0)
 		return tap;
 	tap_index = if_nametoindex(tap_name);
-	r = set_up_tap(fd, tap_index, mtu);
+	r = set_up_tap(fd, tap_index, &to);
 	if (r < 0)
 		return explain(r, name, "set its tap up");
-	r = join(fd, name, index, tap_index, resolver);
+	r = join(fd, &to, tap_index, resolver);
 	if (r < 0)
 		return r;
 	r = resolver ? write_ports(TAP_FILTER_FIRST, TAP_FILTER_LAST) : 0;
@@ -248,6 +297,6 @@ int tap_join(const char *name, bool resolver, uint16_t *ret_mtu)
 		log_warn("'%s': %s: names outside of this network namespace "
 			 "are not found by its resolver",
 			 PORTS_FILE, strerror(-r));
-	*ret_mtu = mtu;
+	*ret_mtu = to.mtu;
 	return take_fd(&tap);
 }

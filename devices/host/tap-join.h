@@ -19,6 +19,9 @@
  * on NAME, see tap_join_undo(); one that a killed process left there is
  * replaced. -EBUSY: another guest is joined. Needs CAP_NET_ADMIN.
  *
+ * Programs of this namespace that connect to an address of NAME, as it has them
+ * now, reach the guest, to which they are neighbours (tap-local.h).
+ *
  * RESOLVER: programs of this namespace can go on asking name servers by NAME,
  * from the ports that they get for it (TAP_FILTER_FIRST and on; of the whole
  * namespace, until tap_join_undo()).

@@ -6,6 +6,7 @@
 #include "tools/container/netns.h"
 
 #include "devices/host/tap-join.h"
+#include "devices/host/tap-local.h"
 #include "firmware/agent/agent.h"
 #include "vmm/base/log.h"
 #include "vmm/base/netlink.h"
@@ -263,6 +264,55 @@ static int take_neighbour(void *arg, const struct nlmsghdr *message)
 	return 0;
 }
 
+/* ---- this namespace's programs */
+
+static int add_program(struct netns_link *link, uint8_t wire,
+		       const uint8_t *address, const uint8_t mac[6])
+{
+	struct agent_neighbour *w =
+		grow(link->neighbours, link->nneighbours, sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	link->neighbours = w;
+	w += link->nneighbours++;
+	w->family = wire;
+	memcpy(w->address, address, address_bytes(wire));
+	memcpy(w->mac, mac, sizeof(w->mac));
+	return 0;
+}
+
+static bool has_family(const struct netns_link *link, uint8_t wire)
+{
+	for (size_t i = 0; i < link->naddresses; i++) {
+		if (link->addresses[i].family == wire)
+			return true;
+	}
+	return false;
+}
+
+/* They are neighbours to the guest: see devices/host/tap-local.h. */
+static int add_programs(struct netns_link *link)
+{
+	const struct tap_local local = tap_local_of(link->index);
+	struct agent_route *route;
+	int r = 0;
+
+	if (has_family(link, 6))
+		r = add_program(link, 6, local.ipv6, local.mac);
+	if (r < 0 || !has_family(link, 4))
+		return r;
+	route = grow(link->routes, link->nroutes, sizeof(*route));
+	if (!route)
+		return -ENOMEM;
+	link->routes = route;
+	route += link->nroutes++;
+	*route = (struct agent_route){
+		.family = 4, .prefix = 32, .scope = RT_SCOPE_LINK};
+	memcpy(route->destination, local.ipv4, sizeof(local.ipv4));
+	return add_program(link, 4, local.ipv4, local.mac);
+}
+
 /* ---- all */
 
 static int dump(struct netns *n, uint16_t type, uint8_t family,
@@ -289,7 +339,11 @@ static int scan(struct netns *n)
 		r = dump(n, RTM_GETROUTE, AF_INET6, take_route);
 	if (r == 0)
 		r = dump(n, RTM_GETNEIGH, AF_INET, take_neighbour);
-	return r < 0 ? r : dump(n, RTM_GETNEIGH, AF_INET6, take_neighbour);
+	if (r == 0)
+		r = dump(n, RTM_GETNEIGH, AF_INET6, take_neighbour);
+	for (size_t i = 0; r == 0 && i < n->nlinks; i++)
+		r = add_programs(&n->links[i]);
+	return r;
 }
 
 int netns_scan(struct netns *ret)

@@ -9,12 +9,14 @@
 
 #include "devices/host/net.h"
 #include "devices/host/tap-filter.h"
+#include "devices/host/tap-local.h"
 #include "devices/host/tap.h"
 #include "tests/netns.h"
 #include "tests/patience.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <linux/fib_rules.h>
 #include <linux/pkt_sched.h>
 #include <linux/virtio_net.h>
 #include <poll.h>
@@ -52,6 +54,7 @@ static void need_namespaces(void)
 	netns_go(here);
 	guest = netns_new();
 	netns_go(here);
+	netns_up("lo");
 	netns_add_veth("eth0", "veth0", peer);
 	netns_set_mac("eth0", mac);
 	netns_add_address("eth0", "10.9.0.2", 24);
@@ -66,8 +69,21 @@ static void need_namespaces(void)
 
 /* ---- the guest */
 
+/* As `run` has them of netns_scan(). */
+static void add_programs(const char *name, const struct tap_local *local)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, local->ipv4, text, sizeof(text));
+	netns_add_route(name, text, 32, NULL, 0);
+	netns_add_neighbour(name, text, local->mac);
+	inet_ntop(AF_INET6, local->ipv6, text, sizeof(text));
+	netns_add_neighbour(name, text, local->mac);
+}
+
 static int open_guest(void)
 {
+	const struct tap_local local = tap_local_of(if_nametoindex("eth0"));
 	char name[IFNAMSIZ];
 	int fd;
 
@@ -78,6 +94,7 @@ static int open_guest(void)
 	netns_add_address(name, "10.9.0.2", 24);
 	netns_add_address(name, "fd09::2", 64);
 	netns_up(name);
+	add_programs(name, &local);
 	netns_go(here);
 	return fd;
 }
@@ -339,6 +356,215 @@ static void test_resolver(void **state)
 			TAP_FILTER_FIRST - 1);
 }
 
+/* ---- this namespace's programs as clients */
+
+static int stream_of(int namespace, int family)
+{
+	int fd;
+
+	netns_go(namespace);
+	fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	netns_go(here);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static int listen_at(int namespace, const union address *at)
+{
+	const int fd = stream_of(namespace, at->any.sa_family);
+	const int on = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	assert_int_equal(bind(fd, &at->any, sizeof(*at)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	return fd;
+}
+
+/* All that comes to FD up to its end is what send_all() sends. */
+static void expect_all(int fd)
+{
+	static uint8_t data[65536];
+	size_t total = 0;
+	ssize_t n;
+
+	while ((n = read(fd, data, sizeof(data))) > 0) {
+		for (ssize_t i = 0; i < n; i++) {
+			const size_t at = (total + (size_t)i) % sizeof(data);
+
+			assert_int_equal(data[i], (uint8_t)(at * 7));
+		}
+		total += (size_t)n;
+	}
+	assert_int_equal(n, 0);
+	assert_int_equal(total, STREAM_BYTES);
+}
+
+static void expect_neighbour(const union address *from)
+{
+	const struct tap_local local = tap_local_of(if_nametoindex("eth0"));
+
+	if (from->any.sa_family == AF_INET)
+		assert_memory_equal(&from->in.sin_addr, local.ipv4, 4);
+	else
+		assert_memory_equal(&from->in6.sin6_addr, local.ipv6, 16);
+}
+
+/* There, its end, and then back by the same connection, to its end. */
+static void talk_by_tcp(const char *text)
+{
+	const union address to = make_address(text, 5001);
+	autofd int listener = listen_at(guest, &to);
+	autofd int client = stream_of(here, to.any.sa_family);
+	autofd int server = -1;
+	union address by;
+	socklen_t bytes = sizeof(by);
+	pthread_t thread;
+
+	assert_int_equal(connect(client, &to.any, sizeof(to)), 0);
+	server = accept4(listener, &by.any, &bytes, SOCK_CLOEXEC);
+	assert_true(server >= 0);
+	expect_neighbour(&by);
+	assert_int_equal(pthread_create(&thread, NULL, send_all, &client), 0);
+	expect_all(server);
+	pthread_join(thread, NULL);
+	assert_int_equal(pthread_create(&thread, NULL, send_all, &server), 0);
+	expect_all(client);
+	pthread_join(thread, NULL);
+	/* A port that is nobody's. */
+	util_close(&listener);
+	util_close(&client);
+	client = stream_of(here, to.any.sa_family);
+	assert_int_equal(connect(client, &to.any, sizeof(to)), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+}
+
+/* Datagrams of BYTES each way, and one to nobody. */
+static void talk_by_udp(const char *text, size_t bytes)
+{
+	static uint8_t data[8192];
+	const union address to = make_address(text, 5003);
+	autofd int server = datagram_socket(guest, to.any.sa_family);
+	autofd int client = datagram_socket(here, to.any.sa_family);
+	union address by;
+	socklen_t size = sizeof(by);
+
+	assert_int_equal(bind(server, &to.any, sizeof(to)), 0);
+	assert_int_equal(connect(client, &to.any, sizeof(to)), 0);
+	assert_int_equal(send(client, data, bytes, 0), bytes);
+	await(server);
+	assert_int_equal(
+		recvfrom(server, data, sizeof(data), 0, &by.any, &size), bytes);
+	expect_neighbour(&by);
+	assert_int_equal(sendto(server, data, bytes, 0, &by.any, size), bytes);
+	await(client);
+	assert_int_equal(recv(client, data, sizeof(data), 0), bytes);
+	util_close(&server);
+	assert_int_equal(send(client, data, 1, 0), 1);
+	await(client);
+	assert_int_equal(recv(client, data, sizeof(data), 0), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+}
+
+/* The guest begins no connection to its neighbour, whose ports are HERE's. */
+static void expect_no_way_back(int family)
+{
+	const struct tap_local local = tap_local_of(if_nametoindex("eth0"));
+	union address any =
+		make_address(family == AF_INET ? "0.0.0.0" : "::", 5002);
+	union address to = any;
+	autofd int listener = listen_at(here, &any);
+	autofd int client = stream_of(guest, family);
+
+	if (family == AF_INET) {
+		memcpy(&to.in.sin_addr, local.ipv4, 4);
+	} else {
+		memcpy(&to.in6.sin6_addr, local.ipv6, 16);
+		netns_go(guest);
+		to.in6.sin6_scope_id = if_nametoindex("gst0");
+		netns_go(here);
+	}
+	fcntl(client, F_SETFL, O_NONBLOCK);
+	assert_int_equal(connect(client, &to.any, sizeof(to)), -1);
+	assert_int_equal(errno, EINPROGRESS);
+	/* A datagram that came by the wire later is answered before. */
+	talk_by_udp(family == AF_INET ? "10.9.0.2" : "fd09::2", 100);
+	fcntl(listener, F_SETFL, O_NONBLOCK);
+	assert_int_equal(accept4(listener, NULL, NULL, SOCK_CLOEXEC), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+static int count_first(void *arg, const struct nlmsghdr *message)
+{
+	unsigned *count = arg;
+	const struct rtattr *table[FRA_PRIORITY + 1];
+	uint32_t priority = 0;
+
+	if (netlink_parse(message, sizeof(struct fib_rule_hdr), table,
+			  ARRAY_LEN(table)) &&
+	    message->nlmsg_type == RTM_NEWRULE) {
+		(void)netlink_get(table[FRA_PRIORITY], &priority,
+				  sizeof(priority));
+		*count += priority == 0;
+	}
+	return 0;
+}
+
+/* How many tables are looked at first. */
+static unsigned first_tables(int family)
+{
+	struct netlink_request r;
+	autofd int fd = netlink_open();
+	unsigned count = 0;
+	struct fib_rule_hdr *m = netlink_begin(&r, RTM_GETRULE, 0, sizeof(*m));
+
+	m->family = (uint8_t)family;
+	assert_int_equal(netlink_dump(fd, &r, count_first, &count), 0);
+	return count;
+}
+
+/* As a process has left it that was killed while it changed the order. */
+static void add_local_table(int family)
+{
+	const uint32_t first = 0, table = RT_TABLE_LOCAL;
+	struct netlink_request r;
+	struct fib_rule_hdr *m =
+		netlink_begin(&r, RTM_NEWRULE, NLM_F_CREATE, sizeof(*m));
+
+	m->family = (uint8_t)family;
+	m->action = FR_ACT_TO_TBL;
+	netlink_add(&r, FRA_PRIORITY, &first, sizeof(first));
+	netlink_add(&r, FRA_TABLE, &table, sizeof(table));
+	netns_ask(&r, "rule");
+}
+
+/* An engine's forwarder of ports enters the namespace and connects there. */
+static void test_clients(void **state)
+{
+	struct wire w;
+
+	(void)state;
+	need_namespaces();
+	add_local_table(AF_INET);
+	for (int resolver = 0; resolver < 2; resolver++) {
+		wire_start_with(&w, resolver);
+		talk_by_tcp("10.9.0.2");
+		talk_by_udp("10.9.0.2", 1000);
+		talk_by_udp("10.9.0.2", 4000);
+		talk_by_tcp("fd09::2");
+		talk_by_udp("fd09::2", 1000);
+		expect_no_way_back(AF_INET);
+		expect_no_way_back(AF_INET6);
+		/* Those from outside are the guest's as ever. */
+		stream(peer, guest, "10.9.0.2");
+		stream(guest, peer, "10.9.0.1");
+		wire_stop(&w);
+	}
+	tap_join_undo("eth0");
+	assert_int_equal(first_tables(AF_INET), 1);
+	assert_int_equal(first_tables(AF_INET6), 1);
+	stream(here, here, "10.9.0.2");
+}
+
 /* ---- ends */
 
 static bool has_qdisc(void)
@@ -503,9 +729,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_resolver), cmocka_unit_test(test_streams),
-		cmocka_unit_test(test_again),    cmocka_unit_test(test_busy),
-		cmocka_unit_test(test_killed),   cmocka_unit_test(test_at_once),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_clients),  cmocka_unit_test(test_again),
+		cmocka_unit_test(test_busy),     cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_at_once),  cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

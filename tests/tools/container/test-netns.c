@@ -3,6 +3,7 @@
 #include "tools/container/netns.h"
 #include "tools/container/netns-watch.h"
 
+#include "devices/host/tap-local.h"
 #include "firmware/agent/agent.h"
 #include "firmware/init/net.h"
 #include "tests/netns.h"
@@ -132,6 +133,23 @@ static void wait_local(void)
 	}
 }
 
+/* The namespace's own programs are neighbours of the guest, the last ones. */
+static void check_programs(const struct netns_link *link)
+{
+	const struct tap_local local = tap_local_of(link->index);
+	const struct agent_neighbour *w =
+		&link->neighbours[link->nneighbours - 2];
+	char text[INET_ADDRSTRLEN];
+
+	assert_int_equal(w[0].family, 6);
+	assert_memory_equal(w[0].address, local.ipv6, 16);
+	assert_int_equal(w[1].family, 4);
+	assert_memory_equal(w[1].address, local.ipv4, 4);
+	assert_memory_equal(w[1].mac, local.mac, 6);
+	inet_ntop(AF_INET, local.ipv4, text, sizeof(text));
+	assert_non_null(find_route(link, text, 32));
+}
+
 static void check_eth0(const struct netns_link *link)
 {
 	const struct agent_route *route;
@@ -159,10 +177,11 @@ static void check_eth0(const struct netns_link *link)
 	assert_int_equal(route->scope, RT_SCOPE_LINK);
 	assert_non_null(find_route(link, "::", 0));
 	assert_non_null(find_route(link, "fe80::", 64));
-	assert_int_equal(link->nneighbours, 2);
+	assert_int_equal(link->nneighbours, 4);
 	assert_memory_equal(link->neighbours[0].mac, friend, 6);
 	assert_int_equal(link->neighbours[0].family, 4);
 	assert_int_equal(link->neighbours[1].family, 6);
+	check_programs(link);
 }
 
 static void test_scan(void **state)
@@ -185,7 +204,8 @@ static void test_scan(void **state)
 		} else if (strcmp(link->name, "eth1") == 0) {
 			eth1 = true;
 			assert_true(has_address(link, "10.10.0.2", 32));
-			assert_int_equal(link->nroutes, 1);
+			/* With that to the namespace's programs. */
+			assert_int_equal(link->nroutes, 2);
 			assert_non_null(find_route(link, "169.254.1.1", 32));
 		} else {
 			assert_string_equal(link->name, "peer0");
@@ -252,7 +272,8 @@ static void test_same_networks(void **state)
 	close(before);
 	assert_int_equal(n.nlinks, 2);
 	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(n.links[i].nroutes, 2);
+		/* The one with an address has one to programs, too. */
+		assert_int_equal(n.links[i].nroutes, 2 + n.links[i].naddresses);
 		assert_non_null(find_route(&n.links[i], "fe80::", 64));
 		assert_non_null(find_route(&n.links[i], "10.9.8.0", 24));
 	}
