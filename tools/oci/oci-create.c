@@ -149,7 +149,7 @@ static int place_sandbox(struct oci *oci, struct request *req, json_t *config,
 			 json_t *guest)
 {
 	json_t *none = json_object();
-	int r = oci_pod_size(config, guest);
+	int r = oci_pod_size(config, OCI_GROUPS, guest);
 
 	if (r == 0)
 		r = none ? oci_store_write(oci, req->id, "vm/" OCI_SANDBOX_FILE,

@@ -32,6 +32,9 @@
  */
 #define MEMORY_DEFAULT (UINT64_C(2) << 30)
 #define MEMORY_GUEST   (UINT64_C(96) << 20)
+#define MEMORY_MIN     (UINT64_C(128) << 20)
+/* The monitor's own, beside the guest's, in the same control group. */
+#define MEMORY_MONITOR (UINT64_C(64) << 20)
 #define CPUS_DEFAULT   4
 #define CPU_PERIOD     100000
 #define PAGE_BYTES     4096
@@ -441,20 +444,36 @@ static json_t *part(json_t *json, const char *name)
 	return json_object_set_new(json, name, sub) == 0 ? sub : NULL;
 }
 
-static uint64_t default_quota(void)
+/* No more than the groups above leave: else the host kills the machine. */
+static uint64_t default_memory(const struct oci_limits *limits)
 {
-	const int online = get_nprocs();
+	const uint64_t bytes = MEMORY_DEFAULT + MEMORY_GUEST;
 
-	return (uint64_t)(online < CPUS_DEFAULT ? online : CPUS_DEFAULT) *
-	       CPU_PERIOD;
+	if (!limits->memory || limits->memory >= bytes + MEMORY_MONITOR)
+		return bytes;
+	return limits->memory > MEMORY_MIN + MEMORY_MONITOR
+		       ? limits->memory - MEMORY_MONITOR
+		       : MEMORY_MIN;
 }
 
-int oci_pod_size(json_t *config, json_t *guest)
+static uint64_t default_cpus(const struct oci_limits *limits)
+{
+	const int online = get_nprocs();
+	const uint64_t cpus =
+		(uint64_t)(online < CPUS_DEFAULT ? online : CPUS_DEFAULT);
+
+	return limits->quota ? min_u64(cpus, (limits->quota + limits->period -
+					      1) / limits->period)
+			     : cpus;
+}
+
+int oci_pod_size(json_t *config, const char *groups, json_t *guest)
 {
 	json_t *notes = annotations(config);
 	json_t *resources = part(part(guest, "linux"), "resources");
 	json_t *memory = part(resources, "memory");
 	json_t *cpu = part(resources, "cpu");
+	struct oci_limits limits;
 	uint64_t bytes, quota, period;
 	int r = read_number(notes, "io.kubernetes.cri.sandbox-memory", &bytes);
 
@@ -466,12 +485,16 @@ int oci_pod_size(json_t *config, json_t *guest)
 				&period);
 	if (r < 0)
 		return r;
+	oci_group_limits(
+		groups,
+		oci_text(json_object_get(config, "linux"), "cgroupsPath"),
+		&limits);
+	bytes = bytes ? bytes + MEMORY_GUEST : default_memory(&limits);
 	/* "500M" is no whole number of pages. */
-	bytes = (bytes ? bytes : MEMORY_DEFAULT) + MEMORY_GUEST;
 	bytes = (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 	if (!quota || !period) {
-		quota = default_quota();
 		period = CPU_PERIOD;
+		quota = default_cpus(&limits) * period;
 	}
 	/*
 	 * The machine has whole CPUs, as many as it can; its containers have

@@ -260,9 +260,32 @@ int oci_pod_save_namespaces(const char *path);
 
 /*
  * Gives GUEST, of a pod's first container with CONFIG, the limits that are the
- * machine's size.
+ * machine's size: what the engine's annotations say, else a default that fits
+ * into the host's control groups, which are mounted at GROUPS. 0, -EINVAL (an
+ * annotation is no number) or -ENOMEM, logged.
  */
-int oci_pod_size(struct json_t *config, struct json_t *guest);
+int oci_pod_size(struct json_t *config, const char *groups,
+		 struct json_t *guest);
+
+/* ---- control groups of the host */
+
+#define OCI_GROUPS "/sys/fs/cgroup"
+
+/* 0: there is none. */
+struct oci_limits {
+	uint64_t memory;        /* bytes */
+	uint64_t quota, period; /* microseconds of CPU time, and of real time */
+};
+
+/*
+ * The lowest limits of the groups around a container's own, which need not be
+ * there yet: CGROUPS_PATH as in config.json, a path from the root or systemd's
+ * SLICE:PREFIX:NAME. ROOT is where version 2 is mounted, or the directory of
+ * version 1's controllers. A limit that cannot be read
+ * is none.
+ */
+void oci_group_limits(const char *root, const char *cgroups_path,
+		      struct oci_limits *ret);
 
 /* ---- users */
 

@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <ftw.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
@@ -490,7 +491,7 @@ static void test_size(void **state)
 	snprintf(text, sizeof(text), sized, "1073741824", "150000");
 	json = config(text, "");
 	assert_true(oci_pod_is_sandbox(json));
-	assert_int_equal(oci_pod_size(json, guest), 0);
+	assert_int_equal(oci_pod_size(json, "/none", guest), 0);
 	/* Whole CPUs, and room for the guest's kernel. */
 	assert_int_equal(number(guest, "memory", "limit"),
 			 1073741824 + (96 << 20));
@@ -501,7 +502,7 @@ static void test_size(void **state)
 	/* The sum of "500M" twice, and of more CPUs than a machine can have. */
 	snprintf(text, sizeof(text), sized, "1000000000", "6400000");
 	json = config(text, "");
-	assert_int_equal(oci_pod_size(json, guest), 0);
+	assert_int_equal(oci_pod_size(json, "/none", guest), 0);
 	assert_int_equal(number(guest, "memory", "limit"),
 			 244141 * 4096 + (96 << 20));
 	assert_int_equal(number(guest, "cpu", "quota"),
@@ -511,7 +512,7 @@ static void test_size(void **state)
 	/* No limit is known. */
 	snprintf(text, sizeof(text), sized, "0", "-1");
 	json = config(text, "");
-	assert_int_equal(oci_pod_size(json, guest), 0);
+	assert_int_equal(oci_pod_size(json, "/none", guest), 0);
 	assert_int_equal(number(guest, "memory", "limit"),
 			 (INT64_C(2) << 30) + (96 << 20));
 	assert_true(number(guest, "cpu", "quota") >= 100000);
@@ -520,14 +521,144 @@ static void test_size(void **state)
 
 	snprintf(text, sizeof(text), sized, "1G", "0");
 	json = config(text, "");
-	assert_int_equal(oci_pod_size(json, guest), -EINVAL);
+	assert_int_equal(oci_pod_size(json, "/none", guest), -EINVAL);
 	json_decref(json);
 	json_decref(guest);
+}
+
+/* Makes ROOT/PATH, whose last part is a file with TEXT in it. */
+static void group_file(const char *root, const char *path, const char *text)
+{
+	char file[TEMPDIR_ROOM + 128];
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s/%s", root, path);
+	for (char *p = file + strlen(root) + 1; (p = strchr(p, '/')); p++) {
+		*p = '\0';
+		assert_true(mkdir(file, 0755) == 0 || errno == EEXIST);
+		*p = '/';
+	}
+	f = fopen(file, "w");
+	assert_non_null(f);
+	fprintf(f, "%s\n", text);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void expect_limits(const char *root, const char *path, uint64_t memory,
+			  uint64_t quota, uint64_t period)
+{
+	struct oci_limits limits;
+
+	oci_group_limits(root, path, &limits);
+	assert_int_equal(limits.memory, memory);
+	assert_int_equal(limits.quota, quota);
+	assert_int_equal(limits.period, period);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type,
+		      struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static int groups_setup(void **state)
+{
+	char *root = malloc(TEMPDIR_ROOM);
+
+	tempdir_name(root);
+	*state = root;
+	return mkdtemp(root) ? 0 : -1;
+}
+
+static int groups_teardown(void **state)
+{
+	const int r = nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+
+	free(*state);
+	return r;
+}
+
+static void test_groups(void **state)
+{
+	const char *root = *state;
+
+	group_file(root, "g/pods/memory.max", "1000000000");
+	group_file(root, "g/pods/cpu.max", "max 100000");
+	group_file(root, "g/pods/one/memory.max", "200000000");
+	group_file(root, "g/pods/one/cpu.max", "150000 100000");
+	group_file(root, "g/pods/two/memory.max", "max");
+	group_file(root, "g/pods/two/memory.high", "1");
+	/* Its own group is not the one that says it. */
+	group_file(root, "g/pods/one/id/memory.max", "1000");
+	expect_limits(root, "/g/pods/one/id", 200000000, 150000, 100000);
+	expect_limits(root, "/g/pods/two/id", 1000000000, 0, 0);
+	expect_limits(root, "/g/pods/none/id", 1000000000, 0, 0);
+	expect_limits(root, "/id", 0, 0, 0);
+	expect_limits(root, "id", 0, 0, 0);
+	expect_limits(root, "", 0, 0, 0);
+
+	group_file(root, "a.slice/a-b.slice/memory.max", "300000000");
+	group_file(root, "a.slice/a-b.slice/a-b-c.slice/cpu.max", "1 2");
+	expect_limits(root, "a-b-c.slice:cri-containerd:id", 300000000, 1, 2);
+	expect_limits(root, "a.slice:cri-containerd:id", 0, 0, 0);
+	expect_limits(root, "-.slice:cri-containerd:id", 0, 0, 0);
+	expect_limits(root, ":cri-containerd:id", 0, 0, 0);
+
+	group_file(root, "memory/v1/memory.limit_in_bytes", "400000000");
+	group_file(root, "memory/v1/x/memory.limit_in_bytes",
+		   "9223372036854771712");
+	group_file(root, "cpu/v1/x/cpu.cfs_quota_us", "50000");
+	group_file(root, "cpu/v1/x/cpu.cfs_period_us", "100000");
+	group_file(root, "cpu/v1/cpu.cfs_quota_us", "-1");
+	group_file(root, "cpu/v1/cpu.cfs_period_us", "100000");
+	expect_limits(root, "/v1/x/id", 400000000, 50000, 100000);
+}
+
+static void expect_size(const char *root, const char *group, int64_t memory,
+			int64_t quota)
+{
+	static const char type[] =
+		"\"io.kubernetes.cri.container-type\":\"sandbox\"";
+	json_t *json = config(type, ""), *guest = json_object();
+	json_t *part = json_object_get(json, "linux");
+
+	assert_int_equal(
+		json_object_set_new(part, "cgroupsPath", json_string(group)),
+		0);
+	assert_int_equal(oci_pod_size(json, root, guest), 0);
+	assert_int_equal(number(guest, "memory", "limit"), memory);
+	if (quota)
+		assert_int_equal(number(guest, "cpu", "quota"), quota);
+	json_decref(json);
+	json_decref(guest);
+}
+
+/* An engine that says no size, but whose groups have limits. */
+static void test_size_of_group(void **state)
+{
+	const int64_t whole = (INT64_C(2) << 30) + (96 << 20);
+	const char *root = *state;
+
+	group_file(root, "pod/memory.max", "268435456");
+	group_file(root, "pod/cpu.max", "50000 100000");
+	/* The monitor has its part of it. */
+	expect_size(root, "/pod/id", (256 - 64) << 20, 100000);
+	group_file(root, "pod/memory.max", "1048576");
+	expect_size(root, "/pod/id", 128 << 20, 100000);
+	group_file(root, "pod/memory.max", "1099511627776");
+	expect_size(root, "/pod/id", whole, 100000);
+	group_file(root, "pod/cpu.max", "6400000 100000");
+	expect_size(root, "/pod/id", whole, 0);
 }
 
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define GROUPS(f)                                                              \
+	cmocka_unit_test_setup_teardown(f, groups_setup, groups_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_by_annotations), TEST(test_by_network),
 		TEST(test_others),         TEST(test_dead),
@@ -535,6 +666,7 @@ int main(void)
 		TEST(test_starts_slowly),  TEST(test_hangs),
 		TEST(test_odd_files),      TEST(test_pause),
 		TEST(test_socket),         cmocka_unit_test(test_size),
+		GROUPS(test_groups),       GROUPS(test_size_of_group),
 	};
 
 	log_setup(LOG_ERROR, false);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The limits of the host's control groups around the one of a container that is
+ * about to be.
+ */
+#include "tools/oci/oci.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Enough for two numbers. */
+#define LINE_BYTES 64
+
+/* Version 1 says "no limit" with the greatest number of whole pages. */
+#define NO_LIMIT (UINT64_C(1) << 60)
+
+/* The first line of ROOT/PART PATH/NAME; false: there is none. */
+static bool read_line(const char *root, const char *part, const char *path,
+		      const char *name, char ret[LINE_BYTES])
+{
+	char file[PATH_MAX];
+	autofd int fd = -1;
+	ssize_t n;
+
+	if (snprintf(file, sizeof(file), "%s%s%s/%s", root, part, path, name) >=
+	    (int)sizeof(file))
+		return false;
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, ret, LINE_BYTES - 1);
+	if (n <= 0)
+		return false;
+	ret[n] = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+	return true;
+}
+
+static void lower_memory(struct oci_limits *limits, const char *text)
+{
+	uint64_t bytes;
+
+	if (util_parse_number(text, 1, NO_LIMIT, &bytes) == 0 &&
+	    (!limits->memory || bytes < limits->memory))
+		limits->memory = bytes;
+}
+
+static void lower_cpu(struct oci_limits *limits, const char *quota_text,
+		      const char *period_text)
+{
+	uint64_t quota, period;
+
+	if (util_parse_number(quota_text, 1, UINT32_MAX, &quota) < 0 ||
+	    util_parse_number(period_text, 1, UINT32_MAX, &period) < 0)
+		return;
+	if (!limits->quota || quota * limits->period < limits->quota * period) {
+		limits->quota = quota;
+		limits->period = period;
+	}
+}
+
+/* The limits of one group, by either version's files. */
+static void lower(struct oci_limits *limits, const char *root, const char *path)
+{
+	char line[LINE_BYTES], period[LINE_BYTES];
+	char *space;
+
+	if (read_line(root, "", path, "memory.max", line) ||
+	    read_line(root, "/memory", path, "memory.limit_in_bytes", line))
+		lower_memory(limits, line);
+	if (read_line(root, "", path, "cpu.max", line)) {
+		space = strchr(line, ' ');
+		if (space) {
+			*space = '\0';
+			lower_cpu(limits, line, space + 1);
+		}
+	} else if (read_line(root, "/cpu", path, "cpu.cfs_quota_us", line) &&
+		   read_line(root, "/cpu", path, "cpu.cfs_period_us", period)) {
+		lower_cpu(limits, line, period);
+	}
+}
+
+/*
+ * systemd's "a-b.slice", the first LEN bytes of NAME, is in "a.slice":
+ * "/a.slice/a-b.slice". "-.slice" is the root.
+ */
+static int slice_path(const char *name, size_t len, char ret[PATH_MAX])
+{
+	static const char end[] = ".slice";
+	const size_t stem = len - strlen(end);
+	size_t at = 0;
+
+	if (len <= strlen(end) || strncmp(name + stem, end, strlen(end)) != 0)
+		return -EINVAL;
+	ret[0] = '\0';
+	for (size_t i = 1; i <= stem && name[0] != '-'; i++) {
+		if (i < stem && name[i] != '-')
+			continue;
+		at += (size_t)snprintf(ret + at, PATH_MAX - at, "/%.*s%s",
+				       (int)i, name, end);
+		if (at >= PATH_MAX)
+			return -ENAMETOOLONG;
+	}
+	return 0;
+}
+
+/* The group that the one of CGROUPS_PATH will be in. */
+static int parent_path(const char *cgroups_path, char ret[PATH_MAX])
+{
+	const char *colon = strchr(cgroups_path, ':');
+	const char *slash = strrchr(cgroups_path, '/');
+
+	if (cgroups_path[0] != '/')
+		return colon && !slash
+			       ? slice_path(cgroups_path,
+					    (size_t)(colon - cgroups_path), ret)
+			       : -EINVAL;
+	if (strlen(cgroups_path) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	snprintf(ret, PATH_MAX, "%.*s", (int)(slash - cgroups_path),
+		 cgroups_path);
+	return 0;
+}
+
+void oci_group_limits(const char *root, const char *cgroups_path,
+		      struct oci_limits *ret)
+{
+	char path[PATH_MAX];
+	char *slash;
+
+	*ret = (struct oci_limits){0};
+	if (parent_path(cgroups_path, path) < 0)
+		return;
+	while ((slash = strrchr(path, '/'))) {
+		lower(ret, root, path);
+		*slash = '\0';
+	}
+}
