@@ -23,27 +23,48 @@ in_network()
 	exit $?
 }
 
+# The runtime of containers whose maker names none: bulkhead or runc.
+default_runtime=bulkhead
+
+# A root that has containerd 2; "": the host's own, 1.6.
+containerd_root=${ENGINE_ROOT-}
+
 containerd_config()
 {
+	local images=io.containerd.grpc.v1.cri runtime=io.containerd.grpc.v1.cri
+	local version=2 sandbox='sandbox_image =' bin_dirs='bin_dir = "/usr/lib/cni"'
+
+	if [ -n "$containerd_root" ]; then
+		version=3
+		images=io.containerd.cri.v1.images
+		runtime=io.containerd.cri.v1.runtime
+		bin_dirs='bin_dirs = ["/usr/lib/cni"]'
+		sandbox='pinned_images.sandbox ='
+	fi
 	cat <<-END
-		version = 2
+		version = $version
 		root = "$PWD/containerd/data"
 		state = "$PWD/containerd/run"
 		[grpc]
 		address = "$CRI"
 		[plugins."io.containerd.internal.v1.opt"]
 		path = "$PWD/containerd/opt"
-		[plugins."io.containerd.grpc.v1.cri"]
-		sandbox_image = "docker.io/library/test:1"
+		[plugins."$images"]
+		$sandbox "docker.io/library/test:1"
+	END
+	[ "$images" = "$runtime" ] || echo "[plugins.\"$runtime\"]"
+	cat <<-END
 		restrict_oom_score_adj = true
-		[plugins."io.containerd.grpc.v1.cri".cni]
-		bin_dir = "/usr/lib/cni"
+		[plugins."$runtime".cni]
+		$bin_dirs
 		conf_dir = "$PWD/containerd/cni"
-		[plugins."io.containerd.grpc.v1.cri".containerd]
-		default_runtime_name = "bulkhead"
-		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.bulkhead]
+		[plugins."$runtime".containerd]
+		default_runtime_name = "$default_runtime"
+		[plugins."$runtime".containerd.runtimes.runc]
 		runtime_type = "io.containerd.runc.v2"
-		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.bulkhead.options]
+		[plugins."$runtime".containerd.runtimes.bulkhead]
+		runtime_type = "io.containerd.runc.v2"
+		[plugins."$runtime".containerd.runtimes.bulkhead.options]
 		BinaryName = "$BULKHEAD-runtime"
 	END
 }
@@ -59,8 +80,32 @@ cni_config()
 	END
 }
 
-# start_containerd [PROGRAM...]: in namespaces that end with it, with a PROGRAM
-# beside it, if one is given; its image is test:1
+# run_containerd [PROGRAM...]: in namespaces that end with it, with a PROGRAM
+# beside it, if one is given
+run_containerd()
+{
+	if [ -n "$containerd_root" ]; then
+		[ $# -eq 0 ] || skip "a program beside the host's containerd alone"
+		cp containerd/config.toml containerd/containerd.toml
+		exec unshare --mount --pid --fork --kill-child --mount-proc \
+			"$TOP/tests/engine-start" "$PWD/containerd" "$containerd_root" \
+			"$PWD" "$TOP" "${BULKHEAD%/*}" "${BULKHEAD_KERNEL%/*}" \
+			/usr/lib/cni --
+	fi
+	exec unshare --mount --pid --fork --kill-child --mount-proc sh -c '
+		mount -t tmpfs tmpfs /run && mount --bind "$1/var" /var/log || exit
+		dir=$1
+		shift
+		containerd --config "$dir/config.toml" &
+		[ $# -eq 0 ] || {
+			until [ -e "$dir/ready" ]; do sleep 0.2; done
+			"$@" >"$dir/program.log" 2>&1 &
+		}
+		wait' \
+		sh "$PWD/containerd" "$@"
+}
+
+# start_containerd [PROGRAM...]: as run_containerd; its image is test:1
 start_containerd()
 {
 	local end=$((SECONDS + LIMIT))
@@ -73,17 +118,7 @@ start_containerd()
 	mkdir -p containerd/cni containerd/var
 	containerd_config >containerd/config.toml
 	cni_config >containerd/cni/pods.conflist
-	unshare --mount --pid --fork --kill-child --mount-proc sh -c '
-		mount -t tmpfs tmpfs /run && mount --bind "$1/var" /var/log || exit
-		dir=$1
-		shift
-		containerd --config "$dir/config.toml" &
-		[ $# -eq 0 ] || {
-			until [ -e "$dir/ready" ]; do sleep 0.2; done
-			"$@" >"$dir/program.log" 2>&1 &
-		}
-		wait' \
-		sh "$PWD/containerd" "$@" >containerd.log 2>&1 </dev/null &
+	run_containerd "$@" >containerd.log 2>&1 </dev/null &
 	containerd=$!
 	trap stop_containerd EXIT
 	until ctr -a "$CRI" -n k8s.io images import box.tar >out 2>err; do

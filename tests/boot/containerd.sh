@@ -87,7 +87,7 @@ ctr_all()
 # ---- pods
 
 POD='[1, [1, "pod", 2, "uid-1", 3, "test"], 2, "host1", 3, "'$PWD'/logs",
-	8, [1, "'$CGROUP'", 2, [1, [2, \1]]]]'
+	8, [1, "'$CGROUP'", 2, [1, [2, \1]], 5, [1, \100000, 2, \50000, 4, \134217728]]]'
 
 # create NAME ATTEMPT [PERL...] -- COMMAND...: a container in the pod; sets id
 create()
@@ -161,6 +161,7 @@ cri_all()
 	wait_until grep -sq 'stdout F host1' logs/c1.log || fail "no log"
 	wait_until sh -c "curl -s http://$ip/index.html | grep -q page" ||
 		fail "the pod does not answer"
+	exec_in 0 sh -c '[ "$(nproc)" = 1 ] && [ "$(awk "/MemTotal/ { print \$2 }" /proc/meminfo)" -lt 262144 ]'
 	exec_in 4 sh -c 'echo out; echo err >&2; exit 4'
 	[ "$(value 1) $(value 2)" = 'out err' ] || fail "exec: $(cat out)"
 	create c2 0 "7, [1, '/data', 2, '$PWD/vol']" -- sh -c 'cat /data/x; wget -qO - http://127.0.0.1/index.html; exit 3'
