@@ -17,9 +17,12 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/neighbour.h>
+#include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -176,6 +179,20 @@ static int add_source(const struct way *w, int family, const void *source)
 	return netlink_transact(w->fd, &r);
 }
 
+/* An engine switches IPv6 off for interfaces that it does not know. */
+static int switch_ipv6_on(unsigned tap)
+{
+	char name[IFNAMSIZ], path[80];
+	autofd int fd = -1;
+
+	if (!if_indextoname(tap, name))
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6",
+		 name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, "0", 1) != 1 ? -errno : 0;
+}
+
 static int add_route(const struct way *w, int family, const void *address,
 		     const void *source)
 {
@@ -220,6 +237,8 @@ static int add_way(struct way *w, int family, const void *address)
 
 	if (!w->has[!four]) {
 		r = add_source(w, family, source);
+		if (r == -EACCES && !four && switch_ipv6_on(w->tap) == 0)
+			r = add_source(w, family, source);
 		if (r == 0)
 			r = put_first(w->fd, family);
 		w->has[!four] = r == 0;

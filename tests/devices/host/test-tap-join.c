@@ -546,6 +546,9 @@ static void test_clients(void **state)
 	need_namespaces();
 	add_local_table(AF_INET);
 	for (int resolver = 0; resolver < 2; resolver++) {
+		/* The second time as Docker has it. */
+		if (resolver)
+			netns_no_ipv6("default");
 		wire_start_with(&w, resolver);
 		talk_by_tcp("10.9.0.2");
 		talk_by_udp("10.9.0.2", 1000);
