@@ -17,7 +17,9 @@ podman_root=''
 start_root()
 {
 	[ -n "$podman_root" ] || return 0
-	mkdir -p engine /home/bulkhead-tester
+	# Podman puts an overlay of its own there, which takes no other one.
+	mkdir -p engine home /home/bulkhead-tester
+	mount --bind home /home/bulkhead-tester
 	unshare -m sh -ec '. "$TOP/tests/engine-lib.sh"
 		engine_use_root "$@"
 		: >"$3/engine.ready"
@@ -80,6 +82,7 @@ clear_root()
 	[ -z "${holder-}" ] || {
 		kill -KILL "$holder"
 		wait "$holder" 2>/dev/null
+		umount /home/bulkhead-tester
 	}
 	holder=''
 }
@@ -127,6 +130,21 @@ out_is()
 	[ "$(xargs <out)" = "$1" ] || fail "$(cat out err)"
 }
 
+# podman_watched NAME: its health, statistics and limits
+podman_watched()
+{
+	expect_podman 1 healthcheck run "$1"
+	expect_podman 0 exec "$1" touch /healthy
+	expect_podman 0 healthcheck run "$1"
+	expect_podman 0 top "$1"
+	grep -q bulkhead out || fail "top: $(cat out)"
+	expect_podman 0 stats --no-stream --format '{{.Name}}' "$1"
+	out_is "$1"
+	expect_podman 0 update --cpus 0.5 "$1"
+	expect_podman 125 update --memory 1g "$1"
+	grep -q 'cannot change while it runs' err || fail "update: $(cat err)"
+}
+
 podman_as_root()
 {
 	start_box
@@ -145,7 +163,8 @@ podman_as_root()
 	expect_podman 126 run --rm --network host box:1 true
 	grep -q "host's own network is not supported" err || fail "$(cat err)"
 
-	expect_podman 0 run -d --network none --name d1 box:1 sh -c \
+	expect_podman 0 run -d --network none --name d1 --health-interval disable \
+		--health-cmd 'test -e /healthy' box:1 sh -c \
 		'trap "echo term; exit 4" TERM; echo up; while :; do sleep 1; done'
 	wait_until logs_have d1 up || fail "does not start: $(podman_here logs d1)"
 	expect_podman 7 exec d1 sh -c 'echo in; echo new >/new; exit 7'
@@ -156,6 +175,7 @@ podman_as_root()
 	[ "$(cat out)" = hi ] || fail "cp to it: $(cat out)"
 	expect_podman 0 cp d1:/new new
 	[ "$(cat new)" = new ] || fail "cp from it"
+	podman_watched d1
 	expect_podman 0 pause d1
 	expect_podman 0 inspect -f '{{.State.Status}}' d1
 	[ "$(cat out)" = paused ] || fail "not paused: $(cat out)"
