@@ -187,16 +187,22 @@ visits()
 	[ "${count:-0}" -ge "$1" ]
 }
 
+# service NAME: the container of it
+service()
+{
+	docker ps -q --filter "label=com.docker.compose.service=$1"
+}
+
 # The services, as they are to be between `up` and `down`.
 microservices_hold()
 {
 	wait_until visits 1 || fail "no visit after a restart: $(cat page)"
 	[ "$count" -ge 2 ] || fail "the volume's data have gone: $count"
 	[ "$(docker ps -q | wc -l)" = 3 ] || fail "$(docker ps -a)"
-	d exec microservices_web_1 nslookup -type=a api
-	! docker exec microservices_web_1 nc -w 5 db 80 </dev/null >out 2>&1 ||
+	d exec "$(service web)" nslookup -type=a api
+	! docker exec "$(service web)" nc -w 5 db 80 </dev/null >out 2>&1 ||
 		fail "the web server reaches the database"
-	d exec microservices_api_1 uname -v
+	d exec "$(service api)" uname -v
 	[ "$(cat out)" != "$(uname -v)" ] || fail "no machine of its own"
 }
 
@@ -211,7 +217,7 @@ microservices()
 	ln -s "$TOP/docs" docs
 	# Its client gives the daemon a minute for each thing it asks for.
 	export COMPOSE_HTTP_TIMEOUT=$LIMIT
-	documented Compose >commands
+	documented Compose | sed "s/^docker-compose /$compose /" >commands
 	[ "$(wc -l <commands)" -ge 5 ] || fail "commands: $(cat commands)"
 	while read -r line; do
 		case $line in
@@ -235,5 +241,22 @@ test_compose()
 {
 	command -v docker-compose >/dev/null || skip "no docker-compose"
 	command -v curl >/dev/null || skip "no curl"
+	export compose=docker-compose
+	in_network microservices
+}
+
+# Its second version is a plug-in of Docker's client.
+test_compose_plugin()
+{
+	local root plugins=$DOCKER_CONFIG/cli-plugins
+
+	command -v curl >/dev/null || skip "no curl"
+	if ! docker compose version >out 2>&1; then
+		root=$("$TOP/tests/engine-root" 2>&1) || skip "$root"
+		mkdir -p "$plugins"
+		ln -s "$root/usr/libexec/docker/cli-plugins/docker-compose" "$plugins"
+		docker compose version >out 2>&1 || skip "$(tail -n 1 out)"
+	fi
+	export compose='docker compose'
 	in_network microservices
 }
