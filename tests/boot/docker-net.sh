@@ -152,12 +152,12 @@ test_networks()
 
 # Docker 28 puts interfaces into a namespace between create and start, where
 # older ones do it in a hook of create.
-late()
+newer()
 {
 	make_outside
 	start_dockerd --add-runtime "bulkhead=$BULKHEAD-runtime" --dns 10.9.9.9
 	d version -f '{{.Server.Version}}'
-	[ "$(cut -d. -f1 out)" -ge 28 ] || fail "an old engine: $(cat out)"
+	[[ $(cat out) =~ ^$engine_version ]] || fail "another engine: $(cat out)"
 	make_box
 	bridge
 	named
@@ -171,10 +171,20 @@ late()
 test_networks_late()
 {
 	need_root
-	export ENGINE_ROOT
+	export ENGINE_ROOT engine_version='(2[89]|[3-9][0-9])\.'
 
-	ENGINE_ROOT=$("$TOP/tests/engine-root" 2>&1) || skip "$ENGINE_ROOT"
-	in_network late
+	ENGINE_ROOT=$("$TOP/tests/engine-root" docker 2>&1) || skip "$ENGINE_ROOT"
+	in_network newer
+}
+
+test_networks_26()
+{
+	need_root
+	export ENGINE_ROOT engine_version='26\.'
+
+	ENGINE_ROOT=$("$TOP/tests/engine-root" docker-26 2>&1) ||
+		skip "$ENGINE_ROOT"
+	in_network newer
 }
 
 # ---- docs/examples/microservices
@@ -252,7 +262,7 @@ test_compose_plugin()
 
 	command -v curl >/dev/null || skip "no curl"
 	if ! docker compose version >out 2>&1; then
-		root=$("$TOP/tests/engine-root" 2>&1) || skip "$root"
+		root=$("$TOP/tests/engine-root" docker 2>&1) || skip "$root"
 		mkdir -p "$plugins"
 		ln -s "$root/usr/libexec/docker/cli-plugins/docker-compose" "$plugins"
 		docker compose version >out 2>&1 || skip "$(tail -n 1 out)"
