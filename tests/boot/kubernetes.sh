@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Kubernetes' pods in machines: a real kubelet, which takes them from files, on
-# a real containerd. tests/oci/kubelet has to have built it. It sets sysctls of
-# the host's (vm.overcommit_memory, kernel.panic and more): in the lab only.
+# a real containerd. tests/oci/kubernetes has to have built it. It sets sysctls
+# of the host's (vm.overcommit_memory, kernel.panic and more): in the lab only.
 
 . "$TOP/tests/boot/run-lib.sh"
 . "$TOP/tests/boot/containerd-lib.sh"
 
+kubelet_address=127.0.0.1
+kubelet_groups=false # one for each pod, with the pod's limits
 kubelet_config()
 {
 	cat <<-END
@@ -18,11 +20,11 @@ kubelet_config()
 		syncFrequency: 5s
 		authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 		authorization: {mode: AlwaysAllow}
-		address: 127.0.0.1
+		address: $kubelet_address
 		readOnlyPort: 10255
 		cgroupDriver: cgroupfs
 		cgroupRoot: $CGROUP
-		cgroupsPerQOS: false
+		cgroupsPerQOS: $kubelet_groups
 		enforceNodeAllocatable: []
 		evictionHard: {memory.available: 1Mi}
 		failSwapOn: false
@@ -32,20 +34,32 @@ kubelet_config()
 	END
 }
 
-start_kubelet()
+# need_program NAME: sets the variable of that name to its path
+need_program()
 {
 	local cache=${BULKHEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bulkhead}
-	local kubelet=$cache/kubelet-1.20.2 end=$((SECONDS + LIMIT))
 
+	[ -x "$cache/$1-1.20.2" ] || skip "no $1: tests/oci/kubernetes makes it"
+	printf -v "${1//-/_}" %s "$cache/$1-1.20.2"
+}
+
+# start_kubelet [BEFORE [OPTION]...]: with these options; it starts when the
+# command BEFORE has succeeded.
+start_kubelet()
+{
+	local end=$((SECONDS + LIMIT)) before=${1:-true}
+
+	shift
 	in_lab || skip "in the lab only"
-	[ -x "$kubelet" ] || skip "no kubelet: tests/oci/kubelet builds it"
+	need_program kubelet
 	command -v openssl >/dev/null || skip "no openssl"
 	mkdir -p kubelet/pods kubelet/root
 	kubelet_config >kubelet/config
-	start_containerd "$kubelet" --config "$PWD/kubelet/config" \
+	start_containerd sh -c '"$0" && exec "$@"' "$before" \
+		"$kubelet" --config "$PWD/kubelet/config" \
 		--root-dir "$PWD/kubelet/root" --cert-dir "$PWD/kubelet/certificates" \
 		--container-runtime remote --container-runtime-endpoint "unix://$CRI" \
-		--runtime-request-timeout 10m --hostname-override node1 --v=2
+		--runtime-request-timeout 10m --hostname-override node1 --v=2 "$@"
 	until curl -s http://127.0.0.1:10255/pods >pods.json; do
 		if [ ! -d "/proc/$containerd" ] || [ "$SECONDS" -ge "$end" ]; then
 			fail "the kubelet does not start: $(tail -n 5 containerd/program.log)"
@@ -234,7 +248,7 @@ pods_all()
 {
 	local ip
 
-	start_kubelet
+	start_kubelet true
 	pods_run
 	ip=$(sed -n 's/^ip //p' facts)
 	pods_look "$ip"
