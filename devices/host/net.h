@@ -73,6 +73,9 @@ int net_backend_open(struct net_backend *b, const struct config_device *cfg,
 		     const uint8_t mac[ETH_ALEN], const char *device);
 /* Accepts a zeroed one. */
 void net_backend_close(struct net_backend *b);
+/* One that leads nowhere: it has no descriptor, and all that is sent is lost.
+ */
+void net_backend_none(struct net_backend *b);
 
 /*
  * The sum of the Internet's checksums (RFC 1071), not complemented, of the

@@ -65,32 +65,38 @@ static const struct net_backend_ops tap_ops = {
 	.close = tap_close,
 };
 
-int tap_backend_open(struct net_backend *b, const struct config_device *cfg,
-		     const char *device)
+void tap_backend_take(struct net_backend *b, int fd, uint16_t mtu)
 {
-	const char *join = config_text(cfg, "join");
-	const char *name = join ? join : config_text(cfg, "tap");
-	const uint64_t mtu = config_number(cfg, "mtu", 0);
-	const int fd =
-		join ? tap_join(name, config_flag(cfg, "resolver"), &b->mtu)
-		     : tap_open(name, &b->mtu);
-
-	if (fd < 0)
-		return fd;
-	if (mtu > b->mtu)
-		log_warn("%s: mtu %u is more than the %u of '%s'; 'ip link set "
-			 "%s mtu %u' raises that",
-			 device, (unsigned)mtu, b->mtu, name, name,
-			 (unsigned)mtu);
-	b->ops = &tap_ops;
-	b->fd = fd;
-	snprintf(b->name, sizeof(b->name), join ? "interface '%s'" : "tap '%s'",
-		 name);
+	*b = (struct net_backend){.ops = &tap_ops, .fd = fd, .mtu = mtu};
+	snprintf(b->name, sizeof(b->name), "its tap");
 	b->features = tap_offloads(fd) | BIT(VIRTIO_NET_F_CSUM) |
 		      BIT(VIRTIO_NET_F_HOST_TSO4) |
 		      BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) |
 		      BIT(VIRTIO_NET_F_HOST_UFO);
 	if (b->features & BIT(VIRTIO_NET_F_GUEST_USO4))
 		b->features |= BIT(VIRTIO_NET_F_HOST_USO);
+}
+
+int tap_backend_open(struct net_backend *b, const struct config_device *cfg,
+		     const char *device)
+{
+	const char *join = config_text(cfg, "join");
+	const char *name = join ? join : config_text(cfg, "tap");
+	const uint64_t mtu = config_number(cfg, "mtu", 0);
+	uint16_t tap_mtu = 0;
+	const int fd =
+		join ? tap_join(name, config_flag(cfg, "resolver"), &tap_mtu)
+		     : tap_open(name, &tap_mtu);
+
+	if (fd < 0)
+		return fd;
+	if (mtu > tap_mtu)
+		log_warn("%s: mtu %u is more than the %u of '%s'; 'ip link set "
+			 "%s mtu %u' raises that",
+			 device, (unsigned)mtu, tap_mtu, name, name,
+			 (unsigned)mtu);
+	tap_backend_take(b, fd, tap_mtu);
+	snprintf(b->name, sizeof(b->name), join ? "interface '%s'" : "tap '%s'",
+		 name);
 	return 0;
 }

@@ -43,4 +43,10 @@ int tap_set_offloads(int fd, uint64_t acked_features);
 int tap_backend_open(struct net_backend *b, const struct config_device *cfg,
 		     const char *device);
 
+/*
+ * The tap FD, as of tap_open(), which is taken, with its MTU. Any thread, also
+ * within a sandbox that allows TUNSETOFFLOAD.
+ */
+void tap_backend_take(struct net_backend *b, int fd, uint16_t mtu);
+
 #endif

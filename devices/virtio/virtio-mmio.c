@@ -78,6 +78,7 @@ static void mirror(void *transport)
 
 	mirror_config(t);
 	set(t, VIRTIO_MMIO_STATUS, t->dev->status);
+	set(t, VIRTIO_MMIO_DEVICE_ID, t->dev->absent ? 0 : t->dev->ops->id);
 }
 
 static void interrupt(struct virtio_mmio *t, uint32_t bit)
@@ -288,22 +289,30 @@ static int add_ioeventfd(struct virtio_mmio *t, int vm_fd, unsigned off,
 	return 0;
 }
 
-static int add_ioeventfds(struct virtio_mmio *t, int vm_fd, bool mapped)
+/* The sandbox lets none be made later. */
+static int make_ack_fd(struct virtio_mmio *t)
+{
+	t->ack_fd = loop_eventfd();
+	return t->ack_fd < 0 ? log_ret(t->ack_fd, "%s: eventfd: %s",
+				       t->dev->name, strerror(-t->ack_fd))
+			     : 0;
+}
+
+int virtio_mmio_add_doorbells(struct virtio_mmio *t, int vm_fd)
 {
 	struct virtio_dev *d = t->dev;
 	int r = 0;
 
+	if (vm_fd < 0 || t->has_doorbells)
+		return 0;
 	for (unsigned q = 0; q < d->ops->nqueues && r == 0; q++)
 		r = add_ioeventfd(t, vm_fd, VIRTIO_MMIO_QUEUE_NOTIFY, q,
 				  d->kick[q].source.fd);
-	if (r < 0 || !mapped)
-		return r;
-	t->ack_fd = loop_eventfd();
-	if (t->ack_fd < 0)
-		return log_ret(t->ack_fd, "%s: eventfd: %s", d->name,
-			       strerror(-t->ack_fd));
-	return add_ioeventfd(t, vm_fd, VIRTIO_MMIO_INTERRUPT_ACK,
-			     VIRTIO_INTERRUPT_VRING, t->ack_fd);
+	if (r == 0 && t->ack_fd >= 0)
+		r = add_ioeventfd(t, vm_fd, VIRTIO_MMIO_INTERRUPT_ACK,
+				  VIRTIO_INTERRUPT_VRING, t->ack_fd);
+	t->has_doorbells = r == 0;
+	return r;
 }
 
 int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
@@ -324,7 +333,6 @@ int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
 	memset(page, 0, VIRTIO_MMIO_BYTES);
 	set(t, VIRTIO_MMIO_MAGIC_VALUE, MAGIC);
 	set(t, VIRTIO_MMIO_VERSION, VERSION);
-	set(t, VIRTIO_MMIO_DEVICE_ID, dev->ops->id);
 	set(t, VIRTIO_MMIO_VENDOR_ID, VENDOR);
 	set(t, VIRTIO_MMIO_SHM_LEN_LOW, SHM_NONE);
 	set(t, VIRTIO_MMIO_SHM_LEN_HIGH, SHM_NONE);
@@ -333,8 +341,10 @@ int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
 	show_features(t);
 	show_queue(t);
 	r = shared ? irq_share(&t->irq, shared) : irq_init(&t->irq, vm_fd, gsi);
-	if (r == 0 && vm_fd >= 0)
-		r = add_ioeventfds(t, vm_fd, mapped);
+	if (r == 0 && vm_fd >= 0 && mapped)
+		r = make_ack_fd(t);
+	if (r == 0 && !dev->absent)
+		r = virtio_mmio_add_doorbells(t, vm_fd);
 	if (r < 0)
 		return r;
 	virtio_set_transport(dev, &transport_ops, t);

@@ -31,7 +31,8 @@ struct virtio_mmio {
 	uint64_t base;
 	struct irq irq;
 	uint8_t *page; /* borrowed: VIRTIO_MMIO_BYTES, what reads see */
-	int ack_fd;    /* swallows InterruptACK writes of 1; -1 when unused */
+	bool has_doorbells;
+	int ack_fd; /* swallows InterruptACK writes of 1; -1 when unused */
 	/* Register writes, one at a time; taken before the device's lock. */
 	pthread_mutex_t lock;
 	uint32_t features_sel, driver_features_sel, queue_sel;
@@ -42,11 +43,17 @@ struct virtio_mmio {
  * Puts DEV behind registers at BASE with interrupt GSI, which is SHARED's where
  * that is not NULL. PAGE: one page that the caller maps read-only for the guest
  * if MAPPED, and that outlives the transport. VM_FD is -1 in tests. Registers
- * ioeventfds when VM_FD is a VM. 0 or -errno (logged).
+ * ioeventfds when VM_FD is a VM and DEV not absent. 0 or -errno (logged).
  */
 int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
 		     uint64_t base, uint32_t gsi, const struct irq *shared,
 		     uint8_t *page, bool mapped);
+/*
+ * Registers them, if they are not, for a device that was absent, before it is
+ * there: without them its kicks would end in this program one by one. With the
+ * same VM_FD. 0 or -errno (logged).
+ */
+int virtio_mmio_add_doorbells(struct virtio_mmio *t, int vm_fd);
 /* Accepts a zeroed or half-made one. Before the device is freed. */
 void virtio_mmio_done(struct virtio_mmio *t);
 

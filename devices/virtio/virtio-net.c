@@ -4,6 +4,7 @@
  * whatever devices/host/net.h found on the host. There is no control queue.
  */
 #include "devices/host/net.h"
+#include "devices/host/tap.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/util.h"
@@ -14,6 +15,7 @@
 #include <linux/if_ether.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,10 +53,11 @@ struct net {
 	struct net_backend backend;
 	struct loop_source source;
 	uint16_t mtu;
-	bool gone;       /* the backend is, for good */
-	bool starved;    /* frames wait for the guest's buffers */
-	unsigned frames; /* left of this turn's receiving */
-	bool tx_blocked; /* the backend takes no more now */
+	bool gone;         /* the backend is, for good or until plug() */
+	uint64_t features; /* offered with any backend */
+	bool starved;      /* frames wait for the guest's buffers */
+	unsigned frames;   /* left of this turn's receiving */
+	bool tx_blocked;   /* the backend takes no more now */
 	bool mergeable;
 	size_t rx_need; /* room for any frame, header included */
 
@@ -96,6 +99,9 @@ static const struct config_key net_keys[] = {
 	{.name = "user",
 	 .kind = CONFIG_FLAG,
 	 .help = "no tap: connect as this host does, through passt"},
+	{.name = "spare",
+	 .kind = CONFIG_FLAG,
+	 .help = "a place for one that comes while the guest runs"},
 	{.name = "publish",
 	 .kind = CONFIG_TEXT,
 	 .list = true,
@@ -423,12 +429,23 @@ static void net_kick(struct virtio_dev *d, unsigned q)
 		transmit_all(d->state);
 }
 
+/* It, and not the one that was there before. */
+static bool is_broken(const struct net *n)
+{
+	struct pollfd pfd = {.fd = n->backend.fd};
+
+	return poll(&pfd, 1, 0) != 0;
+}
+
 static void net_event(struct loop_source *source, uint32_t events)
 {
 	struct net *n = container_of(source, struct net, source);
 
 	virtio_lock(n->d);
-	if (events & (EPOLLERR | EPOLLHUP))
+	/* The loop may have fetched this before the backend was taken away. */
+	if (n->gone)
+		events = 0;
+	if (events & (EPOLLERR | EPOLLHUP) && is_broken(n))
 		backend_gone(n);
 	if (!n->gone && (events & EPOLLOUT) && n->backend.ops->flush)
 		n->backend.ops->flush(&n->backend);
@@ -463,35 +480,75 @@ static int choose_mac(struct virtio_dev *d, const struct config_device *cfg,
 	return 0;
 }
 
-static int net_open(struct virtio_dev *d, const struct config_device *cfg)
+/* The backend is open. 0 or -errno. */
+static int begin(struct virtio_dev *d, const uint8_t mac[ETH_ALEN],
+		 uint16_t mtu)
 {
 	struct virtio_net_config config = {
 		.status = htole16(VIRTIO_NET_S_LINK_UP),
+		.mtu = htole16(mtu),
 	};
 	struct net *n = d->state;
-	uint16_t mtu;
+
+	memcpy(config.mac, mac, sizeof(config.mac));
+	n->mtu = mtu > n->backend.mtu ? mtu : n->backend.mtu;
+	d->features = n->features | n->backend.features;
+	memcpy(d->config, &config, d->config_bytes);
+	n->source.fd = n->backend.fd;
+	n->source.fn = net_event;
+	n->gone = false;
+	return loop_add(d->loop, &n->source, 0);
+}
+
+static int net_open(struct virtio_dev *d, const struct config_device *cfg)
+{
+	struct net *n = d->state;
+	uint8_t mac[ETH_ALEN];
 	int r;
 
 	n->d = d;
-	r = choose_mac(d, cfg, config.mac);
+	n->features = d->features;
+	d->config_bytes = offsetof(struct virtio_net_config, mtu) + 2;
+	r = choose_mac(d, cfg, mac);
 	if (r == 0)
-		r = net_backend_open(&n->backend, cfg, config.mac, d->name);
+		r = net_backend_open(&n->backend, cfg, mac, d->name);
 	if (r < 0)
 		return r;
-	mtu = (uint16_t)config_number(cfg, "mtu", n->backend.mtu);
-	config.mtu = htole16(mtu);
-	n->mtu = mtu > n->backend.mtu ? mtu : n->backend.mtu;
-	d->features |= n->backend.features;
 	d->more_syscalls = n->backend.ops->syscalls;
-	d->config_bytes = offsetof(struct virtio_net_config, mtu) + 2;
-	memcpy(d->config, &config, d->config_bytes);
+	d->absent = n->gone = n->backend.fd < 0;
+	if (d->absent)
+		return 0;
+	r = begin(d, mac, (uint16_t)config_number(cfg, "mtu", n->backend.mtu));
+	return r < 0 ? log_ret(r, "%s: event loop: %s", d->name, strerror(-r))
+		     : 0;
+}
 
-	n->source.fd = n->backend.fd;
-	n->source.fn = net_event;
-	r = loop_add(d->loop, &n->source, 0);
-	if (r < 0)
-		return log_ret(r, "%s: event loop: %s", d->name, strerror(-r));
-	return 0;
+static int net_plug(struct virtio_dev *d, const struct virtio_plug *plug)
+{
+	struct net *n = d->state;
+	int r;
+
+	tap_backend_take(&n->backend, plug->fd, plug->mtu);
+	r = begin(d, plug->mac, plug->mtu);
+	if (r < 0) {
+		net_backend_none(&n->backend);
+		n->gone = true;
+	}
+	return r;
+}
+
+static void net_unplug(struct virtio_dev *d)
+{
+	struct virtio_net_config *config = (void *)d->config;
+	struct net *n = d->state;
+
+	loop_del(d->loop, &n->source);
+	net_backend_close(&n->backend);
+	net_backend_none(&n->backend);
+	n->gone = true;
+	n->held_bytes = 0;
+	n->tx_blocked = false;
+	config->status = 0;
 }
 
 static void net_close(struct virtio_dev *d)
@@ -573,4 +630,6 @@ const struct virtio_ops virtio_net = {
 	.pause = net_pause,
 	.resume = net_resume,
 	.kick = net_kick,
+	.plug = net_plug,
+	.unplug = net_unplug,
 };

@@ -234,6 +234,44 @@ uint8_t virtio_status(struct virtio_dev *d)
 	return status;
 }
 
+int virtio_plug(struct virtio_dev *d, const struct virtio_plug *plug)
+{
+	int r = -ENOTSUP;
+
+	virtio_lock(d);
+	/* Linux acknowledges again what its driver has left. */
+	if (d->absent && !(d->status & VIRTIO_CONFIG_S_DRIVER))
+		reset(d);
+	if (!d->absent || d->status)
+		r = -EBUSY;
+	else if (d->ops->plug)
+		r = d->ops->plug(d, plug);
+	if (r == 0) {
+		d->absent = false;
+		virtio_config_changed(d);
+	}
+	virtio_unlock(d);
+	return r;
+}
+
+int virtio_unplug(struct virtio_dev *d)
+{
+	int r = -ENOTSUP;
+
+	virtio_lock(d);
+	if (d->absent)
+		r = -ENODEV;
+	else if (d->ops->unplug)
+		r = 0;
+	if (r == 0) {
+		d->ops->unplug(d);
+		d->absent = true;
+		virtio_config_changed(d);
+	}
+	virtio_unlock(d);
+	return r;
+}
+
 /* 2.2.2: the driver reads back whether the device agrees. */
 static bool features_fit(struct virtio_dev *d)
 {
@@ -315,6 +353,9 @@ void virtio_resume(struct virtio_dev *d)
 /* Takes the bits that are the driver's to set (2.1), and no others. */
 static void add_status(struct virtio_dev *d, uint8_t added)
 {
+	/* 4.2.2: a driver ignores what has the number 0. */
+	if (d->absent && !d->started)
+		return;
 	d->status |= added & (VIRTIO_CONFIG_S_ACKNOWLEDGE |
 			      VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FAILED);
 	if ((added & VIRTIO_CONFIG_S_FEATURES_OK) && features_fit(d))

@@ -29,6 +29,13 @@ struct terminal;
 struct fs_budget;
 struct sandbox_rule;
 
+/* A device that was made with nothing behind it gets this. */
+struct virtio_plug {
+	int fd;         /* a tap, as of tap_open() */
+	uint8_t mac[6]; /* the interface's in the guest */
+	uint16_t mtu;
+};
+
 struct virtio_ops {
 	struct config_type type; /* name, help, keys: --disk's, --net's ... */
 	uint16_t id;             /* VIRTIO_ID_* */
@@ -89,12 +96,21 @@ struct virtio_ops {
 	 * and tells the driver. May be NULL.
 	 */
 	void (*resized)(struct virtio_dev *d);
+	/*
+	 * PLUG->fd, which is taken, is behind an absent device from now on:
+	 * adjusts what open() did. 0, or -errno, not logged, and the descriptor
+	 * is still the caller's. NULL: the device comes and goes with its VM.
+	 */
+	int (*plug)(struct virtio_dev *d, const struct virtio_plug *plug);
+	/* The other way. A driver may still be there; it is told afterwards. */
+	void (*unplug)(struct virtio_dev *d);
 };
 
 /*
  * All ops run with D->lock held: open, close, resized: main thread; kick and
  * the handlers of the device's own sources: D->loop's thread; start, stop,
- * config_written: a vCPU's thread; pause, resume: the thread that pauses. A
+ * config_written: a vCPU's thread; pause, resume, plug, unplug: the thread that
+ * calls virtio_pause() and so on. A
  * source's handler locks by itself: virtio_lock(d) / virtio_unlock(d).
  */
 struct virtio_dev {
@@ -118,6 +134,11 @@ struct virtio_dev {
 	/* DRIVER_OK, neither reset nor broken since, and not paused. */
 	bool running;
 	bool started; /* start() was called, stop() was not yet */
+	/*
+	 * A place for a device (4.2.2: its number is 0), which no driver finds
+	 * before virtio_plug(). open() may set it.
+	 */
+	bool absent;
 	bool paused;
 	bool config_untold; /* it changed during a pause */
 	struct vq vq[VIRTIO_QUEUES_MAX];
@@ -150,8 +171,9 @@ struct virtio_transport_ops {
 	/* An interrupt for status and configuration, after mirror(). */
 	void (*config)(void *transport);
 	/*
-	 * Status, configuration or its generation changed: where the driver
-	 * reads copies of them, these are brought up to date.
+	 * Status, configuration or its generation changed, or whether there is
+	 * a device: where the driver reads copies, these are brought up to
+	 * date.
 	 */
 	void (*mirror)(void *transport);
 };
@@ -197,6 +219,17 @@ int virtio_start_thread(struct virtio_dev *d,
  */
 void virtio_pause(struct virtio_dev *d);
 void virtio_resume(struct virtio_dev *d);
+
+/*
+ * Puts a device in the place that D is, for a driver that looks there again; or
+ * takes it away: a driver that does not let go of it has a device that leads
+ * nowhere, and the place is busy until it resets that. Any thread that holds no
+ * lock of a device. PLUG->fd is taken where this returns 0; -EBUSY: there is a
+ * device or a driver; -ENODEV, of virtio_unplug(): no device; -ENOTSUP: not
+ * with this type; -errno of the type's own. None is logged.
+ */
+int virtio_plug(struct virtio_dev *d, const struct virtio_plug *plug);
+int virtio_unplug(struct virtio_dev *d);
 
 /* Has the device look for a change of its size. The main thread. */
 void virtio_resized(struct virtio_dev *d);

@@ -6,10 +6,12 @@
 #include "tests/netns.h"
 #include "tests/vdriver.h"
 
+#include "devices/host/tap.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_net.h>
@@ -616,6 +618,67 @@ static void test_tap_deleted(void **state)
 	assert_int_equal(vdriver_request(v, TX, &out, 1, NULL, 0), 0);
 }
 
+/* A device that comes, goes and comes again while the driver looks on. */
+static void test_spare(void **state)
+{
+	static const uint8_t mac[] = {2, 0, 0x5e, 0x10, 0, 7};
+	struct fixture *f = *state;
+	struct virtio_plug plug = {.mac = {2, 0, 0x5e, 0x10, 0, 7}};
+	struct virtio_net_config config;
+	uint8_t frame[2000], *buffer;
+	struct vdriver *v;
+	struct iovec out;
+
+	make_tap(f, 1400);
+	f->v = v = vdriver_new(&virtio_net, "spare");
+	assert_non_null(v);
+	assert_int_equal(vdriver_read32(v, VIRTIO_MMIO_MAGIC_VALUE),
+			 0x74726976);
+	assert_int_equal(vdriver_read32(v, VIRTIO_MMIO_DEVICE_ID), 0);
+	/* A driver that takes it for one all the same has no device. */
+	assert_false(vdriver_up(v, ALL));
+	assert_int_equal(virtio_unplug(v->dev), -ENODEV);
+	for (unsigned i = 0; i < 3; i++) {
+		plug.fd = tap_open("tap0", &plug.mtu);
+		assert_true(plug.fd >= 0);
+		assert_int_equal(virtio_plug(v->dev, &plug), 0);
+		assert_int_equal(virtio_plug(v->dev, &plug), -EBUSY);
+		assert_int_equal(vdriver_read32(v, VIRTIO_MMIO_DEVICE_ID),
+				 VIRTIO_ID_NET);
+		assert_true(vdriver_up(v, MERGEABLE | BIT(VIRTIO_NET_F_MTU)));
+		vdriver_config_read(v, 0, &config, sizeof(config));
+		assert_memory_equal(config.mac, mac, sizeof(mac));
+		assert_int_equal(le16toh(config.mtu), 1400);
+		assert_int_equal(le16toh(config.status), VIRTIO_NET_S_LINK_UP);
+		out = packet(v, 600, i);
+		assert_int_equal(vdriver_request(v, TX, &out, 1, NULL, 0), 0);
+		assert_int_equal(sniff(f, frame, sizeof(frame), PATIENCE_MS),
+				 600);
+		expect_frame(frame, 600, i);
+		buffer = post(v, 2000);
+		vdriver_kick(v, RX);
+		send_frame(f, 700, i);
+		receive(v, buffer, 700, i);
+
+		(void)vdriver_interrupts(v);
+		assert_int_equal(virtio_unplug(v->dev), 0);
+		assert_true(vdriver_interrupts(v) > 0);
+		assert_int_equal(vdriver_read32(v, VIRTIO_MMIO_DEVICE_ID), 0);
+		vdriver_config_read(v, 0, &config, sizeof(config));
+		assert_int_equal(le16toh(config.status), 0);
+		/* The driver sends in vain now, and its place is busy. */
+		out = packet(v, 600, i);
+		assert_int_equal(vdriver_request(v, TX, &out, 1, NULL, 0), 0);
+		assert_int_equal(sniff(f, frame, sizeof(frame), 0), -1);
+		assert_int_equal(virtio_plug(v->dev, &plug), -EBUSY);
+		/* It lets go, and Linux says that it has seen a device. */
+		vdriver_reset(v);
+		virtio_lock(v->dev);
+		v->dev->status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
+		virtio_unlock(v->dev);
+	}
+}
+
 static void test_reset_while_busy(void **state)
 {
 	struct fixture *f = *state;
@@ -736,6 +799,7 @@ int main(void)
 		FIXTURE_TEST(test_small_buffers),
 		FIXTURE_TEST(test_bad_buffers),
 		FIXTURE_TEST(test_tap_deleted),
+		FIXTURE_TEST(test_spare),
 		FIXTURE_TEST(test_reset_while_busy),
 		FIXTURE_TEST(test_pause),
 		FIXTURE_TEST(test_pause_holding),
