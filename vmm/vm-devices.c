@@ -11,6 +11,7 @@
 #include "vmm/config/config.h"
 
 #include <errno.h>
+#include <linux/virtio_ids.h>
 #include <string.h>
 
 int vm_build_terminal(struct vm *vm)
@@ -171,6 +172,34 @@ int vm_attach_virtio(struct vm *vm)
 			return r;
 	}
 	return 0;
+}
+
+/* Its place among all devices, or -1. */
+static int find_net(const struct vm *vm, unsigned number)
+{
+	for (unsigned i = 0; i < vm->nvirtio; i++) {
+		if (vm->virtio[i]->ops->id == VIRTIO_ID_NET && number-- == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+int vm_plug(struct vm *vm, unsigned number, const struct virtio_plug *plug)
+{
+	const int i = find_net(vm, number);
+	int r;
+
+	if (i < 0)
+		return -ENOENT;
+	r = virtio_mmio_add_doorbells(&vm->mmio[i], vm->kvm.vm_fd);
+	return r < 0 ? r : virtio_plug(vm->virtio[i], plug);
+}
+
+int vm_unplug(struct vm *vm, unsigned number)
+{
+	const int i = find_net(vm, number);
+
+	return i < 0 ? -ENOENT : virtio_unplug(vm->virtio[i]);
 }
 
 void vm_pause_devices(struct vm *vm)

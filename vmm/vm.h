@@ -50,6 +50,16 @@ int vm_run(struct vm *vm);
 int vm_pause(struct vm *vm);
 int vm_resume(struct vm *vm);
 
+struct virtio_plug;
+/*
+ * Puts a network behind the device net NUMBER (from 0, in the configuration's
+ * order), which is absent (`spare`, or unplugged); or takes it away. See
+ * virtio_plug() for what is taken and for errors; -ENOENT: no such device. As
+ * with vm_pause(), but also to a guest that is paused.
+ */
+int vm_plug(struct vm *vm, unsigned number, const struct virtio_plug *plug);
+int vm_unplug(struct vm *vm, unsigned number);
+
 /* Whether it ended as its guest rebooted. After vm_run(); VM may be NULL. */
 bool vm_rebooted(struct vm *vm);
 

@@ -2,6 +2,7 @@
 /* Requests and answers are of one size, which a pipe keeps in one piece. */
 #include "tools/container/control.h"
 
+#include "tools/container/plug.h"
 #include "vmm/base/log.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/util.h"
@@ -52,14 +53,16 @@ static bool read_message(int fd, struct message *ret)
 
 /* ---- the monitor's side */
 
-int control_open(struct control *control, const char *dir)
+int control_open(struct control *control, const char *dir, int plug_fd)
 {
-	int r;
+	int r = 0;
 
-	*control = (struct control){
-		.request_fd = -1, .answer_fd = -1, .stop_fd = -1};
-	r = open_pipe(dir, CONTROL_REQUEST_FILE, true, &control->request_fd);
-	if (r == 0)
+	*control = CONTROL_NONE;
+	control->plug_fd = plug_fd;
+	if (dir)
+		r = open_pipe(dir, CONTROL_REQUEST_FILE, true,
+			      &control->request_fd);
+	if (dir && r == 0)
 		r = open_pipe(dir, CONTROL_ANSWER_FILE, true,
 			      &control->answer_fd);
 	if (r < 0)
@@ -70,29 +73,38 @@ int control_open(struct control *control, const char *dir)
 		       : 0;
 }
 
+static void serve_message(struct control *control)
+{
+	struct message m;
+
+	if (!read_message(control->request_fd, &m))
+		return;
+	if (m.value == CONTROL_PAUSE)
+		m.value = vm_pause(control->vm);
+	else if (m.value == CONTROL_RESUME)
+		m.value = vm_resume(control->vm);
+	else
+		m.value = -EINVAL;
+	/* Nobody has read hundreds of answers where there is no room. */
+	(void)util_write_all(control->answer_fd, &m, sizeof(m));
+}
+
 static void *serve(void *arg)
 {
 	struct control *control = arg;
-	struct pollfd pfd[2] = {
+	struct pollfd pfd[3] = {
 		{.fd = control->request_fd, .events = POLLIN},
 		{.fd = control->stop_fd, .events = POLLIN},
+		{.fd = control->plug_fd, .events = POLLIN},
 	};
-	struct message m;
 
 	while (!pfd[1].revents) {
-		if (poll(pfd, 2, -1) < 0 && errno != EINTR)
+		if (poll(pfd, 3, -1) < 0 && errno != EINTR)
 			break;
-		if (!pfd[0].revents || !read_message(pfd[0].fd, &m))
-			continue;
-		if (m.value == CONTROL_PAUSE)
-			m.value = vm_pause(control->vm);
-		else if (m.value == CONTROL_RESUME)
-			m.value = vm_resume(control->vm);
-		else
-			m.value = -EINVAL;
-		/* Nobody has read hundreds of answers where there is no room.
-		 */
-		(void)util_write_all(control->answer_fd, &m, sizeof(m));
+		if (pfd[0].revents)
+			serve_message(control);
+		if (pfd[2].revents && !plug_serve(pfd[2].fd, control->vm))
+			pfd[2].fd = -1;
 	}
 	return NULL;
 }
@@ -121,6 +133,7 @@ void control_done(struct control *control)
 	util_close(&control->request_fd);
 	util_close(&control->answer_fd);
 	util_close(&control->stop_fd);
+	util_close(&control->plug_fd);
 }
 
 /* ---- the other program's */

@@ -44,7 +44,7 @@ static void set_up(struct fixture *f)
 	memset(f, 0, sizeof(*f));
 	tempdir_name(f->dir);
 	assert_non_null(mkdtemp(f->dir));
-	assert_int_equal(control_open(&f->control, f->dir), 0);
+	assert_int_equal(control_open(&f->control, f->dir, -1), 0);
 	assert_int_equal(pipe2(f->gone, O_CLOEXEC), 0);
 }
 
@@ -195,7 +195,7 @@ static void test_no_pipe(void **state)
 		control_ask(f.dir, CONTROL_PAUSE, f.gone[0], PATIENCE_MS),
 		-ENOENT);
 	assert_int_equal(mkdir(path, 0700), 0);
-	assert_int_equal(control_open(&control, f.dir), -EISDIR);
+	assert_int_equal(control_open(&control, f.dir, -1), -EISDIR);
 	control_done(&control);
 	assert_int_equal(rmdir(path), 0);
 	assert_int_equal(symlink("/dev/null", path), 0);
