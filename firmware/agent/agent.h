@@ -73,7 +73,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 9
+#define AGENT_MINOR 10
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -237,6 +237,16 @@ static_assert(sizeof(struct agent_name) == 8, "as on the wire");
 #define AGENT_OWN_CONNECT "connect"
 
 /*
+ * AGENT_OWN_NETWORK, since 1.10: changes interfaces of the machine while it
+ * runs. Standard input has items as of a CONFIGURE: LINK, each with a MAC, and
+ * what belongs to it. Where no interface has that address yet, the guest looks
+ * for network devices that have come. A link that is GONE loses its device; an
+ * address, route or neighbour that is, the interface; others it gets, or keeps.
+ * Status 0, or 125 and a line on standard error. The container need not run.
+ */
+#define AGENT_OWN_NETWORK "network"
+
+/*
  * AGENT_ITEM_OCI: crun runs the container, by this config.json. The agent puts
  * "process" into it, from START; so it has none. The root is mounted at
  * AGENT_OCI_ROOT, the share of the Nth MOUNT (from 0) at AGENT_OCI_VOLUME "N";
@@ -298,16 +308,19 @@ struct agent_link_item {
  * has what is given for it and nothing else: no IPv6 address that it makes
  * itself, no route that comes with an address.
  */
+#define AGENT_GONE 0x1 /* of flags, only with AGENT_OWN_NETWORK */
 struct agent_mac {
 	__u8 mac[6];
-	__u8 reserved[2];
+	__u8 flags;
+	__u8 reserved;
 };
 static_assert(sizeof(struct agent_mac) == 8, "as on the wire");
 
 struct agent_address {
 	__u8 family; /* 4 or 6 */
 	__u8 prefix; /* bits; 0 for a gateway */
-	__u8 reserved[2];
+	__u8 flags;
+	__u8 reserved;
 	__u8 address[16]; /* of an IPv4 one the first 4; the rest is 0 */
 };
 static_assert(sizeof(struct agent_address) == 20, "as on the wire");
@@ -316,7 +329,8 @@ static_assert(sizeof(struct agent_address) == 20, "as on the wire");
 #define AGENT_ROUTE_GATEWAY 0x1 /* by `gateway`; else what is on the link */
 #define AGENT_ROUTE_SOURCE  0x2 /* from the address `source` */
 #define AGENT_ROUTE_ONLINK  0x4 /* the gateway is on the link, whatever else */
-#define AGENT_ROUTE_FLAGS   0x7
+#define AGENT_ROUTE_GONE    0x8 /* as AGENT_GONE */
+#define AGENT_ROUTE_FLAGS   0xf
 struct agent_route {
 	__u8 family;        /* 4 or 6 */
 	__u8 prefix;        /* bits of the destination */
@@ -330,7 +344,7 @@ static_assert(sizeof(struct agent_route) == 60, "as on the wire");
 /* A permanent entry. */
 struct agent_neighbour {
 	__u8 family; /* 4 or 6 */
-	__u8 reserved;
+	__u8 flags;
 	__u8 mac[6];
 	__u8 address[16];
 };

@@ -5,6 +5,8 @@
  */
 #include "firmware/init/net.h"
 
+#include "firmware/init/mount.h"
+#include "firmware/init/slots.h"
 #include "vmm/base/netlink.h"
 #include "vmm/base/util.h"
 
@@ -50,16 +52,19 @@ static size_t address_bytes(uint8_t wire_family)
 }
 
 /* BARE: without the route to its network that Linux adds by itself. */
-static int add_address(int fd, unsigned index, const struct agent_address *a,
-		       bool bare)
+static int change_address(int fd, unsigned index, const struct agent_address *a,
+			  bool bare)
 {
 	const size_t bytes = address_bytes(a->family);
 	/* Nobody else can have it: usable at once. */
 	const uint32_t flags = (a->family == 6 ? IFA_F_NODAD : 0) |
 			       (bare ? IFA_F_NOPREFIXROUTE : 0);
+	const bool gone = a->flags & AGENT_GONE;
 	struct netlink_request r;
 	struct ifaddrmsg *m = netlink_begin(
-		&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+		&r, gone ? RTM_DELADDR : RTM_NEWADDR,
+		gone ? 0 : NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+	int error;
 
 	m->ifa_family = family_of(a->family);
 	m->ifa_prefixlen = a->prefix;
@@ -75,14 +80,14 @@ static int add_address(int fd, unsigned index, const struct agent_address *a,
 		all |= htobe32(UINT32_MAX >> a->prefix);
 		netlink_add(&r, IFA_BROADCAST, &all, sizeof(all));
 	}
-	return netlink_transact(fd, &r);
+	error = netlink_transact(fd, &r);
+	return gone && error == -EADDRNOTAVAIL ? 0 : error;
 }
 
 static struct rtmsg *begin_route(struct netlink_request *r, uint8_t family,
-				 uint16_t flags)
+				 uint16_t type, uint16_t flags)
 {
-	struct rtmsg *m = netlink_begin(r, RTM_NEWROUTE, NLM_F_CREATE | flags,
-					sizeof(*m));
+	struct rtmsg *m = netlink_begin(r, type, flags, sizeof(*m));
 
 	m->rtm_family = family_of(family);
 	m->rtm_table = RT_TABLE_MAIN;
@@ -95,7 +100,8 @@ static struct rtmsg *begin_route(struct netlink_request *r, uint8_t family,
 static int add_gateway(int fd, unsigned index, const struct agent_address *a)
 {
 	struct netlink_request r;
-	struct rtmsg *m = begin_route(&r, a->family, NLM_F_REPLACE);
+	struct rtmsg *m = begin_route(&r, a->family, RTM_NEWROUTE,
+				      NLM_F_CREATE | NLM_F_REPLACE);
 
 	/* It may be outside of the interface's own network. */
 	m->rtm_flags = RTNH_F_ONLINK;
@@ -108,12 +114,15 @@ static int add_gateway(int fd, unsigned index, const struct agent_address *a)
  * Beside those to the same network by other interfaces, as to fe80::/64: one
  * that replaces would take the place of another interface's.
  */
-static int add_route(int fd, unsigned index, const struct agent_route *w)
+static int change_route(int fd, unsigned index, const struct agent_route *w)
 {
+	const bool gone = w->flags & AGENT_ROUTE_GONE;
 	const size_t bytes = address_bytes(w->family);
 	const uint32_t metric = le32toh(w->metric), mtu = le32toh(w->mtu);
 	struct netlink_request r;
-	struct rtmsg *m = begin_route(&r, w->family, NLM_F_APPEND);
+	struct rtmsg *m =
+		begin_route(&r, w->family, gone ? RTM_DELROUTE : RTM_NEWROUTE,
+			    gone ? 0 : NLM_F_CREATE | NLM_F_APPEND);
 	int error;
 
 	m->rtm_dst_len = w->prefix;
@@ -136,22 +145,27 @@ static int add_route(int fd, unsigned index, const struct agent_route *w)
 		netlink_nest_end(&r, nest);
 	}
 	error = netlink_transact(fd, &r);
-	return error == -EEXIST ? 0 : error;
+	/* With an address that goes the kernel takes what depends on it. */
+	return error == (gone ? -ESRCH : -EEXIST) ? 0 : error;
 }
 
-static int add_neighbour(int fd, unsigned index,
-			 const struct agent_neighbour *w)
+static int change_neighbour(int fd, unsigned index,
+			    const struct agent_neighbour *w)
 {
+	const bool gone = w->flags & AGENT_GONE;
 	struct netlink_request r;
-	struct ndmsg *m = netlink_begin(
-		&r, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
+	struct ndmsg *m = netlink_begin(&r, gone ? RTM_DELNEIGH : RTM_NEWNEIGH,
+					gone ? 0 : NLM_F_CREATE | NLM_F_REPLACE,
+					sizeof(*m));
+	int error;
 
 	m->ndm_family = family_of(w->family);
 	m->ndm_ifindex = (int)index;
 	m->ndm_state = NUD_PERMANENT;
 	netlink_add(&r, NDA_DST, w->address, address_bytes(w->family));
 	netlink_add(&r, NDA_LLADDR, w->mac, sizeof(w->mac));
-	return netlink_transact(fd, &r);
+	error = netlink_transact(fd, &r);
+	return gone && error == -ENOENT ? 0 : error;
 }
 
 /* ---- names */
@@ -215,7 +229,7 @@ static int rename_links(int fd, const struct init_config *c,
 			char name[IFNAMSIZ];
 			int r;
 
-			if (!link->has_mac)
+			if (!link->has_mac || link->gone)
 				continue;
 			snprintf(name, sizeof(name), "bulkhead%u", i);
 			if (last)
@@ -273,7 +287,7 @@ static int add_routes(int fd, unsigned index, const struct init_config *c,
 
 			if (route->link != n || gateway != (bool)gateways)
 				continue;
-			r = add_route(fd, index, &route->wire);
+			r = change_route(fd, index, &route->wire);
 			if (r < 0)
 				return fail_part(f, r, "route", &c->links[n]);
 		}
@@ -289,7 +303,7 @@ static int add_neighbours(int fd, unsigned index, const struct init_config *c,
 
 		if (c->neighbours[i].link != n)
 			continue;
-		r = add_neighbour(fd, index, &c->neighbours[i].wire);
+		r = change_neighbour(fd, index, &c->neighbours[i].wire);
 		if (r < 0)
 			return fail_part(f, r, "neighbour", &c->links[n]);
 	}
@@ -308,8 +322,8 @@ static int add_addresses(int fd, unsigned index, const struct init_config *c,
 			if (a->link != n || a->gateway != (bool)gateways)
 				continue;
 			r = gateways ? add_gateway(fd, index, &a->wire)
-				     : add_address(fd, index, &a->wire,
-						   c->links[n].has_mac);
+				     : change_address(fd, index, &a->wire,
+						      c->links[n].has_mac);
 			if (r < 0)
 				return fail_part(
 					f, r, gateways ? "gateway" : "address",
@@ -350,6 +364,22 @@ static int add_ways(int fd, const struct init_config *c, unsigned n,
 		       : 0;
 }
 
+static int configure_links(int fd, const struct init_config *c,
+			   struct init_failure *f)
+{
+	if (rename_links(fd, c, f))
+		return -1;
+	for (unsigned i = 0; i < c->nlinks; i++) {
+		if (!c->links[i].gone && bring_up(fd, c, i, f))
+			return -1;
+	}
+	for (unsigned i = 0; i < c->nlinks; i++) {
+		if (!c->links[i].gone && add_ways(fd, c, i, f))
+			return -1;
+	}
+	return 0;
+}
+
 int net_configure(const struct init_config *c, struct init_failure *f)
 {
 	autofd int fd = netlink_open();
@@ -361,15 +391,45 @@ int net_configure(const struct init_config *c, struct init_failure *f)
 	if (r < 0)
 		return init_fail(f, INIT_STATUS_SETUP, -r,
 				 "bring up interface 'lo'");
-	if (rename_links(fd, c, f))
-		return -1;
-	for (unsigned i = 0; i < c->nlinks; i++) {
-		if (bring_up(fd, c, i, f))
-			return -1;
-	}
-	for (unsigned i = 0; i < c->nlinks; i++) {
-		if (add_ways(fd, c, i, f))
-			return -1;
+	return configure_links(fd, c, f);
+}
+
+/* ---- while the machine runs */
+
+/* Those of CONFIG that are there lose their devices; are others missing? */
+static int take_away(int sys, const struct init_config *c, bool *ret_missing,
+		     struct init_failure *f)
+{
+	*ret_missing = false;
+	for (size_t i = 0; i < c->nlinks; i++) {
+		const struct init_link *link = &c->links[i];
+		struct search found;
+		int r = find_mac(link->mac, &found);
+
+		if (r == -ENODEV) {
+			*ret_missing |= !link->gone;
+			continue;
+		}
+		if (r == 0 && link->gone)
+			r = slots_release(sys, found.name);
+		if (r < 0)
+			return init_fail(f, INIT_STATUS_SETUP, -r,
+					 "network interface '%s'", link->name);
 	}
 	return 0;
+}
+
+int net_change(const struct init_config *c, struct init_failure *f)
+{
+	autofd int fd = netlink_open();
+	autofd int sys = mount_make("sysfs", "sysfs", NULL, f);
+	bool missing;
+
+	if (sys < 0)
+		return -1;
+	if (fd < 0)
+		return init_fail(f, INIT_STATUS_SETUP, -fd, "netlink");
+	if (take_away(sys, c, &missing, f) || (missing && slots_take(sys, f)))
+		return -1;
+	return configure_links(fd, c, f);
 }

@@ -7,6 +7,7 @@
 #include "firmware/init/connect.h"
 #include "firmware/init/mount.h"
 #include "firmware/init/names.h"
+#include "firmware/init/net.h"
 #include "firmware/init/top.h"
 #include "vmm/base/log.h"
 #include "vmm/base/streams.h"
@@ -136,6 +137,47 @@ static int run_names(const struct process_side *side)
 	return names_run(&side->start->args);
 }
 
+/* Standard input to its end: bytes, or -errno. */
+static ssize_t read_all(uint8_t *bytes, size_t room)
+{
+	size_t n = 0;
+	ssize_t got;
+
+	while ((got = read(STDIN_FILENO, bytes + n, room - n)) != 0) {
+		if (got > 0)
+			n += (size_t)got;
+		else if (errno != EINTR)
+			return -errno;
+		if (n == room)
+			return -E2BIG;
+	}
+	return (ssize_t)n;
+}
+
+static int run_network(const struct process_side *side)
+{
+	uint8_t *bytes = malloc(AGENT_REQUEST_MAX);
+	struct init_failure f = {0};
+	struct init_config config;
+	ssize_t n = bytes ? read_all(bytes, AGENT_REQUEST_MAX) : -ENOMEM;
+	int r;
+
+	(void)side;
+	if (n < 0)
+		r = fail(&f, (int)-n, "the request");
+	else
+		r = init_network_parse(bytes, (size_t)n, &config, &f);
+	if (r) {
+		free(bytes);
+	} else {
+		r = net_change(&config, &f);
+		init_config_done(&config);
+	}
+	if (r)
+		dprintf(STDERR_FILENO, "%s\n", f.text);
+	return r ? INIT_STATUS_SETUP : 0;
+}
+
 static int run_connect(const struct process_side *side)
 {
 	/* A program that closes its connection is no reason to be killed. */
@@ -158,6 +200,7 @@ static const struct own_program {
 	{AGENT_OWN_UNPACK, 3, 0, enter_files, run_unpack, false},
 	{AGENT_OWN_NAMES, 2, AGENT_NAMES_SERVERS - 1, NULL, run_names, true},
 	{AGENT_OWN_CONNECT, 2, 0, NULL, run_connect, true},
+	{AGENT_OWN_NETWORK, 1, 0, NULL, run_network, true},
 };
 
 static const struct own_program *find(const char *name)

@@ -238,8 +238,9 @@ static int add_address(struct init_config *c, const void *fixed, bool gateway)
 		return -EINVAL;
 	a->link = (unsigned)c->nlinks - 1;
 	w = &a->wire;
-	if (!is_address(w->family, w->address) || w->reserved[0] ||
-	    w->reserved[1])
+	c->has_gone |= w->flags & AGENT_GONE;
+	if (!is_address(w->family, w->address) || w->flags & ~AGENT_GONE ||
+	    w->reserved)
 		return -EINVAL;
 	return w->prefix > 8 * family_bytes(w->family) ||
 			       (gateway && w->prefix != 0)
@@ -278,8 +279,10 @@ static int take_mac(void *target, const void *fixed, const char *const *text)
 
 	(void)text;
 	memcpy(&wire, fixed, sizeof(wire));
-	if (!l || l->has_mac || wire.reserved[0] || wire.reserved[1])
+	if (!l || l->has_mac || wire.flags & ~AGENT_GONE || wire.reserved)
 		return -EINVAL;
+	l->gone = wire.flags & AGENT_GONE;
+	c->has_gone |= l->gone;
 	if (c->naddresses &&
 	    c->addresses[c->naddresses - 1].link == (unsigned)c->nlinks - 1)
 		return -EINVAL;
@@ -318,6 +321,7 @@ static int take_route(void *target, const void *fixed, const char *const *text)
 	if (!last_exact(c))
 		return -EINVAL;
 	route->link = (unsigned)c->nlinks - 1;
+	c->has_gone |= (w->flags & AGENT_ROUTE_GONE) != 0;
 	return is_address(w->family, w->destination) &&
 			       w->prefix <= 8 * family_bytes(w->family) &&
 			       !(w->flags & ~AGENT_ROUTE_FLAGS) &&
@@ -345,7 +349,9 @@ static int take_neighbour(void *target, const void *fixed,
 	if (!last_exact(c))
 		return -EINVAL;
 	n->link = (unsigned)c->nlinks - 1;
-	return is_address(n->wire.family, n->wire.address) && !n->wire.reserved
+	c->has_gone |= n->wire.flags & AGENT_GONE;
+	return is_address(n->wire.family, n->wire.address) &&
+			       !(n->wire.flags & ~AGENT_GONE)
 		       ? 0
 		       : -EINVAL;
 }
@@ -482,7 +488,23 @@ static int take_config_container(void *target, const void *fixed,
 	return check_container(text[0]);
 }
 
+/* A configuration may have these, a change of a machine that runs no others. */
+#define NETWORK_RULES                                                          \
+	{AGENT_ITEM_LINK, sizeof(struct agent_link_item), 1, true, take_link}, \
+		{AGENT_ITEM_ADDRESS, sizeof(struct agent_address), 0, true,    \
+		 take_address},                                                \
+		{AGENT_ITEM_MAC, sizeof(struct agent_mac), 0, true, take_mac}, \
+		{AGENT_ITEM_ROUTE, sizeof(struct agent_route), 0, true,        \
+		 take_route},                                                  \
+	{                                                                      \
+		AGENT_ITEM_NEIGHBOUR, sizeof(struct agent_neighbour), 0, true, \
+			take_neighbour                                         \
+	}
+
+static const struct rule network_rules[] = {NETWORK_RULES, {0}};
+
 static const struct rule config_rules[] = {
+	NETWORK_RULES,
 	{AGENT_ITEM_CONTAINER, 0, 1, false, take_config_container},
 	{AGENT_ITEM_TREE, 0, 1, false, take_tree},
 	{AGENT_ITEM_MEMORY, sizeof(struct agent_number), 0, false, take_memory},
@@ -492,15 +514,8 @@ static const struct rule config_rules[] = {
 	{AGENT_ITEM_ROOT, sizeof(struct agent_flags), 1, false, take_root},
 	{AGENT_ITEM_MOUNT, sizeof(struct agent_mount_item), 4, true,
 	 take_mount},
-	{AGENT_ITEM_LINK, sizeof(struct agent_link_item), 1, true, take_link},
-	{AGENT_ITEM_ADDRESS, sizeof(struct agent_address), 0, true,
-	 take_address},
 	{AGENT_ITEM_GATEWAY, sizeof(struct agent_address), 0, true,
 	 take_gateway},
-	{AGENT_ITEM_MAC, sizeof(struct agent_mac), 0, true, take_mac},
-	{AGENT_ITEM_ROUTE, sizeof(struct agent_route), 0, true, take_route},
-	{AGENT_ITEM_NEIGHBOUR, sizeof(struct agent_neighbour), 0, true,
-	 take_neighbour},
 	{AGENT_ITEM_DNS, 0, 1, true, take_dns},
 	{AGENT_ITEM_SEARCH, 0, 1, true, take_search},
 	{AGENT_ITEM_HOST, 0, 1, true, take_host},
@@ -782,6 +797,9 @@ static int check_scope(const struct init_config *c, struct init_failure *f)
 	const bool other =
 		c->tree || c->memory_max || c->flags & AGENT_CONFIG_SHARED;
 
+	if (c->has_gone)
+		return init_fail(f, INIT_STATUS_SETUP, EINVAL,
+				 "configure what is gone");
 	if (c->container ? machine || !c->tree || !c->root_tag : other)
 		return init_fail(f, INIT_STATUS_SETUP, EINVAL,
 				 c->container ? "configure a container"
@@ -799,6 +817,27 @@ int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		return -1;
 	}
 	*ret = c;
+	return 0;
+}
+
+int init_network_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		       struct init_failure *f)
+{
+	struct init_config c = {0};
+
+	if (parse(network_rules, &c, bytes, n, f)) {
+		init_config_done(&c);
+		return -1;
+	}
+	for (size_t i = 0; i < c.nlinks; i++) {
+		if (c.links[i].has_mac)
+			continue;
+		init_config_done(&c);
+		return init_fail(f, INIT_STATUS_SETUP, EINVAL,
+				 "a link without its address");
+	}
+	*ret = c;
+	ret->bytes = bytes;
 	return 0;
 }
 

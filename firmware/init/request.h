@@ -42,6 +42,7 @@ struct init_link {
 	uint32_t mtu;
 	const char *name;
 	bool has_mac; /* it is looked for by that, see struct agent_mac */
+	bool gone;
 	uint8_t mac[6];
 };
 
@@ -72,6 +73,7 @@ struct init_config {
 	size_t nroutes;
 	struct init_neighbour *neighbours;
 	size_t nneighbours;
+	bool has_gone; /* something of these is to go */
 	struct init_strings dns, search, hosts, sysctls;
 	struct init_strings masked, readonly; /* paths */
 	struct init_device *devices;          /* owned, as the next */
@@ -122,6 +124,13 @@ int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f);
 int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
 		     struct init_failure *f);
+
+/*
+ * The part of a configuration that AGENT_OWN_NETWORK has. BYTES is taken where
+ * this returns 0. 0, or -1 with the failure filled in.
+ */
+int init_network_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		       struct init_failure *f);
 
 /*
  * The container that a request is about which has no items besides; NULL: the

@@ -129,10 +129,44 @@ static int collect(struct agent_session *agent, const char *what,
 			take_error(c, &m);
 		else if (m.type == AGENT_EXIT)
 			r = take_end(agent, c, &m, what);
+		else if (m.type == AGENT_STDIN_MORE && agent->input)
+			r = agent_take_credit(agent, &m);
+		else if (m.type == AGENT_STDIN_CLOSED && agent->input)
+			agent->input = false;
 		else
 			r = agent_violation("a frame out of place");
 	}
 	return r < 0 ? r : 0;
+}
+
+/* ---- networks */
+
+int agent_change_network(struct agent_session *agent,
+			 const struct agent_link *links, size_t nlinks)
+{
+	static const char *const argv[] = {AGENT_OWN_NETWORK, NULL};
+	struct agent_items items = {0};
+	struct collected c = {0};
+	int r;
+
+	for (size_t i = 0; i < nlinks; i++)
+		agent_add_exact_link(&items, &links[i]);
+	r = items.error;
+	if (r == 0 && items.bytes > AGENT_STDIN_WINDOW)
+		r = -E2BIG;
+	r = r < 0 ? log_ret(r, "the guest's network: %s", strerror(-r))
+		  : agent_own(agent, argv, true);
+	if (r == 0) {
+		agent_put(agent, AGENT_STDIN, items.data, items.bytes);
+		agent->window -= items.bytes;
+		agent_put(agent, AGENT_STDIN_EOF, NULL, 0);
+		r = agent_flush_all(agent, COLLECT_MS);
+	}
+	if (r == 0)
+		r = collect(agent, "change the network", &c);
+	agent_items_done(&items);
+	free(c.text);
+	return r;
 }
 
 /* ---- processes */

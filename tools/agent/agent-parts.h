@@ -65,6 +65,10 @@ int agent_send_items(struct agent_session *agent,
 		     const struct agent_items *items, enum agent_type type,
 		     const char *what);
 
+/* Items of an interface, as CONFIGURE and AGENT_OWN_NETWORK have them. */
+void agent_add_exact_link(struct agent_items *items,
+			  const struct agent_link *link);
+
 /*
  * Names the container that the next request is about; NULL: the machine's own.
  * 0 or -errno, logged.

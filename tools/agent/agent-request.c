@@ -130,7 +130,7 @@ static int add_address(struct agent_items *items, const char *text,
 
 static void add_exact(struct agent_items *items, const struct agent_exact *e)
 {
-	struct agent_mac mac = {0};
+	struct agent_mac mac = {.flags = e->gone ? AGENT_GONE : 0};
 
 	memcpy(mac.mac, e->mac, sizeof(mac.mac));
 	agent_items_add(items, AGENT_ITEM_MAC, &mac, sizeof(mac), NULL, 0);
@@ -145,18 +145,31 @@ static void add_exact(struct agent_items *items, const struct agent_exact *e)
 				sizeof(e->neighbours[i]), NULL, 0);
 }
 
-static int add_link(struct agent_items *items, const struct agent_link *link)
+static void begin_link(struct agent_items *items, const struct agent_link *link)
 {
 	const struct agent_link_item wire = {.mtu = htole32(link->mtu)};
-	const char *const *p;
-	int r = 0;
 
 	agent_items_add(items, AGENT_ITEM_LINK, &wire, sizeof(wire),
 			&link->name, 1);
+}
+
+void agent_add_exact_link(struct agent_items *items,
+			  const struct agent_link *link)
+{
+	begin_link(items, link);
+	add_exact(items, link->exact);
+}
+
+static int add_link(struct agent_items *items, const struct agent_link *link)
+{
+	const char *const *p;
+	int r = 0;
+
 	if (link->exact) {
-		add_exact(items, link->exact);
+		agent_add_exact_link(items, link);
 		return 0;
 	}
+	begin_link(items, link);
 	for (p = link->addresses; r == 0 && p && *p; p++)
 		r = add_address(items, *p, false);
 	for (p = link->gateways; r == 0 && p && *p; p++)

@@ -403,6 +403,11 @@ void agent_free(struct agent_session *agent)
 	free(agent);
 }
 
+void agent_set_gone(struct agent_session *agent, int gone_fd)
+{
+	agent->gone_fd = gone_fd;
+}
+
 int agent_fd(const struct agent_session *agent)
 {
 	return agent->fd;

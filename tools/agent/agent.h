@@ -50,6 +50,9 @@ int agent_open(int fd, int timeout_ms, struct agent_session **ret_agent);
 /* Ends the session. NULL is fine. */
 void agent_free(struct agent_session *agent);
 
+/* GONE_FD as in agent_accept(), for a session of agent_connect(). */
+void agent_set_gone(struct agent_session *agent, int gone_fd);
+
 /* The connection's descriptor, to be watched for its end only. */
 int agent_fd(const struct agent_session *agent);
 
@@ -66,6 +69,7 @@ struct agent_mount {
 /* All that an interface has, in the protocol's own structures. */
 struct agent_exact {
 	uint8_t mac[6]; /* finds the interface, which gets the link's name */
+	bool gone;      /* for agent_change_network() only, as their flags */
 	const struct agent_address *addresses;
 	const struct agent_route *routes; /* all: addresses bring none */
 	const struct agent_neighbour *neighbours;
@@ -311,6 +315,16 @@ int agent_ports_open(const struct agent_ports_options *options,
 		     struct agent_ports **ret);
 /* Ends them, before the machine is to end. NULL is fine. */
 void agent_ports_close(struct agent_ports *ports);
+
+/*
+ * Changes LINKS, each of which has `exact`, while the machine runs: those that
+ * are gone lose their devices, others get what is given, or lose what is marked
+ * as gone (AGENT_GONE); what is not given stays. An interface that the guest
+ * does not have is looked for among devices that have come. -ENOTSUP: as
+ * agent_own(). 0 or -errno, logged.
+ */
+int agent_change_network(struct agent_session *agent,
+			 const struct agent_link *links, size_t nlinks);
 
 /* A process of the container. Texts are printable and owned. */
 struct agent_top_process {

@@ -5,15 +5,18 @@
  */
 #include "firmware/init/server.h"
 #include "tests/agent.h"
+#include "tests/netns.h"
 #include "tests/patience.h"
 #include "tests/tempdir.h"
 #include "tools/agent/agent-parts.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
+#include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -33,7 +36,7 @@ static const struct server_actions plain_actions = {
 	.kill = agent_send_signal,
 };
 
-#define SESSIONS 4
+#define SESSIONS 7
 
 struct fixture {
 	pid_t server;
@@ -174,6 +177,78 @@ static void test_copy(void **state)
 	unlink(to);
 	assert_int_equal(rmdir(dir), 0);
 }
+
+/* ---- networks */
+
+static int setup_network(void **state)
+{
+	(void)netns_enter();
+	return setup(state);
+}
+
+/* The agent's process has changed this namespace's interface. */
+static bool has_address(const char *name, const char *text)
+{
+	struct ifaddrs *all = NULL;
+	bool found = false;
+
+	assert_int_equal(getifaddrs(&all), 0);
+	for (struct ifaddrs *i = all; i; i = i->ifa_next) {
+		char have[INET_ADDRSTRLEN];
+		struct sockaddr_in in;
+
+		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET ||
+		    strcmp(i->ifa_name, name) != 0)
+			continue;
+		memcpy(&in, i->ifa_addr, sizeof(in));
+		inet_ntop(AF_INET, &in.sin_addr, have, sizeof(have));
+		found |= strcmp(have, text) == 0;
+	}
+	freeifaddrs(all);
+	return found;
+}
+
+/* The interface is there, so that no device is looked for. */
+static void test_network(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_address addresses[] = {
+		{.family = 4, .prefix = 24, .address = {10, 9, 0, 2}},
+		{.family = 4, .prefix = 24, .address = {10, 9, 0, 3}},
+	};
+	const struct agent_route route = {
+		.family = 4, .prefix = 24, .destination = {10, 9, 0}};
+	struct agent_exact exact = {
+		.mac = {2, 0, 0, 0, 9, 9},
+		.addresses = addresses,
+		.naddresses = 2,
+		.routes = &route,
+		.nroutes = 1,
+	};
+	const struct agent_link link = {.name = "eth9", .exact = &exact};
+
+	netns_need();
+	netns_add_veth("new0", "peer0", -1);
+	netns_set_mac("new0", exact.mac);
+	assert_int_equal(agent_change_network(f->agent[1], &link, 1), 0);
+	assert_true(has_address("eth9", "10.9.0.2"));
+	assert_true(has_address("eth9", "10.9.0.3"));
+	/* Once more: what is there may stay. */
+	addresses[1].flags = AGENT_GONE;
+	assert_int_equal(agent_change_network(f->agent[2], &link, 1), 0);
+	assert_true(has_address("eth9", "10.9.0.2"));
+	assert_false(has_address("eth9", "10.9.0.3"));
+	assert_int_equal(agent_change_network(f->agent[3], &link, 1), 0);
+	/* No device that could be taken away. */
+	exact.gone = true;
+	assert_int_equal(agent_change_network(f->agent[4], &link, 1),
+			 -EREMOTEIO);
+	netns_delete("eth9");
+	/* One that is gone already. */
+	assert_int_equal(agent_change_network(f->agent[5], &link, 1), 0);
+}
+
+/* ---- */
 
 static void test_stats(void **state)
 {
@@ -323,6 +398,8 @@ int main(void)
 		WITH_AGENT(test_top),        WITH_AGENT(test_copy),
 		WITH_AGENT(test_stats),      WITH_AGENT(test_refused),
 		cmocka_unit_test(test_lies), cmocka_unit_test(test_endless),
+		cmocka_unit_test_setup_teardown(test_network, setup_network,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
