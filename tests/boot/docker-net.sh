@@ -62,15 +62,33 @@ has_address()
 	docker exec "$1" ip address >out 2>err && has_text out "$2"
 }
 
+lacks_address()
+{
+	docker exec "$1" ip address >out 2>err && ! has_text out "$2"
+}
+
+# A network comes and another one goes, while the guest runs and by a restart.
 changed()
 {
 	d network create --subnet 172.31.0.0/16 n2
 	d network connect --ip 172.31.0.50 n2 srv
-	d network disconnect n1 srv
-	d restart -t 1 srv
 	wait_until has_address srv 172.31.0.50/16 || fail "no new network"
-	expect_no_out 172.30.0.50
+	expect_out 172.30.0.50
 	wait_until serves 172.31.0.50 || fail "no page by the new network"
+	serves 172.30.0.50 || fail "no page by the old network"
+	machine --rm --network n2 box:1 get srv
+	expect_out page
+	d network disconnect n1 srv
+	wait_until lacks_address srv 172.30.0.50 || fail "the old network"
+	serves 172.31.0.50 || fail "no page without the old network"
+	machine -d --name alone box:1 sleep 1000
+	d network connect n2 alone
+	wait_until has_address alone 172.31.0. || fail "not beside the bridge"
+	d rm -f alone
+	d restart -t 1 srv
+	wait_until has_address srv 172.31.0.50/16 || fail "no network again"
+	expect_no_out 172.30.0.50
+	wait_until serves 172.31.0.50 || fail "no page after a restart"
 }
 
 # refused TEXT ARGUMENT...

@@ -66,6 +66,55 @@ box()
 	[ "$status" -ne 124 ] || fail "no end within $LIMIT s"
 }
 
+# guest_has TEXT / guest_lacks TEXT: what the guest says of its interfaces
+guest_has()
+{
+	bulkhead exec one sh -c 'ip address; ip route' && has_text out "$1"
+}
+
+guest_lacks()
+{
+	bulkhead exec one ip address && ! has_text out "$1"
+}
+
+# An interface comes, changes and goes twice while the guest runs, as by
+# `docker network connect` and `disconnect`; and one that it had from its start.
+follows()
+{
+	local i
+
+	for i in 1 2; do
+		{
+			ip link add bht9 type veth peer name eth9 netns "$box" &&
+				ip address add 10.9.0.1/24 dev bht9 &&
+				ip link set bht9 up &&
+				in_box ip link set eth9 \
+					address "02:42:00:00:09:0$i" &&
+				in_box ip address add 10.9.0.2/24 dev eth9 &&
+				in_box ip link set eth9 up
+		} >ip.out 2>&1 || fail "$(cat ip.out)"
+		wait_until guest_has 10.9.0.2/24 ||
+			fail "no eth9: $(bulkhead logs one; tail -n 4 out)"
+		expect_out "02:42:00:00:09:0$i"
+		expect_out '10.9.0.0/24 dev eth9'
+		bulkhead exec one ping -c 1 10.9.0.1
+		expect_ok
+		wait_until busybox ping -c 1 10.9.0.2 >ip.out || fail "no answer"
+		in_box ip address add 10.9.0.3/24 dev eth9
+		in_box ip route add 10.99.0.0/16 via 10.9.0.1
+		wait_until guest_has '10.99.0.0/16 via 10.9.0.1' || fail "no route"
+		expect_out 10.9.0.3/24
+		in_box ip address del 10.9.0.3/24 dev eth9
+		wait_until guest_lacks 10.9.0.3 || fail "the address stays"
+		ip link del bht9
+		wait_until guest_lacks eth9 || fail "the interface stays"
+	done
+	ip link del bht1
+	wait_until guest_lacks net7 || fail "net7 stays"
+	bulkhead exec one ping -c 1 10.1.0.1
+	expect_ok
+}
+
 namespace()
 {
 	local text
@@ -93,6 +142,7 @@ namespace()
 		'10.3.0.0/16 via 169.254.1.1' 'metric 77'; do
 		expect_out "$text"
 	done
+	follows
 	box run --rm --network namespace root true
 	expect_status 125
 	expect_error eth0 'another guest'

@@ -8,8 +8,9 @@
 #include "tools/container/life.h"
 
 #include "tools/container/monitor.h"
+#include "tools/container/netns-follow.h"
 #include "tools/container/netns-ports.h"
-#include "tools/container/netns-watch.h"
+#include "tools/container/netns.h"
 #include "tools/container/run.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
@@ -40,9 +41,9 @@ struct running {
 	struct agent_session *agent;
 	int listen_fd;
 	int signal_fd; /* -1: signals do as they do to any program */
-	struct agent_names *names;    /* of the guest's loopback; NULL: none */
-	struct netns_ports *ports;    /* NULL: they are not the guest's */
-	struct netns_watch *networks; /* NULL: not joined to any */
+	struct agent_names *names;     /* of the guest's loopback; NULL: none */
+	struct netns_ports *ports;     /* NULL: they are not the guest's */
+	struct netns_follow *networks; /* NULL: they do not follow any */
 	struct agent_ends ends;
 	int input_fd; /* the command's; borrowed where it is standard input */
 	int gone_fd;  /* epoll: the monitor ended, or a signal came */
@@ -116,6 +117,7 @@ static int start_monitor(struct running *s)
 			      life->close_fds[1]},
 		.sigmask = &s->mask_before,
 		.control_dir = life->control_dir,
+		.plug = life->netns && life->netns->places > 0,
 	};
 	int r = monitor_start(&s->monitor, life->cfg, &options);
 
@@ -371,14 +373,22 @@ static void tell_network(void *arg, const char *text)
 	warn(arg, text);
 }
 
-/* Changes that came while the guest started are told now. */
-static int watch_networks(struct running *s)
+/* Changes that came while the guest started are looked at now. */
+static int follow_networks(struct running *s)
 {
-	const struct netns *netns = s->life->netns;
+	const char *const *names = s->life->agent->names;
+	const struct netns_follow_options options = {
+		.netns = s->life->netns,
+		.plug_fd = s->monitor.plug_fd,
+		.resolver = names && *names,
+		.connect = connect_agent,
+		.tell = tell_network,
+		.arg = s,
+	};
 
-	return netns && netns->nlinks > 0
-		       ? netns_watch_start(netns, tell_network, s, &s->networks)
-		       : 0;
+	return s->monitor.plug_fd < 0
+		       ? 0
+		       : netns_follow_start(&options, &s->networks);
 }
 
 static int pass_output(void *arg, int stream, const void *data, size_t bytes)
@@ -412,10 +422,10 @@ static int relay(struct running *s)
 		util_close(&s->signal_fd);
 		sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
 	}
-	r = watch_networks(s);
+	r = follow_networks(s);
 	if (r == 0)
 		r = agent_relay(s->agent, &relay, &status);
-	netns_watch_stop(take_ptr(s->networks));
+	netns_follow_stop(take_ptr(s->networks));
 	/* The guest's agent would wait for them. */
 	agent_names_close(take_ptr(s->names));
 	netns_ports_close(take_ptr(s->ports));
@@ -476,7 +486,10 @@ int life_run(const struct life *life)
 {
 	struct running s = {
 		.life = life,
-		.monitor = {.pid_fd = -1, .console_fd = -1, .messages_fd = -1},
+		.monitor = {.pid_fd = -1,
+			    .plug_fd = -1,
+			    .console_fd = -1,
+			    .messages_fd = -1},
 		.listen_fd = -1,
 		.signal_fd = -1,
 		.input_fd = STDIN_FILENO,

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A thread that hears rtnetlink(7)'s messages about links. They say that
- * something changed; what there is then is asked for, as messages can be lost.
+ * A thread that hears rtnetlink(7)'s messages. They say that something changed;
+ * what there is then is asked for, as messages can be lost.
  */
 #include "tools/container/netns-watch.h"
 
+#include "firmware/agent/agent.h"
+#include "tools/agent/agent.h"
 #include "tools/container/netns.h"
 #include "vmm/base/log.h"
 #include "vmm/base/netlink.h"
@@ -19,89 +21,280 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-/* One that is known: joined, or told of. */
-struct seen {
-	unsigned index;
-	char name[IFNAMSIZ];
-	bool joined;
-};
+/* Changes come in bursts: an interface, its addresses, its routes. */
+#define SETTLE_MS 20
+
+#define GROUPS                                                                 \
+	(RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR |                     \
+	 RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
+
+#define NO_PLACE (-1)
 
 struct netns_watch {
-	void (*tell)(void *arg, const char *text);
+	const struct netns_watch_ops *ops;
 	void *arg;
-	struct seen *seen; /* owned */
-	size_t nseen;
+	struct netns had; /* as the guest has it, as far as it follows */
+	/* For each of had.links its device, or NO_PLACE: it has none. */
+	int *place;
+	bool *busy;      /* had.places of them: the device is joined */
 	int fd, stop_fd; /* owned */
 	pthread_t thread;
 };
-
-static struct seen *find(const struct netns_watch *w, unsigned index)
-{
-	for (size_t i = 0; i < w->nseen; i++) {
-		if (w->seen[i].index == index)
-			return &w->seen[i];
-	}
-	return NULL;
-}
-
-static int add(struct netns_watch *w, unsigned index, const char *name,
-	       bool joined)
-{
-	struct seen *seen =
-		reallocarray(w->seen, w->nseen + 1, sizeof(*w->seen));
-
-	if (!seen)
-		return -ENOMEM;
-	w->seen = seen;
-	seen += w->nseen++;
-	*seen = (struct seen){.index = index, .joined = joined};
-	snprintf(seen->name, sizeof(seen->name), "%s", name);
-	return 0;
-}
 
 static void say(const struct netns_watch *w, const char *name, const char *what)
 {
 	char text[160];
 
 	snprintf(text, sizeof(text), "interface '%s' %s", name, what);
-	w->tell(w->arg, text);
+	w->ops->tell(w->arg, text);
 }
 
-/* Those that a guest could have. */
-static void find_new(struct netns_watch *w)
+/* ---- what differs */
+
+/* BYTES in all, FLAGS is where its flags are, which do not count. */
+struct kind {
+	size_t bytes, flags;
+	uint8_t gone;
+};
+
+static const struct kind addresses = {sizeof(struct agent_address),
+				      offsetof(struct agent_address, flags),
+				      AGENT_GONE};
+static const struct kind routes = {sizeof(struct agent_route),
+				   offsetof(struct agent_route, flags),
+				   AGENT_ROUTE_GONE};
+static const struct kind neighbours = {sizeof(struct agent_neighbour),
+				       offsetof(struct agent_neighbour, flags),
+				       AGENT_GONE};
+
+static bool has(const void *list, size_t n, const void *one, size_t bytes)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (memcmp((const char *)list + i * bytes, one, bytes) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool same_list(const void *a, size_t na, const void *b, size_t nb,
+		      const struct kind *kind)
+{
+	bool same = na == nb;
+
+	for (size_t i = 0; same && i < na; i++)
+		same = has(b, nb, (const char *)a + i * kind->bytes,
+			   kind->bytes);
+	return same;
+}
+
+static bool same_state(const struct netns_link *a, const struct netns_link *b)
+{
+	return strcmp(a->name, b->name) == 0 &&
+	       same_list(a->addresses, a->naddresses, b->addresses,
+			 b->naddresses, &addresses) &&
+	       same_list(a->routes, a->nroutes, b->routes, b->nroutes,
+			 &routes) &&
+	       same_list(a->neighbours, a->nneighbours, b->neighbours,
+			 b->nneighbours, &neighbours);
+}
+
+/* Those of OLD that are not among NEW, marked, and all of NEW; or NULL. */
+static void *merge(const void *old, size_t nold, const void *new, size_t nnew,
+		   const struct kind *kind, size_t *ret_n)
+{
+	char *all = calloc(nold + nnew + 1, kind->bytes);
+	size_t n = 0;
+
+	for (size_t i = 0; all && i < nold; i++) {
+		const char *one = (const char *)old + i * kind->bytes;
+
+		if (has(new, nnew, one, kind->bytes))
+			continue;
+		memcpy(all + n * kind->bytes, one, kind->bytes);
+		all[n++ * kind->bytes + kind->flags] |= (char)kind->gone;
+	}
+	if (all && nnew > 0)
+		memcpy(all + n * kind->bytes, new, nnew * kind->bytes);
+	*ret_n = n + nnew;
+	return all;
+}
+
+/* ---- a request to the guest */
+
+struct change {
+	struct agent_link *links; /* owned, as the next and what is in it */
+	struct agent_exact *exacts;
+	size_t n;
+};
+
+static void change_done(struct change *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		free((void *)(uintptr_t)c->exacts[i].addresses);
+		free((void *)(uintptr_t)c->exacts[i].routes);
+		free((void *)(uintptr_t)c->exacts[i].neighbours);
+	}
+	free(c->links);
+	free(c->exacts);
+}
+
+static int change_init(struct change *c, size_t most)
+{
+	*c = (struct change){
+		.links = calloc(most + 1, sizeof(*c->links)),
+		.exacts = calloc(most + 1, sizeof(*c->exacts)),
+	};
+	return c->links && c->exacts ? 0 : -ENOMEM;
+}
+
+static struct agent_exact *add_link(struct change *c,
+				    const struct netns_link *link)
+{
+	struct agent_exact *e = &c->exacts[c->n];
+
+	c->links[c->n++] = (struct agent_link){.name = link->name, .exact = e};
+	memcpy(e->mac, link->mac, sizeof(e->mac));
+	return e;
+}
+
+/* OLD is empty where it has come. Names are borrowed. */
+static int add_changed(struct change *c, const struct netns_link *old,
+		       const struct netns_link *new)
+{
+	struct agent_exact *e = add_link(c, new);
+
+	e->addresses = merge(old->addresses, old->naddresses, new->addresses,
+			     new->naddresses, &addresses, &e->naddresses);
+	e->routes = merge(old->routes, old->nroutes, new->routes, new->nroutes,
+			  &routes, &e->nroutes);
+	e->neighbours =
+		merge(old->neighbours, old->nneighbours, new->neighbours,
+		      new->nneighbours, &neighbours, &e->nneighbours);
+	return e->addresses && e->routes && e->neighbours ? 0 : -ENOMEM;
+}
+
+/* ---- following */
+
+static const struct netns_link *
+find(const struct netns *n, const struct netns_link *like, size_t *ret_i)
+{
+	for (size_t i = 0; i < n->nlinks; i++) {
+		const struct netns_link *l = &n->links[i];
+
+		if (l->index == like->index &&
+		    memcmp(l->mac, like->mac, sizeof(l->mac)) == 0) {
+			if (ret_i)
+				*ret_i = i;
+			return l;
+		}
+	}
+	return NULL;
+}
+
+static int free_place(const struct netns_watch *w)
+{
+	for (unsigned i = 0; i < w->had.places; i++) {
+		if (!w->busy[i])
+			return (int)i;
+	}
+	return NO_PLACE;
+}
+
+/* Those that are gone, before others get their places. */
+static void let_go(struct netns_watch *w, const struct netns *now)
+{
+	struct change c;
+	int r = change_init(&c, w->had.nlinks);
+
+	for (size_t i = 0; r == 0 && i < w->had.nlinks; i++) {
+		if (!find(now, &w->had.links[i], NULL) &&
+		    w->place[i] != NO_PLACE)
+			add_link(&c, &w->had.links[i])->gone = true;
+	}
+	if (r == 0 && c.n > 0)
+		r = w->ops->change(w->arg, c.links, c.n, w->stop_fd);
+	for (size_t i = 0; i < w->had.nlinks; i++) {
+		const struct netns_link *link = &w->had.links[i];
+
+		if (find(now, link, NULL) || w->place[i] == NO_PLACE)
+			continue;
+		if (r < 0)
+			say(w, link->name,
+			    "is gone; the guest's leads nowhere");
+		w->ops->leave(w->arg, (unsigned)w->place[i]);
+		w->busy[w->place[i]] = false;
+		w->place[i] = NO_PLACE;
+	}
+	change_done(&c);
+}
+
+/* A device for one that has come; NO_PLACE: it has none, which was told. */
+static int join(struct netns_watch *w, const struct netns_link *link)
+{
+	const int place = free_place(w);
+
+	if (place == NO_PLACE) {
+		say(w, link->name,
+		    "came while the guest runs, which has no place left for "
+		    "it, and gets it when it is started again");
+		return NO_PLACE;
+	}
+	if (w->ops->join(w->arg, link, (unsigned)place) < 0) {
+		say(w, link->name,
+		    "came while the guest runs, which does not get it");
+		return NO_PLACE;
+	}
+	w->busy[place] = true;
+	return place;
+}
+
+/* PLACE gets the device of each of NOW; the guest what is different. */
+static int take_on(struct netns_watch *w, const struct netns *now, int *place)
+{
+	static const struct netns_link none;
+	struct change c;
+	int r = change_init(&c, now->nlinks);
+
+	for (size_t i = 0; r == 0 && i < now->nlinks; i++) {
+		const struct netns_link *link = &now->links[i];
+		size_t before = 0;
+		const struct netns_link *old = find(&w->had, link, &before);
+
+		place[i] = old ? w->place[before] : join(w, link);
+		if (place[i] != NO_PLACE && !(old && same_state(old, link)))
+			r = add_changed(&c, old ? old : &none, link);
+	}
+	if (r == 0 && c.n > 0)
+		r = w->ops->change(w->arg, c.links, c.n, w->stop_fd);
+	for (size_t i = 0; r < 0 && i < c.n; i++)
+		say(w, c.links[i].name,
+		    "has changed; the guest's is not as it is");
+	change_done(&c);
+	return r;
+}
+
+static void follow(struct netns_watch *w)
 {
 	struct netns now;
+	int *place;
 
-	if (netns_scan_links(&now) < 0)
+	if (netns_scan_again(&now) < 0) {
+		netns_done(&now);
 		return;
-	for (size_t i = 0; i < now.nlinks; i++) {
-		const struct netns_link *link = &now.links[i];
-
-		/* Without memory it is told again. */
-		if (find(w, link->index))
-			continue;
-		(void)add(w, link->index, link->name, false);
-		say(w, link->name,
-		    "came while the guest runs, which gets it when it is "
-		    "started again");
 	}
-	netns_done(&now);
-}
-
-static void find_gone(struct netns_watch *w)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < w->nseen; i++) {
-		const struct seen seen = w->seen[i];
-		char name[IFNAMSIZ];
-
-		if (if_indextoname(seen.index, name))
-			w->seen[kept++] = seen;
-		else if (seen.joined)
-			say(w, seen.name, "is gone: the guest's leads nowhere");
+	now.places = w->had.places;
+	place = calloc(now.nlinks + 1, sizeof(*place));
+	if (!place) {
+		netns_done(&now);
+		return;
 	}
-	w->nseen = kept;
+	let_go(w, &now);
+	(void)take_on(w, &now, place);
+	/* A step that failed is not tried again and again. */
+	netns_done(&w->had);
+	free(w->place);
+	w->had = now;
+	w->place = place;
 }
 
 /* All that have come; they are not looked at. */
@@ -118,30 +311,38 @@ static void *run(void *arg)
 {
 	struct netns_watch *w = arg;
 	struct pollfd pfd[2] = {
-		{.fd = w->fd, .events = POLLIN},
 		{.fd = w->stop_fd, .events = POLLIN},
+		{.fd = w->fd, .events = POLLIN},
 	};
 
-	while (!pfd[1].revents) {
+	for (;;) {
 		drain(w->fd);
-		find_gone(w);
-		find_new(w);
-		if (poll(pfd, 2, -1) < 0 && errno != EINTR)
-			break;
+		follow(w);
+		while (poll(pfd, 2, -1) < 0 && errno == EINTR)
+			;
+		if (pfd[0].revents || poll(pfd, 1, SETTLE_MS) != 0)
+			return NULL;
 	}
-	return NULL;
 }
+
+/* ---- start and end */
 
 static int start(struct netns_watch *w, const struct netns *links)
 {
 	const struct sockaddr_nl groups = {.nl_family = AF_NETLINK,
-					   .nl_groups = RTMGRP_LINK};
-	int r = 0;
+					   .nl_groups = GROUPS};
+	int r = netns_copy(links, &w->had);
 
-	for (size_t i = 0; r == 0 && i < links->nlinks; i++)
-		r = add(w, links->links[i].index, links->links[i].name, true);
 	if (r < 0)
 		return r;
+	w->place = calloc(links->nlinks + 1, sizeof(*w->place));
+	w->busy = calloc(links->places + 1, sizeof(*w->busy));
+	if (!w->place || !w->busy)
+		return -ENOMEM;
+	for (size_t i = 0; i < links->nlinks; i++) {
+		w->place[i] = (int)i;
+		w->busy[i] = true;
+	}
 	w->fd = netlink_open();
 	if (w->fd < 0)
 		return w->fd;
@@ -156,12 +357,14 @@ static void release(struct netns_watch *w)
 {
 	util_close(&w->fd);
 	util_close(&w->stop_fd);
-	free(w->seen);
+	netns_done(&w->had);
+	free(w->place);
+	free(w->busy);
 	free(w);
 }
 
-int netns_watch_start(const struct netns *links,
-		      void (*tell)(void *arg, const char *text), void *arg,
+int netns_watch_start(const struct netns *netns,
+		      const struct netns_watch_ops *ops, void *arg,
 		      struct netns_watch **ret)
 {
 	struct netns_watch *w = calloc(1, sizeof(*w));
@@ -170,8 +373,8 @@ int netns_watch_start(const struct netns *links,
 	if (!w)
 		return log_ret(-ENOMEM, "out of memory");
 	*w = (struct netns_watch){
-		.tell = tell, .arg = arg, .fd = -1, .stop_fd = -1};
-	r = start(w, links);
+		.ops = ops, .arg = arg, .fd = -1, .stop_fd = -1};
+	r = start(w, netns);
 	if (r < 0) {
 		release(w);
 		return log_ret(r, "watching the network namespace: %s",

@@ -1,25 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Changes of a network namespace while a guest has its interfaces, as `docker
- * network connect` and `disconnect` make them: the guest's devices are those
- * that were there when it started.
+ * network connect` and `disconnect` make them: what the guest has follows.
  */
 #ifndef TOOLS_CONTAINER_NETNS_WATCH_H
 #define TOOLS_CONTAINER_NETNS_WATCH_H
 
+#include <stddef.h>
+
+struct agent_link;
 struct netns;
+struct netns_link;
 struct netns_watch;
 
 /*
- * A thread that compares the interfaces of the caller's network namespace with
- * LINKS, which is copied, and calls TELL once for each that comes and that a
- * guest could have been joined to, and for each of LINKS that goes. 0 or
- * -errno, logged.
+ * The watching thread calls these for each change. STOP_FD is readable once
+ * nobody waits for the outcome any more.
  */
-int netns_watch_start(const struct netns *links,
-		      void (*tell)(void *arg, const char *text), void *arg,
+struct netns_watch_ops {
+	/*
+	 * LINK has come: joins the machine's network device PLACE to it. 0 or
+	 * -errno, logged.
+	 */
+	int (*join)(void *arg, const struct netns_link *link, unsigned place);
+	/*
+	 * The guest changes LINKS, as agent_change_network() has it. 0 or
+	 * -errno, logged.
+	 */
+	int (*change)(void *arg, const struct agent_link *links, size_t nlinks,
+		      int stop_fd);
+	/* The device PLACE has lost its interface, and the guest the device. */
+	void (*leave)(void *arg, unsigned place);
+	/* Takes a line for the user, who is told what does not follow. */
+	void (*tell)(void *arg, const char *text);
+};
+
+/*
+ * A thread that compares the caller's network namespace with NETNS, which is
+ * what the guest has and is copied, now and whenever something changes. Link
+ * number N of NETNS has the device N; others up to its `places` are free. 0 or
+ * -errno, logged. OPS and ARG are borrowed until netns_watch_stop().
+ */
+int netns_watch_start(const struct netns *netns,
+		      const struct netns_watch_ops *ops, void *arg,
 		      struct netns_watch **ret);
-/* Ends the thread: TELL is not called any more. NULL is fine. */
+/* Ends the thread: no op is called any more. NULL is fine. */
 void netns_watch_stop(struct netns_watch *watch);
 
 #endif

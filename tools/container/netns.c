@@ -84,8 +84,9 @@ static const char *why_not(const struct ifinfomsg *info,
 	return NULL;
 }
 
-static int add_link(struct netns *n, const struct nlmsghdr *message, bool told)
+static int take_link(void *arg, const struct nlmsghdr *message)
 {
+	struct netns *n = arg;
 	const struct rtattr *table[IFLA_MASTER + 1];
 	const struct ifinfomsg *info =
 		netlink_parse(message, sizeof(*info), table, ARRAY_LEN(table));
@@ -96,7 +97,7 @@ static int add_link(struct netns *n, const struct nlmsghdr *message, bool told)
 		return 0;
 	name = netlink_text(table[IFLA_IFNAME]);
 	why = why_not(info, table, name);
-	if (why && why[0] && !told)
+	if (why && why[0] && !n->quiet)
 		log_warn("interface '%s': the guest does not get it: %s", name,
 			 why);
 	if (why)
@@ -113,16 +114,6 @@ static int add_link(struct netns *n, const struct nlmsghdr *message, bool told)
 		return -EPROTO;
 	n->nlinks++;
 	return 0;
-}
-
-static int take_link(void *arg, const struct nlmsghdr *message)
-{
-	return add_link(arg, message, false);
-}
-
-static int take_link_again(void *arg, const struct nlmsghdr *message)
-{
-	return add_link(arg, message, true);
 }
 
 /* ---- addresses */
@@ -214,13 +205,15 @@ static int take_route(void *arg, const struct nlmsghdr *message)
 		return 0;
 	if (m->rtm_type != RTN_UNICAST || table[RTA_MULTIPATH] ||
 	    table[RTA_VIA]) {
-		log_warn("a route without one next hop of its own family is "
-			 "not given to the guest");
+		if (!n->quiet)
+			log_warn("a route without one next hop of its own "
+				 "family is not given to the guest");
 		return 0;
 	}
 	if (m->rtm_src_len || m->rtm_tos) {
-		log_warn("a route for packets of one source or type of service "
-			 "alone is not given to the guest");
+		if (!n->quiet)
+			log_warn("a route for packets of one source or type of "
+				 "service alone is not given to the guest");
 		return 0;
 	}
 	link = netlink_get(table[RTA_OIF], &index, sizeof(index))
@@ -346,30 +339,63 @@ static int scan(struct netns *n)
 	return r;
 }
 
-int netns_scan(struct netns *ret)
+static int scan_until_whole(struct netns *ret, bool quiet)
 {
 	int r = -EINTR;
 
 	*ret = (struct netns){0};
 	for (unsigned i = 0; r == -EINTR && i < TRIES_MAX; i++) {
 		netns_done(ret);
+		ret->quiet = quiet;
 		r = scan(ret);
 	}
+	return r;
+}
+
+int netns_scan(struct netns *ret)
+{
+	const int r = scan_until_whole(ret, false);
+
 	return r < 0 ? log_ret(r, "interfaces of the network namespace: %s",
 			       strerror(-r))
 		     : 0;
 }
 
-int netns_scan_links(struct netns *ret)
+int netns_scan_again(struct netns *ret)
 {
-	int r;
+	return scan_until_whole(ret, true);
+}
 
-	*ret = (struct netns){0};
-	do {
-		netns_done(ret);
-		r = dump(ret, RTM_GETLINK, AF_UNSPEC, take_link_again);
-	} while (r == -EINTR);
-	return r;
+/* NULL: no memory. */
+static void *copy(const void *list, size_t n, size_t size)
+{
+	void *ret = calloc(n + 1, size);
+
+	if (ret && n > 0)
+		memcpy(ret, list, n * size);
+	return ret;
+}
+
+int netns_copy(const struct netns *from, struct netns *ret)
+{
+	*ret = (struct netns){.places = from->places, .quiet = from->quiet};
+	ret->links = calloc(from->nlinks + 1, sizeof(*ret->links));
+	if (!ret->links)
+		return -ENOMEM;
+	for (size_t i = 0; i < from->nlinks; i++) {
+		const struct netns_link *l = &from->links[i];
+		struct netns_link *to = &ret->links[ret->nlinks++];
+
+		*to = *l;
+		to->addresses = copy(l->addresses, l->naddresses,
+				     sizeof(*l->addresses));
+		to->routes = copy(l->routes, l->nroutes, sizeof(*l->routes));
+		to->neighbours = copy(l->neighbours, l->nneighbours,
+				      sizeof(*l->neighbours));
+		if (!to->addresses || !to->routes || !to->neighbours)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 void netns_done(struct netns *n)
@@ -381,13 +407,6 @@ void netns_done(struct netns *n)
 	}
 	free(n->links);
 	*n = (struct netns){0};
-}
-
-void netns_leave(struct netns *n)
-{
-	for (size_t i = 0; i < n->nlinks; i++)
-		tap_join_undo(n->links[i].name);
-	netns_done(n);
 }
 
 static int look_for_tap(void *arg, const struct nlmsghdr *message)

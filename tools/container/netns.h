@@ -29,6 +29,12 @@ struct netns_link {
 struct netns {
 	struct netns_link *links; /* owned */
 	size_t nlinks;
+	/*
+	 * The machine's network devices, the first of which are the links': 0:
+	 * no guest is in the place of this namespace's stack.
+	 */
+	unsigned places;
+	bool quiet; /* netns_scan_again() */
 };
 
 /*
@@ -39,20 +45,20 @@ struct netns {
  */
 int netns_scan(struct netns *ret);
 void netns_done(struct netns *netns);
-/* The links alone, without a word. 0 or -errno, not logged. */
-int netns_scan_links(struct netns *ret);
-/*
- * The same once a guest that was joined to all of them is gone: their own stack
- * receives again. Accepts a zeroed one.
- */
-void netns_leave(struct netns *netns);
+/* The same, without a word. 0 or -errno, not logged. */
+int netns_scan_again(struct netns *ret);
+/* 0 or -ENOMEM; netns_done() accepts what that leaves. */
+int netns_copy(const struct netns *netns, struct netns *ret);
 
 /*
  * Whether a guest is joined to an interface of the calling thread's network
  * namespace. 1, 0, or -errno, not logged.
  */
 int netns_has_guest(void);
-/* netns_leave() where nobody knows any more what the guest was joined to. */
+/*
+ * Once a guest that was joined to them is gone: the interfaces' own stack
+ * receives again. Others are as they were.
+ */
 void netns_leave_all(void);
 
 /* Whether the calling thread's is the first one, the host's own. */

@@ -67,7 +67,9 @@ void run_machine_done(struct run_machine *machine)
 	text_list_done(&machine->names);
 	for (unsigned i = 0; i < machine->nvolume_fds; i++)
 		close(machine->volume_fds[i]);
-	netns_leave(&machine->netns);
+	if (machine->netns.places > 0)
+		netns_leave_all();
+	netns_done(&machine->netns);
 	free(machine->links);
 	free(machine->exacts);
 	free(machine->mounts);

@@ -7,6 +7,7 @@
 #include "tools/container/run.h"
 
 #include "firmware/agent/agent.h"
+#include "firmware/machine.h"
 #include "tools/container/netns.h"
 #include "vmm/base/util.h"
 
@@ -17,6 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* Each costs a guest's start a few reads of registers. */
+#define SPARES 4
 
 #define RESOLV_CONF  "/etc/resolv.conf"
 #define RESOLV_BYTES 65536
@@ -47,6 +51,26 @@ static int add_link(struct run_machine *machine, const struct netns_link *from,
 			{"resolver", machine->names.count ? "true" : NULL},
 		},
 		3);
+}
+
+/*
+ * Places for interfaces that come while the guest runs, as far as the machine
+ * has room. All other devices are there by now, but for its console.
+ */
+static int add_spares(struct run_machine *machine)
+{
+	const unsigned most = MACHINE_VIRTIO_MAX - 1;
+	int r = 0;
+
+	machine->netns.places = (unsigned)machine->netns.nlinks;
+	for (unsigned i = 0;
+	     r == 0 && i < SPARES && machine->cfg.ndevices < most; i++) {
+		r = run_add_device(
+			&machine->cfg, "net",
+			(const struct config_pair[]){{"spare", "true"}}, 1);
+		machine->netns.places++;
+	}
+	return r;
 }
 
 /* ---- name servers */
@@ -156,5 +180,5 @@ int run_netns_make(struct run_machine *machine)
 			     &machine->exacts[i]);
 	machine->agent.links = machine->links;
 	machine->agent.nlinks = n->nlinks;
-	return r;
+	return r < 0 ? r : add_spares(machine);
 }

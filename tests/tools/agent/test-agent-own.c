@@ -395,9 +395,12 @@ static void test_endless(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_AGENT(test_top),        WITH_AGENT(test_copy),
-		WITH_AGENT(test_stats),      WITH_AGENT(test_refused),
-		cmocka_unit_test(test_lies), cmocka_unit_test(test_endless),
+		WITH_AGENT(test_top),
+		WITH_AGENT(test_copy),
+		WITH_AGENT(test_stats),
+		WITH_AGENT(test_refused),
+		cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_endless),
 		cmocka_unit_test_setup_teardown(test_network, setup_network,
 						teardown),
 	};

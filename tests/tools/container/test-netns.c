@@ -8,9 +8,12 @@
 #include "firmware/init/net.h"
 #include "tests/netns.h"
 #include "tests/patience.h"
+#include "tools/agent/agent.h"
 #include "vmm/base/util.h"
 
+#include <arpa/inet.h>
 #include <endian.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -280,23 +283,118 @@ static void test_same_networks(void **state)
 	netns_done(&n);
 }
 
-struct told {
-	char text[160];
-	atomic_uint times;
+/* The guest and the user were told this, a word for each thing. */
+struct followed {
+	pthread_mutex_t lock;
+	char text[1024];
+	atomic_bool refuse; /* the guest does */
 };
+
+static void note(struct followed *f, const char *format, ...)
+{
+	const size_t n = strlen(f->text);
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(f->text + n, sizeof(f->text) - n, format, ap);
+	va_end(ap);
+}
+
+static int take_join(void *arg, const struct netns_link *link, unsigned place)
+{
+	struct followed *f = arg;
+
+	pthread_mutex_lock(&f->lock);
+	note(f, "join %s %u;", link->name, place);
+	pthread_mutex_unlock(&f->lock);
+	return 0;
+}
+
+/* "eth0 +10.1.0.2 -10.1.0.3", without addresses that IPv6 makes itself. */
+static void note_link(struct followed *f, const struct agent_link *link)
+{
+	const struct agent_exact *e = link->exact;
+	char text[INET6_ADDRSTRLEN];
+
+	note(f, "%s%s", e->gone ? "gone " : "", link->name);
+	for (size_t i = 0; i < e->naddresses; i++) {
+		const struct agent_address *a = &e->addresses[i];
+
+		if (a->family != 4)
+			continue;
+		inet_ntop(AF_INET, a->address, text, sizeof(text));
+		note(f, " %c%s", a->flags & AGENT_GONE ? '-' : '+', text);
+	}
+	for (size_t i = 0; i < e->nroutes; i++) {
+		const struct agent_route *r = &e->routes[i];
+
+		if (r->family != 4 || r->metric != htole32(77))
+			continue;
+		inet_ntop(AF_INET, r->destination, text, sizeof(text));
+		note(f, " %c%s/%u", r->flags & AGENT_ROUTE_GONE ? '-' : '+',
+		     text, r->prefix);
+	}
+	note(f, ";");
+}
+
+static int take_change(void *arg, const struct agent_link *links, size_t nlinks,
+		       int stop_fd)
+{
+	struct followed *f = arg;
+
+	(void)stop_fd;
+	pthread_mutex_lock(&f->lock);
+	for (size_t i = 0; i < nlinks; i++)
+		note_link(f, &links[i]);
+	pthread_mutex_unlock(&f->lock);
+	return f->refuse ? -EREMOTEIO : 0;
+}
+
+static void take_leave(void *arg, unsigned place)
+{
+	struct followed *f = arg;
+
+	pthread_mutex_lock(&f->lock);
+	note(f, "leave %u;", place);
+	pthread_mutex_unlock(&f->lock);
+}
 
 static void take_text(void *arg, const char *text)
 {
-	struct told *told = arg;
+	struct followed *f = arg;
 
-	snprintf(told->text, sizeof(told->text), "%s", text);
-	told->times++;
+	pthread_mutex_lock(&f->lock);
+	note(f, "(%s);", text);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static const struct netns_watch_ops watch_ops = {take_join, take_change,
+						 take_leave, take_text};
+
+static bool has_followed(struct followed *f, const char *text)
+{
+	bool has;
+
+	pthread_mutex_lock(&f->lock);
+	has = strstr(f->text, text);
+	pthread_mutex_unlock(&f->lock);
+	return has;
+}
+
+/* It may come in several steps. */
+static void expect_followed(struct followed *f, const char *text)
+{
+	if (!wait_until(has_followed(f, text)))
+		fail_msg("no '%s' in '%s'", text, f->text);
+	pthread_mutex_lock(&f->lock);
+	f->text[0] = '\0';
+	pthread_mutex_unlock(&f->lock);
 }
 
 /* As `docker network connect` and `disconnect` while a guest runs. */
 static void test_watch(void **state)
 {
-	struct told told = {.times = 0};
+	struct followed f = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	struct netns_watch *watch = NULL;
 	struct netns n;
 	int before;
@@ -309,22 +407,46 @@ static void test_watch(void **state)
 	netns_up("eth0");
 	assert_int_equal(netns_scan(&n), 0);
 	assert_int_equal(n.nlinks, 1);
-	assert_int_equal(netns_watch_start(&n, take_text, &told, &watch), 0);
+	n.places = 2;
+	/* Between the look at it and the guest's start. */
+	netns_add_address("eth0", "10.1.0.2", 24);
+	assert_int_equal(netns_watch_start(&n, &watch_ops, &f, &watch), 0);
+	netns_done(&n);
+	expect_followed(&f, "eth0 +10.1.0.2;");
+
 	netns_add_veth("eth1", "peer1", -1);
 	netns_add_tap("bhtap0", 0);
 	netns_up("bhtap0");
+	netns_add_address("eth1", "10.2.0.2", 24);
+	assert_false(has_followed(&f, "eth1"));
 	netns_up("eth1");
-	assert_true(wait_until(told.times == 1));
-	assert_non_null(strstr(told.text, "'eth1' came"));
+	expect_followed(&f, "join eth1 1;eth1 +10.2.0.2;");
+	netns_add_address("eth1", "10.2.0.3", 24);
+	netns_add_route("eth1", "10.7.0.0", 16, "10.2.0.1", 77);
+	expect_followed(&f, "+10.2.0.3 +10.7.0.0/16;");
+	netns_set_mac("eth1", (const uint8_t[]){2, 0, 0, 0, 0, 1});
+	/* Another one to the guest. */
+	expect_followed(&f, "gone eth1;leave 1;join eth1 1;eth1 +10.2.0.2");
+
+	netns_add_veth("eth2", "peer2", -1);
+	netns_up("eth2");
+	expect_followed(&f,
+			"(interface 'eth2' came while the guest runs, which "
+			"has no place left");
 	netns_delete("eth1");
+	expect_followed(&f, "gone eth1;leave 1;");
 	/* The guest never had that one. */
+	netns_delete("eth2");
+	netns_add_veth("eth3", "peer3", -1);
+	netns_up("eth3");
+	expect_followed(&f, "join eth3 1;");
+	f.refuse = true;
 	netns_delete("eth0");
-	assert_true(wait_until(told.times == 2));
-	assert_non_null(strstr(told.text, "'eth0' is gone"));
+	expect_followed(&f, "gone eth0;(interface 'eth0' is gone; the guest's "
+			    "leads nowhere);leave 0;");
 	netns_watch_stop(watch);
 	netns_watch_stop(NULL);
-	assert_int_equal(told.times, 2);
-	netns_done(&n);
+	assert_false(has_followed(&f, "eth2"));
 	netns_go(before);
 	close(before);
 }
