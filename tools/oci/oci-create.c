@@ -182,8 +182,10 @@ static int place(struct oci *oci, struct request *req, json_t *config,
 /* This program's own notes. Another one's network is left to that one. */
 static json_t *make_own(const struct request *req, json_t *config)
 {
-	json_t *own = json_pack("{s:s, s:s}", "bundle", req->path, "network",
-				req->pod.id ? "" : oci_network_path(config));
+	json_t *own = json_pack(
+		"{s:s, s:s, s:s}", "bundle", req->path, "network",
+		req->pod.id ? "" : oci_network_path(config), "cgroup",
+		oci_text(json_object_get(config, "linux"), "cgroupsPath"));
 
 	/* A path can be anything, a text of JSON cannot. */
 	if (!own)

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The limits of the host's control groups around the one of a container that is
- * about to be.
+ * The host's control groups: the limits of those around the one of a container
+ * that is about to be, and the end of that one.
  */
 #include "tools/oci/oci.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Enough for two numbers. */
@@ -141,4 +144,91 @@ void oci_group_limits(const char *root, const char *cgroups_path,
 		lower(ret, root, path);
 		*slash = '\0';
 	}
+}
+
+/* ---- the end */
+
+/* For processes that were killed to be gone. */
+#define GONE_MS 10000
+#define LOOK_MS 20
+/* Groups within groups, which the container's root may have made. */
+#define DEPTH_MAX 32
+
+static bool is_dir(int dir, const struct dirent *entry)
+{
+	struct stat st;
+
+	return strcmp(entry->d_name, ".") != 0 &&
+	       strcmp(entry->d_name, "..") != 0 &&
+	       fstatat(dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISDIR(st.st_mode);
+}
+
+/* NAME of DIR and all that is in it. 0; -EBUSY: a process is; -errno. */
+static int remove_group(int dir, const char *name, unsigned depth)
+{
+	struct dirent *entry;
+	DIR *list;
+	int fd, r = 0;
+
+	if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+		return 0;
+	if ((errno != EBUSY && errno != ENOTEMPTY) || depth == 0)
+		return -errno;
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	list = fdopendir(fd);
+	if (!list) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while (r == 0 && (entry = readdir(list))) {
+		if (is_dir(fd, entry))
+			r = remove_group(fd, entry->d_name, depth - 1);
+	}
+	closedir(list);
+	if (r == 0 && unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		r = -errno;
+	return r;
+}
+
+static int remove_path(const char *root, const char *part, const char *path)
+{
+	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
+	const uint64_t end = util_now_ns() + GONE_MS * UINT64_C(1000000);
+	char file[PATH_MAX];
+	int r;
+
+	if (snprintf(file, sizeof(file), "%s%s%s%s", root, part[0] ? "/" : "",
+		     part, path) >= (int)sizeof(file))
+		return 0;
+	while ((r = remove_group(AT_FDCWD, file, DEPTH_MAX)) == -EBUSY &&
+	       util_now_ns() < end)
+		nanosleep(&pause, NULL);
+	return r < 0 ? log_ret(r, "control group '%s': %s", file, strerror(-r))
+		     : 0;
+}
+
+int oci_group_remove(const char *root, const char *path)
+{
+	struct dirent *entry;
+	char file[PATH_MAX];
+	DIR *list;
+	int r = 0;
+
+	if (path[0] != '/' || !path[1] || strstr(path, "/.."))
+		return 0;
+	snprintf(file, sizeof(file), "%s/cgroup.controllers", root);
+	if (access(file, F_OK) == 0)
+		return remove_path(root, "", path);
+	list = opendir(root);
+	while (r == 0 && list && (entry = readdir(list))) {
+		/* Two controllers are one hierarchy, with links to it. */
+		if (is_dir(dirfd(list), entry))
+			r = remove_path(root, entry->d_name, path);
+	}
+	if (list)
+		closedir(list);
+	return r;
 }

@@ -21,7 +21,9 @@
 
 /* For the monitor of a guest before, which was killed, to be gone. */
 #define GONE_MS 2000
-#define LOOK_MS 10
+/* The same for one that its container's end has killed a moment ago. */
+#define LEAVE_MS 5000
+#define LOOK_MS  10
 
 #define OWN "/proc/self/ns/net"
 
@@ -47,10 +49,10 @@ static int refuse_host(void)
 }
 
 /* Those of a guest that was killed go with its process, in a moment. */
-static int has_guest(void)
+static int has_guest_after(unsigned ms)
 {
 	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
-	const uint64_t end = util_now_ns() + GONE_MS * UINT64_C(1000000);
+	const uint64_t end = util_now_ns() + ms * UINT64_C(1000000);
 
 	while (netns_has_guest() == 1) {
 		if (util_now_ns() >= end)
@@ -60,9 +62,14 @@ static int has_guest(void)
 	return 0;
 }
 
+static int has_guest(void)
+{
+	return has_guest_after(GONE_MS);
+}
+
 static int leave_all(void)
 {
-	if (netns_has_guest() == 0)
+	if (has_guest_after(LEAVE_MS) == 0)
 		netns_leave_all();
 	return 0;
 }
@@ -131,10 +138,17 @@ int oci_forget(const struct oci *oci, const char *id)
 {
 	json_t *own = oci_store_read(oci, id, "container.json");
 	const char *network = oci_text(own, "network");
+	int r = 0;
 
 	/* A namespace that others made lives on. */
 	if (network[0])
 		oci_network_leave(network);
+	/*
+	 * The host's runtime does not try long, and not again once it has
+	 * forgotten the container.
+	 */
+	if (own)
+		r = oci_group_remove(OCI_GROUPS, oci_text(own, "cgroup"));
 	json_decref(own);
-	return oci_store_remove(oci, id);
+	return r < 0 ? r : oci_store_remove(oci, id);
 }

@@ -174,6 +174,12 @@ int oci_cmd_list(struct oci *oci, int argc, char **argv)
 
 /* ---- delete */
 
+/* The host's runtime does not know it, or not any more. */
+static bool only_ours(const struct oci *oci, const char *id)
+{
+	return oci_store_has(oci, id, NULL) && !oci_store_has(oci, "@host", id);
+}
+
 int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 {
 	struct request {
@@ -197,14 +203,16 @@ int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 	if (oci_host_await_maker(oci, argv[n], req.force) < 0)
 		return OCI_EXIT_FAILED;
 	/* `create` was killed before the host's runtime knew of it. */
-	if (oci_store_has(oci, argv[n], NULL) &&
-	    !oci_store_has(oci, "@host", argv[n])) {
+	if (only_ours(oci, argv[n])) {
 		status = 0;
 	} else {
 		const char *const args[] = {req.force ? "--force" : argv[n],
 					    req.force ? argv[n] : NULL, NULL};
 
 		status = ask(oci, "delete", args, NULL);
+		/* runc says so where a group is busy, and has forgotten it. */
+		if (status != 0 && only_ours(oci, argv[n]))
+			status = 0;
 	}
 	if (status == 0 && oci_forget(oci, argv[n]) < 0)
 		status = OCI_EXIT_FAILED;

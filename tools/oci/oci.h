@@ -287,6 +287,13 @@ struct oci_limits {
 void oci_group_limits(const char *root, const char *cgroups_path,
 		      struct oci_limits *ret);
 
+/*
+ * Removes the groups of a container whose processes have ended or are about to,
+ * with ROOT and CGROUPS_PATH as above; one that systemd made is systemd's to
+ * remove. None is as good. 0 or -errno, logged.
+ */
+int oci_group_remove(const char *root, const char *cgroups_path);
+
 /* ---- users */
 
 /*

@@ -654,19 +654,110 @@ static void test_size_of_group(void **state)
 	expect_size(root, "/pod/id", whole, 0);
 }
 
+static bool is_there(const char *root, const char *path)
+{
+	char file[TEMPDIR_ROOM + 128];
+
+	snprintf(file, sizeof(file), "%s/%s", root, path);
+	return access(file, F_OK) == 0;
+}
+
+static void make_dirs(const char *root, const char *path)
+{
+	char file[TEMPDIR_ROOM + 128];
+
+	snprintf(file, sizeof(file), "%s/none", path);
+	group_file(root, file, "");
+	snprintf(file, sizeof(file), "%s/%s/none", root, path);
+	assert_int_equal(unlink(file), 0);
+}
+
+/* Directories in place of groups: the kernel's have no files to speak of. */
+static void test_group_removed(void **state)
+{
+	const char *root = *state;
+
+	make_dirs(root, "memory/a/id/inner/most");
+	make_dirs(root, "memory/a/other");
+	make_dirs(root, "cpu/a/id");
+	assert_int_equal(oci_group_remove(root, "/a/id"), 0);
+	assert_false(is_there(root, "memory/a/id"));
+	assert_false(is_there(root, "cpu/a/id"));
+	assert_true(is_there(root, "memory/a/other"));
+	assert_int_equal(oci_group_remove(root, "/a/id"), 0);
+	/* None that it says of its own. */
+	assert_int_equal(oci_group_remove(root, ""), 0);
+	assert_int_equal(oci_group_remove(root, "/"), 0);
+	assert_int_equal(oci_group_remove(root, "a.slice:b:c"), 0);
+	assert_int_equal(oci_group_remove(root, "/x/../a/other"), 0);
+	assert_true(is_there(root, "memory/a/other"));
+	group_file(root, "cgroup.controllers", "memory");
+	make_dirs(root, "a/id/inner");
+	assert_int_equal(oci_group_remove(root, "/a/id"), 0);
+	assert_false(is_there(root, "a/id"));
+	assert_true(is_there(root, "memory/a/other"));
+	/* A directory is not removed with a file in it. */
+	group_file(root, "b/id/file", "");
+	assert_int_equal(oci_group_remove(root, "/b/id"), -ENOTEMPTY);
+}
+
+/* One whose last process is killed meanwhile. */
+static void test_group_busy(void **state)
+{
+	static const char *const roots[] = {"/sys/fs/cgroup",
+					    "/sys/fs/cgroup/unified"};
+	char name[64], dir[128] = "", file[160];
+	const char *root = NULL;
+	pid_t sleeper, killer;
+	FILE *f;
+
+	(void)state;
+	snprintf(name, sizeof(name), "/bulkhead-test-%d", (int)getpid());
+	for (unsigned i = 0; i < ARRAY_LEN(roots) && !root; i++) {
+		if (!is_there(roots[i], "cgroup.controllers"))
+			continue;
+		snprintf(dir, sizeof(dir), "%s%s", roots[i], name);
+		root = mkdir(dir, 0755) == 0 ? roots[i] : NULL;
+	}
+	if (!root)
+		skip();
+	sleeper = fork();
+	if (sleeper == 0) {
+		pause();
+		_exit(0);
+	}
+	snprintf(file, sizeof(file), "%s/cgroup.procs", dir);
+	f = fopen(file, "w");
+	assert_non_null(f);
+	fprintf(f, "%d\n", (int)sleeper);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(rmdir(dir), -1);
+	killer = fork();
+	if (killer == 0) {
+		usleep(100000);
+		kill(sleeper, SIGKILL);
+		_exit(0);
+	}
+	assert_int_equal(oci_group_remove(root, name), 0);
+	assert_int_equal(access(dir, F_OK), -1);
+	assert_int_equal(waitpid(killer, NULL, 0), killer);
+	assert_int_equal(waitpid(sleeper, NULL, 0), sleeper);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define GROUPS(f)                                                              \
 	cmocka_unit_test_setup_teardown(f, groups_setup, groups_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_by_annotations), TEST(test_by_network),
-		TEST(test_others),         TEST(test_dead),
-		TEST(test_starts),         TEST(test_starts_there),
-		TEST(test_starts_slowly),  TEST(test_hangs),
-		TEST(test_odd_files),      TEST(test_pause),
-		TEST(test_socket),         cmocka_unit_test(test_size),
-		GROUPS(test_groups),       GROUPS(test_size_of_group),
+		TEST(test_by_annotations),  TEST(test_by_network),
+		TEST(test_others),          TEST(test_dead),
+		TEST(test_starts),          TEST(test_starts_there),
+		TEST(test_starts_slowly),   TEST(test_hangs),
+		TEST(test_odd_files),       TEST(test_pause),
+		TEST(test_socket),          cmocka_unit_test(test_size),
+		GROUPS(test_groups),        GROUPS(test_size_of_group),
+		GROUPS(test_group_removed), cmocka_unit_test(test_group_busy),
 	};
 
 	log_setup(LOG_ERROR, false);
