@@ -284,6 +284,8 @@ become_user()
 	tar -C root -cf "$home/root.tar" .
 	cat >"$home/podman" <<-END
 		export HOME=$home XDG_RUNTIME_DIR=$home/run
+		# It is root's; Podman 5 passes this on to the runtime.
+		unset BULKHEAD_KERNEL
 		exec podman --cgroup-manager cgroupfs --events-backend file \\
 			--storage-driver vfs --runtime "$RUNTIME" "\$@"
 	END
