@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Kubernetes' pods in machines: a real kubelet, which takes them from files, on
-# a real containerd. tests/oci/kubernetes has to have built it. It sets sysctls
-# of the host's (vm.overcommit_memory, kernel.panic and more): in the lab only.
+# a real containerd, or from an API server. tests/oci/kubernetes has to have built
+# them. The kubelet sets sysctls of the host's (vm.overcommit_memory, kernel.panic
+# and more): in the lab only.
 
 . "$TOP/tests/boot/run-lib.sh"
 . "$TOP/tests/boot/containerd-lib.sh"
@@ -255,6 +256,380 @@ pods_all()
 	pods_again "$ip"
 	pods_end
 	pods_fail
+	stop_containerd
+	expect_nothing_left
+}
+
+# ---- with an API server
+
+# control_plane: a script that starts one
+control_plane()
+{
+	cat <<-END
+		#!/bin/sh
+		"$etcd" --data-dir "$PWD/etcd" --listen-client-urls http://127.0.0.1:2379 \\
+			--advertise-client-urls http://127.0.0.1:2379 \\
+			--listen-peer-urls http://127.0.0.1:2380 >"$PWD/etcd.log" 2>&1 &
+		until curl -s http://127.0.0.1:2379/health | grep -q true; do
+			kill -0 \$! || exit
+			sleep 0.5
+		done
+		"$kube_apiserver" --etcd-servers http://127.0.0.1:2379 \\
+			--cert-dir "$PWD/certificates" --advertise-address $NODE \\
+			--service-account-issuer https://test --service-account-key-file "$PWD/key" \\
+			--service-account-signing-key-file "$PWD/key" \\
+			--service-cluster-ip-range 10.88.9.0/24 --token-auth-file "$PWD/tokens" \\
+			--authorization-mode AlwaysAllow --disable-admission-plugins ServiceAccount \\
+			--kubelet-preferred-address-types InternalIP --profiling=false \\
+			>"$PWD/apiserver.log" 2>&1 &
+		until "$kubectl" --kubeconfig "$PWD/kubeconfig" get --raw /readyz; do
+			kill -0 \$! || exit
+			sleep 1
+		done
+		"$kube_controller_manager" --kubeconfig "$PWD/kubeconfig" --leader-elect=false \\
+			--controllers deployment,replicaset >"$PWD/controllers.log" 2>&1 &
+	END
+}
+
+client_config()
+{
+	cat <<-END
+		{"apiVersion": "v1", "kind": "Config", "current-context": "test",
+		"clusters": [{"name": "test", "cluster": {"server": "https://$NODE:6443",
+			"insecure-skip-tls-verify": true}}],
+		"users": [{"name": "test", "user": {"token": "secret"}}],
+		"contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}]}
+	END
+}
+
+NODE=10.88.8.1
+start_cluster()
+{
+	local program
+
+	for program in etcd kubectl kube-apiserver kube-controller-manager; do
+		need_program "$program"
+	done
+	ip link add node0 type bridge
+	ip address add $NODE/24 dev node0
+	ip link set node0 up
+	openssl genrsa -out key 2048 2>/dev/null
+	echo secret,test,test,system:masters >tokens
+	client_config >kubeconfig
+	control_plane >control-plane
+	chmod +x control-plane
+	default_runtime=runc
+	kubelet_address=0.0.0.0
+	kubelet_groups=true
+	mkdir -p "/sys/fs/cgroup$CGROUP"
+	# The kubelet wants a root with all controllers.
+	sed 's/[^ ]*/+&/g' /sys/fs/cgroup/cgroup.controllers \
+		>/sys/fs/cgroup/cgroup.subtree_control
+	start_kubelet "$PWD/control-plane" --kubeconfig "$PWD/kubeconfig" --node-ip $NODE
+}
+
+# client INPUT ARGUMENT...: kubectl; status, out, err
+client()
+{
+	command="kubectl ${*:2}"
+	status=0
+	HOME=$PWD timeout -k 5 "$LIMIT" "$kubectl" --kubeconfig "$PWD/kubeconfig" \
+		"${@:2}" >out 2>err <"$1" || status=$?
+}
+
+# is_answered INPUT ARGUMENT...: not by a server that is too busy for an answer
+is_answered()
+{
+	client "$@"
+	! grep -qE '^Error from server \(Timeout\)|etcdserver: |TLS handshake timeout' err
+}
+
+# kube ARGUMENT...: kubectl, with the file INPUT; status, out, err
+kube()
+{
+	wait_until is_answered "${INPUT:-/dev/null}" "$@" || fail "no answer"
+}
+
+kube_do()
+{
+	kube "$@"
+	expect_status 0
+}
+
+# The objects that test_api makes.
+OBJECTS='
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: bulkhead}
+handler: bulkhead
+overhead: {podFixed: {memory: 160Mi, cpu: 100m}}
+---
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: unknown}
+handler: unknown
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: robot}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {colour: "red", app.conf: "level=1"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: password}
+stringData: {word: sesame}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: app, labels: {tier: front}}
+spec:
+  runtimeClassName: bulkhead
+  nodeName: node1
+  terminationGracePeriodSeconds: 600
+  serviceAccountName: robot
+  automountServiceAccountToken: false
+  containers:
+  - name: web
+    image: docker.io/library/test:1
+    imagePullPolicy: Never
+    command:
+    - sh
+    - -c
+    - |
+      trap "sleep 1; echo ended >/host/end; exit 0" TERM
+      mkdir /www; echo page >/www/index.html; httpd -h /www -p 80
+      echo env $COLOUR $WORD
+      echo file $(cat /config/colour) $(cat /secret/word) $(cat /etc/app.conf)
+      stat -c "mode %a" /secret/..data/word
+      echo all $(ls /all)
+      until [ "$(cat /config/colour)" = blue ]; do sleep 1; done
+      echo changed $(cat /config/colour) $(cat /config/more)
+      while :; do sleep 1; done
+    env:
+    - {name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}
+    - {name: WORD, valueFrom: {secretKeyRef: {name: password, key: word}}}
+    resources: {limits: {memory: 64Mi, cpu: 500m}}
+    readinessProbe: {httpGet: {port: 80, path: /index.html}, periodSeconds: 5, timeoutSeconds: 60}
+    volumeMounts:
+    - {name: config, mountPath: /config}
+    - {name: config, mountPath: /etc/app.conf, subPath: app.conf}
+    - {name: secret, mountPath: /secret, readOnly: true}
+    - {name: all, mountPath: /all}
+    - {name: host, mountPath: /host}
+  volumes:
+  - {name: config, configMap: {name: settings}}
+  - {name: secret, secret: {secretName: password, defaultMode: 0400}}
+  - name: all
+    projected:
+      sources:
+      - serviceAccountToken: {path: token}
+      - configMap: {name: settings}
+      - downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}
+  - {name: host, hostPath: {path: "'$PWD/host'", type: DirectoryOrCreate}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: plain}
+spec:
+  nodeName: node1
+  terminationGracePeriodSeconds: 1
+  containers: [{name: plain, image: "docker.io/library/test:1", imagePullPolicy: Never}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: unknown}
+spec:
+  runtimeClassName: unknown
+  nodeName: node1
+  containers: [{name: plain, image: "docker.io/library/test:1", imagePullPolicy: Never}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: hostnet}
+spec:
+  runtimeClassName: bulkhead
+  nodeName: node1
+  hostNetwork: true
+  containers: [{name: plain, image: "docker.io/library/test:1", imagePullPolicy: Never}]
+'
+DEPLOYMENT='
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: front}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: front}}
+  template:
+    metadata: {labels: {app: front}}
+    spec:
+      runtimeClassName: bulkhead
+      nodeName: node1
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: web
+        image: docker.io/library/test:1
+        imagePullPolicy: Never
+        command: [sh, -c, "trap exit TERM; while :; do sleep 1; done"]
+        env: [{name: RELEASE, value: one}]
+        resources: {limits: {memory: 64Mi}}
+'
+
+test_api()
+{
+	in_network api_all
+}
+
+# kube_says TEXT ARGUMENT...: it succeeds, and TEXT is all of its output
+kube_says()
+{
+	kube_do "${@:2}"
+	[ "$(cat out)" = "$1" ] || fail "not '$1': $(cat out)"
+}
+
+# has_log POD LINE
+has_log()
+{
+	kube_do logs "$1"
+	grep -qxF -- "$2" out
+}
+
+api_files()
+{
+	local text
+
+	for text in 'env red sesame' 'file red sesame level=1' 'mode 400' \
+		'all app.conf colour labels token'; do
+		has_log app "$text" || fail "no '$text' in its log: $(cat out)"
+	done
+	kube_do patch configmap settings -p '{"data":
+		{"colour": "blue", "more": "new", "app.conf": "level=2"}}'
+	PAUSE=3 wait_until has_log app 'changed blue new' ||
+		fail "the change does not come: $(cat out)"
+	# A file alone stays, with every runtime.
+	kube_says level=1 exec app -- cat /etc/app.conf
+}
+
+api_machine()
+{
+	local host
+
+	kube_do exec plain -- uname -r
+	host=$(cat out)
+	kube_do exec app -- uname -r
+	[ "$(cat out)" != "$host" ] || fail "its kernel is the host's"
+	# As large as the pod's control group allows: limits and overhead.
+	kube_says 1 exec app -- nproc
+	kube_do exec app -- awk '/MemTotal/ { print $2 }' /proc/meminfo
+	[ "$(cat out)" -lt 262144 ] || fail "its memory: $(cat out)"
+}
+
+api_exec()
+{
+	kube exec app -- sh -c 'echo out; echo err >&2; exit 4'
+	expect_status 4
+	[ "$(cat out; head -n 1 err)" = "$(printf 'out\nerr')" ] ||
+		fail "exec: $(cat out err)"
+	seq 100000 >numbers
+	INPUT=numbers kube exec -i app -- sha256sum
+	[ "$(cut -d' ' -f1 out)" = "$(sha256sum <numbers | cut -d' ' -f1)" ] ||
+		fail "exec -i: $(cat out)"
+	command="kubectl exec -it"
+	status=0
+	HOME=$PWD script -qec "stty rows 31 cols 91; '$kubectl' --kubeconfig kubeconfig \
+		exec -it app -- sh -c 'until stty size | grep ^31; do sleep 1; done; exit 7'" /dev/null \
+		>out 2>err </dev/null || status=$?
+	expect_status 7
+	grep -q '31 91' out || fail "its size: $(cat out)"
+	kube_do cp numbers app:/tmp/numbers
+	kube_do cp app:/tmp/numbers back
+	cmp -s numbers back || fail "cp: another file comes back"
+}
+
+forwards()
+{
+	[ "$(curl -s http://127.0.0.1:18080/index.html)" = page ]
+}
+
+api_forward()
+{
+	local forward
+
+	command="kubectl port-forward"
+	HOME=$PWD "$kubectl" --kubeconfig kubeconfig port-forward pod/app 18080:80 \
+		>out 2>err </dev/null &
+	forward=$!
+	wait_until forwards || fail "nothing comes"
+	kill $forward
+	wait $forward 2>/dev/null
+}
+
+# has_event POD TEXT
+has_event()
+{
+	kube_do get events --field-selector "involvedObject.name=$1" \
+		-o 'jsonpath={.items[*].message}'
+	grep -qF -- "$2" out
+}
+
+api_refused()
+{
+	PAUSE=3 wait_until has_event unknown 'no runtime for "unknown" is configured' ||
+		fail "no event: $(cat out)"
+	PAUSE=3 wait_until has_event hostnet "$1" || fail "no event: $(cat out)"
+	kube_do delete --wait=false pod unknown hostnet
+}
+
+# no_kube_pods [OPTION]...
+no_kube_pods()
+{
+	kube_do get pods -o name "$@"
+	[ ! -s out ]
+}
+
+has_release()
+{
+	kube exec deployment/front -- sh -c 'echo $RELEASE'
+	[ "$(cat out)" = "$1" ]
+}
+
+api_replace()
+{
+	echo "$DEPLOYMENT" >deployment
+	kube_do apply -f deployment
+	kube_do rollout status deployment/front
+	kube_do set env deployment/front RELEASE=two
+	kube_do rollout status deployment/front
+	# It may choose the old one, which is about to end.
+	PAUSE=3 wait_until has_release two || fail "an old release: $(cat out err)"
+	kube_do scale deployment/front --replicas=0
+	PAUSE=3 wait_until no_kube_pods -l app=front || fail "they stay: $(cat out)"
+}
+
+api_end()
+{
+	kube_do delete pod app
+	[ "$(cat host/end)" = ended ] || fail "no time of grace"
+	kube_do delete pod --all
+	PAUSE=3 wait_until no_kube_pods || fail "they stay: $(cat out)"
+}
+
+api_all()
+{
+	start_cluster
+	echo "$OBJECTS" >objects
+	kube_do apply -f objects
+	kube_do wait --for=condition=Ready --timeout="${LIMIT}s" pod/app pod/plain
+	api_files
+	api_machine
+	api_exec
+	api_forward
+	api_refused "the host's own network is not"
+	api_replace
+	api_end
 	stop_containerd
 	expect_nothing_left
 }
