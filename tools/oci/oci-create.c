@@ -179,13 +179,18 @@ static int place(struct oci *oci, struct request *req, json_t *config,
 	return r;
 }
 
-/* This program's own notes. Another one's network is left to that one. */
+/*
+ * This program's own notes. Another one's network is left to that one, as is a
+ * control group that there was before: others may be in it.
+ */
 static json_t *make_own(const struct request *req, json_t *config)
 {
-	json_t *own = json_pack(
-		"{s:s, s:s, s:s}", "bundle", req->path, "network",
-		req->pod.id ? "" : oci_network_path(config), "cgroup",
-		oci_text(json_object_get(config, "linux"), "cgroupsPath"));
+	const char *group =
+		oci_text(json_object_get(config, "linux"), "cgroupsPath");
+	json_t *own =
+		json_pack("{s:s, s:s, s:s}", "bundle", req->path, "network",
+			  req->pod.id ? "" : oci_network_path(config), "cgroup",
+			  oci_group_exists(OCI_GROUPS, group) ? "" : group);
 
 	/* A path can be anything, a text of JSON cannot. */
 	if (!own)

@@ -171,7 +171,9 @@ static int remove_group(int dir, const char *name, unsigned depth)
 	DIR *list;
 	int fd, r = 0;
 
-	if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+	/* Nobody can have made one where nothing can be written. */
+	if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT ||
+	    errno == EROFS)
 		return 0;
 	if ((errno != EBUSY && errno != ENOTEMPTY) || depth == 0)
 		return -errno;
@@ -193,6 +195,14 @@ static int remove_group(int dir, const char *name, unsigned depth)
 	return r;
 }
 
+/* ROOT/PART PATH; PATH_MAX and more: it is too long. */
+static int join_path(char ret[PATH_MAX], const char *root, const char *part,
+		     const char *path)
+{
+	return snprintf(ret, PATH_MAX, "%s%s%s%s", root, part[0] ? "/" : "",
+			part, path);
+}
+
 static int remove_path(const char *root, const char *part, const char *path)
 {
 	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
@@ -200,8 +210,7 @@ static int remove_path(const char *root, const char *part, const char *path)
 	char file[PATH_MAX];
 	int r;
 
-	if (snprintf(file, sizeof(file), "%s%s%s%s", root, part[0] ? "/" : "",
-		     part, path) >= (int)sizeof(file))
+	if (join_path(file, root, part, path) >= (int)sizeof(file))
 		return 0;
 	while ((r = remove_group(AT_FDCWD, file, DEPTH_MAX)) == -EBUSY &&
 	       util_now_ns() < end)
@@ -210,25 +219,50 @@ static int remove_path(const char *root, const char *part, const char *path)
 		     : 0;
 }
 
-int oci_group_remove(const char *root, const char *path)
+/* 1: it is; 0: it is not, or its path is too long. */
+static int is_there(const char *root, const char *part, const char *path)
+{
+	char file[PATH_MAX];
+
+	return join_path(file, root, part, path) < (int)sizeof(file) &&
+	       access(file, F_OK) == 0;
+}
+
+/*
+ * Has TAKE look at PATH in each hierarchy, until its answer is not 0. Paths
+ * that say no group of their own, as "/", "//" and "/a/..", are in none.
+ */
+static int each_hierarchy(const char *root, const char *path,
+			  int (*take)(const char *root, const char *part,
+				      const char *path))
 {
 	struct dirent *entry;
 	char file[PATH_MAX];
 	DIR *list;
 	int r = 0;
 
-	if (path[0] != '/' || !path[1] || strstr(path, "/.."))
+	if (path[0] != '/' || !path[strspn(path, "/")] || strstr(path, "/."))
 		return 0;
 	snprintf(file, sizeof(file), "%s/cgroup.controllers", root);
 	if (access(file, F_OK) == 0)
-		return remove_path(root, "", path);
+		return take(root, "", path);
 	list = opendir(root);
 	while (r == 0 && list && (entry = readdir(list))) {
 		/* Two controllers are one hierarchy, with links to it. */
 		if (is_dir(dirfd(list), entry))
-			r = remove_path(root, entry->d_name, path);
+			r = take(root, entry->d_name, path);
 	}
 	if (list)
 		closedir(list);
 	return r;
+}
+
+bool oci_group_exists(const char *root, const char *path)
+{
+	return each_hierarchy(root, path, is_there) != 0;
+}
+
+int oci_group_remove(const char *root, const char *path)
+{
+	return each_hierarchy(root, path, remove_path);
 }

@@ -287,6 +287,9 @@ struct oci_limits {
 void oci_group_limits(const char *root, const char *cgroups_path,
 		      struct oci_limits *ret);
 
+/* Whether any hierarchy has that group, with ROOT and CGROUPS_PATH as above. */
+bool oci_group_exists(const char *root, const char *cgroups_path);
+
 /*
  * Removes the groups of a container whose processes have ended or are about to,
  * with ROOT and CGROUPS_PATH as above; one that systemd made is systemd's to

@@ -690,9 +690,17 @@ static void test_group_removed(void **state)
 	assert_int_equal(oci_group_remove(root, "/"), 0);
 	assert_int_equal(oci_group_remove(root, "a.slice:b:c"), 0);
 	assert_int_equal(oci_group_remove(root, "/x/../a/other"), 0);
+	assert_int_equal(oci_group_remove(root, "//"), 0);
+	assert_int_equal(oci_group_remove(root, "/./"), 0);
+	assert_int_equal(oci_group_remove(root, "/a/other/."), 0);
 	assert_true(is_there(root, "memory/a/other"));
+	assert_true(oci_group_exists(root, "/a/other"));
+	assert_false(oci_group_exists(root, "/a/id"));
+	assert_false(oci_group_exists(root, "//"));
 	group_file(root, "cgroup.controllers", "memory");
 	make_dirs(root, "a/id/inner");
+	assert_true(oci_group_exists(root, "/a/id"));
+	assert_false(oci_group_exists(root, "/a/other"));
 	assert_int_equal(oci_group_remove(root, "/a/id"), 0);
 	assert_false(is_there(root, "a/id"));
 	assert_true(is_there(root, "memory/a/other"));
