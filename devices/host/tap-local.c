@@ -123,7 +123,8 @@ static int put_first(int fd, int family)
 	if (r < 0 || rules.ours_first)
 		return r;
 	r = change_rule(fd, RTM_NEWRULE, family, TABLE);
-	if (r == 0)
+	/* None: others have given it a place further on, behind ours. */
+	if (r == 0 && rules.local > 0)
 		r = change_rule(fd, RTM_NEWRULE, family, RT_TABLE_LOCAL);
 	/* More than one where a process was killed in the midst of this. */
 	while (r == 0 && rules.local-- > 0)
