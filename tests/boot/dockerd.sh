@@ -77,8 +77,6 @@ start_dockerd()
 # restart_dockerd SIGNAL: ends the daemon alone, which is started again
 restart_dockerd()
 {
-	unshare --mount --pid --fork --mount-proc true 2>/dev/null ||
-		skip "no namespaces"
 	touch docker/again
 	pkill -"$1" -f -- "^dockerd .*--pidfile $PWD/docker/pid" ||
 		fail "no dockerd to be restarted"
