@@ -28,6 +28,7 @@ start_root()
 		>engine.log 2>&1 </dev/null &
 	holder=$!
 	wait_until engine_is_there || fail "no root: $(cat engine.log)"
+	[ -e engine.ready ] || fail "no root: $(tail -n 5 engine.log)"
 }
 
 engine_is_there()
