@@ -173,27 +173,45 @@ static int change_neighbour(int fd, unsigned index,
 struct search {
 	const uint8_t *mac;
 	unsigned index; /* 0: none */
+	bool stacked;   /* it is not a device's */
 	char name[IFNAMSIZ];
 };
+
+/* A device's has no kind, as those have that programs make. */
+static bool has_kind(const struct rtattr *linkinfo)
+{
+	const struct rtattr *table[IFLA_INFO_KIND + 1];
+
+	netlink_parse_nested(linkinfo, table, ARRAY_LEN(table));
+	return table[IFLA_INFO_KIND];
+}
 
 static int look(void *arg, const struct nlmsghdr *message)
 {
 	struct search *s = arg;
-	const struct rtattr *table[IFLA_IFNAME + 1];
+	const struct rtattr *table[IFLA_LINKINFO + 1];
 	const struct ifinfomsg *info =
 		netlink_parse(message, sizeof(*info), table, ARRAY_LEN(table));
 	uint8_t mac[6];
+	bool stacked;
 
-	if (info && netlink_get(table[IFLA_ADDRESS], mac, sizeof(mac)) &&
-	    memcmp(mac, s->mac, sizeof(mac)) == 0) {
-		s->index = (unsigned)info->ifi_index;
-		snprintf(s->name, sizeof(s->name), "%s",
-			 netlink_text(table[IFLA_IFNAME]));
-	}
+	if (!info || !netlink_get(table[IFLA_ADDRESS], mac, sizeof(mac)) ||
+	    memcmp(mac, s->mac, sizeof(mac)) != 0)
+		return 0;
+	stacked = has_kind(table[IFLA_LINKINFO]);
+	if (s->index && (stacked || !s->stacked))
+		return 0;
+	s->index = (unsigned)info->ifi_index;
+	s->stacked = stacked;
+	snprintf(s->name, sizeof(s->name), "%s",
+		 netlink_text(table[IFLA_IFNAME]));
 	return 0;
 }
 
-/* The interface of that address. 0 or -errno. */
+/*
+ * The interface of that address: the device, where the guest has put a VLAN or
+ * a bridge on it, which have the same. 0 or -errno.
+ */
 static int find_mac(const uint8_t mac[6], struct search *ret)
 {
 	autofd int fd = netlink_open();
@@ -231,10 +249,11 @@ static int rename_links(int fd, const struct init_config *c,
 
 			if (!link->has_mac || link->gone)
 				continue;
-			snprintf(name, sizeof(name), "bulkhead%u", i);
+			r = find_mac(link->mac, &found);
+			/* One that kept such a name, as its own was taken. */
+			snprintf(name, sizeof(name), "bulkhead%u", found.index);
 			if (last)
 				snprintf(name, sizeof(name), "%s", link->name);
-			r = find_mac(link->mac, &found);
 			if (r == 0 && strcmp(found.name, name) != 0 &&
 			    (last || strcmp(found.name, link->name) != 0))
 				r = rename_link(fd, found.index, name);

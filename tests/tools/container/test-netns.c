@@ -283,6 +283,33 @@ static void test_same_networks(void **state)
 	netns_done(&n);
 }
 
+/* A VLAN that the guest has put on an interface has the same address. */
+static void test_stacked(void **state)
+{
+	struct init_link link = {
+		.name = "eth7", .has_mac = true, .mac = {2, 0, 0, 0, 0, 1}};
+	const struct init_config c = {.links = &link, .nlinks = 1};
+	struct init_failure f = {0};
+	unsigned device, found;
+	int before;
+
+	(void)state;
+	netns_need();
+	before = netns_here();
+	close(netns_new());
+	netns_add_veth("a", "b", -1);
+	netns_set_mac("a", link.mac);
+	device = if_nametoindex("a");
+	netns_add_veth("c", "d", -1);
+	netns_set_mac("c", link.mac);
+	assert_int_equal(net_configure(&c, &f), 0);
+	found = if_nametoindex("eth7");
+	assert_int_not_equal(if_nametoindex("c"), 0);
+	netns_go(before);
+	close(before);
+	assert_int_equal(found, device);
+}
+
 /* The guest and the user were told this, a word for each thing. */
 struct followed {
 	pthread_mutex_t lock;
@@ -457,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_scan),
 		cmocka_unit_test(test_same_networks),
+		cmocka_unit_test(test_stacked),
 		cmocka_unit_test(test_watch),
 	};
 
