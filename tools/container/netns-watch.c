@@ -37,6 +37,7 @@ struct netns_watch {
 	/* For each of had.links its device, or NO_PLACE: it has none. */
 	int *place;
 	bool *busy;      /* had.places of them: the device is joined */
+	bool *doubtful;  /* as many: the guest may not have let go of it */
 	int fd, stop_fd; /* owned */
 	pthread_t thread;
 };
@@ -191,13 +192,36 @@ find(const struct netns *n, const struct netns_link *like, size_t *ret_i)
 	return NULL;
 }
 
+/* One that the guest may still hold only where there is no other. */
 static int free_place(const struct netns_watch *w)
 {
-	for (unsigned i = 0; i < w->had.places; i++) {
-		if (!w->busy[i])
-			return (int)i;
+	int place = NO_PLACE;
+
+	for (unsigned i = w->had.places; i-- > 0;) {
+		if (!w->busy[i] && (place == NO_PLACE || !w->doubtful[i] ||
+				    w->doubtful[place]))
+			place = (int)i;
 	}
-	return NO_PLACE;
+	return place;
+}
+
+/* A guest finds an interface by its address: two of one would be one to it. */
+static bool is_second(const struct netns_watch *w, const struct netns *now,
+		      const int *place, size_t i)
+{
+	const uint8_t *mac = now->links[i].mac;
+
+	for (size_t j = 0; j < w->had.nlinks; j++) {
+		if (w->place[j] != NO_PLACE &&
+		    memcmp(w->had.links[j].mac, mac, 6) == 0)
+			return true;
+	}
+	for (size_t j = 0; j < i; j++) {
+		if (place[j] != NO_PLACE &&
+		    memcmp(now->links[j].mac, mac, 6) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Those that are gone, before others get their places. */
@@ -223,23 +247,36 @@ static void let_go(struct netns_watch *w, const struct netns *now)
 			    "is gone; the guest's leads nowhere");
 		w->ops->leave(w->arg, (unsigned)w->place[i]);
 		w->busy[w->place[i]] = false;
+		w->doubtful[w->place[i]] = r < 0;
 		w->place[i] = NO_PLACE;
 	}
 	change_done(&c);
 }
 
-/* A device for one that has come; NO_PLACE: it has none, which was told. */
-static int join(struct netns_watch *w, const struct netns_link *link)
+/*
+ * A device for the link I of NOW, which has come; NO_PLACE: it has none, which
+ * was told. PLACES: of those before it.
+ */
+static int join(struct netns_watch *w, const struct netns *now,
+		const int *places, size_t i)
 {
+	const struct netns_link *link = &now->links[i];
 	const int place = free_place(w);
 
+	if (is_second(w, now, places, i)) {
+		say(w, link->name,
+		    "came while the guest runs, which does not get it: another "
+		    "one has its Ethernet address");
+		return NO_PLACE;
+	}
 	if (place == NO_PLACE) {
 		say(w, link->name,
 		    "came while the guest runs, which has no place left for "
 		    "it, and gets it when it is started again");
 		return NO_PLACE;
 	}
-	if (w->ops->join(w->arg, link, (unsigned)place) < 0) {
+	w->doubtful[place] = w->ops->join(w->arg, link, (unsigned)place) < 0;
+	if (w->doubtful[place]) {
 		say(w, link->name,
 		    "came while the guest runs, which does not get it");
 		return NO_PLACE;
@@ -255,13 +292,14 @@ static int take_on(struct netns_watch *w, const struct netns *now, int *place)
 	struct change c;
 	int r = change_init(&c, now->nlinks);
 
-	for (size_t i = 0; r == 0 && i < now->nlinks; i++) {
+	for (size_t i = 0; i < now->nlinks; i++) {
 		const struct netns_link *link = &now->links[i];
 		size_t before = 0;
 		const struct netns_link *old = find(&w->had, link, &before);
 
-		place[i] = old ? w->place[before] : join(w, link);
-		if (place[i] != NO_PLACE && !(old && same_state(old, link)))
+		place[i] = old ? w->place[before] : join(w, now, place, i);
+		if (r == 0 && place[i] != NO_PLACE &&
+		    !(old && same_state(old, link)))
 			r = add_changed(&c, old ? old : &none, link);
 	}
 	if (r == 0 && c.n > 0)
@@ -337,7 +375,8 @@ static int start(struct netns_watch *w, const struct netns *links)
 		return r;
 	w->place = calloc(links->nlinks + 1, sizeof(*w->place));
 	w->busy = calloc(links->places + 1, sizeof(*w->busy));
-	if (!w->place || !w->busy)
+	w->doubtful = calloc(links->places + 1, sizeof(*w->doubtful));
+	if (!w->place || !w->busy || !w->doubtful)
 		return -ENOMEM;
 	for (size_t i = 0; i < links->nlinks; i++) {
 		w->place[i] = (int)i;
@@ -360,6 +399,7 @@ static void release(struct netns_watch *w)
 	netns_done(&w->had);
 	free(w->place);
 	free(w->busy);
+	free(w->doubtful);
 	free(w);
 }
 

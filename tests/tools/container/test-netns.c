@@ -478,6 +478,55 @@ static void test_watch(void **state)
 	close(before);
 }
 
+/* Which of the machine's devices those get that come, and which get none. */
+static void test_watch_places(void **state)
+{
+	static const uint8_t mac[] = {2, 0, 0, 0, 0, 1};
+	struct followed f = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	struct netns_watch *watch = NULL;
+	struct netns n;
+	int before;
+
+	(void)state;
+	netns_need();
+	before = netns_here();
+	close(netns_new());
+	netns_add_veth("eth0", "peer0", -1);
+	netns_set_mac("eth0", mac);
+	netns_up("eth0");
+	assert_int_equal(netns_scan(&n), 0);
+	n.places = 3;
+	assert_int_equal(netns_watch_start(&n, &watch_ops, &f, &watch), 0);
+	netns_done(&n);
+
+	/* As a VLAN of it has. */
+	netns_add_veth("eth1", "peer1", -1);
+	netns_set_mac("eth1", mac);
+	netns_up("eth1");
+	expect_followed(&f,
+			"(interface 'eth1' came while the guest runs, which "
+			"does not get it: another one has its Ethernet "
+			"address);");
+	/* What the guest holds on to is the last to be tried. */
+	f.refuse = true;
+	netns_delete("eth0");
+	expect_followed(&f, "leave 0;");
+	f.refuse = false;
+	netns_add_veth("eth2", "peer2", -1);
+	netns_up("eth2");
+	expect_followed(&f, "join eth2 1;");
+	netns_add_veth("eth3", "peer3", -1);
+	netns_up("eth3");
+	expect_followed(&f, "join eth3 2;");
+	netns_add_veth("eth4", "peer4", -1);
+	netns_up("eth4");
+	expect_followed(&f, "join eth4 0;");
+	netns_watch_stop(watch);
+	assert_false(has_followed(&f, "join eth1"));
+	netns_go(before);
+	close(before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -486,6 +535,7 @@ int main(void)
 		cmocka_unit_test(test_same_networks),
 		cmocka_unit_test(test_stacked),
 		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_watch_places),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
