@@ -57,13 +57,21 @@ static const struct sandbox_rule tap_syscalls[] = {
 	SANDBOX_END,
 };
 
-static const struct net_backend_ops tap_ops = {
-	.syscalls = tap_syscalls,
-	.receive = tap_receive,
-	.send = tap_send,
-	.set_offloads = tap_set_guest_offloads,
-	.close = tap_close,
+/* What its interface becomes, gone or another, comes by a socket. */
+static const struct sandbox_rule joined_syscalls[] = {
+	SANDBOX_IOCTL(TUNSETOFFLOAD),
+	SANDBOX_CALL(recvmsg),
+	SANDBOX_END,
 };
+
+#define TAP_OPS(rules)                                                         \
+	{                                                                      \
+		.syscalls = (rules), .receive = tap_receive, .send = tap_send, \
+		.set_offloads = tap_set_guest_offloads, .close = tap_close,    \
+	}
+
+static const struct net_backend_ops tap_ops = TAP_OPS(tap_syscalls);
+static const struct net_backend_ops joined_ops = TAP_OPS(joined_syscalls);
 
 void tap_backend_take(struct net_backend *b, int fd, uint16_t mtu)
 {
@@ -96,6 +104,8 @@ int tap_backend_open(struct net_backend *b, const struct config_device *cfg,
 			 device, (unsigned)mtu, tap_mtu, name, name,
 			 (unsigned)mtu);
 	tap_backend_take(b, fd, tap_mtu);
+	if (join)
+		b->ops = &joined_ops;
 	snprintf(b->name, sizeof(b->name), join ? "interface '%s'" : "tap '%s'",
 		 name);
 	return 0;

@@ -30,7 +30,8 @@ int plug_remove(int fd, unsigned number);
 
 /*
  * Serves one request, when FD is readable. False: there will be no other. Any
- * thread, within the sandbox where the VM has a network device that is `spare`.
+ * thread, within the sandbox where the VM has a network device that is `spare`
+ * or that joins an interface.
  */
 bool plug_serve(int fd, struct vm *vm);
 

@@ -53,18 +53,27 @@ static int add_link(struct run_machine *machine, const struct netns_link *from,
 		3);
 }
 
+/* A share's trees are no devices to the guest. */
+static bool has_room(const struct config *cfg)
+{
+	unsigned n = 1; /* its console */
+
+	for (unsigned i = 0; i < cfg->ndevices; i++)
+		n += strcmp(cfg->device[i].type, "tree") != 0;
+	return n < MACHINE_VIRTIO_MAX && cfg->ndevices < CONFIG_DEVICES_MAX;
+}
+
 /*
  * Places for interfaces that come while the guest runs, as far as the machine
  * has room. All other devices are there by now, but for its console.
  */
 static int add_spares(struct run_machine *machine)
 {
-	const unsigned most = MACHINE_VIRTIO_MAX - 1;
 	int r = 0;
 
 	machine->netns.places = (unsigned)machine->netns.nlinks;
-	for (unsigned i = 0;
-	     r == 0 && i < SPARES && machine->cfg.ndevices < most; i++) {
+	for (unsigned i = 0; r == 0 && i < SPARES && has_room(&machine->cfg);
+	     i++) {
 		r = run_add_device(
 			&machine->cfg, "net",
 			(const struct config_pair[]){{"spare", "true"}}, 1);

@@ -3,12 +3,15 @@
 #include "tools/container/netns.h"
 #include "tools/container/netns-watch.h"
 
+#include "devices/host/net.h"
 #include "devices/host/tap-local.h"
 #include "firmware/agent/agent.h"
 #include "firmware/init/net.h"
 #include "tests/netns.h"
 #include "tests/patience.h"
 #include "tools/agent/agent.h"
+#include "tools/container/run.h"
+#include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
 
 #include <arpa/inet.h>
@@ -527,6 +530,63 @@ static void test_watch_places(void **state)
 	close(before);
 }
 
+static bool allows(const struct sandbox_rule *rule, uint32_t call)
+{
+	while (rule->call != UINT32_MAX && rule->call != call)
+		rule++;
+	return rule->call == call;
+}
+
+static unsigned count_nets(const struct config *cfg, const char *key)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < cfg->ndevices; i++)
+		n += strcmp(cfg->device[i].type, "net") == 0 &&
+		     config_text(&cfg->device[i], key);
+	return n;
+}
+
+/* Volumes by the dozen are one device; by others the machine may be full. */
+static void test_spares(void **state)
+{
+	static const struct config_pair tree[] = {
+		{"dir", "/"}, {"share", "x"}, {"name", "y"}};
+	static const uint8_t mac[ETH_ALEN] = {2, 0, 0, 0, 0, 1};
+	int before;
+
+	(void)state;
+	netns_need();
+	before = netns_here();
+	close(netns_new());
+	netns_add_veth("eth0", "peer0", -1);
+	netns_up("eth0");
+	for (unsigned full = 0; full < 2; full++) {
+		struct run_machine machine = {.initrd_fd = -1};
+		struct config *cfg = &machine.cfg;
+		struct net_backend b;
+
+		config_init(cfg);
+		for (unsigned i = 0; i < 62; i++)
+			assert_int_equal(run_add_device(cfg,
+							full ? "rng" : "tree",
+							tree, full ? 0 : 3),
+					 0);
+		assert_int_equal(run_netns_make(&machine), 0);
+		assert_int_equal(count_nets(cfg, "join"), 1);
+		assert_int_equal(count_nets(cfg, "spare"), full ? 0 : 4);
+		assert_int_equal(machine.netns.places, full ? 1 : 5);
+		/* The monitor hears that it goes, whatever else there is. */
+		assert_int_equal(
+			net_backend_open(&b, &cfg->device[62], mac, "net0"), 0);
+		assert_true(allows(b.ops->syscalls, SYS_recvmsg));
+		net_backend_close(&b);
+		run_machine_done(&machine);
+	}
+	netns_go(before);
+	close(before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -536,6 +596,7 @@ int main(void)
 		cmocka_unit_test(test_stacked),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_places),
+		cmocka_unit_test(test_spares),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
