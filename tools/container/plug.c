@@ -45,6 +45,15 @@ int plug_open(int ret_ends[2])
 
 /* ---- the parent's side */
 
+/* To a request before, whose answer came too late. */
+static void drain(int fd)
+{
+	int32_t answer;
+
+	while (recv(fd, &answer, sizeof(answer), MSG_DONTWAIT) > 0)
+		;
+}
+
 /* TAP: -1: none goes with it. */
 static int ask(int fd, struct request *request, int tap)
 {
@@ -64,6 +73,7 @@ static int ask(int fd, struct request *request, int tap)
 		c->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(c), &tap, sizeof(int));
 	}
+	drain(fd);
 	do {
 		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);

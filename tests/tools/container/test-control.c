@@ -6,6 +6,7 @@
 #include "tests/patience.h"
 #include "tests/tempdir.h"
 #include "tools/container/control.h"
+#include "tools/container/plug.h"
 #include "vmm/base/util.h"
 
 #include <setjmp.h>
@@ -20,7 +21,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 /* Both ways. */
@@ -205,6 +208,46 @@ static void test_no_pipe(void **state)
 	tear_down(&f);
 }
 
+/* ---- networks: a monitor that answers late */
+
+static void *answer_second(void *arg)
+{
+	const int *fd = arg;
+	const int32_t answer = -ENOENT;
+	char request[64];
+
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(read(*fd, request, sizeof(request)) > 0);
+	assert_true(write(*fd, &answer, sizeof(answer)) == sizeof(answer));
+	return NULL;
+}
+
+static void test_plug_late(void **state)
+{
+	const struct timeval soon = {.tv_usec = 10000}, late = {.tv_sec = 60};
+	const int32_t answer = 0;
+	pthread_t thread;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(plug_open(ends), 0);
+	assert_int_equal(setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &soon,
+				    sizeof(soon)),
+			 0);
+	assert_int_equal(plug_remove(ends[0], 1), -ETIMEDOUT);
+	assert_int_equal(setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &late,
+				    sizeof(late)),
+			 0);
+	assert_true(write(ends[1], &answer, sizeof(answer)) == sizeof(answer));
+	assert_int_equal(pthread_create(&thread, NULL, answer_second, &ends[1]),
+			 0);
+	assert_int_equal(plug_remove(ends[0], 2), -ENOENT);
+	pthread_join(thread, NULL);
+	close(ends[1]);
+	assert_int_equal(plug_remove(ends[0], 2), -ECONNRESET);
+	close(ends[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_late_answer),
 		cmocka_unit_test(test_late_answer_twice),
 		cmocka_unit_test(test_no_pipe),
+		cmocka_unit_test(test_plug_late),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
