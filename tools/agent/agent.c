@@ -403,11 +403,6 @@ void agent_free(struct agent_session *agent)
 	free(agent);
 }
 
-void agent_set_gone(struct agent_session *agent, int gone_fd)
-{
-	agent->gone_fd = gone_fd;
-}
-
 int agent_fd(const struct agent_session *agent)
 {
 	return agent->fd;
@@ -475,7 +470,7 @@ int agent_accept(int fd, int gone_fd, int timeout_ms,
  * Asks the device for the agent's port, and reads its answer ("OK 1073741824")
  * no further than its end. 0, -ENOTCONN: nobody listens there yet, -errno.
  */
-static int ask_for_port(int fd, uint64_t until)
+static int ask_for_port(int fd, int gone_fd, uint64_t until)
 {
 	char text[32];
 	size_t have = 0;
@@ -484,7 +479,7 @@ static int ask_for_port(int fd, uint64_t until)
 	if (send(fd, text, (size_t)n, MSG_NOSIGNAL) != n)
 		return -ENOTCONN;
 	while (have < sizeof(text)) {
-		int r = wait_for(fd, -1, POLLIN, until);
+		int r = wait_for(fd, gone_fd, POLLIN, until);
 		ssize_t got;
 
 		if (r <= 0)
@@ -503,6 +498,12 @@ static int ask_for_port(int fd, uint64_t until)
 int agent_connect(const char *vsock_path, int timeout_ms,
 		  struct agent_session **ret_agent)
 {
+	return agent_connect_unless(vsock_path, -1, timeout_ms, ret_agent);
+}
+
+int agent_connect_unless(const char *vsock_path, int gone_fd, int timeout_ms,
+			 struct agent_session **ret_agent)
+{
 	const uint64_t until = deadline(timeout_ms);
 	int r;
 
@@ -518,13 +519,19 @@ int agent_connect(const char *vsock_path, int timeout_ms,
 		    errno != EAGAIN)
 			return log_ret(-errno, "socket '%s': %s", vsock_path,
 				       strerror(errno));
-		r = ask_for_port(fd, until);
+		r = ask_for_port(fd, gone_fd, until);
 		if (r == 0)
-			return agent_open(take_fd(&fd), left_ms(until),
-					  ret_agent);
-		if (r != -ENOTCONN || left_ms(until) == 0)
+			return open_session(take_fd(&fd), gone_fd,
+					    left_ms(until), ret_agent);
+		if (r == -ENOTCONN)
+			r = wait_for(-1, gone_fd, 0, deadline(RETRY_MS));
+		if (r == -ECONNRESET)
+			return r;
+		if (r < 0)
 			break;
-		poll(NULL, 0, RETRY_MS);
+		r = -ENOTCONN;
+		if (left_ms(until) == 0)
+			break;
 	}
 	return log_ret(r == -ENOTCONN ? -ETIME : r,
 		       "socket '%s': no agent answers there: %s", vsock_path,

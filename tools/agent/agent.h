@@ -43,15 +43,15 @@ int agent_accept(int fd, int gone_fd, int timeout_ms,
 /* For everyone later: a session through the vsock device's socket. */
 int agent_connect(const char *vsock_path, int timeout_ms,
 		  struct agent_session **ret_agent);
+/* GONE_FD as in agent_accept(). */
+int agent_connect_unless(const char *vsock_path, int gone_fd, int timeout_ms,
+			 struct agent_session **ret_agent);
 
 /* On a connection that exists already (tests). FD is taken, also on failure. */
 int agent_open(int fd, int timeout_ms, struct agent_session **ret_agent);
 
 /* Ends the session. NULL is fine. */
 void agent_free(struct agent_session *agent);
-
-/* GONE_FD as in agent_accept(), for a session of agent_connect(). */
-void agent_set_gone(struct agent_session *agent, int gone_fd);
 
 /* The connection's descriptor, to be watched for its end only. */
 int agent_fd(const struct agent_session *agent);

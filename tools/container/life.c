@@ -169,6 +169,15 @@ static int connect_agent(void *arg, struct agent_session **ret)
 	return agent_connect(s->life->socket, PORT_TIMEOUT_MS, ret);
 }
 
+static int connect_agent_unless(void *arg, int gone_fd,
+				struct agent_session **ret)
+{
+	const struct running *s = arg;
+
+	return agent_connect_unless(s->life->socket, gone_fd, PORT_TIMEOUT_MS,
+				    ret);
+}
+
 /* 0, or the exit status. */
 static int start_command(struct running *s)
 {
@@ -381,7 +390,7 @@ static int follow_networks(struct running *s)
 		.netns = s->life->netns,
 		.plug_fd = s->monitor.plug_fd,
 		.resolver = names && *names,
-		.connect = connect_agent,
+		.connect = connect_agent_unless,
 		.tell = tell_network,
 		.arg = s,
 	};

@@ -43,11 +43,10 @@ static int change(void *arg, const struct agent_link *links, size_t nlinks,
 {
 	const struct netns_follow *follow = arg;
 	struct agent_session *agent;
-	int r = follow->options.connect(follow->options.arg, &agent);
+	int r = follow->options.connect(follow->options.arg, stop_fd, &agent);
 
 	if (r < 0)
 		return r;
-	agent_set_gone(agent, stop_fd);
 	r = agent_change_network(agent, links, nlinks);
 	agent_free(agent);
 	return r;

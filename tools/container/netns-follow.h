@@ -17,8 +17,12 @@ struct netns_follow_options {
 	const struct netns *netns; /* as the guest has it; borrowed at start */
 	int plug_fd;               /* to the monitor; borrowed */
 	bool resolver;             /* see tap_join() */
-	/* A session with the guest's agent. 0 or -errno, logged. */
-	int (*connect)(void *arg, struct agent_session **ret_agent);
+	/*
+	 * A session with the guest's agent, as by agent_connect_unless(). 0 or
+	 * -errno, logged but for -ECONNRESET.
+	 */
+	int (*connect)(void *arg, int gone_fd,
+		       struct agent_session **ret_agent);
 	/* Takes a line for the user, who is told what does not follow. */
 	void (*tell)(void *arg, const char *text);
 	void *arg;

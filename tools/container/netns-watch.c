@@ -42,10 +42,20 @@ struct netns_watch {
 	pthread_t thread;
 };
 
+/* Nobody waits for what the guest does about it any more. */
+static bool is_stopping(const struct netns_watch *w)
+{
+	struct pollfd pfd = {.fd = w->stop_fd, .events = POLLIN};
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
 static void say(const struct netns_watch *w, const char *name, const char *what)
 {
 	char text[160];
 
+	if (is_stopping(w))
+		return;
 	snprintf(text, sizeof(text), "interface '%s' %s", name, what);
 	w->ops->tell(w->arg, text);
 }
@@ -327,6 +337,11 @@ static void follow(struct netns_watch *w)
 		return;
 	}
 	let_go(w, &now);
+	if (is_stopping(w)) {
+		netns_done(&now);
+		free(place);
+		return;
+	}
 	(void)take_on(w, &now, place);
 	/* A step that failed is not tried again and again. */
 	netns_done(&w->had);

@@ -15,7 +15,7 @@ struct netns_watch;
 
 /*
  * The watching thread calls these for each change. STOP_FD is readable once
- * nobody waits for the outcome any more.
+ * nobody waits for the outcome any more; change() returns soon then.
  */
 struct netns_watch_ops {
 	/*

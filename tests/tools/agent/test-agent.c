@@ -800,6 +800,31 @@ static void test_lying_host(void **state)
 		expect_cut(*state, &lies[i], lies[i].bytes);
 }
 
+/* A guest that hangs lets nobody in, and holds up no one who goes. */
+static void test_connect_unless(void **state)
+{
+	struct agent_session *agent;
+	char path[TEMPDIR_ROOM + 2];
+	int gone[2];
+	int fd = listen_like_device(path, sizeof(path));
+
+	(void)state;
+	assert_int_equal(pipe(gone), 0);
+	close(gone[1]);
+	assert_int_equal(
+		agent_connect_unless(path, gone[0], PATIENCE_MS, &agent),
+		-ECONNRESET);
+	close(fd);
+	/* Nobody is there to answer. */
+	assert_int_equal(
+		agent_connect_unless(path, gone[0], PATIENCE_MS, &agent),
+		-ECONNREFUSED);
+	close(gone[0]);
+	unlink(path);
+	*strrchr(path, '/') = 0;
+	rmdir(path);
+}
+
 #define WITH_AGENT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -831,6 +856,7 @@ int main(void)
 		WITH_AGENT(test_session_limit),
 		WITH_AGENT(test_memory_short),
 		WITH_AGENT(test_lying_host),
+		cmocka_unit_test(test_connect_unless),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

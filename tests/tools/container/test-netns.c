@@ -16,6 +16,7 @@
 
 #include <arpa/inet.h>
 #include <endian.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -318,6 +319,7 @@ struct followed {
 	pthread_mutex_t lock;
 	char text[1024];
 	atomic_bool refuse; /* the guest does */
+	atomic_bool hang;   /* it does, until nobody waits */
 };
 
 static void note(struct followed *f, const char *format, ...)
@@ -370,14 +372,16 @@ static void note_link(struct followed *f, const struct agent_link *link)
 static int take_change(void *arg, const struct agent_link *links, size_t nlinks,
 		       int stop_fd)
 {
+	struct pollfd stop = {.fd = stop_fd, .events = POLLIN};
 	struct followed *f = arg;
 
-	(void)stop_fd;
 	pthread_mutex_lock(&f->lock);
 	for (size_t i = 0; i < nlinks; i++)
 		note_link(f, &links[i]);
 	pthread_mutex_unlock(&f->lock);
-	return f->refuse ? -EREMOTEIO : 0;
+	if (f->hang)
+		(void)poll(&stop, 1, -1);
+	return f->refuse || f->hang ? -EREMOTEIO : 0;
 }
 
 static void take_leave(void *arg, unsigned place)
@@ -524,8 +528,14 @@ static void test_watch_places(void **state)
 	netns_add_veth("eth4", "peer4", -1);
 	netns_up("eth4");
 	expect_followed(&f, "join eth4 0;");
+	/* The end, while the guest is asked: nothing is told or begun. */
+	f.hang = true;
+	netns_delete("eth2");
+	expect_followed(&f, "gone eth2;");
+	netns_add_veth("eth5", "peer5", -1);
+	netns_add_address("eth3", "10.1.0.3", 24);
 	netns_watch_stop(watch);
-	assert_false(has_followed(&f, "join eth1"));
+	assert_false(has_followed(&f, "eth"));
 	netns_go(before);
 	close(before);
 }
