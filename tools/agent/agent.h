@@ -43,7 +43,7 @@ int agent_accept(int fd, int gone_fd, int timeout_ms,
 /* For everyone later: a session through the vsock device's socket. */
 int agent_connect(const char *vsock_path, int timeout_ms,
 		  struct agent_session **ret_agent);
-/* GONE_FD as in agent_accept(). */
+/* GONE_FD as in agent_accept(). TIMEOUT_MS < 0: none. */
 int agent_connect_unless(const char *vsock_path, int gone_fd, int timeout_ms,
 			 struct agent_session **ret_agent);
 

@@ -169,13 +169,13 @@ static int connect_agent(void *arg, struct agent_session **ret)
 	return agent_connect(s->life->socket, PORT_TIMEOUT_MS, ret);
 }
 
+/* A guest that is paused hears of its networks when it goes on. */
 static int connect_agent_unless(void *arg, int gone_fd,
 				struct agent_session **ret)
 {
 	const struct running *s = arg;
 
-	return agent_connect_unless(s->life->socket, gone_fd, PORT_TIMEOUT_MS,
-				    ret);
+	return agent_connect_unless(s->life->socket, gone_fd, -1, ret);
 }
 
 /* 0, or the exit status. */
