@@ -122,9 +122,11 @@ void tap_join_undo(const char *name)
 	locked = lock();
 	if (locked < 0 || tap_filter_clear(fd, index) < 0)
 		return;
+	/* Of the whole namespace: another interface's guest may need it. */
+	if (has_taps())
+		return;
 	free_ports();
-	if (!has_taps())
-		tap_local_close();
+	tap_local_close();
 }
 
 /* ---- joining */

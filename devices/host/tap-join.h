@@ -24,7 +24,7 @@
  *
  * RESOLVER: programs of this namespace can go on asking name servers by NAME,
  * from the ports that they get for it (TAP_FILTER_FIRST and on; of the whole
- * namespace, until tap_join_undo()).
+ * namespace, until tap_join_undo() finds no guest there).
  */
 int tap_join(const char *name, bool resolver, uint16_t *ret_mtu);
 
