@@ -57,7 +57,7 @@ static const struct sandbox_rule tap_syscalls[] = {
 	SANDBOX_END,
 };
 
-/* What its interface becomes, gone or another, comes by a socket. */
+/* Another tap may come in its place, by a socket. */
 static const struct sandbox_rule joined_syscalls[] = {
 	SANDBOX_IOCTL(TUNSETOFFLOAD),
 	SANDBOX_CALL(recvmsg),

@@ -122,7 +122,7 @@ void tap_join_undo(const char *name)
 	locked = lock();
 	if (locked < 0 || tap_filter_clear(fd, index) < 0)
 		return;
-	/* Of the whole namespace: another interface's guest may need it. */
+	/* The namespace has them: another interface's guest may need them. */
 	if (has_taps())
 		return;
 	free_ports();

@@ -514,7 +514,7 @@ static void test_watch_places(void **state)
 			"(interface 'eth1' came while the guest runs, which "
 			"does not get it: another one has its Ethernet "
 			"address);");
-	/* What the guest holds on to is the last to be tried. */
+	/* A device that the guest holds on to is tried last. */
 	f.refuse = true;
 	netns_delete("eth0");
 	expect_followed(&f, "leave 0;");
