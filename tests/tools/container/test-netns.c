@@ -425,6 +425,26 @@ static void expect_followed(struct followed *f, const char *text)
 	pthread_mutex_unlock(&f->lock);
 }
 
+static const uint8_t eth0_mac[] = {2, 0, 0, 0, 0, 1};
+
+/* To a namespace whose eth0 a machine with so many devices has; the former. */
+static int enter_with_eth0(const uint8_t mac[6], struct netns *ret,
+			   unsigned places)
+{
+	int before;
+
+	netns_need();
+	before = netns_here();
+	close(netns_new());
+	netns_add_veth("eth0", "peer0", -1);
+	netns_set_mac("eth0", mac);
+	netns_up("eth0");
+	assert_int_equal(netns_scan(ret), 0);
+	assert_int_equal(ret->nlinks, 1);
+	ret->places = places;
+	return before;
+}
+
 /* As `docker network connect` and `disconnect` while a guest runs. */
 static void test_watch(void **state)
 {
@@ -434,14 +454,7 @@ static void test_watch(void **state)
 	int before;
 
 	(void)state;
-	netns_need();
-	before = netns_here();
-	close(netns_new());
-	netns_add_veth("eth0", "peer0", -1);
-	netns_up("eth0");
-	assert_int_equal(netns_scan(&n), 0);
-	assert_int_equal(n.nlinks, 1);
-	n.places = 2;
+	before = enter_with_eth0(mac0, &n, 2);
 	/* Between the look at it and the guest's start. */
 	netns_add_address("eth0", "10.1.0.2", 24);
 	assert_int_equal(netns_watch_start(&n, &watch_ops, &f, &watch), 0);
@@ -488,27 +501,19 @@ static void test_watch(void **state)
 /* Which of the machine's devices those get that come, and which get none. */
 static void test_watch_places(void **state)
 {
-	static const uint8_t mac[] = {2, 0, 0, 0, 0, 1};
 	struct followed f = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	struct netns_watch *watch = NULL;
 	struct netns n;
 	int before;
 
 	(void)state;
-	netns_need();
-	before = netns_here();
-	close(netns_new());
-	netns_add_veth("eth0", "peer0", -1);
-	netns_set_mac("eth0", mac);
-	netns_up("eth0");
-	assert_int_equal(netns_scan(&n), 0);
-	n.places = 3;
+	before = enter_with_eth0(eth0_mac, &n, 3);
 	assert_int_equal(netns_watch_start(&n, &watch_ops, &f, &watch), 0);
 	netns_done(&n);
 
 	/* As a VLAN of it has. */
 	netns_add_veth("eth1", "peer1", -1);
-	netns_set_mac("eth1", mac);
+	netns_set_mac("eth1", eth0_mac);
 	netns_up("eth1");
 	expect_followed(&f,
 			"(interface 'eth1' came while the guest runs, which "
