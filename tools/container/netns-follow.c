@@ -33,6 +33,11 @@ static int join(void *arg, const struct netns_link *link, unsigned place)
 	plug.fd = tap;
 	memcpy(plug.mac, link->mac, sizeof(plug.mac));
 	r = plug_add(follow->options.plug_fd, place, &plug);
+	if (r < 0) {
+		/* The namespace's own stack is to receive again. */
+		util_close(&tap);
+		tap_join_undo(link->name);
+	}
 	return r < 0 ? log_ret(r, "interface '%s': network device %u: %s",
 			       link->name, place, strerror(-r))
 		     : 0;
