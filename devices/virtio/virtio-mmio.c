@@ -19,6 +19,7 @@
 #include "devices/virtio/virtio.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -349,6 +350,32 @@ int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
 		return r;
 	virtio_set_transport(dev, &transport_ops, t);
 	return 0;
+}
+
+void virtio_mmio_visit(struct virtio_mmio *t, struct visitor *v)
+{
+	uint32_t pending = get(t, VIRTIO_MMIO_INTERRUPT_STATUS);
+
+	pthread_mutex_lock(&t->lock);
+	virtio_visit(t->dev, v);
+	visit_part(v, "virtio-mmio");
+	VISIT(v, t, features_sel);
+	VISIT(v, t, driver_features_sel);
+	VISIT(v, t, queue_sel);
+	VISIT(v, t, driver_features);
+	visit_bytes(v, "interrupt_status", &pending, sizeof(pending));
+	visit_part_end(v);
+	if (visit_loads(v) && visit_goes_on(v)) {
+		set(t, VIRTIO_MMIO_INTERRUPT_STATUS, pending);
+		show_features(t);
+		show_queue(t);
+		virtio_lock(t->dev);
+		mirror(t);
+		virtio_unlock(t->dev);
+		if (t->dev->started)
+			irq_raise(&t->irq);
+	}
+	pthread_mutex_unlock(&t->lock);
 }
 
 void virtio_mmio_done(struct virtio_mmio *t)

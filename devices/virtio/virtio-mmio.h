@@ -21,6 +21,7 @@
 #define VIRTIO_MMIO_BYTES 0x1000
 
 struct virtio_dev;
+struct visitor;
 
 /* InterruptStatus (4.2.2). */
 #define VIRTIO_INTERRUPT_VRING  1u
@@ -56,6 +57,13 @@ int virtio_mmio_init(struct virtio_mmio *t, struct virtio_dev *dev, int vm_fd,
 int virtio_mmio_add_doorbells(struct virtio_mmio *t, int vm_fd);
 /* Accepts a zeroed or half-made one. Before the device is freed. */
 void virtio_mmio_done(struct virtio_mmio *t);
+
+/*
+ * The state of the registers and of the device behind them, which is paused. A
+ * driver is interrupted once more after loading, in case the interrupt was
+ * under way when this was saved: it finds nothing new then.
+ */
+void virtio_mmio_visit(struct virtio_mmio *t, struct visitor *v);
 
 extern const struct bus_ops virtio_mmio_bus_ops; /* DEV: struct virtio_mmio */
 

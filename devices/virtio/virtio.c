@@ -10,7 +10,9 @@
 #include "devices/virtio/virtio.h"
 
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -303,16 +305,20 @@ static void kick_all(struct virtio_dev *d)
  * A driver may have made buffers available before DRIVER_OK: every queue in use
  * is kicked now.
  */
+static int ensure_thread(struct virtio_dev *d)
+{
+	if (!d->ops->own_thread || d->own_loop.has_thread)
+		return 0;
+	return virtio_start_thread(d, NULL);
+}
+
 static void start(struct virtio_dev *d)
 {
-	if (d->ops->own_thread && !d->own_loop.has_thread) {
-		int r = virtio_start_thread(d, NULL);
+	const int r = ensure_thread(d);
 
-		if (r < 0) {
-			virtio_broken(d, "cannot start its thread: %s",
-				      strerror(-r));
-			return;
-		}
+	if (r < 0) {
+		virtio_broken(d, "cannot start its thread: %s", strerror(-r));
+		return;
 	}
 	d->running = true;
 	d->started = true;
@@ -347,6 +353,74 @@ void virtio_resume(struct virtio_dev *d)
 	if (d->config_untold)
 		tell(d, d->running);
 	d->config_untold = false;
+	virtio_unlock(d);
+}
+
+/*
+ * A driver that was there when the device was saved: it is here, too, without
+ * its DRIVER_OK. The device makes of d->acked what it makes of it then.
+ */
+static void start_loaded(struct virtio_dev *d, struct visitor *v)
+{
+	const uint8_t needed =
+		VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK;
+	const uint8_t status = d->status;
+	int r;
+
+	if ((status & needed) != needed) {
+		visit_wrong(v, "started by no driver (status %#x)", status);
+		return;
+	}
+	r = ensure_thread(d);
+	if (r < 0) {
+		visit_wrong(v, "cannot start its thread: %s", strerror(-r));
+		return;
+	}
+	if (d->ops->start)
+		d->ops->start(d);
+	if (d->status != status)
+		visit_wrong(v, "it cannot go on with what its driver accepted");
+}
+
+static void check_loaded(struct virtio_dev *d, struct visitor *v)
+{
+	const uint64_t unknown = d->acked & ~d->features;
+
+	if (!visit_goes_on(v))
+		return;
+	if (unknown)
+		visit_wrong(v,
+			    "its driver uses features that are not offered "
+			    "here (%#llx)",
+			    (unsigned long long)unknown);
+	else if (d->started)
+		start_loaded(d, v);
+}
+
+void virtio_visit(struct virtio_dev *d, struct visitor *v)
+{
+	virtio_lock(d);
+	assert(d->paused && !d->running);
+	visit_part(v, d->name);
+	visit_same(v, "id", &d->ops->id, sizeof(d->ops->id));
+	VISIT(v, d, acked);
+	VISIT(v, d, status);
+	VISIT(v, d, started);
+	VISIT(v, d, absent);
+	VISIT(v, d, config_untold);
+	VISIT(v, d, config_generation);
+	visit_same(v, "config_bytes", &d->config_bytes,
+		   sizeof(d->config_bytes));
+	VISIT(v, d, config);
+	for (unsigned q = 0; q < d->ops->nqueues; q++)
+		vq_visit(&d->vq[q], v);
+	if (visit_loads(v))
+		check_loaded(d, v);
+	if (d->ops->visit && visit_goes_on(v))
+		d->ops->visit(d, v);
+	/* Half loaded, it has no driver to stop for. */
+	d->started = d->started && visit_goes_on(v);
+	visit_part_end(v);
 	virtio_unlock(d);
 }
 

@@ -28,6 +28,7 @@ struct virtio_dev;
 struct terminal;
 struct fs_budget;
 struct sandbox_rule;
+struct visitor;
 
 /* A device that was made with nothing behind it gets this. */
 struct virtio_plug {
@@ -87,6 +88,14 @@ struct virtio_ops {
 	 * only what no kick leads to is left to do. May be NULL.
 	 */
 	void (*resume)(struct virtio_dev *d);
+	/*
+	 * The state of its own, of a device that rests since pause(), beside
+	 * what the core has visited before: all that the driver's next request
+	 * may rely on. Loading, the device was opened anew, with start() where
+	 * the one that was saved had it; what stands in d->config, and
+	 * d->acked, is that one's. NULL: it has none.
+	 */
+	void (*visit)(struct virtio_dev *d, struct visitor *v);
 	/* The driver kicked queue Q, or the device was started. */
 	void (*kick)(struct virtio_dev *d, unsigned q);
 	/* The driver wrote d->config[off..off + len). May be NULL. */
@@ -109,8 +118,8 @@ struct virtio_ops {
 /*
  * All ops run with D->lock held: open, close, resized: main thread; kick and
  * the handlers of the device's own sources: D->loop's thread; start, stop,
- * config_written: a vCPU's thread; pause, resume, plug, unplug: the thread that
- * calls virtio_pause() and so on. A
+ * config_written: a vCPU's thread; pause, resume, visit, plug, unplug: the
+ * thread that calls virtio_pause() and so on. A
  * source's handler locks by itself: virtio_lock(d) / virtio_unlock(d).
  */
 struct virtio_dev {
@@ -219,6 +228,13 @@ int virtio_start_thread(struct virtio_dev *d,
  */
 void virtio_pause(struct virtio_dev *d);
 void virtio_resume(struct virtio_dev *d);
+
+/*
+ * The state of a device that is paused; which also a new one is that is to load
+ * it: virtio_pause() first. As virtio_pause(); where the device has a thread of
+ * its own and had been started, loading starts it, behind the sandbox.
+ */
+void virtio_visit(struct virtio_dev *d, struct visitor *v);
 
 /*
  * Puts a device in the place that D is, for a driver that looks there again; or

@@ -6,6 +6,7 @@
 #include "devices/virtio/vq.h"
 
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -68,7 +69,8 @@ static void *ring_at(const struct vq *vq, gpa_t gpa, uint64_t bytes,
 	return gpa % align == 0 ? mem_at(vq->mem, gpa, bytes) : NULL;
 }
 
-int vq_enable(struct vq *vq, uint64_t features)
+/* The driver's choice of size and places becomes pointers: 0 or -EINVAL. */
+static int map_rings(struct vq *vq)
 {
 	const uint16_t size = vq->size;
 
@@ -77,7 +79,12 @@ int vq_enable(struct vq *vq, uint64_t features)
 	vq->desc = ring_at(vq, vq->desc_gpa, DESC_BYTES(size), 16);
 	vq->avail = ring_at(vq, vq->avail_gpa, AVAIL_BYTES(size), 2);
 	vq->used = ring_at(vq, vq->used_gpa, USED_BYTES(size), 4);
-	if (!vq->desc || !vq->avail || !vq->used)
+	return vq->desc && vq->avail && vq->used ? 0 : -EINVAL;
+}
+
+int vq_enable(struct vq *vq, uint64_t features)
+{
+	if (map_rings(vq) < 0)
 		return -EINVAL;
 	vq->event_idx = features >> VIRTIO_RING_F_EVENT_IDX & 1;
 	vq->indirect = features >> VIRTIO_RING_F_INDIRECT_DESC & 1;
@@ -85,6 +92,35 @@ int vq_enable(struct vq *vq, uint64_t features)
 	vq->broken = false;
 	vq->ready = true;
 	return 0;
+}
+
+void vq_visit(struct vq *vq, struct visitor *v)
+{
+	visit_part(v, "queue");
+	visit_same(v, "max", &vq->max, sizeof(vq->max));
+	VISIT(v, vq, size);
+	VISIT(v, vq, desc_gpa);
+	VISIT(v, vq, avail_gpa);
+	VISIT(v, vq, used_gpa);
+	VISIT(v, vq, ready);
+	VISIT(v, vq, event_idx);
+	VISIT(v, vq, indirect);
+	VISIT(v, vq, next_avail);
+	VISIT(v, vq, next_used);
+	VISIT(v, vq, published);
+	VISIT(v, vq, broken);
+	if (visit_loads(v) && visit_goes_on(v) && vq->ready) {
+		const uint16_t taken =
+			(uint16_t)(vq->next_avail - vq->next_used);
+
+		if (map_rings(vq) < 0)
+			visit_wrong(v, "bad size or ring address");
+		else if (taken > vq->size)
+			visit_wrong(v, "more chains taken than it has");
+	}
+	/* A ring that was not found is not looked at. */
+	vq->ready = vq->ready && visit_goes_on(v);
+	visit_part_end(v);
 }
 
 /*

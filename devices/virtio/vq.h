@@ -21,6 +21,7 @@
 struct vring_desc;
 struct vring_avail;
 struct vring_used;
+struct visitor;
 
 struct vq {
 	const struct mem *mem; /* borrowed */
@@ -48,6 +49,12 @@ void vq_reset(struct vq *vq);
  * lie in RAM. 0 or -EINVAL (the caller marks the device as needing reset).
  */
 int vq_enable(struct vq *vq, uint64_t features);
+
+/*
+ * Its state, on which a device has no chain; loading checks it as vq_enable()
+ * does, and against what a device may have under way.
+ */
+void vq_visit(struct vq *vq, struct visitor *v);
 
 /*
  * Takes the next available chain. 1: CHAIN is filled. 0: nothing there.
