@@ -7,6 +7,7 @@
 #include "tests/vdriver.h"
 
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
@@ -593,6 +594,68 @@ void vdriver_pause(struct vdriver *v)
 	virtio_pause(v->dev);
 	for (unsigned q = 0; q < v->dev->ops->nqueues; q++)
 		must(vdriver_held(v, q) == 0, "a paused device holds a chain");
+}
+
+/* ---- saved */
+
+int vdriver_save(struct vdriver *v, struct vdriver_saved *ret)
+{
+	const size_t ram_bytes = v->next_free;
+	struct visitor visitor;
+	int r;
+
+	*ret = (struct vdriver_saved){
+		.ram = malloc(ram_bytes),
+		.host = v->mem.region[0].host,
+		.next_free = v->next_free,
+		.features = v->features,
+	};
+	must(ret->ram != NULL, "out of memory");
+	memcpy(ret->ram, ret->host, ram_bytes);
+	memcpy(ret->queue, v->queue, sizeof(ret->queue));
+	visit_save(&visitor);
+	virtio_mmio_visit(&v->mmio, &visitor);
+	r = visit_end(&visitor);
+	ret->bytes = visitor.bytes;
+	/* Exactly as long as it is, so that a read beyond it is noticed. */
+	ret->state = malloc(ret->bytes);
+	must(ret->state != NULL, "out of memory");
+	memcpy(ret->state, visitor.saved, ret->bytes);
+	visit_done(&visitor);
+	return r;
+}
+
+int vdriver_load(struct vdriver *v, const struct vdriver_saved *saved)
+{
+	struct visitor visitor;
+	int r;
+
+	memcpy(v->mem.region[0].host, saved->ram, saved->next_free);
+	v->next_free = saved->next_free;
+	v->features = saved->features;
+	memcpy(v->queue, saved->queue, sizeof(v->queue));
+	virtio_pause(v->dev);
+	visit_load(&visitor, saved->state, saved->bytes);
+	virtio_mmio_visit(&v->mmio, &visitor);
+	r = visit_end(&visitor);
+	visit_done(&visitor);
+	return r;
+}
+
+void *vdriver_moved(struct vdriver *v, const struct vdriver_saved *saved,
+		    const void *host)
+{
+	const size_t at = (size_t)((const uint8_t *)host - saved->host);
+
+	must(at < saved->next_free, "not in the guest's memory");
+	return v->mem.region[0].host + at;
+}
+
+void vdriver_saved_done(struct vdriver_saved *saved)
+{
+	free(saved->ram);
+	free(saved->state);
+	*saved = (struct vdriver_saved){0};
 }
 
 /* ---- interrupts */

@@ -154,6 +154,31 @@ unsigned vdriver_held(struct vdriver *v, unsigned q);
 /* virtio_pause(), after which no queue may hold a chain. */
 void vdriver_pause(struct vdriver *v);
 
+/* ---- saved, and loaded into another */
+
+/* A device's state, and its guest: memory, and what the driver knows. */
+struct vdriver_saved {
+	uint8_t *state;      /* owned, as is the next */
+	uint8_t *ram;        /* up to next_free */
+	size_t bytes;        /* of the state */
+	const uint8_t *host; /* where the RAM was */
+	gpa_t next_free;
+	uint64_t features;
+	struct vdriver_queue queue[VIRTIO_QUEUES_MAX];
+};
+
+/* Saves a device that vdriver_pause() has paused. 0 or -errno (logged). */
+int vdriver_save(struct vdriver *v, struct vdriver_saved *ret);
+/*
+ * Into a new one, which is paused, and rests until virtio_resume(). 0 or -errno
+ * (logged): it is good for vdriver_free() then.
+ */
+int vdriver_load(struct vdriver *v, const struct vdriver_saved *saved);
+/* Where in the guest's memory of V that is which was at HOST. */
+void *vdriver_moved(struct vdriver *v, const struct vdriver_saved *saved,
+		    const void *host);
+void vdriver_saved_done(struct vdriver_saved *saved);
+
 /* ---- interrupts */
 
 /* How many were raised since the last call. */

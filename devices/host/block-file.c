@@ -8,6 +8,10 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NS_PER_S INT64_C(1000000000)
 
 static int explain_open(const char *path, const struct block_options *options)
 {
@@ -112,6 +116,41 @@ int block_file_size(const struct block *b, const char *path,
 			       path, strerror(errno));
 	*ret_bytes = (uint64_t)end;
 	return 0;
+}
+
+/*
+ * The number and the time of a device's node say nothing of what is on it. The
+ * call that glibc's fstat() makes could have a path, so it is not allowed once
+ * the guest runs.
+ */
+struct block_identity block_file_identity(const struct block *b)
+{
+	struct stat st;
+
+	if (b->is_device || syscall(SYS_fstat, b->fd, &st) < 0)
+		return (struct block_identity){0};
+	return (struct block_identity){
+		.device = st.st_dev,
+		.inode = st.st_ino,
+		.written_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec,
+	};
+}
+
+void block_file_note(struct block *b)
+{
+	b->noted = block_file_identity(b);
+}
+
+void block_file_unchanged(const struct block *b)
+{
+	const struct timespec times[] = {
+		{.tv_nsec = UTIME_OMIT},
+		{.tv_sec = b->noted.written_ns / NS_PER_S,
+		 .tv_nsec = b->noted.written_ns % NS_PER_S},
+	};
+
+	if (b->noted.inode != 0 && !b->info.readonly)
+		(void)futimens(b->fd, times);
 }
 
 int block_file_open(struct block *b, const char *path,

@@ -44,11 +44,12 @@ struct block_format {
 
 /*
  * io_setup() is over by then; io_destroy() ends what is under way. lseek() is
- * block_look()'s.
+ * block_look()'s, fstat() block_visit()'s.
  */
 #define BLOCK_CALLS                                                            \
 	SANDBOX_CALL(io_submit), SANDBOX_CALL(io_getevents),                   \
-		SANDBOX_CALL(io_destroy), SANDBOX_CALL(lseek)
+		SANDBOX_CALL(io_destroy), SANDBOX_CALL(lseek),                 \
+		SANDBOX_CALL(fstat)
 
 struct block {
 	const struct block_format *format;
@@ -66,6 +67,10 @@ struct block {
 	bool nowait;    /* the file system knows RWF_NOWAIT */
 	uint32_t align; /* of offsets, lengths and addresses for O_DIRECT */
 	struct block_info info;
+	struct block_identity {
+		uint64_t device, inode; /* 0, 0: a device, or not known */
+		int64_t written_ns;     /* when the file was, last */
+	} noted;                        /* before it was opened */
 
 	unsigned depth, under_way;
 	struct block_list {
@@ -84,5 +89,13 @@ int block_file_open(struct block *b, const char *path,
 /* A file's or a device's size in bytes. 0 or -errno (logged). */
 int block_file_size(const struct block *b, const char *path,
 		    uint64_t *ret_bytes);
+/* Which file it is, and when it was written to last. */
+struct block_identity block_file_identity(const struct block *b);
+/*
+ * Notes that; and has the file look as noted, as far as this process may, after
+ * what has changed its time but not its content.
+ */
+void block_file_note(struct block *b);
+void block_file_unchanged(const struct block *b);
 
 #endif

@@ -110,7 +110,14 @@ static int refuse_formats(const struct block *b, const char *path)
 	return 0;
 }
 
-/* Asks without changing anything: the hole lies behind the file's end. */
+/* The hole lies behind the file's end, where there is nothing to be lost. */
+static bool can_punch_holes(const struct block *b)
+{
+	return fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 (off_t)align_up(b->info.bytes, MAX_BLOCK),
+			 MAX_BLOCK) == 0;
+}
+
 static void probe_discard(struct block *b)
 {
 	const uint64_t nowhere[2] = {1, 0};
@@ -123,11 +130,7 @@ static void probe_discard(struct block *b)
 		b->info.can_discard = ioctl(b->fd, BLKDISCARD, nowhere) == 0 ||
 				      errno == EINVAL;
 	else
-		b->info.can_discard =
-			fallocate(b->fd,
-				  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				  (off_t)align_up(b->info.bytes, MAX_BLOCK),
-				  MAX_BLOCK) == 0;
+		b->info.can_discard = can_punch_holes(b);
 }
 
 #define WRITE_CALLS SANDBOX_CALL(fdatasync), SANDBOX_CALL(fallocate)
@@ -321,9 +324,13 @@ static int raw_open(struct block *b, const char *path,
 		r = probe_direct(b, path);
 	if (r == 0 && !options->raw)
 		r = refuse_formats(b, path);
-	if (r == 0)
-		probe_discard(b);
-	return r;
+	if (r < 0)
+		return r;
+	block_file_note(b);
+	probe_discard(b);
+	/* To the file system that was a write: the image is as it was. */
+	block_file_unchanged(b);
+	return 0;
 }
 
 static int raw_look(struct block *b, const char *path, uint64_t *ret_bytes)

@@ -20,6 +20,7 @@
 
 struct block;
 struct sandbox_rule;
+struct visitor;
 
 enum block_op {
 	BLOCK_READ,
@@ -75,6 +76,14 @@ void block_info(const struct block *block, struct block_info *ret_info);
  * at the info meanwhile.
  */
 int block_look(struct block *block);
+/*
+ * The state of an image with nothing under way: none of its content, but by
+ * what it is found out, when it is loaded, that this is not what it was. It has
+ * to have the same size and be as writable. If it is still the same file, it
+ * must not have been written to since: the guest's memory would be older than
+ * its disk. Any other file is taken for a copy.
+ */
+void block_visit(struct block *block, struct visitor *v);
 /* The system calls that its requests take (vmm/base/sandbox.h). */
 const struct sandbox_rule *block_syscalls(const struct block *block);
 

@@ -12,6 +12,7 @@
 #include "vmm/base/iov.h"
 #include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -470,6 +471,21 @@ static void blk_pause(struct virtio_dev *d)
 	block_drain(k->block);
 }
 
+static void blk_visit_backend(struct virtio_dev *d, struct visitor *v)
+{
+	struct blk *k = d->state;
+
+	block_visit(k->block, v);
+}
+
+/* The guest keeps the serial number by which it may have found the disk. */
+static void blk_visit(struct virtio_dev *d, struct visitor *v)
+{
+	struct blk *k = d->state;
+
+	VISIT(v, k, serial);
+}
+
 static void blk_stop(struct virtio_dev *d)
 {
 	struct blk *k = d->state;
@@ -493,6 +509,8 @@ const struct virtio_ops virtio_blk = {
 	.start = blk_start,
 	.stop = blk_stop,
 	.pause = blk_pause,
+	.visit = blk_visit,
+	.visit_backend = blk_visit_backend,
 	.kick = blk_kick,
 	.resized = blk_resized,
 };

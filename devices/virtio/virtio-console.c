@@ -11,6 +11,7 @@
 #include "vmm/base/iov.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -22,6 +23,7 @@
 #define RECEIVEQ  0
 #define TRANSMITQ 1
 #define QUEUE_MAX 128
+#define SIZE      (UINT64_C(1) << VIRTIO_CONSOLE_F_SIZE)
 
 /* One turn's work, so that no guest keeps the loop to itself. */
 #define TURN_CHAINS 256
@@ -216,10 +218,11 @@ static void fill_config(struct virtio_dev *d)
 	struct console *c = d->state;
 	uint16_t columns = 0, rows = 0;
 
-	if (d->features >> VIRTIO_CONSOLE_F_SIZE & 1)
+	if (terminal_has_size(d->terminal)) {
 		terminal_size(d->terminal, &columns, &rows);
-	c->config.cols = htole16(columns);
-	c->config.rows = htole16(rows);
+		c->config.cols = htole16(columns);
+		c->config.rows = htole16(rows);
+	}
 	c->config.max_nr_ports = htole32(1);
 	memcpy(d->config, &c->config, sizeof(c->config));
 }
@@ -284,7 +287,7 @@ static int console_open(struct virtio_dev *d, const struct config_device *cfg)
 	}
 	/* The size of a pipe or file is not known, and never will be. */
 	if (!terminal_has_size(t))
-		d->features &= ~(UINT64_C(1) << VIRTIO_CONSOLE_F_SIZE);
+		d->features &= ~SIZE;
 	d->config_bytes = sizeof(struct virtio_console_config);
 	fill_config(d);
 	return 0;
@@ -301,11 +304,12 @@ static void console_close(struct virtio_dev *d)
 		d->terminal->owner = NULL;
 }
 
+/* One that is loaded has a driver that was up long before. */
 static void console_start(struct virtio_dev *d)
 {
 	const struct console *c = d->state;
 
-	if (d->terminal->owner == c)
+	if (d->terminal->owner == c && !d->paused)
 		terminal_hold_input(d->terminal);
 }
 
@@ -319,6 +323,32 @@ static void console_pause(struct virtio_dev *d)
 	vq_unpop(&d->vq[TRANSMITQ]);
 	c->sending = false;
 	c->resent = true;
+}
+
+/*
+ * A driver that knows of sizes goes on where there is none: the terminal keeps
+ * the one it had.
+ */
+static void console_visit_backend(struct virtio_dev *d, struct visitor *v)
+{
+	if (visit_loads(v))
+		d->features |= d->acked & SIZE;
+}
+
+/*
+ * Input that waits belongs to the terminal, and so to this process: another
+ * one that loads the device has its own.
+ */
+static void console_visit(struct virtio_dev *d, struct visitor *v)
+{
+	struct console *c = d->state;
+
+	VISIT(v, c, resent);
+	VISIT(v, c, sent);
+	if (!visit_loads(v) || !visit_goes_on(v))
+		return;
+	memcpy(&c->config, d->config, sizeof(c->config));
+	console_resized(d);
 }
 
 static void console_stop(struct virtio_dev *d)
@@ -346,14 +376,15 @@ const struct virtio_ops virtio_console = {
 	.id = VIRTIO_ID_CONSOLE,
 	.nqueues = 2,
 	.queue_max = QUEUE_MAX,
-	.features = UINT64_C(1) << VIRTIO_CONSOLE_F_SIZE |
-		    UINT64_C(1) << VIRTIO_CONSOLE_F_EMERG_WRITE,
+	.features = SIZE | UINT64_C(1) << VIRTIO_CONSOLE_F_EMERG_WRITE,
 	.state_size = sizeof(struct console),
 	.open = console_open,
 	.close = console_close,
 	.start = console_start,
 	.stop = console_stop,
 	.pause = console_pause,
+	.visit = console_visit,
+	.visit_backend = console_visit_backend,
 	.kick = console_kick,
 	.config_written = console_config_written,
 };

@@ -397,6 +397,19 @@ static void check_loaded(struct virtio_dev *d, struct visitor *v)
 		start_loaded(d, v);
 }
 
+/* The parts that the type of device knows of. */
+static void visit_own(struct virtio_dev *d, struct visitor *v)
+{
+	if (!d->ops->visit && d->ops->state_size > 0)
+		visit_wrong(v, "devices of this type have no state to save");
+	if (d->ops->visit_backend && visit_goes_on(v))
+		d->ops->visit_backend(d, v);
+	if (visit_loads(v))
+		check_loaded(d, v);
+	if (d->ops->visit && visit_goes_on(v))
+		d->ops->visit(d, v);
+}
+
 void virtio_visit(struct virtio_dev *d, struct visitor *v)
 {
 	virtio_lock(d);
@@ -414,10 +427,7 @@ void virtio_visit(struct virtio_dev *d, struct visitor *v)
 	VISIT(v, d, config);
 	for (unsigned q = 0; q < d->ops->nqueues; q++)
 		vq_visit(&d->vq[q], v);
-	if (visit_loads(v))
-		check_loaded(d, v);
-	if (d->ops->visit && visit_goes_on(v))
-		d->ops->visit(d, v);
+	visit_own(d, v);
 	/* Half loaded, it has no driver to stop for. */
 	d->started = d->started && visit_goes_on(v);
 	visit_part_end(v);

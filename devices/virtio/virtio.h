@@ -93,9 +93,16 @@ struct virtio_ops {
 	 * what the core has visited before: all that the driver's next request
 	 * may rely on. Loading, the device was opened anew, with start() where
 	 * the one that was saved had it; what stands in d->config, and
-	 * d->acked, is that one's. NULL: it has none.
+	 * d->acked, is that one's. NULL: it has none, or, with a state_size,
+	 * cannot be saved.
 	 */
 	void (*visit)(struct virtio_dev *d, struct visitor *v);
+	/*
+	 * The same before start(): what has to be the same behind the device
+	 * for its driver to go on; loading, it may still adjust d->features to
+	 * d->acked. May be NULL.
+	 */
+	void (*visit_backend)(struct virtio_dev *d, struct visitor *v);
 	/* The driver kicked queue Q, or the device was started. */
 	void (*kick)(struct virtio_dev *d, unsigned q);
 	/* The driver wrote d->config[off..off + len). May be NULL. */
@@ -118,9 +125,10 @@ struct virtio_ops {
 /*
  * All ops run with D->lock held: open, close, resized: main thread; kick and
  * the handlers of the device's own sources: D->loop's thread; start, stop,
- * config_written: a vCPU's thread; pause, resume, visit, plug, unplug: the
- * thread that calls virtio_pause() and so on. A
- * source's handler locks by itself: virtio_lock(d) / virtio_unlock(d).
+ * config_written: a vCPU's thread; pause, resume, visit, visit_backend, plug,
+ * unplug: the thread that calls virtio_pause() and so on, which also calls
+ * start when it loads. A source's handler locks by itself: virtio_lock(d) /
+ * virtio_unlock(d).
  */
 struct virtio_dev {
 	const struct virtio_ops *ops;

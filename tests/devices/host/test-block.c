@@ -6,6 +6,7 @@
 #include "tests/tempdir.h"
 #include "vmm/base/loop.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -498,6 +499,66 @@ static void test_discard(void **state)
 	expect_zeroes(f, MIB, 2 * MIB);
 }
 
+/* Opens the image, loads what another one saved (NULL: nothing), saves. */
+static int reload(struct fixture *f, bool readonly, struct visitor *saved,
+		  struct visitor *ret_saved)
+{
+	struct visitor v;
+	int r = 0;
+
+	block_close(f->block);
+	f->block = NULL;
+	open_image(f, readonly, false);
+	if (saved) {
+		visit_load(&v, saved->saved, saved->bytes);
+		block_visit(f->block, &v);
+		r = visit_end(&v);
+	}
+	if (ret_saved) {
+		visit_save(ret_saved);
+		block_visit(f->block, ret_saved);
+		assert_int_equal(visit_end(ret_saved), 0);
+	}
+	return r;
+}
+
+/* Opening tries things, but leaves the image as it was, as often as it may. */
+static void test_visit(void **state)
+{
+	struct fixture *f = *state;
+	struct visitor saved;
+
+	assert_int_equal(reload(f, false, NULL, &saved), 0);
+	assert_int_equal(reload(f, false, &saved, NULL), 0);
+	assert_int_equal(reload(f, true, &saved, NULL), -EINVAL);
+	assert_int_equal(reload(f, false, &saved, NULL), 0);
+	visit_done(&saved);
+}
+
+/* The guest that goes on has in memory what was on the disk before. */
+static void test_visit_written(void **state)
+{
+	struct fixture *f = *state;
+	struct visitor saved;
+	char command[256];
+
+	assert_int_equal(reload(f, false, NULL, &saved), 0);
+	snprintf(command, sizeof(command), "cp -p %s %s.copy", f->path,
+		 f->path);
+	assert_int_equal(system(command), 0);
+	/* A clock of the file system's may tick slowly. */
+	patience_sleep_ms(20);
+	assert_int_equal(do_op(f, BLOCK_WRITE_ZEROES, 0, NULL, 4096), 0);
+	assert_int_equal(reload(f, false, &saved, NULL), -EINVAL);
+	/* The copy in its place is another file. */
+	snprintf(command, sizeof(command), "mv %s.copy %s", f->path, f->path);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(reload(f, false, &saved, NULL), 0);
+	assert_int_equal(truncate(f->path, IMAGE_BYTES / 2), 0);
+	assert_int_equal(reload(f, false, &saved, NULL), -EINVAL);
+	visit_done(&saved);
+}
+
 #define FIXTURE_TEST(test)                                                     \
 	cmocka_unit_test_setup_teardown(test, setup, teardown)
 
@@ -523,6 +584,8 @@ int main(void)
 		FIXTURE_TEST(test_kernel_errors),
 		FIXTURE_TEST(test_write_zeroes),
 		FIXTURE_TEST(test_discard),
+		FIXTURE_TEST(test_visit),
+		FIXTURE_TEST(test_visit_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

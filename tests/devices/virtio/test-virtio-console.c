@@ -727,6 +727,53 @@ static void test_threads(void **state)
 #define TEST(test)   cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define ON_PTY(test) cmocka_unit_test_setup_teardown(test, setup_pty, teardown)
 
+static void expect_size(struct vdriver *v, uint16_t columns, uint16_t rows)
+{
+	struct virtio_console_config config;
+
+	vdriver_config_read(v, 0, &config, sizeof(config));
+	assert_int_equal(le16toh(config.cols), columns);
+	assert_int_equal(le16toh(config.rows), rows);
+}
+
+/* Saves OLD, loads that into a new one on U, which goes on. Frees OLD. */
+static struct rig *load_on(struct rig *old, struct user *u)
+{
+	struct vdriver_saved saved;
+	struct rig *r;
+	void *state = old;
+
+	vdriver_pause(old->v);
+	assert_int_equal(vdriver_save(old->v, &saved), 0);
+	teardown(&state);
+	r = rig_new(u);
+	assert_int_equal(vdriver_load(r->v, &saved), 0);
+	vdriver_saved_done(&saved);
+	virtio_resume(r->v->dev);
+	return r;
+}
+
+/* Saved on a terminal, loaded where there is none, and on another again. */
+static void test_loaded_elsewhere(void **state)
+{
+	const struct winsize size = {.ws_col = 90, .ws_row = 20};
+	struct rig *r = *state;
+	struct user *u;
+
+	assert_true(vdriver_up(r->v, ALL));
+	expect_size(r->v, 100, 30);
+	r = load_on(r, user_with_pipes());
+	expect_size(r->v, 100, 30);
+	assert_int_equal(guest_says(r->v, "hello", 5), 0);
+	assert_true(user_sees(r->u, "hello"));
+	vdriver_acknowledge(r->v);
+	u = user_with_pty();
+	assert_int_equal(ioctl(u->types, TIOCSWINSZ, &size), 0);
+	*state = r = load_on(r, u);
+	expect_size(r->v, 90, 20);
+	assert_true(vdriver_acknowledge(r->v) & VIRTIO_MMIO_INT_CONFIG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -749,6 +796,7 @@ int main(void)
 		TEST(test_much_input),
 		TEST(test_much_input_by_flag),
 		ON_PTY(test_size),
+		ON_PTY(test_loaded_elsewhere),
 		TEST(test_emergency_write),
 		TEST(test_emergency_while_stuck),
 		cmocka_unit_test(test_needs_a_terminal),
