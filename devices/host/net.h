@@ -51,6 +51,11 @@ struct net_backend_ops {
 	 * -errno.
 	 */
 	int (*set_offloads)(struct net_backend *b, uint64_t acked);
+	/*
+	 * The guest's interface has another address than it was opened for.
+	 * Before the guest goes on. NULL: it does not matter.
+	 */
+	void (*set_mac)(struct net_backend *b, const uint8_t mac[ETH_ALEN]);
 	/* Closes fd, frees state. */
 	void (*close)(struct net_backend *b);
 };

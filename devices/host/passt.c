@@ -465,7 +465,7 @@ static int announce(int fd, const uint8_t *mac, const char *device)
 	memcpy(frame.arp.arp_sha, mac, ETH_ALEN);
 	inet_pton(AF_INET, net_user_facts()->address, frame.arp.arp_spa);
 	inet_pton(AF_INET, net_user_facts()->address, frame.arp.arp_tpa);
-	/* The first thing written, so there is room for it. */
+	/* Nothing but such a frame was written yet: there is room for it. */
 	if (write(fd, &frame, sizeof(frame)) != sizeof(frame))
 		return log_ret(-ECONNREFUSED, "%s: " PROGRAM " ended early",
 			       device);
@@ -665,6 +665,12 @@ static int passt_set_offloads(struct net_backend *b, uint64_t acked)
 	return 0;
 }
 
+/* An end of passt's shows as the descriptor's. */
+static void passt_set_mac(struct net_backend *b, const uint8_t mac[ETH_ALEN])
+{
+	(void)announce(b->fd, mac, b->name);
+}
+
 static void passt_close(struct net_backend *b)
 {
 	util_close(&b->fd);
@@ -677,6 +683,7 @@ static const struct net_backend_ops passt_ops = {
 	.waiting = passt_waiting,
 	.flush = passt_flush,
 	.set_offloads = passt_set_offloads,
+	.set_mac = passt_set_mac,
 	.close = passt_close,
 };
 

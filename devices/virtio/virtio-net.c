@@ -8,6 +8,7 @@
 #include "devices/virtio/virtio.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -32,6 +33,7 @@
 
 /* Newer than Debian 12's kernel headers. */
 #ifndef VIRTIO_NET_F_HOST_USO
+#define VIRTIO_NET_F_HOST_USO   56
 #define VIRTIO_NET_F_GUEST_USO4 54
 #define VIRTIO_NET_F_GUEST_USO6 55
 #endif
@@ -41,6 +43,14 @@
 	(BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) |         \
 	 BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_NET_F_GUEST_USO4) |          \
 	 BIT(VIRTIO_NET_F_GUEST_USO6))
+
+/* A driver may have accepted these from any backend. */
+#define NET_BACKEND_FEATURES                                                   \
+	(NET_GUEST_GSO | BIT(VIRTIO_NET_F_CSUM) |                              \
+	 BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_ECN) |          \
+	 BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) |           \
+	 BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_HOST_UFO) |             \
+	 BIT(VIRTIO_NET_F_HOST_USO))
 
 struct net_buffer {
 	uint16_t head;
@@ -53,11 +63,13 @@ struct net {
 	struct net_backend backend;
 	struct loop_source source;
 	uint16_t mtu;
-	bool gone;         /* the backend is, for good or until plug() */
-	uint64_t features; /* offered with any backend */
-	bool starved;      /* frames wait for the guest's buffers */
-	unsigned frames;   /* left of this turn's receiving */
-	bool tx_blocked;   /* the backend takes no more now */
+	bool gone;             /* the backend is, for good or until plug() */
+	uint64_t features;     /* offered with any backend */
+	uint8_t mac[ETH_ALEN]; /* of the interface in the guest */
+	bool wants_mac;        /* the configuration says which */
+	bool starved;          /* frames wait for the guest's buffers */
+	unsigned frames;       /* left of this turn's receiving */
+	bool tx_blocked;       /* the backend takes no more now */
 	bool mergeable;
 	size_t rx_need; /* room for any frame, header included */
 
@@ -491,6 +503,7 @@ static int begin(struct virtio_dev *d, const uint8_t mac[ETH_ALEN],
 	struct net *n = d->state;
 
 	memcpy(config.mac, mac, sizeof(config.mac));
+	memcpy(n->mac, mac, sizeof(n->mac));
 	n->mtu = mtu > n->backend.mtu ? mtu : n->backend.mtu;
 	d->features = n->features | n->backend.features;
 	memcpy(d->config, &config, d->config_bytes);
@@ -510,6 +523,8 @@ static int net_open(struct virtio_dev *d, const struct config_device *cfg)
 	n->features = d->features;
 	d->config_bytes = offsetof(struct virtio_net_config, mtu) + 2;
 	r = choose_mac(d, cfg, mac);
+	n->wants_mac = config_text(cfg, "mac") != NULL;
+	memcpy(n->mac, mac, sizeof(n->mac));
 	if (r == 0)
 		r = net_backend_open(&n->backend, cfg, mac, d->name);
 	if (r < 0)
@@ -599,6 +614,62 @@ static void net_resume(struct virtio_dev *d)
 	watch(d->state);
 }
 
+/* A driver goes on where nothing is behind its device any more. */
+static void net_visit_backend(struct virtio_dev *d, struct visitor *v)
+{
+	if (visit_loads(v) && d->absent)
+		d->features |= d->acked & NET_BACKEND_FEATURES;
+}
+
+/*
+ * The guest keeps the address that it has, and another backend may have to be
+ * told of it. Its link is up where it was down, as there is a backend now.
+ */
+static void adopt(struct net *n)
+{
+	struct virtio_dev *d = n->d;
+	struct virtio_net_config *config = (void *)d->config;
+
+	if (memcmp(n->mac, config->mac, sizeof(n->mac)) != 0) {
+		if (n->wants_mac)
+			log_warn("%s: its mac stays that of the loaded guest, "
+				 "%02x:%02x:%02x:%02x:%02x:%02x",
+				 d->name, config->mac[0], config->mac[1],
+				 config->mac[2], config->mac[3], config->mac[4],
+				 config->mac[5]);
+		memcpy(n->mac, config->mac, sizeof(n->mac));
+		if (n->backend.ops->set_mac)
+			n->backend.ops->set_mac(&n->backend, n->mac);
+	}
+	if (le16toh(config->mtu) > n->mtu)
+		log_warn("%s: the mtu of the loaded guest is %u, that of %s "
+			 "%u: longer packets are lost",
+			 d->name, le16toh(config->mtu), n->backend.name,
+			 n->mtu);
+	if (config->status == 0) {
+		config->status = htole16(VIRTIO_NET_S_LINK_UP);
+		virtio_config_changed(d);
+	}
+}
+
+/* A frame that was read and not yet given; nothing else is under way. */
+static void net_visit(struct virtio_dev *d, struct visitor *v)
+{
+	struct net *n = d->state;
+	uint8_t *frame = n->held;
+	size_t bytes = n->held_bytes;
+
+	visit_buffer(v, "held", &frame, &bytes, NET_HEADER + NET_FRAME_MAX);
+	if (!visit_loads(v) || !visit_goes_on(v))
+		return;
+	n->held = bytes > 0 ? realloc(frame, NET_HEADER + NET_FRAME_MAX) : NULL;
+	if (!n->held)
+		free(frame);
+	n->held_bytes = n->held ? bytes : 0;
+	if (!n->gone)
+		adopt(n);
+}
+
 static void net_stop(struct virtio_dev *d)
 {
 	struct net *n = d->state;
@@ -629,6 +700,8 @@ const struct virtio_ops virtio_net = {
 	.stop = net_stop,
 	.pause = net_pause,
 	.resume = net_resume,
+	.visit = net_visit,
+	.visit_backend = net_visit_backend,
 	.kick = net_kick,
 	.plug = net_plug,
 	.unplug = net_unplug,

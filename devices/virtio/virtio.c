@@ -410,24 +410,52 @@ static void visit_own(struct virtio_dev *d, struct visitor *v)
 		d->ops->visit(d, v);
 }
 
+/*
+ * There may be a device in a place that had none, for a driver that looks there
+ * again; or none any more, as if it had been taken away.
+ */
+static void visit_place(struct virtio_dev *d, struct visitor *v,
+			bool was_absent)
+{
+	if (was_absent == d->absent)
+		return;
+	if (was_absent && (d->status & VIRTIO_CONFIG_S_DRIVER)) {
+		visit_wrong(v, "a driver is in the place of a device that was "
+			       "taken away");
+		return;
+	}
+	if (was_absent)
+		reset(d);
+	else
+		d->ops->unplug(d);
+	virtio_config_changed(d);
+}
+
 void virtio_visit(struct virtio_dev *d, struct visitor *v)
 {
+	uint8_t own[VIRTIO_CONFIG_MAX];
+	bool absent;
+
 	virtio_lock(d);
 	assert(d->paused && !d->running);
+	absent = d->absent;
 	visit_part(v, d->name);
 	visit_same(v, "id", &d->ops->id, sizeof(d->ops->id));
 	VISIT(v, d, acked);
 	VISIT(v, d, status);
 	VISIT(v, d, started);
-	VISIT(v, d, absent);
+	visit_bool(v, "absent", &absent);
 	VISIT(v, d, config_untold);
 	VISIT(v, d, config_generation);
 	visit_same(v, "config_bytes", &d->config_bytes,
 		   sizeof(d->config_bytes));
-	VISIT(v, d, config);
+	visit_bytes(v, "config", absent && !d->absent ? own : d->config,
+		    sizeof(d->config));
 	for (unsigned q = 0; q < d->ops->nqueues; q++)
 		vq_visit(&d->vq[q], v);
 	visit_own(d, v);
+	if (visit_loads(v) && visit_goes_on(v))
+		visit_place(d, v, absent);
 	/* Half loaded, it has no driver to stop for. */
 	d->started = d->started && visit_goes_on(v);
 	visit_part_end(v);

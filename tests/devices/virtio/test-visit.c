@@ -21,6 +21,7 @@
 static const struct kind *const kinds[] = {
 	&visit_blk,
 	&visit_console,
+	&visit_net,
 	&visit_rng,
 };
 
