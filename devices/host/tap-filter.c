@@ -34,6 +34,7 @@
 
 struct filters {
 	bool ours, others;
+	bool exceptions; /* ours has some */
 	uint32_t target; /* of ours; 0: it is gone */
 };
 
@@ -70,8 +71,10 @@ static int take_filter(void *arg, const struct nlmsghdr *message)
 		return 0;
 	}
 	f->ours = true;
-	if (t->tcm_info >> 16 != PRIORITY)
+	if (t->tcm_info >> 16 != PRIORITY) {
+		f->exceptions = true;
 		return 0;
+	}
 	/* A table of hashes is listed beside the filter in it. */
 	if (f->target == 0)
 		f->target = target_of(table[TCA_OPTIONS]);
@@ -279,6 +282,16 @@ int tap_filter_resolver(int fd, unsigned from, unsigned to)
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(rules); i++)
 		r = add_rule(fd, from, &rules[i]);
 	return r;
+}
+
+int tap_filter_open_resolver(int fd, unsigned from)
+{
+	struct filters f;
+	int r = look(from, &f);
+
+	return r < 0 || !f.target || f.exceptions
+		       ? r
+		       : tap_filter_resolver(fd, from, f.target);
 }
 
 /* ---- this namespace's programs as the guest's clients */

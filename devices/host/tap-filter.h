@@ -23,6 +23,8 @@ int tap_filter_redirect(int fd, unsigned from, unsigned to);
  * answers (ARP, neighbour advertisements) TO gets a copy.
  */
 int tap_filter_resolver(int fd, unsigned from, unsigned to);
+/* The same for a FROM that is redirected already; where it is not, nothing. */
+int tap_filter_open_resolver(int fd, unsigned from);
 /*
  * The exception for programs of this namespace that are clients of the guest
  * at the tap FROM: what the guest sends to IPV4 or IPV6 stays here. Only

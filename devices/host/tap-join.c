@@ -99,14 +99,18 @@ static void free_ports(void)
 		(void)write_ports(32768, 60999);
 }
 
+static bool is_tap(const char *name)
+{
+	return strncmp(name, TAP_JOIN_NAME, strlen(TAP_JOIN_NAME)) == 0;
+}
+
 static bool has_taps(void)
 {
 	struct if_nameindex *all = if_nameindex();
 	bool found = false;
 
 	for (struct if_nameindex *i = all; i && i->if_name; i++)
-		found |= strncmp(i->if_name, TAP_JOIN_NAME,
-				 strlen(TAP_JOIN_NAME)) == 0;
+		found |= is_tap(i->if_name);
 	if_freenameindex(all);
 	return found;
 }
@@ -269,6 +273,17 @@ static int join(int fd, const struct interface *to, unsigned tap, bool resolver)
 	return r < 0 ? explain(r, name, "redirect its packets") : 0;
 }
 
+/* Names outside are not found then; those that the resolver knows are. */
+static void take_ports(void)
+{
+	const int r = write_ports(TAP_FILTER_FIRST, TAP_FILTER_LAST);
+
+	if (r < 0)
+		log_warn("'%s': %s: names outside of this network namespace "
+			 "are not found by its resolver",
+			 PORTS_FILE, strerror(-r));
+}
+
 int tap_join(const char *name, bool resolver, uint16_t *ret_mtu)
 {
 	char tap_name[IFNAMSIZ];
@@ -294,11 +309,37 @@ int tap_join(const char *name, bool resolver, uint16_t *ret_mtu)
 	r = join(fd, &to, tap_index, resolver);
 	if (r < 0)
 		return r;
-	r = resolver ? write_ports(TAP_FILTER_FIRST, TAP_FILTER_LAST) : 0;
-	if (r < 0)
-		log_warn("'%s': %s: names outside of this network namespace "
-			 "are not found by its resolver",
-			 PORTS_FILE, strerror(-r));
+	if (resolver)
+		take_ports();
 	*ret_mtu = to.mtu;
 	return take_fd(&tap);
+}
+
+/* ---- joined ones */
+
+int tap_join_open_resolver(void)
+{
+	struct if_nameindex *all = if_nameindex();
+	autofd int fd = netlink_open();
+	autofd int locked = fd < 0 ? fd : lock();
+	int r = !all ? -ENOMEM : locked < 0 ? locked : 0;
+
+	if (r < 0)
+		log_error("interfaces of the network namespace: %s",
+			  strerror(-r));
+	for (struct if_nameindex *i = all; r == 0 && i->if_name; i++) {
+		if (is_tap(i->if_name))
+			continue;
+		r = tap_filter_open_resolver(fd, i->if_index);
+		/* One that has just gone. */
+		if (r == -ENODEV || r == -EINVAL)
+			r = 0;
+		if (r < 0)
+			(void)explain(r, i->if_name, "leave answers to names");
+	}
+	if (all)
+		if_freenameindex(all);
+	if (r == 0)
+		take_ports();
+	return r;
 }

@@ -29,6 +29,12 @@
 int tap_join(const char *name, bool resolver, uint16_t *ret_mtu);
 
 /*
+ * As RESOLVER does, for all interfaces that taps are joined to by now. 0 or
+ * -errno, logged.
+ */
+int tap_join_open_resolver(void);
+
+/*
  * Takes off NAME what a guest's end has left, so that this namespace's stack
  * can receive again. Does nothing where a guest is still joined, or none was.
  */

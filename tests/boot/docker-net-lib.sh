@@ -45,23 +45,8 @@ make_outside()
 			ip link set outside0 up
 	} 2>ip.out || skip "no network can be made: $(tail -n 1 ip.out)"
 	# It ends with this shell, however that ends.
-	setpriv --pdeathsig KILL perl -MIO::Socket::INET -e '
-		$| = 1;
-		my $s = IO::Socket::INET->new(LocalAddr => "10.9.9.9",
-			LocalPort => 53, Proto => "udp") or die;
-		print "ready\n";
-		while (my $from = $s->recv(my $query, 4096)) {
-			my $name = substr($query, 12);
-			$name =~ s/\0.*//s;
-			my ($port) = sockaddr_in($from);
-			print "asked from $port\n";
-			my $question = substr($query, 12, length($name) + 5);
-			my $v4 = unpack("n", substr($question, -4)) == 1;
-			$s->send(substr($query, 0, 2) .
-				pack("n5", 0x8180, 1, $v4, 0, 0) . $question .
-				($v4 ? pack("nnnNn", 0xc00c, 1, 1, 60, 4) .
-					inet_aton("10.7.7.7") : ""), 0, $from);
-		}' >names.log 2>&1 &
+	setpriv --pdeathsig KILL perl "$TOP/tests/boot/names.pl" 10.9.9.9 \
+		>names.log 2>&1 &
 	wait_for names.log ready
 }
 

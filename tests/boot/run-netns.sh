@@ -56,12 +56,14 @@ in_box()
 	nsenter -t "$box" -n "$@"
 }
 
-# box ARGUMENT...: bulkhead in it.
+# box ARGUMENT...: bulkhead in it, by the command `within`.
+within=()
 box()
 {
 	command="in the box: bulkhead $*"
 	status=0
-	timeout -k 5 "$LIMIT" nsenter -t "$box" -n "$BULKHEAD" "$@" >out 2>err \
+	timeout -k 5 "$LIMIT" nsenter -t "$box" -n "${within[@]}" \
+		"$BULKHEAD" "$@" >out 2>err \
 		</dev/null || status=$?
 	[ "$status" -ne 124 ] || fail "no end within $LIMIT s"
 }
@@ -75,6 +77,46 @@ guest_has()
 guest_lacks()
 {
 	bulkhead exec one ip address && ! has_text out "$1"
+}
+
+# add_pair NUMBER [MAC]: eth20 and on, with addresses, in the box and here
+add_pair()
+{
+	{
+		ip link add "bht$1" type veth peer name "eth$1" netns "$box" &&
+			ip address add "10.$1.0.1/24" dev "bht$1" &&
+			ip link set "bht$1" up &&
+			in_box ip link set "eth$1" address "02:42:00:00:$1:01" &&
+			in_box ip address add "10.$1.0.2/24" dev "eth$1" &&
+			in_box ip link set "eth$1" up
+	} >ip.out 2>&1 || fail "$(cat ip.out)"
+}
+
+finds_name()
+{
+	bulkhead exec one nslookup -type=a outside.test 127.0.0.11 &&
+		has_text out 10.7.7.7
+}
+
+# The box has a name server from its second network on, as by `docker network
+# connect`. It asks outside by the first one, whose answers it is to get.
+names()
+{
+	setpriv --pdeathsig KILL perl "$TOP/tests/boot/names.pl" 10.1.0.1 \
+		>names.log 2>&1 &
+	in_box setpriv --pdeathsig KILL perl "$TOP/tests/boot/names.pl" \
+		127.0.0.11 10.1.0.1 >inner.log 2>&1 &
+	wait_for names.log ready
+	wait_for inner.log ready
+	echo nameserver 127.0.0.11 >resolv.conf
+	add_pair 30
+	wait_until guest_has 10.30.0.2/24 || fail "no eth30: $(cat out)"
+	wait_until finds_name || fail "no name: $(bulkhead logs one; cat out err)"
+	! sed -n 's/^asked from //p' names.log | awk '$1 < 64512' | grep . ||
+		fail "not the ports of a joined namespace"
+	ip link del bht30
+	wait_until guest_lacks eth30 || fail "eth30 stays"
+	finds_name || fail "no name without the second network: $(cat out err)"
 }
 
 # An interface comes, changes and goes twice while the guest runs, as by
@@ -123,6 +165,9 @@ namespace()
 	make_root
 	cp "$GUEST/guest" root/bin/guest
 	"$GUEST/guest" serve:5001:1M >tcp.out &
+	echo nameserver 10.1.0.1 >resolv.conf
+	within=(unshare -m sh -c 'mount -o bind resolv.conf /etc/resolv.conf &&
+		exec "$@"' sh)
 	box run -d --name one --network namespace root sh -c '
 		cat /sys/class/net/*/address; ip address; ip route; ip -6 route
 		ip neigh
@@ -142,7 +187,9 @@ namespace()
 		'10.3.0.0/16 via 169.254.1.1' 'metric 77'; do
 		expect_out "$text"
 	done
+	within=()
 	follows
+	names
 	box run --rm --network namespace root true
 	expect_status 125
 	expect_error eth0 'another guest'

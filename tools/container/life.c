@@ -385,11 +385,10 @@ static void tell_network(void *arg, const char *text)
 /* Changes that came while the guest started are looked at now. */
 static int follow_networks(struct running *s)
 {
-	const char *const *names = s->life->agent->names;
 	const struct netns_follow_options options = {
 		.netns = s->life->netns,
 		.plug_fd = s->monitor.plug_fd,
-		.resolver = names && *names,
+		.names = s->life->agent->names,
 		.connect = connect_agent_unless,
 		.tell = tell_network,
 		.arg = s,

@@ -2,12 +2,12 @@
 /*
  * A running guest's interfaces follow those of the network namespace that it
  * has taken the place of: netns-watch.h says what changes, a tap that is joined
- * goes to the monitor (plug.h), addresses and routes to the guest's agent.
+ * goes to the monitor (plug.h), addresses and routes to the guest's agent. Name
+ * servers of the namespace's loopback that /etc/resolv.conf names by then, as
+ * Docker's does with a container's first network of its own, are relayed.
  */
 #ifndef TOOLS_CONTAINER_NETNS_FOLLOW_H
 #define TOOLS_CONTAINER_NETNS_FOLLOW_H
-
-#include <stdbool.h>
 
 struct agent_session;
 struct netns;
@@ -16,7 +16,8 @@ struct netns_follow;
 struct netns_follow_options {
 	const struct netns *netns; /* as the guest has it; borrowed at start */
 	int plug_fd;               /* to the monitor; borrowed */
-	bool resolver;             /* see tap_join() */
+	/* Those of agent_names_open(); NULL: none yet. Borrowed at start. */
+	const char *const *names;
 	/*
 	 * A session with the guest's agent, as by agent_connect_unless(). 0 or
 	 * -errno, logged but for -ECONNRESET.

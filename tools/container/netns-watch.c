@@ -331,6 +331,7 @@ static void follow(struct netns_watch *w)
 		return;
 	}
 	now.places = w->had.places;
+	w->ops->look(w->arg, w->stop_fd);
 	place = calloc(now.nlinks + 1, sizeof(*place));
 	if (!place) {
 		netns_done(&now);

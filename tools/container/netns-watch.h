@@ -19,6 +19,11 @@ struct netns_watch;
  */
 struct netns_watch_ops {
 	/*
+	 * Something may have changed, and is looked at next: what else the
+	 * guest is to have, as name servers.
+	 */
+	void (*look)(void *arg, int stop_fd);
+	/*
 	 * LINK has come: joins the machine's network device PLACE to it. 0 or
 	 * -errno, logged.
 	 */

@@ -332,6 +332,12 @@ static void note(struct followed *f, const char *format, ...)
 	va_end(ap);
 }
 
+static void take_look(void *arg, int stop_fd)
+{
+	(void)arg;
+	(void)stop_fd;
+}
+
 static int take_join(void *arg, const struct netns_link *link, unsigned place)
 {
 	struct followed *f = arg;
@@ -402,8 +408,8 @@ static void take_text(void *arg, const char *text)
 	pthread_mutex_unlock(&f->lock);
 }
 
-static const struct netns_watch_ops watch_ops = {take_join, take_change,
-						 take_leave, take_text};
+static const struct netns_watch_ops watch_ops = {
+	take_look, take_join, take_change, take_leave, take_text};
 
 static bool has_followed(struct followed *f, const char *text)
 {
