@@ -11,6 +11,7 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <stdio.h>
@@ -98,7 +99,8 @@ int tap_backend_open(struct net_backend *b, const struct config_device *cfg,
 
 	if (fd < 0)
 		return fd;
-	if (mtu > tap_mtu)
+	/* The largest one says nothing: the guest is told its MTU elsewhere. */
+	if (mtu > tap_mtu && mtu < ETH_MAX_MTU)
 		log_warn("%s: mtu %u is more than the %u of '%s'; 'ip link set "
 			 "%s mtu %u' raises that",
 			 device, (unsigned)mtu, tap_mtu, name, name,

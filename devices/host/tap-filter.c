@@ -294,6 +294,16 @@ int tap_filter_open_resolver(int fd, unsigned from)
 		       : tap_filter_resolver(fd, from, f.target);
 }
 
+int tap_filter_target(unsigned from, unsigned *ret_to)
+{
+	struct filters f;
+	int r = look(from, &f);
+
+	if (r == 0)
+		*ret_to = f.target;
+	return r;
+}
+
 /* ---- this namespace's programs as the guest's clients */
 
 #define TCP_RST 0x00040000U

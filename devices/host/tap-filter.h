@@ -25,6 +25,8 @@ int tap_filter_redirect(int fd, unsigned from, unsigned to);
 int tap_filter_resolver(int fd, unsigned from, unsigned to);
 /* The same for a FROM that is redirected already; where it is not, nothing. */
 int tap_filter_open_resolver(int fd, unsigned from);
+/* RET_TO: of the redirection; 0: there is none. */
+int tap_filter_target(unsigned from, unsigned *ret_to);
 /*
  * The exception for programs of this namespace that are clients of the guest
  * at the tap FROM: what the guest sends to IPV4 or IPV6 stays here. Only

@@ -343,3 +343,22 @@ int tap_join_open_resolver(void)
 		take_ports();
 	return r;
 }
+
+int tap_join_set_mtu(const char *name, uint32_t mtu)
+{
+	const unsigned index = if_nametoindex(name);
+	autofd int fd = netlink_open();
+	struct netlink_request r;
+	struct ifinfomsg *info;
+	unsigned tap = 0;
+	int error = index ? fd : -ENODEV;
+
+	if (error >= 0)
+		error = tap_filter_target(index, &tap);
+	if (error < 0 || tap == 0)
+		return error < 0 ? error : -ENODEV;
+	info = netlink_begin(&r, RTM_NEWLINK, 0, sizeof(*info));
+	info->ifi_index = (int)tap;
+	netlink_add(&r, IFLA_MTU, &mtu, sizeof(mtu));
+	return netlink_transact(fd, &r);
+}

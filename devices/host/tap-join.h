@@ -35,6 +35,12 @@ int tap_join(const char *name, bool resolver, uint16_t *ret_mtu);
 int tap_join_open_resolver(void);
 
 /*
+ * Gives the tap that is joined to NAME this MTU, which NAME has. 0 or -errno,
+ * not logged.
+ */
+int tap_join_set_mtu(const char *name, uint32_t mtu);
+
+/*
  * Takes off NAME what a guest's end has left, so that this namespace's stack
  * can receive again. Does nothing where a guest is still joined, or none was.
  */

@@ -79,6 +79,12 @@ guest_lacks()
 	bulkhead exec one ip address && ! has_text out "$1"
 }
 
+# guest_mtu NAME MTU
+guest_mtu()
+{
+	bulkhead exec one cat "/sys/class/net/$1/mtu" && [ "$(cat out)" = "$2" ]
+}
+
 # add_pair NUMBER [MAC]: eth20 and on, with addresses, in the box and here
 add_pair()
 {
@@ -90,6 +96,36 @@ add_pair()
 			in_box ip address add "10.$1.0.2/24" dev "eth$1" &&
 			in_box ip link set "eth$1" up
 	} >ip.out 2>&1 || fail "$(cat ip.out)"
+}
+
+# told TEXT: the user was, on standard error
+told()
+{
+	bulkhead logs one && has_text err "$1"
+}
+
+# More come than there is room for: each that goes makes room for another one.
+places()
+{
+	local i
+
+	# net7 has left its place as well.
+	for i in 20 21 22 23 24 25; do
+		add_pair "$i"
+		[ "$i" = 25 ] || wait_until guest_has "10.$i.0.2/24" ||
+			fail "no eth$i: $(bulkhead logs one; tail -n 4 out)"
+	done
+	wait_until told 'no place' || fail "nothing about eth25"
+	guest_lacks eth25 || fail "eth25"
+	ip link del bht21
+	wait_until guest_has 10.25.0.2/24 || fail "no eth25: $(cat out)"
+	guest_lacks eth21 || fail "eth21 stays"
+	bulkhead exec one ping -c 1 10.25.0.1
+	expect_ok
+	for i in 20 22 23 24 25; do
+		ip link del "bht$i"
+	done
+	wait_until guest_lacks eth2 || fail "interfaces stay"
 }
 
 finds_name()
@@ -146,6 +182,13 @@ follows()
 		in_box ip route add 10.99.0.0/16 via 10.9.0.1
 		wait_until guest_has '10.99.0.0/16 via 10.9.0.1' || fail "no route"
 		expect_out 10.9.0.3/24
+		in_box ip link set eth9 mtu 1300
+		wait_until guest_mtu eth9 1300 || fail "its MTU: $(cat out)"
+		ip link set bht9 mtu 9000
+		in_box ip link set eth9 mtu 9000
+		wait_until guest_mtu eth9 9000 || fail "its MTU: $(cat out)"
+		bulkhead exec one ping -c 1 -s 8900 10.9.0.1
+		expect_ok
 		in_box ip address del 10.9.0.3/24 dev eth9
 		wait_until guest_lacks 10.9.0.3 || fail "the address stays"
 		ip link del bht9
@@ -187,8 +230,13 @@ namespace()
 		'10.3.0.0/16 via 169.254.1.1' 'metric 77'; do
 		expect_out "$text"
 	done
+	ip link set bht0 mtu 1500
+	in_box ip link set eth0 mtu 1500
+	wait_until guest_mtu eth0 1500 || fail "eth0's MTU: $(cat out)"
+	! in_box ip -o link | grep 'bhtap.* mtu 1400' || fail "its tap's MTU"
 	within=()
 	follows
+	places
 	names
 	box run --rm --network namespace root true
 	expect_status 125

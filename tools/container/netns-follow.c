@@ -18,6 +18,7 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,8 @@ static int join(void *arg, const struct netns_link *link, unsigned place)
 	if (tap < 0)
 		return tap;
 	plug.fd = tap;
+	/* The agent sets it, and may set another one later. */
+	plug.mtu = ETH_MAX_MTU;
 	memcpy(plug.mac, link->mac, sizeof(plug.mac));
 	r = plug_add(follow->options.plug_fd, place, &plug);
 	if (r < 0) {
@@ -135,9 +138,20 @@ static void leave(void *arg, unsigned place)
 		log_debug("network device %u: %s", place, strerror(-r));
 }
 
+static void resize(void *arg, const struct netns_link *link)
+{
+	const int r = tap_join_set_mtu(link->name, link->mtu);
+
+	(void)arg;
+	if (r < 0)
+		log_debug("interface '%s': its tap's MTU: %s", link->name,
+			  strerror(-r));
+}
+
 static const struct netns_watch_ops ops = {
 	.look = look,
 	.join = join,
+	.resize = resize,
 	.change = change,
 	.leave = leave,
 	.tell = tell,

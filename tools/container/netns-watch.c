@@ -28,13 +28,15 @@
 	(RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR |                     \
 	 RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
 
+/* In place of a device's number. */
 #define NO_PLACE (-1)
+#define WAITS    (-2) /* until others are gone: that was told */
 
 struct netns_watch {
 	const struct netns_watch_ops *ops;
 	void *arg;
 	struct netns had; /* as the guest has it, as far as it follows */
-	/* For each of had.links its device, or NO_PLACE: it has none. */
+	/* For each of had.links its device; NO_PLACE, WAITS: it has none. */
 	int *place;
 	bool *busy;      /* had.places of them: the device is joined */
 	bool *doubtful;  /* as many: the guest may not have let go of it */
@@ -100,7 +102,7 @@ static bool same_list(const void *a, size_t na, const void *b, size_t nb,
 
 static bool same_state(const struct netns_link *a, const struct netns_link *b)
 {
-	return strcmp(a->name, b->name) == 0 &&
+	return strcmp(a->name, b->name) == 0 && a->mtu == b->mtu &&
 	       same_list(a->addresses, a->naddresses, b->addresses,
 			 b->naddresses, &addresses) &&
 	       same_list(a->routes, a->nroutes, b->routes, b->nroutes,
@@ -174,6 +176,8 @@ static int add_changed(struct change *c, const struct netns_link *old,
 {
 	struct agent_exact *e = add_link(c, new);
 
+	if (old->mtu != new->mtu)
+		c->links[c->n - 1].mtu = new->mtu;
 	e->addresses = merge(old->addresses, old->naddresses, new->addresses,
 			     new->naddresses, &addresses, &e->naddresses);
 	e->routes = merge(old->routes, old->nroutes, new->routes, new->nroutes,
@@ -222,13 +226,12 @@ static bool is_second(const struct netns_watch *w, const struct netns *now,
 	const uint8_t *mac = now->links[i].mac;
 
 	for (size_t j = 0; j < w->had.nlinks; j++) {
-		if (w->place[j] != NO_PLACE &&
+		if (w->place[j] >= 0 &&
 		    memcmp(w->had.links[j].mac, mac, 6) == 0)
 			return true;
 	}
 	for (size_t j = 0; j < i; j++) {
-		if (place[j] != NO_PLACE &&
-		    memcmp(now->links[j].mac, mac, 6) == 0)
+		if (place[j] >= 0 && memcmp(now->links[j].mac, mac, 6) == 0)
 			return true;
 	}
 	return false;
@@ -241,8 +244,7 @@ static void let_go(struct netns_watch *w, const struct netns *now)
 	int r = change_init(&c, w->had.nlinks);
 
 	for (size_t i = 0; r == 0 && i < w->had.nlinks; i++) {
-		if (!find(now, &w->had.links[i], NULL) &&
-		    w->place[i] != NO_PLACE)
+		if (!find(now, &w->had.links[i], NULL) && w->place[i] >= 0)
 			add_link(&c, &w->had.links[i])->gone = true;
 	}
 	if (r == 0 && c.n > 0)
@@ -250,7 +252,7 @@ static void let_go(struct netns_watch *w, const struct netns *now)
 	for (size_t i = 0; i < w->had.nlinks; i++) {
 		const struct netns_link *link = &w->had.links[i];
 
-		if (find(now, link, NULL) || w->place[i] == NO_PLACE)
+		if (find(now, link, NULL) || w->place[i] < 0)
 			continue;
 		if (r < 0)
 			say(w, link->name,
@@ -264,26 +266,30 @@ static void let_go(struct netns_watch *w, const struct netns *now)
 }
 
 /*
- * A device for the link I of NOW, which has come; NO_PLACE: it has none, which
- * was told. PLACES: of those before it.
+ * A device for the link I of NOW; NO_PLACE, WAITS: it has none, which was told.
+ * PLACES: of those before it. WAITED: it is not told again.
  */
 static int join(struct netns_watch *w, const struct netns *now,
-		const int *places, size_t i)
+		const int *places, size_t i, bool waited)
 {
 	const struct netns_link *link = &now->links[i];
 	const int place = free_place(w);
 
 	if (is_second(w, now, places, i)) {
-		say(w, link->name,
-		    "came while the guest runs, which does not get it: another "
-		    "one has its Ethernet address");
-		return NO_PLACE;
+		if (!waited)
+			say(w, link->name,
+			    "came while the guest runs, which gets it when "
+			    "another one, that has its Ethernet address, is "
+			    "gone");
+		return WAITS;
 	}
 	if (place == NO_PLACE) {
-		say(w, link->name,
-		    "came while the guest runs, which has no place left for "
-		    "it, and gets it when it is started again");
-		return NO_PLACE;
+		if (!waited)
+			say(w, link->name,
+			    "came while the guest runs, which has no place "
+			    "left for it, and gets it when another one is "
+			    "gone, or when it is started again");
+		return WAITS;
 	}
 	w->doubtful[place] = w->ops->join(w->arg, link, (unsigned)place) < 0;
 	if (w->doubtful[place]) {
@@ -295,22 +301,38 @@ static int join(struct netns_watch *w, const struct netns *now,
 	return place;
 }
 
+/* As the guest has the link I of NOW; `none`: it does not. */
+static const struct netns_link *
+place_link(struct netns_watch *w, const struct netns *now, int *place, size_t i)
+{
+	static const struct netns_link none;
+	const struct netns_link *link = &now->links[i];
+	size_t before = 0;
+	const struct netns_link *old = find(&w->had, link, &before);
+	const bool waited = old && w->place[before] == WAITS;
+
+	if (!old || waited) {
+		place[i] = join(w, now, place, i, waited);
+		return &none;
+	}
+	place[i] = w->place[before];
+	if (place[i] >= 0 && old->mtu != link->mtu)
+		w->ops->resize(w->arg, link);
+	return old;
+}
+
 /* PLACE gets the device of each of NOW; the guest what is different. */
 static int take_on(struct netns_watch *w, const struct netns *now, int *place)
 {
-	static const struct netns_link none;
 	struct change c;
 	int r = change_init(&c, now->nlinks);
 
 	for (size_t i = 0; i < now->nlinks; i++) {
 		const struct netns_link *link = &now->links[i];
-		size_t before = 0;
-		const struct netns_link *old = find(&w->had, link, &before);
+		const struct netns_link *old = place_link(w, now, place, i);
 
-		place[i] = old ? w->place[before] : join(w, now, place, i);
-		if (r == 0 && place[i] != NO_PLACE &&
-		    !(old && same_state(old, link)))
-			r = add_changed(&c, old ? old : &none, link);
+		if (r == 0 && place[i] >= 0 && !same_state(old, link))
+			r = add_changed(&c, old, link);
 	}
 	if (r == 0 && c.n > 0)
 		r = w->ops->change(w->arg, c.links, c.n, w->stop_fd);

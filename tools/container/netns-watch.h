@@ -28,6 +28,8 @@ struct netns_watch_ops {
 	 * -errno, logged.
 	 */
 	int (*join)(void *arg, const struct netns_link *link, unsigned place);
+	/* LINK, which is joined, has another MTU: its tap gets that. */
+	void (*resize)(void *arg, const struct netns_link *link);
 	/*
 	 * The guest changes LINKS, as agent_change_network() has it. 0 or
 	 * -errno, logged.

@@ -37,15 +37,18 @@ static int add_link(struct run_machine *machine, const struct netns_link *from,
 		.neighbours = from->neighbours,
 		.nneighbours = from->nneighbours,
 	};
-	*link = (struct agent_link){.name = from->name, .exact = exact};
+	*link = (struct agent_link){
+		.name = from->name, .mtu = from->mtu, .exact = exact};
 	return run_add_device(
 		&machine->cfg, "net",
 		(const struct config_pair[]){
 			{"join", from->name},
 			{"mac", mac},
+			/* The agent sets it, and may set another one later. */
+			{"mtu", "65535"},
 			{"resolver", machine->names.count ? "true" : NULL},
 		},
-		3);
+		4);
 }
 
 /* A share's trees are no devices to the guest. */

@@ -369,6 +369,26 @@ static void test_resolver(void **state)
 			TAP_FILTER_FIRST - 1);
 }
 
+static void test_mtu(void **state)
+{
+	struct ifreq ifr = {.ifr_name = TAP_JOIN_NAME "0"};
+	uint16_t mtu = 0;
+	autofd int fd = -1, tap = -1;
+
+	(void)state;
+	need_namespaces();
+	assert_int_equal(tap_join_set_mtu("eth0", 1400), -ENODEV);
+	tap = tap_join("eth0", false, &mtu);
+	assert_true(tap >= 0);
+	assert_int_equal(tap_join_set_mtu("eth0", 1400), 0);
+	assert_int_equal(tap_join_set_mtu("eth9", 1400), -ENODEV);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(ioctl(fd, SIOCGIFMTU, &ifr), 0);
+	assert_int_equal(ifr.ifr_mtu, 1400);
+	util_close(&tap);
+	tap_join_undo("eth0");
+}
+
 /* ---- this namespace's programs as clients */
 
 static int stream_of(int namespace, int family)
@@ -744,10 +764,11 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_resolver), cmocka_unit_test(test_streams),
-		cmocka_unit_test(test_clients),  cmocka_unit_test(test_again),
-		cmocka_unit_test(test_busy),     cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_at_once),  cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_resolver), cmocka_unit_test(test_mtu),
+		cmocka_unit_test(test_streams),  cmocka_unit_test(test_clients),
+		cmocka_unit_test(test_again),    cmocka_unit_test(test_busy),
+		cmocka_unit_test(test_killed),   cmocka_unit_test(test_at_once),
+		cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

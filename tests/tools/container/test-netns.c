@@ -338,6 +338,15 @@ static void take_look(void *arg, int stop_fd)
 	(void)stop_fd;
 }
 
+static void take_resize(void *arg, const struct netns_link *link)
+{
+	struct followed *f = arg;
+
+	pthread_mutex_lock(&f->lock);
+	note(f, "resize %s %u;", link->name, link->mtu);
+	pthread_mutex_unlock(&f->lock);
+}
+
 static int take_join(void *arg, const struct netns_link *link, unsigned place)
 {
 	struct followed *f = arg;
@@ -355,6 +364,8 @@ static void note_link(struct followed *f, const struct agent_link *link)
 	char text[INET6_ADDRSTRLEN];
 
 	note(f, "%s%s", e->gone ? "gone " : "", link->name);
+	if (link->mtu && link->mtu != 1500)
+		note(f, " mtu %u", link->mtu);
 	for (size_t i = 0; i < e->naddresses; i++) {
 		const struct agent_address *a = &e->addresses[i];
 
@@ -409,7 +420,7 @@ static void take_text(void *arg, const char *text)
 }
 
 static const struct netns_watch_ops watch_ops = {
-	take_look, take_join, take_change, take_leave, take_text};
+	take_look, take_join, take_resize, take_change, take_leave, take_text};
 
 static bool has_followed(struct followed *f, const char *text)
 {
@@ -486,10 +497,21 @@ static void test_watch(void **state)
 	expect_followed(&f,
 			"(interface 'eth2' came while the guest runs, which "
 			"has no place left");
+	/* It gets the place that becomes free, with all that it has by then. */
+	netns_add_address("eth2", "10.3.0.2", 24);
+	netns_set_mtu("eth2", 1400);
 	netns_delete("eth1");
-	expect_followed(&f, "gone eth1;leave 1;");
+	expect_followed(&f, "gone eth1;leave 1;join eth2 1;eth2 mtu 1400 "
+			    "+10.3.0.2;");
+	netns_set_mtu("eth2", 1450);
+	expect_followed(&f, "resize eth2 1450;eth2 mtu 1450 +10.3.0.2;");
+	netns_add_veth("eth4", "peer4", -1);
+	netns_up("eth4");
+	expect_followed(&f, "(interface 'eth4' came");
 	/* The guest never had that one. */
+	netns_delete("eth4");
 	netns_delete("eth2");
+	expect_followed(&f, "gone eth2;leave 1;");
 	netns_add_veth("eth3", "peer3", -1);
 	netns_up("eth3");
 	expect_followed(&f, "join eth3 1;");
@@ -499,7 +521,7 @@ static void test_watch(void **state)
 			    "leads nowhere);leave 0;");
 	netns_watch_stop(watch);
 	netns_watch_stop(NULL);
-	assert_false(has_followed(&f, "eth2"));
+	assert_false(has_followed(&f, "eth4"));
 	netns_go(before);
 	close(before);
 }
@@ -523,13 +545,15 @@ static void test_watch_places(void **state)
 	netns_up("eth1");
 	expect_followed(&f,
 			"(interface 'eth1' came while the guest runs, which "
-			"does not get it: another one has its Ethernet "
-			"address);");
+			"gets it when another one, that has its Ethernet "
+			"address, is gone);");
 	/* A device that the guest holds on to is tried last. */
 	f.refuse = true;
 	netns_delete("eth0");
-	expect_followed(&f, "leave 0;");
+	expect_followed(&f, "leave 0;join eth1 1;");
 	f.refuse = false;
+	netns_delete("eth1");
+	expect_followed(&f, "leave 1;");
 	netns_add_veth("eth2", "peer2", -1);
 	netns_up("eth2");
 	expect_followed(&f, "join eth2 1;");
