@@ -12,9 +12,11 @@
 #include "devices/host/vsock-reach.h"
 #include "devices/virtio/virtio.h"
 #include "devices/virtio/vsock-conn.h"
+#include "devices/virtio/vsock-end.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -30,7 +32,7 @@
 
 #define VSOCK_RX     0 /* to the guest */
 #define VSOCK_TX     1
-#define VSOCK_EVENT  2 /* for migration, which there is none of */
+#define VSOCK_EVENT  2 /* a guest that is loaded learns of it */
 #define VSOCK_QUEUES 3
 #define VSOCK_QUEUE  128 /* entries, and so buffers of one packet */
 #define VSOCK_BATCH  64  /* packets until other devices have their turn */
@@ -74,6 +76,7 @@ struct vsock {
 	unsigned left; /* packets of this turn for the guest: it takes several
 			* buffers at a time */
 	bool tx_held;  /* until there is room for another reset */
+	struct vsock_end end; /* of all connections that the guest had before */
 };
 
 /* From the guest's byte order to the host's, or back: it is the same. */
@@ -320,7 +323,7 @@ static void give_all(struct vsock *v)
 {
 	struct virtio_dev *d = v->d;
 
-	if (!d->running)
+	if (!d->running || v->end.holding)
 		return;
 	v->left = VSOCK_BATCH;
 	(void)virtio_turn(d, VSOCK_RX, UINT_MAX, 1, give_some);
@@ -659,6 +662,103 @@ static void host_event(struct loop_source *source, uint32_t events)
 	virtio_unlock(v->d);
 }
 
+/* ---- a guest that was loaded ---- */
+
+static void give_more(struct virtio_dev *d)
+{
+	give_all(d->state);
+}
+
+static void vsock_resume(struct virtio_dev *d)
+{
+	struct vsock *v = d->state;
+
+	vsock_end_resume(&v->end);
+}
+
+static void visit_reset(struct vsock_reset *reset, struct visitor *v)
+{
+	VISIT(v, reset, host_cid);
+	VISIT(v, reset, host_port);
+	VISIT(v, reset, guest_port);
+	VISIT(v, reset, type);
+}
+
+/*
+ * The RSTs that the guest is owed, at RET. To those for packets of no
+ * connection come those for the guest's own requests that it has no answer to
+ * yet: they are no connections to its driver, which would let them time out.
+ */
+static unsigned list_resets(struct vsock *v, struct vsock_reset *ret)
+{
+	const struct vsock_conn *c = NULL;
+	unsigned n = 0;
+
+	for (; n < v->nresets; n++)
+		ret[n] = v->reset[(v->first + n) % VSOCK_RESETS];
+	LIST_FOREACH(c, &v->conns.live, list) {
+		if (n < VSOCK_RESETS &&
+		    (c->owed & (1u << VIRTIO_VSOCK_OP_RESPONSE)))
+			ret[n++] = (struct vsock_reset){
+				.host_cid = VMADDR_CID_HOST,
+				.host_port = c->host_port,
+				.guest_port = c->guest_port,
+				.type = VIRTIO_VSOCK_TYPE_STREAM,
+			};
+	}
+	return n;
+}
+
+/* Whether the guest has any connection, as far as it knows. */
+static bool is_connected(const struct vsock *v)
+{
+	const struct vsock_conn *c;
+
+	LIST_FOREACH(c, &v->conns.live, list)
+		if (c->bound)
+			return true;
+	return false;
+}
+
+/* The guest keeps its CID, which may be in the addresses of its sockets. */
+static void visit_cid(struct vsock *v, struct visitor *visitor)
+{
+	uint64_t cid;
+
+	memcpy(&cid, v->d->config, sizeof(cid));
+	cid = le64toh(cid);
+	if (cid < VSOCK_CID_FIRST || cid > VSOCK_CID_LAST)
+		visit_wrong(visitor, "no guest has the CID %" PRIu64, cid);
+	else
+		v->cid = (uint32_t)cid;
+}
+
+/*
+ * The host's ports are counted on: the guest may still have a socket of an
+ * earlier connection, and take a new one with its ports for it.
+ */
+static void vsock_visit(struct virtio_dev *d, struct visitor *visitor)
+{
+	struct vsock *v = d->state;
+	struct vsock_reset resets[VSOCK_RESETS];
+	bool due = v->end.due || is_connected(v);
+	unsigned n = list_resets(v, resets);
+
+	VISIT(visitor, v, ports_used);
+	visit_bool(visitor, "connected", &due);
+	visit_count(visitor, "resets", &n, VSOCK_RESETS);
+	for (unsigned i = 0; i < n && visit_goes_on(visitor); i++)
+		visit_reset(&resets[i], visitor);
+	if (!visit_loads(visitor) || !visit_goes_on(visitor))
+		return;
+	memcpy(v->reset, resets, n * sizeof(*resets));
+	v->first = 0;
+	v->nresets = n;
+	if (due && d->started)
+		vsock_end_begin(&v->end);
+	visit_cid(v, visitor);
+}
+
 /* ---- system calls ---- */
 
 /* For the host's programs, which come and go while the guest runs. */
@@ -683,6 +783,8 @@ static void vsock_kick(struct virtio_dev *d, unsigned q)
 
 	if (q == VSOCK_TX)
 		take_all(v);
+	if (q == VSOCK_EVENT)
+		vsock_end_take(&v->end);
 	give_all(v);
 	accept_while_room(v);
 }
@@ -742,6 +844,8 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	v->listener.fn = host_connects;
 	r = loop_timer_open(d->loop, &v->timer, time_passes);
 	if (r == 0)
+		r = vsock_end_open(&v->end, d, VSOCK_EVENT, give_more);
+	if (r == 0)
 		r = loop_add(d->loop, &v->listener, EPOLLIN);
 	if (r < 0)
 		return log_ret(r, "%s: event loop: %s", d->name, strerror(-r));
@@ -756,6 +860,7 @@ static void vsock_close(struct virtio_dev *d)
 		return;
 	loop_del(d->loop, &v->listener);
 	loop_timer_close(&v->timer);
+	vsock_end_close(&v->end);
 	util_close(&v->ahead_fd);
 	vsock_conns_drain(&v->conns, VSOCK_LINGER_MS);
 	vsock_conns_done(&v->conns);
@@ -784,6 +889,7 @@ static void vsock_stop(struct virtio_dev *d)
 	}
 	v->nresets = 0;
 	v->tx_held = false;
+	vsock_end_forget(&v->end);
 	accept_while_room(v);
 }
 
@@ -818,5 +924,7 @@ const struct virtio_ops virtio_vsock = {
 	.open = vsock_open,
 	.close = vsock_close,
 	.stop = vsock_stop,
+	.resume = vsock_resume,
+	.visit = vsock_visit,
 	.kick = vsock_kick,
 };

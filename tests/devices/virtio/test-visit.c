@@ -19,10 +19,7 @@
 #define ALL UINT64_MAX
 
 static const struct kind *const kinds[] = {
-	&visit_blk,
-	&visit_console,
-	&visit_net,
-	&visit_rng,
+	&visit_blk, &visit_console, &visit_net, &visit_rng, &visit_vsock,
 };
 
 #define CALL(kind, function, ...)                                              \
@@ -185,7 +182,7 @@ static void test_without_driver(void **state)
 	load(kind, &r, &saved);
 	assert_int_equal(virtio_status(r.v->dev), 0);
 	assert_true(vdriver_negotiate(r.v, ALL));
-	assert_true(vdriver_setup_queue(r.v, 0, 8));
+	assert_true(vdriver_setup_queue(r.v, 0, 64));
 	save(kind, &r, &saved);
 	load(kind, &r, &saved);
 	for (unsigned q = 1; q < r.v->dev->ops->nqueues; q++)

@@ -51,6 +51,7 @@ struct kind {
 	bool changes;
 };
 
-extern const struct kind visit_blk, visit_console, visit_net, visit_rng;
+extern const struct kind visit_blk, visit_console, visit_net, visit_rng,
+	visit_vsock;
 
 #endif
