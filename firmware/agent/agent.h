@@ -58,6 +58,7 @@ enum agent_type {
 	AGENT_WATCH = 14,    /* H    agent_watch; no answer, but EVENTs */
 	AGENT_STATS = 15,    /* H    empty; agent_usage under the same type */
 	AGENT_FREEZE = 16,   /* H    agent_freeze; DONE; since 1.8 */
+	AGENT_LIMIT = 17,    /* H    acts on the items; DONE; since 1.11 */
 
 	AGENT_DONE = 32,         /*   G empty */
 	AGENT_FAILED = 33,       /*   G agent_failed: the request's end */
@@ -73,7 +74,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 10
+#define AGENT_MINOR 11
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -120,7 +121,7 @@ enum agent_key {
 	AGENT_ITEM_MEMORY = 23,    /* agent_number, see CONTAINER; 1.8 */
 	AGENT_ITEM_TREE = 24,      /* name, see CONTAINER; 1.8 */
 
-	/* CONFIGURE, START, SIGNAL, STATS, FREEZE */
+	/* CONFIGURE, START, SIGNAL, STATS, FREEZE, LIMIT */
 	AGENT_ITEM_CONTAINER = 31, /* name: which one is meant; 1.8 */
 
 	/* START */
@@ -157,7 +158,12 @@ enum agent_key {
  * MOUNTs is a share of trees as well, in which the path begins with a tree's
  * name. Trees may come and go while the machine runs, so the agent mounts such
  * a share once, for all containers.
+ *
+ * AGENT_LIMIT changes the limits of such a container while it runs. Beside
+ * CONTAINER it may have MEMORY, PIDS and CPU; a limit that it does not have, or
+ * that is 0, stays as it is, and AGENT_NO_LIMIT takes one away.
  */
+#define AGENT_NO_LIMIT UINT64_MAX
 
 /* AGENT_ITEM_FLAGS of START. */
 #define AGENT_START_MAIN         0x01 /* the container's; its end is the VM's */

@@ -57,13 +57,21 @@ static int write_file(int dir, const char *name, const char *text,
 	return write(fd, text, strlen(text)) < 0 ? fail(f, errno, name) : 0;
 }
 
+/* As the kernel's files have it; the number in TEXT. */
+static const char *number_text(uint64_t number, char text[24])
+{
+	if (number == AGENT_NO_LIMIT)
+		return "max";
+	snprintf(text, 24, "%llu", (unsigned long long)number);
+	return text;
+}
+
 static int write_number(int dir, const char *name, uint64_t number,
 			struct init_failure *f)
 {
 	char text[24];
 
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
-	return write_file(dir, name, text, f);
+	return write_file(dir, name, number_text(number, text), f);
 }
 
 /* ---- limits */
@@ -98,14 +106,25 @@ static int limit_processes(int dir, const struct init_config *c,
 static int limit_time(int dir, const struct init_config *c,
 		      struct init_failure *f)
 {
-	char text[48];
+	char text[48], quota[24];
 
 	if (c->cpu_quota == 0)
 		return 0;
-	snprintf(text, sizeof(text), "%llu %llu",
-		 (unsigned long long)c->cpu_quota,
+	snprintf(text, sizeof(text), "%s %llu",
+		 number_text(c->cpu_quota, quota),
 		 (unsigned long long)c->cpu_period);
 	return write_file(dir, "cpu.max", text, f);
+}
+
+int cgroup_limit(const struct cgroup *group, const struct init_config *config,
+		 struct init_failure *f)
+{
+	if (group->fd < 0)
+		return fail(f, ENOTSUP, "limits");
+	if (limit_memory(group->fd, config, f) ||
+	    limit_processes(group->fd, config, f))
+		return -1;
+	return limit_time(group->fd, config, f);
 }
 
 /* ---- devices */

@@ -58,6 +58,13 @@ int cgroup_make(struct cgroup *group, const struct init_config *config,
 int cgroup_adopt(struct cgroup *group, const char *path,
 		 struct init_failure *f);
 
+/*
+ * Gives it those limits that CONFIG has, AGENT_NO_LIMIT among them. 0, or -1
+ * with the failure filled in.
+ */
+int cgroup_limit(const struct cgroup *group, const struct init_config *config,
+		 struct init_failure *f);
+
 /* Kills all its processes. */
 void cgroup_kill(const struct cgroup *group);
 /* Has all its processes stand still, in a moment, or go on. 0 or -errno. */

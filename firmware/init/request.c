@@ -501,13 +501,24 @@ static int take_config_container(void *target, const void *fixed,
 			take_neighbour                                         \
 	}
 
+/* A container may have these at first, and others later. */
+#define LIMIT_RULES                                                            \
+	{AGENT_ITEM_CONTAINER, 0, 1, false, take_config_container},            \
+		{AGENT_ITEM_MEMORY, sizeof(struct agent_number), 0, false,     \
+		 take_memory},                                                 \
+		{AGENT_ITEM_PIDS, sizeof(struct agent_number), 0, false,       \
+		 take_pids},                                                   \
+	{                                                                      \
+		AGENT_ITEM_CPU, sizeof(struct agent_cpu), 0, false, take_cpu   \
+	}
+
 static const struct rule network_rules[] = {NETWORK_RULES, {0}};
+static const struct rule limit_rules[] = {LIMIT_RULES, {0}};
 
 static const struct rule config_rules[] = {
 	NETWORK_RULES,
-	{AGENT_ITEM_CONTAINER, 0, 1, false, take_config_container},
+	LIMIT_RULES,
 	{AGENT_ITEM_TREE, 0, 1, false, take_tree},
-	{AGENT_ITEM_MEMORY, sizeof(struct agent_number), 0, false, take_memory},
 	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,
 	 take_config_flags},
 	{AGENT_ITEM_HOSTNAME, 0, 1, false, take_hostname},
@@ -526,8 +537,6 @@ static const struct rule config_rules[] = {
 	{AGENT_ITEM_DEVICE, sizeof(struct agent_device), 1, true, take_device},
 	{AGENT_ITEM_RULE, sizeof(struct agent_device_rule), 0, true, take_rule},
 	{AGENT_ITEM_OCI, 0, 1, false, take_oci},
-	{AGENT_ITEM_PIDS, sizeof(struct agent_number), 0, false, take_pids},
-	{AGENT_ITEM_CPU, sizeof(struct agent_cpu), 0, false, take_cpu},
 	{0},
 };
 
@@ -838,6 +847,23 @@ int init_network_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 	}
 	*ret = c;
 	ret->bytes = bytes;
+	return 0;
+}
+
+int init_limits_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		      struct init_failure *f)
+{
+	struct init_config c = {.bytes = bytes};
+	int r = parse(limit_rules, &c, bytes, n, f);
+
+	if (r == 0 && !c.container)
+		r = init_fail(f, INIT_STATUS_SETUP, EINVAL,
+			      "limits of the machine's own container");
+	if (r) {
+		init_config_done(&c);
+		return -1;
+	}
+	*ret = c;
 	return 0;
 }
 

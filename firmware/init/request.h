@@ -133,6 +133,14 @@ int init_network_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		       struct init_failure *f);
 
 /*
+ * The part of a configuration that AGENT_LIMIT has, of the container that RET
+ * names. BYTES is taken over, also on failure. 0, or -1 with the failure filled
+ * in.
+ */
+int init_limits_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		      struct init_failure *f);
+
+/*
  * The container that a request is about which has no items besides; NULL: the
  * machine's own. Borrowed from BYTES. 0, or -1 with the failure filled in.
  */

@@ -237,6 +237,25 @@ static bool take_freeze(struct session *s, const struct agent_message *m)
 	return true;
 }
 
+static int set_limits(struct session *s, struct init_failure *f)
+{
+	uint8_t *request = take_ptr(s->request);
+	const size_t n = s->nrequest;
+	const struct server_container *c;
+	struct init_config config;
+	int r;
+
+	s->nrequest = 0;
+	if (init_limits_parse(request, n, &config, f))
+		return -1;
+	c = server_find(s->server, config.container);
+	r = c ? cgroup_limit(&c->box.group, &config, f)
+	      : init_fail(f, INIT_STATUS_SETUP, ESRCH, "container '%s'",
+			  config.container);
+	init_config_done(&config);
+	return r;
+}
+
 static bool take_request(struct session *s, const struct agent_message *m)
 {
 	struct server *server = s->server;
@@ -267,6 +286,9 @@ static bool take_request(struct session *s, const struct agent_message *m)
 		return take_watch(s, m);
 	case AGENT_FREEZE:
 		return take_freeze(s, m);
+	case AGENT_LIMIT:
+		answer(s, set_limits(s, &f), &f);
+		return m->bytes == 0;
 	case AGENT_INFO:
 		server_facts(server, &info);
 		session_put(s, AGENT_INFO, &info, sizeof(info));

@@ -296,6 +296,42 @@ has_few()
 	[ "$(cat out)" -lt 8 ]
 }
 
+# takes_100 ID STATUS: how a program ends in there that takes 100 MB
+takes_100()
+{
+	oci exec "$1" dd if=/dev/zero of=/dev/null bs=100M count=1
+	expect_status "$2"
+}
+
+# The limits of c1, which runs in p's machine and has none, change; and those of
+# one that is created, before it starts.
+pod_limits()
+{
+	takes_100 c1 0
+	oci update --memory 64M --pids-limit 6 c1
+	expect_status 0
+	takes_100 c1 137
+	oci exec c1 sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait'
+	[ "$status" != 0 ] || fail "more processes than it may have"
+	oci update --memory 150M --pids-limit -1 c1
+	expect_status 0
+	takes_100 c1 0
+	oci exec c1 sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait'
+	expect_status 0
+	mv one first
+	pod_bundle '$c->{process}{args} = ["sh", "-c",
+		"dd if=/dev/zero of=/dev/null bs=100M count=1; echo \$? >/data/status"];'
+	command="bulkhead-runtime create c4"
+	create c4 one
+	oci update --memory 64M c4
+	expect_status 0
+	oci start c4
+	wait_for shared/status 137
+	oci delete --force c4
+	rm -r one
+	mv first one
+}
+
 # A machine with several containers: each has its own root, processes and end,
 # and none of them is left when the first one ends.
 test_pod()
@@ -324,6 +360,7 @@ test_pod()
 	oci start c1
 	wait_for c1.out up
 	grep -qx 'pod [1-5]' c1.out || fail "another host name, or other processes: $(cat c1.out)"
+	pod_limits
 	mv one first
 	pod_bundle '$c->{process}{args} = ["sh", "-c", "cat /data/f; exit 3"];'
 	oci run --bundle one c2

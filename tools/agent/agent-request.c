@@ -20,6 +20,8 @@
 
 /* The first version with containers besides the machine's own. */
 #define CONTAINER_MINOR 8
+/* The first that changes their limits. */
+#define LIMIT_MINOR 11
 
 static void add_flags(struct agent_items *items, enum agent_key key,
 		      uint32_t flags, const char *text)
@@ -177,6 +179,27 @@ static int add_link(struct agent_items *items, const struct agent_link *link)
 	return r;
 }
 
+static void add_number(struct agent_items *items, enum agent_key key,
+		       uint64_t number)
+{
+	const struct agent_number wire = {htole64(number)};
+
+	if (number)
+		agent_items_add(items, key, &wire, sizeof(wire), NULL, 0);
+}
+
+static void add_limits(struct agent_items *items, const struct agent_limits *l)
+{
+	const struct agent_cpu cpu = {htole64(l->cpu_quota),
+				      htole64(l->cpu_period)};
+
+	add_number(items, AGENT_ITEM_PIDS, l->pids_max);
+	add_number(items, AGENT_ITEM_MEMORY, l->memory_max);
+	if (l->cpu_quota)
+		agent_items_add(items, AGENT_ITEM_CPU, &cpu, sizeof(cpu), NULL,
+				0);
+}
+
 static int config_items(struct agent_items *items, const struct agent_config *c)
 {
 	add_flags(items, AGENT_ITEM_FLAGS,
@@ -214,25 +237,12 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 		add_device(items, &c->devices[i]);
 	for (size_t i = 0; i < c->nrules; i++)
 		add_rule(items, &c->rules[i]);
-	if (c->pids_max) {
-		const struct agent_number wire = {htole64(c->pids_max)};
-
-		agent_items_add(items, AGENT_ITEM_PIDS, &wire, sizeof(wire),
-				NULL, 0);
-	}
-	if (c->memory_max) {
-		const struct agent_number wire = {htole64(c->memory_max)};
-
-		agent_items_add(items, AGENT_ITEM_MEMORY, &wire, sizeof(wire),
-				NULL, 0);
-	}
-	if (c->cpu_quota) {
-		const struct agent_cpu wire = {htole64(c->cpu_quota),
-					       htole64(c->cpu_period)};
-
-		agent_items_add(items, AGENT_ITEM_CPU, &wire, sizeof(wire),
-				NULL, 0);
-	}
+	add_limits(items, &(const struct agent_limits){
+				  .memory_max = c->memory_max,
+				  .pids_max = c->pids_max,
+				  .cpu_quota = c->cpu_quota,
+				  .cpu_period = c->cpu_period,
+			  });
 	add_text(items, AGENT_ITEM_OCI, c->oci);
 	return 0;
 }
@@ -260,6 +270,28 @@ int agent_configure(struct agent_session *agent,
 		r = config_items(&items, config);
 	if (r == 0)
 		r = agent_send_items(agent, &items, AGENT_CONFIGURE, what);
+	agent_items_done(&items);
+	return r < 0 ? r : agent_await_done(agent, AGENT_MACHINE_MS, what);
+}
+
+static_assert(AGENT_LIMITS_NONE == AGENT_NO_LIMIT, "as on the wire");
+
+int agent_limit(struct agent_session *agent, const char *container,
+		const struct agent_limits *limits)
+{
+	static const char what[] = "the container's limits";
+	struct agent_items items = {0};
+	int r;
+
+	if (agent->minor < LIMIT_MINOR)
+		return log_ret(-ENOTSUP,
+			       "container '%s': the machine was started by an "
+			       "older bulkhead, whose agent changes no limits: "
+			       "start the pod again",
+			       container);
+	add_text(&items, AGENT_ITEM_CONTAINER, container);
+	add_limits(&items, limits);
+	r = agent_send_items(agent, &items, AGENT_LIMIT, what);
 	agent_items_done(&items);
 	return r < 0 ? r : agent_await_done(agent, AGENT_MACHINE_MS, what);
 }

@@ -268,6 +268,19 @@ int agent_signal(struct agent_session *agent, const char *container,
 /* Has CONTAINER stand still, or go on. */
 int agent_freeze(struct agent_session *agent, const char *container,
 		 bool frozen);
+/* 0: as it is. */
+#define AGENT_LIMITS_NONE UINT64_MAX
+struct agent_limits {
+	uint64_t memory_max;            /* bytes */
+	uint64_t pids_max;              /* processes */
+	uint64_t cpu_quota, cpu_period; /* us of CPU time in each period */
+};
+/*
+ * Gives CONTAINER, one besides the machine's own, other limits while it runs.
+ * -ENOTSUP: the guest's agent is of an older bulkhead (logged).
+ */
+int agent_limit(struct agent_session *agent, const char *container,
+		const struct agent_limits *limits);
 /* SIGNAL (0: SIGTERM), after GRACE_MS SIGKILL, then power-off; does not wait.
  */
 int agent_shutdown(struct agent_session *agent, int signal, uint32_t grace_ms);

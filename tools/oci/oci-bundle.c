@@ -303,22 +303,27 @@ static int add_device(json_t *linux_part, json_t *rules, const char *path,
 	return 0;
 }
 
-/* NAME of MEMORY, where it limits anything, with what the monitor needs. */
-static void raise_limit(json_t *memory, const char *name)
+/* NAME of MEMORY, where it limits anything, is by MORE bytes higher. */
+static void raise_limit(json_t *memory, const char *name, json_int_t more)
 {
 	json_t *value = json_object_get(memory, name);
 	const json_int_t limit = json_integer_value(value);
 
-	if (limit > 0 && limit < INT64_MAX - (json_int_t)OCI_OVERHEAD_BYTES)
-		(void)json_object_set_new(
-			memory, name,
-			json_integer(limit + (json_int_t)OCI_OVERHEAD_BYTES));
+	if (limit > 0 && limit < INT64_MAX - more)
+		(void)json_object_set_new(memory, name,
+					  json_integer(limit + more));
 }
 
-void oci_bundle_raise(json_t *memory)
+void oci_bundle_raise(json_t *memory, bool member)
 {
-	raise_limit(memory, "limit");
-	raise_limit(memory, "swap");
+	const json_int_t limit =
+		json_integer_value(json_object_get(memory, "limit"));
+	json_int_t more = (json_int_t)OCI_OVERHEAD_BYTES;
+
+	if (member)
+		more = limit > 0 && limit < more ? more - limit : 0;
+	raise_limit(memory, "limit", more);
+	raise_limit(memory, "swap", more);
 }
 
 int oci_bundle_check_unified(json_t *resources)
@@ -361,7 +366,7 @@ static int make_host_resources(json_t *linux_part,
 	if (r == 0 && !bundle->pod)
 		r = add_device(linux_part, rules, "/dev/net/tun", TUN_MINOR);
 	(void)json_object_del(resources, "pids");
-	oci_bundle_raise(memory);
+	oci_bundle_raise(memory, bundle->pod != NULL);
 	return r < 0 ? r : oci_bundle_check_unified(resources);
 }
 

@@ -206,7 +206,10 @@ int oci_store_write(const struct oci *oci, const char *id, const char *name,
 
 	if (!path || !text)
 		return log_ret(-ENOMEM, "out of memory");
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+	/* A pipe may be there, put by the container: it is not waited for. */
+	fd = open(path,
+		  O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK |
+			  O_CLOEXEC,
 		  0600);
 	r = fd < 0 ? -errno : follow_owner(fd, path);
 	if (r == 0)

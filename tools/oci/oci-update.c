@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `update`. The control group on the host is what can change; the guest's size
- * cannot while it runs, and is not to be promised.
+ * cannot while it runs, and is not to be promised. A container in another's
+ * machine has limits that are a control group's in the guest, which can.
  */
 #include "tools/oci/oci.h"
 
+#include "tools/agent/agent.h"
 #include "tools/container/run.h"
 #include "tools/oci/oci-options.h"
 #include "vmm/base/log.h"
@@ -165,7 +167,7 @@ static int change_memory(json_t *wanted, json_t *made)
 			       "change while it runs: update the container "
 			       "when it is stopped",
 			       (long long)now >> 20);
-	oci_bundle_raise(json_object_get(wanted, "memory"));
+	oci_bundle_raise(json_object_get(wanted, "memory"), false);
 	return 0;
 }
 
@@ -244,21 +246,136 @@ static int hand_over(struct oci *oci, const char *id, json_t *resources)
 	return status;
 }
 
+/* ---- in another's machine */
+
+/* In the protocol's form; 0 is none given, and what is below none at all. */
+static uint64_t limit_of(json_int_t n)
+{
+	return n < 0 ? AGENT_LIMITS_NONE : (uint64_t)n;
+}
+
+static struct agent_limits find_limits(json_t *wanted, json_t *made)
+{
+	json_int_t quota = number(wanted, "cpu", "quota");
+	json_int_t period = number(wanted, "cpu", "period");
+
+	if (quota == 0 && period > 0)
+		quota = number(made, "cpu", "quota");
+	if (period <= 0)
+		period = number(made, "cpu", "period");
+	return (struct agent_limits){
+		.memory_max = limit_of(number(wanted, "memory", "limit")),
+		.pids_max = limit_of(number(wanted, "pids", "limit")),
+		.cpu_quota = limit_of(quota),
+		.cpu_period = period > 0 ? (uint64_t)period : PERIOD_DEFAULT,
+	};
+}
+
+/* One that is created reads its limits when it starts. */
+static int change_guest(struct oci *oci, const char *id,
+			const struct agent_limits *limits)
+{
+	struct agent_session *agent = NULL;
+	const char *container;
+	int r;
+
+	if (oci_host_is(oci, id, "created"))
+		return 0;
+	if (oci_stands_still(oci, id))
+		return log_ret(-EBUSY,
+			       "container '%s' is paused, and hears of no "
+			       "limits: resume it before",
+			       id);
+	r = oci_agent(oci, id, &agent, &container);
+	if (r == 0)
+		r = agent_limit(agent, container, limits);
+	agent_free(agent);
+	return r;
+}
+
+/* Notes in SPEC those limits of WANTED that the guest keeps. */
+static int note(struct oci *oci, const char *id, json_t *spec, json_t *wanted)
+{
+	static const struct {
+		const char *part, *key;
+	} kept[] = {
+		{"memory", "limit"},
+		{"cpu", "quota"},
+		{"cpu", "period"},
+		{"pids", "limit"},
+	};
+	static const char part_file[] = "vm/" OCI_SPEC_FILE ".part";
+	autofree char *part = oci_path(oci, id, part_file);
+	autofree char *path = oci_path(oci, id, "vm/" OCI_SPEC_FILE);
+	json_t *made = json_object_get(spec, "linux");
+	int r = part && path ? 0 : -ENOMEM;
+
+	if (!json_object_get(made, "resources"))
+		(void)json_object_set_new(made, "resources", json_object());
+	made = json_object_get(made, "resources");
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(kept); i++) {
+		const json_int_t n = number(wanted, kept[i].part, kept[i].key);
+
+		if (n != 0)
+			r = put(made, kept[i].part, kept[i].key,
+				json_integer(n));
+	}
+	/* All at once: `exec` reads it at any time. */
+	if (r == 0)
+		r = oci_store_write(oci, id, part_file, spec);
+	if (r == 0 && rename(part, path) < 0)
+		r = log_ret(-errno, "'%s': %s", path, strerror(errno));
+	return r;
+}
+
+static int update_member(struct oci *oci, const char *id, json_t *spec,
+			 json_t *wanted)
+{
+	json_t *made =
+		json_object_get(json_object_get(spec, "linux"), "resources");
+	const struct agent_limits limits = find_limits(wanted, made);
+	int r = oci_bundle_check_unified(wanted);
+
+	if (r == 0)
+		r = change_guest(oci, id, &limits);
+	if (r == 0)
+		r = note(oci, id, spec, wanted);
+	if (r < 0)
+		return OCI_EXIT_FAILED;
+	(void)json_object_del(wanted, "pids");
+	oci_bundle_raise(json_object_get(wanted, "memory"), true);
+	return hand_over(oci, id, wanted);
+}
+
+/* ---- the command */
+
+static int update_own(struct oci *oci, const char *id, json_t *spec,
+		      json_t *wanted)
+{
+	json_t *made =
+		json_object_get(json_object_get(spec, "linux"), "resources");
+
+	return change(wanted, made) < 0 ? OCI_EXIT_FAILED
+					: hand_over(oci, id, wanted);
+}
+
 static int update(struct oci *oci, const char *id, const struct request *req)
 {
-	json_t *spec, *wanted = NULL;
+	autofree char *machine = NULL;
+	json_t *spec, *wanted;
 	int status = OCI_EXIT_FAILED;
-	json_t *made;
+	int r = oci_check_id(id);
 
-	if (oci_check_id(id) < 0)
+	if (r < 0)
 		return status;
 	spec = oci_store_read(oci, id, "vm/" OCI_SPEC_FILE);
 	if (!spec)
 		return log_ret(status, "container '%s' does not exist", id);
-	made = json_object_get(json_object_get(spec, "linux"), "resources");
-	wanted = read_request(req);
-	if (wanted && change(wanted, made) == 0)
-		status = hand_over(oci, id, wanted);
+	r = oci_pod_machine(oci, id, &machine);
+	wanted = r < 0 ? NULL : read_request(req);
+	if (wanted)
+		status = machine ? update_member(oci, id, spec, wanted)
+				 : update_own(oci, id, spec, wanted);
 	json_decref(wanted);
 	json_decref(spec);
 	return status;

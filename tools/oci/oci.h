@@ -192,10 +192,12 @@ struct oci_bundle {
  */
 int oci_bundle_split(const struct oci_bundle *bundle, struct json_t *config,
 		     struct json_t **ret_host, struct json_t **ret_guest);
-/* Adds what the monitor needs to the limits that MEMORY, which may be NULL,
- * has.
+/*
+ * Adds what this side's processes need to the limits that MEMORY, which may be
+ * NULL, has. MEMBER: the container is in another's machine, whose control group
+ * has the memory of both, so that less than that is raised alone.
  */
-void oci_bundle_raise(struct json_t *memory);
+void oci_bundle_raise(struct json_t *memory, bool member);
 /*
  * Refuses files of RESOURCES' "unified" that would limit the monitor, which
  * needs more than the guest, and would not reach the guest. RESOURCES may be

@@ -174,6 +174,7 @@ static void test_end_is_its_own(void **state)
 {
 	struct fixture *f = *state;
 	struct agent_session *a = session(f), *beside = session(f);
+	const struct agent_limits limits = {.pids_max = 9};
 	struct agent_facts facts;
 
 	assert_int_equal(configure(a, "a"), 0);
@@ -185,6 +186,8 @@ static void test_end_is_its_own(void **state)
 	assert_int_equal(facts.processes, 2);
 	/* There is no control group here. */
 	assert_int_equal(agent_freeze(beside, "a", true), -ENOTSUP);
+	assert_int_equal(agent_limit(beside, "a", &limits), -ENOTSUP);
+	assert_int_equal(agent_limit(beside, "b", &limits), -ESRCH);
 	assert_int_equal(agent_signal(beside, "b", SIGTERM), -ESRCH);
 	assert_int_equal(refusal(beside, "a", true), 0);
 	assert_int_equal(refusal(beside, "b", false), ESRCH);
@@ -320,13 +323,58 @@ static void test_items(void **state)
 	}
 }
 
+/* Later limits are of a container with a name, and nothing else comes with
+ * them.
+ */
+static void test_limit_items(void **state)
+{
+	const struct agent_number all = {htole64(AGENT_NO_LIMIT)};
+	const struct agent_cpu cpu = {htole64(50000), htole64(100000)};
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		const bool named = i & 1, more = i & 2;
+		struct agent_items items = {0};
+		struct init_failure failure;
+		struct init_config c;
+
+		if (named)
+			add_text(&items, AGENT_ITEM_CONTAINER, "web");
+		if (more)
+			add_text(&items, AGENT_ITEM_TREE, "0");
+		agent_items_add(&items, AGENT_ITEM_MEMORY, &all, sizeof(all),
+				NULL, 0);
+		agent_items_add(&items, AGENT_ITEM_CPU, &cpu, sizeof(cpu), NULL,
+				0);
+		assert_int_equal(items.error, 0);
+		if (!named || more) {
+			assert_int_equal(init_limits_parse(items.data,
+							   items.bytes, &c,
+							   &failure),
+					 -1);
+			continue;
+		}
+		assert_int_equal(init_limits_parse(items.data, items.bytes, &c,
+						   &failure),
+				 0);
+		assert_string_equal(c.container, "web");
+		assert_true(c.memory_max == AGENT_NO_LIMIT);
+		assert_int_equal(c.cpu_quota, 50000);
+		assert_int_equal(c.pids_max, 0);
+		init_config_done(&c);
+	}
+}
+
 #define WITH_AGENT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_items),  WITH_AGENT(test_end_is_its_own),
-		WITH_AGENT(test_refusals),     WITH_AGENT(test_host_gone),
+		cmocka_unit_test(test_items),
+		cmocka_unit_test(test_limit_items),
+		WITH_AGENT(test_end_is_its_own),
+		WITH_AGENT(test_refusals),
+		WITH_AGENT(test_host_gone),
 		WITH_AGENT(test_machine_ends),
 	};
 

@@ -794,6 +794,7 @@ static void test_lying_host(void **state)
 		{{.bytes = 4, .type = AGENT_STATS}, {0}, 12},
 		{{.bytes = 4, .type = AGENT_FREEZE}, {2}, 12},
 		{{.bytes = 8, .type = AGENT_FREEZE}, {0}, 16},
+		{{.bytes = 4, .type = AGENT_LIMIT}, {0}, 12},
 	};
 
 	for (unsigned i = 0; i < ARRAY_LEN(lies); i++)

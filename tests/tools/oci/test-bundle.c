@@ -185,6 +185,40 @@ static void test_limits(void **state)
 	done(&h);
 }
 
+static json_int_t raised(const char *memory, const char *key, bool member)
+{
+	json_error_t error;
+	json_t *json = json_loads(memory, 0, &error);
+	json_int_t n;
+
+	assert_non_null(json);
+	oci_bundle_raise(json, member);
+	n = json_integer_value(json_object_get(json, key));
+	json_decref(json);
+	return n;
+}
+
+/* In another's machine only what is too little for this side's processes. */
+static void test_raise(void **state)
+{
+	const json_int_t more = (json_int_t)OCI_OVERHEAD_BYTES;
+	static const char small[] = "{\"limit\":8388608,\"swap\":16777216}";
+	static const char large[] = "{\"limit\":536870912,\"swap\":536870912}";
+	static const char none[] = "{\"limit\":-1,\"swap\":-1}";
+
+	(void)state;
+	assert_int_equal(raised(small, "limit", false), 8388608 + more);
+	assert_int_equal(raised(small, "swap", false), 16777216 + more);
+	assert_int_equal(raised(small, "limit", true), more);
+	assert_int_equal(raised(small, "swap", true), 8388608 + more);
+	assert_int_equal(raised(large, "limit", false), 536870912 + more);
+	assert_int_equal(raised(large, "limit", true), 536870912);
+	assert_int_equal(raised(large, "swap", true), 536870912);
+	assert_int_equal(raised(none, "limit", true), -1);
+	assert_int_equal(raised(none, "swap", false), -1);
+	oci_bundle_raise(NULL, true);
+}
+
 /* In the outer container a bind's source is where it is mounted. */
 static void test_mounts(void **state)
 {
@@ -522,6 +556,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_engines),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_raise),
 		cmocka_unit_test(test_mounts),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_shared_memory),
