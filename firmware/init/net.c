@@ -81,7 +81,8 @@ static int change_address(int fd, unsigned index, const struct agent_address *a,
 		netlink_add(&r, IFA_BROADCAST, &all, sizeof(all));
 	}
 	error = netlink_transact(fd, &r);
-	return gone && error == -EADDRNOTAVAIL ? 0 : error;
+	/* With an MTU below IPv6's least an interface has nothing of it. */
+	return gone && (error == -EADDRNOTAVAIL || error == -ENXIO) ? 0 : error;
 }
 
 static struct rtmsg *begin_route(struct netlink_request *r, uint8_t family,

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <linux/if_addr.h>
 #include <linux/if_arp.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <stdio.h>
@@ -112,6 +113,8 @@ static int take_link(void *arg, const struct nlmsghdr *message)
 	if (!netlink_get(table[IFLA_ADDRESS], link->mac, sizeof(link->mac)) ||
 	    !netlink_get(table[IFLA_MTU], &link->mtu, sizeof(link->mtu)))
 		return -EPROTO;
+	/* No device of a guest's has a larger one. */
+	link->mtu = (uint32_t)min_u64(link->mtu, ETH_MAX_MTU);
 	n->nlinks++;
 	return 0;
 }

@@ -287,6 +287,44 @@ static void test_same_networks(void **state)
 	netns_done(&n);
 }
 
+/* The kernel takes all of IPv6 off an interface with so small an MTU. */
+static void test_small_mtu(void **state)
+{
+	struct init_link link = {.name = "eth0",
+				 .has_mac = true,
+				 .mac = {2, 0, 0, 0, 0, 1},
+				 .mtu = 1200};
+	struct init_address address = {
+		.wire = {.family = 6,
+			 .prefix = 64,
+			 .flags = AGENT_GONE,
+			 .address = {0xfd, [15] = 2}},
+	};
+	const struct init_config c = {.links = &link,
+				      .nlinks = 1,
+				      .addresses = &address,
+				      .naddresses = 1};
+	struct init_failure f = {0};
+	struct netns n;
+	int before;
+
+	(void)state;
+	netns_need();
+	before = netns_here();
+	close(netns_new());
+	netns_add_veth("eth0", "peer0", -1);
+	netns_set_mac("eth0", link.mac);
+	netns_add_address("eth0", "fd00::2", 64);
+	assert_int_equal(net_configure(&c, &f), 0);
+	assert_int_equal(netns_scan(&n), 0);
+	netns_go(before);
+	close(before);
+	assert_int_equal(n.nlinks, 1);
+	assert_int_equal(n.links[0].mtu, 1200);
+	assert_int_equal(n.links[0].naddresses, 0);
+	netns_done(&n);
+}
+
 /* A VLAN that the guest has put on an interface has the same address. */
 static void test_stacked(void **state)
 {
@@ -638,6 +676,7 @@ int main(void)
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_scan),
 		cmocka_unit_test(test_same_networks),
+		cmocka_unit_test(test_small_mtu),
 		cmocka_unit_test(test_stacked),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_places),
