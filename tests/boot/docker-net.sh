@@ -67,6 +67,12 @@ lacks_address()
 	docker exec "$1" ip address >out 2>err && ! has_text out "$2"
 }
 
+# finds NAME HOST ADDRESS: a container's guest finds that one
+finds()
+{
+	docker exec "$1" nslookup -type=a "$2" >out 2>err && has_text out "$3"
+}
+
 # A network comes and another one goes, while the guest runs and by a restart.
 changed()
 {
@@ -84,6 +90,11 @@ changed()
 	machine -d --name alone box:1 sleep 1000
 	d network connect n2 alone
 	wait_until has_address alone 172.31.0. || fail "not beside the bridge"
+	# It had no network with names before.
+	wait_until finds alone srv 172.31.0.50 || fail "no name of the network"
+	d exec alone cat /etc/resolv.conf
+	expect_out 127.0.0.11
+	wait_until finds alone outside.test 10.7.7.7 || fail "no name outside"
 	d rm -f alone
 	d restart -t 1 srv
 	wait_until has_address srv 172.31.0.50/16 || fail "no network again"
