@@ -7,6 +7,7 @@
 #include "devices/platform/platform.h"
 
 #include "vmm/base/stop.h"
+#include "vmm/base/visit.h"
 
 #include <string.h>
 
@@ -37,6 +38,18 @@ void i8042_init(struct i8042 *k, struct stop *stop)
 	*k = (struct i8042){.stop = stop};
 	k->ram[0] = CONFIG_SYSTEM | CONFIG_KEYBOARD_OFF | CONFIG_AUX_OFF;
 	pthread_mutex_init(&k->lock, NULL);
+}
+
+void i8042_visit(struct i8042 *k, struct visitor *v)
+{
+	visit_part(v, "i8042");
+	VISIT(v, k, command);
+	VISIT(v, k, ram);
+	VISIT(v, k, output);
+	VISIT(v, k, output_full);
+	VISIT(v, k, output_aux);
+	VISIT(v, k, expect_data);
+	visit_part_end(v);
 }
 
 static void answer(struct i8042 *k, uint8_t value, bool aux)

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct stop;
+struct visitor;
 
 /*
  * 16550A at MACHINE_PORT_SERIAL, 8 ports. Not there: the modem's lines outside
@@ -54,6 +55,12 @@ void serial_done(struct serial *s);
  */
 void serial_pause(struct serial *s);
 void serial_resume(struct serial *s);
+/*
+ * The state of one that is paused; see visit.h. Its interrupt is raised once
+ * more after loading where the line is up, in case it was under way when this
+ * was saved: the driver finds nothing to do then.
+ */
+void serial_visit(struct serial *s, struct visitor *v);
 extern const struct bus_ops serial_bus_ops;
 
 /*
@@ -69,6 +76,8 @@ struct i8042 {
 	pthread_mutex_t lock;
 };
 void i8042_init(struct i8042 *k, struct stop *stop);
+/* The state, of a guest that stands still. */
+void i8042_visit(struct i8042 *k, struct visitor *v);
 extern const struct bus_ops i8042_bus_ops;
 
 /*

@@ -9,6 +9,7 @@
 #include "devices/platform/platform.h"
 
 #include "vmm/base/log.h"
+#include "vmm/base/visit.h"
 
 #include <linux/serial_reg.h>
 #include <string.h>
@@ -454,6 +455,42 @@ void serial_resume(struct serial *s)
 	terminal_has_room(s);
 	if (s->input)
 		terminal_resume_input(s->terminal);
+}
+
+static void visit_fifo(struct serial_fifo *f, struct visitor *v,
+		       const char *name)
+{
+	visit_part(v, name);
+	VISIT(v, f, data);
+	visit_count(v, "head", &f->head, SERIAL_FIFO - 1);
+	visit_count(v, "count", &f->count, SERIAL_FIFO);
+	visit_part_end(v);
+}
+
+void serial_visit(struct serial *s, struct visitor *v)
+{
+	pthread_mutex_lock(&s->lock);
+	visit_part(v, "serial");
+	VISIT(v, s, ier);
+	VISIT(v, s, lcr);
+	VISIT(v, s, mcr);
+	VISIT(v, s, scr);
+	VISIT(v, s, fcr);
+	VISIT(v, s, dll);
+	VISIT(v, s, dlm);
+	VISIT(v, s, msr_changes);
+	VISIT(v, s, thri);
+	VISIT(v, s, line);
+	VISIT(v, s, overrun);
+	VISIT(v, s, polls);
+	visit_fifo(&s->rx, v, "rx");
+	VISIT(v, s, rx_seen);
+	visit_fifo(&s->ahead, v, "ahead");
+	visit_fifo(&s->tx, v, "tx");
+	visit_part_end(v);
+	if (visit_loads(v) && visit_goes_on(v) && s->line)
+		irq_raise(&s->irq);
+	pthread_mutex_unlock(&s->lock);
 }
 
 void serial_done(struct serial *s)

@@ -249,14 +249,15 @@ void visit_buffer(struct visitor *v, const char *name, uint8_t **data,
 	const uint8_t *from;
 	size_t n;
 
-	if (v->error)
-		return;
 	if (!v->loads) {
-		put(v, RECORD_FIELD, name, *data, *bytes);
+		if (!v->error)
+			put(v, RECORD_FIELD, name, *data, *bytes);
 		return;
 	}
 	*data = NULL;
 	*bytes = 0;
+	if (v->error)
+		return;
 	from = get(v, RECORD_FIELD, name, &n);
 	if (!from || n == 0)
 		return;

@@ -75,7 +75,7 @@ void visit_count(struct visitor *v, const char *name, unsigned *count,
 		 unsigned max);
 /*
  * As many bytes as there are, MAX at most. Loading allocates *DATA, which the
- * caller frees; for none it is NULL.
+ * caller frees; it is NULL for none, and after an error.
  */
 void visit_buffer(struct visitor *v, const char *name, uint8_t **data,
 		  size_t *bytes, size_t max);

@@ -8,6 +8,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/stop.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -117,6 +118,33 @@ static void test_detection(void **state)
 	assert_int_not_equal(ask(m, 0xab), 0);
 	assert_false(in(m, STATUS) & FULL);
 	check_stop(m, STOP_NONE, 0);
+}
+
+/* Between a command and its byte, with an answer that was not read. */
+static void test_moved(void **state)
+{
+	struct machine_rig *m = *state;
+	struct visitor save, load;
+
+	out(m, STATUS, 0x7f);
+	out(m, DATA, 0xab);
+	out(m, STATUS, 0x3f); /* the answer waits */
+	out(m, STATUS, 0x61); /* and so does this one's byte */
+	visit_save(&save);
+	i8042_visit(&m->i8042, &save);
+	assert_int_equal(visit_end(&save), 0);
+	i8042_init(&m->i8042, &m->stop);
+	visit_load(&load, save.saved, save.bytes);
+	i8042_visit(&m->i8042, &load);
+	assert_int_equal(visit_end(&load), 0);
+	visit_done(&load);
+	visit_done(&save);
+	assert_true(in(m, STATUS) & 0x08);
+	assert_true(in(m, STATUS) & FULL);
+	assert_int_equal(in(m, DATA), 0xab);
+	out(m, DATA, 0xcd);
+	assert_int_equal(ask(m, 0x21), 0xcd);
+	assert_int_equal(ask(m, 0x3f), 0xab);
 }
 
 static void test_controller_commands(void **state)
@@ -333,13 +361,21 @@ static void test_shut_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_detection),      TEST(test_controller_commands),
-		TEST(test_keyboard_reset), TEST(test_output_port_reset),
-		TEST(test_ports_between),  TEST(test_any_command),
-		TEST(test_power_off),      TEST(test_acpi_reset),
-		TEST(test_mmio_power_off), TEST(test_mmio_reset),
-		TEST(test_exit_port),      TEST(test_exit_port_wide),
-		TEST(test_panic),          TEST(test_panic_logged_once),
+		TEST(test_detection),
+		TEST(test_controller_commands),
+		TEST(test_moved),
+		TEST(test_keyboard_reset),
+		TEST(test_output_port_reset),
+		TEST(test_ports_between),
+		TEST(test_any_command),
+		TEST(test_power_off),
+		TEST(test_acpi_reset),
+		TEST(test_mmio_power_off),
+		TEST(test_mmio_reset),
+		TEST(test_exit_port),
+		TEST(test_exit_port_wide),
+		TEST(test_panic),
+		TEST(test_panic_logged_once),
 		TEST(test_shut_down),
 	};
 

@@ -4,6 +4,7 @@
 
 #include "tests/user.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <linux/serial_reg.h>
 #include <sys/ioctl.h>
@@ -513,6 +514,97 @@ static void test_wide_access(void **state)
 }
 
 /* Two vCPUs and the user at once: for ThreadSanitizer. */
+/* Another port that goes on where S stood, without a terminal. */
+static struct rig *moved(struct serial *s)
+{
+	struct rig *r = rig_new(NULL);
+	struct visitor save, load;
+
+	serial_pause(s);
+	visit_save(&save);
+	serial_visit(s, &save);
+	assert_int_equal(visit_end(&save), 0);
+	serial_pause(&r->s);
+	visit_load(&load, save.saved, save.bytes);
+	serial_visit(&r->s, &load);
+	assert_int_equal(visit_end(&load), 0);
+	visit_done(&load);
+	visit_done(&save);
+	serial_resume(&r->s);
+	return r;
+}
+
+/* Registers, what was received and not read, and the interrupt that is due. */
+static void test_moved(void **state)
+{
+	struct rig *r = *state, *to;
+	struct serial *s = &r->s;
+
+	out(s, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_TRIGGER_8);
+	out(s, UART_LCR, UART_LCR_DLAB);
+	out(s, UART_DLL, 0x34);
+	out(s, UART_DLM, 0x12);
+	out(s, UART_LCR, UART_LCR_WLEN8);
+	out(s, UART_SCR, 0x5a);
+	out(s, UART_IER, UART_IER_RDI | UART_IER_THRI);
+	user_types(r->u, "abc", 3);
+	assert_true(wait_until(s->rx.count == 3));
+	to = moved(s);
+	s = &to->s;
+	assert_int_equal(edges(s), 1);
+	assert_int_equal(in(s, UART_SCR), 0x5a);
+	assert_int_equal(in(s, UART_IER), UART_IER_RDI | UART_IER_THRI);
+	out(s, UART_LCR, UART_LCR_DLAB);
+	assert_int_equal(in(s, UART_DLL), 0x34);
+	assert_int_equal(in(s, UART_DLM), 0x12);
+	out(s, UART_LCR, UART_LCR_WLEN8);
+	assert_int_equal(in(s, UART_IIR) & 0x0f, UART_IIR_RX_TIMEOUT);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(in(s, UART_RX), "abc"[i]);
+	assert_int_equal(in(s, UART_IIR) & 0x0f, UART_IIR_THRI);
+	assert_int_equal(in(s, UART_IIR) & 0x0f, UART_IIR_NO_INT);
+	serial_done(&to->s);
+	free(to);
+	serial_resume(&r->s);
+}
+
+/* Output that the terminal had not taken goes to the next one's. */
+static void test_moved_output(void **state)
+{
+	struct rig *r = *state, *to;
+
+	r->s.tx = (struct serial_fifo){.data = "xyz", .count = 3};
+	to = moved(&r->s);
+	assert_int_equal(to->s.tx.count, 3);
+	assert_memory_equal(to->s.tx.data, "xyz", 3);
+	assert_int_equal(in(&to->s, UART_LSR) & UART_LSR_THRE, 0);
+	serial_done(&to->s);
+	free(to);
+}
+
+/* Each byte of a saved state changed: refused, or within the FIFOs. */
+static void test_damaged(void **state)
+{
+	struct rig *r = *state;
+	struct visitor save;
+
+	visit_save(&save);
+	serial_visit(&r->s, &save);
+	for (size_t i = 0; i < save.bytes; i++) {
+		struct visitor load;
+
+		save.saved[i] ^= 0xff;
+		visit_load(&load, save.saved, save.bytes);
+		serial_visit(&r->s, &load);
+		visit_done(&load);
+		save.saved[i] ^= 0xff;
+		assert_true(r->s.rx.count <= SERIAL_FIFO);
+		assert_true(r->s.tx.head < SERIAL_FIFO);
+		(void)in(&r->s, UART_RX);
+	}
+	visit_done(&save);
+}
+
 static void *hammer(void *arg)
 {
 	struct rig *r = arg;
@@ -569,6 +661,9 @@ int main(void)
 		WITH_USER(test_polled_input),
 		ALONE(test_wide_access),
 		WITH_USER(test_threads),
+		WITH_USER(test_moved),
+		ALONE(test_moved_output),
+		ALONE(test_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
