@@ -14,6 +14,7 @@
 #include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
+#include "vmm/cpu/irqchip.h"
 #include "vmm/pvm/assist.h"
 
 #include <errno.h>
@@ -93,45 +94,6 @@ static int build_memory(struct vm *vm)
 	return 0;
 }
 
-#define IOAPIC_SMI 2 /* delivery mode: 82093AA 3.2.4 */
-
-/*
- * All pins masked and in SMI mode, as firmware leaves pins it uses itself:
- * Linux reads these once and leaves them alone until it gives one to a device,
- * instead of writing each of them and reading it again, 8 exits a pin.
- */
-static int rest_ioapic(int fd)
-{
-	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
-
-	if (ioctl(fd, KVM_GET_IRQCHIP, &chip) < 0)
-		return log_ret(-errno, "KVM_GET_IRQCHIP: %s", strerror(errno));
-	for (unsigned i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
-		chip.chip.ioapic.redirtbl[i].fields.mask = 1;
-		chip.chip.ioapic.redirtbl[i].fields.delivery_mode = IOAPIC_SMI;
-	}
-	if (ioctl(fd, KVM_SET_IRQCHIP, &chip) < 0)
-		return log_ret(-errno, "KVM_SET_IRQCHIP: %s", strerror(errno));
-	return 0;
-}
-
-static int create_irqchip(struct vm *vm)
-{
-	const struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
-	uint64_t identity_map = MACHINE_IDENTITY_MAP;
-	int fd = vm->kvm.vm_fd;
-
-	if (ioctl(fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0 ||
-	    ioctl(fd, KVM_SET_TSS_ADDR, MACHINE_TSS) < 0)
-		return log_ret(-errno, "KVM_SET_TSS_ADDR: %s", strerror(errno));
-	if (ioctl(fd, KVM_CREATE_IRQCHIP, 0) < 0)
-		return log_ret(-errno, "KVM_CREATE_IRQCHIP: %s",
-			       strerror(errno));
-	if (ioctl(fd, KVM_CREATE_PIT2, &pit) < 0)
-		return log_ret(-errno, "KVM_CREATE_PIT2: %s", strerror(errno));
-	return rest_ioapic(fd);
-}
-
 static int create_vcpus(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->cfg->cpus; i++) {
@@ -154,7 +116,7 @@ static void *cpu_thread(void *arg)
 {
 	struct vm *vm = arg;
 
-	vm->cpu_result = create_irqchip(vm);
+	vm->cpu_result = irqchip_create(&vm->kvm);
 	if (vm->cpu_result == 0)
 		vm->cpu_result = create_vcpus(vm);
 	return NULL;
