@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* KVM's interrupt controllers, timer and clock. */
+/* KVM's interrupt controllers, timer and clock: made, saved and loaded. */
 #include "vmm/cpu/irqchip.h"
 
 #include "firmware/machine.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -49,4 +50,54 @@ int irqchip_create(const struct kvm *kvm)
 	if (ioctl(fd, KVM_CREATE_PIT2, &pit) < 0)
 		return log_ret(-errno, "KVM_CREATE_PIT2: %s", strerror(errno));
 	return rest_ioapic(fd);
+}
+
+static void visit_chip(int fd, struct visitor *v, const char *name,
+		       uint32_t chip_id)
+{
+	struct kvm_irqchip chip = {.chip_id = chip_id};
+
+	if (!visit_loads(v) && ioctl(fd, KVM_GET_IRQCHIP, &chip) < 0)
+		visit_wrong(v, "KVM_GET_IRQCHIP: %s", strerror(errno));
+	visit_bytes(v, name, &chip, sizeof(chip));
+	chip.chip_id = chip_id;
+	if (visit_loads(v) && visit_goes_on(v) &&
+	    ioctl(fd, KVM_SET_IRQCHIP, &chip) < 0)
+		visit_wrong(v, "KVM_SET_IRQCHIP: %s", strerror(errno));
+}
+
+static void visit_pit(int fd, struct visitor *v)
+{
+	struct kvm_pit_state2 pit = {0};
+
+	if (!visit_loads(v) && ioctl(fd, KVM_GET_PIT2, &pit) < 0)
+		visit_wrong(v, "KVM_GET_PIT2: %s", strerror(errno));
+	visit_bytes(v, "pit", &pit, sizeof(pit));
+	if (visit_loads(v) && visit_goes_on(v) &&
+	    ioctl(fd, KVM_SET_PIT2, &pit) < 0)
+		visit_wrong(v, "KVM_SET_PIT2: %s", strerror(errno));
+}
+
+void irqchip_visit(const struct kvm *kvm, struct visitor *v)
+{
+	visit_part(v, "irqchip");
+	visit_chip(kvm->vm_fd, v, "pic_master", KVM_IRQCHIP_PIC_MASTER);
+	visit_chip(kvm->vm_fd, v, "pic_slave", KVM_IRQCHIP_PIC_SLAVE);
+	visit_chip(kvm->vm_fd, v, "ioapic", KVM_IRQCHIP_IOAPIC);
+	visit_pit(kvm->vm_fd, v);
+	visit_part_end(v);
+}
+
+void irqchip_visit_clock(const struct kvm *kvm, struct visitor *v)
+{
+	struct kvm_clock_data clock = {0};
+
+	if (!visit_loads(v) && ioctl(kvm->vm_fd, KVM_GET_CLOCK, &clock) < 0)
+		visit_wrong(v, "KVM_GET_CLOCK: %s", strerror(errno));
+	visit_bytes(v, "clock", &clock.clock, sizeof(clock.clock));
+	/* Nothing but the value: no flag says that it is to catch up. */
+	clock = (struct kvm_clock_data){.clock = clock.clock};
+	if (visit_loads(v) && visit_goes_on(v) &&
+	    ioctl(kvm->vm_fd, KVM_SET_CLOCK, &clock) < 0)
+		visit_wrong(v, "KVM_SET_CLOCK: %s", strerror(errno));
 }

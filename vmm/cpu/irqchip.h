@@ -7,11 +7,22 @@
 #define VMM_CPU_IRQCHIP_H
 
 struct kvm;
+struct visitor;
 
 /*
  * Makes them, before the VM's vCPUs, and leaves the IOAPIC as firmware does. 0
  * or -errno (logged).
  */
 int irqchip_create(const struct kvm *kvm);
+
+/*
+ * Their state, while no vCPU runs. An interrupt that is on its way to them when
+ * this is saved is not part of it: devices raise theirs again. The clock goes
+ * on from where it was saved, whatever time has passed since. Loading: into
+ * ones that irqchip_create() made, before the state of vCPUs.
+ */
+void irqchip_visit(const struct kvm *kvm, struct visitor *v);
+/* KVM's clock; after the vCPUs, whose TSC it goes by. */
+void irqchip_visit_clock(const struct kvm *kvm, struct visitor *v);
 
 #endif

@@ -7,6 +7,7 @@
 #define VMM_CPU_VCPU_H
 
 #include "vmm/base/mem.h"
+#include "vmm/base/sandbox.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,6 +19,7 @@ struct bus;
 struct kvm;
 struct kvm_run;
 struct stop;
+struct visitor;
 
 struct vcpu {
 	unsigned id;
@@ -104,6 +106,18 @@ int vcpu_wait_paused(struct vcpu *vcpu);
  * take the time for a CPU that hangs.
  */
 void vcpu_resume(struct vcpu *vcpu);
+
+/*
+ * vcpu-visit.c: the state of a VM's COUNT vCPUs, which are paused. Loading:
+ * into ones of vcpu_init() that have not run, on a host whose CPU is the same
+ * model and has all features that the guest saw; each difference is an error
+ * that names it. Their TSCs go on from where they were saved, as far from each
+ * other as they were. Needs Linux 5.16. No system call but ioctl.
+ */
+void vcpu_visit(struct vcpu *vcpu, unsigned count, const struct kvm *kvm,
+		struct visitor *v);
+/* The ioctls that saving makes, for the sandbox. */
+extern const struct sandbox_rule vcpu_visit_syscalls[];
 
 /* One KVM_RUN, for probes: the exit reason or -errno. No other thread. */
 int vcpu_run_once(struct vcpu *vcpu);

@@ -12,6 +12,8 @@
 #include "vmm/base/mem.h"
 #include "vmm/base/stop.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
+#include "vmm/cpu/irqchip.h"
 #include "vmm/pvm/assist.h"
 
 #include <errno.h>
@@ -158,6 +160,7 @@ static void real_mode(struct vcpu *vcpu, uint64_t fs)
 
 static void make_vcpu(struct machine_under_test *m, unsigned i)
 {
+	struct kvm_mp_state runs = {.mp_state = KVM_MP_STATE_RUNNABLE};
 	struct vcpu *vcpu = &m->vcpu[i];
 	const struct kvm_regs regs = {
 		.rip = CODE,
@@ -175,6 +178,8 @@ static void make_vcpu(struct machine_under_test *m, unsigned i)
 	assert_int_equal(vcpu_init(vcpu, &m->kvm, i, CPUS), 0);
 	real_mode(vcpu, MMIO + 0x1000 * i);
 	assert_int_equal(ioctl(vcpu->fd, KVM_SET_REGS, &regs), 0);
+	/* Nobody sends it the start-up IPI that it waits for. */
+	assert_int_equal(ioctl(vcpu->fd, KVM_SET_MP_STATE, &runs), 0);
 	assert_int_equal(bus_add(&m->bus, BUS_PORT, PORT + 0x100 * i, 16,
 				 &device_ops, &m->port[i]),
 			 0);
@@ -183,45 +188,57 @@ static void make_vcpu(struct machine_under_test *m, unsigned i)
 			 0);
 }
 
-static int setup(void **state)
+/* False: this host has no KVM. */
+static bool make(struct machine_under_test *m)
 {
-	static struct machine_under_test m;
 	const struct mem_options none = {0};
 
-	*state = &m;
-	memset(&m, 0, sizeof(m));
+	memset(m, 0, sizeof(*m));
 	for (unsigned i = 0; i < CPUS; i++)
-		m.vcpu[i].fd = -1;
-	kvm_init(&m.kvm);
-	stop_init(&m.stop, NULL);
-	if (access("/dev/kvm", R_OK | W_OK) < 0 || kvm_open(&m.kvm) < 0 ||
-	    kvm_create_vm(&m.kvm) < 0)
-		return 0;
-	assert_int_equal(mem_init(&m.mem, 32 * MIB, &none), 0);
+		m->vcpu[i].fd = -1;
+	kvm_init(&m->kvm);
+	stop_init(&m->stop, NULL);
+	if (access("/dev/kvm", R_OK | W_OK) < 0 || kvm_open(&m->kvm) < 0 ||
+	    kvm_create_vm(&m->kvm) < 0)
+		return false;
+	assert_int_equal(mem_init(&m->mem, 32 * MIB, &none), 0);
 	/* Up to the registers in memory. */
 	assert_int_equal(
-		kvm_add_memory(&m.kvm, 0, m.mem.region[0].host, MMIO, false),
+		kvm_add_memory(&m->kvm, 0, m->mem.region[0].host, MMIO, false),
 		0);
-	assert_int_equal(mem_write(&m.mem, CODE, guest_start,
+	assert_int_equal(irqchip_create(&m->kvm), 0);
+	assert_int_equal(mem_write(&m->mem, CODE, guest_start,
 				   (size_t)(guest_end - guest_start)),
 			 0);
 	for (unsigned i = 0; i < CPUS; i++)
-		make_vcpu(&m, i);
-	bus_freeze(&m.bus);
-	m.usable = true;
+		make_vcpu(m, i);
+	bus_freeze(&m->bus);
+	m->usable = true;
+	return true;
+}
+
+static int setup(void **state)
+{
+	static struct machine_under_test m;
+
+	*state = &m;
+	(void)make(&m);
 	return 0;
 }
 
-static int teardown(void **state)
+static void unmake(struct machine_under_test *m)
 {
-	struct machine_under_test *m = *state;
-
 	for (unsigned i = 0; i < m->nvcpus; i++) {
 		vcpu_stop_thread(&m->vcpu[i]);
 		vcpu_done(&m->vcpu[i]);
 	}
 	mem_done(&m->mem);
 	kvm_done(&m->kvm);
+}
+
+static int teardown(void **state)
+{
+	unmake(*state);
 	return 0;
 }
 
@@ -382,6 +399,102 @@ static void test_ends_while_paused(void **state)
 	expect_no_errors(m);
 }
 
+static void visit_all(struct machine_under_test *m, struct visitor *v)
+{
+	irqchip_visit(&m->kvm, v);
+	vcpu_visit(m->vcpu, CPUS, &m->kvm, v);
+	irqchip_visit_clock(&m->kvm, v);
+	assert_int_equal(visit_end(v), 0);
+}
+
+/* TO goes on where FROM stands, which is paused. */
+static void move(struct machine_under_test *from, struct machine_under_test *to)
+{
+	struct visitor save, load;
+
+	assert_true(make(to));
+	visit_save(&save);
+	visit_all(from, &save);
+	visit_load(&load, save.saved, save.bytes);
+	visit_all(to, &load);
+	visit_done(&load);
+	visit_done(&save);
+	memcpy(to->mem.region[0].host, from->mem.region[0].host, MMIO);
+	memcpy(to->port, from->port, sizeof(to->port));
+	memcpy(to->mmio, from->mmio, sizeof(to->mmio));
+}
+
+static uint64_t tsc(const struct vcpu *vcpu)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} one = {.head.nmsrs = 1, .entry.index = 0x10};
+
+	assert_int_equal(ioctl(vcpu->fd, KVM_GET_MSRS, &one), 1);
+	return one.entry.data;
+}
+
+/* Again and again in another VM: no number is lost or comes twice. */
+static void test_moved(void **state)
+{
+	static struct machine_under_test other[2];
+	struct machine_under_test *m = usable(state);
+
+	for (unsigned round = 0; round < 20; round++) {
+		struct machine_under_test *to = &other[round % 2];
+		uint64_t before;
+
+		start(m);
+		wait_for_progress(m);
+		pause_all(m);
+		before = tsc(&m->vcpu[0]);
+		move(m, to);
+		for (unsigned i = 0; i < CPUS; i++) {
+			assert_int_equal(counted(to, i), counted(m, i));
+			expect_settled(to, i);
+			/* Within seconds: the other one's began at 0. */
+			assert_true(tsc(&to->vcpu[i]) >= before);
+		}
+		if (round > 0)
+			unmake(m);
+		m = to;
+	}
+	start(m);
+	wait_for_progress(m);
+	pause_all(m);
+	expect_no_errors(m);
+	unmake(m);
+}
+
+/* A state of another CPU, or of none, is refused. */
+static void test_foreign(void **state)
+{
+	struct machine_under_test *m = usable(state);
+	struct visitor save, load;
+	uint8_t *vendor;
+
+	visit_save(&save);
+	vcpu_visit(m->vcpu, 1, &m->kvm, &save);
+	assert_int_equal(visit_end(&save), 0);
+	/* The first leaf's EBX, ECX and EDX follow its three numbers. */
+	vendor = memmem(save.saved, save.bytes, "cpuid", 5);
+	assert_non_null(vendor);
+	vendor[5 + 16] ^= 1;
+	visit_load(&load, save.saved, save.bytes);
+	vcpu_visit(m->vcpu, 1, &m->kvm, &load);
+	assert_int_equal(visit_end(&load), -EINVAL);
+	visit_done(&load);
+	vendor[5 + 16] ^= 1;
+	for (size_t n = 0; n < save.bytes; n += 97) {
+		visit_load(&load, save.saved, n);
+		vcpu_visit(m->vcpu, 1, &m->kvm, &load);
+		assert_int_equal(visit_end(&load), -EINVAL);
+		visit_done(&load);
+	}
+	visit_done(&save);
+}
+
 static void *pauses(void *arg)
 {
 	struct machine_under_test *m = arg;
@@ -437,6 +550,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ends_while_paused, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_moved, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_started, setup,
 						teardown),
