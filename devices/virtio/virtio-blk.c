@@ -73,6 +73,7 @@ struct blk {
 
 static const struct config_key blk_keys[] = {
 	{.name = "file",
+	 .path = true,
 	 .kind = CONFIG_TEXT,
 	 .required = true,
 	 .bare = true,

@@ -64,6 +64,7 @@ struct share {
 
 static const struct config_key fs_keys[] = {
 	{.name = "dir",
+	 .path = true,
 	 .kind = CONFIG_TEXT,
 	 .bare = true,
 	 .help = "directory of this host; without it, see tree"},
@@ -103,6 +104,7 @@ static const struct config_key fs_keys[] = {
 	 .choices = "auto|none",
 	 .help = "none: no file has any, so the guest need not ask [auto]"},
 	{.name = "socket",
+	 .path = true,
 	 .kind = CONFIG_TEXT,
 	 .help = "Unix socket by which trees come and go, without dir"},
 	{.name = "trees",
@@ -115,6 +117,7 @@ static const struct config_key fs_keys[] = {
 
 static const struct config_key tree_keys[] = {
 	{.name = "dir",
+	 .path = true,
 	 .kind = CONFIG_TEXT,
 	 .required = true,
 	 .bare = true,

@@ -895,6 +895,7 @@ static void vsock_stop(struct virtio_dev *d)
 
 static const struct config_key vsock_keys[] = {
 	{.name = "path",
+	 .path = true,
 	 .kind = CONFIG_TEXT,
 	 .required = true,
 	 .bare = true,

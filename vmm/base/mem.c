@@ -32,7 +32,24 @@ static uint8_t *map_aligned(uint64_t bytes)
 	return raw + head;
 }
 
-static int map_region(struct mem_region *region, const struct mem_options *opt)
+/* The file's pages are of 4 KiB: the host's are, in its cache. */
+static int map_file(struct mem_region *region, const struct mem_options *opt,
+		    uint64_t offset)
+{
+	region->host = map_aligned(region->bytes);
+	if (!region->host ||
+	    mmap(region->host, region->bytes, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, opt->file_fd,
+		 (off_t)offset) == MAP_FAILED)
+		return log_ret(-ENOMEM,
+			       "cannot map %llu MiB of saved memory: %s",
+			       (unsigned long long)(region->bytes / MIB),
+			       strerror(errno));
+	return 0;
+}
+
+static int map_anonymous(struct mem_region *region,
+			 const struct mem_options *opt)
 {
 	if (opt->hugetlb) {
 		if (region->bytes % HUGE_PAGE)
@@ -68,6 +85,18 @@ static int map_region(struct mem_region *region, const struct mem_options *opt)
 		if (region->base == 0)
 			(void)madvise(region->host, HUGE_PAGE, MADV_NOHUGEPAGE);
 	}
+	return 0;
+}
+
+/* OFFSET: where the region begins in the file, if there is one. */
+static int map_region(struct mem_region *region, const struct mem_options *opt,
+		      uint64_t offset)
+{
+	const int r = opt->from_file ? map_file(region, opt, offset)
+				     : map_anonymous(region, opt);
+
+	if (r < 0)
+		return r;
 	/* The guest's memory is not part of the monitor's core dump. */
 	(void)madvise(region->host, region->bytes, MADV_DONTDUMP);
 	/*
@@ -99,7 +128,7 @@ int mem_init(struct mem *mem, uint64_t bytes, const struct mem_options *opt)
 	mem->nregions = bytes > low ? 2 : 1;
 	mem->bytes = bytes;
 	for (unsigned i = 0; i < mem->nregions; i++) {
-		int r = map_region(&mem->region[i], opt);
+		int r = map_region(&mem->region[i], opt, i == 0 ? 0 : low);
 
 		if (r < 0) {
 			mem_done(mem);

@@ -33,12 +33,19 @@ struct mem {
 struct mem_options {
 	bool hugetlb;  /* MAP_HUGETLB pages; otherwise transparent ones */
 	bool prefault; /* touch every page before the guest starts */
+	/*
+	 * A file, borrowed, whose first bytes are the RAM's, one region after
+	 * the other: its pages come as they are touched, and changes stay in
+	 * this process. Only if `from_file`.
+	 */
+	int file_fd;
+	bool from_file;
 };
 
 /*
- * Maps BYTES (a multiple of 4 KiB within MEM_MIN_BYTES..MEM_MAX_BYTES) of
- * zeroed RAM. 0, -EINVAL, -ENOMEM (logged). mem_done() accepts what a failed
- * or missing mem_init() left of a zeroed struct.
+ * Maps BYTES (a multiple of 4 KiB within MEM_MIN_BYTES..MEM_MAX_BYTES) of RAM,
+ * zeroed or from a file. 0, -EINVAL, -ENOMEM (logged). mem_done() accepts what
+ * a failed or missing mem_init() left of a zeroed struct.
  */
 int mem_init(struct mem *mem, uint64_t bytes, const struct mem_options *opt);
 void mem_done(struct mem *mem);

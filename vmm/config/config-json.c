@@ -285,14 +285,14 @@ static bool is_unset(const struct config *cfg, const struct config_field *f)
 	       !*(char *const *)((const char *)cfg + f->offset);
 }
 
-int config_write_json(const struct config *cfg, int fd,
-		      const struct config_type *const *types)
+char *config_json(const struct config *cfg,
+		  const struct config_type *const *types)
 {
 	autojson json_t *root = json_object();
 	json_t *devices = json_array();
 	bool ok = true;
-	autofree char *text = NULL, *plain = NULL;
-	int r;
+	autofree char *plain = NULL;
+	char *text;
 
 	for (const struct config_field *f = config_fields(); f->name; f++)
 		if (!is_unset(cfg, f))
@@ -307,8 +307,16 @@ int config_write_json(const struct config *cfg, int fd,
 	text = text_json(plain);
 	/* Only text that is not UTF-8 or a lack of memory gets here. */
 	if (!text)
-		return log_ret(-EINVAL, "the configuration has no JSON form: "
-					"a value is not UTF-8");
-	r = util_write_all(fd, text, strlen(text));
+		log_error("the configuration has no JSON form: a value is not "
+			  "UTF-8");
+	return text;
+}
+
+int config_write_json(const struct config *cfg, int fd,
+		      const struct config_type *const *types)
+{
+	autofree char *text = config_json(cfg, types);
+	int r = text ? util_write_all(fd, text, strlen(text)) : -EINVAL;
+
 	return r < 0 ? r : util_write_all(fd, "\n", 1);
 }

@@ -40,6 +40,7 @@ static const struct config_field fields[] = {
 	FIELD("on-reboot", CONFIG_CHOICE, on_reboot, "exit|restart"),
 	FIELD("reboot-status", CONFIG_NUMBER, reboot_status, NULL),
 	FIELD("sandbox", CONFIG_FLAG, sandbox, NULL),
+	FIELD("control", CONFIG_TEXT, control, NULL),
 	FIELD("dump-dtb", CONFIG_TEXT, dump_dtb, NULL),
 	{NULL, CONFIG_TEXT, 0, NULL},
 };
@@ -68,6 +69,11 @@ void config_device_done(struct config_device *dev)
 	*dev = (struct config_device){0};
 }
 
+void config_device_free(struct config_device *device)
+{
+	config_device_done(device);
+}
+
 void config_done(struct config *cfg)
 {
 	for (unsigned i = 0; i < cfg->ndevices; i++)
@@ -77,6 +83,7 @@ void config_done(struct config *cfg)
 	free(cfg->initrd);
 	free(cfg->append);
 	free(cfg->dump_dtb);
+	free(cfg->control);
 	*cfg = (struct config){0};
 }
 
@@ -596,4 +603,38 @@ bool config_mac(const struct config_device *dev, const char *key,
 	const char *text = param(dev, key);
 
 	return text && util_parse_mac(text, ret_mac) == 0;
+}
+
+static int begin_in(char **path, const char *directory)
+{
+	char *whole;
+
+	if (**path == '/')
+		return 0;
+	if (asprintf(&whole, "%s/%s", directory, *path) < 0)
+		return log_ret(-ENOMEM, "out of memory");
+	free(*path);
+	*path = whole;
+	return 0;
+}
+
+int config_set_directory(struct config *cfg, const char *directory,
+			 const struct config_type *const *types)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < cfg->ndevices; i++) {
+		struct config_device *dev = &cfg->device[i];
+		const struct config_type *type =
+			config_find_type(dev->type, types);
+
+		for (unsigned p = 0; r == 0 && p < dev->nparams; p++) {
+			const struct config_key *key =
+				find_key(type, dev->param[p].key);
+
+			if (key && key->path)
+				r = begin_in(&dev->param[p].value, directory);
+		}
+	}
+	return r;
 }

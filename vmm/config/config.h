@@ -34,6 +34,7 @@ struct config_key {
 	enum config_kind kind;
 	bool required;
 	bool bare; /* the first comma-separated item may omit "name=" */
+	bool path; /* of a file: without a leading slash it begins somewhere */
 	bool list; /* may be given again: the values, with commas between */
 	uint64_t min, max; /* CONFIG_NUMBER and CONFIG_SIZE; max 0: no limit */
 	const char *choices; /* CONFIG_CHOICE */
@@ -113,10 +114,14 @@ struct config {
 	struct config_device device[CONFIG_DEVICES_MAX];
 	unsigned ndevices;
 	char *dump_dtb; /* write the device tree there, or NULL */
+	/* Path of a Unix socket where others ask for a pause, or NULL. */
+	char *control;
 };
 
 void config_init(struct config *cfg); /* the defaults */
 void config_done(struct config *cfg);
+/* Of one device that was taken out of a configuration. */
+void config_device_free(struct config_device *device);
 
 /*
  * Sets what is not a device from text, replacing what was there; NAME is the
@@ -146,6 +151,13 @@ int config_add_pairs(struct config *cfg, const struct config_type *type,
 		     const struct config_pair *pairs, size_t n);
 
 /*
+ * Has the devices' paths that have no leading slash begin in DIRECTORY. 0 or
+ * -ENOMEM (logged).
+ */
+int config_set_directory(struct config *cfg, const char *directory,
+			 const struct config_type *const *types);
+
+/*
  * Checks everything that can be checked without touching the host: ranges,
  * required keys, each value's kind. TYPES ends with NULL. 0 or -EINVAL, logged
  * with the option, the value and what would be right.
@@ -163,7 +175,12 @@ int config_read_json(struct config *cfg, const char *path,
 int config_read_json_bytes(struct config *cfg, const char *path,
 			   const void *data, size_t bytes,
 			   const struct config_type *const *types);
-/* The JSON that config_read_json() reads back, on FD. 0 or -errno. */
+/*
+ * The JSON that config_read_json() reads back: for free(), or NULL (logged).
+ */
+char *config_json(const struct config *cfg,
+		  const struct config_type *const *types);
+/* The same on FD. 0 or -errno. */
 int config_write_json(const struct config *cfg, int fd,
 		      const struct config_type *const *types);
 

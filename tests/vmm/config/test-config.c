@@ -19,7 +19,11 @@
 #include <sys/mman.h>
 
 static const struct config_key disk_keys[] = {
-	{.name = "path", .kind = CONFIG_TEXT, .required = true, .bare = true},
+	{.name = "path",
+	 .kind = CONFIG_TEXT,
+	 .path = true,
+	 .required = true,
+	 .bare = true},
 	{.name = "readonly", .kind = CONFIG_FLAG},
 	{.name = "id", .kind = CONFIG_TEXT},
 	{.name = "cache", .kind = CONFIG_CHOICE, .choices = "none|some|all"},
@@ -348,6 +352,22 @@ static void json_fails(struct config *cfg, const char *text, const char *said)
 	assert_said(&c, said);
 }
 
+/* Paths of devices, and no other text. */
+static void test_directory(void **state)
+{
+	struct config cfg;
+
+	(void)state;
+	config_init(&cfg);
+	assert_int_equal(config_add_device(&cfg, &disk, "a/b,id=c/d"), 0);
+	assert_int_equal(config_add_device(&cfg, &disk, "/e"), 0);
+	assert_int_equal(config_set_directory(&cfg, "/where", types), 0);
+	assert_string_equal(config_text(&cfg.device[0], "path"), "/where/a/b");
+	assert_string_equal(config_text(&cfg.device[0], "id"), "c/d");
+	assert_string_equal(config_text(&cfg.device[1], "path"), "/e");
+	config_done(&cfg);
+}
+
 static void test_json(void **state)
 {
 	struct config *cfg = *state;
@@ -506,6 +526,7 @@ int main(void)
 		TEST(test_json_files),
 		TEST(test_not_utf8),
 		cmocka_unit_test(test_suggest),
+		cmocka_unit_test(test_directory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
