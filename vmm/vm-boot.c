@@ -84,8 +84,11 @@ int vm_build_assist(struct vm *vm)
 		return r;
 	if (wanted == CONFIG_ASSIST_AUTO)
 		needed = assist_probe(&vm->vcpu[0], &vm->mem, MACHINE_SCRATCH);
-	if (needed <= 0)
-		return needed;
+	return needed <= 0 ? needed : vm_use_assist(vm);
+}
+
+int vm_use_assist(struct vm *vm)
+{
 	vm->assist = assist_new(&vm->mem, vm->nvcpus);
 	if (!vm->assist)
 		return log_ret(-ENOMEM, "out of memory");

@@ -16,6 +16,7 @@
 #include "vmm/config/config.h"
 #include "vmm/cpu/irqchip.h"
 #include "vmm/pvm/assist.h"
+#include "vmm/snapshot.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -78,6 +79,8 @@ static int build_memory(struct vm *vm)
 	const struct mem_options options = {
 		.hugetlb = vm->cfg->hugetlb,
 		.prefault = vm->cfg->prefault,
+		.from_file = vm->snapshot != NULL,
+		.file_fd = vm->snapshot ? vm->snapshot->memory_fd : -1,
 	};
 	int r = mem_init(&vm->mem, vm->cfg->memory_bytes, &options);
 
@@ -151,11 +154,13 @@ static int wait_vcpus(struct vm *vm)
  * start_vcpus() to wait_vcpus(), and whether the host interprets (which the
  * command line depends on) is known only when a vCPU has run.
  */
-static const struct step {
-	const char *what;
+struct step {
+	const char *what; /* NULL ends the table */
 	int (*run)(struct vm *vm);
 	int status; /* whose fault a failure is, unless its errno says */
-} steps[] = {
+};
+
+static const struct step boot_steps[] = {
 	{"take signals", vm_build_signals, VM_EXIT_HOST},
 	{"open KVM", build_kvm, VM_EXIT_HOST},
 	{"map guest memory", build_memory, VM_EXIT_HOST},
@@ -169,6 +174,22 @@ static const struct step {
 	{"attach virtio devices", vm_attach_virtio, VM_EXIT_HOST},
 	{"probe the host", vm_build_assist, VM_EXIT_HOST},
 	{"write firmware tables", vm_build_firmware, VM_EXIT_USAGE},
+	{0},
+};
+
+/* Kernel, registers and tables are in the snapshot. */
+static const struct step restore_steps[] = {
+	{"take signals", vm_build_signals, VM_EXIT_HOST},
+	{"open KVM", build_kvm, VM_EXIT_HOST},
+	{"map saved memory", build_memory, VM_EXIT_HOST},
+	{"start to create vCPUs", start_vcpus, VM_EXIT_HOST},
+	{"open terminal", vm_build_terminal, VM_EXIT_HOST},
+	{"open virtio devices", vm_build_virtio, VM_EXIT_USAGE},
+	{"wait for vCPUs", wait_vcpus, VM_EXIT_HOST},
+	{"add platform devices", vm_build_platform, VM_EXIT_HOST},
+	{"attach virtio devices", vm_attach_virtio, VM_EXIT_HOST},
+	{"load vCPUs", vm_load_kvm, VM_EXIT_USAGE},
+	{0},
 };
 
 /* Running out of something is the host's fault wherever it happens. */
@@ -184,7 +205,8 @@ static int exit_status(int error, int status)
 	}
 }
 
-int vm_build(const struct config *cfg, struct vm **ret_vm)
+static int build(const struct config *cfg, const struct snapshot *snapshot,
+		 const struct step *steps, struct vm **ret_vm)
 {
 	uint64_t start_ns = util_now_ns();
 	struct vm *vm = calloc(1, sizeof(*vm));
@@ -193,6 +215,8 @@ int vm_build(const struct config *cfg, struct vm **ret_vm)
 	if (!vm)
 		return log_ret(VM_EXIT_HOST, "out of memory");
 	vm->cfg = cfg;
+	vm->snapshot = snapshot;
+	vm->directory = get_current_dir_name();
 	vm->born_ns = start_ns;
 	pthread_mutex_init(&vm->life_lock, NULL);
 	kvm_init(&vm->kvm);
@@ -205,7 +229,7 @@ int vm_build(const struct config *cfg, struct vm **ret_vm)
 		return VM_EXIT_HOST;
 	}
 	stop_init(&vm->stop, &vm->loop);
-	for (unsigned i = 0; i < ARRAY_LEN(steps); i++) {
+	for (unsigned i = 0; steps[i].what; i++) {
 		uint64_t before_ns = util_now_ns();
 
 		r = steps[i].run(vm);
@@ -220,6 +244,21 @@ int vm_build(const struct config *cfg, struct vm **ret_vm)
 	bus_freeze(&vm->bus);
 	*ret_vm = vm;
 	return 0;
+}
+
+int vm_build(const struct config *cfg, struct vm **ret_vm)
+{
+	return build(cfg, NULL, boot_steps, ret_vm);
+}
+
+int vm_build_restored(const struct config *cfg, const struct snapshot *snapshot,
+		      struct vm **ret_vm)
+{
+	if (cfg->hugetlb)
+		return log_ret(VM_EXIT_USAGE,
+			       "--hugetlb: a restored machine has its RAM from "
+			       "a file, which no huge pages are in");
+	return build(cfg, snapshot, restore_steps, ret_vm);
 }
 
 void vm_free(struct vm *vm)
@@ -240,5 +279,7 @@ void vm_free(struct vm *vm)
 	vm_done_signals(vm);
 	loop_done(&vm->loop);
 	pthread_mutex_destroy(&vm->life_lock);
+	visit_done(&vm->loading);
+	free(vm->directory);
 	free(vm);
 }

@@ -20,6 +20,7 @@
 #include "vmm/base/loop.h"
 #include "vmm/base/mem.h"
 #include "vmm/base/stop.h"
+#include "vmm/base/visit.h"
 #include "vmm/cpu/vcpu.h"
 #include "vmm/kernel/kimage.h"
 
@@ -28,6 +29,11 @@
 
 struct vm {
 	const struct config *cfg; /* borrowed */
+	/* Borrowed; NULL: it boots a kernel. */
+	const struct snapshot *snapshot;
+	struct visitor loading;              /* of the snapshot's state */
+	const struct sandbox_rule *allow[2]; /* borrowed; vm_allow() */
+	char *directory; /* owned: where relative paths began */
 	uint64_t born_ns;
 
 	struct kvm kvm;
@@ -89,6 +95,8 @@ int vm_build_kernel(struct vm *vm);
 int vm_build_initrd(struct vm *vm);
 /* The boot CPU's registers; whether this host interprets guest kernels. */
 int vm_build_assist(struct vm *vm);
+/* This host does. */
+int vm_use_assist(struct vm *vm);
 /* The command line, and the tables that describe the finished machine. */
 int vm_build_firmware(struct vm *vm);
 
@@ -103,6 +111,14 @@ int vm_attach_virtio(struct vm *vm);
 /* All devices of a guest whose vCPUs stand still; and back again. */
 void vm_pause_devices(struct vm *vm);
 void vm_resume_devices(struct vm *vm);
+/*
+ * vm-state.c: the state that vm->snapshot has of vCPUs and chips, when they are
+ * made; and of the devices, behind the sandbox, which go on. 0 or -errno
+ * (logged).
+ */
+int vm_load_kvm(struct vm *vm);
+int vm_load_devices(struct vm *vm);
+
 /* Ends them all; no vCPU and no main loop runs any more. */
 void vm_done_devices(struct vm *vm);
 

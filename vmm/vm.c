@@ -96,7 +96,7 @@ static int confine_thread(const struct virtio_dev *d)
  */
 static int enter_sandbox(struct vm *vm)
 {
-	const struct sandbox_rule *lists[2 * MACHINE_VIRTIO_MAX + 2];
+	const struct sandbox_rule *lists[2 * MACHINE_VIRTIO_MAX + 4];
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < vm->nvirtio; i++) {
@@ -113,6 +113,8 @@ static int enter_sandbox(struct vm *vm)
 	}
 	lists[n++] = vm->has_terminal ? terminal_syscalls : NULL;
 	lists[n++] = vm->assist ? sandbox_assists : NULL;
+	for (unsigned i = 0; i < ARRAY_LEN(vm->allow); i++)
+		lists[n++] = vm->allow[i];
 	return sandbox_enter(lists, n);
 }
 
@@ -162,6 +164,11 @@ bool vm_rebooted(struct vm *vm)
 	return vm && vm->rebooted;
 }
 
+void vm_allow(struct vm *vm, const struct sandbox_rule *rules)
+{
+	vm->allow[vm->allow[0] != NULL] = rules;
+}
+
 int vm_start(struct vm *vm)
 {
 	int r = 0;
@@ -170,6 +177,8 @@ int vm_start(struct vm *vm)
 		r = terminal_start(&vm->terminal);
 	if (r == 0 && vm->cfg->sandbox)
 		r = enter_sandbox(vm);
+	if (r == 0 && vm->snapshot)
+		r = vm_load_devices(vm);
 	util_drop_code();
 	log_debug("first KVM_RUN after %llu us",
 		  (unsigned long long)(util_now_ns() - vm->born_ns) / 1000);

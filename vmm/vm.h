@@ -6,10 +6,13 @@
 #ifndef VMM_VM_H
 #define VMM_VM_H
 
+#include "vmm/base/sandbox.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
 struct config;
+struct snapshot;
 struct vm;
 
 /* Exit statuses of `bulkhead boot`. */
@@ -24,6 +27,19 @@ struct vm;
  * Nothing is left behind on failure.
  */
 int vm_build(const struct config *cfg, struct vm **ret_vm);
+/*
+ * The same, but the machine goes on where SNAPSHOT, borrowed until vm_start()
+ * has returned, has it: CFG describes the same machine, whose devices may have
+ * other things behind them. No kernel is loaded. Where something does not fit,
+ * this fails, or vm_start() does if it is about a device; with one line.
+ */
+int vm_build_restored(const struct config *cfg, const struct snapshot *snapshot,
+		      struct vm **ret_vm);
+/*
+ * System calls besides the monitor's own that threads of the caller's make when
+ * the sandbox is around them; borrowed. Before vm_start(), twice at most.
+ */
+void vm_allow(struct vm *vm, const struct sandbox_rule *rules);
 
 /*
  * Starts the guest: raw mode, the sandbox, a thread for each vCPU. 0 or -errno
@@ -49,6 +65,24 @@ int vm_run(struct vm *vm);
  */
 int vm_pause(struct vm *vm);
 int vm_resume(struct vm *vm);
+
+/*
+ * Saves the machine as a snapshot's two files (vmm/snapshot.h), empty ones,
+ * whose descriptors are borrowed; ID is random. The guest stands still
+ * meanwhile, and goes on unless it was paused before. The sandbox lets this do
+ * its work where vm_allow() was given vm_save_syscalls.
+ *
+ * 0, or -errno, -EINVAL among them for a part that cannot be saved: WHY says
+ * what, and only that is logged. Otherwise as vm_pause().
+ */
+struct vm_saved {
+	uint64_t memory_bytes, state_bytes; /* written */
+	uint64_t stood_ns;                  /* how long the guest stood still */
+	char why[200];                      /* "": nothing more is known */
+};
+extern const struct sandbox_rule vm_save_syscalls[];
+int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
+	    struct vm_saved *saved);
 
 struct virtio_plug;
 /*

@@ -54,8 +54,8 @@ static void fail(struct visitor *v, int error, const char *why)
 	for (unsigned i = 0; i < v->depth && i < VISIT_DEPTH_MAX; i++)
 		n += (size_t)snprintf(where + n, sizeof(where) - n,
 				      "%.*s: ", NAME_MAX_BYTES, v->part[i]);
-	log_error("%s state: %s%s", v->loads ? "loading" : "saving", where,
-		  why);
+	snprintf(v->why, sizeof(v->why), "%s%s", where, why);
+	log_error("%s state: %s", v->loads ? "loading" : "saving", v->why);
 }
 
 void visit_wrong(struct visitor *v, const char *format, ...)

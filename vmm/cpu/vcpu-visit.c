@@ -8,7 +8,6 @@
 
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
-#include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
 #include "vmm/base/visit.h"
 
@@ -28,28 +27,6 @@
 #define APIC_LVTT     0x320u
 #define LVTT_MASKED   (1u << 16)
 #define LVTT_DEADLINE (2u << 17)
-
-const struct sandbox_rule vcpu_visit_syscalls[] = {
-	SANDBOX_IOCTL(KVM_CHECK_EXTENSION),
-	SANDBOX_IOCTL(KVM_GET_MSR_INDEX_LIST),
-	SANDBOX_IOCTL(KVM_GET_CPUID2),
-	SANDBOX_IOCTL(KVM_GET_TSC_KHZ),
-	SANDBOX_IOCTL(KVM_GET_DEVICE_ATTR),
-	SANDBOX_IOCTL(KVM_GET_SREGS),
-	SANDBOX_IOCTL(KVM_GET_XCRS),
-	SANDBOX_IOCTL(KVM_GET_XSAVE),
-	SANDBOX_IOCTL(KVM_GET_XSAVE2),
-	SANDBOX_IOCTL(KVM_GET_DEBUGREGS),
-	SANDBOX_IOCTL(KVM_GET_LAPIC),
-	SANDBOX_IOCTL(KVM_GET_VCPU_EVENTS),
-	SANDBOX_IOCTL(KVM_GET_MP_STATE),
-	SANDBOX_IOCTL(KVM_GET_NESTED_STATE),
-	/* irqchip.c */
-	SANDBOX_IOCTL(KVM_GET_IRQCHIP),
-	SANDBOX_IOCTL(KVM_GET_PIT2),
-	SANDBOX_IOCTL(KVM_GET_CLOCK),
-	SANDBOX_END,
-};
 
 /* What KVM has under GET is saved; what is loaded it gets by SET. */
 static void visit_ioctl(struct vcpu *vcpu, struct visitor *v, const char *name,

@@ -7,7 +7,6 @@
 #define VMM_CPU_VCPU_H
 
 #include "vmm/base/mem.h"
-#include "vmm/base/sandbox.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -116,8 +115,6 @@ void vcpu_resume(struct vcpu *vcpu);
  */
 void vcpu_visit(struct vcpu *vcpu, unsigned count, const struct kvm *kvm,
 		struct visitor *v);
-/* The ioctls that saving makes, for the sandbox. */
-extern const struct sandbox_rule vcpu_visit_syscalls[];
 
 /* One KVM_RUN, for probes: the exit reason or -errno. No other thread. */
 int vcpu_run_once(struct vcpu *vcpu);

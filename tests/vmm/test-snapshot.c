@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A snapshot's two files: written, opened, mapped, and what damage says. */
+#include "vmm/snapshot.h"
+
+#include "tests/tempdir.h"
+#include "vmm/base/mem.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#define BYTES (32 * MIB)
+
+struct rig {
+	struct mem mem;
+	struct tempdir dir; /* its path: the state's file */
+	char memory[2 * TEMPDIR_ROOM];
+	uint64_t written;
+};
+
+static bool goes_on(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+static bool stops_at_once(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static int new_file(const char *path)
+{
+	const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* Saves RIG's memory, as the machine ID. */
+static void save(struct rig *rig, uint8_t id)
+{
+	char config[] = "{}", directory[] = "/where", state[] = "all of it";
+	struct snapshot s = {
+		.saved_ns = 7,
+		.config = config,
+		.directory = directory,
+		.state = (uint8_t *)state,
+		.state_bytes = sizeof(state),
+	};
+	int fd = new_file(rig->memory);
+
+	memset(s.id, id, sizeof(s.id));
+	assert_int_equal(snapshot_write_memory(&s, fd, &rig->mem, goes_on, NULL,
+					       &rig->written),
+			 0);
+	close(fd);
+	fd = new_file(rig->dir.path);
+	assert_int_equal(snapshot_write_state(&s, fd), 0);
+	close(fd);
+}
+
+static int setup(void **state)
+{
+	const struct mem_options none = {0};
+	struct rig *rig = calloc(1, sizeof(*rig));
+	uint8_t *ram;
+
+	assert_non_null(rig);
+	assert_int_equal(mem_init(&rig->mem, BYTES, &none), 0);
+	ram = rig->mem.region[0].host;
+	memset(ram, 0x11, 4096);
+	memset(ram + 3 * MIB - 4096, 0x22, 8192);
+	ram[BYTES - 1] = 0x33;
+	assert_true(tempdir_make(&rig->dir, SNAPSHOT_STATE_FILE));
+	snprintf(rig->memory, sizeof(rig->memory), "%s/%s", rig->dir.dir,
+		 SNAPSHOT_MEMORY_FILE);
+	save(rig, 1);
+	*state = rig;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct rig *rig = *state;
+
+	mem_done(&rig->mem);
+	(void)unlink(rig->memory);
+	(void)unlink(rig->dir.path);
+	assert_true(tempdir_remove(&rig->dir));
+	free(rig);
+	return 0;
+}
+
+static void test_round(void **state)
+{
+	struct rig *rig = *state;
+	struct mem_options from = {.from_file = true};
+	struct snapshot s;
+	struct mem mem;
+	struct stat st;
+
+	assert_int_equal(rig->written, 4 * 4096);
+	assert_int_equal(stat(rig->memory, &st), 0);
+	assert_int_equal(st.st_size, BYTES + 4096);
+	assert_true(st.st_blocks * 512 < (off_t)MIB);
+	assert_int_equal(snapshot_open(&s, rig->dir.dir), 0);
+	assert_int_equal(s.saved_ns, 7);
+	assert_int_equal(s.memory_bytes, BYTES);
+	assert_string_equal(s.config, "{}");
+	assert_string_equal(s.directory, "/where");
+	assert_int_equal(s.state_bytes, sizeof("all of it"));
+	assert_memory_equal(s.state, "all of it", s.state_bytes);
+	assert_int_equal(snapshot_verify(&s), 0);
+	from.file_fd = s.memory_fd;
+	assert_int_equal(mem_init(&mem, BYTES, &from), 0);
+	assert_memory_equal(mem.region[0].host, rig->mem.region[0].host, BYTES);
+	/* A change stays in this process. */
+	mem.region[0].host[0] = 0x44;
+	assert_int_equal(snapshot_verify(&s), 0);
+	mem_done(&mem);
+	snapshot_close(&s);
+}
+
+static void test_stopped(void **state)
+{
+	struct rig *rig = *state;
+	struct snapshot s = {.memory_fd = -1};
+	int fd = new_file(rig->memory);
+
+	assert_int_equal(snapshot_write_memory(&s, fd, &rig->mem, stops_at_once,
+					       NULL, &rig->written),
+			 -EINTR);
+	close(fd);
+	assert_true(snapshot_open(&s, rig->dir.dir) < 0);
+	snapshot_close(&s);
+}
+
+/* A disk that is full: the error comes out, and no head is written. */
+static void test_full(void **state)
+{
+	struct rig *rig = *state;
+	struct snapshot s = {.memory_fd = -1};
+	int fd = open("/dev/full", O_RDWR);
+
+	if (fd < 0)
+		skip();
+	assert_true(snapshot_write_memory(&s, fd, &rig->mem, goes_on, NULL,
+					  &rig->written) < 0);
+	close(fd);
+}
+
+static int opened(const struct rig *rig)
+{
+	struct snapshot s;
+	const int r = snapshot_open(&s, rig->dir.dir);
+
+	snapshot_close(&s);
+	return r;
+}
+
+/* Each byte of the state file that changes, and each length, is found. */
+static void test_damaged_state(void **state)
+{
+	struct rig *rig = *state;
+	struct stat st;
+	int fd = open(rig->dir.path, O_RDWR);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	for (off_t at = 0; at < st.st_size; at++) {
+		uint8_t byte, other;
+
+		assert_int_equal(pread(fd, &byte, 1, at), 1);
+		other = byte ^ 0x40;
+		assert_int_equal(pwrite(fd, &other, 1, at), 1);
+		assert_true(opened(rig) < 0);
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+	}
+	assert_int_equal(opened(rig), 0);
+	for (off_t n = st.st_size - 1; n >= 0; n--) {
+		assert_int_equal(ftruncate(fd, n), 0);
+		assert_true(opened(rig) < 0);
+	}
+	close(fd);
+}
+
+static void test_damaged_memory(void **state)
+{
+	struct rig *rig = *state;
+	struct snapshot s;
+	const uint8_t byte = 1;
+	int fd = open(rig->memory, O_RDWR);
+
+	assert_true(fd >= 0);
+	/* In a page, and in a hole. */
+	for (off_t at = 100; at < (off_t)BYTES; at += (off_t)(9 * MIB)) {
+		uint8_t before;
+
+		assert_int_equal(pread(fd, &before, 1, at), 1);
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+		assert_int_equal(snapshot_open(&s, rig->dir.dir), 0);
+		assert_int_equal(snapshot_verify(&s), -EBADMSG);
+		snapshot_close(&s);
+		assert_int_equal(pwrite(fd, &before, 1, at), 1);
+	}
+	assert_int_equal(ftruncate(fd, (off_t)BYTES), 0);
+	assert_int_equal(opened(rig), -EBADMSG);
+	assert_int_equal(ftruncate(fd, (off_t)BYTES + 4096), 0);
+	assert_int_equal(opened(rig), -EBADMSG);
+	close(fd);
+}
+
+/* One machine's memory with another one's state. */
+static void test_mixed(void **state)
+{
+	struct rig *rig = *state;
+	char kept[3 * TEMPDIR_ROOM];
+
+	snprintf(kept, sizeof(kept), "%s.kept", rig->memory);
+	assert_int_equal(rename(rig->memory, kept), 0);
+	save(rig, 2);
+	assert_int_equal(opened(rig), 0);
+	assert_int_equal(rename(kept, rig->memory), 0);
+	assert_int_equal(opened(rig), -EBADMSG);
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_round), TEST(test_stopped),
+		TEST(test_full),  TEST(test_damaged_state),
+		TEST(test_mixed), TEST(test_damaged_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The files of a snapshot. Numbers are little-endian, as in memory.
+ *
+ * The memory's checksum is over the offset and the content of each page that is
+ * not zero, in their order, so that holes cost nothing.
+ */
+#include "vmm/snapshot.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/mem.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#define PAGE_BYTES    4096
+#define STATE_VERSION 1 /* changes with what any part visits */
+#define STATE_MAX     (64 * MIB)
+#define RUN_BYTES     MIB /* written at once; asked whether to stop */
+
+static const char magic[8] = "BULKHEAD";
+
+struct head {
+	char magic[8];
+	uint32_t version;
+	uint32_t crc; /* of all that follows, in the whole file */
+	uint8_t id[SNAPSHOT_ID_BYTES];
+	uint64_t saved_ns;
+	uint64_t memory_bytes;
+	uint32_t memory_crc;
+	uint32_t directory_bytes, config_bytes, state_bytes;
+};
+#define HEAD_SUMMED offsetof(struct head, id)
+
+/* The page behind the RAM. */
+struct tail {
+	char magic[8];
+	uint8_t id[SNAPSHOT_ID_BYTES];
+	uint64_t memory_bytes;
+	uint8_t zero[PAGE_BYTES - 32];
+};
+
+static uint32_t add_crc(uint32_t crc, const void *data, size_t bytes)
+{
+	return (uint32_t)crc32_z(crc, data, bytes);
+}
+
+/* ---- writing */
+
+static int write_at(int fd, const void *data, size_t bytes, uint64_t offset)
+{
+	const uint8_t *from = data;
+
+	while (bytes > 0) {
+		const ssize_t n = pwrite(fd, from, bytes, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		from += n;
+		bytes -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+static bool is_zero(const uint8_t *page)
+{
+	/* Most pages that are not zero differ within the first words. */
+	return page[0] == 0 && memcmp(page, page + 1, PAGE_BYTES - 1) == 0;
+}
+
+struct writer {
+	int fd;
+	uint32_t crc;
+	uint64_t written;
+};
+
+/* The pages of BYTES at HOST that are not zero, in as few writes as can be. */
+static int write_pages(struct writer *w, const uint8_t *host, size_t bytes,
+		       uint64_t offset)
+{
+	for (size_t at = 0; at < bytes;) {
+		size_t end = at;
+		int r;
+
+		for (; end < bytes && !is_zero(host + end); end += PAGE_BYTES) {
+			const uint64_t page = offset + end;
+
+			w->crc = add_crc(w->crc, &page, sizeof(page));
+			w->crc = add_crc(w->crc, host + end, PAGE_BYTES);
+		}
+		r = write_at(w->fd, host + at, end - at, offset + at);
+		if (r < 0)
+			return r;
+		w->written += end - at;
+		at = end + PAGE_BYTES;
+	}
+	return 0;
+}
+
+int snapshot_write_memory(struct snapshot *snapshot, int fd,
+			  const struct mem *mem, bool (*stops)(void *arg),
+			  void *arg, uint64_t *ret_written)
+{
+	struct writer w = {.fd = fd};
+	struct tail tail = {.memory_bytes = mem->bytes};
+	uint64_t offset = 0;
+	int r = 0;
+
+	for (unsigned i = 0; i < mem->nregions; i++) {
+		const struct mem_region *region = &mem->region[i];
+
+		for (uint64_t at = 0; r == 0 && at < region->bytes;
+		     at += RUN_BYTES) {
+			r = stops(arg)
+				    ? -EINTR
+				    : write_pages(&w, region->host + at,
+						  min_u64(RUN_BYTES,
+							  region->bytes - at),
+						  offset + at);
+		}
+		offset += region->bytes;
+	}
+	memcpy(tail.magic, magic, sizeof(tail.magic));
+	memcpy(tail.id, snapshot->id, sizeof(tail.id));
+	if (r == 0)
+		r = write_at(fd, &tail, sizeof(tail), offset);
+	snapshot->memory_bytes = mem->bytes;
+	snapshot->memory_crc = w.crc;
+	*ret_written = w.written;
+	return r;
+}
+
+int snapshot_write_state(const struct snapshot *snapshot, int fd)
+{
+	struct head head = {
+		.version = STATE_VERSION,
+		.saved_ns = snapshot->saved_ns,
+		.memory_bytes = snapshot->memory_bytes,
+		.memory_crc = snapshot->memory_crc,
+		.directory_bytes = (uint32_t)strlen(snapshot->directory),
+		.config_bytes = (uint32_t)strlen(snapshot->config),
+		.state_bytes = (uint32_t)snapshot->state_bytes,
+	};
+	const struct {
+		const void *data;
+		size_t bytes;
+	} part[] = {
+		{snapshot->directory, head.directory_bytes},
+		{snapshot->config, head.config_bytes},
+		{snapshot->state, head.state_bytes},
+	};
+	uint64_t offset = sizeof(head);
+	int r = 0;
+
+	if (snapshot->state_bytes > STATE_MAX)
+		return -EFBIG;
+	memcpy(head.magic, magic, sizeof(head.magic));
+	memcpy(head.id, snapshot->id, sizeof(head.id));
+	head.crc = add_crc(0, (const uint8_t *)&head + HEAD_SUMMED,
+			   sizeof(head) - HEAD_SUMMED);
+	for (unsigned i = 0; i < ARRAY_LEN(part); i++)
+		head.crc = add_crc(head.crc, part[i].data, part[i].bytes);
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(part); i++) {
+		r = write_at(fd, part[i].data, part[i].bytes, offset);
+		offset += part[i].bytes;
+	}
+	/* Last: a file that was cut off has none. */
+	return r < 0 ? r : write_at(fd, &head, sizeof(head), 0);
+}
+
+/* ---- reading */
+
+static int open_file(const char *dir, const char *name, uint64_t *ret_bytes)
+{
+	autofree char *path = NULL;
+	autofd int fd = -1;
+	struct stat st;
+
+	if (asprintf(&path, "%s/%s", dir, name) < 0) {
+		path = NULL;
+		return log_ret(-ENOMEM, "out of memory");
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return log_ret(-errno, "'%s': %s: not a snapshot, or not whole",
+			       path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return log_ret(-EINVAL, "'%s': not a regular file", path);
+	*ret_bytes = (uint64_t)st.st_size;
+	return take_fd(&fd);
+}
+
+static int read_at(int fd, void *data, size_t bytes, uint64_t offset)
+{
+	uint8_t *to = data;
+
+	while (bytes > 0) {
+		const ssize_t n = pread(fd, to, bytes, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA;
+		to += n;
+		bytes -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* A text of BYTES at FROM, or NULL. */
+static char *copy_text(const uint8_t *from, size_t bytes)
+{
+	char *text = malloc(bytes + 1);
+
+	if (text) {
+		memcpy(text, from, bytes);
+		text[bytes] = '\0';
+	}
+	return text;
+}
+
+/* The state file's BYTES are all at DATA. */
+static int take_state(struct snapshot *s, const char *path, const uint8_t *data,
+		      size_t bytes)
+{
+	const uint8_t *at = data + sizeof(struct head);
+	struct head head;
+	uint32_t crc;
+
+	if (bytes < sizeof(head) || memcmp(data, magic, sizeof(magic)))
+		return log_ret(-EINVAL,
+			       "'%s/%s': not a snapshot of this "
+			       "program's",
+			       path, SNAPSHOT_STATE_FILE);
+	memcpy(&head, data, sizeof(head));
+	if (head.version != STATE_VERSION)
+		return log_ret(-EINVAL,
+			       "'%s': a snapshot of version %u, this program "
+			       "has %u: restore it with the one that saved it",
+			       path, head.version, STATE_VERSION);
+	crc = add_crc(0, data + HEAD_SUMMED, bytes - HEAD_SUMMED);
+	if (crc != head.crc || (uint64_t)head.directory_bytes +
+					       head.config_bytes +
+					       head.state_bytes !=
+				       bytes - sizeof(head))
+		return log_ret(-EBADMSG,
+			       "'%s/%s': damaged or cut off: its checksum is "
+			       "not that of its content",
+			       path, SNAPSHOT_STATE_FILE);
+	memcpy(s->id, head.id, sizeof(s->id));
+	s->saved_ns = head.saved_ns;
+	s->memory_bytes = head.memory_bytes;
+	s->memory_crc = head.memory_crc;
+	s->state_bytes = head.state_bytes;
+	s->directory = copy_text(at, head.directory_bytes);
+	s->config = copy_text(at + head.directory_bytes, head.config_bytes);
+	s->state = (uint8_t *)copy_text(at + head.directory_bytes +
+						head.config_bytes,
+					head.state_bytes);
+	return s->directory && s->config && s->state
+		       ? 0
+		       : log_ret(-ENOMEM, "out of memory");
+}
+
+static int read_state(struct snapshot *s, const char *path)
+{
+	autofree uint8_t *data = NULL;
+	uint64_t bytes = 0;
+	autofd int fd = open_file(path, SNAPSHOT_STATE_FILE, &bytes);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (bytes > STATE_MAX)
+		return log_ret(-EINVAL, "'%s/%s': too large for a state", path,
+			       SNAPSHOT_STATE_FILE);
+	data = malloc(bytes + 1);
+	if (!data)
+		return log_ret(-ENOMEM, "out of memory");
+	r = read_at(fd, data, bytes, 0);
+	return r < 0 ? log_ret(r, "'%s/%s': %s", path, SNAPSHOT_STATE_FILE,
+			       strerror(-r))
+		     : take_state(s, path, data, bytes);
+}
+
+/* It is whole, and the one that goes with the state. */
+static int check_memory(const struct snapshot *s, const char *path,
+			uint64_t bytes)
+{
+	struct tail tail;
+	int r;
+
+	if (bytes < sizeof(tail) || bytes - sizeof(tail) != s->memory_bytes)
+		return log_ret(
+			-EBADMSG, "'%s/%s': has %llu bytes, not %llu: cut off",
+			path, SNAPSHOT_MEMORY_FILE, (unsigned long long)bytes,
+			(unsigned long long)(s->memory_bytes + sizeof(tail)));
+	r = read_at(s->memory_fd, &tail, sizeof(tail), s->memory_bytes);
+	if (r < 0)
+		return log_ret(r, "'%s/%s': %s", path, SNAPSHOT_MEMORY_FILE,
+			       strerror(-r));
+	if (memcmp(tail.magic, magic, sizeof(magic)) ||
+	    memcmp(tail.id, s->id, sizeof(s->id)) ||
+	    tail.memory_bytes != s->memory_bytes)
+		return log_ret(-EBADMSG, "'%s/%s': of another snapshot", path,
+			       SNAPSHOT_MEMORY_FILE);
+	return 0;
+}
+
+int snapshot_open(struct snapshot *snapshot, const char *path)
+{
+	uint64_t bytes = 0;
+	int r;
+
+	*snapshot = (struct snapshot){.memory_fd = -1};
+	r = read_state(snapshot, path);
+	if (r < 0)
+		return r;
+	snapshot->memory_fd = open_file(path, SNAPSHOT_MEMORY_FILE, &bytes);
+	return snapshot->memory_fd < 0 ? snapshot->memory_fd
+				       : check_memory(snapshot, path, bytes);
+}
+
+void snapshot_close(struct snapshot *snapshot)
+{
+	free(snapshot->config);
+	free(snapshot->directory);
+	free(snapshot->state);
+	util_close(&snapshot->memory_fd);
+	*snapshot = (struct snapshot){.memory_fd = -1};
+}
+
+int snapshot_verify(const struct snapshot *snapshot)
+{
+	autofree uint8_t *run = malloc(RUN_BYTES);
+	uint32_t crc = 0;
+
+	if (!run)
+		return log_ret(-ENOMEM, "out of memory");
+	for (uint64_t at = 0; at < snapshot->memory_bytes; at += RUN_BYTES) {
+		const size_t bytes =
+			min_u64(RUN_BYTES, snapshot->memory_bytes - at);
+		const int r = read_at(snapshot->memory_fd, run, bytes, at);
+
+		if (r < 0)
+			return log_ret(r, "the memory at %llu: %s",
+				       (unsigned long long)at, strerror(-r));
+		for (size_t page = 0; page < bytes; page += PAGE_BYTES) {
+			const uint64_t offset = at + page;
+
+			if (is_zero(run + page))
+				continue;
+			crc = add_crc(crc, &offset, sizeof(offset));
+			crc = add_crc(crc, run + page, PAGE_BYTES);
+		}
+	}
+	return crc == snapshot->memory_crc
+		       ? 0
+		       : log_ret(-EBADMSG, "the memory is damaged: its "
+					   "checksum is not the saved one");
+}

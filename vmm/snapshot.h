@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine that stands still, as a directory of two files. "state" has its
+ * configuration and the state of all parts (visit.h) behind a head with a
+ * checksum; "memory" is the RAM, byte for byte, with holes where it is zero,
+ * and one page that ties it to its state. Both are written once and then only
+ * read: any number of machines can start from them at the same time.
+ *
+ * A memory page is read when the guest touches it, so a damaged one is found by
+ * snapshot_verify() alone, which reads all of them.
+ */
+#ifndef VMM_SNAPSHOT_H
+#define VMM_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mem;
+
+#define SNAPSHOT_STATE_FILE  "state"
+#define SNAPSHOT_MEMORY_FILE "memory"
+#define SNAPSHOT_ID_BYTES    16
+
+struct snapshot {
+	uint8_t id[SNAPSHOT_ID_BYTES]; /* in both files; random */
+	uint64_t saved_ns;             /* when, since 1970 */
+	uint64_t memory_bytes;
+	uint32_t memory_crc; /* of all that is not zero; see snapshot.c */
+	char *config;        /* owned; JSON, as config_write_json() has it */
+	char *directory;     /* owned; its relative paths begin there */
+	uint8_t *state;      /* owned; what the visitor saved */
+	size_t state_bytes;
+	int memory_fd; /* owned; -1 */
+};
+
+/*
+ * Opens what is in the directory PATH and checks all but the memory's content.
+ * 0, or -errno, logged; snapshot_close() accepts what a failed one left.
+ */
+int snapshot_open(struct snapshot *snapshot, const char *path);
+void snapshot_close(struct snapshot *snapshot);
+
+/* Reads all of the memory: 0; -EBADMSG: it is damaged; -errno; logged. */
+int snapshot_verify(const struct snapshot *snapshot);
+
+/*
+ * Writes the pages of MEM that are not zero, and the last page, on FD, which is
+ * an empty file; the guest stands still. Fills in memory_bytes and memory_crc.
+ * STOPS, with ARG, is asked again and again; true ends it. 0, -EINTR (it did),
+ * or -errno; not logged. *RET_WRITTEN: bytes of RAM in the file.
+ */
+int snapshot_write_memory(struct snapshot *snapshot, int fd,
+			  const struct mem *mem, bool (*stops)(void *arg),
+			  void *arg, uint64_t *ret_written);
+/* Writes all the rest on FD, an empty file. 0 or -errno, not logged. */
+int snapshot_write_state(const struct snapshot *snapshot, int fd);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A VM's state, of all its parts, in the order in which it is loaded: what the
+ * machine is, vCPUs and chips while it is built, devices when the sandbox is
+ * around them, as a device may start its thread then.
+ */
+#include "vmm/vm-parts.h"
+
+#include "devices/virtio/virtio-mmio.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/base/visit.h"
+#include "vmm/config/config.h"
+#include "vmm/cpu/irqchip.h"
+#include "vmm/pvm/assist.h"
+#include "vmm/snapshot.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- both ways */
+
+static void visit_machine(struct vm *vm, struct visitor *v, bool *assisted)
+{
+	visit_part(v, "machine");
+	visit_same(v, "cpus", &vm->cfg->cpus, sizeof(vm->cfg->cpus));
+	visit_same(v, "memory_bytes", &vm->mem.bytes, sizeof(vm->mem.bytes));
+	visit_same(v, "devices", &vm->nvirtio, sizeof(vm->nvirtio));
+	visit_same(v, "serial", &vm->has_serial, sizeof(vm->has_serial));
+	visit_bool(v, "assisted", assisted);
+	visit_part_end(v);
+}
+
+/* All that KVM keeps. */
+static void visit_kvm(struct vm *vm, struct visitor *v)
+{
+	irqchip_visit(&vm->kvm, v);
+	vcpu_visit(vm->vcpu, vm->nvcpus, &vm->kvm, v);
+	irqchip_visit_clock(&vm->kvm, v);
+}
+
+static void visit_devices(struct vm *vm, struct visitor *v)
+{
+	i8042_visit(&vm->i8042, v);
+	if (vm->has_serial)
+		serial_visit(&vm->serial, v);
+	for (unsigned i = 0; i < vm->nvirtio; i++)
+		virtio_mmio_visit(&vm->mmio[i], v);
+}
+
+/* ---- saving */
+
+const struct sandbox_rule vm_save_syscalls[] = {
+	SANDBOX_IOCTL(KVM_CHECK_EXTENSION),
+	SANDBOX_IOCTL(KVM_GET_MSR_INDEX_LIST),
+	SANDBOX_IOCTL(KVM_GET_CPUID2),
+	SANDBOX_IOCTL(KVM_GET_TSC_KHZ),
+	SANDBOX_IOCTL(KVM_GET_DEVICE_ATTR),
+	SANDBOX_IOCTL(KVM_GET_SREGS),
+	SANDBOX_IOCTL(KVM_GET_XCRS),
+	SANDBOX_IOCTL(KVM_GET_XSAVE),
+	SANDBOX_IOCTL(KVM_GET_XSAVE2),
+	SANDBOX_IOCTL(KVM_GET_DEBUGREGS),
+	SANDBOX_IOCTL(KVM_GET_LAPIC),
+	SANDBOX_IOCTL(KVM_GET_VCPU_EVENTS),
+	SANDBOX_IOCTL(KVM_GET_MP_STATE),
+	SANDBOX_IOCTL(KVM_GET_NESTED_STATE),
+	/* irqchip.c */
+	SANDBOX_IOCTL(KVM_GET_IRQCHIP),
+	SANDBOX_IOCTL(KVM_GET_PIT2),
+	SANDBOX_IOCTL(KVM_GET_CLOCK),
+	SANDBOX_END,
+};
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static bool is_ending(void *arg)
+{
+	struct vm *vm = arg;
+
+	return stop_reason(&vm->stop, NULL) != STOP_NONE;
+}
+
+static int save(struct vm *vm, struct snapshot *snapshot, int state_fd,
+		int memory_fd, struct vm_saved *saved)
+{
+	bool assisted = vm->assist != NULL;
+	struct visitor v;
+	int r;
+
+	visit_save(&v);
+	visit_machine(vm, &v, &assisted);
+	visit_kvm(vm, &v);
+	visit_devices(vm, &v);
+	r = visit_end(&v);
+	if (r < 0)
+		snprintf(saved->why, sizeof(saved->why), "%s", v.why);
+	if (r == 0)
+		r = snapshot_write_memory(snapshot, memory_fd, &vm->mem,
+					  is_ending, vm, &saved->memory_bytes);
+	snapshot->state = v.saved;
+	snapshot->state_bytes = v.bytes;
+	saved->state_bytes = v.bytes;
+	if (r == 0)
+		r = snapshot_write_state(snapshot, state_fd);
+	visit_done(&v);
+	return r;
+}
+
+int vm_save(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES], int state_fd,
+	    int memory_fd, struct vm_saved *saved)
+{
+	autofree char *config = config_json(vm->cfg, virtio_config_types());
+	struct snapshot snapshot = {
+		.saved_ns = realtime_ns(),
+		.config = config,
+		.directory = vm->directory,
+		.memory_fd = -1,
+	};
+	const uint64_t start_ns = util_now_ns();
+	int r, paused;
+
+	*saved = (struct vm_saved){0};
+	if (!config || !vm->directory)
+		return -ENOMEM;
+	memcpy(snapshot.id, id, sizeof(snapshot.id));
+	paused = vm_pause(vm);
+	if (paused < 0 && paused != -EALREADY)
+		return paused;
+	pthread_mutex_lock(&vm->life_lock);
+	r = vm->life == VM_PAUSED
+		    ? save(vm, &snapshot, state_fd, memory_fd, saved)
+		    : -ESHUTDOWN;
+	pthread_mutex_unlock(&vm->life_lock);
+	if (paused == 0)
+		(void)vm_resume(vm);
+	saved->stood_ns = util_now_ns() - start_ns;
+	return r;
+}
+
+/* ---- loading */
+
+int vm_load_kvm(struct vm *vm)
+{
+	struct visitor *v = &vm->loading;
+	bool assisted = false;
+
+	visit_load(v, vm->snapshot->state, vm->snapshot->state_bytes);
+	visit_machine(vm, v, &assisted);
+	if (visit_goes_on(v) && assisted && vm_use_assist(vm) < 0)
+		return -ENOMEM;
+	visit_kvm(vm, v);
+	return visit_goes_on(v) ? 0 : -EINVAL;
+}
+
+/* A network that was plugged in is there, though it was opened as absent. */
+static int add_doorbells(struct vm *vm)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < vm->nvirtio; i++) {
+		if (!vm->virtio[i]->absent)
+			r = virtio_mmio_add_doorbells(&vm->mmio[i],
+						      vm->kvm.vm_fd);
+	}
+	return r;
+}
+
+int vm_load_devices(struct vm *vm)
+{
+	struct visitor *v = &vm->loading;
+	int r;
+
+	vm_pause_devices(vm);
+	visit_devices(vm, v);
+	r = visit_end(v);
+	visit_done(v);
+	if (r == 0)
+		r = add_doorbells(vm);
+	if (r == 0)
+		vm_resume_devices(vm);
+	return r;
+}
