@@ -276,6 +276,34 @@ static int do_sleep(char **arg)
 	return 0;
 }
 
+/*
+ * N steps of MILLISECONDS, and the longest that one took by the monotonic
+ * clock; a clock that goes back fails.
+ */
+static int do_ticks(char **arg)
+{
+	const int n = atoi(arg[0]);
+	const useconds_t us = (useconds_t)guest_number(arg[1]) * 1000;
+	double before = guest_now(), longest = 0;
+
+	for (int i = 0; i < n; i++) {
+		double now;
+
+		usleep(us);
+		now = guest_now();
+		errno = 0;
+		if (now < before)
+			return guest_fail("ticks: the clock went back by %f s",
+					  before - now);
+		if (now - before > longest)
+			longest = now - before;
+		before = now;
+		say("tick %d", i);
+	}
+	say("fact longest %d", (int)(longest * 1000));
+	return 0;
+}
+
 /* Burns SECONDS of one CPU in user mode. */
 static int do_spin(char **arg)
 {
@@ -390,6 +418,7 @@ const struct action machine_actions[] = {
 	{"rng", 0, do_rng, ""},
 	{"sleep", 1, do_sleep, "MILLISECONDS"},
 	{"spin", 1, do_spin, "SECONDS"},
+	{"ticks", 2, do_ticks, "N:MILLISECONDS"},
 	{"hang", 0, do_hang, ""},
 	{"exists", 1, do_exists, "PATH"},
 	{"file", 2, do_file, "PATH:SIZE"},

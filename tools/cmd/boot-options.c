@@ -27,6 +27,8 @@ static const struct boot_option options[] = {
 	 "take all RAM from the host before the guest starts"},
 	{"name", 0, "NAME", BOOT_SET, "name", NULL, NULL,
 	 "the VM's name in messages [bulkhead]"},
+	{"control", 0, "SOCKET", BOOT_SET, "control", NULL, NULL,
+	 "Unix socket for pause, resume and snapshot [none]"},
 	{"on-reboot", 0, "exit|restart", BOOT_SET, "on-reboot", NULL, NULL,
 	 "when the guest reboots, end or boot it anew [exit]"},
 	{"reboot-status", 0, "N", BOOT_SET, "reboot-status", NULL, NULL,

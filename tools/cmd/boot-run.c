@@ -7,9 +7,11 @@
  */
 #include "tools/cmd/boot.h"
 
+#include "tools/container/vm-socket.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/snapshot.h"
 #include "vmm/vm.h"
 
 #include <errno.h>
@@ -21,13 +23,30 @@
 #include <time.h>
 #include <unistd.h>
 
-static int run_once(const struct config *cfg, bool *ret_rebooted)
+/* Until its end; others may ask for something meanwhile. */
+static int run_reachable(struct vm *vm, struct vm_socket *control)
 {
-	struct vm *vm = NULL;
-	int status = vm_build(cfg, &vm);
+	vm_allow(vm, vm_socket_syscalls);
+	vm_allow(vm, vm_save_syscalls);
+	if (vm_start(vm) < 0 || vm_socket_start(control, vm) < 0)
+		return VM_EXIT_HOST;
+	return vm_run(vm);
+}
 
+static int run_once(const struct config *cfg, const struct snapshot *snapshot,
+		    bool *ret_rebooted)
+{
+	struct vm_socket control = VM_SOCKET_NONE;
+	struct vm *vm = NULL;
+	int status = VM_EXIT_USAGE;
+
+	if (!cfg->control || vm_socket_open(&control, cfg->control) == 0)
+		status = snapshot ? vm_build_restored(cfg, snapshot, &vm)
+				  : vm_build(cfg, &vm);
 	if (status == VM_EXIT_OK)
-		status = vm_run(vm);
+		status =
+			cfg->control ? run_reachable(vm, &control) : vm_run(vm);
+	vm_socket_done(&control);
 	*ret_rebooted = vm_rebooted(vm);
 	vm_free(vm);
 	return status;
@@ -63,7 +82,7 @@ static int run_child(const struct config *cfg, const struct keeper *keeper,
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		return VM_EXIT_HOST;
-	status = run_once(cfg, keeper->rebooted);
+	status = run_once(cfg, NULL, keeper->rebooted);
 	signal = *keeper->rebooted ? late_signal(keeper) : 0;
 	if (signal == 0)
 		return status;
@@ -146,14 +165,14 @@ static int run_anew(const struct config *cfg, const sigset_t *signals)
 	return status;
 }
 
-int boot_run(const struct config *cfg)
+int boot_run(const struct config *cfg, const struct snapshot *snapshot)
 {
 	static const int taken[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 	const sigset_t signals = util_signals(taken, ARRAY_LEN(taken));
 	bool rebooted;
 
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	if (cfg->on_reboot == CONFIG_REBOOT_EXIT)
-		return run_once(cfg, &rebooted);
+	if (snapshot || cfg->on_reboot == CONFIG_REBOOT_EXIT)
+		return run_once(cfg, snapshot, &rebooted);
 	return run_anew(cfg, &signals);
 }

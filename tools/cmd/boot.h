@@ -21,6 +21,7 @@ enum boot_action {
 };
 
 struct config;
+struct snapshot;
 
 struct boot_option {
 	const char *name; /* long option; NULL ends the table */
@@ -47,7 +48,9 @@ int boot_list_devices(bool json);
  * The signals that a VM takes are blocked from here on, also after it returns:
  * none may end the process by itself before a VM takes it, between two VMs or
  * when the status is known.
+ *
+ * SNAPSHOT, borrowed, or NULL: the machine goes on there, and none follows it.
  */
-int boot_run(const struct config *cfg);
+int boot_run(const struct config *cfg, const struct snapshot *snapshot);
 
 #endif

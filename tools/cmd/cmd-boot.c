@@ -267,7 +267,7 @@ static int boot(struct request *req, int argc, char **argv)
 	status = prepare(req);
 	if (status != 0)
 		return status;
-	status = boot_run(&req->cfg);
+	status = boot_run(&req->cfg, NULL);
 	/* A kernel without a root panics, and says so in its own words. */
 	if (status == VM_EXIT_CRASH && !has_root(&req->cfg))
 		log_error("the guest crashed, and it was given no root: add "

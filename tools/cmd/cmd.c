@@ -10,6 +10,10 @@
 
 static const struct command commands[] = {
 	{"boot", cmd_boot, "boot a guest from a kernel image"},
+	{"pause", cmd_pause, "have a machine stand still"},
+	{"resume", cmd_resume, "have a machine go on"},
+	{"snapshot", cmd_snapshot, "save a machine's state"},
+	{"restore", cmd_restore, "start a machine where it was saved"},
 	{"run", cmd_run, "run a command in a virtual machine of its own"},
 	{"exec", cmd_exec, "run another command in a running instance"},
 	{"cp", cmd_cp, "copy files to and from an instance"},

@@ -4,7 +4,7 @@
 _bulkhead_boot()
 {
 	local opts='--kernel --initrd --append --entry --config --memory --cpus
-		--hugetlb --prefault --name --disk --net --share --vsock --device
+		--hugetlb --prefault --name --control --disk --net --share --vsock --device
 		--no-rng --console --on-reboot --reboot-status --no-sandbox
 		--assist --log-level --json
 		--dump-config --dump-dtb --list-devices --help'
@@ -14,7 +14,7 @@ _bulkhead_boot()
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -W distro -- "$cur")
 		;;
-	--initrd | --config | --disk | --vsock | --dump-dtb)
+	--initrd | --config | --control | --disk | --vsock | --dump-dtb)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
@@ -60,6 +60,22 @@ _bulkhead_boot()
 		mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
 		;;
 	esac
+}
+
+# Sockets and directories, which have names of files.
+_bulkhead_snapshot()
+{
+	local opts=--help
+
+	[ "${COMP_WORDS[1]}" != restore ] ||
+		opts='--control --name --verify --disk --net --share --vsock
+			--no-sandbox --log-level --json --help'
+	if [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
+	else
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+	fi
 }
 
 # The commands of containers. With a name for an argument: which instances.
@@ -216,12 +232,13 @@ _bulkhead()
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
 			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume images tag rmi
-			bench boot
+			bench boot pause resume snapshot restore
 			check help version --help --version' -- "$cur")
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
+	pause | resume | snapshot | restore) _bulkhead_snapshot ;;
 	run | exec | cp | attach | ps | top | stats | logs | stop | start | restart | kill | rm | wait | inspect | volume | \
 		images | tag | rmi | bench)
 		_bulkhead_container "$1"
@@ -230,7 +247,7 @@ _bulkhead()
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
 			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume images tag rmi
-			bench boot
+			bench boot pause resume snapshot restore
 			check version' -- "$cur")
 		;;
 	esac

@@ -23,12 +23,17 @@ complete -c bulkhead -n __fish_use_subcommand -a tag -d 'give an image another n
 complete -c bulkhead -n __fish_use_subcommand -a rmi -d 'remove images'
 complete -c bulkhead -n __fish_use_subcommand -a bench -d 'measure start-up'
 complete -c bulkhead -n __fish_use_subcommand -a boot -d 'boot a guest'
+complete -c bulkhead -n __fish_use_subcommand -a pause -d 'have a machine stand still'
+complete -c bulkhead -n __fish_use_subcommand -a resume -d 'have a machine go on'
+complete -c bulkhead -n __fish_use_subcommand -a snapshot -d 'save the state of a machine'
+complete -c bulkhead -n __fish_use_subcommand -a restore -d 'start a machine where it was saved'
 complete -c bulkhead -n __fish_use_subcommand -a check -d 'say what this host can do'
 complete -c bulkhead -n __fish_use_subcommand -a help -d 'explain a command'
 complete -c bulkhead -n __fish_use_subcommand -a version -d 'print the version'
-complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume images tag rmi bench boot check version'
+complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume images tag rmi bench boot pause resume snapshot restore check version'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l json -d 'print JSON'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l quiet -s q -d 'identifiers only'
+complete -c bulkhead -n '__fish_seen_subcommand_from pause resume snapshot restore' -F
 complete -c bulkhead -n '__fish_seen_subcommand_from tag' -F
 complete -c bulkhead -n '__fish_seen_subcommand_from tag' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 complete -c bulkhead -n '__fish_seen_subcommand_from rmi' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
@@ -47,6 +52,7 @@ __bulkhead_boot -l cpus -x -d 'virtual CPUs'
 __bulkhead_boot -l hugetlb -d 'take RAM from reserved huge pages'
 __bulkhead_boot -l prefault -d 'take all RAM before the guest starts'
 __bulkhead_boot -l name -x -d 'name of the VM'
+__bulkhead_boot -l control -rF -d 'socket for pause, resume and snapshot'
 __bulkhead_boot -l disk -rF -d 'add a disk'
 __bulkhead_boot -l net -xa 'none user tap= join=' -d 'add a network interface'
 __bulkhead_boot -l vsock -rF -d 'sockets between guest and host'
@@ -69,6 +75,16 @@ functions -e __bulkhead_boot
 function __bulkhead_opt
     complete -c bulkhead -n "__fish_seen_subcommand_from $argv[1]" $argv[2..]
 end
+__bulkhead_opt restore -l control -rF -d 'socket for pause, resume and snapshot'
+__bulkhead_opt restore -l name -x -d 'name of the VM'
+__bulkhead_opt restore -l verify -d 'read and check all of the memory first'
+__bulkhead_opt restore -l disk -rF -d 'instead of a disk'
+__bulkhead_opt restore -l net -x -d 'instead of a network'
+__bulkhead_opt restore -l share -rF -d 'instead of a share'
+__bulkhead_opt restore -l vsock -rF -d 'instead of the sockets'
+__bulkhead_opt restore -l no-sandbox -d 'do not confine the monitor'
+__bulkhead_opt restore -l log-level -xa 'error warn info debug' -d 'how much to say'
+__bulkhead_opt restore -l json -d 'messages as JSON'
 __bulkhead_opt run -l interactive -s i -d 'give the command this standard input'
 __bulkhead_opt run -l tty -s t -d 'give the command a terminal'
 __bulkhead_opt run -l detach -s d -d 'run in the background; print the name'

@@ -1,0 +1,176 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Machines that are saved while they work, and go on from there, once or more
+# often. tests/devices/ has what each device brings along. Guests power
+# off at their end: in the lab, QEMU looks for a TSS that is not busy where a
+# program writes to a port by ioperm(2), and KVM's TR, once loaded, is.
+
+# ask COMMAND ARGUMENT...: of a machine; sets status, out, err.
+ask()
+{
+	command="bulkhead $*"
+	status=0
+	timeout -k 5 "$LIMIT" "$BULKHEAD" "$@" >out 2>err </dev/null ||
+		status=$?
+	[ "$status" -ne 124 ] || fail "no end within $LIMIT s"
+}
+
+# saved NAME ACTIONS [OPTION]...: starts NAME and saves it in snap/ while it
+# stands still, with copies of its disks as *.then, between its ticks.
+saved()
+{
+	local name=$1 disk
+
+	guest_start "$@" --control ./control
+	wait_for "$name.out" 'tick 2'
+	ask pause control
+	expect_status 0
+	expect_silence
+	for disk in *.img; do
+		[ ! -e "$disk" ] || cp --sparse=always "$disk" "$disk.then"
+	done
+	ask snapshot ./control snap
+	expect_status 0
+	expect_silence
+	ask resume control
+	expect_status 0
+}
+
+# restored NAME OPTION...: what was saved goes on in the background.
+restored()
+{
+	local name=$1
+
+	shift
+	command="bulkhead restore $* snap"
+	timeout -k 5 "$LIMIT" "$BULKHEAD" restore "$@" snap \
+		>"$name.out" 2>"$name.err" </dev/null &
+	running["$name"]=$!
+}
+
+# Disk, console, random numbers, two CPUs and the clock. Both it and the one it
+# was saved from come to their end.
+test_goes_on()
+{
+	local tick
+
+	truncate -s 8M disk.img
+	saved vm 'write:vda:0:2M:5,ticks:12:200,check:vda:0:2M:5,write:vda:2M:1M:6,rng,cpus:2,poweroff' \
+		--cpus 2 --disk disk.img
+	guest_wait vm
+	expect_status 0
+	expect_out 'tick 11'
+	[ ! -e control ] || fail "the socket is still there"
+	# Time that passes here does not pass in there.
+	sleep 4
+	restored again --disk disk.img.then
+	guest_wait again
+	expect_status 0
+	expect_silence
+	expect_no_out FAIL
+	expect_no_out 'tick 1'$'\n'
+	expect_out 'tick 11'
+	[ "$(fact longest)" -lt 4000 ] || is_slow ||
+		fail "the clock jumped by $(fact longest) ms"
+}
+
+# Two at the same time, and one that is saved again.
+test_more_than_one()
+{
+	saved vm 'ticks:40:200,poweroff'
+	kill "$(guest_pid vm)"
+	guest_wait vm
+	restored one
+	restored two --control ./two.sock --name two
+	wait_for two.out 'tick 6'
+	ask snapshot two.sock snap2
+	expect_status 0
+	guest_wait one
+	expect_status 0
+	guest_wait two
+	expect_status 0
+	mv snap snap1
+	mv snap2 snap
+	restored three --verify
+	guest_wait three
+	expect_status 0
+	expect_no_out 'tick 5'$'\n'
+	expect_out 'tick 39'
+}
+
+# The serial port, and what is typed after it went on.
+test_serial()
+{
+	saved vm 'ticks:8:200,read,poweroff' --console serial
+	kill "$(guest_pid vm)"
+	guest_wait vm
+	command="bulkhead restore snap"
+	status=0
+	echo typed | timeout -k 5 "$LIMIT" "$BULKHEAD" restore snap >out 2>err ||
+		status=$?
+	expect_status 0
+	expect_out "got [typed]"
+}
+
+# Not a whole snapshot, not of this machine, or none that can be made.
+test_refused()
+{
+	truncate -s 1M disk.img
+	saved vm 'ticks:600:200' --disk disk.img
+	ask snapshot control snap
+	expect_status 1
+	expect_error "'snap'" 'is there already'
+	ask snapshot control nowhere/snap
+	expect_status 1
+	expect_error "'nowhere/snap'" 'No such file'
+	ask pause control
+	ask pause control
+	expect_status 1
+	expect_error 'is paused'
+	ask resume control
+	ask resume control
+	expect_status 1
+	expect_error 'it runs'
+	kill "$(guest_pid vm)"
+	guest_wait vm
+	ask snapshot control snap2
+	expect_status 1
+	expect_error "'control'" 'No such file'
+	[ ! -e snap2 ] || fail "snap2 is there"
+	set -- snap2.*
+	[ ! -e "$1" ] || fail "$1 is left"
+
+	ask restore nosnap
+	expect_status 2
+	expect_error "'nosnap/state'" 'No such file'
+	ask restore snap --disk disk.img
+	expect_status 2
+	ask restore --net user snap
+	expect_status 2
+	expect_error "--net 'user'" 'no device'
+	cp -r --sparse=always snap bad
+	truncate -s -4096 bad/memory
+	ask restore bad
+	expect_status 2
+	expect_error 'bad/memory' 'cut off'
+	cp --sparse=always snap/memory bad/memory
+	printf '\377' | dd of=bad/memory bs=1 seek=1048576 conv=notrunc \
+		status=none
+	ask restore --verify bad
+	expect_status 2
+	expect_error 'damaged'
+	cp --sparse=always snap/memory bad/memory
+	printf 'x' | dd of=bad/state bs=1 seek=2000 conv=notrunc status=none
+	ask restore bad
+	expect_status 2
+	expect_error 'bad/state' 'damaged'
+	printf '\377' | dd of=bad/state bs=1 seek=8 conv=notrunc status=none
+	ask restore bad
+	expect_status 2
+	expect_error 'version 255'
+	truncate -s 20 bad/state
+	ask restore bad
+	expect_status 2
+	expect_error 'not a snapshot'
+}

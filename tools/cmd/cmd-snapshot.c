@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `bulkhead snapshot`: a machine's state becomes a directory, whole or not at
+ * all. It is made under another name beside its place, brought to the disk, and
+ * renamed.
+ */
+#include "tools/cmd/cmd.h"
+
+#include "tools/cli/options.h"
+#include "tools/cli/usage.h"
+#include "tools/container/vm-socket.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/snapshot.h"
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+static const struct option_entry no_entries[] = {{0}};
+
+static const struct option_table snapshot_table = {
+	.command = "snapshot",
+	.synopsis = "usage: bulkhead snapshot SOCKET DIR\n"
+		    "\n"
+		    "Saves a machine of `bulkhead boot --control SOCKET` in "
+		    "the new "
+		    "directory DIR, from\n"
+		    "which `bulkhead restore DIR` starts machines. The guest "
+		    "stands "
+		    "still meanwhile and\n"
+		    "then goes on, unless it was paused. What its disks hold "
+		    "is not "
+		    "saved: a machine\n"
+		    "that is restored needs them as they are now.\n",
+	.entries = no_entries,
+};
+
+struct target {
+	const char *path; /* where it is to be */
+	char *made;       /* owned: what it is called until it is whole */
+	int dir_fd;       /* owned */
+	int files[2];     /* owned: state and memory */
+};
+
+static int make_target(struct target *t, const char *path)
+{
+	static const char *const names[] = {SNAPSHOT_STATE_FILE,
+					    SNAPSHOT_MEMORY_FILE};
+	size_t length = strlen(path);
+	struct stat st;
+
+	*t = (struct target){.path = path, .dir_fd = -1, .files = {-1, -1}};
+	while (length > 1 && path[length - 1] == '/')
+		length--;
+	if (lstat(path, &st) == 0)
+		return log_ret(-EEXIST,
+			       "'%s': is there already: give a new name", path);
+	if (asprintf(&t->made, "%.*s.XXXXXX", (int)length, path) < 0) {
+		t->made = NULL;
+		return log_ret(-ENOMEM, "out of memory");
+	}
+	if (!mkdtemp(t->made)) {
+		t->made[0] = '\0';
+		return log_ret(-errno, "'%s': %s", path, strerror(errno));
+	}
+	t->dir_fd = open(t->made, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (unsigned i = 0; t->dir_fd >= 0 && i < ARRAY_LEN(names); i++) {
+		t->files[i] =
+			openat(t->dir_fd, names[i],
+			       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (t->files[i] < 0)
+			break;
+	}
+	return t->files[1] < 0
+		       ? log_ret(-errno, "'%s': %s", t->made, strerror(errno))
+		       : 0;
+}
+
+/* To the disk, and to its name. */
+static int finish_target(struct target *t)
+{
+	if (fsync(t->files[0]) < 0 || fsync(t->files[1]) < 0 ||
+	    fsync(t->dir_fd) < 0)
+		return log_ret(-errno, "'%s': %s", t->made, strerror(errno));
+	if (renameat2(AT_FDCWD, t->made, AT_FDCWD, t->path, RENAME_NOREPLACE) <
+	    0)
+		return log_ret(-errno, "'%s': %s", t->path, strerror(errno));
+	t->made[0] = '\0';
+	return 0;
+}
+
+/* Takes away what did not get its name. */
+static void done_target(struct target *t)
+{
+	if (t->made && t->made[0]) {
+		if (t->dir_fd >= 0) {
+			(void)unlinkat(t->dir_fd, SNAPSHOT_STATE_FILE, 0);
+			(void)unlinkat(t->dir_fd, SNAPSHOT_MEMORY_FILE, 0);
+		}
+		(void)rmdir(t->made);
+	}
+	free(t->made);
+	util_close(&t->files[0]);
+	util_close(&t->files[1]);
+	util_close(&t->dir_fd);
+}
+
+static int save(const char *socket_path, struct target *t)
+{
+	uint8_t id[SNAPSHOT_ID_BYTES];
+	struct vm_answer answer;
+	int r;
+
+	if (getrandom(id, sizeof(id), 0) != sizeof(id))
+		return log_ret(-errno, "getrandom: %s", strerror(errno));
+	r = vm_socket_ask(socket_path, VM_REQUEST_SAVE, id, t->files, &answer);
+	if (r < 0)
+		return r;
+	if (answer.result < 0)
+		return log_ret(answer.result, "'%s': %s", socket_path,
+			       answer.saved.why[0] ? answer.saved.why
+			       : answer.result == -ESHUTDOWN ||
+					       answer.result == -EINTR
+				       ? "the machine is at its end"
+				       : strerror(-answer.result));
+	r = finish_target(t);
+	if (r == 0)
+		printf("%s: %llu KiB of memory; the guest stood still for %llu "
+		       "ms\n",
+		       t->path,
+		       (unsigned long long)answer.saved.memory_bytes / 1024,
+		       (unsigned long long)answer.saved.stood_ns / 1000000);
+	return r;
+}
+
+int cmd_snapshot(int argc, char **argv)
+{
+	struct target target;
+	char none;
+	int n = options_parse(&snapshot_table, &none, argc, argv);
+	int r;
+
+	if (n < 0)
+		return n == OPTIONS_HELP ? VM_EXIT_OK : VM_EXIT_USAGE;
+	if (argc - n != 2)
+		return usage_error("snapshot",
+				   "give a machine's socket and a new "
+				   "directory");
+	r = make_target(&target, argv[n + 1]);
+	if (r == 0)
+		r = save(argv[n], &target);
+	done_target(&target);
+	return r < 0 ? 1 : VM_EXIT_OK;
+}

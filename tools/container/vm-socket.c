@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Both ends of the socket of a running machine. */
+#include "tools/container/vm-socket.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/loop.h"
+#include "vmm/base/sandbox.h"
+#include "vmm/base/thread.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PROTOCOL   1
+#define PATIENCE_S 5 /* for a request whose connection is there */
+#define FILES      2
+
+struct request {
+	uint32_t protocol;
+	uint32_t what; /* enum vm_request */
+	uint8_t id[16];
+};
+
+union control {
+	char bytes[CMSG_SPACE(FILES * sizeof(int))];
+	struct cmsghdr align;
+};
+
+/* ---- the monitor's side */
+
+const struct sandbox_rule vm_socket_syscalls[] = {
+	SANDBOX_CALL(accept4),
+	SANDBOX_CALL(recvmsg),
+	SANDBOX_CALL(sendto),
+	/* the socket's file, at the end */
+	SANDBOX_CALL(newfstatat),
+	SANDBOX_CALL(unlink),
+	SANDBOX_END,
+};
+
+int vm_socket_open(struct vm_socket *s, const char *path)
+{
+	int r;
+
+	*s = VM_SOCKET_NONE;
+	r = vsock_host_open(&s->host, path, "--control");
+	if (r < 0)
+		return r;
+	s->stop_fd = loop_eventfd();
+	return s->stop_fd < 0 ? log_ret(s->stop_fd, "eventfd: %s",
+					strerror(-s->stop_fd))
+			      : 0;
+}
+
+/* Takes at most FILES descriptors; more are closed by the kernel. */
+static bool receive(int fd, struct request *ret, int files[FILES])
+{
+	union control control;
+	struct iovec iov = {ret, sizeof(*ret)};
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	const struct cmsghdr *c;
+	ssize_t n;
+
+	if (poll(&pfd, 1, PATIENCE_S * 1000) != 1)
+		return false;
+	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+		const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		for (size_t i = 0; i < count && i < FILES; i++)
+			memcpy(&files[i], CMSG_DATA(c) + i * sizeof(int),
+			       sizeof(int));
+	}
+	return n == sizeof(*ret) && ret->protocol == PROTOCOL;
+}
+
+static int32_t serve_request(struct vm *vm, const struct request *request,
+			     const int files[FILES], struct vm_saved *saved)
+{
+	switch (request->what) {
+	case VM_REQUEST_PAUSE:
+		return vm_pause(vm);
+	case VM_REQUEST_RESUME:
+		return vm_resume(vm);
+	case VM_REQUEST_SAVE:
+		return files[0] < 0 || files[1] < 0
+			       ? -EBADF
+			       : vm_save(vm, request->id, files[0], files[1],
+					 saved);
+	default:
+		return -EINVAL;
+	}
+}
+
+static void serve_connection(struct vm_socket *s)
+{
+	struct vm_answer answer = {.result = -EPROTO};
+	autofd int first = -1, second = -1;
+	int files[FILES] = {-1, -1};
+	struct request request;
+	autofd int fd = vsock_host_accept(&s->host);
+	bool whole;
+
+	if (fd < 0)
+		return;
+	whole = receive(fd, &request, files);
+	first = files[0];
+	second = files[1];
+	if (whole)
+		answer.result =
+			serve_request(s->vm, &request, files, &answer.saved);
+	(void)send(fd, &answer, sizeof(answer), MSG_NOSIGNAL);
+}
+
+static void *serve(void *arg)
+{
+	struct vm_socket *s = arg;
+	struct pollfd pfd[2] = {
+		{.fd = s->host.fd, .events = POLLIN},
+		{.fd = s->stop_fd, .events = POLLIN},
+	};
+
+	while (!pfd[1].revents) {
+		if (poll(pfd, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (pfd[0].revents)
+			serve_connection(s);
+	}
+	return NULL;
+}
+
+int vm_socket_start(struct vm_socket *s, struct vm *vm)
+{
+	int r;
+
+	s->vm = vm;
+	r = thread_start(&s->thread, 0, serve, s);
+	if (r < 0)
+		return log_ret(r, "cannot start a thread: %s", strerror(-r));
+	s->has_thread = true;
+	return 0;
+}
+
+void vm_socket_done(struct vm_socket *s)
+{
+	if (s->has_thread) {
+		loop_signal(s->stop_fd);
+		pthread_join(s->thread, NULL);
+	}
+	if (s->host.fd >= 0)
+		vsock_host_close(&s->host);
+	util_close(&s->stop_fd);
+	*s = VM_SOCKET_NONE;
+}
+
+/* ---- the other program's */
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (strlen(path) >= sizeof(un.sun_path))
+		return log_ret(-ENAMETOOLONG, "'%s': too long for a socket",
+			       path);
+	strcpy(un.sun_path, path);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
+		return log_ret(-errno,
+			       errno == ECONNREFUSED
+				       ? "'%s': %s: its machine has ended"
+				       : "'%s': %s: the machine needs "
+					 "--control with this path",
+			       path, strerror(errno));
+	return take_fd(&fd);
+}
+
+static int send_request(int fd, const struct request *request,
+			const int files[FILES])
+{
+	union control control = {0};
+	struct iovec iov = {(void *)(uintptr_t)request, sizeof(*request)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (files) {
+		struct cmsghdr *c = &control.align;
+
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(FILES * sizeof(int));
+		memcpy(CMSG_DATA(c), files, FILES * sizeof(int));
+	}
+	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
+		  const int files[FILES], struct vm_answer *ret)
+{
+	struct request request = {.protocol = PROTOCOL, .what = what};
+	autofd int fd = connect_to(path);
+	ssize_t n;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (id)
+		memcpy(request.id, id, sizeof(request.id));
+	r = send_request(fd, &request, files);
+	if (r < 0)
+		return log_ret(r, "'%s': %s", path, strerror(-r));
+	do
+		n = recv(fd, ret, sizeof(*ret), MSG_WAITALL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return log_ret(-errno, "'%s': %s", path, strerror(errno));
+	if (n != sizeof(*ret))
+		return log_ret(-ECONNRESET,
+			       "'%s': the machine ended before it answered",
+			       path);
+	ret->saved.why[sizeof(ret->saved.why) - 1] = '\0';
+	return 0;
+}

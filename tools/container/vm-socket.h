@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A running machine takes requests of other programs at a Unix socket that its
+ * user alone can connect to: it is paused, goes on, is saved. A connection is
+ * one request and its answer; who saves opens the files and hands them over, as
+ * the monitor's sandbox opens none.
+ */
+#ifndef TOOLS_CONTAINER_VM_SOCKET_H
+#define TOOLS_CONTAINER_VM_SOCKET_H
+
+#include "devices/host/vsock-host.h"
+#include "vmm/vm.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+enum vm_request {
+	VM_REQUEST_PAUSE = 1,
+	VM_REQUEST_RESUME,
+	VM_REQUEST_SAVE,
+};
+
+/* ---- the monitor's side */
+
+struct vm_socket {
+	struct vsock_host host; /* the socket that listens; fd -1: none */
+	int stop_fd;            /* owned: an eventfd */
+	struct vm *vm;          /* borrowed */
+	pthread_t thread;
+	bool has_thread;
+};
+
+#define VM_SOCKET_NONE ((struct vm_socket){.host = {.fd = -1}, .stop_fd = -1})
+
+/* What its thread calls, for vm_allow(). */
+extern const struct sandbox_rule vm_socket_syscalls[];
+
+/*
+ * Makes the socket PATH, instead of one that nobody listens to any more. 0 or
+ * -errno, logged; vm_socket_done() accepts what a failed one left.
+ */
+int vm_socket_open(struct vm_socket *s, const char *path);
+/*
+ * Starts a thread that does to VM, which runs, what it is asked for: after
+ * vm_start(), so that the sandbox is around it. 0 or -errno, logged.
+ */
+int vm_socket_start(struct vm_socket *s, struct vm *vm);
+/* Ends the thread and removes the socket. Before vm_free(). */
+void vm_socket_done(struct vm_socket *s);
+
+/* ---- the other program's */
+
+struct vm_answer {
+	int32_t result;        /* 0, or -errno of vm_pause() and so on */
+	struct vm_saved saved; /* of VM_REQUEST_SAVE */
+};
+
+/*
+ * Asks the machine at the socket PATH, and waits for its answer. ID and the two
+ * files, borrowed, are for VM_REQUEST_SAVE. 0, and an answer; or -errno of the
+ * connection, logged.
+ */
+int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
+		  const int files[2], struct vm_answer *ret);
+
+#endif
