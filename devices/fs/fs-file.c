@@ -35,8 +35,9 @@ int fs_handle_room(struct fs *fs)
 	return r;
 }
 
-int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, int flags,
-		  uint64_t *ret_handle)
+/* Takes FD; ID 0: any number. */
+static int add_handle(struct fs *fs, struct fs_inode *inode, int fd, int flags,
+		      uint32_t id, struct fs_handle **ret_handle)
 {
 	struct fs_handle *handle = NULL;
 	int r = pay(fs);
@@ -46,24 +47,66 @@ int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, int flags,
 		return r;
 	}
 	handle = fs_alloc(fs, sizeof(*handle));
+	r = -ENOMEM;
 	if (handle) {
 		*handle = (struct fs_handle){.inode = inode,
 					     .fd = fd,
+					     .flags = flags,
+					     .id = id,
 					     .is_dir = flags & O_DIRECTORY};
-		handle->id = fs_table_add(&fs->handles, handle);
+		if (id == 0)
+			handle->id = fs_table_add(&fs->handles, handle);
+		r = id == 0 ? (handle->id ? 0 : -ENOMEM)
+			    : fs_table_place(&fs->handles, id, handle);
 	}
-	if (!handle || !handle->id) {
+	if (r < 0) {
 		fs_free(fs, handle, sizeof(*handle));
 		fs_give(&fs->files, 1);
 		close(fd);
-		return -ENOMEM;
+		return r;
 	}
 	fs->nhandles++;
 	LIST_INSERT_HEAD(&inode->open, handle, same);
 	if ((flags & O_ACCMODE) != O_RDONLY)
 		fs_peer_enter(fs, handle);
-	*ret_handle = handle->id;
+	*ret_handle = handle;
 	return 0;
+}
+
+/* Flags that an open file keeps. */
+#define KEPT_FLAGS (O_ACCMODE | O_SYNC | O_DSYNC | O_DIRECTORY)
+
+int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, int flags,
+		  uint64_t *ret_handle)
+{
+	struct fs_handle *handle;
+	const int r = add_handle(fs, inode, fd, flags & KEPT_FLAGS, 0, &handle);
+
+	if (r == 0)
+		*ret_handle = handle->id;
+	return r;
+}
+
+int fs_handle_restore(struct fs *fs, struct fs_inode *inode, uint32_t id,
+		      int flags, bool is_shared)
+{
+	const bool is_dir = flags & O_DIRECTORY;
+	struct fs_handle *handle;
+	int fd, r;
+
+	if ((flags & ~KEPT_FLAGS) || (flags & O_ACCMODE) == O_ACCMODE ||
+	    inode->type != (is_dir ? S_IFDIR : S_IFREG) ||
+	    (is_dir && fs_is_sealed(fs, inode)) ||
+	    (fs->readonly && (flags & O_ACCMODE) != O_RDONLY))
+		return -EINVAL;
+	fd = fs_reopen(fs, inode,
+		       is_dir ? O_RDONLY | O_DIRECTORY : fs_file_flags(flags));
+	if (fd < 0)
+		return fd;
+	r = add_handle(fs, inode, fd, flags, id, &handle);
+	if (r == 0)
+		handle->is_shared = handle->is_shared || is_shared;
+	return r;
 }
 
 static struct fs_handle *by_number(const struct fs *fs, uint64_t id)
@@ -217,7 +260,7 @@ int fs_open_file(struct fs *fs, struct fs_inode *inode, int flags,
 		return r;
 	fd = fs_reopen(fs, inode, fs_file_flags(flags));
 	return fd < 0 ? fd
-		      : fs_handle_new(fs, inode, fd, flags & O_ACCMODE,
+		      : fs_handle_new(fs, inode, fd, flags & ~O_DIRECTORY,
 				      ret_handle);
 }
 

@@ -525,6 +525,48 @@ static int inode_new(struct fs *fs, const struct statx *stx,
 	return 0;
 }
 
+int fs_inode_restore(struct fs *fs, const struct fs_inode_record *record,
+		     struct fs_inode **ret_inode)
+{
+	struct fs_device *device = &fs->common->device[record->device];
+	struct fs_inode *inode;
+	int r;
+
+	if (record->id >> 32 == 0 ||
+	    record->id >> 32 > fs->common->generation ||
+	    (device->inodes > 0 && device->dev != record->key.dev))
+		return -EINVAL;
+	if (fs->ninodes >= fs->max_inodes)
+		return -ENFILE;
+	inode = fs_alloc(fs, sizeof(*inode));
+	if (!inode)
+		return -ENOMEM;
+	r = fs_table_place(&fs->inodes, (uint32_t)record->id, inode);
+	if (r < 0) {
+		fs_free(fs, inode, sizeof(*inode));
+		return r;
+	}
+	*inode = (struct fs_inode){
+		.key = record->key,
+		.id = record->id,
+		.lookups = record->lookups,
+		.stamp = record->stamp,
+		.fd = -1,
+		.type = record->type & S_IFMT,
+		.device = record->device,
+		.was_locked = record->was_locked,
+	};
+	device->dev = record->key.dev;
+	device->inodes++;
+	if (fs->common->ndevices <= record->device)
+		fs->common->ndevices = record->device + 1u;
+	if (fs->ninodes++ >= fs->nhash)
+		hash_grow(fs);
+	hash_add(fs, inode);
+	*ret_inode = inode;
+	return 0;
+}
+
 static void unkeep(struct fs *fs, struct fs_inode *inode)
 {
 	if (!inode->is_kept)

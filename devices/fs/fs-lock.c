@@ -131,12 +131,26 @@ int fs_lock(struct fs *fs, struct fs_inode *inode, const struct fs_lock *lock)
 	if (r == 0) {
 		(*at)->pid = lock->pid;
 		(*at)->handle = lock->owner.flock ? 0 : lock->handle;
+		(*at)->whole = is_all(lock) ? lock->type : -1;
 		inode->was_locked = true;
 	}
 	if ((r < 0 && is_new) ||
 	    (r == 0 && lock->type == F_UNLCK && is_all(lock)))
 		fs_holder_drop(fs, at);
 	return r;
+}
+
+int fs_lock_again(struct fs *fs, struct fs_inode *inode,
+		  const struct fs_holder *holder)
+{
+	return fs_lock(fs, inode,
+		       &(struct fs_lock){
+			       .owner = holder->owner,
+			       .type = holder->whole,
+			       .end = LOCK_END,
+			       .pid = holder->pid,
+			       .handle = holder->handle,
+		       });
 }
 
 bool fs_was_locked(const struct fs_inode *inode)

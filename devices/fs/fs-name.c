@@ -324,7 +324,7 @@ int fs_create(struct fs *fs, const struct fs_place *at, int flags,
 			return r;
 		}
 		fs_owner_show(fs, fs_path(path, fd, NULL), &entry.stx);
-		r = fs_handle_new(fs, entry.inode, fd, flags & O_ACCMODE,
+		r = fs_handle_new(fs, entry.inode, fd, flags & ~O_DIRECTORY,
 				  ret_handle);
 	}
 	return given(fs, r, &entry, ret_entry);

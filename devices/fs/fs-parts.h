@@ -39,6 +39,7 @@ struct fs_holder {
 	int fd;
 	uint32_t pid;
 	uint64_t handle; /* last locked by; 0 for flock(2)'s */
+	int whole;       /* the lock of all of it: F_RDLCK, F_WRLCK; or -1 */
 	struct fs_holder *next;
 };
 
@@ -76,6 +77,7 @@ struct fs_inode {
 struct fs_handle {
 	struct fs_inode *inode;
 	int fd;
+	int flags;   /* it is opened again with these */
 	uint32_t id; /* index in fs->handle */
 	bool is_dir;
 	bool implicit;              /* the guest has no number of it */
@@ -197,6 +199,12 @@ void fs_free(struct fs *fs, void *memory, size_t bytes);
 /* The object's number, or 0: out of memory. */
 uint32_t fs_table_add(struct fs_table *table, void *object);
 void fs_table_del(struct fs_table *table, uint32_t i);
+/*
+ * Gives the object that number, which is to be free: 0, -EINVAL or -ENOMEM.
+ * None is added before fs_table_relink().
+ */
+int fs_table_place(struct fs_table *table, uint32_t i, void *object);
+void fs_table_relink(struct fs_table *table);
 /* NULL: there is none. */
 void *fs_table_get(const struct fs_table *table, uint32_t i);
 /* Makes it as small as at first; only the first numbers may be in use. */
@@ -253,6 +261,22 @@ void fs_inode_drop(struct fs *fs, struct fs_inode *inode);
 void fs_inode_drop_all(struct fs *fs);
 void fs_inode_settle(struct fs *fs);
 
+/* An inode as it is saved; its name, if it has one, follows. */
+struct fs_inode_record {
+	uint64_t id, lookups, parent, stamp;
+	struct fs_key key;
+	uint16_t type;
+	uint8_t device;
+	uint8_t was_locked;
+	uint8_t unused[4];
+};
+/*
+ * Makes an inode of it, without a place; the tables are to be relinked. 0,
+ * -EINVAL: it cannot be, or -errno.
+ */
+int fs_inode_restore(struct fs *fs, const struct fs_inode_record *record,
+		     struct fs_inode **ret_inode);
+
 /* fs-owner.c: FS_STAT_XATTR; does nothing without ownership=xattr */
 /* Replaces in STX, of the file PATH, what the guest has set otherwise. */
 void fs_owner_show(const struct fs *fs, const char *path, struct statx *stx);
@@ -279,8 +303,16 @@ int fs_handle_room(struct fs *fs);
 /* Takes FD, opened with FLAGS, also when it fails. */
 int fs_handle_new(struct fs *fs, struct fs_inode *inode, int fd, int flags,
 		  uint64_t *ret_handle);
+/* Opens it again under its number; as fs_inode_restore(). */
+int fs_handle_restore(struct fs *fs, struct fs_inode *inode, uint32_t id,
+		      int flags, bool is_shared);
 void fs_handle_release_all(struct fs *fs);
 void fs_handle_settle(struct fs *fs);
+
+/* fs-lock.c */
+/* Takes a lock of all of the file anew, as fs_lock(). */
+int fs_lock_again(struct fs *fs, struct fs_inode *inode,
+		  const struct fs_holder *holder);
 
 /* fs-peer.c */
 /*

@@ -5,6 +5,7 @@
  */
 #include "devices/fs/fs-parts.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define FIRST_SLOTS 64
@@ -64,6 +65,29 @@ void fs_table_del(struct fs_table *table, uint32_t i)
 	table->free = i;
 }
 
+int fs_table_place(struct fs_table *table, uint32_t i, void *object)
+{
+	if (i == 0 || i >= 1u << FS_ID_BITS)
+		return -EINVAL;
+	while (i >= table->count) {
+		if (grow(table) < 0)
+			return -ENOMEM;
+	}
+	if (!is_free_link(table->slot[i]))
+		return -EINVAL;
+	table->slot[i] = object;
+	return 0;
+}
+
+void fs_table_relink(struct fs_table *table)
+{
+	table->free = 0;
+	for (uint32_t i = table->count; i-- > 1;) {
+		if (is_free_link(table->slot[i]))
+			fs_table_del(table, i);
+	}
+}
+
 void *fs_table_get(const struct fs_table *table, uint32_t i)
 {
 	void *object = i < table->count ? table->slot[i] : free_link(0);
@@ -83,11 +107,7 @@ void fs_table_shrink(struct fs_table *table)
 		table->slot = slot;
 	table->count = FIRST_SLOTS;
 	fs_give(table->bytes, (before - FIRST_SLOTS) * sizeof(void *));
-	table->free = 0;
-	for (uint32_t i = FIRST_SLOTS - 1; i > 0; i--) {
-		if (is_free_link(table->slot[i]))
-			fs_table_del(table, i);
-	}
+	fs_table_relink(table);
 }
 
 void fs_table_done(struct fs_table *table)

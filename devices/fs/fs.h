@@ -32,6 +32,7 @@
 #include <time.h>
 
 struct fs;
+struct visitor;
 struct fs_inode;
 struct fs_handle;
 
@@ -168,6 +169,11 @@ void fs_reset(struct fs *fs);
  * which fs_reset() need not be called on; the next opening does it otherwise.
  */
 void fs_reset_tell(struct fs *fs);
+/*
+ * Saves what the guest knows of FS, or loads it into a new one on the same
+ * directory; vmm/base/visit.h. On the thread of the tree, between two requests.
+ */
+void fs_visit(struct fs *fs, struct visitor *v);
 /*
  * The end of a request: frees what it left without a reference. No inode and no
  * handle is held by the caller; numbers of them may be.

@@ -14,6 +14,7 @@
 
 struct fs;
 struct fuse;
+struct visitor;
 
 /* How long the guest may believe what it has read. */
 enum fuse_cache {
@@ -63,6 +64,12 @@ void fuse_remove(struct fuse *f, const struct fs *fs);
 void fuse_log_requests(const struct fuse *f, const char *what);
 /* The guest is gone: forgets what it knew, had open and waits for. */
 void fuse_reset(struct fuse *f);
+
+/*
+ * Saves or loads what the session and its guest know of each other, and each
+ * tree of it (fs_visit()). On the thread of the trees, between two requests.
+ */
+void fuse_visit(struct fuse *f, struct visitor *v);
 
 /*
  * Carries out the request in CHAIN and writes the answer there. How many bytes

@@ -15,6 +15,7 @@
 #include "devices/virtio/virtio.h"
 #include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 #include "vmm/config/config.h"
 
 #include <endian.h>
@@ -25,6 +26,7 @@
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #define FS_QUEUE FUSE_IOV /* entries: no chain is longer */
 
@@ -56,9 +58,16 @@ struct share {
 	struct fs_budget own_budget; /* of those, if nobody gave one */
 	enum fuse_cache cache;
 	struct loop_timer timer;
-	unsigned held; /* answers not yet published */
-	bool active;   /* kicked since the timer was due last */
-	bool looks;    /* kicks of HIPRIO are few: the timer looks */
+	/*
+	 * Work for another thread, which waits: this one alone may touch files.
+	 */
+	struct loop_source job_source; /* fd: owned */
+	pthread_cond_t job_done;
+	enum { JOB_NONE, JOB_FORGETS, JOB_VISIT } job;
+	struct visitor *visitor; /* borrowed, of JOB_VISIT */
+	unsigned held;           /* answers not yet published */
+	bool active;             /* kicked since the timer was due last */
+	bool looks;              /* kicks of HIPRIO are few: the timer looks */
 	struct iovec iov[FUSE_IOV];
 };
 
@@ -398,6 +407,72 @@ static void timer_due(struct loop_timer *timer)
 	virtio_unlock(d);
 }
 
+/* ---- pausing, saving and loading */
+
+static void do_job(struct share *share)
+{
+	struct virtio_dev *d = share->dev;
+
+	while (share->job == JOB_FORGETS && d->running &&
+	       serve(d, HIPRIO) == VIRTIO_TOOK)
+		;
+	if (share->job == JOB_VISIT)
+		fuse_visit(share->fuse, share->visitor);
+	share->job = JOB_NONE;
+	pthread_cond_signal(&share->job_done);
+}
+
+static void job_due(struct loop_source *source, uint32_t events)
+{
+	struct share *share = container_of(source, struct share, job_source);
+
+	(void)events;
+	virtio_lock(share->dev);
+	if (share->job != JOB_NONE)
+		do_job(share);
+	virtio_unlock(share->dev);
+}
+
+/* Has the device's thread do it; the lock is given up meanwhile. */
+static void run_job(struct share *share)
+{
+	struct virtio_dev *d = share->dev;
+
+	/* Without a thread there is no driver yet, and no file to touch. */
+	if (!d->own_loop.has_thread) {
+		do_job(share);
+		return;
+	}
+	loop_signal(share->job_source.fd);
+	while (share->job != JOB_NONE)
+		pthread_cond_wait(&share->job_done, &d->lock);
+}
+
+static int open_job(struct virtio_dev *d)
+{
+	struct share *share = d->state;
+
+	share->job_source.fn = job_due;
+	share->job_source.fd = loop_eventfd();
+	return share->job_source.fd < 0 ? share->job_source.fd
+					: loop_add(d->loop, &share->job_source,
+						   EPOLLIN | EPOLLET);
+}
+
+static void fs_visit_session(struct virtio_dev *d, struct visitor *v)
+{
+	struct share *share = d->state;
+
+	if (share->come) {
+		visit_wrong(v, "its trees belong to the program that brought "
+			       "them by its socket");
+		return;
+	}
+	share->visitor = v;
+	share->job = JOB_VISIT;
+	run_job(share);
+}
+
 static unsigned choice(const struct config_device *cfg, const char *key,
 		       const char *const *choices)
 {
@@ -560,6 +635,8 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	int r;
 
 	share->dev = d;
+	share->job_source.fd = -1;
+	pthread_cond_init(&share->job_done, NULL);
 	share->cache = choice(cfg, "cache", caches);
 	if (strlen(tag) > sizeof(config.tag))
 		return log_ret(-EINVAL, "%s: tag '%s': longer than %zu bytes",
@@ -575,7 +652,10 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	if (r < 0)
 		return r;
 	r = loop_timer_open(d->loop, &share->timer, timer_due);
-	return r < 0 ? log_ret(r, "%s: timer: %s", d->name, strerror(-r)) : 0;
+	if (r == 0)
+		r = open_job(d);
+	return r < 0 ? log_ret(r, "%s: event loop: %s", d->name, strerror(-r))
+		     : 0;
 }
 
 static void fs_device_close(struct virtio_dev *d)
@@ -585,6 +665,9 @@ static void fs_device_close(struct virtio_dev *d)
 	if (share->fuse)
 		fuse_log_requests(share->fuse, d->name);
 	loop_timer_close(&share->timer);
+	loop_del(d->loop, &share->job_source);
+	util_close(&share->job_source.fd);
+	pthread_cond_destroy(&share->job_done);
 	fuse_free(share->fuse);
 	fs_trees_close(share->come);
 	for (unsigned i = 0; i < share->ntrees; i++)
@@ -608,6 +691,12 @@ static void fs_pause(struct virtio_dev *d)
 {
 	struct share *share = d->state;
 
+	/*
+	 * The guest may not have kicked for what it gave back (FORGET): a file
+	 * that it removed is not in use then.
+	 */
+	share->job = JOB_FORGETS;
+	run_job(share);
 	share->held = 0;
 }
 
@@ -647,5 +736,6 @@ const struct virtio_ops virtio_fs = {
 	.stop = fs_stop,
 	.pause = fs_pause,
 	.resume = fs_resume,
+	.visit = fs_visit_session,
 	.kick = fs_kick,
 };

@@ -457,7 +457,8 @@ void virtio_visit(struct virtio_dev *d, struct visitor *v)
 	if (visit_loads(v) && visit_goes_on(v))
 		visit_place(d, v, absent);
 	/* Half loaded, it has no driver to stop for. */
-	d->started = d->started && visit_goes_on(v);
+	if (visit_loads(v) && !visit_goes_on(v))
+		d->started = false;
 	visit_part_end(v);
 	virtio_unlock(d);
 }

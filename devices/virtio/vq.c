@@ -119,7 +119,8 @@ void vq_visit(struct vq *vq, struct visitor *v)
 			visit_wrong(v, "more chains taken than it has");
 	}
 	/* A ring that was not found is not looked at. */
-	vq->ready = vq->ready && visit_goes_on(v);
+	if (visit_loads(v) && !visit_goes_on(v))
+		vq->ready = false;
 	visit_part_end(v);
 }
 

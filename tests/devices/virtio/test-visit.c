@@ -19,7 +19,8 @@
 #define ALL UINT64_MAX
 
 static const struct kind *const kinds[] = {
-	&visit_blk, &visit_console, &visit_net, &visit_rng, &visit_vsock,
+	&visit_blk, &visit_console, &visit_fs,
+	&visit_net, &visit_rng,     &visit_vsock,
 };
 
 #define CALL(kind, function, ...)                                              \
@@ -30,40 +31,40 @@ static const struct kind *const kinds[] = {
 
 /* ---- one device and the next */
 
-static void begin(const struct kind *kind, struct rig *r)
+static void begin(const struct kind *kind, struct visit_rig *r)
 {
-	*r = (struct rig){0};
+	*r = (struct visit_rig){0};
 	CALL(kind, setup, r);
 	kind->open(r);
 }
 
-static void leave_device(const struct kind *kind, struct rig *r)
+static void leave_device(const struct kind *kind, struct visit_rig *r)
 {
 	CALL(kind, stop, r);
 	vdriver_free(r->v);
 	r->v = NULL;
 }
 
-static void end(const struct kind *kind, struct rig *r)
+static void end(const struct kind *kind, struct visit_rig *r)
 {
 	leave_device(kind, r);
 	CALL(kind, teardown, r);
 }
 
-static void up(const struct kind *kind, struct rig *r)
+static void up(const struct kind *kind, struct visit_rig *r)
 {
 	assert_true(vdriver_up(r->v, ALL));
 	CALL(kind, begin, r);
 }
 
-static void traffic(const struct kind *kind, struct rig *r)
+static void traffic(const struct kind *kind, struct visit_rig *r)
 {
 	r->round++;
 	kind->traffic(r);
 	assert_false(vdriver_needs_reset(r->v));
 }
 
-static void save(const struct kind *kind, struct rig *r,
+static void save(const struct kind *kind, struct visit_rig *r,
 		 struct vdriver_saved *saved)
 {
 	vdriver_pause(r->v);
@@ -73,7 +74,7 @@ static void save(const struct kind *kind, struct rig *r,
 }
 
 /* Loaded, it saves the same again. */
-static void load(const struct kind *kind, struct rig *r,
+static void load(const struct kind *kind, struct visit_rig *r,
 		 struct vdriver_saved *saved)
 {
 	struct vdriver_saved again;
@@ -112,7 +113,7 @@ static void test_goes_on(void **state)
 {
 	const struct kind *kind = *state;
 	struct vdriver_saved saved;
-	struct rig r;
+	struct visit_rig r;
 
 	begin(kind, &r);
 	up(kind, &r);
@@ -135,7 +136,7 @@ static void test_interrupts(void **state)
 {
 	const struct kind *kind = *state;
 	struct vdriver_saved saved;
-	struct rig r;
+	struct visit_rig r;
 
 	begin(kind, &r);
 	up(kind, &r);
@@ -158,7 +159,7 @@ static void test_reset(void **state)
 {
 	const struct kind *kind = *state;
 	struct vdriver_saved saved;
-	struct rig r;
+	struct visit_rig r;
 
 	begin(kind, &r);
 	up(kind, &r);
@@ -175,7 +176,7 @@ static void test_without_driver(void **state)
 {
 	const struct kind *kind = *state;
 	struct vdriver_saved saved;
-	struct rig r;
+	struct visit_rig r;
 
 	begin(kind, &r);
 	save(kind, &r, &saved);
@@ -198,7 +199,7 @@ static void test_broken(void **state)
 {
 	const struct kind *kind = *state;
 	struct vdriver_saved saved;
-	struct rig r;
+	struct visit_rig r;
 
 	begin(kind, &r);
 	up(kind, &r);
@@ -235,7 +236,7 @@ static void speak(int was)
 }
 
 /* Whatever was loaded: the device goes on, or stays as it is, and can go. */
-static int try(const struct kind *kind, struct rig *r,
+static int try(const struct kind *kind, struct visit_rig *r,
 	       const struct vdriver_saved *saved)
 {
 	int error;
@@ -251,7 +252,7 @@ static int try(const struct kind *kind, struct rig *r,
 	return error;
 }
 
-static void prepare(const struct kind *kind, struct rig *r,
+static void prepare(const struct kind *kind, struct visit_rig *r,
 		    struct vdriver_saved *saved)
 {
 	begin(kind, r);
@@ -261,7 +262,7 @@ static void prepare(const struct kind *kind, struct rig *r,
 	save(kind, r, saved);
 }
 
-static void finish(const struct kind *kind, struct rig *r,
+static void finish(const struct kind *kind, struct visit_rig *r,
 		   struct vdriver_saved *saved)
 {
 	vdriver_saved_done(saved);
@@ -276,7 +277,7 @@ static void test_damaged(void **state)
 	struct vdriver_saved saved;
 	const unsigned stride = kind->stride ? kind->stride : 1;
 	unsigned refused = 0;
-	struct rig r;
+	struct visit_rig r;
 	int was;
 
 	prepare(kind, &r, &saved);
@@ -298,7 +299,7 @@ static void test_cut(void **state)
 {
 	const struct kind *kind = *state;
 	struct vdriver_saved saved;
-	struct rig r;
+	struct visit_rig r;
 	uint8_t *whole;
 	size_t bytes;
 	int was;
@@ -333,7 +334,7 @@ static void test_other_device(void **state)
 {
 	const struct kind *kind = *state;
 	struct vdriver_saved saved;
-	struct rig r;
+	struct visit_rig r;
 	uint8_t *at;
 	int was;
 
@@ -356,7 +357,7 @@ static void test_other_device(void **state)
 	finish(kind, &r, &saved);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
@@ -377,6 +378,8 @@ int main(void)
 	char name[ARRAY_LEN(tests)][64];
 
 	log_setup(LOG_ERROR, false);
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	for (unsigned i = 1; i < ARRAY_LEN(tests); i++) {
 		const struct kind *kind = kinds[(i - 1) / ARRAY_LEN(each)];
 		const unsigned n = (i - 1) % ARRAY_LEN(each);

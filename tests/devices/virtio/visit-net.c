@@ -38,7 +38,7 @@ static void make_frame(uint8_t *frame, unsigned number)
 		frame[i] = (uint8_t)(i + number * 3 + i / 256);
 }
 
-static void net_setup(struct rig *r)
+static void net_setup(struct visit_rig *r)
 {
 	struct wire *wire;
 
@@ -52,7 +52,7 @@ static void net_setup(struct rig *r)
 	r->host = wire;
 }
 
-static void net_teardown(struct rig *r)
+static void net_teardown(struct visit_rig *r)
 {
 	struct wire *wire = r->host;
 
@@ -70,7 +70,7 @@ static bool is_running(void)
 }
 
 /* Each has another address by itself: the guest keeps its own. */
-static void net_open(struct rig *r)
+static void net_open(struct visit_rig *r)
 {
 	r->v = vdriver_new(&virtio_net, "tap0");
 	assert_non_null(r->v);
@@ -78,7 +78,7 @@ static void net_open(struct rig *r)
 	assert_true(wait_until(is_running()));
 }
 
-static uint8_t *post(struct rig *r, size_t bytes)
+static uint8_t *post(struct visit_rig *r, size_t bytes)
 {
 	struct iovec in = vdriver_buf(r->v, NULL, bytes);
 
@@ -86,7 +86,7 @@ static uint8_t *post(struct rig *r, size_t bytes)
 	return in.iov_base;
 }
 
-static void host_sends(struct rig *r, unsigned number)
+static void host_sends(struct visit_rig *r, unsigned number)
 {
 	const struct wire *wire = r->host;
 	uint8_t frame[FRAME];
@@ -96,7 +96,7 @@ static void host_sends(struct rig *r, unsigned number)
 }
 
 /* Exactly that frame is next. */
-static void host_sees(struct rig *r, unsigned number)
+static void host_sees(struct visit_rig *r, unsigned number)
 {
 	const struct wire *wire = r->host;
 	uint8_t frame[2048], expected[FRAME];
@@ -116,7 +116,7 @@ static void host_sees(struct rig *r, unsigned number)
 	assert_memory_equal(frame, expected, FRAME);
 }
 
-static void guest_sends(struct rig *r, unsigned number)
+static void guest_sends(struct visit_rig *r, unsigned number)
 {
 	struct iovec out = vdriver_buf(r->v, NULL, HEADER + FRAME);
 
@@ -124,7 +124,7 @@ static void guest_sends(struct rig *r, unsigned number)
 	assert_true(vdriver_add(r->v, TX, &out, 1, NULL, 0) >= 0);
 }
 
-static void net_traffic(struct rig *r)
+static void net_traffic(struct visit_rig *r)
 {
 	const unsigned number = 100 + r->round;
 	const uint8_t *buffer = post(r, 2048);
@@ -164,7 +164,7 @@ static unsigned long read_from_tap(void)
  * Frames to send, of which it was told of half; and one that it has read and
  * found too little room for.
  */
-static void net_leave(struct rig *r)
+static void net_leave(struct visit_rig *r)
 {
 	struct wire *wire = r->host;
 	const unsigned long before = read_from_tap();
@@ -181,7 +181,7 @@ static void net_leave(struct rig *r)
 	}
 }
 
-static void net_moved(struct rig *r, const struct vdriver_saved *saved)
+static void net_moved(struct visit_rig *r, const struct vdriver_saved *saved)
 {
 	struct wire *wire = r->host;
 
@@ -189,7 +189,7 @@ static void net_moved(struct rig *r, const struct vdriver_saved *saved)
 		wire->small[0] = vdriver_moved(r->v, saved, wire->small[0]);
 }
 
-static void net_take(struct rig *r)
+static void net_take(struct visit_rig *r)
 {
 	struct wire *wire = r->host;
 	uint8_t frame[NSMALL * SMALL], expected[FRAME];

@@ -9,13 +9,13 @@ extern const struct virtio_ops virtio_blk, virtio_console, virtio_rng;
 
 /* ---- rng */
 
-static void rng_open(struct rig *r)
+static void rng_open(struct visit_rig *r)
 {
 	r->v = vdriver_new(&virtio_rng, NULL);
 	assert_non_null(r->v);
 }
 
-static void rng_traffic(struct rig *r)
+static void rng_traffic(struct visit_rig *r)
 {
 	struct iovec in = vdriver_buf(r->v, NULL, 64);
 	const uint8_t zeros[64] = {0};
@@ -24,7 +24,7 @@ static void rng_traffic(struct rig *r)
 	assert_memory_not_equal(in.iov_base, zeros, 64);
 }
 
-static void rng_leave(struct rig *r)
+static void rng_leave(struct visit_rig *r)
 {
 	struct iovec in = vdriver_buf(r->v, NULL, 32);
 
@@ -32,7 +32,7 @@ static void rng_leave(struct rig *r)
 	assert_true(vdriver_add(r->v, 0, NULL, 0, &in, 1) >= 0);
 }
 
-static void rng_take(struct rig *r)
+static void rng_take(struct visit_rig *r)
 {
 	uint32_t written;
 
@@ -61,7 +61,7 @@ struct disk {
 	unsigned sector; /* the next to be written */
 };
 
-static void blk_setup(struct rig *r)
+static void blk_setup(struct visit_rig *r)
 {
 	struct disk *disk = calloc(1, sizeof(*disk));
 
@@ -71,7 +71,7 @@ static void blk_setup(struct rig *r)
 	r->host = disk;
 }
 
-static void blk_teardown(struct rig *r)
+static void blk_teardown(struct visit_rig *r)
 {
 	struct disk *disk = r->host;
 
@@ -80,7 +80,7 @@ static void blk_teardown(struct rig *r)
 	free(disk);
 }
 
-static void blk_open(struct rig *r)
+static void blk_open(struct visit_rig *r)
 {
 	const struct disk *disk = r->host;
 	char text[TEMPDIR_ROOM + 16];
@@ -91,7 +91,7 @@ static void blk_open(struct rig *r)
 }
 
 /* A chain for one sector of BYTES; the status byte. */
-static uint8_t *add_sector(struct rig *r, uint32_t type, unsigned sector,
+static uint8_t *add_sector(struct visit_rig *r, uint32_t type, unsigned sector,
 			   const struct iovec *data)
 {
 	const struct virtio_blk_outhdr header = {
@@ -109,7 +109,7 @@ static uint8_t *add_sector(struct rig *r, uint32_t type, unsigned sector,
 	return in[!write].iov_base;
 }
 
-static struct iovec sector_of(struct rig *r, unsigned n)
+static struct iovec sector_of(struct visit_rig *r, unsigned n)
 {
 	struct iovec data = vdriver_buf(r->v, NULL, 512);
 
@@ -117,7 +117,7 @@ static struct iovec sector_of(struct rig *r, unsigned n)
 	return data;
 }
 
-static void on_disk(struct rig *r, unsigned sector, unsigned n)
+static void on_disk(struct visit_rig *r, unsigned sector, unsigned n)
 {
 	const struct disk *disk = r->host;
 	uint8_t data[512], expected[512];
@@ -127,7 +127,7 @@ static void on_disk(struct rig *r, unsigned sector, unsigned n)
 	assert_memory_equal(data, expected, 512);
 }
 
-static void blk_traffic(struct rig *r)
+static void blk_traffic(struct visit_rig *r)
 {
 	struct disk *disk = r->host;
 	const unsigned sector = disk->sector++;
@@ -147,7 +147,7 @@ static void blk_traffic(struct rig *r)
 }
 
 /* Half of them are kicked for: these are answered before the pause ends. */
-static void blk_leave(struct rig *r)
+static void blk_leave(struct visit_rig *r)
 {
 	struct disk *disk = r->host;
 
@@ -161,7 +161,7 @@ static void blk_leave(struct rig *r)
 	}
 }
 
-static void blk_moved(struct rig *r, const struct vdriver_saved *saved)
+static void blk_moved(struct visit_rig *r, const struct vdriver_saved *saved)
 {
 	struct disk *disk = r->host;
 
@@ -169,7 +169,7 @@ static void blk_moved(struct rig *r, const struct vdriver_saved *saved)
 		disk->status[i] = vdriver_moved(r->v, saved, disk->status[i]);
 }
 
-static void blk_take(struct rig *r)
+static void blk_take(struct visit_rig *r)
 {
 	struct disk *disk = r->host;
 
@@ -207,7 +207,7 @@ struct console_end {
 	bool left;
 };
 
-static void console_setup(struct rig *r)
+static void console_setup(struct visit_rig *r)
 {
 	struct console_end *end = calloc(1, sizeof(*end));
 
@@ -216,7 +216,7 @@ static void console_setup(struct rig *r)
 }
 
 /* The user is the process's: each has its own, with the device's loop. */
-static void console_end_user(struct rig *r)
+static void console_end_user(struct visit_rig *r)
 {
 	struct console_end *end = r->host;
 
@@ -225,7 +225,7 @@ static void console_end_user(struct rig *r)
 	end->u = NULL;
 }
 
-static void console_teardown(struct rig *r)
+static void console_teardown(struct visit_rig *r)
 {
 	struct console_end *end = r->host;
 
@@ -234,7 +234,7 @@ static void console_teardown(struct rig *r)
 	free(end);
 }
 
-static void console_open(struct rig *r)
+static void console_open(struct visit_rig *r)
 {
 	struct console_end *end = r->host;
 
@@ -245,7 +245,7 @@ static void console_open(struct rig *r)
 	user_run(end->u);
 }
 
-static void console_traffic(struct rig *r)
+static void console_traffic(struct visit_rig *r)
 {
 	struct console_end *end = r->host;
 	struct iovec in = vdriver_buf(r->v, NULL, 64), out;
@@ -270,7 +270,7 @@ static uint8_t output_at(size_t at)
 }
 
 /* More than the terminal and its pipe take. */
-static void console_leave(struct rig *r)
+static void console_leave(struct visit_rig *r)
 {
 	struct console_end *end = r->host;
 	struct iovec out = vdriver_buf(r->v, NULL, LEFT_OUTPUT);
@@ -294,7 +294,7 @@ static bool all_written(struct terminal *t)
 }
 
 /* The first user sees what the first device has sent. */
-static void console_saved(struct rig *r)
+static void console_saved(struct visit_rig *r)
 {
 	struct console_end *end = r->host;
 	int waiting = 1;
@@ -317,7 +317,7 @@ static void console_saved(struct rig *r)
 	end->left = false;
 }
 
-static void console_stop(struct rig *r)
+static void console_stop(struct visit_rig *r)
 {
 	struct console_end *end = r->host;
 
@@ -325,7 +325,7 @@ static void console_stop(struct rig *r)
 }
 
 /* The second user sees the rest, and no byte again. */
-static void console_take(struct rig *r)
+static void console_take(struct visit_rig *r)
 {
 	struct console_end *end = r->host;
 

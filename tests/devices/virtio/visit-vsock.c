@@ -18,7 +18,7 @@ struct sockets {
 	int left[3], nleft;
 };
 
-static void vsock_setup(struct rig *r)
+static void vsock_setup(struct visit_rig *r)
 {
 	struct sockets *s = calloc(1, sizeof(*s));
 
@@ -26,7 +26,7 @@ static void vsock_setup(struct rig *r)
 	r->host = s;
 }
 
-static void vsock_teardown(struct rig *r)
+static void vsock_teardown(struct visit_rig *r)
 {
 	struct sockets *s = r->host;
 	char path[TEMPDIR_ROOM + 32];
@@ -39,7 +39,7 @@ static void vsock_teardown(struct rig *r)
 	free(s);
 }
 
-static void vsock_open(struct rig *r)
+static void vsock_open(struct visit_rig *r)
 {
 	struct sockets *s = r->host;
 
@@ -57,7 +57,7 @@ static void post_event(struct sockets *s)
 	vdriver_kick(s->f.v, EVENT);
 }
 
-static void vsock_begin(struct rig *r)
+static void vsock_begin(struct visit_rig *r)
 {
 	struct sockets *s = r->host;
 
@@ -68,7 +68,7 @@ static void vsock_begin(struct rig *r)
 		post_event(s);
 }
 
-static void vsock_traffic(struct rig *r)
+static void vsock_traffic(struct visit_rig *r)
 {
 	struct sockets *s = r->host;
 	struct fixture *f = &s->f;
@@ -94,7 +94,7 @@ static void vsock_traffic(struct rig *r)
 }
 
 /* One from each side; and one that the guest asks for while it stops. */
-static void vsock_leave(struct rig *r)
+static void vsock_leave(struct visit_rig *r)
 {
 	struct sockets *s = r->host;
 	struct virtio_vsock_hdr h =
@@ -109,7 +109,7 @@ static void vsock_leave(struct rig *r)
 	assert_true(vdriver_add(r->v, TX, &out, 1, NULL, 0) >= 0);
 }
 
-static void vsock_moved(struct rig *r, const struct vdriver_saved *saved)
+static void vsock_moved(struct visit_rig *r, const struct vdriver_saved *saved)
 {
 	struct sockets *s = r->host;
 	struct iovec *lists[] = {s->f.rx, s->event};
@@ -136,7 +136,7 @@ static void expect_event(struct sockets *s)
 	assert_int_equal(vdriver_get_used(s->f.v, EVENT, NULL), -1);
 }
 
-static void vsock_take(struct rig *r)
+static void vsock_take(struct visit_rig *r)
 {
 	struct sockets *s = r->host;
 	const uint64_t start = util_now_ns();
