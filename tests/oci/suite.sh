@@ -13,9 +13,9 @@ has_run()
 	}
 }
 
-# print_table PLAIN OURS REASONS: files of lines "TEST RESULT", with the runtime
-# that the suite is beside and with ours, and of lines "TEST REASON". 1: there
-# is a difference without a reason, or nothing has run.
+# print_table PLAIN OURS REASONS [RUNTIME]: files of lines "TEST RESULT", with
+# the runtime that the suite is beside (crun) and with ours, and of lines "TEST
+# REASON". 1: there is a difference without a reason, or nothing has run.
 print_table()
 {
 	local status=0 same=0 differ=0 test plain ours reason
@@ -40,6 +40,6 @@ print_table()
 		printf '%-40s %-5s %-5s %s\n' "$test" "$plain" \
 			"${ours:-none}" "$reason"
 	done <"$1"
-	echo "$same as crun, $differ different"
+	echo "$same as ${4-crun}, $differ different"
 	return "$status"
 }
