@@ -79,39 +79,68 @@ static bool is_zero(const uint8_t *page)
 }
 
 struct writer {
-	int fd;
+	int fd, pagemap_fd;
 	uint32_t crc;
 	uint64_t written;
 };
 
-/* The pages of BYTES at HOST that are not zero, in as few writes as can be. */
-static int write_pages(struct writer *w, const uint8_t *host, size_t bytes,
-		       uint64_t offset)
+/* Of /proc/PID/pagemap (Linux: Documentation/admin-guide/mm/pagemap). */
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
+#define RUN_PAGES       (RUN_BYTES / PAGE_BYTES)
+
+/* Which pages of a run at HOST may be other than zero. */
+static void find_touched(const struct writer *w, const uint8_t *host,
+			 uint64_t touched[RUN_PAGES])
 {
-	for (size_t at = 0; at < bytes;) {
-		size_t end = at;
-		int r;
+	const size_t bytes = RUN_PAGES * sizeof(touched[0]);
+	const off_t at =
+		(off_t)((uintptr_t)host / PAGE_BYTES * sizeof(touched[0]));
 
-		for (; end < bytes && !is_zero(host + end); end += PAGE_BYTES) {
-			const uint64_t page = offset + end;
+	if (w->pagemap_fd < 0 ||
+	    pread(w->pagemap_fd, touched, bytes, at) != (ssize_t)bytes)
+		memset(touched, 0xff, bytes);
+}
 
-			w->crc = add_crc(w->crc, &page, sizeof(page));
-			w->crc = add_crc(w->crc, host + end, PAGE_BYTES);
+/*
+ * The pages of BYTES at HOST, a run at most, that are not zero, in as few
+ * writes as can be.
+ */
+static int write_run(struct writer *w, const uint8_t *host, size_t bytes,
+		     uint64_t offset)
+{
+	uint64_t touched[RUN_PAGES];
+	size_t from = 0, end = 0;
+	int r = 0;
+
+	find_touched(w, host, touched);
+	for (size_t at = 0; r == 0 && at < bytes; at += PAGE_BYTES) {
+		const uint64_t page = offset + at;
+
+		if (!(touched[at / PAGE_BYTES] &
+		      (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) ||
+		    is_zero(host + at))
+			continue;
+		w->crc = add_crc(w->crc, &page, sizeof(page));
+		w->crc = add_crc(w->crc, host + at, PAGE_BYTES);
+		w->written += PAGE_BYTES;
+		if (at != end) {
+			r = write_at(w->fd, host + from, end - from,
+				     offset + from);
+			from = at;
 		}
-		r = write_at(w->fd, host + at, end - at, offset + at);
-		if (r < 0)
-			return r;
-		w->written += end - at;
-		at = end + PAGE_BYTES;
+		end = at + PAGE_BYTES;
 	}
-	return 0;
+	return r < 0 ? r
+		     : write_at(w->fd, host + from, end - from, offset + from);
 }
 
 int snapshot_write_memory(struct snapshot *snapshot, int fd,
-			  const struct mem *mem, bool (*stops)(void *arg),
-			  void *arg, uint64_t *ret_written)
+			  const struct mem *mem, int pagemap_fd,
+			  bool (*stops)(void *arg), void *arg,
+			  uint64_t *ret_written)
 {
-	struct writer w = {.fd = fd};
+	struct writer w = {.fd = fd, .pagemap_fd = pagemap_fd};
 	struct tail tail = {.memory_bytes = mem->bytes};
 	uint64_t offset = 0;
 	int r = 0;
@@ -121,12 +150,12 @@ int snapshot_write_memory(struct snapshot *snapshot, int fd,
 
 		for (uint64_t at = 0; r == 0 && at < region->bytes;
 		     at += RUN_BYTES) {
-			r = stops(arg)
-				    ? -EINTR
-				    : write_pages(&w, region->host + at,
-						  min_u64(RUN_BYTES,
-							  region->bytes - at),
-						  offset + at);
+			const uint64_t left = region->bytes - at;
+
+			r = stops(arg) ? -EINTR
+				       : write_run(&w, region->host + at,
+						   min_u64(RUN_BYTES, left),
+						   offset + at);
 		}
 		offset += region->bytes;
 	}

@@ -47,12 +47,16 @@ int snapshot_verify(const struct snapshot *snapshot);
 /*
  * Writes the pages of MEM that are not zero, and the last page, on FD, which is
  * an empty file; the guest stands still. Fills in memory_bytes and memory_crc.
+ * PAGEMAP_FD is this process's /proc/self/pagemap where MEM is not from a file:
+ * pages that nobody has touched are not read then, which would cost the host a
+ * fault for each; or -1.
  * STOPS, with ARG, is asked again and again; true ends it. 0, -EINTR (it did),
  * or -errno; not logged. *RET_WRITTEN: bytes of RAM in the file.
  */
 int snapshot_write_memory(struct snapshot *snapshot, int fd,
-			  const struct mem *mem, bool (*stops)(void *arg),
-			  void *arg, uint64_t *ret_written);
+			  const struct mem *mem, int pagemap_fd,
+			  bool (*stops)(void *arg), void *arg,
+			  uint64_t *ret_written);
 /* Writes all the rest on FD, an empty file. 0 or -errno, not logged. */
 int snapshot_write_state(const struct snapshot *snapshot, int fd);
 

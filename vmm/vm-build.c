@@ -162,6 +162,7 @@ struct step {
 
 static const struct step boot_steps[] = {
 	{"take signals", vm_build_signals, VM_EXIT_HOST},
+	{"prepare to be saved", vm_build_saving, VM_EXIT_HOST},
 	{"open KVM", build_kvm, VM_EXIT_HOST},
 	{"map guest memory", build_memory, VM_EXIT_HOST},
 	{"start to create vCPUs", start_vcpus, VM_EXIT_HOST},
@@ -180,6 +181,7 @@ static const struct step boot_steps[] = {
 /* Kernel, registers and tables are in the snapshot. */
 static const struct step restore_steps[] = {
 	{"take signals", vm_build_signals, VM_EXIT_HOST},
+	{"prepare to be saved", vm_build_saving, VM_EXIT_HOST},
 	{"open KVM", build_kvm, VM_EXIT_HOST},
 	{"map saved memory", build_memory, VM_EXIT_HOST},
 	{"start to create vCPUs", start_vcpus, VM_EXIT_HOST},
@@ -216,7 +218,7 @@ static int build(const struct config *cfg, const struct snapshot *snapshot,
 		return log_ret(VM_EXIT_HOST, "out of memory");
 	vm->cfg = cfg;
 	vm->snapshot = snapshot;
-	vm->directory = get_current_dir_name();
+	vm->pagemap_fd = -1;
 	vm->born_ns = start_ns;
 	pthread_mutex_init(&vm->life_lock, NULL);
 	kvm_init(&vm->kvm);
@@ -281,5 +283,6 @@ void vm_free(struct vm *vm)
 	pthread_mutex_destroy(&vm->life_lock);
 	visit_done(&vm->loading);
 	free(vm->directory);
+	util_close(&vm->pagemap_fd);
 	free(vm);
 }

@@ -34,6 +34,7 @@ struct vm {
 	struct visitor loading;              /* of the snapshot's state */
 	const struct sandbox_rule *allow[2]; /* borrowed; vm_allow() */
 	char *directory; /* owned: where relative paths began */
+	int pagemap_fd;  /* owned: for vm_save(); -1: RAM is from a file */
 	uint64_t born_ns;
 
 	struct kvm kvm;
@@ -89,6 +90,9 @@ struct vm {
 int vm_build_signals(struct vm *vm);
 /* Undoes that; also where it was never done. */
 void vm_done_signals(struct vm *vm);
+
+/* vm-state.c: opens now what the sandbox lets vm_save() not open later. */
+int vm_build_saving(struct vm *vm);
 
 /* vm-boot.c: kernel and initrd into guest memory. */
 int vm_build_kernel(struct vm *vm);

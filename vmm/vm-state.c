@@ -16,6 +16,7 @@
 #include "vmm/snapshot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,7 +108,8 @@ static int save(struct vm *vm, struct snapshot *snapshot, int state_fd,
 		snprintf(saved->why, sizeof(saved->why), "%s", v.why);
 	if (r == 0)
 		r = snapshot_write_memory(snapshot, memory_fd, &vm->mem,
-					  is_ending, vm, &saved->memory_bytes);
+					  vm->pagemap_fd, is_ending, vm,
+					  &saved->memory_bytes);
 	snapshot->state = v.saved;
 	snapshot->state_bytes = v.bytes;
 	saved->state_bytes = v.bytes;
@@ -131,7 +133,7 @@ int vm_save(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES], int state_fd,
 	int r, paused;
 
 	*saved = (struct vm_saved){0};
-	if (!config || !vm->directory)
+	if (!config)
 		return -ENOMEM;
 	memcpy(snapshot.id, id, sizeof(snapshot.id));
 	paused = vm_pause(vm);
@@ -146,6 +148,18 @@ int vm_save(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES], int state_fd,
 		(void)vm_resume(vm);
 	saved->stood_ns = util_now_ns() - start_ns;
 	return r;
+}
+
+int vm_build_saving(struct vm *vm)
+{
+	/* Without it, all of the RAM is read. */
+	if (vm->cfg->control && !vm->snapshot)
+		vm->pagemap_fd =
+			open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	vm->directory = get_current_dir_name();
+	return vm->directory ? 0
+			     : log_ret(-errno, "the working directory: %s",
+				       strerror(errno));
 }
 
 /* ---- loading */

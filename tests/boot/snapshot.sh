@@ -174,3 +174,45 @@ test_refused()
 	expect_status 2
 	expect_error 'not a snapshot'
 }
+
+# docs/STARTUP as it stands: its first machine is in the background, and the
+# second one is told to end.
+test_document()
+{
+	local line pty monitor commands=()
+
+	export PATH=${BULKHEAD%/*}:$PATH BULKHEAD_KERNEL=$KERNEL
+	mapfile -t commands < <("$TOP/tests/doc-commands" "$TOP/docs/STARTUP")
+	[ "${#commands[@]}" -ge 3 ] || fail "it has no commands"
+	mkdir -p root/bin root/sbin root/dev root/proc root/sys
+	cp /bin/busybox root/bin/
+	install -m 755 "$TOP/docs/first-init" root/sbin/init
+	truncate -s 64M root.img
+	mke2fs -q -t ext4 -d root root.img
+	for line in "${commands[@]}"; do
+		command=$line
+		case $line in
+		'bulkhead boot '*)
+			timeout -k 5 "$LIMIT" "$GUEST/pty" 'expect=# ' \
+				'expect=never' -- bash -c "$line" >vm.out \
+				2>vm.err </dev/null &
+			running[vm]=$!
+			wait_for vm.out '# '
+			;;
+		'bulkhead restore '*)
+			timeout -k 5 "$LIMIT" "$GUEST/pty" 'type=exit\r' -- \
+				bash -c "$line" >out 2>err || fail "$line"
+			;;
+		*)
+			bash -c "$line" >out 2>err </dev/null || fail "$line"
+			;;
+		esac
+		echo "ok: $line"
+	done
+	pty=$(guest_pid vm)
+	read -r monitor _ <"/proc/$pty/task/$pty/children"
+	kill "$monitor"
+	wait "${running[vm]}"
+	unset 'running[vm]'
+	[ ! -e vm.sock ] || fail "the socket is still there"
+}

@@ -51,6 +51,7 @@ static int new_file(const char *path)
 /* Saves RIG's memory, as the machine ID. */
 static void save(struct rig *rig, uint8_t id)
 {
+	autofd int pagemap = open("/proc/self/pagemap", O_RDONLY);
 	char config[] = "{}", directory[] = "/where", state[] = "all of it";
 	struct snapshot s = {
 		.saved_ns = 7,
@@ -62,8 +63,8 @@ static void save(struct rig *rig, uint8_t id)
 	int fd = new_file(rig->memory);
 
 	memset(s.id, id, sizeof(s.id));
-	assert_int_equal(snapshot_write_memory(&s, fd, &rig->mem, goes_on, NULL,
-					       &rig->written),
+	assert_int_equal(snapshot_write_memory(&s, fd, &rig->mem, pagemap,
+					       goes_on, NULL, &rig->written),
 			 0);
 	close(fd);
 	fd = new_file(rig->dir.path);
@@ -139,8 +140,9 @@ static void test_stopped(void **state)
 	struct snapshot s = {.memory_fd = -1};
 	int fd = new_file(rig->memory);
 
-	assert_int_equal(snapshot_write_memory(&s, fd, &rig->mem, stops_at_once,
-					       NULL, &rig->written),
+	assert_int_equal(snapshot_write_memory(&s, fd, &rig->mem, -1,
+					       stops_at_once, NULL,
+					       &rig->written),
 			 -EINTR);
 	close(fd);
 	assert_true(snapshot_open(&s, rig->dir.dir) < 0);
@@ -152,12 +154,12 @@ static void test_full(void **state)
 {
 	struct rig *rig = *state;
 	struct snapshot s = {.memory_fd = -1};
-	int fd = open("/dev/full", O_RDWR);
+	int fd = open("/dev/full", O_RDWR), pagemap = -1;
 
 	if (fd < 0)
 		skip();
-	assert_true(snapshot_write_memory(&s, fd, &rig->mem, goes_on, NULL,
-					  &rig->written) < 0);
+	assert_true(snapshot_write_memory(&s, fd, &rig->mem, pagemap, goes_on,
+					  NULL, &rig->written) < 0);
 	close(fd);
 }
 
