@@ -6,6 +6,8 @@
 # off at their end: in the lab, QEMU looks for a TSS that is not busy where a
 # program writes to a port by ioperm(2), and KVM's TR, once loaded, is.
 
+. "$TOP/tests/boot/net-lib.sh"
+
 # ask COMMAND ARGUMENT...: of a machine; sets status, out, err.
 ask()
 {
@@ -49,6 +51,13 @@ restored()
 	running["$name"]=$!
 }
 
+# killed NAME: the machine that was saved ends.
+killed()
+{
+	kill "$(guest_pid "$1")"
+	guest_wait "$1"
+}
+
 # Disk, console, random numbers, two CPUs and the clock. Both it and the one it
 # was saved from come to their end.
 test_goes_on()
@@ -79,8 +88,7 @@ test_goes_on()
 test_more_than_one()
 {
 	saved vm 'ticks:40:200,poweroff'
-	kill "$(guest_pid vm)"
-	guest_wait vm
+	killed vm
 	restored one
 	restored two --control ./two.sock --name two
 	wait_for two.out 'tick 6'
@@ -103,14 +111,79 @@ test_more_than_one()
 test_serial()
 {
 	saved vm 'ticks:8:200,read,poweroff' --console serial
-	kill "$(guest_pid vm)"
-	guest_wait vm
+	killed vm
 	command="bulkhead restore snap"
 	status=0
 	echo typed | timeout -k 5 "$LIMIT" "$BULKHEAD" restore snap >out 2>err ||
 		status=$?
 	expect_status 0
 	expect_out "got [typed]"
+}
+
+# A share that is mounted, with its files: the same directory, where it has been
+# moved to, too; not a copy, whose files are others.
+test_share()
+{
+	mkdir share
+	saved vm 'mount:t:/mnt,put:/mnt/before:one,ticks:12:200,text:/mnt/before:one,put:/mnt/after:two,posix:/mnt:locks,poweroff' \
+		--share share,tag=t
+	killed vm
+	[ ! -e share/after ] || fail "the first one got as far"
+	cp -r share copy
+	ask restore snap
+	expect_ok
+	[ "$(cat share/after)" = two ] || fail "its file is not there"
+	rm -r share/after share/locks
+	mv share moved
+	ask restore --share moved,tag=t snap
+	expect_ok
+	[ "$(cat moved/after)" = two ] || fail "its file is not where it moved"
+	ask restore --share copy,tag=t snap
+	expect_status 2
+	expect_error 'another directory'
+}
+
+# A tap, another one, and a stream over it after the start.
+network()
+{
+	[ -e /dev/net/tun ] || skip "no /dev/net/tun"
+	ip link set lo up
+	tap=bht0
+	"$GUEST/guest" "tap:$tap:10.99.1.1:1500" >host.out ||
+		skip "no tap can be made: $(cat host.out)"
+	saved vm "net:eth0:10.99.1.2,ping:10.99.1.1:2:56,ticks:12:200,\
+nic:eth0:address:02-00-00-00-be-ef,ping:10.99.1.1:3:1400,send:10.99.1.1:5001:4M,poweroff" \
+		--net "tap=$tap,mac=02:00:00:00:be:ef"
+	killed vm
+	"$GUEST/guest" untap:bht0 >/dev/null
+	tap=bht9
+	"$GUEST/guest" "tap:$tap:10.99.1.1:1500" >host.out ||
+		fail "no second tap: $(cat host.out)"
+	"$GUEST/guest" serve:5001:4M >host.out &
+	ask restore --net "tap=$tap" snap
+	expect_ok
+	wait $! || fail "the host's end: $(cat host.out)"
+}
+
+test_network()
+{
+	on_own_net network
+}
+
+# A stream that was open is over, as the guest learns, and others are made.
+test_vsock()
+{
+	local server
+
+	saved vm 'ticks:12:200,sock-echo:1024:4:300K,poweroff' --vsock v.sock
+	killed vm
+	timeout -k 5 "$LIMIT" "$GUEST/guest" sock-serve:./w.sock_1024:4 \
+		>server.out 2>&1 &
+	server=$!
+	wait_for server.out listening
+	ask restore --vsock w.sock snap
+	expect_ok
+	wait "$server" || fail "the host's end: $(cat server.out)"
 }
 
 # Not a whole snapshot, not of this machine, or none that can be made.
@@ -132,8 +205,7 @@ test_refused()
 	ask resume control
 	expect_status 1
 	expect_error 'it runs'
-	kill "$(guest_pid vm)"
-	guest_wait vm
+	killed vm
 	ask snapshot control snap2
 	expect_status 1
 	expect_error "'control'" 'No such file'
