@@ -84,7 +84,7 @@ struct writer {
 	uint64_t written;
 };
 
-/* Of /proc/PID/pagemap (Linux: Documentation/admin-guide/mm/pagemap). */
+/* Bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap). */
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
 #define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
 #define RUN_PAGES       (RUN_BYTES / PAGE_BYTES)

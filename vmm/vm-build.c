@@ -268,6 +268,7 @@ void vm_free(struct vm *vm)
 	if (!vm)
 		return;
 	(void)wait_vcpus(vm);
+	vm_end(vm);
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vcpu_done(&vm->vcpu[i]);
 	free(vm->vcpu);

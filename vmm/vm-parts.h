@@ -94,6 +94,12 @@ void vm_done_signals(struct vm *vm);
 /* vm-state.c: opens now what the sandbox lets vm_save() not open later. */
 int vm_build_saving(struct vm *vm);
 
+/*
+ * vm.c: the threads of the vCPUs are gone when it returns, also from a pause.
+ * Nothing pauses after it, nor goes on.
+ */
+void vm_end(struct vm *vm);
+
 /* vm-boot.c: kernel and initrd into guest memory. */
 int vm_build_kernel(struct vm *vm);
 int vm_build_initrd(struct vm *vm);
@@ -115,6 +121,9 @@ int vm_attach_virtio(struct vm *vm);
 /* All devices of a guest whose vCPUs stand still; and back again. */
 void vm_pause_devices(struct vm *vm);
 void vm_resume_devices(struct vm *vm);
+/* vm-state.c: vm_save() of a guest that is paused. */
+int vm_save_state(struct vm *vm, const uint8_t id[16], int state_fd,
+		  int memory_fd, struct vm_saved *saved);
 /*
  * vm-state.c: the state that vm->snapshot has of vCPUs and chips, when they are
  * made; and of the devices, behind the sandbox, which go on. 0 or -errno

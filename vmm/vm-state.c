@@ -119,8 +119,8 @@ static int save(struct vm *vm, struct snapshot *snapshot, int state_fd,
 	return r;
 }
 
-int vm_save(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES], int state_fd,
-	    int memory_fd, struct vm_saved *saved)
+int vm_save_state(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES],
+		  int state_fd, int memory_fd, struct vm_saved *saved)
 {
 	autofree char *config = config_json(vm->cfg, virtio_config_types());
 	struct snapshot snapshot = {
@@ -129,25 +129,11 @@ int vm_save(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES], int state_fd,
 		.directory = vm->directory,
 		.memory_fd = -1,
 	};
-	const uint64_t start_ns = util_now_ns();
-	int r, paused;
 
-	*saved = (struct vm_saved){0};
 	if (!config)
 		return -ENOMEM;
 	memcpy(snapshot.id, id, sizeof(snapshot.id));
-	paused = vm_pause(vm);
-	if (paused < 0 && paused != -EALREADY)
-		return paused;
-	pthread_mutex_lock(&vm->life_lock);
-	r = vm->life == VM_PAUSED
-		    ? save(vm, &snapshot, state_fd, memory_fd, saved)
-		    : -ESHUTDOWN;
-	pthread_mutex_unlock(&vm->life_lock);
-	if (paused == 0)
-		(void)vm_resume(vm);
-	saved->stood_ns = util_now_ns() - start_ns;
-	return r;
+	return save(vm, &snapshot, state_fd, memory_fd, saved);
 }
 
 int vm_build_saving(struct vm *vm)

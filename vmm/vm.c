@@ -190,8 +190,7 @@ int vm_start(struct vm *vm)
 	return r;
 }
 
-/* Also from a pause. Nothing pauses after it, nor goes on. */
-static void end(struct vm *vm)
+void vm_end(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->life_lock);
 	vm->life = VM_ENDED;
@@ -200,15 +199,20 @@ static void end(struct vm *vm)
 	pthread_mutex_unlock(&vm->life_lock);
 }
 
+int vm_exit_status(int error)
+{
+	return error == -EINVAL ? VM_EXIT_USAGE : VM_EXIT_HOST;
+}
+
 int vm_run(struct vm *vm)
 {
 	int r = vm->life == VM_BUILT ? vm_start(vm) : 0;
 
 	if (r == 0)
 		r = loop_run(&vm->loop);
-	end(vm);
+	vm_end(vm);
 	report(vm);
-	return r < 0 ? VM_EXIT_HOST : end_status(vm);
+	return r < 0 ? vm_exit_status(r) : end_status(vm);
 }
 
 /* ---- pausing ---- */
@@ -278,5 +282,25 @@ int vm_resume(struct vm *vm)
 		r = 0;
 	}
 	pthread_mutex_unlock(&vm->life_lock);
+	return r;
+}
+
+int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
+	    struct vm_saved *saved)
+{
+	const uint64_t start_ns = util_now_ns();
+	const int paused = vm_pause(vm);
+	int r = -ESHUTDOWN;
+
+	*saved = (struct vm_saved){0};
+	if (paused < 0 && paused != -EALREADY)
+		return paused;
+	pthread_mutex_lock(&vm->life_lock);
+	if (vm->life == VM_PAUSED)
+		r = vm_save_state(vm, id, state_fd, memory_fd, saved);
+	pthread_mutex_unlock(&vm->life_lock);
+	if (paused == 0)
+		(void)vm_resume(vm);
+	saved->stood_ns = util_now_ns() - start_ns;
 	return r;
 }

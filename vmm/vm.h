@@ -46,6 +46,8 @@ void vm_allow(struct vm *vm, const struct sandbox_rule *rules);
  * (logged); then vm_run() is not for it, and vm_free() is. Main thread.
  */
 int vm_start(struct vm *vm);
+/* The exit status of that failure: a device that cannot go on is the user's. */
+int vm_exit_status(int error);
 /* Runs it to its end, after vm_start() if that was not called: the exit status.
  * Main thread. */
 int vm_run(struct vm *vm);
@@ -78,7 +80,7 @@ int vm_resume(struct vm *vm);
 struct vm_saved {
 	uint64_t memory_bytes, state_bytes; /* written */
 	uint64_t stood_ns;                  /* how long the guest stood still */
-	char why[200];                      /* "": nothing more is known */
+	char why[512];                      /* "": nothing more is known */
 };
 extern const struct sandbox_rule vm_save_syscalls[];
 int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
@@ -97,6 +99,7 @@ int vm_unplug(struct vm *vm, unsigned number);
 /* Whether it ended as its guest rebooted. After vm_run(); VM may be NULL. */
 bool vm_rebooted(struct vm *vm);
 
-void vm_free(struct vm *vm); /* NULL is fine */
+/* Also of one that runs, which ends. NULL is fine. */
+void vm_free(struct vm *vm);
 
 #endif

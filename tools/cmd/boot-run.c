@@ -26,11 +26,14 @@
 /* Until its end; others may ask for something meanwhile. */
 static int run_reachable(struct vm *vm, struct vm_socket *control)
 {
+	int r;
+
 	vm_allow(vm, vm_socket_syscalls);
 	vm_allow(vm, vm_save_syscalls);
-	if (vm_start(vm) < 0 || vm_socket_start(control, vm) < 0)
-		return VM_EXIT_HOST;
-	return vm_run(vm);
+	r = vm_start(vm);
+	if (r == 0)
+		r = vm_socket_start(control, vm);
+	return r < 0 ? vm_exit_status(r) : vm_run(vm);
 }
 
 static int run_once(const struct config *cfg, const struct snapshot *snapshot,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `bulkhead restore`: a machine that goes on where a snapshot has it. What is
- * behind its devices can be another disk, tap, directory or socket than before.
+ * `bulkhead restore`: a machine that goes on where a snapshot has it. Another
+ * disk, tap, directory or socket than before can be behind its devices.
  */
 #include "tools/cmd/cmd.h"
 

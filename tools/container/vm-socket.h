@@ -32,7 +32,7 @@ struct vm_socket {
 
 #define VM_SOCKET_NONE ((struct vm_socket){.host = {.fd = -1}, .stop_fd = -1})
 
-/* What its thread calls, for vm_allow(). */
+/* Its thread makes these calls, for vm_allow(). */
 extern const struct sandbox_rule vm_socket_syscalls[];
 
 /*

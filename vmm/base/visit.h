@@ -38,7 +38,7 @@ struct visitor {
 	size_t at;           /* where the next record is loaded from */
 	const char *part[VISIT_DEPTH_MAX]; /* borrowed names, for messages */
 	unsigned depth;
-	char why[200]; /* the error, as it was logged; "": none */
+	char why[512]; /* the error, as it was logged; "": none */
 };
 
 /* One that saves; visit_done() frees it. */

@@ -120,7 +120,7 @@ struct config {
 
 void config_init(struct config *cfg); /* the defaults */
 void config_done(struct config *cfg);
-/* Of one device that was taken out of a configuration. */
+/* The same for one device that was taken out of a configuration. */
 void config_device_free(struct config_device *device);
 
 /*

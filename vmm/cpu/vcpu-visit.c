@@ -28,7 +28,7 @@
 #define LVTT_MASKED   (1u << 16)
 #define LVTT_DEADLINE (2u << 17)
 
-/* What KVM has under GET is saved; what is loaded it gets by SET. */
+/* Saves what KVM gives under GET, or gives KVM by SET what is loaded. */
 static void visit_ioctl(struct vcpu *vcpu, struct visitor *v, const char *name,
 			unsigned long get, unsigned long set, void *data,
 			size_t bytes)
