@@ -138,8 +138,11 @@ int vm_save_state(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES],
 
 int vm_build_saving(struct vm *vm)
 {
+	/* Nobody can ask for it, and the directory may be gone. */
+	if (!vm->cfg->control)
+		return 0;
 	/* Without it, all of the RAM is read. */
-	if (vm->cfg->control && !vm->snapshot)
+	if (!vm->snapshot)
 		vm->pagemap_fd =
 			open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	vm->directory = get_current_dir_name();
