@@ -206,6 +206,28 @@ struct msrs {
 	struct kvm_msr_entry entry[MSRS_MAX];
 };
 
+/*
+ * KVM keeps the MTRRs, but its list leaves them out (SDM 3A 12.11): a guest
+ * that looks at them again, as one does that takes a CPU off and on, has to
+ * find what it set.
+ */
+static const struct {
+	uint32_t first, count;
+} mtrrs[] = {
+	{0x200, 16}, /* base and mask of 8 ranges */
+	{0x250, 1},  {0x258, 2}, {0x268, 8}, {0x2ff, 1},
+};
+
+static unsigned add_mtrrs(struct msrs *msrs, unsigned n)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(mtrrs); i++) {
+		for (uint32_t k = 0; k < mtrrs[i].count && n < MSRS_MAX; k++)
+			msrs->entry[n++] = (struct kvm_msr_entry){
+				.index = mtrrs[i].first + k};
+	}
+	return n;
+}
+
 static unsigned list_msrs(const struct kvm *kvm, struct visitor *v,
 			  struct msrs *msrs)
 {
@@ -220,7 +242,7 @@ static unsigned list_msrs(const struct kvm *kvm, struct visitor *v,
 	}
 	for (unsigned i = 0; i < list.head.nmsrs; i++)
 		msrs->entry[i] = (struct kvm_msr_entry){.index = list.index[i]};
-	return list.head.nmsrs;
+	return add_mtrrs(msrs, list.head.nmsrs);
 }
 
 /*
