@@ -665,7 +665,8 @@ static void net_visit(struct virtio_dev *d, struct visitor *v)
 	n->held = bytes > 0 ? realloc(frame, NET_HEADER + NET_FRAME_MAX) : NULL;
 	if (!n->held)
 		free(frame);
-	n->held_bytes = n->held ? bytes : 0;
+	/* Buffers are never taken for more, so a longer one would wait on. */
+	n->held_bytes = n->held && bytes <= n->rx_need ? bytes : 0;
 	if (!n->gone)
 		adopt(n);
 }
