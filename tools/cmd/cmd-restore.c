@@ -153,7 +153,10 @@ static int make_config(const struct request *req, const char *path,
 		r = set_text(&cfg->control, req->control);
 	if (r == 0 && req->name)
 		r = set_text(&cfg->name, req->name);
-	cfg->sandbox = cfg->sandbox && !req->no_sandbox;
+	/* Who made the snapshot does not decide about this. */
+	cfg->sandbox = !req->no_sandbox;
+	/* The file's pages are small, whatever the RAM's were. */
+	cfg->hugetlb = false;
 	cfg->on_reboot = CONFIG_REBOOT_EXIT;
 	return r == 0 ? config_check(cfg, types) : r;
 }
