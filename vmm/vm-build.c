@@ -260,6 +260,13 @@ int vm_build_restored(const struct config *cfg, const struct snapshot *snapshot,
 		return log_ret(VM_EXIT_USAGE,
 			       "--hugetlb: a restored machine has its RAM from "
 			       "a file, which no huge pages are in");
+	/* Behind the file's end every access would be SIGBUS. */
+	if (cfg->memory_bytes != snapshot->memory_bytes)
+		return log_ret(VM_EXIT_USAGE,
+			       "the snapshot has %llu bytes of memory, its "
+			       "configuration %llu",
+			       (unsigned long long)snapshot->memory_bytes,
+			       (unsigned long long)cfg->memory_bytes);
 	return build(cfg, snapshot, restore_steps, ret_vm);
 }
 
