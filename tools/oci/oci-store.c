@@ -6,6 +6,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -123,21 +124,53 @@ int oci_store_make(const struct oci *oci, const char *id)
 	return r;
 }
 
+/* By one of these a container's directory is known. */
+static const char *const marks[] = {"vm", "bundle", "container.json"};
+
 /*
  * `delete --force` takes any ID, and below --root may be what others keep:
  * whether there is anything of oci_store_make()'s.
  */
 static bool is_ours(const struct oci *oci, const char *id)
 {
-	static const char *const names[] = {"vm", "bundle", "container.json"};
 	bool found = false;
 
-	for (unsigned i = 0; !found && i < ARRAY_LEN(names); i++) {
-		autofree char *path = oci_path(oci, id, names[i]);
+	for (unsigned i = 0; !found && i < ARRAY_LEN(marks); i++) {
+		autofree char *path = oci_path(oci, id, marks[i]);
 
 		found = path && access(path, F_OK) == 0;
 	}
 	return found;
+}
+
+static bool is_mark(const char *name)
+{
+	unsigned i = 0;
+
+	while (i < ARRAY_LEN(marks) && strcmp(marks[i], name) != 0)
+		i++;
+	return i < ARRAY_LEN(marks);
+}
+
+/*
+ * The marks last: whoever is killed in the midst of it leaves a directory that
+ * the next `delete --force` takes for a container's. 0 or -errno.
+ */
+static int remove_all(const char *path)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+	int r = 0;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : -errno;
+	while (r == 0 && (entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") != 0 &&
+		    strcmp(entry->d_name, "..") != 0 && !is_mark(entry->d_name))
+			r = tree_remove(dirfd(dir), entry->d_name);
+	}
+	closedir(dir);
+	return r < 0 ? r : tree_remove(AT_FDCWD, path);
 }
 
 int oci_store_remove(const struct oci *oci, const char *id)
@@ -153,11 +186,11 @@ int oci_store_remove(const struct oci *oci, const char *id)
 	if (!is_ours(oci, id))
 		return log_ret(-EEXIST, "'%s': not a container's directory",
 			       path);
-	r = tree_remove(AT_FDCWD, path);
+	r = remove_all(path);
 	/* An engine calls `delete` twice at once, or a process still ends. */
 	for (unsigned i = 0; r == -ENOTEMPTY && i < BUSY_TRIES; i++) {
 		nanosleep(&pause, NULL);
-		r = tree_remove(AT_FDCWD, path);
+		r = remove_all(path);
 	}
 	return r < 0 ? log_ret(r, "cannot remove '%s': %s", path, strerror(-r))
 		     : 0;

@@ -16,13 +16,17 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const struct oci_bundle paths = {
@@ -510,6 +514,65 @@ static void test_store(void **state)
 	assert_int_equal(rmdir(root), 0);
 }
 
+/* A process that is killed at the system call number CALL; false: it ended. */
+static bool remove_until(const struct oci *oci, unsigned call)
+{
+	const pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		(void)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		(void)raise(SIGSTOP);
+		_exit(oci_store_remove(oci, "one") < 0);
+	}
+	assert_true(pid > 0);
+	/* A call has two stops, before it and after it. */
+	for (unsigned i = 0; i <= 2 * call; i++) {
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status)) {
+			assert_int_equal(WEXITSTATUS(status), 0);
+			return false;
+		}
+		assert_true(WIFSTOPPED(status));
+		assert_int_equal(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
+	}
+	(void)kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	while (!WIFEXITED(status) && !WIFSIGNALED(status))
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+	return true;
+}
+
+/* Wherever `delete` is killed, the next one removes what is left. */
+static void test_store_killed(void **state)
+{
+	static const char *const files[] = {"maker", "container.json", "exec-1",
+					    "vm/spec.json",
+					    "bundle/config.json"};
+	char root[TEMPDIR_ROOM];
+	const struct oci oci = {.root = root};
+	unsigned call = 0;
+	bool again;
+
+	(void)state;
+	tempdir_name(root);
+	assert_non_null(mkdtemp(root));
+	do {
+		assert_int_equal(oci_store_make(&oci, "one"), 0);
+		for (unsigned i = 0; i < ARRAY_LEN(files); i++) {
+			char path[512];
+
+			snprintf(path, sizeof(path), "%s/one/%s", root,
+				 files[i]);
+			close(creat(path, 0600));
+		}
+		again = remove_until(&oci, call++);
+		assert_int_equal(oci_store_remove(&oci, "one"), 0);
+	} while (again);
+	assert_true(call > 10);
+	assert_int_equal(rmdir(root), 0);
+}
+
 /* One by one: refused by name, as no guest has them. */
 static void test_refused(void **state)
 {
@@ -565,6 +628,7 @@ int main(void)
 		cmocka_unit_test(test_sources),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_store),
+		cmocka_unit_test(test_store_killed),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_binds),
