@@ -365,6 +365,8 @@ static void visit_msrs(struct vcpu *vcpu, const struct kvm *kvm,
 	if (!visit_loads(v)) {
 		n = list_msrs(kvm, v, msrs);
 		n = each_msr(vcpu, msrs, n, KVM_GET_MSRS, may_lack, &bad);
+		if (bad != UINT32_MAX)
+			visit_wrong(v, "out of memory");
 		keep_deadline(msrs, n, apic);
 	}
 	data = (uint8_t *)msrs->entry;
