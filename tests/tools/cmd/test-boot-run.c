@@ -5,6 +5,7 @@
  */
 #include "tests/patience.h"
 #include "tools/cmd/boot.h"
+#include "tools/container/vm-socket.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -56,6 +57,57 @@ int vm_build(const struct config *cfg, struct vm **ret_vm)
 	return VM_EXIT_OK;
 }
 
+/* None of these VMs is restored, or can be reached. */
+
+const struct sandbox_rule vm_save_syscalls[] = {SANDBOX_END};
+const struct sandbox_rule vm_socket_syscalls[] = {SANDBOX_END};
+
+int vm_build_restored(const struct config *cfg, const struct snapshot *snapshot,
+		      struct vm **ret_vm)
+{
+	(void)cfg;
+	(void)snapshot;
+	(void)ret_vm;
+	return VM_EXIT_HOST;
+}
+
+void vm_allow(struct vm *vm, const struct sandbox_rule *rules)
+{
+	(void)vm;
+	(void)rules;
+}
+
+int vm_start(struct vm *vm)
+{
+	(void)vm;
+	return -ENOSYS;
+}
+
+int vm_exit_status(int error)
+{
+	(void)error;
+	return VM_EXIT_HOST;
+}
+
+int vm_socket_open(struct vm_socket *s, const char *path)
+{
+	(void)s;
+	(void)path;
+	return -ENOSYS;
+}
+
+int vm_socket_start(struct vm_socket *s, struct vm *vm)
+{
+	(void)s;
+	(void)vm;
+	return -ENOSYS;
+}
+
+void vm_socket_done(struct vm_socket *s)
+{
+	(void)s;
+}
+
 int vm_run(struct vm *vm)
 {
 	const char *name = ((const struct config *)(void *)vm)->name;
@@ -101,7 +153,7 @@ static int run_vm(enum config_reboot on_reboot, const char *name)
 
 	/* Ends a VM that gets no signal, or that boots for ever. */
 	alarm(PATIENCE_MS / 1000);
-	return boot_run(&cfg);
+	return boot_run(&cfg, NULL);
 }
 
 static void expect_status(pid_t pid, int wanted)
