@@ -123,7 +123,7 @@ void vm_pause_devices(struct vm *vm);
 void vm_resume_devices(struct vm *vm);
 /* vm-state.c: vm_save() of a guest that is paused. */
 int vm_save_state(struct vm *vm, const uint8_t id[16], int state_fd,
-		  int memory_fd, struct vm_saved *saved);
+		  int memory_fd, int gone_fd, struct vm_saved *saved);
 /*
  * vm-state.c: the state that vm->snapshot has of vCPUs and chips, when they are
  * made; and of the devices, behind the sandbox, which go on. 0 or -errno

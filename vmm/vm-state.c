@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,16 +86,25 @@ static uint64_t realtime_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static bool is_ending(void *arg)
-{
-	struct vm *vm = arg;
+struct saving {
+	struct vm *vm;
+	int gone_fd;
+};
 
-	return stop_reason(&vm->stop, NULL) != STOP_NONE;
+/* Whether nobody wants the rest any more. */
+static bool is_over(void *arg)
+{
+	const struct saving *saving = arg;
+	struct pollfd pfd = {.fd = saving->gone_fd};
+
+	return stop_reason(&saving->vm->stop, NULL) != STOP_NONE ||
+	       (poll(&pfd, 1, 0) == 1 && pfd.revents);
 }
 
 static int save(struct vm *vm, struct snapshot *snapshot, int state_fd,
-		int memory_fd, struct vm_saved *saved)
+		int memory_fd, int gone_fd, struct vm_saved *saved)
 {
+	struct saving saving = {vm, gone_fd};
 	bool assisted = vm->assist != NULL;
 	struct visitor v;
 	int r;
@@ -108,7 +118,7 @@ static int save(struct vm *vm, struct snapshot *snapshot, int state_fd,
 		snprintf(saved->why, sizeof(saved->why), "%s", v.why);
 	if (r == 0)
 		r = snapshot_write_memory(snapshot, memory_fd, &vm->mem,
-					  vm->pagemap_fd, is_ending, vm,
+					  vm->pagemap_fd, is_over, &saving,
 					  &saved->memory_bytes);
 	snapshot->state = v.saved;
 	snapshot->state_bytes = v.bytes;
@@ -120,7 +130,8 @@ static int save(struct vm *vm, struct snapshot *snapshot, int state_fd,
 }
 
 int vm_save_state(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES],
-		  int state_fd, int memory_fd, struct vm_saved *saved)
+		  int state_fd, int memory_fd, int gone_fd,
+		  struct vm_saved *saved)
 {
 	autofree char *config = config_json(vm->cfg, virtio_config_types());
 	struct snapshot snapshot = {
@@ -133,7 +144,7 @@ int vm_save_state(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES],
 	if (!config)
 		return -ENOMEM;
 	memcpy(snapshot.id, id, sizeof(snapshot.id));
-	return save(vm, &snapshot, state_fd, memory_fd, saved);
+	return save(vm, &snapshot, state_fd, memory_fd, gone_fd, saved);
 }
 
 int vm_build_saving(struct vm *vm)

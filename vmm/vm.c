@@ -286,7 +286,7 @@ int vm_resume(struct vm *vm)
 }
 
 int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
-	    struct vm_saved *saved)
+	    int gone_fd, struct vm_saved *saved)
 {
 	const uint64_t start_ns = util_now_ns();
 	const int paused = vm_pause(vm);
@@ -297,7 +297,7 @@ int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
 		return paused;
 	pthread_mutex_lock(&vm->life_lock);
 	if (vm->life == VM_PAUSED)
-		r = vm_save_state(vm, id, state_fd, memory_fd, saved);
+		r = vm_save_state(vm, id, state_fd, memory_fd, gone_fd, saved);
 	pthread_mutex_unlock(&vm->life_lock);
 	if (paused == 0)
 		(void)vm_resume(vm);

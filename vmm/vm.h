@@ -75,7 +75,9 @@ int vm_resume(struct vm *vm);
  * its work where vm_allow() was given vm_save_syscalls.
  *
  * 0, or -errno, -EINVAL among them for a part that cannot be saved: WHY says
- * what, and only that is logged. Otherwise as vm_pause().
+ * what, and only that is logged. -EINTR: GONE_FD, a connection or -1, was
+ * closed at its other end, or the machine is at its end. Otherwise as
+ * vm_pause().
  */
 struct vm_saved {
 	uint64_t memory_bytes, state_bytes; /* written */
@@ -84,7 +86,7 @@ struct vm_saved {
 };
 extern const struct sandbox_rule vm_save_syscalls[];
 int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
-	    struct vm_saved *saved);
+	    int gone_fd, struct vm_saved *saved);
 
 struct virtio_plug;
 /*

@@ -186,6 +186,27 @@ test_vsock()
 	wait "$server" || fail "the host's end: $(cat server.out)"
 }
 
+# A caller that is told to end leaves nothing, and the machine goes on.
+test_interrupted()
+{
+	local pid i
+
+	guest_start vm 'fill:300M,ticks:600:100,poweroff' --memory 512M \
+		--control ./control
+	wait_for vm.out 'tick 2'
+	for ((i = 0; i < 3; i++)); do
+		"$BULKHEAD" snapshot control snap >out 2>err </dev/null &
+		pid=$!
+		wait_until compgen -G 'snap.*' >/dev/null || fail "no snapshot"
+		kill -TERM "$pid"
+		wait "$pid" && fail "it was saved before it was told to end"
+		! compgen -G 'snap*' || fail "something is left"
+	done
+	: >vm.out
+	wait_for vm.out 'tick '
+	killed vm
+}
+
 # Not a whole snapshot, not of this machine, or none that can be made.
 test_refused()
 {

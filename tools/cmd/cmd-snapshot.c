@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -39,6 +40,9 @@ static const struct option_table snapshot_table = {
 		    "that is restored needs them as they are now.\n",
 	.entries = no_entries,
 };
+
+/* By a signal; it may come before the machine is waited for. */
+static volatile sig_atomic_t told_to_end;
 
 struct target {
 	const char *path; /* where it is to be */
@@ -87,8 +91,10 @@ static int finish_target(struct target *t)
 	if (fsync(t->files[0]) < 0 || fsync(t->files[1]) < 0 ||
 	    fsync(t->dir_fd) < 0)
 		return log_ret(-errno, "'%s': %s", t->made, strerror(errno));
+	/* EINVAL: the file system has no such flag. */
 	if (renameat2(AT_FDCWD, t->made, AT_FDCWD, t->path, RENAME_NOREPLACE) <
-	    0)
+		    0 &&
+	    (errno != EINVAL || rename(t->made, t->path) < 0))
 		return log_ret(-errno, "'%s': %s", t->path, strerror(errno));
 	t->made[0] = '\0';
 	return 0;
@@ -121,6 +127,8 @@ static int save(const char *socket_path, struct target *t)
 	r = vm_socket_ask(socket_path, VM_REQUEST_SAVE, id, t->files, &answer);
 	if (r < 0)
 		return r;
+	if (told_to_end)
+		return log_ret(-EINTR, "'%s': told to end", t->path);
 	if (answer.result < 0)
 		return log_ret(answer.result, "'%s': %s", socket_path,
 			       answer.saved.why[0] ? answer.saved.why
@@ -138,6 +146,22 @@ static int save(const char *socket_path, struct target *t)
 	return r;
 }
 
+static void end(int signal)
+{
+	(void)signal;
+	told_to_end = 1;
+}
+
+/* They end what waits for the machine, and what was made is taken away. */
+static void take_signals(void)
+{
+	static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	const struct sigaction action = {.sa_handler = end};
+
+	for (unsigned i = 0; i < ARRAY_LEN(taken); i++)
+		(void)sigaction(taken[i], &action, NULL);
+}
+
 int cmd_snapshot(int argc, char **argv)
 {
 	struct target target;
@@ -151,6 +175,7 @@ int cmd_snapshot(int argc, char **argv)
 		return usage_error("snapshot",
 				   "give a machine's socket and a new "
 				   "directory");
+	take_signals();
 	r = make_target(&target, argv[n + 1]);
 	if (r == 0)
 		r = save(argv[n], &target);

@@ -57,7 +57,8 @@ int vm_socket_open(struct vm_socket *s, const char *path)
 }
 
 /* Takes at most FILES descriptors; more are closed by the kernel. */
-static bool receive(int fd, struct request *ret, int files[FILES])
+static bool receive(const struct vm_socket *s, int fd, struct request *ret,
+		    int files[FILES])
 {
 	union control control;
 	struct iovec iov = {ret, sizeof(*ret)};
@@ -67,11 +68,14 @@ static bool receive(int fd, struct request *ret, int files[FILES])
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	struct pollfd pfd[2] = {
+		{.fd = fd, .events = POLLIN},
+		{.fd = s->stop_fd, .events = POLLIN},
+	};
 	const struct cmsghdr *c;
 	ssize_t n;
 
-	if (poll(&pfd, 1, PATIENCE_S * 1000) != 1)
+	if (poll(pfd, 2, PATIENCE_S * 1000) < 1 || !pfd[0].revents)
 		return false;
 	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
@@ -86,7 +90,8 @@ static bool receive(int fd, struct request *ret, int files[FILES])
 }
 
 static int32_t serve_request(struct vm *vm, const struct request *request,
-			     const int files[FILES], struct vm_saved *saved)
+			     const int files[FILES], int connection,
+			     struct vm_saved *saved)
 {
 	switch (request->what) {
 	case VM_REQUEST_PAUSE:
@@ -97,7 +102,7 @@ static int32_t serve_request(struct vm *vm, const struct request *request,
 		return files[0] < 0 || files[1] < 0
 			       ? -EBADF
 			       : vm_save(vm, request->id, files[0], files[1],
-					 saved);
+					 connection, saved);
 	default:
 		return -EINVAL;
 	}
@@ -105,7 +110,7 @@ static int32_t serve_request(struct vm *vm, const struct request *request,
 
 static void serve_connection(struct vm_socket *s)
 {
-	struct vm_answer answer = {.result = -EPROTO};
+	struct vm_answer answer;
 	autofd int first = -1, second = -1;
 	int files[FILES] = {-1, -1};
 	struct request request;
@@ -114,12 +119,15 @@ static void serve_connection(struct vm_socket *s)
 
 	if (fd < 0)
 		return;
-	whole = receive(fd, &request, files);
+	/* All of it is sent, what lies between its members too. */
+	memset(&answer, 0, sizeof(answer));
+	answer.result = -EPROTO;
+	whole = receive(s, fd, &request, files);
 	first = files[0];
 	second = files[1];
 	if (whole)
-		answer.result =
-			serve_request(s->vm, &request, files, &answer.saved);
+		answer.result = serve_request(s->vm, &request, files, fd,
+					      &answer.saved);
 	(void)send(fd, &answer, sizeof(answer), MSG_NOSIGNAL);
 }
 
@@ -220,9 +228,7 @@ int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 	r = send_request(fd, &request, files);
 	if (r < 0)
 		return log_ret(r, "'%s': %s", path, strerror(-r));
-	do
-		n = recv(fd, ret, sizeof(*ret), MSG_WAITALL);
-	while (n < 0 && errno == EINTR);
+	n = recv(fd, ret, sizeof(*ret), MSG_WAITALL);
 	if (n < 0)
 		return log_ret(-errno, "'%s': %s", path, strerror(errno));
 	if (n != sizeof(*ret))

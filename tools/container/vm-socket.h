@@ -57,8 +57,9 @@ struct vm_answer {
 
 /*
  * Asks the machine at the socket PATH, and waits for its answer. ID and the two
- * files, borrowed, are for VM_REQUEST_SAVE. 0, and an answer; or -errno of the
- * connection, logged.
+ * files, borrowed, are for VM_REQUEST_SAVE, which ends where this does. 0, and
+ * an answer; or -errno of the connection, logged: -EINTR, a signal that has a
+ * handler came.
  */
 int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 		  const int files[2], struct vm_answer *ret);
