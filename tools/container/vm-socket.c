@@ -184,12 +184,13 @@ static int connect_to(const char *path)
 			       path);
 	strcpy(un.sun_path, path);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
-		return log_ret(-errno,
-			       errno == ECONNREFUSED
-				       ? "'%s': %s: its machine has ended"
-				       : "'%s': %s: the machine needs "
-					 "--control with this path",
-			       path, strerror(errno));
+		return log_ret(
+			-errno, "'%s': %s%s", path, strerror(errno),
+			errno == ECONNREFUSED
+				? ": its machine has ended, or it is no socket"
+			: errno == ENOENT
+				? ": the machine needs --control with this path"
+				: "");
 	return take_fd(&fd);
 }
 
