@@ -271,6 +271,31 @@ static struct agent_limits find_limits(json_t *wanted, json_t *made)
 	};
 }
 
+/* What is noted is read by `start` and `exec`, which take no other numbers. */
+static int check_limits(json_t *wanted)
+{
+	static const struct {
+		const char *part, *key;
+		json_int_t least;
+	} list[] = {
+		{"memory", "limit", -1},
+		{"cpu", "quota", -1},
+		{"cpu", "period", 0},
+		{"pids", "limit", -1},
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(list); i++) {
+		const json_int_t n = number(wanted, list[i].part, list[i].key);
+
+		if (n < list[i].least)
+			return log_ret(-EINVAL,
+				       "update: %s.%s: %lld is below %lld",
+				       list[i].part, list[i].key, (long long)n,
+				       (long long)list[i].least);
+	}
+	return 0;
+}
+
 /* One that is created reads its limits when it starts. */
 static int change_guest(struct oci *oci, const char *id,
 			const struct agent_limits *limits)
@@ -336,6 +361,8 @@ static int update_member(struct oci *oci, const char *id, json_t *spec,
 	const struct agent_limits limits = find_limits(wanted, made);
 	int r = oci_bundle_check_unified(wanted);
 
+	if (r == 0)
+		r = check_limits(wanted);
 	if (r == 0)
 		r = change_guest(oci, id, &limits);
 	if (r == 0)
