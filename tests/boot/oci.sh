@@ -311,6 +311,11 @@ pod_limits()
 	oci update --memory 64M --pids-limit 6 c1
 	expect_status 0
 	takes_100 c1 137
+	echo '{"pids": {"limit": -2}}' >bad.json
+	oci update --resources bad.json c1
+	[ "$status" != 0 ] || fail "a limit of -2 processes"
+	oci exec c1 true
+	expect_status 0
 	oci exec c1 sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait'
 	[ "$status" != 0 ] || fail "more processes than it may have"
 	oci update --memory 150M --pids-limit -1 c1

@@ -271,7 +271,7 @@ static struct agent_limits find_limits(json_t *wanted, json_t *made)
 	};
 }
 
-/* What is noted is read by `start` and `exec`, which take no other numbers. */
+/* `start` and `exec` read what is noted, and take no other numbers. */
 static int check_limits(json_t *wanted)
 {
 	static const struct {
