@@ -153,7 +153,7 @@ static int make_config(const struct request *req, const char *path,
 		r = set_text(&cfg->control, req->control);
 	if (r == 0 && req->name)
 		r = set_text(&cfg->name, req->name);
-	/* Who made the snapshot does not decide about this. */
+	/* The user decides about this, whoever made the snapshot. */
 	cfg->sandbox = !req->no_sandbox;
 	/* The file's pages are small, whatever the RAM's were. */
 	cfg->hugetlb = false;
