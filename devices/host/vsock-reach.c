@@ -6,6 +6,7 @@
  */
 #include "devices/host/vsock-reach.h"
 
+#include "vmm/base/descriptors.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
@@ -64,22 +65,8 @@ static int confine(pid_t parent)
 
 static void answer(int32_t result, int fd)
 {
-	union {
-		struct cmsghdr header;
-		uint8_t room[CMSG_SPACE(sizeof(fd))];
-	} control = {.header = {.cmsg_level = SOL_SOCKET,
-				.cmsg_type = SCM_RIGHTS,
-				.cmsg_len = CMSG_LEN(sizeof(fd))}};
-	struct iovec iov = {&result, sizeof(result)};
-	const struct msghdr message = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = fd < 0 ? NULL : &control,
-		.msg_controllen = fd < 0 ? 0 : sizeof(control),
-	};
-
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	if (sendmsg(SOCKET_FD, &message, MSG_NOSIGNAL) < 0)
+	if (descriptors_send(SOCKET_FD, &result, sizeof(result), &fd, fd >= 0) <
+	    0)
 		_exit(1);
 }
 
@@ -154,33 +141,16 @@ void vsock_reach_close(struct vsock_reach *reach)
 
 int vsock_reach_connect(const struct vsock_reach *reach, uint32_t port)
 {
-	union {
-		struct cmsghdr header;
-		uint8_t room[CMSG_SPACE(sizeof(int))];
-	} control;
 	int32_t result;
-	struct iovec iov = {&result, sizeof(result)};
-	struct msghdr message = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
 	ssize_t n;
 	int fd;
 
 	if (send(reach->fd, &port, sizeof(port), MSG_NOSIGNAL) != sizeof(port))
 		return -errno;
-	do
-		n = recvmsg(reach->fd, &message, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	n = descriptors_receive(reach->fd, &result, sizeof(result), &fd, 1, 0);
 	if (n != sizeof(result))
-		return n < 0 ? -errno : -EPIPE;
+		return n < 0 ? (int)n : -EPIPE;
 	if (result < 0)
 		return result;
-	if (message.msg_controllen < sizeof(control) ||
-	    control.header.cmsg_type != SCM_RIGHTS)
-		return -EMFILE; /* there was no place for it here */
-	memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
-	return fd;
+	return fd < 0 ? -EMFILE : fd; /* there was no place for it here */
 }

@@ -6,6 +6,7 @@
 #include "devices/fs/fuse.h"
 #include "devices/host/vsock-host.h"
 #include "devices/virtio/virtio.h"
+#include "vmm/base/descriptors.h"
 #include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
 
@@ -207,60 +208,16 @@ void fs_trees_sweep(struct fs_trees *t)
 	}
 }
 
-/*
- * A request has one descriptor. Control data that has room for one has it for
- * two on a host of 64 bits: if so many came, both are closed.
- */
-static void take_fds(const struct cmsghdr *c, int *ret_fd)
-{
-	size_t n;
-
-	if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-		return;
-	n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-	for (size_t i = 0; i < n; i++) {
-		int fd;
-
-		memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-		if (n == 1)
-			*ret_fd = fd;
-		else
-			close(fd);
-	}
-}
-
-/* One request and what came with it; its bytes, 0 at the end, -errno. */
-static ssize_t receive(int fd, struct fs_trees_request *ret, int *ret_fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = {ret, sizeof(*ret)};
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-
-	if (n < 0)
-		return -errno;
-	if (CMSG_FIRSTHDR(&msg))
-		take_fds(CMSG_FIRSTHDR(&msg), ret_fd);
-	return n;
-}
-
 /* False: the connection is over. */
 static bool serve(struct client *c)
 {
 	struct fs_trees_answer answer = {0};
 	struct fs_trees_request req = {0};
 	autofd int fd = -1;
-	const ssize_t n = receive(c->source.fd, &req, &fd);
+	const ssize_t n = descriptors_receive(c->source.fd, &req, sizeof(req),
+					      &fd, 1, MSG_DONTWAIT);
 
-	if (n == -EAGAIN || n == -EINTR)
+	if (n == -EAGAIN)
 		return true;
 	/* It is sent at once, and so it comes at once. */
 	if (n != sizeof(req))

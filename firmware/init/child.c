@@ -5,6 +5,7 @@
  */
 #include "firmware/init/process.h"
 
+#include "vmm/base/descriptors.h"
 #include "vmm/base/util.h"
 
 #include <sched.h>
@@ -42,25 +43,9 @@ uint64_t process_namespaces(const struct container *box)
 
 int process_tell(int fd, const struct process_report *r, const int fds[2])
 {
-	union {
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {(void *)(uintptr_t)r, sizeof(*r)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fds[0] >= 0) {
-		struct cmsghdr *c;
-
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(2 * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, 2 * sizeof(int));
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -1 : 0;
+	return descriptors_send(fd, r, sizeof(*r), fds, fds[0] < 0 ? 0 : 2) < 0
+		       ? -1
+		       : 0;
 }
 
 void process_tell_failure(int fd, const struct init_failure *f)

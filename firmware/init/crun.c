@@ -10,6 +10,7 @@
 #include "firmware/init/mount.h"
 #include "firmware/init/oci.h"
 #include "firmware/init/users.h"
+#include "vmm/base/descriptors.h"
 #include "vmm/base/streams.h"
 #include "vmm/base/util.h"
 
@@ -219,33 +220,6 @@ static int find_process(const struct crun *c, struct process_report *ret,
 	return 0;
 }
 
-/* The descriptor that comes over a connection. -1: none. */
-static int receive_fd(int socket_fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	char name[256];
-	struct iovec iov = {name, sizeof(name)};
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	const struct cmsghdr *c;
-	int fd = -1;
-
-	if (recvmsg(socket_fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)
-		return -1;
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
-}
-
 static int take_terminal(const struct crun *c, int tty[2],
 			 struct init_failure *f)
 {
@@ -256,12 +230,16 @@ static int take_terminal(const struct crun *c, int tty[2],
 	};
 	struct pollfd pfd = {.fd = c->console_fd, .events = POLLIN};
 	autofd int connection = -1;
+	char name[256];
 
 	if (c->console_fd < 0)
 		return 0;
 	if (poll(&pfd, 1, CONSOLE_MS) == 1)
 		connection = accept4(c->console_fd, NULL, NULL, SOCK_CLOEXEC);
-	tty[0] = connection < 0 ? -1 : receive_fd(connection);
+	tty[0] = -1;
+	if (connection >= 0)
+		(void)descriptors_receive(connection, name, sizeof(name), tty,
+					  1, MSG_DONTWAIT);
 	if (tty[0] < 0)
 		return fail(f, EPROTO, "the terminal that crun made");
 	tty[1] = ioctl(tty[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);

@@ -3,6 +3,7 @@
 #include "tools/container/plug.h"
 
 #include "devices/virtio/virtio.h"
+#include "vmm/base/descriptors.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
@@ -23,11 +24,6 @@ struct request {
 	uint16_t mtu;
 	uint8_t mac[6];
 	uint32_t remove; /* 0 or 1 */
-};
-
-union control {
-	char bytes[CMSG_SPACE(sizeof(int))];
-	struct cmsghdr align;
 };
 
 int plug_open(int ret_ends[2])
@@ -57,28 +53,13 @@ static void drain(int fd)
 /* TAP: -1: none goes with it. */
 static int ask(int fd, struct request *request, int tap)
 {
-	union control control = {0};
-	struct iovec iov = {request, sizeof(*request)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	int32_t answer;
 	ssize_t n;
 
-	if (tap >= 0) {
-		struct cmsghdr *c = &control.align;
-
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &tap, sizeof(int));
-	}
 	drain(fd);
-	do {
-		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
+	n = descriptors_send(fd, request, sizeof(*request), &tap, tap >= 0);
 	if (n < 0)
-		return errno == EPIPE ? -ECONNRESET : -errno;
+		return n == -EPIPE ? -ECONNRESET : (int)n;
 	do {
 		n = recv(fd, &answer, sizeof(answer), 0);
 	} while (n < 0 && errno == EINTR);
@@ -104,33 +85,15 @@ int plug_remove(int fd, unsigned number)
 
 /* ---- the monitor's */
 
-static ssize_t receive(int fd, struct request *ret, int *ret_tap)
-{
-	union control control;
-	struct iovec iov = {ret, sizeof(*ret)};
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	const ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-
-	/* The parent sends one, and is trusted. */
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(ret_tap, CMSG_DATA(c), sizeof(int));
-	return n < 0 ? -errno : n;
-}
-
 bool plug_serve(int fd, struct vm *vm)
 {
 	struct request request;
 	autofd int tap = -1;
-	const ssize_t n = receive(fd, &request, &tap);
+	const ssize_t n = descriptors_receive(fd, &request, sizeof(request),
+					      &tap, 1, MSG_DONTWAIT);
 	int32_t answer = -EINVAL;
 
-	if (n == -EAGAIN || n == -EINTR)
+	if (n == -EAGAIN)
 		return true;
 	if (n != sizeof(request))
 		return false;

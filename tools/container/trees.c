@@ -3,6 +3,7 @@
 #include "tools/container/trees.h"
 
 #include "devices/virtio/fs-trees.h"
+#include "vmm/base/descriptors.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
@@ -64,28 +65,9 @@ static int open_dir(const struct trees_dir *dir)
 /* 0 or -errno: all of it goes at once, or the other side is gone. */
 static int send_request(int fd, const struct fs_trees_request *req, int dir)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {(void *)(uintptr_t)req, sizeof(*req)};
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	ssize_t n;
+	const ssize_t n = descriptors_send(fd, req, sizeof(*req), &dir, 1);
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &dir, sizeof(int));
-	do {
-		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n == sizeof(*req) ? 0 : -EPIPE;
+	return n < 0 ? (int)n : n == sizeof(*req) ? 0 : -EPIPE;
 }
 
 static int receive_answer(int fd, struct fs_trees_answer *ret)

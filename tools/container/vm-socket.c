@@ -2,6 +2,7 @@
 /* Both ends of the socket of a running machine. */
 #include "tools/container/vm-socket.h"
 
+#include "vmm/base/descriptors.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 #include "vmm/base/sandbox.h"
@@ -23,11 +24,6 @@ struct request {
 	uint32_t protocol;
 	uint32_t what; /* enum vm_request */
 	uint8_t id[16];
-};
-
-union control {
-	char bytes[CMSG_SPACE(FILES * sizeof(int))];
-	struct cmsghdr align;
 };
 
 /* ---- the monitor's side */
@@ -56,37 +52,19 @@ int vm_socket_open(struct vm_socket *s, const char *path)
 			      : 0;
 }
 
-/* Takes at most FILES descriptors; more are closed by the kernel. */
 static bool receive(const struct vm_socket *s, int fd, struct request *ret,
 		    int files[FILES])
 {
-	union control control;
-	struct iovec iov = {ret, sizeof(*ret)};
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
 	struct pollfd pfd[2] = {
 		{.fd = fd, .events = POLLIN},
 		{.fd = s->stop_fd, .events = POLLIN},
 	};
-	const struct cmsghdr *c;
-	ssize_t n;
 
 	if (poll(pfd, 2, PATIENCE_S * 1000) < 1 || !pfd[0].revents)
 		return false;
-	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-		const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		for (size_t i = 0; i < count && i < FILES; i++)
-			memcpy(&files[i], CMSG_DATA(c) + i * sizeof(int),
-			       sizeof(int));
-	}
-	return n == sizeof(*ret) && ret->protocol == PROTOCOL;
+	return descriptors_receive(fd, ret, sizeof(*ret), files, FILES,
+				   MSG_DONTWAIT) == sizeof(*ret) &&
+	       ret->protocol == PROTOCOL;
 }
 
 static int32_t serve_request(struct vm *vm, const struct request *request,
@@ -194,41 +172,21 @@ static int connect_to(const char *path)
 	return take_fd(&fd);
 }
 
-static int send_request(int fd, const struct request *request,
-			const int files[FILES])
-{
-	union control control = {0};
-	struct iovec iov = {(void *)(uintptr_t)request, sizeof(*request)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (files) {
-		struct cmsghdr *c = &control.align;
-
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(FILES * sizeof(int));
-		memcpy(CMSG_DATA(c), files, FILES * sizeof(int));
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 		  const int files[FILES], struct vm_answer *ret)
 {
 	struct request request = {.protocol = PROTOCOL, .what = what};
 	autofd int fd = connect_to(path);
 	ssize_t n;
-	int r;
 
 	if (fd < 0)
 		return fd;
 	if (id)
 		memcpy(request.id, id, sizeof(request.id));
-	r = send_request(fd, &request, files);
-	if (r < 0)
-		return log_ret(r, "'%s': %s", path, strerror(-r));
+	n = descriptors_send(fd, &request, sizeof(request), files,
+			     files ? FILES : 0);
+	if (n < 0)
+		return log_ret((int)n, "'%s': %s", path, strerror((int)-n));
 	n = recv(fd, ret, sizeof(*ret), MSG_WAITALL);
 	if (n < 0)
 		return log_ret(-errno, "'%s': %s", path, strerror(errno));
