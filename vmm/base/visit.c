@@ -200,17 +200,22 @@ void visit_part_end(struct visitor *v)
 	v->depth--;
 }
 
+/* Saves BYTES at DATA: NULL. Or loads: as many, where they stand; or NULL. */
+static const uint8_t *field(struct visitor *v, const char *name,
+			    const void *data, size_t bytes)
+{
+	if (v->error)
+		return NULL;
+	if (v->loads)
+		return get_sized(v, name, bytes);
+	put(v, RECORD_FIELD, name, data, bytes);
+	return NULL;
+}
+
 void visit_bytes(struct visitor *v, const char *name, void *data, size_t bytes)
 {
-	const uint8_t *from;
+	const uint8_t *from = field(v, name, data, bytes);
 
-	if (v->error)
-		return;
-	if (!v->loads) {
-		put(v, RECORD_FIELD, name, data, bytes);
-		return;
-	}
-	from = get_sized(v, name, bytes);
 	if (from)
 		memcpy(data, from, bytes);
 }
@@ -243,50 +248,60 @@ void visit_count(struct visitor *v, const char *name, unsigned *count,
 		*count = n;
 }
 
-void visit_buffer(struct visitor *v, const char *name, uint8_t **data,
-		  size_t *bytes, size_t max)
+/* The same for a field of MAX bytes at most: it sets *BYTES, 0 if there are
+ * none. */
+static const uint8_t *field_up_to(struct visitor *v, const char *name,
+				  const void *data, size_t *bytes, size_t max)
 {
-	const uint8_t *from;
-	size_t n;
+	const uint8_t *from = NULL;
+	size_t n = 0;
 
 	if (!v->loads) {
 		if (!v->error)
-			put(v, RECORD_FIELD, name, *data, *bytes);
-		return;
+			put(v, RECORD_FIELD, name, data, *bytes);
+		return NULL;
 	}
-	*data = NULL;
-	*bytes = 0;
-	if (v->error)
-		return;
-	from = get(v, RECORD_FIELD, name, &n);
-	if (!from || n == 0)
-		return;
-	if (n > max) {
+	if (!v->error)
+		from = get(v, RECORD_FIELD, name, &n);
+	if (from && n > max) {
 		visit_wrong(v, "'%s' has %zu bytes, more than %zu", name, n,
 			    max);
-		return;
+		from = NULL;
 	}
-	*data = malloc(n);
-	if (!*data) {
+	*bytes = from ? n : 0;
+	return from;
+}
+
+void visit_room(struct visitor *v, const char *name, void *room, size_t *bytes,
+		size_t max)
+{
+	const uint8_t *from = field_up_to(v, name, room, bytes, max);
+
+	if (from)
+		memcpy(room, from, *bytes);
+}
+
+void visit_buffer(struct visitor *v, const char *name, uint8_t **data,
+		  size_t *bytes, size_t max)
+{
+	const uint8_t *from = field_up_to(v, name, *data, bytes, max);
+
+	if (!v->loads)
+		return;
+	*data = *bytes > 0 ? malloc(*bytes) : NULL;
+	if (*data) {
+		memcpy(*data, from, *bytes);
+	} else if (*bytes > 0) {
+		*bytes = 0;
 		fail(v, -ENOMEM, "out of memory");
-		return;
 	}
-	memcpy(*data, from, n);
-	*bytes = n;
 }
 
 void visit_same(struct visitor *v, const char *name, const void *data,
 		size_t bytes)
 {
-	const uint8_t *from;
+	const uint8_t *from = field(v, name, data, bytes);
 
-	if (v->error)
-		return;
-	if (!v->loads) {
-		put(v, RECORD_FIELD, name, data, bytes);
-		return;
-	}
-	from = get_sized(v, name, bytes);
 	if (from && memcmp(from, data, bytes))
 		visit_wrong(v, "'%s' is not what it was when it was saved",
 			    name);

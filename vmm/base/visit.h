@@ -75,7 +75,13 @@ void visit_bool(struct visitor *v, const char *name, bool *value);
 void visit_count(struct visitor *v, const char *name, unsigned *count,
 		 unsigned max);
 /*
- * As many bytes as there are, MAX at most. Loading allocates *DATA, which the
+ * As many bytes as there are, in ROOM for MAX. Loading sets *BYTES, to 0 after
+ * an error.
+ */
+void visit_room(struct visitor *v, const char *name, void *room, size_t *bytes,
+		size_t max);
+/*
+ * The same without room. Loading allocates *DATA, which the
  * caller frees; it is NULL for none, and after an error.
  */
 void visit_buffer(struct visitor *v, const char *name, uint8_t **data,

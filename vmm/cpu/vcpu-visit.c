@@ -24,6 +24,7 @@
 #define NESTED_MAX    (1u << 16)
 #define MSR_TSC       0x10u
 #define MSR_DEADLINE  0x6e0u
+#define MSR_NONE      UINT32_MAX
 #define APIC_LVTT     0x320u
 #define LVTT_MASKED   (1u << 16)
 #define LVTT_DEADLINE (2u << 17)
@@ -139,29 +140,21 @@ static void check_cpuid(struct visitor *v, const struct kvm_cpuid2 *saved,
 
 static void visit_cpuid(struct vcpu *vcpu, struct visitor *v)
 {
-	autofree struct kvm_cpuid2 *here = new_cpuid(v), *saved = NULL;
-	uint8_t *data;
+	autofree struct kvm_cpuid2 *here = new_cpuid(v), *saved = new_cpuid(v);
+	const size_t size = sizeof(here->entries[0]);
 	size_t bytes;
 
-	if (here && ioctl(vcpu->fd, KVM_GET_CPUID2, here) < 0)
+	if (!here || !saved)
+		return;
+	if (ioctl(vcpu->fd, KVM_GET_CPUID2, here) < 0)
 		visit_wrong(v, "KVM_GET_CPUID2: %s", strerror(errno));
-	if (!visit_goes_on(v))
+	bytes = here->nent * size;
+	memcpy(saved->entries, here->entries, bytes);
+	visit_room(v, "cpuid", saved->entries, &bytes, CPUID_MAX * size);
+	saved->nent = (uint32_t)(bytes / size);
+	if (!visit_loads(v) || !visit_goes_on(v))
 		return;
-	data = (uint8_t *)here->entries;
-	bytes = here->nent * sizeof(here->entries[0]);
-	visit_buffer(v, "cpuid", &data, &bytes,
-		     CPUID_MAX * sizeof(here->entries[0]));
-	if (!visit_loads(v))
-		return;
-	saved = new_cpuid(v);
-	if (saved && visit_goes_on(v)) {
-		saved->nent = (uint32_t)(bytes / sizeof(saved->entries[0]));
-		if (bytes > 0)
-			memcpy(saved->entries, data,
-			       saved->nent * sizeof(saved->entries[0]));
-		check_cpuid(v, saved, here);
-	}
-	free(data);
+	check_cpuid(v, saved, here);
 	if (visit_goes_on(v) && ioctl(vcpu->fd, KVM_SET_CPUID2, saved) < 0)
 		visit_wrong(v, "KVM_SET_CPUID2: %s", strerror(errno));
 }
@@ -176,34 +169,36 @@ static void visit_xsave(struct vcpu *vcpu, const struct kvm *kvm,
 				   ? (size_t)size
 				   : sizeof(struct kvm_xsave);
 	const bool large = own > sizeof(struct kvm_xsave);
-	autofree uint8_t *area = calloc(1, own);
-	uint8_t *data = area;
+	/* Room for another host's, which may be larger. */
+	autofree uint8_t *area = calloc(1, XSAVE_MAX);
 	size_t bytes = own;
 
-	if (!area)
-		visit_wrong(v, "out of memory");
-	else if (!visit_loads(v) &&
-		 ioctl(vcpu->fd, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, area) <
-			 0)
+	if (!area || own > XSAVE_MAX) {
+		visit_wrong(v, "no memory for %zu bytes of registers", own);
+		return;
+	}
+	if (!visit_loads(v) &&
+	    ioctl(vcpu->fd, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, area) < 0)
 		visit_wrong(v, "KVM_GET_XSAVE: %s", strerror(errno));
-	visit_buffer(v, "xsave", &data, &bytes, XSAVE_MAX);
+	visit_room(v, "xsave", area, &bytes, XSAVE_MAX);
 	if (!visit_loads(v) || !visit_goes_on(v))
 		return;
 	/* The features fit, so the areas do, up to what is unused. */
 	if (bytes < sizeof(struct kvm_xsave))
 		visit_wrong(v, "xsave: %zu bytes are too few", bytes);
-	else
-		memcpy(area, data, bytes < own ? bytes : own);
-	free(data);
-	if (visit_goes_on(v) && ioctl(vcpu->fd, KVM_SET_XSAVE, area) < 0)
+	else if (ioctl(vcpu->fd, KVM_SET_XSAVE, area) < 0)
 		visit_wrong(v, "KVM_SET_XSAVE: %s", strerror(errno));
 }
 
 /* ---- model-specific registers */
 
+/* All of them, and what of them a call is for. */
 struct msrs {
-	struct kvm_msrs head;
 	struct kvm_msr_entry entry[MSRS_MAX];
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry[MSRS_MAX];
+	} call;
 };
 
 /*
@@ -246,43 +241,37 @@ static unsigned list_msrs(const struct kvm *kvm, struct visitor *v,
 }
 
 /*
- * Calls REQUEST for N registers; KVM stops at one that this vCPU does not have.
- * That one's place is left out for SKIPS, which says whether it may be.
+ * Calls REQUEST for N registers. KVM stops at one that it does not take: that
+ * one is left out if SKIPS says so. How many are left; those from there on,
+ * where *RET_BAD is one that may not be left out.
  */
 static unsigned each_msr(struct vcpu *vcpu, struct msrs *msrs, unsigned n,
 			 unsigned long request,
 			 bool (*skips)(struct vcpu *vcpu,
 				       const struct kvm_msr_entry *msr),
-			 unsigned *ret_bad)
+			 uint32_t *ret_bad)
 {
+	struct kvm_msr_entry *entry = msrs->entry;
 	unsigned kept = 0;
 
-	*ret_bad = UINT32_MAX;
-	for (unsigned i = 0; i < n;) {
-		struct msrs *rest = malloc(sizeof(*rest));
+	*ret_bad = MSR_NONE;
+	for (unsigned i = 0; i < n; i++) {
+		const unsigned left = n - i;
 		int done;
 
-		if (!rest) {
-			*ret_bad = 0;
-			return kept;
-		}
-		rest->head = (struct kvm_msrs){.nmsrs = n - i};
-		memcpy(rest->entry, &msrs->entry[i],
-		       (n - i) * sizeof(rest->entry[0]));
-		done = ioctl(vcpu->fd, request, rest);
+		msrs->call.head.nmsrs = left;
+		memcpy(msrs->call.entry, &entry[i], left * sizeof(*entry));
+		done = ioctl(vcpu->fd, request, &msrs->call);
 		if (done < 0)
 			done = 0;
-		memmove(&msrs->entry[kept], rest->entry,
-			(unsigned)done * sizeof(rest->entry[0]));
+		memmove(&entry[kept], msrs->call.entry,
+			(unsigned)done * sizeof(*entry));
 		kept += (unsigned)done;
 		i += (unsigned)done;
-		if (i < n && !skips(vcpu, &rest->entry[done])) {
-			*ret_bad = rest->entry[done].index;
-			free(rest);
+		if (i < n && !skips(vcpu, &msrs->call.entry[done])) {
+			*ret_bad = msrs->call.entry[done].index;
 			return kept;
 		}
-		free(rest);
-		i++;
 	}
 	return kept;
 }
@@ -341,12 +330,12 @@ static void load_msrs(struct vcpu *vcpu, struct visitor *v, struct msrs *msrs,
 		      unsigned n)
 {
 	struct kvm_msr_entry *tsc = find_msr(msrs, n, MSR_TSC);
-	unsigned bad;
+	uint32_t bad;
 
 	if (tsc)
 		*tsc = msrs->entry[--n];
 	(void)each_msr(vcpu, msrs, n, KVM_SET_MSRS, has_value, &bad);
-	if (bad != UINT32_MAX)
+	if (bad != MSR_NONE)
 		visit_wrong(v, "KVM does not take register 0x%x", bad);
 }
 
@@ -354,30 +343,24 @@ static void visit_msrs(struct vcpu *vcpu, const struct kvm *kvm,
 		       const struct kvm_lapic_state *apic, struct visitor *v)
 {
 	autofree struct msrs *msrs = calloc(1, sizeof(*msrs));
-	uint8_t *data;
-	size_t bytes;
-	unsigned n = 0, bad;
+	const size_t size = sizeof(msrs->entry[0]);
+	size_t bytes = 0;
+	uint32_t bad;
 
 	if (!msrs) {
 		visit_wrong(v, "out of memory");
 		return;
 	}
 	if (!visit_loads(v)) {
-		n = list_msrs(kvm, v, msrs);
+		unsigned n = list_msrs(kvm, v, msrs);
+
 		n = each_msr(vcpu, msrs, n, KVM_GET_MSRS, may_lack, &bad);
-		if (bad != UINT32_MAX)
-			visit_wrong(v, "out of memory");
 		keep_deadline(msrs, n, apic);
+		bytes = n * size;
 	}
-	data = (uint8_t *)msrs->entry;
-	bytes = n * sizeof(msrs->entry[0]);
-	visit_buffer(v, "msrs", &data, &bytes, sizeof(msrs->entry));
-	if (!visit_loads(v) || !data)
-		return;
-	n = (unsigned)(bytes / sizeof(msrs->entry[0]));
-	memcpy(msrs->entry, data, n * sizeof(msrs->entry[0]));
-	free(data);
-	load_msrs(vcpu, v, msrs, n);
+	visit_room(v, "msrs", msrs->entry, &bytes, sizeof(msrs->entry));
+	if (visit_loads(v) && visit_goes_on(v))
+		load_msrs(vcpu, v, msrs, (unsigned)(bytes / size));
 }
 
 /* ---- a guest's own guests */
@@ -387,7 +370,6 @@ static void visit_nested(struct vcpu *vcpu, const struct kvm *kvm,
 {
 	const int size = kvm_check(kvm, KVM_CAP_NESTED_STATE);
 	autofree struct kvm_nested_state *nested = calloc(1, NESTED_MAX);
-	uint8_t *data = NULL;
 	size_t bytes = 0;
 
 	if (!nested) {
@@ -399,22 +381,16 @@ static void visit_nested(struct vcpu *vcpu, const struct kvm *kvm,
 		if (ioctl(vcpu->fd, KVM_GET_NESTED_STATE, nested) < 0)
 			visit_wrong(v, "KVM_GET_NESTED_STATE: %s",
 				    strerror(errno));
-		data = (uint8_t *)nested;
 		bytes = nested->size < NESTED_MAX ? nested->size : NESTED_MAX;
 	}
-	visit_buffer(v, "nested", &data, &bytes, NESTED_MAX);
-	if (!visit_loads(v) || bytes == 0 || !visit_goes_on(v))
+	visit_room(v, "nested", nested, &bytes, NESTED_MAX);
+	if (!visit_loads(v) || bytes == 0)
 		return;
-	if (bytes < sizeof(*nested) || size <= 0) {
+	nested->size = (uint32_t)bytes;
+	if (bytes < sizeof(*nested) || size <= 0)
 		visit_wrong(v, "this host cannot have guests of guests");
-	} else {
-		memcpy(nested, data, bytes);
-		nested->size = (uint32_t)bytes;
-		if (ioctl(vcpu->fd, KVM_SET_NESTED_STATE, nested) < 0)
-			visit_wrong(v, "KVM_SET_NESTED_STATE: %s",
-				    strerror(errno));
-	}
-	free(data);
+	else if (ioctl(vcpu->fd, KVM_SET_NESTED_STATE, nested) < 0)
+		visit_wrong(v, "KVM_SET_NESTED_STATE: %s", strerror(errno));
 }
 
 /* ---- all of it */

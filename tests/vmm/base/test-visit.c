@@ -23,6 +23,8 @@ struct part {
 	struct fifo fifo;
 	uint8_t *text; /* owned */
 	size_t text_bytes;
+	char word[8];
+	size_t word_bytes;
 };
 
 static void visit_fifo(struct fifo *fifo, struct visitor *v)
@@ -45,6 +47,8 @@ static void visit_all(struct part *part, struct visitor *v)
 	VISIT(v, part, phase);
 	visit_fifo(&part->fifo, v);
 	visit_buffer(v, "text", &part->text, &part->text_bytes, 16);
+	visit_room(v, "word", part->word, &part->word_bytes,
+		   sizeof(part->word));
 	visit_part_end(v);
 }
 
@@ -58,6 +62,8 @@ static struct part example(void)
 		.fifo = {.data = {1, 2, 3, 4}, .count = 3},
 		.text = (uint8_t *)strdup("words"),
 		.text_bytes = 5,
+		.word = "room",
+		.word_bytes = 4,
 	};
 }
 
@@ -110,6 +116,8 @@ static void test_both_ways(void **arg)
 	assert_memory_equal(&part.fifo, &wanted.fifo, sizeof(part.fifo));
 	assert_int_equal(part.text_bytes, 5);
 	assert_memory_equal(part.text, "words", 5);
+	assert_int_equal(part.word_bytes, 4);
+	assert_string_equal(part.word, "room");
 	free(part.text);
 	free(wanted.text);
 	free(from);
@@ -162,6 +170,7 @@ static void test_damaged(void **arg)
 			assert_true(flag <= 1);
 			assert_true(part.fifo.count <= sizeof(part.fifo.data));
 			assert_true(part.text_bytes <= 16);
+			assert_true(part.word_bytes <= sizeof(part.word));
 		}
 		free(part.text);
 		from[n] ^= 0xff;
