@@ -31,8 +31,8 @@ struct vm {
 	const struct config *cfg; /* borrowed */
 	/* Borrowed; NULL: it boots a kernel. */
 	const struct snapshot *snapshot;
-	struct visitor loading;              /* of the snapshot's state */
-	const struct sandbox_rule *allow[2]; /* borrowed; vm_allow() */
+	struct visitor loading;           /* of the snapshot's state */
+	const struct sandbox_rule *allow; /* borrowed; vm_allow() */
 	char *directory; /* owned: where relative paths began */
 	int pagemap_fd;  /* owned: for vm_save(); -1: RAM is from a file */
 	uint64_t born_ns;
@@ -121,7 +121,8 @@ int vm_attach_virtio(struct vm *vm);
 /* All devices of a guest whose vCPUs stand still; and back again. */
 void vm_pause_devices(struct vm *vm);
 void vm_resume_devices(struct vm *vm);
-/* vm-state.c: vm_save() of a guest that is paused. */
+/* vm-state.c: vm_save() of a guest that is paused, and the calls it makes. */
+extern const struct sandbox_rule vm_save_syscalls[];
 int vm_save_state(struct vm *vm, const uint8_t id[16], int state_fd,
 		  int memory_fd, int gone_fd, struct vm_saved *saved);
 /*

@@ -113,8 +113,8 @@ static int enter_sandbox(struct vm *vm)
 	}
 	lists[n++] = vm->has_terminal ? terminal_syscalls : NULL;
 	lists[n++] = vm->assist ? sandbox_assists : NULL;
-	for (unsigned i = 0; i < ARRAY_LEN(vm->allow); i++)
-		lists[n++] = vm->allow[i];
+	lists[n++] = vm->cfg->control ? vm_save_syscalls : NULL;
+	lists[n++] = vm->allow;
 	return sandbox_enter(lists, n);
 }
 
@@ -166,7 +166,7 @@ bool vm_rebooted(struct vm *vm)
 
 void vm_allow(struct vm *vm, const struct sandbox_rule *rules)
 {
-	vm->allow[vm->allow[0] != NULL] = rules;
+	vm->allow = rules;
 }
 
 int vm_start(struct vm *vm)

@@ -37,7 +37,7 @@ int vm_build_restored(const struct config *cfg, const struct snapshot *snapshot,
 		      struct vm **ret_vm);
 /*
  * System calls besides the monitor's own that threads of the caller's make when
- * the sandbox is around them; borrowed. Before vm_start(), twice at most.
+ * the sandbox is around them; borrowed. Before vm_start(), once.
  */
 void vm_allow(struct vm *vm, const struct sandbox_rule *rules);
 
@@ -71,8 +71,8 @@ int vm_resume(struct vm *vm);
 /*
  * Saves the machine as a snapshot's two files (vmm/snapshot.h), empty ones,
  * whose descriptors are borrowed; ID is random. The guest stands still
- * meanwhile, and goes on unless it was paused before. The sandbox lets this do
- * its work where vm_allow() was given vm_save_syscalls.
+ * meanwhile, and goes on unless it was paused before. The configuration has a
+ * `control`: else the sandbox does not let this do its work.
  *
  * 0, or -errno, -EINVAL among them for a part that cannot be saved: WHY says
  * what, and only that is logged. -EINTR: GONE_FD, a connection or -1, was
@@ -84,7 +84,6 @@ struct vm_saved {
 	uint64_t stood_ns;                  /* how long the guest stood still */
 	char why[512];                      /* "": nothing more is known */
 };
-extern const struct sandbox_rule vm_save_syscalls[];
 int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
 	    int gone_fd, struct vm_saved *saved);
 

@@ -29,7 +29,6 @@ static int run_reachable(struct vm *vm, struct vm_socket *control)
 	int r;
 
 	vm_allow(vm, vm_socket_syscalls);
-	vm_allow(vm, vm_save_syscalls);
 	r = vm_start(vm);
 	if (r == 0)
 		r = vm_socket_start(control, vm);

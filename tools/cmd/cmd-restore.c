@@ -107,7 +107,7 @@ static int replace(struct config *cfg, const char *option, const char *type,
 		*place = added;
 		added = before;
 	}
-	config_device_free(&added);
+	config_device_done(&added);
 	return place ? 0
 		     : log_ret(-EINVAL,
 			       "--%s '%s': the machine that was saved has no "

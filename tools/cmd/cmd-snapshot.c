@@ -26,18 +26,17 @@ static const struct option_entry no_entries[] = {{0}};
 
 static const struct option_table snapshot_table = {
 	.command = "snapshot",
-	.synopsis = "usage: bulkhead snapshot SOCKET DIR\n"
-		    "\n"
-		    "Saves a machine of `bulkhead boot --control SOCKET` in "
-		    "the new "
-		    "directory DIR, from\n"
-		    "which `bulkhead restore DIR` starts machines. The guest "
-		    "stands "
-		    "still meanwhile and\n"
-		    "then goes on, unless it was paused. What its disks hold "
-		    "is not "
-		    "saved: a machine\n"
-		    "that is restored needs them as they are now.\n",
+	.synopsis =
+		"usage: bulkhead snapshot SOCKET DIR\n"
+		"\n"
+		"Saves a machine of `bulkhead boot --control SOCKET` in the "
+		"new directory DIR,\n"
+		"from which `bulkhead restore DIR` starts machines. The guest "
+		"stands still\n"
+		"meanwhile and then goes on, unless it was paused. What its "
+		"disks hold is not\n"
+		"saved: a machine that is restored needs them as they are "
+		"now.\n",
 	.entries = no_entries,
 };
 

@@ -30,7 +30,6 @@ config_find_type(const char *name, const struct config_type *const *types);
  */
 int config_new_device(struct config *cfg, const struct config_type *type,
 		      struct config_device **ret_dev);
-void config_device_done(struct config_device *dev);
 int config_device_add_param(struct config_device *dev,
 			    const struct config_type *type, const char *key,
 			    const char *value);

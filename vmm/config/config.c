@@ -69,11 +69,6 @@ void config_device_done(struct config_device *dev)
 	*dev = (struct config_device){0};
 }
 
-void config_device_free(struct config_device *device)
-{
-	config_device_done(device);
-}
-
 void config_done(struct config *cfg)
 {
 	for (unsigned i = 0; i < cfg->ndevices; i++)

@@ -121,7 +121,7 @@ struct config {
 void config_init(struct config *cfg); /* the defaults */
 void config_done(struct config *cfg);
 /* The same for one device that was taken out of a configuration. */
-void config_device_free(struct config_device *device);
+void config_device_done(struct config_device *device);
 
 /*
  * Sets what is not a device from text, replacing what was there; NAME is the

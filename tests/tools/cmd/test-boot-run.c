@@ -59,7 +59,6 @@ int vm_build(const struct config *cfg, struct vm **ret_vm)
 
 /* None of these VMs is restored, or can be reached. */
 
-const struct sandbox_rule vm_save_syscalls[] = {SANDBOX_END};
 const struct sandbox_rule vm_socket_syscalls[] = {SANDBOX_END};
 
 int vm_build_restored(const struct config *cfg, const struct snapshot *snapshot,
