@@ -8,19 +8,12 @@
 #ifndef DEVICES_HOST_VSOCK_HOST_H
 #define DEVICES_HOST_VSOCK_HOST_H
 
-#include <stdint.h>
-#include <sys/socket.h>
-#include <sys/types.h>
+#include "vmm/base/listener.h"
 
-/* The type of every socket here. */
-#define VSOCK_HOST_SOCKET (SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+#include <stdint.h>
 
 struct vsock_host {
-	char *path; /* owned */
-	int fd;     /* owned; listens on PATH, does not block. -1: not open */
-	/* which file that made: what is at PATH later may be another's */
-	dev_t device;
-	ino_t inode;
+	struct listener listener;
 };
 
 /*

@@ -33,7 +33,7 @@ const struct sandbox_rule vsock_reach_syscalls[] = {
 static const struct sandbox_rule own_syscalls[] = {
 	{.call = SYS_socket,
 	 .when = {{SANDBOX_EQUALS, 0, AF_UNIX},
-		  {SANDBOX_EQUALS, 1, VSOCK_HOST_SOCKET},
+		  {SANDBOX_EQUALS, 1, LISTENER_SOCKET},
 		  {SANDBOX_EQUALS, 2, 0}}},
 	SANDBOX_CALL(connect),
 	SANDBOX_CALL(sendmsg),

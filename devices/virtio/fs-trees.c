@@ -4,9 +4,9 @@
 
 #include "devices/fs/fs.h"
 #include "devices/fs/fuse.h"
-#include "devices/host/vsock-host.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/base/descriptors.h"
+#include "vmm/base/listener.h"
 #include "vmm/base/sandbox.h"
 #include "vmm/base/util.h"
 
@@ -59,7 +59,7 @@ struct fs_trees {
 	struct virtio_dev *dev;
 	struct fuse *fuse; /* borrowed, as the next */
 	const struct fs_options *options;
-	struct vsock_host host;
+	struct listener host;
 	struct loop_source source;
 	unsigned most, ntrees, nclients;
 	uint32_t number; /* the next one's name */
@@ -243,7 +243,7 @@ static void client_ready(struct loop_source *source, uint32_t events)
 
 static void accept_one(struct fs_trees *t)
 {
-	autofd int fd = vsock_host_accept(&t->host);
+	autofd int fd = listener_accept(&t->host);
 	struct client *c;
 
 	if (fd < 0 || t->nclients == CLIENTS_MAX)
@@ -289,7 +289,7 @@ int fs_trees_open(struct virtio_dev *d, const char *path, unsigned most,
 	t->options = options;
 	LIST_INIT(&t->trees);
 	LIST_INIT(&t->clients);
-	r = vsock_host_open(&t->host, path, d->name);
+	r = listener_open(&t->host, path, 0, d->name);
 	if (r == 0) {
 		t->source.fd = t->host.fd;
 		t->source.fn = listener_ready;

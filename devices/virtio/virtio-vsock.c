@@ -382,7 +382,7 @@ static void guest_connects(struct vsock *v,
 		c = vsock_conn_new(&v->conns, fd, true);
 	else if (fd != -ENOENT && fd != -ECONNREFUSED)
 		log_guest(&v->d->limit, "%s: connect to '%s_%" PRIu32 "': %s",
-			  v->d->name, v->host.path, packet->dst_port,
+			  v->d->name, v->host.listener.path, packet->dst_port,
 			  strerror(-fd));
 	if (!c) {
 		refuse(v, packet);
@@ -811,7 +811,8 @@ static int connect_ahead(struct vsock *v, uint32_t port)
 	return log_ret(v->ahead_fd,
 		       "%s: connect to '%s_%" PRIu32 "': %s; who listens there "
 		       "has to be started first",
-		       v->d->name, v->host.path, port, strerror(-v->ahead_fd));
+		       v->d->name, v->host.listener.path, port,
+		       strerror(-v->ahead_fd));
 }
 
 static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
@@ -821,7 +822,7 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 	int r;
 
 	v->d = d;
-	v->host.fd = v->ahead_fd = v->reach.fd = -1;
+	v->host.listener.fd = v->ahead_fd = v->reach.fd = -1;
 	v->cid = (uint32_t)config_number(cfg, "cid", VSOCK_CID_DEFAULT);
 	config.guest_cid = htole64(v->cid);
 	memcpy(d->config, &config, sizeof(config));
@@ -840,7 +841,7 @@ static int vsock_open(struct virtio_dev *d, const struct config_device *cfg)
 		return r;
 	d->more_syscalls = v->limited ? NULL : vsock_reach_syscalls;
 	v->accepting = true;
-	v->listener.fd = v->host.fd;
+	v->listener.fd = v->host.listener.fd;
 	v->listener.fn = host_connects;
 	r = loop_timer_open(d->loop, &v->timer, time_passes);
 	if (r == 0)

@@ -43,7 +43,7 @@ int vm_socket_open(struct vm_socket *s, const char *path)
 	int r;
 
 	*s = VM_SOCKET_NONE;
-	r = vsock_host_open(&s->host, path, "--control");
+	r = listener_open(&s->listener, path, 0, "--control");
 	if (r < 0)
 		return r;
 	s->stop_fd = loop_eventfd();
@@ -92,7 +92,7 @@ static void serve_connection(struct vm_socket *s)
 	autofd int first = -1, second = -1;
 	int files[FILES] = {-1, -1};
 	struct request request;
-	autofd int fd = vsock_host_accept(&s->host);
+	autofd int fd = listener_accept(&s->listener);
 	bool whole;
 
 	if (fd < 0)
@@ -113,7 +113,7 @@ static void *serve(void *arg)
 {
 	struct vm_socket *s = arg;
 	struct pollfd pfd[2] = {
-		{.fd = s->host.fd, .events = POLLIN},
+		{.fd = s->listener.fd, .events = POLLIN},
 		{.fd = s->stop_fd, .events = POLLIN},
 	};
 
@@ -144,8 +144,7 @@ void vm_socket_done(struct vm_socket *s)
 		loop_signal(s->stop_fd);
 		pthread_join(s->thread, NULL);
 	}
-	if (s->host.fd >= 0)
-		vsock_host_close(&s->host);
+	listener_close(&s->listener);
 	util_close(&s->stop_fd);
 	*s = VM_SOCKET_NONE;
 }

@@ -8,7 +8,7 @@
 #ifndef TOOLS_CONTAINER_VM_SOCKET_H
 #define TOOLS_CONTAINER_VM_SOCKET_H
 
-#include "devices/host/vsock-host.h"
+#include "vmm/base/listener.h"
 #include "vmm/vm.h"
 
 #include <pthread.h>
@@ -23,14 +23,15 @@ enum vm_request {
 /* ---- the monitor's side */
 
 struct vm_socket {
-	struct vsock_host host; /* the socket that listens; fd -1: none */
-	int stop_fd;            /* owned: an eventfd */
-	struct vm *vm;          /* borrowed */
+	struct listener listener; /* fd -1: none */
+	int stop_fd;              /* owned: an eventfd */
+	struct vm *vm;            /* borrowed */
 	pthread_t thread;
 	bool has_thread;
 };
 
-#define VM_SOCKET_NONE ((struct vm_socket){.host = {.fd = -1}, .stop_fd = -1})
+#define VM_SOCKET_NONE                                                         \
+	((struct vm_socket){.listener = {.fd = -1}, .stop_fd = -1})
 
 /* Its thread makes these calls, for vm_allow(). */
 extern const struct sandbox_rule vm_socket_syscalls[];
