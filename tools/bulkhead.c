@@ -2,7 +2,6 @@
 /* The program: finds the subcommand and runs it. */
 #include "tools/cmd/cmd.h"
 
-#include "tools/cli/docker.h"
 #include "tools/cli/usage.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -13,22 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-static int unknown_command(const char *name)
-{
-	const char *near;
-
-	if (docker_command(name))
-		return log_ret(VM_EXIT_USAGE, "'%s' is not supported: %s", name,
-			       docker_command(name));
-	near = command_suggest(name);
-	if (near)
-		return usage_error(NULL,
-				   "'%s': no such command; did you mean "
-				   "'%s'?",
-				   name, near);
-	return usage_error(NULL, "'%s': no such command", name);
-}
 
 /*
  * A closed standard descriptor would be the number of the next file opened,
@@ -75,6 +58,6 @@ int main(int argc, char **argv)
 				   argv[1]);
 	command = command_find(argv[1]);
 	if (!command)
-		return unknown_command(argv[1]);
+		return help_unknown(argv[1]);
 	return finish(command->run(argc - 1, argv + 1));
 }

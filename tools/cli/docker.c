@@ -108,14 +108,15 @@ static const struct word commands[] = {
 	 "unpacks one and gives it a name"},
 	{"login", 0, no_fetch},
 	{"network", 0, no_bridge},
-	{"pause", 0, "use 'bulkhead kill -s STOP NAME' and '-s CONT'"},
 	{"port", 0, "'bulkhead ps' lists them"},
 	{"pull", 0, no_fetch},
 	{"push", 0, no_build},
 	{"rename", 0, "--name gives a name at the start"},
 	{"save", 0, no_build},
 	{"search", 0, no_fetch},
-	{"unpause", 0, "use 'bulkhead kill -s CONT NAME'"},
+	{"unpause", 0,
+	 "use 'bulkhead kill -s CONT NAME'; 'bulkhead resume' is for "
+	 "machines of boot"},
 	{"update", 0, "the machine's size is fixed when it starts"},
 };
 

@@ -2,7 +2,9 @@
 /* `bulkhead help`, `bulkhead version`, and `bulkhead` alone. */
 #include "tools/cmd/cmd.h"
 
+#include "tools/cli/docker.h"
 #include "tools/cli/usage.h"
+#include "vmm/base/log.h"
 #include "vmm/vm.h"
 
 #include <stdio.h>
@@ -33,6 +35,22 @@ int help_print(int status)
 	return status;
 }
 
+int help_unknown(const char *name)
+{
+	const char *near;
+
+	if (docker_command(name))
+		return log_ret(VM_EXIT_USAGE, "'%s' is not supported: %s", name,
+			       docker_command(name));
+	near = command_suggest(name);
+	if (near)
+		return usage_error(NULL,
+				   "'%s': no such command; did you mean "
+				   "'%s'?",
+				   name, near);
+	return usage_error(NULL, "'%s': no such command", name);
+}
+
 int cmd_help(int argc, char **argv)
 {
 	char help_option[] = "--help";
@@ -43,7 +61,7 @@ int cmd_help(int argc, char **argv)
 		return help_print(VM_EXIT_OK);
 	command = command_find(argv[1]);
 	if (!command)
-		return usage_error(NULL, "'%s': no such command", argv[1]);
+		return help_unknown(argv[1]);
 	return command->run(2, (char *[]){argv[1], help_option, NULL});
 }
 

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct option_entry no_entries[] = {{0}};
 
@@ -34,11 +35,26 @@ static const struct option_table resume_table = {
 	.entries = no_entries,
 };
 
+/* Docker's users have a container's name in mind. */
+static int check_socket(const char *path, enum vm_request what)
+{
+	struct stat st;
+
+	if (strchr(path, '/') || lstat(path, &st) == 0 || errno != ENOENT)
+		return 0;
+	return log_ret(-ENOENT,
+		       "'%s': no such socket: give that of boot's --control; "
+		       "for a container of run: 'bulkhead kill -s %s %s'",
+		       path, what == VM_REQUEST_PAUSE ? "STOP" : "CONT", path);
+}
+
 static int ask_one(const char *path, enum vm_request what)
 {
 	struct vm_answer answer;
-	int r = vm_socket_ask(path, what, NULL, NULL, &answer);
+	int r = check_socket(path, what);
 
+	if (r == 0)
+		r = vm_socket_ask(path, what, NULL, NULL, &answer);
 	if (r == 0 && answer.result == -EALREADY)
 		return log_ret(-EALREADY,
 			       what == VM_REQUEST_PAUSE ? "'%s': it is paused"

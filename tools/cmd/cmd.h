@@ -48,5 +48,8 @@ int cmd_wait(int argc, char **argv);
 
 /* The short help of `bulkhead` itself; to standard error if STATUS is not 0. */
 int help_print(int status);
+/* One line that NAME is no command, and which one could be meant: the status.
+ */
+int help_unknown(const char *name);
 
 #endif
