@@ -117,7 +117,7 @@ static int start_monitor(struct running *s)
 			      life->close_fds[1]},
 		.sigmask = &s->mask_before,
 		.control_dir = life->control_dir,
-		.plug = life->netns && life->netns->places > 0,
+		.ask = life->netns && life->netns->places > 0,
 	};
 	int r = monitor_start(&s->monitor, life->cfg, &options);
 
@@ -387,14 +387,14 @@ static int follow_networks(struct running *s)
 {
 	const struct netns_follow_options options = {
 		.netns = s->life->netns,
-		.plug_fd = s->monitor.plug_fd,
+		.ask_fd = s->monitor.ask_fd,
 		.names = s->life->agent->names,
 		.connect = connect_agent_unless,
 		.tell = tell_network,
 		.arg = s,
 	};
 
-	return s->monitor.plug_fd < 0
+	return s->monitor.ask_fd < 0
 		       ? 0
 		       : netns_follow_start(&options, &s->networks);
 }
@@ -495,7 +495,7 @@ int life_run(const struct life *life)
 	struct running s = {
 		.life = life,
 		.monitor = {.pid_fd = -1,
-			    .plug_fd = -1,
+			    .ask_fd = -1,
 			    .console_fd = -1,
 			    .messages_fd = -1},
 		.listen_fd = -1,

@@ -22,7 +22,7 @@ struct config;
 struct monitor {
 	pid_t pid;   /* 0: not started, or its end was collected */
 	int pid_fd;  /* owned; readable when it has ended */
-	int plug_fd; /* owned: our end of plug.h; -1: no network comes */
+	int ask_fd; /* owned: our end of ask.h; -1: it is asked nothing */
 	int wait_status;
 	/* the reader; all below is its own until it is joined */
 	pthread_t thread;
@@ -41,7 +41,7 @@ struct monitor_options {
 	const sigset_t *sigmask; /* for the child; NULL: as it is */
 	/* Where others can ask for a pause (control.h); NULL: nobody can. */
 	const char *control_dir;
-	bool plug; /* networks may come and go (plug.h) */
+	bool ask; /* it is asked for something while it runs (ask.h) */
 };
 
 /*
