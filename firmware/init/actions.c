@@ -2,6 +2,7 @@
 /* The agent's actions on the machine whose PID 1 it is. */
 #include "firmware/init/container.h"
 #include "firmware/init/crun.h"
+#include "firmware/init/host-socket.h"
 #include "firmware/init/net.h"
 #include "firmware/init/server.h"
 
@@ -67,4 +68,5 @@ const struct server_actions server_actions = {
 	.start = process_begin,
 	.set_clock = set_clock,
 	.kill = send_signal,
+	.report = host_report,
 };

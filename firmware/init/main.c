@@ -6,6 +6,7 @@
  * reaps. With a distribution's kernel it loads modules first; for `bulkhead
  * boot` it then mounts the root and becomes its init.
  */
+#include "firmware/init/host-socket.h"
 #include "firmware/init/modules.h"
 #include "firmware/init/mount-root.h"
 #include "firmware/init/reaper.h"
@@ -15,19 +16,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/reboot.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
-
-#define BACKLOG         32
-#define CONNECT_SECONDS 5
 
 static void make_devices(void)
 {
@@ -54,52 +50,10 @@ static void open_stdio(void)
 	util_close(&fd);
 }
 
-static int vsock_address(int *ret_fd, struct sockaddr_vm *ret, unsigned cid)
-{
-	*ret = (struct sockaddr_vm){
-		.svm_family = AF_VSOCK,
-		.svm_cid = cid,
-		.svm_port = AGENT_PORT,
-	};
-	*ret_fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	return *ret_fd < 0 ? -errno : 0;
-}
-
-static int listen_for_host(void)
-{
-	struct sockaddr_vm address;
-	autofd int fd = -1;
-	int r = vsock_address(&fd, &address, VMADDR_CID_ANY);
-
-	if (r < 0)
-		return r;
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(fd, BACKLOG) < 0)
-		return -errno;
-	return take_fd(&fd);
-}
-
-/* Tells the host that the agent has started. The host need not listen. */
-static int report_to_host(void)
-{
-	const struct timeval limit = {.tv_sec = CONNECT_SECONDS};
-	struct sockaddr_vm address;
-	autofd int fd = -1;
-	int r = vsock_address(&fd, &address, VMADDR_CID_HOST);
-
-	if (r < 0)
-		return r;
-	setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit,
-		   sizeof(limit));
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return -errno;
-	return take_fd(&fd);
-}
-
 static int serve(void)
 {
 	struct server server;
-	int fd = listen_for_host();
+	const int fd = host_listen();
 	int r;
 
 	if (fd < 0) {
@@ -111,14 +65,11 @@ static int serve(void)
 		init_say("signalfd: %s", strerror(-r));
 		return r;
 	}
-	fd = report_to_host();
-	if (fd == -ENODEV) {
+	if (server_report(&server) == -ENODEV) {
 		/* Nobody could ever reach the agent. */
 		init_say("vsock: no device, or no driver for it");
-		return fd;
+		return -ENODEV;
 	}
-	if (fd >= 0)
-		server_add(&server, fd);
 	r = server_run(&server);
 	if (r < 0)
 		init_say("poll: %s", strerror(-r));

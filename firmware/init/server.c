@@ -86,6 +86,18 @@ int server_add(struct server *server, int fd)
 	return 0;
 }
 
+int server_report(struct server *server)
+{
+	int r = server->actions->report ? server->actions->report() : -ENOSYS;
+
+	if (r < 0)
+		return r;
+	r = server_add(server, r);
+	if (r == 0)
+		server->reporter = server->sessions;
+	return r;
+}
+
 /*
  * PID is one that the session has begun: it may have been another's before,
  * and victims stay in the ring for long.
@@ -312,6 +324,7 @@ static void accept_one(struct server *server)
 static void pump_all(struct server *server, const struct pollfd *pfd)
 {
 	struct session **at = &server->sessions;
+	bool lost = false;
 
 	for (; *at; pfd += SESSION_SOURCES) {
 		struct session *s = *at;
@@ -324,9 +337,15 @@ static void pump_all(struct server *server, const struct pollfd *pfd)
 			continue;
 		}
 		*at = s->next;
+		lost |= s == server->reporter;
 		session_free(s);
 		server->nsessions--;
 	}
+	if (!lost)
+		return;
+	server->reporter = NULL;
+	if (!server->first.configured)
+		(void)server_report(server);
 }
 
 /* The shorter one of TIMEOUT_MS and what is left until then. */

@@ -49,6 +49,8 @@ struct server_actions {
 		     struct process_starting *ret, struct init_failure *f);
 	int (*set_clock)(const struct agent_time *time, struct init_failure *f);
 	void (*kill)(pid_t pid, int signal);
+	/* A new connection to the host, or -errno. NULL: there is no way. */
+	int (*report)(void);
 };
 
 /* The actions of the program itself. */
@@ -59,6 +61,7 @@ struct server {
 	int listen_fd; /* owned; -1: no more sessions come */
 	int signal_fd; /* owned: SIGCHLD */
 	struct session *sessions;
+	const struct session *reporter; /* of server_report(), while it lasts */
 	unsigned nsessions;
 	struct server_container first; /* others follow */
 	unsigned ncontainers;          /* besides the first */
@@ -83,6 +86,12 @@ void server_done(struct server *server);
 
 /* A session on a connection, which is taken over. 0 or -errno. */
 int server_add(struct server *server, int fd);
+/*
+ * Tells the host that the agent is there, and has a session with it. If that
+ * ends before the host has said what the machine is for, the machine goes on
+ * elsewhere, from a snapshot: it is told once more. 0 or -errno.
+ */
+int server_report(struct server *server);
 
 /* Until the machine is to end. 0 or -errno. */
 int server_run(struct server *server);

@@ -258,6 +258,103 @@ static void test_machine_ends(void **state)
 	assert_int_equal(status_of(a), 128 + SIGKILL);
 }
 
+/* ---- a machine that goes on elsewhere */
+
+static int reports[2]; /* the guest's ends, the next one first; -1: no more */
+
+static int report(void)
+{
+	const int fd = reports[0];
+
+	reports[0] = reports[1];
+	reports[1] = -1;
+	return fd < 0 ? -ECONNREFUSED : fd;
+}
+
+static void __attribute__((noreturn)) run_reporter(void)
+{
+	const struct server_actions reporting = {
+		.configure = actions.configure,
+		.set_clock = actions.set_clock,
+		.kill = actions.kill,
+		.report = report,
+	};
+	struct server server;
+
+	alarm(PATIENCE_MS / 1000);
+	if (server_init(&server, &reporting, -1) < 0 ||
+	    server_report(&server) < 0)
+		_exit(1);
+	/* Until there is neither session nor anybody who could begin one. */
+	while (server.sessions && server_step(&server, -1) > 0)
+		;
+	server_done(&server);
+	_exit(0);
+}
+
+/* ENDS: the host's. The process of the agent. */
+static pid_t start_reporter(int ends[2])
+{
+	pid_t pid;
+
+	for (unsigned i = 0; i < 2; i++) {
+		int pair[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC,
+					    0, pair),
+				 0);
+		ends[i] = pair[0];
+		reports[i] = pair[1];
+	}
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		close(ends[1]);
+		run_reporter();
+	}
+	assert_true(pid > 0);
+	close(reports[0]);
+	close(reports[1]);
+	return pid;
+}
+
+/* As the vsock device's reset does to a guest that was restored. */
+static void test_reports_again(void **state)
+{
+	struct agent_session *agent;
+	int ends[2], status;
+	const pid_t pid = start_reporter(ends);
+
+	(void)state;
+	assert_int_equal(agent_open(ends[0], PATIENCE_MS, &agent), 0);
+	agent_free(agent);
+	assert_int_equal(agent_open(ends[1], PATIENCE_MS, &agent), 0);
+	assert_int_equal(configure(agent, NULL), 0);
+	agent_free(agent);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* One who has said what the machine is for is not replaced. */
+static void test_reports_once(void **state)
+{
+	struct agent_session *agent;
+	int ends[2], status;
+	const pid_t pid = start_reporter(ends);
+	char byte;
+
+	(void)state;
+	assert_int_equal(agent_open(ends[0], PATIENCE_MS, &agent), 0);
+	assert_int_equal(configure(agent, NULL), 0);
+	agent_free(agent);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	/* Nobody ever spoke there. */
+	assert_int_equal(read(ends[1], &byte, 1), 0);
+	close(ends[1]);
+}
+
 /* ---- the request */
 
 static void add_text(struct agent_items *items, enum agent_key key,
@@ -376,6 +473,8 @@ int main(void)
 		WITH_AGENT(test_refusals),
 		WITH_AGENT(test_host_gone),
 		WITH_AGENT(test_machine_ends),
+		cmocka_unit_test(test_reports_again),
+		cmocka_unit_test(test_reports_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
