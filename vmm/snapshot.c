@@ -21,7 +21,7 @@
 #include <zlib.h>
 
 #define PAGE_BYTES    4096
-#define STATE_VERSION 1 /* changes with what any part visits */
+#define STATE_VERSION 2 /* changes with what any part visits */
 #define STATE_MAX     (64 * MIB)
 #define RUN_BYTES     MIB /* written at once; asked whether to stop */
 

@@ -21,6 +21,10 @@ void fuse_visit(struct fuse *f, struct visitor *v)
 {
 	bool acls = f->acls;
 
+	VISIT(v, f, initialized);
+	/* Not mounted yet, the guest has been told nothing of it. */
+	if (!f->initialized)
+		return;
 	if (f->nwaits > 0)
 		visit_wrong(v, "a process of the guest waits for a lock");
 	visit_same(v, "cache", &f->cache, sizeof(f->cache));
@@ -29,7 +33,6 @@ void fuse_visit(struct fuse *f, struct visitor *v)
 		   sizeof(f->options.no_xattrs));
 	visit_same(v, "has_top", &f->has_top, sizeof(f->has_top));
 	visit_same(v, "ntrees", &f->ntrees, sizeof(f->ntrees));
-	VISIT(v, f, initialized);
 	VISIT(v, f, submounts);
 	VISIT(v, f, writeback);
 	VISIT(v, f, setxattr_ext);

@@ -318,6 +318,11 @@ int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 	return answer(&r, result, op && op->flags & FUSE_OP_DATA);
 }
 
+bool fuse_is_mounted(const struct fuse *f)
+{
+	return f->initialized;
+}
+
 bool fuse_is_awaited(const struct fuse *f)
 {
 	return f->awaited;

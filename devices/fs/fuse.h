@@ -80,6 +80,9 @@ void fuse_visit(struct fuse *f, struct visitor *v);
 int64_t fuse_handle(struct fuse *f, const struct iov_chain *chain,
 		    uint32_t ticket);
 
+/* Whether the guest has begun a session (FUSE_INIT), which it has not ended. */
+bool fuse_is_mounted(const struct fuse *f);
+
 /*
  * Whether anybody in the guest waits for the answer that fuse_handle() has just
  * written. Else it may be given to the guest later, along with others.

@@ -463,7 +463,7 @@ static void fs_visit_session(struct virtio_dev *d, struct visitor *v)
 {
 	struct share *share = d->state;
 
-	if (share->come) {
+	if (share->come && fuse_is_mounted(share->fuse)) {
 		visit_wrong(v, "its trees belong to the program that brought "
 			       "them by its socket");
 		return;

@@ -142,6 +142,26 @@ static void test_other_directory(void **state)
 	assert_int_equal(load_from(r, &saved, path_of(r, "below")), -EINVAL);
 }
 
+/* One that the guest has not mounted can be anything when it does. */
+static void test_not_mounted(void **state)
+{
+	struct rig *r = *state;
+	char other[160];
+	struct vdriver_saved saved;
+
+	assert_int_equal(mkdir(path_of(r, "below"), 0755), 0);
+	host_file(r, "below/inside", "text");
+	snprintf(other, sizeof(other), "%s,readonly,cache=always",
+		 path_of(r, "below"));
+	vdriver_reset(r->v);
+	up(r);
+	assert_int_equal(save(r, &saved), 0);
+	assert_int_equal(load_from(r, &saved, other), 0);
+	assert_true(start(r) > 0);
+	assert_int_not_equal(look(r, FUSE_ROOT_ID, "inside"), 0);
+	assert_int_equal(look(r, FUSE_ROOT_ID, "file"), 0);
+}
+
 static int64_t lock(struct rig *r, uint64_t node, uint64_t fh, uint32_t opcode,
 		    uint64_t owner, uint64_t end)
 {
@@ -224,10 +244,15 @@ static void test_waits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_removed),         TEST(test_replaced_before),
-		TEST(test_replaced_after),  TEST(test_known_replaced),
-		TEST(test_other_directory), TEST(test_locked_by_another),
-		TEST(test_part_locked),     TEST(test_waits),
+		TEST(test_removed),
+		TEST(test_replaced_before),
+		TEST(test_replaced_after),
+		TEST(test_known_replaced),
+		TEST(test_other_directory),
+		TEST(test_not_mounted),
+		TEST(test_locked_by_another),
+		TEST(test_part_locked),
+		TEST(test_waits),
 	};
 
 	log_setup(LOG_ERROR, false);
