@@ -74,7 +74,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 11
+#define AGENT_MINOR 12
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -120,6 +120,7 @@ enum agent_key {
 	AGENT_ITEM_CPU = 22,       /* agent_cpu; since 1.7 */
 	AGENT_ITEM_MEMORY = 23,    /* agent_number, see CONTAINER; 1.8 */
 	AGENT_ITEM_TREE = 24,      /* name, see CONTAINER; 1.8 */
+	AGENT_ITEM_ENTROPY = 25,   /* agent_entropy; since 1.12 */
 
 	/* CONFIGURE, START, SIGNAL, STATS, FREEZE, LIMIT */
 	AGENT_ITEM_CONTAINER = 31, /* name: which one is meant; 1.8 */
@@ -152,12 +153,12 @@ enum agent_key {
  * AGENT_ITEM_CONTAINER, since 1.8: a container besides the machine's own, the
  * one that no request has to name. It is there from its CONFIGURE on, as long
  * as that session is or its main process runs, while the machine's own runs. It
- * has no items of the machine's: LINK and what belongs to it, TIME, OCI. In
- * return it may have MEMORY, its own limit in bytes, and must have TREE: the
- * root is the tree of that name in the share of ROOT; and each SHARE among its
- * MOUNTs is a share of trees as well, in which the path begins with a tree's
- * name. Trees may come and go while the machine runs, so the agent mounts such
- * a share once, for all containers.
+ * has no items of the machine's: LINK and what belongs to it, TIME, ENTROPY,
+ * OCI. In return it may have MEMORY, its own limit in bytes, and must have
+ * TREE: the root is the tree of that name in the share of ROOT; and each SHARE
+ * among its MOUNTs is a share of trees as well, in which the path begins with a
+ * tree's name. Trees may come and go while the machine runs, so the agent
+ * mounts such a share once, for all containers.
  *
  * AGENT_LIMIT changes the limits of such a container while it runs. Beside
  * CONTAINER it may have MEMORY, PIDS and CPU; a limit that it does not have, or
@@ -362,6 +363,14 @@ struct agent_time {
 	__le32 reserved;
 };
 static_assert(sizeof(struct agent_time) == 16, "as on the wire");
+
+/*
+ * Random bytes of the host's: the guest's kernel mixes them in and makes new
+ * keys of its generators before the request is answered.
+ */
+struct agent_entropy {
+	__u8 bytes[64];
+};
 
 struct agent_number {
 	__le64 number;

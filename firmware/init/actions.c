@@ -10,7 +10,11 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -49,6 +53,34 @@ static int set_clock(const struct agent_time *wire, struct init_failure *f)
 	return 0;
 }
 
+/*
+ * RNDADDENTROPY mixes the bytes into the pool that keys are made of;
+ * RNDRESEEDCRNG makes new ones, which every CPU's generator and getrandom(3) of
+ * the vDSO take at their next use. Without the second the old keys, which other
+ * machines of the same snapshot have as well, stay for up to a minute.
+ */
+static int add_entropy(const struct agent_entropy *entropy,
+		       struct init_failure *f)
+{
+	struct {
+		struct rand_pool_info head;
+		uint8_t bytes[sizeof(entropy->bytes)];
+	} wire = {
+		.head.entropy_count = 8 * sizeof(entropy->bytes),
+		.head.buf_size = sizeof(entropy->bytes),
+	};
+	autofd int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	int r = 0;
+
+	memcpy(wire.bytes, entropy->bytes, sizeof(wire.bytes));
+	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &wire) < 0 ||
+	    ioctl(fd, RNDRESEEDCRNG) < 0)
+		r = init_fail(f, INIT_STATUS_SETUP, errno,
+			      "new keys for random numbers");
+	explicit_bzero(&wire, sizeof(wire));
+	return r;
+}
+
 static int configure(const struct init_config *config, struct init_failure *f)
 {
 	if (config->container)
@@ -67,6 +99,7 @@ const struct server_actions server_actions = {
 	.configure = configure,
 	.start = process_begin,
 	.set_clock = set_clock,
+	.add_entropy = add_entropy,
 	.kill = send_signal,
 	.report = host_report,
 };

@@ -29,6 +29,7 @@ static void make_devices(void)
 {
 	mkdir("/dev", 0755);
 	mknod("/dev/null", S_IFCHR | 0666, makedev(1, 3));
+	mknod("/dev/urandom", S_IFCHR | 0600, makedev(1, 9));
 	mknod("/dev/kmsg", S_IFCHR | 0600, makedev(1, 11));
 	mknod("/dev/console", S_IFCHR | 0600, makedev(5, 1));
 }

@@ -409,6 +409,17 @@ static int take_time(void *target, const void *fixed, const char *const *text)
 	return 0; /* the clock's own setting checks it */
 }
 
+static int take_entropy(void *target, const void *fixed,
+			const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)text;
+	/* In the request's bytes, which are the configuration's own. */
+	c->entropy = (struct agent_entropy *)(uintptr_t)fixed;
+	return 0;
+}
+
 static int take_pids(void *target, const void *fixed, const char *const *text)
 {
 	struct init_config *c = target;
@@ -532,6 +543,8 @@ static const struct rule config_rules[] = {
 	{AGENT_ITEM_HOST, 0, 1, true, take_host},
 	{AGENT_ITEM_SYSCTL, 0, 1, true, take_sysctl},
 	{AGENT_ITEM_TIME, sizeof(struct agent_time), 0, false, take_time},
+	{AGENT_ITEM_ENTROPY, sizeof(struct agent_entropy), 0, false,
+	 take_entropy},
 	{AGENT_ITEM_MASKED, 0, 1, true, take_masked},
 	{AGENT_ITEM_READONLY, 0, 1, true, take_readonly},
 	{AGENT_ITEM_DEVICE, sizeof(struct agent_device), 1, true, take_device},
@@ -799,10 +812,10 @@ static int parse(const struct rule *rules, void *target, const uint8_t *pos,
 	return 0;
 }
 
-/* Names a network, a clock, a kernel: the machine has one of each. */
+/* A network, a clock, a kernel and its keys: the machine has one of each. */
 static int check_scope(const struct init_config *c, struct init_failure *f)
 {
-	const bool machine = c->nlinks || c->has_time || c->oci;
+	const bool machine = c->nlinks || c->has_time || c->entropy || c->oci;
 	const bool other =
 		c->tree || c->memory_max || c->flags & AGENT_CONFIG_SHARED;
 

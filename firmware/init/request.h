@@ -82,6 +82,7 @@ struct init_config {
 	size_t nrules;
 	bool has_time;
 	struct agent_time time;
+	struct agent_entropy *entropy; /* in `bytes`; NULL: not given */
 	uint64_t pids_max; /* processes of the container; 0: any number */
 	uint64_t cpu_quota, cpu_period; /* us; 0: all of the CPUs' time */
 	uint64_t memory_max;            /* bytes; 0: all there is */

@@ -48,6 +48,9 @@ struct server_actions {
 	int (*start)(struct container *box, const struct init_start *start,
 		     struct process_starting *ret, struct init_failure *f);
 	int (*set_clock)(const struct agent_time *time, struct init_failure *f);
+	/* The kernel's generators make no number of the old keys any more. */
+	int (*add_entropy)(const struct agent_entropy *entropy,
+			   struct init_failure *f);
 	void (*kill)(pid_t pid, int signal);
 	/* A new connection to the host, or -errno. NULL: there is no way. */
 	int (*report)(void);

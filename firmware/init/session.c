@@ -116,6 +116,15 @@ static int configure_first(struct session *s, struct init_config *config,
 	if (c->config.has_time &&
 	    server->actions->set_clock(&c->config.time, f))
 		return -1;
+	if (c->config.entropy) {
+		int r = server->actions->add_entropy(c->config.entropy, f);
+
+		/* They tell what numbers were made of; the rest stays here. */
+		explicit_bzero(take_ptr(c->config.entropy),
+			       sizeof(*c->config.entropy));
+		if (r)
+			return r;
+	}
 	return server->actions->configure(&c->config, f);
 }
 

@@ -120,6 +120,7 @@ static const struct server_actions fake_actions = {
 	.configure = fake_configure,
 	.start = fake_start,
 	.set_clock = agent_leave_clock,
+	.add_entropy = agent_take_entropy,
 	.kill = fake_kill,
 };
 

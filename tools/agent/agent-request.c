@@ -17,11 +17,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 
 /* The first version with containers besides the machine's own. */
 #define CONTAINER_MINOR 8
 /* The first that changes their limits. */
 #define LIMIT_MINOR 11
+/* The first that takes random bytes. */
+#define ENTROPY_MINOR 12
 
 static void add_flags(struct agent_items *items, enum agent_key key,
 		      uint32_t flags, const char *text)
@@ -50,6 +53,19 @@ static void add_time(struct agent_items *items)
 	const struct agent_time wire = agent_time_now();
 
 	agent_items_add(items, AGENT_ITEM_TIME, &wire, sizeof(wire), NULL, 0);
+}
+
+/* -errno, logged. */
+static int add_entropy(struct agent_items *items)
+{
+	struct agent_entropy wire;
+
+	if (getrandom(&wire, sizeof(wire), 0) != sizeof(wire))
+		return log_ret(-errno, "getrandom: %s", strerror(errno));
+	agent_items_add(items, AGENT_ITEM_ENTROPY, &wire, sizeof(wire), NULL,
+			0);
+	explicit_bzero(&wire, sizeof(wire));
+	return 0;
 }
 
 static void add_mount(struct agent_items *items, const struct agent_mount *m)
@@ -202,6 +218,10 @@ static void add_limits(struct agent_items *items, const struct agent_limits *l)
 
 static int config_items(struct agent_items *items, const struct agent_config *c)
 {
+	int r = c->entropy ? add_entropy(items) : 0;
+
+	if (r < 0)
+		return r;
 	add_flags(items, AGENT_ITEM_FLAGS,
 		  (c->host_bound ? AGENT_CONFIG_HOST_BOUND : 0U) |
 			  (c->keep_etc ? AGENT_CONFIG_KEEP_ETC : 0U) |
@@ -222,8 +242,7 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 	for (size_t i = 0; i < c->nmounts; i++)
 		add_mount(items, &c->mounts[i]);
 	for (size_t i = 0; i < c->nlinks; i++) {
-		int r = add_link(items, &c->links[i]);
-
+		r = add_link(items, &c->links[i]);
 		if (r < 0)
 			return r;
 	}
@@ -266,6 +285,10 @@ int agent_configure(struct agent_session *agent,
 	struct agent_items items = {0};
 	int r = check_container(agent, config->container);
 
+	if (r == 0 && config->entropy && agent->minor < ENTROPY_MINOR)
+		r = log_ret(-ENOTSUP,
+			    "the machine was started by an older bulkhead, "
+			    "whose agent takes no random numbers");
 	if (r == 0)
 		r = config_items(&items, config);
 	if (r == 0)

@@ -100,6 +100,11 @@ struct agent_config {
 	const char *root_tag; /* of the share that is the root */
 	bool root_overlay;    /* changes stay in the guest's memory */
 	bool root_readonly;
+	/*
+	 * The guest was restored, and so may others have been: its kernel gets
+	 * random bytes of this host's. -ENOTSUP as with CONTAINER.
+	 */
+	bool entropy;
 	bool host_bound; /* the VM ends when the main process's session does */
 	bool keep_etc;   /* /etc/hosts and hostname stay the root's */
 	const struct agent_mount *mounts; /* in this order: outer ones first */

@@ -30,6 +30,7 @@ static const struct server_actions actions = {
 	.configure = agent_no_configure,
 	.start = process_begin,
 	.set_clock = agent_leave_clock,
+	.add_entropy = agent_take_entropy,
 	.kill = agent_send_signal,
 };
 

@@ -150,6 +150,7 @@ static const struct server_actions actions = {
 	.configure = agent_no_configure,
 	.start = start_or_hang,
 	.set_clock = agent_leave_clock,
+	.add_entropy = agent_take_entropy,
 	.kill = agent_send_signal,
 };
 

@@ -33,6 +33,7 @@ static const struct server_actions plain_actions = {
 	.configure = agent_no_configure,
 	.start = process_begin,
 	.set_clock = agent_leave_clock,
+	.add_entropy = agent_take_entropy,
 	.kill = agent_send_signal,
 };
 

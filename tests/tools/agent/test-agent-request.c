@@ -73,6 +73,7 @@ static void test_config(void **state)
 					       .major = htole32(UINT32_MAX),
 					       .minor = htole32(UINT32_MAX)};
 	const struct agent_cpu cpu = {htole64(150000), htole64(100000)};
+	const struct agent_entropy entropy = {{1, [63] = 64}};
 	const char *const path = "/dev/null";
 	const struct agent_link_item link = {htole32(1500)};
 	const char *const eth0 = "eth0";
@@ -98,9 +99,12 @@ static void test_config(void **state)
 			1);
 	agent_items_add(&items, AGENT_ITEM_RULE, &rule, sizeof(rule), NULL, 0);
 	agent_items_add(&items, AGENT_ITEM_CPU, &cpu, sizeof(cpu), NULL, 0);
+	agent_items_add(&items, AGENT_ITEM_ENTROPY, &entropy, sizeof(entropy),
+			NULL, 0);
 	assert_int_equal(parse_config(&items, &c), 0);
 	assert_int_equal(c.cpu_quota, 150000);
 	assert_int_equal(c.cpu_period, 100000);
+	assert_memory_equal(c.entropy, &entropy, sizeof(entropy));
 	assert_int_equal(c.flags, AGENT_CONFIG_HOST_BOUND);
 	assert_string_equal(c.hostname, "box");
 	assert_string_equal(c.root_tag, "rootfs");
@@ -423,6 +427,24 @@ static void neighbour_family(struct agent_items *items)
 	add_neighbour(items, (struct agent_neighbour){.family = 0});
 }
 
+static void entropy_of_half(struct agent_items *items)
+{
+	const uint8_t half[sizeof(struct agent_entropy) / 2] = {0};
+
+	agent_items_add(items, AGENT_ITEM_ENTROPY, half, sizeof(half), NULL, 0);
+}
+
+static void entropy_of_container(struct agent_items *items)
+{
+	const struct agent_entropy wire = {{0}};
+
+	text(items, AGENT_ITEM_CONTAINER, "one");
+	text(items, AGENT_ITEM_TREE, "one");
+	flags(items, AGENT_ITEM_ROOT, 0, "rootfs");
+	agent_items_add(items, AGENT_ITEM_ENTROPY, &wire, sizeof(wire), NULL,
+			0);
+}
+
 static void unknown_key(struct agent_items *items)
 {
 	text(items, 63, "a");
@@ -558,6 +580,8 @@ static void test_refused_configs(void **state)
 	refuse_config(route_long);
 	refuse_config(neighbour_of_none);
 	refuse_config(neighbour_family);
+	refuse_config(entropy_of_half);
+	refuse_config(entropy_of_container);
 	refuse_config(unknown_key);
 	refuse_config(key_of_start);
 	refuse_config(unknown_flag);

@@ -25,6 +25,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -42,10 +44,22 @@ static int no_configure(const struct init_config *config,
 	return 0;
 }
 
+/* Memory that the agent's process shares with the test. */
+static struct agent_entropy *taken;
+
+static int take_entropy(const struct agent_entropy *entropy,
+			struct init_failure *f)
+{
+	(void)f;
+	*taken = *entropy;
+	return 0;
+}
+
 static const struct server_actions plain_actions = {
 	.configure = no_configure,
 	.start = process_begin,
 	.set_clock = agent_leave_clock,
+	.add_entropy = take_entropy,
 	.kill = agent_send_signal,
 };
 
@@ -653,6 +667,62 @@ static void test_refusals(void **state)
 	assert_int_equal(agent_set_clock(f->agent), 0);
 }
 
+/* An agent that has not been configured. */
+static struct agent_session *begin_again(void **state)
+{
+	struct fixture *f;
+
+	teardown(state);
+	setup(state);
+	f = *state;
+	return f->agent;
+}
+
+/* Each machine gets numbers of its own, before it is configured. */
+static void test_entropy(void **state)
+{
+	struct agent_session *agent = begin_again(state);
+	const struct agent_config none = {.hostname = "refused"};
+	const struct agent_config some = {.hostname = "refused",
+					  .entropy = true};
+	const struct agent_entropy zero = {{0}};
+	struct agent_entropy first;
+
+	assert_int_equal(agent_configure(agent, &some), -EPERM);
+	first = *taken;
+	assert_memory_not_equal(&first, &zero, sizeof(zero));
+	*taken = zero;
+	agent = begin_again(state);
+	assert_int_equal(agent_configure(agent, &none), -EPERM);
+	assert_memory_equal(taken, &zero, sizeof(zero));
+	agent = begin_again(state);
+	assert_int_equal(agent_configure(agent, &some), -EPERM);
+	assert_memory_not_equal(taken, &zero, sizeof(zero));
+	assert_memory_not_equal(taken, &first, sizeof(first));
+	/* One that does not know the item is not believed to have mixed. */
+	agent = begin_again(state);
+	agent->minor = 11;
+	assert_int_equal(agent_configure(agent, &some), -ENOTSUP);
+}
+
+/* The action itself: this machine's kernel mixes random bytes in. */
+static void test_kernel_takes_entropy(void **state)
+{
+	struct init_failure failure = {0};
+	struct agent_entropy entropy;
+
+	(void)state;
+	assert_int_equal(getrandom(&entropy, sizeof(entropy), 0),
+			 sizeof(entropy));
+	if (server_actions.add_entropy(&entropy, &failure) == 0)
+		return;
+	print_message("%s\n", failure.text);
+	/* Not everybody may, nor in every sandbox. */
+	assert_true(failure.error == EPERM || failure.error == EACCES ||
+		    failure.error == ENOTTY);
+	skip();
+}
+
 static void test_host_gone(void **state)
 {
 	struct fixture *f = *state;
@@ -851,6 +921,8 @@ int main(void)
 		WITH_AGENT(test_bound),
 		WITH_AGENT(test_shutdown_kills),
 		WITH_AGENT(test_refusals),
+		WITH_AGENT(test_entropy),
+		cmocka_unit_test(test_kernel_takes_entropy),
 		WITH_AGENT(test_host_gone),
 		WITH_AGENT(test_clock_beside_process),
 		WITH_AGENT(test_session_limit),
@@ -859,5 +931,9 @@ int main(void)
 		cmocka_unit_test(test_connect_unless),
 	};
 
+	taken = mmap(NULL, sizeof(*taken), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (taken == MAP_FAILED)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
