@@ -10,6 +10,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/mem.h"
 #include "vmm/base/util.h"
+#include "vmm/pagemap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -84,10 +85,7 @@ struct writer {
 	uint64_t written;
 };
 
-/* Bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap). */
-#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
-#define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
-#define RUN_PAGES       (RUN_BYTES / PAGE_BYTES)
+#define RUN_PAGES (RUN_BYTES / PAGE_BYTES)
 
 /* Which pages of a run at HOST may be other than zero. */
 static void find_touched(const struct writer *w, const uint8_t *host,
@@ -367,6 +365,7 @@ void snapshot_close(struct snapshot *snapshot)
 	free(snapshot->directory);
 	free(snapshot->state);
 	util_close(&snapshot->memory_fd);
+	working_set_close(&snapshot->working_set);
 	*snapshot = (struct snapshot){.memory_fd = -1};
 }
 

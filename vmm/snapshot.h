@@ -12,6 +12,8 @@
 #ifndef VMM_SNAPSHOT_H
 #define VMM_SNAPSHOT_H
 
+#include "vmm/working-set.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,7 +33,8 @@ struct snapshot {
 	char *directory;     /* owned; its relative paths begin there */
 	uint8_t *state;      /* owned; what the visitor saved */
 	size_t state_bytes;
-	int memory_fd; /* owned; -1 */
+	int memory_fd;                  /* owned; -1 */
+	struct working_set working_set; /* owned; see working_set_open() */
 };
 
 /*

@@ -84,6 +84,9 @@ static int build_memory(struct vm *vm)
 	};
 	int r = mem_init(&vm->mem, vm->cfg->memory_bytes, &options);
 
+	if (r == 0 && vm->snapshot && !vm->cfg->prefault)
+		r = working_set_prepare(&vm->working_set, vm->snapshot,
+					&vm->mem);
 	if (r == 0)
 		r = build_pages(vm);
 	if (r == 0)
@@ -276,6 +279,7 @@ void vm_free(struct vm *vm)
 		return;
 	(void)wait_vcpus(vm);
 	vm_end(vm);
+	working_set_done(&vm->working_set);
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vcpu_done(&vm->vcpu[i]);
 	free(vm->vcpu);

@@ -23,6 +23,7 @@
 #include "vmm/base/visit.h"
 #include "vmm/cpu/vcpu.h"
 #include "vmm/kernel/kimage.h"
+#include "vmm/working-set.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -39,6 +40,7 @@ struct vm {
 
 	struct kvm kvm;
 	struct mem mem;
+	struct working_set_task working_set;
 	struct bus bus;
 	struct loop loop;
 	struct stop stop;

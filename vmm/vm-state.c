@@ -144,6 +144,8 @@ int vm_save_state(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES],
 	if (!config)
 		return -ENOMEM;
 	memcpy(snapshot.id, id, sizeof(snapshot.id));
+	/* All pages are read here, which the start did not touch. */
+	working_set_end(&vm->working_set);
 	return save(vm, &snapshot, state_fd, memory_fd, gone_fd, saved);
 }
 

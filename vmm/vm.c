@@ -179,6 +179,8 @@ int vm_start(struct vm *vm)
 		r = enter_sandbox(vm);
 	if (r == 0 && vm->snapshot)
 		r = vm_load_devices(vm);
+	if (r == 0)
+		r = working_set_record(&vm->working_set);
 	util_drop_code();
 	log_debug("first KVM_RUN after %llu us",
 		  (unsigned long long)(util_now_ns() - vm->born_ns) / 1000);
@@ -283,6 +285,13 @@ int vm_resume(struct vm *vm)
 	}
 	pthread_mutex_unlock(&vm->life_lock);
 	return r;
+}
+
+void vm_end_record(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->life_lock);
+	working_set_end(&vm->working_set);
+	pthread_mutex_unlock(&vm->life_lock);
 }
 
 int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,

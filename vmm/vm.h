@@ -87,6 +87,13 @@ struct vm_saved {
 int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
 	    int gone_fd, struct vm_saved *saved);
 
+/*
+ * The record of which memory this start touches (vmm/working-set.h), if one is
+ * made, ends here and not when its time is over: the file is written when this
+ * returns. After vm_start(); otherwise as vm_pause().
+ */
+void vm_end_record(struct vm *vm);
+
 struct virtio_plug;
 /*
  * Puts a network behind the device net NUMBER (from 0, in the configuration's

@@ -207,6 +207,60 @@ test_interrupted()
 	killed vm
 }
 
+# The first start records what it touches; the next one brings that in, and no
+# more: its memory stays far below the machine's. A record that is no good is
+# said, and made again.
+test_working_set()
+{
+	local before kib
+
+	saved vm 'fill:100M,ticks:40:200,fill:20M,poweroff' --memory 256M
+	killed vm
+	restored vm --no-working-set
+	wait_for vm.out 'tick '
+	killed vm
+	[ ! -e snap/working-set ] || fail "it was recorded"
+	restored vm --log-level debug
+	wait_for vm.err 'working set: recorded'
+	killed vm
+	[ "$(stat -c %a snap/working-set)" = 600 ] || fail "others can read it"
+	before=$(md5sum <snap/working-set)
+	restored vm --log-level debug
+	wait_for vm.err 'working set: resident'
+	wait_for vm.out 'tick '
+	kib=$(awk '$1 == "VmRSS:" { print $2 }' \
+		"/proc/$(guest_pid vm)/status")
+	[ "$kib" -lt 65536 ] || fail "$kib KiB are there"
+	guest_wait vm
+	expect_status 0
+	expect_out 'ok fill'
+	expect_no_out FAIL
+	[ "$(md5sum <snap/working-set)" = "$before" ] || fail "it is another"
+
+	# It ends with the machine, long before its time.
+	restored vm --record 3600 --log-level debug
+	wait_for vm.out 'tick '
+	killed vm
+	grep -q 'working set: recorded' err || fail "nothing was recorded"
+	[ "$(md5sum <snap/working-set)" != "$before" ] || fail "it is the same"
+
+	printf 'x' | dd of=snap/working-set bs=1 seek=60 conv=notrunc status=none
+	restored vm
+	wait_for vm.out 'tick '
+	killed vm
+	expect_error "'snap/working-set': damaged: not used"
+	restored vm --log-level debug
+	wait_for vm.err 'working set: resident'
+	killed vm
+
+	ask restore --record 0 snap
+	expect_status 2
+	expect_error "--record '0'"
+	ask restore --record 1 --no-working-set snap
+	expect_status 2
+	expect_error '--no-working-set'
+}
+
 # Not a whole snapshot, not of this machine, or none that can be made.
 test_refused()
 {

@@ -19,9 +19,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RECORD_MAX_S 3600
+
 struct request {
-	bool verify, json, no_sandbox;
-	const char *control, *name, *log_level;
+	bool verify, json, no_sandbox, no_working_set;
+	const char *control, *name, *log_level, *record;
+	uint64_t record_s; /* 0: as it comes */
 	struct option_list disks, nets, shares, vsocks;
 };
 
@@ -34,6 +37,10 @@ static const struct option_entry entries[] = {
 	 "the VM's name in messages [as it was]"},
 	{"verify", 0, NULL, OPTION_FLAG, AT(verify), NULL,
 	 "read all of the memory first, and check it"},
+	{"record", 0, "SECONDS", OPTION_TEXT, AT(record), NULL,
+	 "record the memory that is touched for so long [1, the first time]"},
+	{"no-working-set", 0, NULL, OPTION_FLAG, AT(no_working_set), NULL,
+	 "bring no memory in ahead, and record nothing"},
 	{"disk", 0, "FILE[,KEY...]", OPTION_LIST, AT(disks),
 	 "Other things behind its devices, in their order",
 	 "instead of the first disk, the second ..."},
@@ -58,9 +65,11 @@ static const struct option_table restore_table = {
 		"\n"
 		"Starts a machine that goes on where `bulkhead snapshot` saved "
 		"it in DIR, with the\n"
-		"console here. DIR is only read: any number of machines can "
-		"start from it, one after\n"
-		"the other or at the same time.\n",
+		"console here. Any number of machines can start from it, one "
+		"after the other or at\n"
+		"the same time. The first one records which memory its start "
+		"touches, in\n"
+		"DIR/working-set, which is brought in ahead for the others.\n",
 	.entries = entries,
 	.notes = "\nIts clock goes on from when it was saved, and so does its "
 		 "random number\ngenerator: see docs/STARTUP on machines that "
@@ -163,6 +172,17 @@ static int make_config(const struct request *req, const char *path,
 
 /* ---- all of it */
 
+/* Behind what else can fail: a start that fails records nothing. */
+static void open_working_set(const struct request *req, const char *path,
+			     struct snapshot *snapshot)
+{
+	if (req->no_working_set)
+		return;
+	working_set_open(snapshot, path,
+			 req->record_s ? WORKING_SET_ANEW : WORKING_SET_AUTO);
+	snapshot->working_set.record_ms = (unsigned)req->record_s * 1000;
+}
+
 static int restore(const struct request *req, const char *path)
 {
 	struct snapshot snapshot;
@@ -176,8 +196,10 @@ static int restore(const struct request *req, const char *path)
 		r = snapshot_verify(&snapshot);
 	if (r == 0)
 		r = make_config(req, path, &snapshot, &cfg);
-	if (r == 0)
+	if (r == 0) {
+		open_working_set(req, path, &snapshot);
 		status = boot_run(&cfg, &snapshot);
+	}
 	config_done(&cfg);
 	snapshot_close(&snapshot);
 	return status;
@@ -196,6 +218,15 @@ int cmd_restore(int argc, char **argv)
 			    "--log-level '%s': not one of error, warn, info, "
 			    "debug",
 			    req.log_level);
+	else if (n > 0 && req.record &&
+		 util_parse_number(req.record, 1, RECORD_MAX_S, &req.record_s) <
+			 0)
+		usage_error("restore",
+			    "--record '%s': not a number from 1 to %d",
+			    req.record, RECORD_MAX_S);
+	else if (n > 0 && req.record && req.no_working_set)
+		usage_error("restore",
+			    "--record: not together with --no-working-set");
 	else if (n > 0 && argc - n != 1)
 		usage_error("restore", "give the directory of a snapshot");
 	else if (n > 0) {

@@ -68,8 +68,9 @@ _bulkhead_snapshot()
 	local opts=--help
 
 	[ "${COMP_WORDS[1]}" != restore ] ||
-		opts='--control --name --verify --disk --net --share --vsock
-			--no-sandbox --log-level --json --help'
+		opts='--control --name --verify --record --no-working-set
+			--disk --net --share --vsock --no-sandbox --log-level
+			--json --help'
 	if [[ $cur == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
 	else

@@ -78,6 +78,8 @@ end
 __bulkhead_opt restore -l control -rF -d 'socket for pause, resume and snapshot'
 __bulkhead_opt restore -l name -x -d 'name of the VM'
 __bulkhead_opt restore -l verify -d 'read and check all of the memory first'
+__bulkhead_opt restore -l record -x -d 'record the memory that is touched for so many seconds'
+__bulkhead_opt restore -l no-working-set -d 'bring no memory in ahead'
 __bulkhead_opt restore -l disk -rF -d 'instead of a disk'
 __bulkhead_opt restore -l net -x -d 'instead of a network'
 __bulkhead_opt restore -l share -rF -d 'instead of a share'

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The bits that /proc/PID/pagemap has of each page of a process (Linux:
+ * Documentation/admin-guide/mm/pagemap).
+ */
+#ifndef VMM_PAGEMAP_H
+#define VMM_PAGEMAP_H
+
+#include <stdint.h>
+
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
+/* It is a file's, or shared: in a private mapping, not written to so far. */
+#define PAGEMAP_FILE (UINT64_C(1) << 61)
+
+#endif
