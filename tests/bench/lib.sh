@@ -5,6 +5,9 @@
 # The scripts that source it set `top`, `contestants`, `rounds` and `cmd`.
 # shellcheck disable=SC2154 # those
 
+# Machines boot, unless a contestant is one that goes on from a template.
+export BULKHEAD_TEMPLATES=off
+
 # value "$@": the option that comes next has one
 value()
 {

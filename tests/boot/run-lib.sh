@@ -7,6 +7,9 @@
 export BULKHEAD_RUNTIME_DIR=$PWD/instances
 export BULKHEAD_KERNEL=${BULKHEAD_TEST_RUN_KERNEL:-$KERNEL}
 [ "$BULKHEAD_KERNEL" != distro ] || need_distro
+# BULKHEAD_TEST_TEMPLATES=1G tests/run 'run*': the same tests with machines that
+# go on from templates. Without, each boots its own, and none waits for another.
+export BULKHEAD_TEMPLATES=${BULKHEAD_TEST_TEMPLATES:-off}
 
 # For guests of 64 MiB, up to 62 of which Debian's kernel takes when it starts.
 need_small_kernel()

@@ -51,8 +51,9 @@ static int leave_out(struct bench_peer *peer, const char *why)
 static int make_bulkhead(struct bench_peer *peer, const struct bench_what *what)
 {
 	const char *const head[] = {
-		"/proc/self/exe", "run",   "--rm",     "--network", "none",
-		"--log-level",    "error", what->root, "--",        NULL};
+		"/proc/self/exe", "run",  "--cold",      "--rm",
+		"--network",      "none", "--log-level", "error",
+		what->root,       "--",   NULL};
 	struct text_list argv = {0};
 	int r = text_list_add_all(&argv, head);
 

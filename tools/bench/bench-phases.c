@@ -113,8 +113,9 @@ static int run_once(const struct bench_what *what, char *const *argv,
 static int make_argv(const struct bench_what *what, struct text_list *argv)
 {
 	const char *const head[] = {
-		"/proc/self/exe", "run",   "--rm",     "--network", "none",
-		"--log-level",    "debug", what->root, "--",        NULL};
+		"/proc/self/exe", "run",  "--cold",      "--rm",
+		"--network",      "none", "--log-level", "debug",
+		what->root,       "--",   NULL};
 	int r = text_list_add_all(argv, head);
 
 	return r < 0 ? r

@@ -3,6 +3,7 @@
 #include "tools/cmd/cmd.h"
 
 #include "tools/container/run.h"
+#include "tools/container/template.h"
 #include "tools/cli/usage.h"
 #include "vmm/base/text.h"
 #include "vmm/base/util.h"
@@ -126,9 +127,47 @@ static int set_log_level(const struct run_options *opt)
 	return 0;
 }
 
-int cmd_run(int argc, char **argv)
+/* The name of the template on standard output, once it is there. */
+static int make_template(struct run *run)
 {
-	struct run_options opt = {.forward_signals = true};
+	const char *name = template_name(run->machine.template);
+	int status = VM_EXIT_OK;
+
+	if (!name) {
+		log_error("such a machine can have no template: see "
+			  "TEMPLATES in bulkhead-run(1)");
+		status = RUN_EXIT_FAILED;
+	} else if (template_is_wanted(run->machine.template)) {
+		return supervise(run, -1);
+	} else if (!template_snapshot(run->machine.template)) {
+		log_error("template %s: another process makes it just now",
+			  name);
+		status = RUN_EXIT_FAILED;
+	}
+	(void)instance_remove(&run->instance, true);
+	return status;
+}
+
+static int start(struct run *run)
+{
+	const struct run_options *opt = run->opt;
+	int status;
+
+	if (!opt->template_only)
+		return opt->detach ? supervise_detached(run)
+				   : supervise(run, -1);
+	status = make_template(run);
+	if (status == VM_EXIT_OK)
+		puts(template_name(run->machine.template));
+	return status;
+}
+
+static int run_main(int argc, char **argv, bool template_only)
+{
+	struct run_options opt = {
+		.forward_signals = true,
+		.template_only = template_only,
+	};
 	struct run run = {
 		.opt = &opt,
 		.root.hold = -1,
@@ -137,16 +176,28 @@ int cmd_run(int argc, char **argv)
 	int status = RUN_EXIT_FAILED;
 	int r = run_options_parse(&opt, argc, argv);
 
+	/* No command is run, and the root need not have one. */
+	if (r == 0 && template_only && !opt.bundle && !opt.args[0])
+		opt.entrypoint = "none";
 	instance_init(&run.instance);
 	if (r == OPTIONS_HELP) {
 		status = VM_EXIT_OK;
 	} else if (r == 0 && set_log_level(&opt) == 0) {
 		instance_sweep();
 		if (prepare(&run, &opt) == 0)
-			status = opt.detach ? supervise_detached(&run)
-					    : supervise(&run, -1);
+			status = start(&run);
 	}
 	run_done(&run);
 	run_options_done(&opt);
 	return status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	return run_main(argc, argv, false);
+}
+
+int cmd_run_template(int argc, char **argv)
+{
+	return run_main(argc, argv, true);
 }

@@ -34,6 +34,8 @@ int cmd_rm(int argc, char **argv);
 int cmd_rmi(int argc, char **argv);
 int cmd_tag(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+/* The same, but for the template of its machine, as far as that. */
+int cmd_run_template(int argc, char **argv);
 int cmd_restart(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
@@ -41,6 +43,7 @@ int cmd_snapshot(int argc, char **argv);
 int cmd_start(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
+int cmd_template(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_volume(int argc, char **argv);

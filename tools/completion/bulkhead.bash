@@ -93,7 +93,7 @@ _bulkhead_container()
 			--stop-signal --bundle --name --rm --label --hostname --read-only
 			--rootfs-write --volume --mount --tmpfs --shm-size --sysctl
 			--network --net --publish --dns --dns-search --add-host
-			--memory --cpus --max-image-size --kernel --append --guest-runtime --no-sandbox
+			--memory --cpus --max-image-size --kernel --append --cold --guest-runtime --no-sandbox
 			--log-level --help'
 		names=roots
 		;;
@@ -148,6 +148,10 @@ _bulkhead_container()
 	wait | inspect)
 		opts=--help
 		names=-aq
+		;;
+	template)
+		opts='--quiet --all --help'
+		names=templates
 		;;
 	volume)
 		opts='--quiet --help'
@@ -207,6 +211,10 @@ _bulkhead_container()
 			mapfile -t COMPREPLY < <(compgen -W \
 				"ls create rm $("$1" volume -q 2>/dev/null)" \
 				-- "$cur")
+		elif [ "$names" = templates ]; then
+			mapfile -t COMPREPLY < <(compgen -W \
+				"ls make rm $("$1" template -q 2>/dev/null)" \
+				-- "$cur")
 		elif [ -n "$names" ]; then
 			mapfile -t COMPREPLY < <(compgen -W \
 				"$("$1" ps $names 2>/dev/null)" -- "$cur")
@@ -232,7 +240,7 @@ _bulkhead()
 	fi
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume images tag rmi
+			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi
 			bench boot pause resume snapshot restore
 			check help version --help --version' -- "$cur")
 		return
@@ -240,14 +248,14 @@ _bulkhead()
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
 	pause | resume | snapshot | restore) _bulkhead_snapshot ;;
-	run | exec | cp | attach | ps | top | stats | logs | stop | start | restart | kill | rm | wait | inspect | volume | \
+	run | exec | cp | attach | ps | top | stats | logs | stop | start | restart | kill | rm | wait | inspect | volume | template | \
 		images | tag | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume images tag rmi
+			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi
 			bench boot pause resume snapshot restore
 			check version' -- "$cur")
 		;;

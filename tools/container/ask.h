@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a monitor does at its parent's word while its guest runs: it gives the
- * guest networks and takes them away, and saves its machine. The parent sends
+ * A monitor's parent asks it for something while its guest runs: to give the
+ * guest a network or take it away, or to save the machine. The parent sends
  * requests, which carry descriptors of what is to be used, over a pair of
  * sockets that the monitor has from its birth on.
  */
 #ifndef TOOLS_CONTAINER_ASK_H
 #define TOOLS_CONTAINER_ASK_H
+
+#include "vmm/base/sandbox.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,10 +40,11 @@ int ask_save(int fd, const uint8_t id[16], const int files[2]);
 
 /* ---- the monitor's */
 
+/* Calls of ask_serve() besides those of the VM's functions, for vm_allow(). */
+extern const struct sandbox_rule ask_syscalls[];
 /*
  * Serves one request, when FD is readable. False: there will be no other. Any
- * thread, within the sandbox where the VM has a network device that is `spare`
- * or that joins an interface, or is saveable.
+ * thread.
  */
 bool ask_serve(int fd, struct vm *vm);
 

@@ -22,7 +22,7 @@ enum control_what { CONTROL_PAUSE = 1, CONTROL_RESUME = 2 };
 struct control {
 	int request_fd, answer_fd; /* owned */
 	int stop_fd;               /* owned: an eventfd */
-	int ask_fd;   /* owned: requests of ask.h come there; -1: none do */
+	int ask_fd;    /* owned: requests of ask.h come there; -1: none do */
 	struct vm *vm; /* borrowed */
 	pthread_t thread;
 	bool has_thread;

@@ -12,6 +12,7 @@
 #include "tools/container/netns-ports.h"
 #include "tools/container/netns.h"
 #include "tools/container/run.h"
+#include "tools/container/template.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
@@ -29,6 +30,8 @@
 #define START_TIMEOUT_MS 180000
 /* How long the guest may take to write back and to power off. */
 #define END_TIMEOUT_MS 15000
+/* A machine that goes on has nothing to do before its agent greets. */
+#define WARM_TIMEOUT_MS 60000
 /* For a session that only passes on a connection. */
 #define PORT_TIMEOUT_MS 10000
 
@@ -117,7 +120,9 @@ static int start_monitor(struct running *s)
 			      life->close_fds[1]},
 		.sigmask = &s->mask_before,
 		.control_dir = life->control_dir,
-		.ask = life->netns && life->netns->places > 0,
+		.snapshot = template_snapshot(life->template),
+		.ask = (life->netns && life->netns->places > 0) ||
+		       template_is_wanted(life->template),
 	};
 	int r = monitor_start(&s->monitor, life->cfg, &options);
 
@@ -136,8 +141,10 @@ static int start_monitor(struct running *s)
 static int meet_agent(struct running *s)
 {
 	autofree char *path = NULL;
-	int r = agent_accept(s->listen_fd, s->gone_fd, START_TIMEOUT_MS,
-			     &s->agent);
+	const int timeout_ms = template_snapshot(s->life->template)
+				       ? WARM_TIMEOUT_MS
+				       : START_TIMEOUT_MS;
+	int r = agent_accept(s->listen_fd, s->gone_fd, timeout_ms, &s->agent);
 
 	util_close(&s->listen_fd);
 	if (asprintf(&path, "%s_1024", s->life->socket) < 0)
@@ -394,9 +401,9 @@ static int follow_networks(struct running *s)
 		.arg = s,
 	};
 
-	return s->monitor.ask_fd < 0
-		       ? 0
-		       : netns_follow_start(&options, &s->networks);
+	return options.netns && options.netns->places > 0
+		       ? netns_follow_start(&options, &s->networks)
+		       : 0;
 }
 
 static int pass_output(void *arg, int stream, const void *data, size_t bytes)
@@ -453,23 +460,76 @@ static int relay(struct running *s)
 	return status.status;
 }
 
+/* *RET_STARTED: the monitor was, so there is something to explain. */
+static int start_machine(struct running *s, bool *ret_started)
+{
+	int r = agent_listen(s->life->socket, &s->listen_fd);
+
+	if (r == 0)
+		r = start_monitor(s);
+	*ret_started = r == 0;
+	log_time(s, "monitor started");
+	if (r == 0)
+		r = meet_agent(s);
+	log_time(s, "agent there");
+	return r;
+}
+
+/*
+ * A machine that its template does not fit ends by itself, with a message; one
+ * that is broken stays silent.
+ */
+static bool is_unfit(struct running *s, int error)
+{
+	struct pollfd pfd = {.fd = s->signal_fd, .events = POLLIN};
+
+	if (!template_snapshot(s->life->template) || poll(&pfd, 1, 0) != 0)
+		return false;
+	return error == -ETIME ||
+	       (error == -ECONNRESET && monitor_wait(&s->monitor, 0) == 0 &&
+		WIFEXITED(s->monitor.wait_status) &&
+		WEXITSTATUS(s->monitor.wait_status) != VM_EXIT_OK);
+}
+
+/* From the template, or, where that cannot be used, by a boot. */
+static int begin_machine(struct running *s, bool *ret_started)
+{
+	const struct life *life = s->life;
+	int r = start_machine(s, ret_started);
+
+	if (r == 0 || !*ret_started || !is_unfit(s, r))
+		return r;
+	log_warn("'%s': its template is no good any more: booting", life->name);
+	monitor_done(&s->monitor);
+	util_close(&s->gone_fd);
+	s->monitor = MONITOR_NONE;
+	*ret_started = false;
+	r = life->hooks->cold(life->arg);
+	return r < 0 ? r : start_machine(s, ret_started);
+}
+
 static int live(struct running *s)
 {
 	const struct life *life = s->life;
-	int r = agent_listen(life->socket, &s->listen_fd);
+	bool started = false;
 	int status;
+	int r = take_signals(s);
 
-	if (r == 0)
-		r = take_signals(s);
 	if (r == 0)
 		r = life->hooks->begin(life->arg);
 	if (r == 0)
-		r = start_monitor(s);
-	if (r < 0)
+		r = begin_machine(s, &started);
+	if (r < 0 && !started)
 		return RUN_EXIT_FAILED;
-	log_time(s, "monitor started");
-	r = meet_agent(s);
-	log_time(s, "agent there");
+	/* Before it has been told anything. */
+	if (r == 0 && template_is_wanted(life->template)) {
+		const int saved =
+			template_save(life->template, s->monitor.ask_fd);
+
+		log_time(s, "template kept");
+		if (life->template_only)
+			return saved < 0 ? RUN_EXIT_FAILED : 0;
+	}
 	if (r == 0)
 		r = agent_configure(s->agent, life->agent);
 	if (r == 0)
@@ -494,10 +554,7 @@ int life_run(const struct life *life)
 {
 	struct running s = {
 		.life = life,
-		.monitor = {.pid_fd = -1,
-			    .ask_fd = -1,
-			    .console_fd = -1,
-			    .messages_fd = -1},
+		.monitor = MONITOR_NONE,
 		.listen_fd = -1,
 		.signal_fd = -1,
 		.input_fd = STDIN_FILENO,

@@ -16,6 +16,7 @@ struct config;
 struct netns;
 struct spec_filter;
 struct spec_process;
+struct template;
 
 /* The status after a second signal to end, as after SIGKILL. */
 #define LIFE_KILLED 137
@@ -43,6 +44,11 @@ struct life_hooks {
 	void (*out_of_memory)(void *arg);
 	/* Why there is no status of the command's own; said already. */
 	void (*error)(void *arg, const char *text);
+	/*
+	 * The template cannot be used: makes CFG the configuration of a machine
+	 * that boots. 0 or -errno, logged. Needed with a template alone.
+	 */
+	int (*cold)(void *arg);
 	/* Our own command that has killed the monitor, or "". */
 	void (*killer)(void *arg, char ret[LIFE_KILLER_BYTES]);
 };
@@ -52,6 +58,9 @@ struct life {
 	const char *name;   /* for messages */
 	const char *socket; /* path of the vsock device's, of CFG */
 	const struct config *cfg;
+	/* From which it goes on, or which it is to become; NULL: neither. */
+	struct template *template;
+	bool template_only; /* it ends once it is that; no command is run */
 	const struct agent_config *agent;
 	const struct spec_process *process;
 	const struct spec_filter *filter; /* of its system calls */

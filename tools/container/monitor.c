@@ -46,6 +46,8 @@ static int run_vm(struct vm *vm, struct control *control)
 
 	if (control->stop_fd < 0)
 		return vm_run(vm);
+	if (control->ask_fd >= 0)
+		vm_allow(vm, ask_syscalls);
 	if (vm_start(vm) == 0 && control_start(control, vm) == 0)
 		status = vm_run(vm);
 	return status;
@@ -78,7 +80,9 @@ static int run_child(const struct config *cfg, pid_t parent,
 	if ((options->control_dir || ask_fd >= 0) &&
 	    control_open(&control, options->control_dir, ask_fd) < 0)
 		return VM_EXIT_HOST;
-	status = vm_build(cfg, &vm);
+	status = options->snapshot
+			 ? vm_build_restored(cfg, options->snapshot, &vm)
+			 : vm_build(cfg, &vm);
 	/* All paths that it was given are open; it keeps no directory busy. */
 	if (status == VM_EXIT_OK && chdir("/") == 0)
 		status = run_vm(vm, &control);

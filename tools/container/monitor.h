@@ -15,13 +15,14 @@
 #include <sys/types.h>
 
 struct config;
+struct snapshot;
 
 #define MONITOR_TAIL_BYTES    4096
 #define MONITOR_MESSAGE_BYTES 1024
 
 struct monitor {
-	pid_t pid;   /* 0: not started, or its end was collected */
-	int pid_fd;  /* owned; readable when it has ended */
+	pid_t pid;  /* 0: not started, or its end was collected */
+	int pid_fd; /* owned; readable when it has ended */
 	int ask_fd; /* owned: our end of ask.h; -1: it is asked nothing */
 	int wait_status;
 	/* the reader; all below is its own until it is joined */
@@ -36,18 +37,27 @@ struct monitor {
 	char error[MONITOR_MESSAGE_BYTES]; /* the last one; "": there is none */
 };
 
+#define MONITOR_NONE                                                           \
+	((struct monitor){.pid_fd = -1,                                        \
+			  .ask_fd = -1,                                        \
+			  .console_fd = -1,                                    \
+			  .messages_fd = -1})
+
 struct monitor_options {
 	int close_fds[4];        /* of the parent's; -1: none */
 	const sigset_t *sigmask; /* for the child; NULL: as it is */
 	/* Where others can ask for a pause (control.h); NULL: nobody can. */
 	const char *control_dir;
+	/* Where the machine goes on; borrowed until this returns. NULL: it
+	 * boots. */
+	const struct snapshot *snapshot;
 	bool ask; /* it is asked for something while it runs (ask.h) */
 };
 
 /*
  * Starts the VM of CFG in a child. Single-threaded callers only, whose thread
  * must live as long as the child shall. 0 or -errno, logged; monitor_done()
- * accepts what a failed start left of a zeroed struct with fds of -1.
+ * accepts what a failed start left of MONITOR_NONE.
  */
 int monitor_start(struct monitor *monitor, const struct config *cfg,
 		  const struct monitor_options *options);

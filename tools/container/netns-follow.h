@@ -15,7 +15,7 @@ struct netns_follow;
 
 struct netns_follow_options {
 	const struct netns *netns; /* as the guest has it; borrowed at start */
-	int ask_fd;               /* to the monitor; borrowed */
+	int ask_fd;                /* to the monitor; borrowed */
 	/* Those of agent_names_open(); NULL: none yet. Borrowed at start. */
 	const char *const *names;
 	/*

@@ -25,6 +25,7 @@ static const struct {
 	{OPTION_FLAG, "rootfs_write", AT(rootfs_write)},
 	{OPTION_FLAG, "sig_proxy", AT(forward_signals)},
 	{OPTION_FLAG, "no_sandbox", AT(no_sandbox)},
+	{OPTION_FLAG, "cold", AT(cold)},
 	{OPTION_TEXT, "root", AT(root)},
 	{OPTION_TEXT, "bundle", AT(bundle)},
 	{OPTION_TEXT, "kernel", AT(kernel)},

@@ -6,6 +6,7 @@
 #include "tools/container/run.h"
 
 #include "devices/virtio/virtio.h"
+#include "tools/container/template.h"
 #include "vmm/base/util.h"
 
 #include <arpa/inet.h>
@@ -56,6 +57,7 @@ bool run_is_address(const char *text)
 void run_machine_done(struct run_machine *machine)
 {
 	config_done(&machine->cfg);
+	template_free(machine->template);
 	distro_done(&machine->distro);
 	util_close(&machine->initrd_fd);
 	if (machine->is_member)

@@ -11,6 +11,7 @@
 #include "tools/container/guest-crun.h"
 #include "tools/guest/kernel.h"
 #include "tools/container/oci-config.h"
+#include "tools/container/template.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -166,23 +167,43 @@ static int wants_crun(const struct run_options *opt)
 		       opt->guest_runtime);
 }
 
+/* A template that cannot be had is no reason not to run. */
+static int find_template(struct run_machine *machine,
+			 const struct initrd_files *files)
+{
+	struct config *cfg = &machine->cfg;
+	const int r = template_new(cfg, machine->distro.version, files,
+				   &machine->template);
+
+	cfg->saveable = template_is_wanted(machine->template);
+	return r == -EINVAL ? r : 0;
+}
+
 /* After all devices: a distribution's kernel has modules for them. */
-static int make_initrd(struct run_machine *machine,
-		       const struct run_options *opt)
+static int make_start(struct run_machine *machine,
+		      const struct run_options *opt, bool cold)
 {
 	struct initrd_files files = {0};
 	int r = wants_crun(opt);
 
 	if (r > 0)
 		r = guest_crun_find(&files);
-	if (r == 0)
+	if (r == 0 && !cold)
+		r = find_template(machine, &files);
+	if (r == 0 && !template_snapshot(machine->template)) {
 		r = kernel_initrd(&machine->cfg, &machine->distro, false,
 				  &files);
+		machine->initrd_fd = r < 0 ? -1 : r;
+	}
 	initrd_files_done(&files);
-	if (r < 0)
-		return r;
-	machine->initrd_fd = r;
-	return 0;
+	return r < 0 ? r : 0;
+}
+
+int run_machine_make_cold(struct run_machine *machine,
+			  const struct run_options *opt)
+{
+	template_drop(machine->template);
+	return make_start(machine, opt, true);
 }
 
 /* Last, as config.json repeats all that is above. */
@@ -274,7 +295,7 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 	if (r == 0)
 		r = run_network_make(machine, opt);
 	if (r == 0)
-		r = make_initrd(machine, opt);
+		r = make_start(machine, opt, opt->cold);
 	if (r == 0)
 		r = make_oci(machine, spec, opt);
 	return r < 0 ? r : config_check(cfg, virtio_config_types());

@@ -98,6 +98,8 @@ static const struct option_entry entries[] = {
 	 "its kernel; distro: the system's [the project's]"},
 	{"guest-runtime", 0, "direct|crun", OPTION_TEXT, AT(guest_runtime),
 	 NULL, "program that starts the container [direct]"},
+	{"cold", 0, NULL, OPTION_FLAG, AT(cold), NULL,
+	 "boot it, instead of going on from a template"},
 	{"append", 0, "TEXT", OPTION_TEXT, AT(append), NULL,
 	 "add TEXT to the kernel command line"},
 	{"no-sandbox", 0, NULL, OPTION_FLAG, AT(no_sandbox), NULL,

@@ -49,6 +49,8 @@ struct run_options {
 	const char *memory, *cpus, *network, *shm_size, *max_image;
 	const char *stop_signal, *kernel, *append, *log_level;
 	const char *guest_runtime, *pids_limit, *bundle;
+	bool cold;          /* from no template, and none is made of it */
+	bool template_only; /* its template is made, and nothing is run */
 	/* For containers that come later, see run_trees_make(); NULL. */
 	const char *trees_socket;
 	unsigned trees;
@@ -125,10 +127,12 @@ const char *run_seccomp_file(const struct run_options *opt);
 /* ---- the machine */
 
 struct run_machine {
-	struct config cfg;          /* of the VM */
-	struct distro distro;       /* where its kernel is a distribution's */
-	struct agent_config agent;  /* of the guest; points into what follows */
-	int initrd_fd;              /* owned: the file cfg.initrd names */
+	struct config cfg;         /* of the VM */
+	struct distro distro;      /* where its kernel is a distribution's */
+	struct agent_config agent; /* of the guest; points into what follows */
+	struct template *template; /* owned; NULL: it has to do with none */
+	/* Owned: the file cfg.initrd names; -1: it goes on from a template. */
+	int initrd_fd;
 	struct agent_mount *mounts; /* owned; one for each of the spec's */
 	struct spec_linux devices;  /* owned: devices and their rules */
 	struct text_list strings;   /* what mounts and link point to */
@@ -161,6 +165,12 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 		     const struct run_options *opt, const struct rootfs *root,
 		     const struct instance *instance);
 void run_machine_done(struct run_machine *machine);
+/*
+ * Makes of one that would go on from a template, which cannot be used and is
+ * removed, one that boots. 0 or -errno, logged.
+ */
+int run_machine_make_cold(struct run_machine *machine,
+			  const struct run_options *opt);
 /*
  * Whether run_machine_make() will take SPEC with KERNEL, as far as that can be
  * told before its mounts and networks are there: for those who make it later.

@@ -136,6 +136,13 @@ static void keep_error(void *arg, const char *text)
 	s->run->state.error = copy;
 }
 
+static int be_cold(void *arg)
+{
+	const struct supervisor *s = arg;
+
+	return run_machine_make_cold(&s->run->machine, s->run->opt);
+}
+
 static void read_killer(void *arg, char ret[LIFE_KILLER_BYTES])
 {
 	const struct supervisor *s = arg;
@@ -151,6 +158,7 @@ static const struct life_hooks hooks = {
 	.ready = be_ready,
 	.output = keep_output,
 	.error = keep_error,
+	.cold = be_cold,
 	.killer = read_killer,
 };
 
@@ -181,6 +189,8 @@ int supervise(struct run *run, int ready_fd)
 		.name = run->instance.name,
 		.socket = run->instance.socket,
 		.cfg = &run->machine.cfg,
+		.template = run->machine.template,
+		.template_only = run->opt->template_only,
 		.agent = &run->machine.agent,
 		.process = &run->state.spec.process,
 		.filter = &run->machine.filter,

@@ -99,6 +99,8 @@ static int run(struct spec *spec, bool has_kvm)
 		.root = "/",
 		.kernel = OCI_INSIDE_KERNEL,
 		.network = "namespace",
+		/* The store is the host's, which this process does not see. */
+		.cold = true,
 		.trees_socket = OCI_INSIDE_VM "/" OCI_TREES_FILE,
 		.trees = TREES,
 	};

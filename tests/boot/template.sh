@@ -1,0 +1,255 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Machines that go on from a template instead of booting. Others' tests boot
+# theirs (run-lib.sh), unless BULKHEAD_TEST_TEMPLATES has them do the same.
+
+. "$TOP/tests/boot/run-lib.sh"
+export BULKHEAD_STORE=$PWD/store BULKHEAD_TEMPLATES=1G
+
+# templates: how many there are
+templates()
+{
+	"$BULKHEAD" template --quiet | wc -l
+}
+
+# expect_templates N
+expect_templates()
+{
+	[ "$(templates)" -eq "$1" ] || fail "$(templates) templates, not $1"
+}
+
+# warm ARGUMENT...: a run that goes on from a template; `err` is left empty.
+warm()
+{
+	run --rm --log-level debug "$@"
+	grep -q 'map saved memory' err || fail "it has booted"
+	! grep -q ' warn: ' err || fail "a warning"
+	: >err
+}
+
+# make_templates: of the machine of `run root`
+make_templates()
+{
+	make_root
+	bulkhead template make --network none root
+	expect_status 0
+	expect_templates 1
+}
+
+# The first run makes it, the next ones go on from there: same output, status,
+# input, terminal and files as after a boot.
+test_run()
+{
+	make_root
+	run --rm root sh -c 'echo first; exit 3'
+	expect_status 3
+	expect_silence
+	expect_templates 1
+	warm root sh -c 'echo second; exit 4'
+	expect_status 4
+	expect_out second
+	command="bulkhead run -i"
+	echo input | "$BULKHEAD" run --rm -i --network none root cat >out ||
+		fail "cat failed"
+	expect_out input
+	# shellcheck disable=SC2016 # for the guest
+	warm --user user --workdir /tmp --env A=B --hostname host root \
+		sh -c 'id -un; pwd; echo $A; hostname; cat /etc/hostname'
+	expect_status 0
+	expect_out "user
+/tmp
+B
+host
+host"
+	# shellcheck disable=SC2016
+	warm --init root sh -c 'cat /proc/1/comm; kill -9 $$'
+	expect_status 137
+	expect_templates 1
+	expect_nothing_left
+}
+
+# Volumes of each kind join at the start: a template cannot know them.
+test_volumes()
+{
+	local i
+
+	make_root
+	mkdir -p one two
+	echo text >one/file
+	run --rm -v "$PWD/one:/one" root cat /one/file
+	expect_ok
+	warm -v "$PWD/two:/two" -v "$PWD/one:/one" root \
+		sh -c 'cat /one/file >/two/copy; mount | grep -c virtiofs'
+	expect_status 0
+	[ "$(cat two/copy)" = text ] || fail "it was not written"
+	rm two/copy
+	# A share that is read-only has other locks, and so another shape.
+	run --rm -v "$PWD/one:/one:ro" root true
+	expect_ok
+	for i in 1 2; do
+		warm -v "$PWD/one:/one:ro" root \
+			sh -c 'cat /one/file; echo x >/one/x'
+		expect_status 1
+		expect_out text
+	done
+	[ ! -e one/x ] || fail "written through a read-only volume"
+	expect_nothing_left
+}
+
+# Each has its own time, name and random numbers, although their memory is the
+# same; several at the same time do not disturb each other.
+test_clones()
+{
+	local -r say='date +%s; od -An -N16 -tx1 /dev/urandom; hostname
+		cat /proc/sys/kernel/random/uuid; sleep 1'
+	local i seconds pids=()
+
+	make_templates
+	sleep 3
+	command="three of bulkhead run"
+	for i in 1 2 3; do
+		"$BULKHEAD" run --rm --network none root sh -c "$say" \
+			>"$i.out" 2>"$i.err" &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do
+		wait "$i" || fail "one has failed: $(cat ./*.err)"
+	done
+	cat ./[123].err >err
+	[ ! -s err ] || fail "messages"
+	cat ./[123].out | grep -v '^[0-9]*$' | sort >out
+	[ "$(uniq out | wc -l)" -eq 9 ] || fail "some of them are equal"
+	for i in 1 2 3; do
+		read -r seconds <"$i.out"
+		((seconds >= $(stat -c %Y err) - 60 && seconds <= $(date +%s))) ||
+			fail "their clock has $seconds"
+	done
+	expect_nothing_left
+}
+
+# In the background, with exec, stop, and another start.
+test_background()
+{
+	make_templates
+	start box root sleep 1000
+	bulkhead exec box hostname
+	expect_ok
+	expect_out box
+	bulkhead stop -t 1 box
+	expect_status 0
+	bulkhead start box
+	expect_status 0
+	bulkhead exec box cat /proc/1/comm
+	expect_out sleep
+	bulkhead rm -f box
+	expect_status 0
+	expect_templates 1
+	expect_nothing_left
+}
+
+# Outbound through passt, which is the start's own.
+test_network()
+{
+	local i
+
+	command -v passt >/dev/null || skip "no passt"
+	make_root
+	for i in 1 2; do
+		bulkhead run --rm --network user root \
+			sh -c 'ip route | grep -c default; cat /proc/net/dev | grep -c eth0'
+		expect_ok
+		expect_out "1
+1"
+	done
+	expect_templates 1
+	expect_nothing_left
+}
+
+# One that is damaged, or was written by another, is never run.
+test_damaged()
+{
+	local dir
+
+	make_templates
+	dir=$(echo store/templates/*)
+	truncate -s 4096 "$dir/memory"
+	run --rm root echo hello
+	expect_status 0
+	expect_out hello
+	grep -q 'cut off' err || fail "no word of it"
+	grep -q 'made anew' err || fail "no word of what follows"
+	warm root true
+	# Zeros: a guest that cannot go on.
+	: >"$dir/memory.zero"
+	truncate -s 536870912 "$dir/memory.zero"
+	tail -c 4096 "$dir/memory" >>"$dir/memory.zero"
+	mv "$dir/memory.zero" "$dir/memory"
+	run --rm root echo hello
+	expect_status 0
+	expect_out hello
+	grep -q 'no good any more: booting' err || fail "no word of it"
+	expect_templates 0
+	bulkhead template make --network none root
+	chmod 755 store/templates
+	run --rm root echo hello
+	expect_status 0
+	expect_out hello
+	expect_error "not this user's alone"
+	expect_nothing_left
+}
+
+# None is made where none is wanted, or there is no room.
+test_none()
+{
+	make_root
+	run --rm --cold root true
+	expect_ok
+	expect_templates 0
+	BULKHEAD_TEMPLATES=off run --rm root true
+	expect_ok
+	expect_templates 0
+	BULKHEAD_TEMPLATES=nonsense run --rm root true
+	expect_status 125
+	expect_error 'neither off nor a size'
+	BULKHEAD_TEMPLATES=1M run --rm root true
+	expect_ok
+	expect_templates 0
+	[ -z "$(ls store/templates)" ] || fail "something is left"
+	expect_nothing_left
+}
+
+# ls, make and rm.
+test_command()
+{
+	local name
+
+	make_root
+	bulkhead template
+	expect_ok
+	[ "$(wc -l <out)" -eq 1 ] || fail "there are some"
+	bulkhead template make --network none --memory 128M --cpus 2 root
+	expect_ok
+	name=$(cat out)
+	bulkhead template make --network none --memory 128M --cpus 2 root
+	expect_ok
+	expect_out "$name"
+	bulkhead template
+	expect_ok
+	grep -Eq "^$name +128 MiB +2 +none +1 " out || fail "not as it is"
+	bulkhead template rm "$name" ../images
+	expect_status 1
+	expect_error 'there is none'
+	[ -d store/images ] || fail "it has removed something else"
+	expect_templates 0
+	bulkhead template make --network none root
+	bulkhead template rm --all
+	expect_ok
+	expect_templates 0
+	bulkhead template rm
+	expect_status 2
+	bulkhead template grow
+	expect_status 2
+	expect_error 'neither ls, make nor rm'
+	expect_nothing_left
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which template a machine has, and making it. */
+#include "tools/container/template.h"
+
+#include "tools/container/ask.h"
+#include "tools/image/sha256.h"
+#include "tools/instance/template-store.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/config/config.h"
+#include "vmm/snapshot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+/* A file without a name is one of ours, and small. */
+#define CONTENT_MAX 65536
+
+struct template
+{
+	struct template_store store;
+	char name[TEMPLATE_NAME];
+	uint64_t limit; /* of the store, in bytes */
+	bool found;     /* SNAPSHOT is it */
+	struct snapshot snapshot;
+	struct template_part part; /* with a lock where it is to be made */
+};
+
+/* ---- the shape, as a text of which its name has the hash */
+
+static void say_file(FILE *to, const char *what, const struct stat *st)
+{
+	fprintf(to, "%s %llu:%llu %lld %lld.%09ld\n", what,
+		(unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
+		(long long)st->st_size, (long long)st->st_mtim.tv_sec,
+		(long)st->st_mtim.tv_nsec);
+}
+
+static int say_path(FILE *to, const char *what, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return log_ret(-errno, "'%s': %s", path, strerror(errno));
+	say_file(to, what, &st);
+	return 0;
+}
+
+/* One in memory is new each time: what is in it counts. */
+static int say_content(FILE *to, int fd)
+{
+	autofree uint8_t *data = malloc(CONTENT_MAX);
+	char hex[SHA256_HEX];
+	ssize_t n;
+
+	if (!data)
+		return -ENOMEM;
+	n = pread(fd, data, CONTENT_MAX, 0);
+	if (n < 0 || n == CONTENT_MAX)
+		return n < 0 ? -errno : -EFBIG;
+	sha256_hex(data, (size_t)n, hex);
+	fprintf(to, "content %s\n", hex);
+	return 0;
+}
+
+static int say_files(FILE *to, const struct initrd_files *files)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < files->count; i++) {
+		const struct initrd_file *file = &files->file[i];
+		struct stat st;
+
+		if (fstat(file->fd, &st) < 0)
+			return -errno;
+		if (st.st_nlink == 0)
+			r = say_content(to, file->fd);
+		else
+			say_file(to, file->name, &st);
+	}
+	return r;
+}
+
+/* Says what a driver finds out of it. False: that cannot change later. */
+static bool say_device(FILE *to, const struct config_device *device)
+{
+	static const char *const said[] = {"tag", "cid", "user", "spare"};
+	static const char *const bound[] = {"tap", "join", "socket"};
+
+	/* A share has its trees, its guest does not know of them yet. */
+	if (strcmp(device->type, "tree") == 0)
+		return true;
+	if (strcmp(device->type, "blk") == 0)
+		return false;
+	for (unsigned i = 0; i < ARRAY_LEN(bound); i++) {
+		if (config_text(device, bound[i]))
+			return false;
+	}
+	fprintf(to, "device %s", device->type);
+	for (unsigned i = 0; i < ARRAY_LEN(said); i++) {
+		const char *text = config_text(device, said[i]);
+
+		if (text)
+			fprintf(to, " %s=%s", said[i], text);
+	}
+	fputc('\n', to);
+	return true;
+}
+
+/* 1; 0: there is no template of such a machine; -errno, logged. */
+static int say_shape(FILE *to, const struct config *cfg, const char *distro,
+		     const struct initrd_files *files)
+{
+	int r;
+
+	if (cfg->hugetlb || cfg->prefault)
+		return 0;
+	fprintf(to, "memory %llu\ncpus %u\nconsole %d\nentry %d\nassist %d\n",
+		(unsigned long long)cfg->memory_bytes, cfg->cpus,
+		(int)cfg->console, (int)cfg->entry, (int)cfg->assist);
+	fprintf(to, "append %s\ndistro %s\n", cfg->append ? cfg->append : "",
+		distro ? distro : "");
+	for (unsigned i = 0; i < cfg->ndevices; i++) {
+		if (!say_device(to, &cfg->device[i]))
+			return 0;
+	}
+	r = say_path(to, "program", "/proc/self/exe");
+	if (r == 0)
+		r = say_path(to, "kernel", cfg->kernel);
+	if (r == 0) {
+		r = say_files(to, files);
+		if (r < 0)
+			log_error("the guest's initial RAM disk: %s",
+				  strerror(-r));
+	}
+	return r < 0 ? r : 1;
+}
+
+static int find_name(struct template *t, const struct config *cfg,
+		     const char *distro, const struct initrd_files *files)
+{
+	autofree char *text = NULL;
+	size_t bytes = 0;
+	FILE *to = open_memstream(&text, &bytes);
+	char boot[9], hex[SHA256_HEX];
+	int r;
+
+	if (!to)
+		return log_ret(-ENOMEM, "out of memory");
+	r = say_shape(to, cfg, distro, files);
+	if (fclose(to) != 0 && r > 0)
+		r = log_ret(-ENOMEM, "out of memory");
+	if (r > 0 && templates_boot(boot) < 0)
+		r = -EIO;
+	if (r <= 0)
+		return r;
+	sha256_hex(text, bytes, hex);
+	snprintf(t->name, sizeof(t->name), "%s-%.12s", boot, hex);
+	return 1;
+}
+
+/* ---- one that is there, or is to be */
+
+static bool open_found(struct template *t)
+{
+	autofree char *path = template_find(&t->store, t->name);
+
+	if (!path)
+		return false;
+	t->found = snapshot_open(&t->snapshot, path) == 0;
+	if (!t->found) {
+		log_warn("template %s: removed, and made anew", t->name);
+		template_drop(t);
+	}
+	return t->found;
+}
+
+static int prepare(struct template *t, const struct config *cfg,
+		   const char *distro, const struct initrd_files *files)
+{
+	int r = templates_limit(&t->limit);
+
+	if (r < 0 || t->limit == 0)
+		return r;
+	r = find_name(t, cfg, distro, files);
+	if (r > 0)
+		r = template_store_open(true, &t->store);
+	if (r < 0 || t->store.dir < 0 || open_found(t))
+		return r;
+	r = template_begin(&t->store, t->name, &t->part);
+	return r == -EBUSY ? 0 : r;
+}
+
+int template_new(const struct config *cfg, const char *distro,
+		 const struct initrd_files *files, struct template **ret)
+{
+	struct template *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return log_ret(-ENOMEM, "out of memory");
+	t->store.dir = -1;
+	t->snapshot.memory_fd = -1;
+	t->part = TEMPLATE_PART_NONE;
+	r = prepare(t, cfg, distro, files);
+	if (r < 0)
+		template_free(t);
+	else
+		*ret = t;
+	return r < 0 ? r : 0;
+}
+
+void template_free(struct template *t)
+{
+	if (!t)
+		return;
+	template_abandon(&t->store, &t->part);
+	snapshot_close(&t->snapshot);
+	template_store_close(&t->store);
+	free(t);
+}
+
+const char *template_name(const struct template *t)
+{
+	return t && t->store.dir >= 0 ? t->name : NULL;
+}
+
+const struct snapshot *template_snapshot(const struct template *t)
+{
+	return t && t->found ? &t->snapshot : NULL;
+}
+
+bool template_is_wanted(const struct template *t)
+{
+	return t && t->part.lock >= 0;
+}
+
+int template_save(struct template *t, int ask_fd)
+{
+	const uint64_t start_ns = util_now_ns();
+	uint8_t id[SNAPSHOT_ID_BYTES];
+	int r;
+
+	if (getrandom(id, sizeof(id), 0) != sizeof(id))
+		r = -errno;
+	else
+		r = ask_save(ask_fd, id, t->part.files);
+	if (r < 0) {
+		log_warn("its machine is no template for the next ones: %s",
+			 strerror(-r));
+		template_abandon(&t->store, &t->part);
+		return r;
+	}
+	log_debug("template %s saved within %llu us", t->name,
+		  (unsigned long long)(util_now_ns() - start_ns) / 1000);
+	return template_commit(&t->store, &t->part, t->limit);
+}
+
+void template_drop(struct template *t)
+{
+	snapshot_close(&t->snapshot);
+	t->found = false;
+	(void)template_remove(&t->store, t->name);
+}

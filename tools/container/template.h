@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine that has come as far as its agent and knows of no container yet:
+ * saved once, others of its shape go on from there and need not boot.
+ *
+ * The shape is all that a guest has found out by then: CPUs, memory, kernel,
+ * and which devices there are. A start brings with it what is behind the
+ * devices: shares are not mounted yet, and networks have no addresses. So there
+ * is one template for each shape that is used, made by the first machine that
+ * has it.
+ */
+#ifndef TOOLS_CONTAINER_TEMPLATE_H
+#define TOOLS_CONTAINER_TEMPLATE_H
+
+#include "tools/guest/initrd.h"
+
+#include <stdbool.h>
+
+struct config;
+struct snapshot;
+
+struct template;
+
+/*
+ * Looks for the template of CFG's machine, whose initial RAM disk has FILES
+ * besides the agent and what DISTRO, a version or NULL, stands for. Where there
+ * is none, this machine is to become it, unless another one does just now. A
+ * machine that can have none (its memory is in huge pages, say) has neither.
+ * 0 or -errno, logged; -EINVAL: the user asked for what cannot be.
+ */
+int template_new(const struct config *cfg, const char *distro,
+		 const struct initrd_files *files, struct template **ret);
+void template_free(struct template *t); /* NULL is fine */
+
+/* Its name, or the one that it will have; NULL: there can be none. */
+const char *template_name(const struct template *t);
+/* From which the machine goes on; NULL: it boots. T may be NULL. */
+const struct snapshot *template_snapshot(const struct template *t);
+/* Whether it is to become it. T may be NULL. */
+bool template_is_wanted(const struct template *t);
+
+/*
+ * Has the machine become it that the monitor at ASK_FD (ask.h) runs: its agent
+ * has told that it is there, and was told nothing. -errno, logged, is no reason
+ * for the machine to end.
+ */
+int template_save(struct template *t, int ask_fd);
+
+/* It cannot be used: removes it. */
+void template_drop(struct template *t);
+
+#endif

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store's third directory, beside images and volumes. */
+#include "tools/instance/template-store.h"
+
+#include "tools/image/rootfs-parts.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#define FROM_IMAGES "../templates"
+#define BOOT_FILE   "/proc/sys/kernel/random/boot_id"
+#define PART        ".part"
+#define PART_ROOM   (TEMPLATE_NAME + sizeof(PART))
+
+static const char *const file_names[2] = {"state", "memory"};
+
+int templates_limit(uint64_t *ret_bytes)
+{
+	const char *text = getenv("BULKHEAD_TEMPLATES");
+
+	*ret_bytes = TEMPLATES_BYTES_DEFAULT;
+	if (!text || !text[0])
+		return 0;
+	if (strcmp(text, "off") == 0)
+		*ret_bytes = 0;
+	else if (util_parse_size(text, ret_bytes) < 0)
+		return log_ret(-EINVAL,
+			       "BULKHEAD_TEMPLATES '%s': neither off nor a "
+			       "size: use a number with K, M or G",
+			       text);
+	return 0;
+}
+
+int templates_boot(char ret[9])
+{
+	autofd int fd = open(BOOT_FILE, O_RDONLY | O_CLOEXEC);
+
+	ret[8] = '\0';
+	if (fd < 0 || read(fd, ret, 8) != 8)
+		return log_ret(fd < 0 ? -errno : -EIO, "'" BOOT_FILE "': %s",
+			       strerror(fd < 0 ? errno : EIO));
+	return 0;
+}
+
+/* ---- the directory */
+
+static int open_templates(const struct store *images, bool create,
+			  struct template_store *ret)
+{
+	const int keep = (int)(strrchr(images->path, '/') + 1 - images->path);
+	struct stat st;
+
+	if (create && mkdirat(images->dir, FROM_IMAGES, 0700) < 0 &&
+	    errno != EEXIST)
+		return -errno;
+	ret->dir = openat(images->dir, FROM_IMAGES,
+			  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (ret->dir < 0 || fstat(ret->dir, &st) < 0)
+		return -errno;
+	/* A machine that others have written would be run as this user. */
+	if (st.st_uid != geteuid() || st.st_mode & 077)
+		return -EPERM;
+	if (asprintf(&ret->path, "%.*stemplates", keep, images->path) < 0) {
+		ret->path = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+int template_store_open(bool create, struct template_store *ret)
+{
+	struct store images;
+	int r = store_open(&images, NULL, create);
+
+	*ret = (struct template_store){.dir = -1};
+	if (r < 0)
+		return r;
+	r = open_templates(&images, create, ret);
+	if (r == -EPERM)
+		log_error("templates beside '%s': they are not this user's "
+			  "alone: remove them",
+			  images.path);
+	else if (r < 0 && (r != -ENOENT || create))
+		log_error("templates beside '%s': %s", images.path,
+			  strerror(-r));
+	if (r < 0)
+		template_store_close(ret);
+	store_close(&images);
+	return r;
+}
+
+void template_store_close(struct template_store *store)
+{
+	util_close(&store->dir);
+	free(store->path);
+	store->path = NULL;
+}
+
+/* Nothing that was named by a user leaves the directory. */
+static bool is_name(const char *name)
+{
+	return strlen(name) == TEMPLATE_NAME - 1 &&
+	       strspn(name, "0123456789abcdef-") == TEMPLATE_NAME - 1;
+}
+
+char *template_find(const struct template_store *store, const char *name)
+{
+	autofd int fd = openat(store->dir, name,
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char *path;
+
+	/* It may be removed at any time: then it is as if it were not there. */
+	if (fd < 0 || futimens(fd, NULL) < 0 ||
+	    asprintf(&path, "%s/%s", store->path, name) < 0)
+		return NULL;
+	return path;
+}
+
+/* ---- making one */
+
+static void part_name(const struct template_part *part, char ret[PART_ROOM])
+{
+	snprintf(ret, PART_ROOM, "%s" PART, part->name);
+}
+
+static int open_files(struct template_part *part)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		part->files[i] = openat(part->lock, file_names[i],
+					O_RDWR | O_CREAT | O_TRUNC |
+						O_NOFOLLOW | O_CLOEXEC,
+					0600);
+		if (part->files[i] < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* 0, -EBUSY, or -errno; not logged. */
+static int take_part(const struct template_store *store,
+		     struct template_part *part)
+{
+	char name[PART_ROOM];
+	struct stat ours, there;
+
+	part_name(part, name);
+	if (mkdirat(store->dir, name, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	part->lock = openat(store->dir, name,
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (part->lock < 0)
+		return errno == ENOENT ? -EBUSY : -errno;
+	if (flock(part->lock, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	/* The process that had it may have ended just now. */
+	if (fstatat(store->dir, name, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fstat(part->lock, &ours) < 0 || there.st_ino != ours.st_ino ||
+	    faccessat(store->dir, part->name, F_OK, 0) == 0)
+		return -EBUSY;
+	return open_files(part);
+}
+
+static void close_part(struct template_part *part)
+{
+	for (unsigned i = 0; i < 2; i++)
+		util_close(&part->files[i]);
+	util_close(&part->lock);
+}
+
+int template_begin(const struct template_store *store, const char *name,
+		   struct template_part *ret)
+{
+	int r;
+
+	*ret = TEMPLATE_PART_NONE;
+	snprintf(ret->name, sizeof(ret->name), "%s", name);
+	r = take_part(store, ret);
+	if (r < 0)
+		close_part(ret);
+	if (r < 0 && r != -EBUSY)
+		log_error("'%s/%s': %s", store->path, name, strerror(-r));
+	return r;
+}
+
+void template_abandon(const struct template_store *store,
+		      struct template_part *part)
+{
+	char name[PART_ROOM];
+
+	part_name(part, name);
+	if (part->lock >= 0)
+		(void)tree_remove(store->dir, name);
+	close_part(part);
+}
+
+/* ---- all of them */
+
+struct found {
+	char name[TEMPLATE_NAME];
+	uint64_t bytes;
+	int64_t used_s, used_ns;
+};
+
+struct all {
+	struct found *list; /* owned */
+	size_t count;
+};
+
+static uint64_t disk_bytes(int dir)
+{
+	uint64_t bytes = 0;
+	struct stat st;
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (fstatat(dir, file_names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+			bytes += (uint64_t)st.st_blocks * 512;
+	}
+	return bytes;
+}
+
+static int add_found(const struct template_store *store, const char *name,
+		     struct all *all)
+{
+	struct found *grown =
+		reallocarray(all->list, all->count + 1, sizeof(struct found));
+	autofd int fd = openat(store->dir, name,
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct found *f;
+	struct stat st;
+
+	if (!grown)
+		return -ENOMEM;
+	all->list = grown;
+	/* It may be gone meanwhile. */
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return 0;
+	f = &grown[all->count++];
+	snprintf(f->name, sizeof(f->name), "%s", name);
+	f->bytes = disk_bytes(fd);
+	f->used_s = st.st_mtim.tv_sec;
+	f->used_ns = st.st_mtim.tv_nsec;
+	return 0;
+}
+
+static int by_use(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+
+	if (x->used_s != y->used_s)
+		return x->used_s < y->used_s ? 1 : -1;
+	return x->used_ns < y->used_ns ? 1 : x->used_ns > y->used_ns ? -1 : 0;
+}
+
+/* The last one that was used first. 0 or -errno, logged. */
+static int find_all(const struct template_store *store, struct all *ret)
+{
+	DIR *dir = opendir(store->path);
+	const struct dirent *entry;
+	int r = 0;
+
+	*ret = (struct all){0};
+	if (!dir)
+		return log_ret(-errno, "'%s': %s", store->path,
+			       strerror(errno));
+	while (r == 0 && (entry = readdir(dir))) {
+		if (is_name(entry->d_name))
+			r = add_found(store, entry->d_name, ret);
+	}
+	closedir(dir);
+	if (r < 0) {
+		free(ret->list);
+		return log_ret(r, "out of memory");
+	}
+	if (ret->count > 0)
+		qsort(ret->list, ret->count, sizeof(*ret->list), by_use);
+	return 0;
+}
+
+int template_each(const struct template_store *store,
+		  int (*fn)(const struct template_entry *entry, void *arg),
+		  void *arg)
+{
+	struct all all;
+	int r = find_all(store, &all);
+
+	for (size_t i = 0; r >= 0 && i < all.count; i++) {
+		const struct found *f = &all.list[i];
+		autofree char *path = NULL;
+		struct template_entry entry = {
+			.name = f->name,
+			.bytes = f->bytes,
+			.used_s = f->used_s,
+		};
+
+		if (asprintf(&path, "%s/%s", store->path, f->name) < 0) {
+			path = NULL;
+			r = log_ret(-ENOMEM, "out of memory");
+			break;
+		}
+		entry.path = path;
+		r = fn(&entry, arg);
+	}
+	free(all.list);
+	return r < 0 ? r : 0;
+}
+
+int template_remove(const struct template_store *store, const char *name)
+{
+	if (!is_name(name) ||
+	    faccessat(store->dir, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return -ENOENT;
+	return tree_remove(store->dir, name);
+}
+
+/* ---- not too many */
+
+/* A part that nobody makes any more. */
+static void remove_left_over(const struct template_store *store,
+			     const char *name)
+{
+	autofd int fd = openat(store->dir, name,
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		(void)tree_remove(store->dir, name);
+}
+
+static void remove_parts(const struct template_store *store)
+{
+	DIR *dir = opendir(store->path);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		const size_t n = strlen(entry->d_name);
+
+		if (n > strlen(PART) &&
+		    strcmp(entry->d_name + n - strlen(PART), PART) == 0)
+			remove_left_over(store, entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Whatever cannot be removed now is tried again the next time. */
+static void prune(const struct template_store *store, uint64_t limit)
+{
+	char boot[9];
+	uint64_t bytes = 0;
+	struct all all;
+
+	remove_parts(store);
+	if (templates_boot(boot) < 0 || find_all(store, &all) < 0)
+		return;
+	for (size_t i = 0; i < all.count; i++) {
+		const struct found *f = &all.list[i];
+
+		bytes += f->bytes;
+		if (bytes > limit || strncmp(f->name, boot, 8) != 0) {
+			log_info("template %s: removed", f->name);
+			(void)template_remove(store, f->name);
+			bytes -= f->bytes;
+		}
+	}
+	free(all.list);
+}
+
+int template_commit(const struct template_store *store,
+		    struct template_part *part, uint64_t limit)
+{
+	char name[PART_ROOM];
+	int r = 0;
+
+	part_name(part, name);
+	if (renameat(store->dir, name, store->dir, part->name) < 0)
+		r = log_ret(-errno, "'%s/%s': %s", store->path, part->name,
+			    strerror(errno));
+	if (r < 0)
+		template_abandon(store, part);
+	close_part(part);
+	prune(store, limit);
+	return r;
+}
