@@ -169,6 +169,16 @@ void vm_allow(struct vm *vm, const struct sandbox_rule *rules)
 	vm->allow = rules;
 }
 
+int vm_watch(struct vm *vm, struct loop_source *source)
+{
+	return loop_add(&vm->loop, source, EPOLLIN);
+}
+
+void vm_unwatch(struct vm *vm, struct loop_source *source)
+{
+	loop_del(&vm->loop, source);
+}
+
 int vm_start(struct vm *vm)
 {
 	int r = 0;

@@ -41,6 +41,14 @@ int vm_build_restored(const struct config *cfg, const struct snapshot *snapshot,
  */
 void vm_allow(struct vm *vm, const struct sandbox_rule *rules);
 
+struct loop_source;
+/*
+ * Has the main loop call SOURCE->fn when SOURCE->fd is readable: 0 or -errno.
+ * And no longer: where that runs, or before vm_start(), or after vm_run().
+ */
+int vm_watch(struct vm *vm, struct loop_source *source);
+void vm_unwatch(struct vm *vm, struct loop_source *source);
+
 /*
  * Starts the guest: raw mode, the sandbox, a thread for each vCPU. 0 or -errno
  * (logged); then vm_run() is not for it, and vm_free() is. Main thread.

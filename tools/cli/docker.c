@@ -114,9 +114,6 @@ static const struct word commands[] = {
 	{"rename", 0, "--name gives a name at the start"},
 	{"save", 0, no_build},
 	{"search", 0, no_fetch},
-	{"unpause", 0,
-	 "use 'bulkhead kill -s CONT NAME'; 'bulkhead resume' is for "
-	 "machines of boot"},
 	{"update", 0, "the machine's size is fixed when it starts"},
 };
 

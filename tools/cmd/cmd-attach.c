@@ -432,7 +432,11 @@ int cmd_attach(int argc, char **argv)
 	if (instance_open(argv[n], &instance) < 0)
 		return status;
 	if (instance_load(&instance, &state) == 0) {
-		if (instance_is_alive(&instance))
+		if (instance_is_alive(&instance) &&
+		    state.phase == INSTANCE_PAUSED)
+			log_error("'%s' is paused: 'bulkhead resume %s' first",
+				  instance.name, instance.name);
+		else if (instance_is_alive(&instance))
 			status = attach(&req, &instance, &state);
 		else
 			log_error("'%s' does not run", instance.name);

@@ -209,7 +209,11 @@ static int run(struct request *req, const struct instance *instance)
 	if (instance_load(instance, &state) < 0)
 		return log_ret(RUN_EXIT_FAILED, "'%s' has not started yet",
 			       instance->name);
-	if (!instance_is_alive(instance) || state.phase != INSTANCE_RUNNING)
+	if (instance_is_alive(instance) && state.phase == INSTANCE_PAUSED)
+		log_error("'%s' is paused: 'bulkhead resume %s' first",
+			  instance->name, instance->name);
+	else if (!instance_is_alive(instance) ||
+		 state.phase != INSTANCE_RUNNING)
 		log_error("'%s' does not run", instance->name);
 	else if (!state.spec.has_process)
 		log_error("'%s': its state.json describes no process",

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `bulkhead pause` and `bulkhead resume`: a machine stands still, and goes on.
+/*
+ * `bulkhead pause` and `bulkhead resume`, which Docker calls unpause: an
+ * instance or a machine stands still, and goes on.
  */
 #include "tools/cmd/cmd.h"
 
 #include "tools/cli/options.h"
 #include "tools/cli/usage.h"
+#include "tools/container/pause.h"
 #include "tools/container/vm-socket.h"
+#include "tools/instance/instance.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -18,43 +24,47 @@ static const struct option_entry no_entries[] = {{0}};
 
 static const struct option_table pause_table = {
 	.command = "pause",
-	.synopsis = "usage: bulkhead pause SOCKET...\n"
+	.synopsis = "usage: bulkhead pause NAME|SOCKET...\n"
 		    "\n"
-		    "Has machines of `bulkhead boot --control SOCKET` stand "
-		    "still: no CPU executes, no\n"
-		    "device moves. What connects to them waits.\n",
+		    "Has instances of `bulkhead run` stand still, or machines "
+		    "of `bulkhead boot\n"
+		    "--control SOCKET`: no CPU executes, no device moves. What "
+		    "connects to them waits.\n",
 	.entries = no_entries,
 };
 
 static const struct option_table resume_table = {
 	.command = "resume",
-	.synopsis = "usage: bulkhead resume SOCKET...\n"
+	.synopsis = "usage: bulkhead resume NAME|SOCKET...\n"
+		    "       bulkhead unpause NAME|SOCKET...\n"
 		    "\n"
-		    "Has machines go on that `bulkhead pause` made stand "
-		    "still.\n",
+		    "Has instances and machines go on that `bulkhead pause` "
+		    "made stand still.\n",
 	.entries = no_entries,
 };
 
-/* Docker's users have a container's name in mind. */
-static int check_socket(const char *path, enum vm_request what)
+static int ask_instance(const char *name, enum vm_request what)
 {
-	struct stat st;
+	struct instance_state state;
+	struct instance instance;
+	int r = instance_open_living(name, &instance, &state);
 
-	if (strchr(path, '/') || lstat(path, &st) == 0 || errno != ENOENT)
-		return 0;
-	return log_ret(-ENOENT,
-		       "'%s': no such socket: give that of boot's --control; "
-		       "for a container of run: 'bulkhead kill -s %s %s'",
-		       path, what == VM_REQUEST_PAUSE ? "STOP" : "CONT", path);
+	if (r < 0)
+		return r;
+	r = what == VM_REQUEST_PAUSE ? pause_instance(&instance)
+				     : resume_instance(&instance);
+	instance_state_done(&state);
+	instance_done(&instance);
+	if (r == 0)
+		puts(name);
+	return r;
 }
 
-static int ask_one(const char *path, enum vm_request what)
+static int ask_socket(const char *path, enum vm_request what)
 {
 	struct vm_answer answer;
-	int r = check_socket(path, what);
+	int r = vm_socket_ask(path, what, NULL, NULL, 0, &answer);
 
-	if (r == 0)
-		r = vm_socket_ask(path, what, NULL, NULL, &answer);
 	if (r == 0 && answer.result == -EALREADY)
 		return log_ret(-EALREADY,
 			       what == VM_REQUEST_PAUSE ? "'%s': it is paused"
@@ -69,6 +79,15 @@ static int ask_one(const char *path, enum vm_request what)
 	return r;
 }
 
+/* An instance's name has no '/', but a socket may have none either. */
+static bool is_path(const char *text)
+{
+	struct stat st;
+
+	return strchr(text, '/') ||
+	       (lstat(text, &st) == 0 && S_ISSOCK(st.st_mode));
+}
+
 static int ask_each(const struct option_table *table, enum vm_request what,
 		    int argc, char **argv)
 {
@@ -80,10 +99,13 @@ static int ask_each(const struct option_table *table, enum vm_request what,
 		return n == OPTIONS_HELP ? VM_EXIT_OK : VM_EXIT_USAGE;
 	if (n == argc)
 		return usage_error(table->command,
-				   "give the path of a machine's socket");
+				   "give the name of an instance, or the path "
+				   "of a machine's socket");
+	instance_sweep();
 	for (; n < argc; n++)
-		if (ask_one(argv[n], what) < 0)
-			status = 1;
+		if ((is_path(argv[n]) ? ask_socket(argv[n], what)
+				      : ask_instance(argv[n], what)) < 0)
+			status = INSTANCE_EXIT_FAILED;
 	return status;
 }
 

@@ -104,7 +104,9 @@ static char *format_status(const struct instance_state *state, bool alive,
 	if (alive && state->phase == INSTANCE_CREATED)
 		n = asprintf(&text, "Created");
 	else if (alive)
-		n = asprintf(&text, "Up %s", age);
+		n = asprintf(&text, "Up %s%s", age,
+			     state->phase == INSTANCE_PAUSED ? " (Paused)"
+							     : "");
 	else if (state->finished_s == 0)
 		n = asprintf(&text, "Killed");
 	else
@@ -154,7 +156,8 @@ static int add_row(struct listing *listing, const char *name,
 
 static const char *phase_name(const struct instance_state *state, bool alive)
 {
-	static const char *const phases[] = {"created", "running", "exited"};
+	static const char *const phases[] = {"created", "running", "paused",
+					     "exited"};
 
 	return phases[alive ? state->phase : INSTANCE_EXITED];
 }
@@ -239,10 +242,11 @@ static int check_filter_value(const char *filter)
 	uint64_t n;
 
 	if (filter[0] == 's' && strcmp(value, "created") != 0 &&
-	    strcmp(value, "running") != 0 && strcmp(value, "exited") != 0)
+	    strcmp(value, "running") != 0 && strcmp(value, "paused") != 0 &&
+	    strcmp(value, "exited") != 0)
 		return usage_error("ps",
-				   "--filter '%s': known are created, running "
-				   "and exited",
+				   "--filter '%s': known are created, running, "
+				   "paused and exited",
 				   filter);
 	if (filter[0] == 'e' && util_parse_number(value, 0, 255, &n) < 0)
 		return usage_error("ps",

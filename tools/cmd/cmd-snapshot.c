@@ -123,7 +123,8 @@ static int save(const char *socket_path, struct target *t)
 
 	if (getrandom(id, sizeof(id), 0) != sizeof(id))
 		return log_ret(-errno, "getrandom: %s", strerror(errno));
-	r = vm_socket_ask(socket_path, VM_REQUEST_SAVE, id, t->files, &answer);
+	r = vm_socket_ask(socket_path, VM_REQUEST_SAVE, id, t->files, 0,
+			  &answer);
 	if (r < 0)
 		return r;
 	if (told_to_end)

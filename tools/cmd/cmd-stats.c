@@ -64,7 +64,9 @@ struct watched {
 	struct instance instance;
 	struct instance_state state;
 	struct agent_session
-		*agent;   /* owned; NULL: the guest does not answer */
+		*agent; /* owned; NULL: the guest does not answer */
+	bool paused;
+	bool silent;      /* the guest did not answer: it is not asked again */
 	bool guest, host; /* there is a figure of it now */
 	bool seen;        /* this round */
 	bool measured;    /* there is one before it */
@@ -110,10 +112,26 @@ static int add(struct stats *stats, const struct instance *instance,
 	more += stats->count++;
 	*more = (struct watched){
 		.instance = *instance, .state = *state, .seen = true};
-	if (agent_connect(instance->socket, CONNECT_TIMEOUT_MS, &more->agent) <
-	    0)
-		more->agent = NULL;
 	return 0;
+}
+
+/* One that is paused does not answer, and is not to be waited for. */
+static void meet_agent(struct watched *w)
+{
+	struct instance_state state;
+
+	if (instance_load(&w->instance, &state) < 0)
+		return;
+	w->paused = state.phase == INSTANCE_PAUSED;
+	instance_state_done(&state);
+	if (w->paused) {
+		agent_free(take_ptr(w->agent));
+	} else if (!w->agent && !w->silent &&
+		   agent_connect(w->instance.socket, CONNECT_TIMEOUT_MS,
+				 &w->agent) < 0) {
+		w->agent = NULL;
+		w->silent = true;
+	}
 }
 
 /* By its name, as the walk's own object does not stay. */
@@ -132,9 +150,10 @@ static int add_running(const struct instance *instance, void *arg)
 	}
 	if (!instance_is_alive(instance) || instance_load(instance, &state) < 0)
 		return 0;
-	runs = state.phase == INSTANCE_RUNNING;
+	runs = state.phase == INSTANCE_RUNNING ||
+	       state.phase == INSTANCE_PAUSED;
 	instance_state_done(&state);
-	if (!runs || instance_open_running(instance->name, &own, &state) < 0)
+	if (!runs || instance_open_living(instance->name, &own, &state) < 0)
 		return 0;
 	r = add(stats, &own, &state);
 	if (r < 0) {
@@ -156,7 +175,7 @@ static int find_named(struct stats *stats)
 
 		if (find(stats, *name))
 			continue;
-		r = instance_open_running(*name, &instance, &state);
+		r = instance_open_living(*name, &instance, &state);
 		if (r == 0)
 			r = add(stats, &instance, &state);
 	}
@@ -192,13 +211,14 @@ static int look_again(struct stats *stats, bool first)
 
 static void measure(struct watched *w)
 {
+	meet_agent(w);
 	w->measured = w->time_ns != 0;
 	w->before_ns = w->time_ns;
 	w->before = w->now;
 	w->host_before = w->host_now;
 	if (w->agent && agent_get_stats(w->agent, &w->now) < 0) {
-		agent_free(w->agent);
-		w->agent = NULL;
+		agent_free(take_ptr(w->agent));
+		w->silent = true;
 	}
 	w->guest = w->agent;
 	w->host =

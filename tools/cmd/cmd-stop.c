@@ -7,6 +7,7 @@
 #include "tools/cmd/stop.h"
 
 #include "tools/agent/agent.h"
+#include "tools/container/pause.h"
 #include "tools/instance/instance.h"
 #include "tools/cli/options.h"
 #include "tools/cli/usage.h"
@@ -105,6 +106,18 @@ static int kill_now(const char *command, const struct instance *instance,
 		       (int)state->pid);
 }
 
+/*
+ * Whether the guest can be asked: one that is paused goes on, as it does with
+ * Docker, to hear of its end.
+ */
+static bool wake(const struct instance *instance,
+		 const struct instance_state *state)
+{
+	int r = state->phase == INSTANCE_PAUSED ? resume_instance(instance) : 0;
+
+	return r == 0 || r == -EALREADY;
+}
+
 int stop_instance(const struct instance *instance,
 		  const struct instance_state *state,
 		  const struct stop_request *how)
@@ -115,7 +128,7 @@ int stop_instance(const struct instance *instance,
 
 	if (!instance_is_alive(instance))
 		return 0;
-	answers = send_signal(instance, signal) == 0;
+	answers = wake(instance, state) && send_signal(instance, signal) == 0;
 	if (answers && instance_wait(instance, timeout_ms) == 0)
 		return 0;
 	return kill_now(how->command, instance, state, answers);
@@ -140,8 +153,10 @@ static int kill_one(const struct request *req, const struct instance *instance,
 
 	if (!instance_is_alive(instance))
 		return log_ret(-ESRCH, "'%s' does not run", instance->name);
-	return signal == SIGKILL ? kill_now(req->command, instance, state, true)
-				 : send_signal(instance, signal);
+	if (signal == SIGKILL)
+		return kill_now(req->command, instance, state,
+				wake(instance, state));
+	return wake(instance, state) ? send_signal(instance, signal) : -ETIME;
 }
 
 static int rm_one(const struct request *req, const struct instance *instance,
@@ -150,7 +165,8 @@ static int rm_one(const struct request *req, const struct instance *instance,
 	int r;
 
 	if (req->force && instance_is_alive(instance)) {
-		r = kill_now(req->command, instance, state, true);
+		r = kill_now(req->command, instance, state,
+			     wake(instance, state));
 		if (r < 0)
 			return r;
 	}

@@ -10,8 +10,9 @@
 
 static const struct command commands[] = {
 	{"boot", cmd_boot, "boot a guest from a kernel image"},
-	{"pause", cmd_pause, "have a machine stand still"},
-	{"resume", cmd_resume, "have a machine go on"},
+	{"pause", cmd_pause, "have an instance or a machine stand still"},
+	{"resume", cmd_resume, "have an instance or a machine go on"},
+	{"unpause", cmd_resume, "the same, in Docker's word"},
 	{"snapshot", cmd_snapshot, "save a machine's state"},
 	{"restore", cmd_restore, "start a machine where it was saved"},
 	{"run", cmd_run, "run a command in a virtual machine of its own"},

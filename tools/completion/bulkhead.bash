@@ -153,6 +153,10 @@ _bulkhead_container()
 		opts='--quiet --all --help'
 		names=templates
 		;;
+	pause | resume | unpause)
+		opts=--help
+		names=machines
+		;;
 	volume)
 		opts='--quiet --help'
 		names=volumes
@@ -207,6 +211,11 @@ _bulkhead_container()
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur"
 				compgen -W "$("$1" ps -q 2>/dev/null |
 					sed 's/$/:/')" -- "$cur")
+		elif [ "$names" = machines ]; then
+			compopt -o filenames
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur"
+				compgen -W "$("$1" ps -q 2>/dev/null)" \
+					-- "$cur")
 		elif [ "$names" = volumes ]; then
 			mapfile -t COMPREPLY < <(compgen -W \
 				"ls create rm $("$1" volume -q 2>/dev/null)" \
@@ -241,22 +250,22 @@ _bulkhead()
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
 			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi
-			bench boot pause resume snapshot restore
+			bench boot pause resume unpause snapshot restore
 			check help version --help --version' -- "$cur")
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
-	pause | resume | snapshot | restore) _bulkhead_snapshot ;;
+	snapshot | restore) _bulkhead_snapshot ;;
 	run | exec | cp | attach | ps | top | stats | logs | stop | start | restart | kill | rm | wait | inspect | volume | template | \
-		images | tag | rmi | bench)
+		pause | resume | unpause | images | tag | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
 			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi
-			bench boot pause resume snapshot restore
+			bench boot pause resume unpause snapshot restore
 			check version' -- "$cur")
 		;;
 	esac

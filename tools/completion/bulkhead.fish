@@ -24,17 +24,19 @@ complete -c bulkhead -n __fish_use_subcommand -a tag -d 'give an image another n
 complete -c bulkhead -n __fish_use_subcommand -a rmi -d 'remove images'
 complete -c bulkhead -n __fish_use_subcommand -a bench -d 'measure start-up'
 complete -c bulkhead -n __fish_use_subcommand -a boot -d 'boot a guest'
-complete -c bulkhead -n __fish_use_subcommand -a pause -d 'have a machine stand still'
-complete -c bulkhead -n __fish_use_subcommand -a resume -d 'have a machine go on'
+complete -c bulkhead -n __fish_use_subcommand -a pause -d 'have an instance or a machine stand still'
+complete -c bulkhead -n __fish_use_subcommand -a resume -d 'have an instance or a machine go on'
+complete -c bulkhead -n __fish_use_subcommand -a unpause -d 'the same as resume'
 complete -c bulkhead -n __fish_use_subcommand -a snapshot -d 'save the state of a machine'
 complete -c bulkhead -n __fish_use_subcommand -a restore -d 'start a machine where it was saved'
 complete -c bulkhead -n __fish_use_subcommand -a check -d 'say what this host can do'
 complete -c bulkhead -n __fish_use_subcommand -a help -d 'explain a command'
 complete -c bulkhead -n __fish_use_subcommand -a version -d 'print the version'
-complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi bench boot pause resume snapshot restore check version'
+complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi bench boot pause resume unpause snapshot restore check version'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l json -d 'print JSON'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l quiet -s q -d 'identifiers only'
-complete -c bulkhead -n '__fish_seen_subcommand_from pause resume snapshot restore' -F
+complete -c bulkhead -n '__fish_seen_subcommand_from pause resume unpause snapshot restore' -F
+complete -c bulkhead -n '__fish_seen_subcommand_from pause resume unpause' -a '(bulkhead ps -q 2>/dev/null)' -d instance
 complete -c bulkhead -n '__fish_seen_subcommand_from tag' -F
 complete -c bulkhead -n '__fish_seen_subcommand_from tag' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 complete -c bulkhead -n '__fish_seen_subcommand_from rmi' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image

@@ -4,6 +4,7 @@
 
 #include "tools/container/control.h"
 #include "tools/container/ask.h"
+#include "tools/container/vm-socket.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
 #include "vmm/base/streams.h"
@@ -40,15 +41,18 @@ static int redirect(int console_fd, int messages_fd)
 }
 
 /* Until its end: an exit status. The thread comes behind the sandbox. */
-static int run_vm(struct vm *vm, struct control *control)
+static int run_vm(struct vm *vm, struct control *control,
+		  struct vm_socket *socket)
 {
 	int status = VM_EXIT_HOST;
 
-	if (control->stop_fd < 0)
-		return vm_run(vm);
-	if (control->ask_fd >= 0)
+	if (socket->stop_fd >= 0)
+		vm_allow(vm, vm_socket_syscalls);
+	else if (control->ask_fd >= 0)
 		vm_allow(vm, ask_syscalls);
-	if (vm_start(vm) == 0 && control_start(control, vm) == 0)
+	if (vm_start(vm) == 0 &&
+	    (control->stop_fd < 0 || control_start(control, vm) == 0) &&
+	    (socket->stop_fd < 0 || vm_socket_start(socket, vm) == 0))
 		status = vm_run(vm);
 	return status;
 }
@@ -62,6 +66,7 @@ static int run_child(const struct config *cfg, pid_t parent,
 		     const struct monitor_options *options)
 {
 	struct control control = CONTROL_NONE;
+	struct vm_socket socket = VM_SOCKET_NONE;
 	struct vm *vm = NULL;
 	int status;
 
@@ -80,13 +85,16 @@ static int run_child(const struct config *cfg, pid_t parent,
 	if ((options->control_dir || ask_fd >= 0) &&
 	    control_open(&control, options->control_dir, ask_fd) < 0)
 		return VM_EXIT_HOST;
+	if (cfg->control && vm_socket_open(&socket, cfg->control) < 0)
+		return VM_EXIT_HOST;
 	status = options->snapshot
 			 ? vm_build_restored(cfg, options->snapshot, &vm)
 			 : vm_build(cfg, &vm);
 	/* All paths that it was given are open; it keeps no directory busy. */
 	if (status == VM_EXIT_OK && chdir("/") == 0)
-		status = run_vm(vm, &control);
+		status = run_vm(vm, &control, &socket);
 	control_done(&control);
+	vm_socket_done(&socket);
 	vm_free(vm);
 	return status;
 }

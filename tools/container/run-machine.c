@@ -274,6 +274,9 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 	cfg->console = CONFIG_CONSOLE_VIRTIO;
 	cfg->sandbox = !opt->no_sandbox;
 	r = set(cfg, "name", instance->name);
+	/* An engine's container has its own way (control.h). */
+	if (r == 0)
+		r = set(cfg, "control", instance->control);
 	if (r == 0)
 		r = make_size(machine, &spec->linux_part);
 	if (r == 0)

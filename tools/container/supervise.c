@@ -178,6 +178,7 @@ static void finish(struct supervisor *s, int status)
 		(void)instance_remove(&run->instance, true);
 	} else {
 		(void)unlink(run->instance.socket);
+		(void)unlink(run->instance.control);
 		save(s);
 	}
 }

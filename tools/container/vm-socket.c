@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -126,20 +127,35 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+/* On the main loop: a machine that nobody asks for anything has no thread. */
+static void start_serving(struct loop_source *source, uint32_t events)
+{
+	struct vm_socket *s = container_of(source, struct vm_socket, first);
+	int r;
+
+	(void)events;
+	vm_unwatch(s->vm, source);
+	r = thread_start(&s->thread, 0, serve, s);
+	s->has_thread = r == 0;
+	if (r < 0)
+		log_error("--control: cannot start a thread: %s", strerror(-r));
+}
+
 int vm_socket_start(struct vm_socket *s, struct vm *vm)
 {
 	int r;
 
 	s->vm = vm;
-	r = thread_start(&s->thread, 0, serve, s);
-	if (r < 0)
-		return log_ret(r, "cannot start a thread: %s", strerror(-r));
-	s->has_thread = true;
-	return 0;
+	s->first.fn = start_serving;
+	s->first.fd = s->listener.fd;
+	r = vm_watch(vm, &s->first);
+	return r < 0 ? log_ret(r, "--control: %s", strerror(-r)) : 0;
 }
 
 void vm_socket_done(struct vm_socket *s)
 {
+	if (s->vm && !s->has_thread)
+		vm_unwatch(s->vm, &s->first);
 	if (s->has_thread) {
 		loop_signal(s->stop_fd);
 		pthread_join(s->thread, NULL);
@@ -151,7 +167,7 @@ void vm_socket_done(struct vm_socket *s)
 
 /* ---- the other program's */
 
-static int connect_to(const char *path)
+static int connect_to(const char *path, const struct timeval *limit)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -160,6 +176,12 @@ static int connect_to(const char *path)
 		return log_ret(-ENAMETOOLONG, "'%s': too long for a socket",
 			       path);
 	strcpy(un.sun_path, path);
+	if (fd >= 0) {
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, limit,
+				 sizeof(*limit));
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, limit,
+				 sizeof(*limit));
+	}
 	if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
 		return log_ret(
 			-errno, "'%s': %s%s", path, strerror(errno),
@@ -172,10 +194,14 @@ static int connect_to(const char *path)
 }
 
 int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
-		  const int files[FILES], struct vm_answer *ret)
+		  const int files[FILES], int timeout_ms, struct vm_answer *ret)
 {
+	const struct timeval limit = {
+		.tv_sec = timeout_ms / 1000,
+		.tv_usec = timeout_ms % 1000 * 1000,
+	};
 	struct request request = {.protocol = PROTOCOL, .what = what};
-	autofd int fd = connect_to(path);
+	autofd int fd = connect_to(path, &limit);
 	ssize_t n;
 
 	if (fd < 0)
@@ -187,6 +213,9 @@ int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 	if (n < 0)
 		return log_ret((int)n, "'%s': %s", path, strerror((int)-n));
 	n = recv(fd, ret, sizeof(*ret), MSG_WAITALL);
+	if (n < 0 && errno == EAGAIN)
+		return log_ret(-ETIME, "'%s': the machine does not answer",
+			       path);
 	if (n < 0)
 		return log_ret(-errno, "'%s': %s", path, strerror(errno));
 	if (n != sizeof(*ret))

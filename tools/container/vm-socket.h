@@ -9,6 +9,7 @@
 #define TOOLS_CONTAINER_VM_SOCKET_H
 
 #include "vmm/base/listener.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 
 #include <pthread.h>
@@ -26,6 +27,7 @@ struct vm_socket {
 	struct listener listener; /* fd -1: none */
 	int stop_fd;              /* owned: an eventfd */
 	struct vm *vm;            /* borrowed */
+	struct loop_source first; /* of the main loop: nobody has asked yet */
 	pthread_t thread;
 	bool has_thread;
 };
@@ -42,8 +44,9 @@ extern const struct sandbox_rule vm_socket_syscalls[];
  */
 int vm_socket_open(struct vm_socket *s, const char *path);
 /*
- * Starts a thread that does to VM, which runs, what it is asked for: after
- * vm_start(), so that the sandbox is around it. 0 or -errno, logged.
+ * Does to VM, which runs, what it is asked for, from vm_run() on: by a thread
+ * that starts when somebody asks for the first time. After vm_start(), so that
+ * the sandbox is around it. 0 or -errno, logged.
  */
 int vm_socket_start(struct vm_socket *s, struct vm *vm);
 /* Ends the thread and removes the socket. Before vm_free(). */
@@ -57,12 +60,13 @@ struct vm_answer {
 };
 
 /*
- * Asks the machine at the socket PATH, and waits for its answer. ID and the two
+ * Asks the machine at the socket PATH, and waits for its answer, up to
+ * TIMEOUT_MS (0: as long as it takes): -ETIME then, logged. ID and the two
  * files, borrowed, are for VM_REQUEST_SAVE, which ends where this does. 0, and
  * an answer; or -errno of the connection, logged: -EINTR, a signal that has a
  * handler came.
  */
 int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
-		  const int files[2], struct vm_answer *ret);
+		  const int files[2], int timeout_ms, struct vm_answer *ret);
 
 #endif

@@ -18,6 +18,7 @@
 static const char *const phases[] = {
 	[INSTANCE_CREATED] = "created",
 	[INSTANCE_RUNNING] = "running",
+	[INSTANCE_PAUSED] = "paused",
 	[INSTANCE_EXITED] = "exited",
 };
 
@@ -215,6 +216,12 @@ int instance_load(const struct instance *instance, struct instance_state *ret)
 		instance_state_done(&state);
 		return r;
 	}
+	/* The file is its supervisor's alone, which others' pauses do not ask.
+	 */
+	if (state.phase == INSTANCE_RUNNING &&
+	    faccessat(instance->dir_fd, INSTANCE_PAUSED_FILE, F_OK,
+		      AT_SYMLINK_NOFOLLOW) == 0)
+		state.phase = INSTANCE_PAUSED;
 	*ret = state;
 	return 0;
 }

@@ -127,6 +127,7 @@ void instance_done(struct instance *instance)
 {
 	free(instance->path);
 	free(instance->socket);
+	free(instance->control);
 	util_close(&instance->base_fd);
 	util_close(&instance->dir_fd);
 	instance_init(instance);
@@ -157,6 +158,10 @@ static int fill_paths(struct instance *instance, const char *base,
 	}
 	if (asprintf(&instance->socket, "%s/vsock", instance->path) < 0) {
 		instance->socket = NULL;
+		return -ENOMEM;
+	}
+	if (asprintf(&instance->control, "%s/control", instance->path) < 0) {
+		instance->control = NULL;
 		return -ENOMEM;
 	}
 	return 0;
@@ -335,9 +340,13 @@ int instance_again(const struct instance *instance)
 
 void instance_forget(const struct instance *instance)
 {
-	static const char *const shared[] = {
-		INSTANCE_STATUS_FILE, INSTANCE_INPUT_FILE, INSTANCE_KILLER_FILE,
-		"vsock", "vsock_1024"};
+	static const char *const shared[] = {INSTANCE_STATUS_FILE,
+					     INSTANCE_INPUT_FILE,
+					     INSTANCE_KILLER_FILE,
+					     INSTANCE_PAUSED_FILE,
+					     "vsock",
+					     "vsock_1024",
+					     "control"};
 
 	for (unsigned i = 0; i < ARRAY_LEN(shared); i++)
 		(void)unlinkat(instance->dir_fd, shared[i], 0);
@@ -524,6 +533,7 @@ static void sweep_locked(const struct instance *instance)
 		state.phase = INSTANCE_EXITED;
 		state.status = INSTANCE_KILLED;
 		(void)unlinkat(instance->dir_fd, "vsock", 0);
+		(void)unlinkat(instance->dir_fd, "control", 0);
 		(void)instance_save(instance, &state);
 	}
 	instance_state_done(&state);
@@ -554,8 +564,8 @@ void instance_sweep_one(const char *name, int timeout_ms)
 	instance_done(&instance);
 }
 
-int instance_open_running(const char *name, struct instance *ret,
-			  struct instance_state *ret_state)
+int instance_open_living(const char *name, struct instance *ret,
+			 struct instance_state *ret_state)
 {
 	struct instance_state state;
 	struct instance instance;
@@ -567,7 +577,8 @@ int instance_open_running(const char *name, struct instance *ret,
 	if (r == -ENOENT)
 		log_error("'%s' has not started yet", name);
 	if (r == 0 && (!instance_is_alive(&instance) ||
-		       state.phase != INSTANCE_RUNNING)) {
+		       (state.phase != INSTANCE_RUNNING &&
+			state.phase != INSTANCE_PAUSED))) {
 		instance_state_done(&state);
 		r = log_ret(-ESRCH, "'%s' does not run", name);
 	}
@@ -578,4 +589,60 @@ int instance_open_running(const char *name, struct instance *ret,
 	*ret = instance;
 	*ret_state = state;
 	return 0;
+}
+
+int instance_open_running(const char *name, struct instance *ret,
+			  struct instance_state *ret_state)
+{
+	struct instance_state state;
+	struct instance instance;
+	int r = instance_open_living(name, &instance, &state);
+
+	if (r < 0)
+		return r;
+	if (state.phase == INSTANCE_PAUSED) {
+		instance_state_done(&state);
+		instance_done(&instance);
+		return log_ret(-EBUSY,
+			       "'%s' is paused: 'bulkhead resume %s' first",
+			       name, name);
+	}
+	*ret = instance;
+	*ret_state = state;
+	return 0;
+}
+
+int instance_lock_pause(const struct instance *instance)
+{
+	/* It is there as long as the instance runs. */
+	autofd int fd = openat(instance->dir_fd, INSTANCE_STATUS_FILE,
+			       O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	while (fd >= 0 && flock(fd, LOCK_EX) < 0)
+		if (errno != EINTR)
+			util_close(&fd);
+	return fd < 0 ? log_ret(-errno, "'%s/" INSTANCE_STATUS_FILE "': %s",
+				instance->path, strerror(errno))
+		      : take_fd(&fd);
+}
+
+int instance_note_paused(const struct instance *instance, bool paused)
+{
+	int r = 0;
+
+	if (!paused) {
+		if (unlinkat(instance->dir_fd, INSTANCE_PAUSED_FILE, 0) < 0 &&
+		    errno != ENOENT)
+			r = -errno;
+	} else {
+		int fd = openat(instance->dir_fd, INSTANCE_PAUSED_FILE,
+				O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+				0600);
+
+		r = fd < 0 ? -errno : 0;
+		util_close(&fd);
+	}
+	return r < 0 ? log_ret(r, "'%s/" INSTANCE_PAUSED_FILE "': %s",
+			       instance->path, strerror(-r))
+		     : 0;
 }

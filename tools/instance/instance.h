@@ -33,13 +33,16 @@ struct instance {
 	char name[INSTANCE_NAME_MAX + 1];
 	char *path;   /* owned: its directory */
 	char *socket; /* owned: the vsock device's Unix socket */
-	int base_fd;  /* owned: the directory of all instances */
-	int dir_fd;   /* owned: its directory */
+	/* owned: where its machine is asked for a pause, or to be saved */
+	char *control;
+	int base_fd; /* owned: the directory of all instances */
+	int dir_fd;  /* owned: its directory */
 };
 
 enum instance_phase {
 	INSTANCE_CREATED, /* its command has not started yet */
 	INSTANCE_RUNNING,
+	INSTANCE_PAUSED, /* running, as the file has it, but standing still */
 	INSTANCE_EXITED,
 };
 
@@ -101,10 +104,22 @@ int instance_save(const struct instance *instance,
 
 /*
  * Opens one whose command runs, with its state, which the caller frees. 0 or
- * -errno, logged; -ESRCH: it does not run.
+ * -errno, logged; -ESRCH: it does not run; -EBUSY: it is paused, and so nothing
+ * in it answers.
  */
 int instance_open_running(const char *name, struct instance *ret,
 			  struct instance_state *ret_state);
+/* The same for one of which this does not matter. */
+int instance_open_living(const char *name, struct instance *ret,
+			 struct instance_state *ret_state);
+
+/*
+ * One at a time pauses an instance or has it go on: a descriptor that the
+ * caller closes, or -errno, logged.
+ */
+int instance_lock_pause(const struct instance *instance);
+/* Notes whether it stands still. 0 or -errno, logged. */
+int instance_note_paused(const struct instance *instance, bool paused);
 
 /*
  * Takes the lock of one that has ended, for another run. 0; -EBUSY, not logged:
@@ -136,7 +151,8 @@ char *instance_command(const struct instance_state *state);
  * was left to write it.
  */
 #define INSTANCE_STATUS_FILE "status"
-#define INSTANCE_INPUT_FILE  "input" /* a FIFO: with `run -d -i` */
+#define INSTANCE_PAUSED_FILE "paused" /* while it stands still */
+#define INSTANCE_INPUT_FILE  "input"  /* a FIFO: with `run -d -i` */
 int instance_status_read(int fd);
 void instance_status_write(const struct instance *instance, int status);
 
