@@ -74,7 +74,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 12
+#define AGENT_MINOR 13
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -475,14 +475,21 @@ struct agent_credit {
 	__le32 bytes; /* so many more may be sent */
 };
 
+/*
+ * The guest had no memory left for it; or, if it is the main process of a
+ * container besides the machine's own, for one of that.
+ */
+#define AGENT_EXIT_OOM 1
+/*
+ * Since 1.13: it was the machine's main process, and no session has another
+ * one. A machine that can change nothing of its host's need not power off.
+ */
+#define AGENT_EXIT_LAST 2
+
 struct agent_exit {
 	__le32 status; /* 0..255, or 0 */
 	__le32 signal; /* that ended it, or 0 */
-	/*
-	 * 1: the guest had no memory left for it; or, if it is the main
-	 * process of a container besides the machine's own, for one of that.
-	 */
-	__le32 oom;
+	__le32 flags;  /* AGENT_EXIT_*; others are ignored */
 };
 static_assert(sizeof(struct agent_exit) == 12, "as on the wire");
 

@@ -440,13 +440,30 @@ static bool read_output(struct session *s, unsigned stream)
 	return true;
 }
 
+/* Whether the machine's main process, which has ended, leaves nobody. */
+static bool is_last(const struct session *s)
+{
+	const struct server *server = s->server;
+
+	if (!s->is_main || s->container != &server->first ||
+	    server->ncontainers > 0 || s->host_minor < 13)
+		return false;
+	for (const struct session *o = server->sessions; o; o = o->next) {
+		if (o != s && (o->has_child || o->state == SESSION_STARTING))
+			return false;
+	}
+	return true;
+}
+
 static void put_exit(struct session *s)
 {
 	const int status = s->wait_status;
 	struct server_container *c = s->container;
 	const bool killed = s->is_main && c != &s->server->first &&
 			    cgroup_oom_kills(&c->box.group) > 0;
-	struct agent_exit end = {.oom = htole32(s->oom || killed)};
+	const uint32_t flags = (s->oom || killed ? AGENT_EXIT_OOM : 0U) |
+			       (is_last(s) ? AGENT_EXIT_LAST : 0U);
+	struct agent_exit end = {.flags = htole32(flags)};
 
 	if (WIFSIGNALED(status))
 		end.signal = htole32((uint32_t)WTERMSIG(status));

@@ -78,6 +78,7 @@ static bool take_hello(struct session *s, const struct agent_message *m)
 	 */
 	session_put(s, AGENT_HELLO, &ours, sizeof(ours));
 	s->state = SESSION_REQUEST;
+	s->host_minor = le16toh(hello.minor);
 	if (hello.major == ours.major)
 		return true;
 	session_send(s);

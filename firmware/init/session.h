@@ -38,6 +38,7 @@ struct session {
 	struct server_container *container;
 	int fd; /* -1: the host is gone */
 	enum session_state state;
+	uint16_t host_minor; /* of its protocol */
 	struct agent_reader reader;
 	uint8_t *out; /* owned: what waits to be sent */
 	size_t out_start, out_end;

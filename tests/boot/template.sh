@@ -62,6 +62,8 @@ test_run()
 B
 host
 host"
+	[ -n "$(find store -name working-set -size +0)" ] ||
+		fail "nothing was recorded"
 	# shellcheck disable=SC2016
 	warm --init root sh -c 'cat /proc/1/comm; kill -9 $$'
 	expect_status 137

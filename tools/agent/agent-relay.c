@@ -361,7 +361,8 @@ static int take_exit(struct relay *relay, const struct agent_message *m,
 	*ret = (struct agent_status){
 		.status = (int)(signal ? 128 + signal : status),
 		.signal = (int)signal,
-		.oom = le32toh(wire.oom) != 0,
+		.oom = le32toh(wire.flags) & AGENT_EXIT_OOM,
+		.last = le32toh(wire.flags) & AGENT_EXIT_LAST,
 	};
 	agent->started = false;
 	/* A signal ends the wait for the guest to take this. */

@@ -245,6 +245,8 @@ struct agent_status {
 	int status; /* what `run` exits with: 0..255; 128 + N after signal N */
 	int signal; /* that ended it, or 0 */
 	bool oom;   /* the guest, or its container, ran out of memory */
+	/* The main one, and no session has another: nobody hears the rest. */
+	bool last;
 };
 
 /*

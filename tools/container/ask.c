@@ -21,7 +21,7 @@
 
 #define FILES 2
 
-enum what { ASK_PLUG = 1, ASK_UNPLUG, ASK_SAVE };
+enum what { ASK_PLUG = 1, ASK_UNPLUG, ASK_SAVE, ASK_END_RECORD };
 
 struct request {
 	uint32_t what; /* enum what */
@@ -101,6 +101,13 @@ int ask_save(int fd, const uint8_t id[16], const int files[FILES])
 	return ask(fd, &request, files, FILES);
 }
 
+int ask_end_record(int fd)
+{
+	const struct request request = {.what = ASK_END_RECORD};
+
+	return ask(fd, &request, NULL, 0);
+}
+
 /* ---- the monitor's */
 
 const struct sandbox_rule ask_syscalls[] = {
@@ -144,6 +151,9 @@ static int do_request(struct vm *vm, const struct request *request, int fd,
 		return vm_unplug(vm, request->number);
 	case ASK_SAVE:
 		return save(vm, request, fd, files);
+	case ASK_END_RECORD:
+		vm_end_record(vm);
+		return 0;
 	default:
 		return -EINVAL;
 	}

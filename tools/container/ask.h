@@ -38,6 +38,9 @@ int ask_unplug(int fd, unsigned number);
  */
 int ask_save(int fd, const uint8_t id[16], const int files[2]);
 
+/* The machine has started: see vm_end_record(). */
+int ask_end_record(int fd);
+
 /* ---- the monitor's */
 
 /* Calls of ask_serve() besides those of the VM's functions, for vm_allow(). */

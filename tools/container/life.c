@@ -7,6 +7,7 @@
  */
 #include "tools/container/life.h"
 
+#include "tools/container/ask.h"
 #include "tools/container/monitor.h"
 #include "tools/container/netns-follow.h"
 #include "tools/container/netns-ports.h"
@@ -122,7 +123,8 @@ static int start_monitor(struct running *s)
 		.control_dir = life->control_dir,
 		.snapshot = template_snapshot(life->template),
 		.ask = (life->netns && life->netns->places > 0) ||
-		       template_is_wanted(life->template),
+		       template_is_wanted(life->template) ||
+		       template_records(life->template),
 	};
 	int r = monitor_start(&s->monitor, life->cfg, &options);
 
@@ -205,6 +207,9 @@ static int start_command(struct running *s)
 		return fail(s, failure.status, failure.text);
 	if (r < 0)
 		return give_up(s, r);
+	/* The rest is the command's, and not the start's. */
+	if (template_records(life->template))
+		(void)ask_end_record(s->monitor.ask_fd);
 	life->hooks->started(life->arg);
 	return 0;
 }
@@ -411,6 +416,22 @@ static int pass_output(void *arg, int stream, const void *data, size_t bytes)
 	return give_output(arg, stream, data, bytes);
 }
 
+/*
+ * The guest writes back what volumes are owed, and powers off: unless it owes
+ * nothing, and nobody (LAST) waits for other ends.
+ */
+static void end_machine(struct running *s, bool last)
+{
+	if (last && s->life->disposable &&
+	    !template_records(s->life->template)) {
+		monitor_kill(&s->monitor);
+		(void)monitor_wait(&s->monitor, -1);
+	} else if (!await_end(s)) {
+		log_warn("'%s': the guest does not power off: ended",
+			 s->life->name);
+	}
+}
+
 /* From the command's start to its status. */
 static int relay(struct running *s)
 {
@@ -452,10 +473,7 @@ static int relay(struct running *s)
 			"gives more");
 		tell_killed(s);
 	}
-	/* The guest writes back what volumes are owed, and powers off. */
-	if (!await_end(s))
-		log_warn("'%s': the guest does not power off: ended",
-			 s->life->name);
+	end_machine(s, status.last);
 	log_time(s, "monitor ended");
 	return status.status;
 }

@@ -60,6 +60,7 @@ struct life {
 	const struct config *cfg;
 	/* From which it goes on, or which it is to become; NULL: neither. */
 	struct template *template;
+	bool disposable;    /* the guest can change nothing of the host's */
 	bool template_only; /* it ends once it is that; no command is run */
 	const struct agent_config *agent;
 	const struct spec_process *process;

@@ -262,6 +262,29 @@ static int make_vsock(struct run_machine *machine,
 			      2);
 }
 
+/*
+ * A network is the host's, too: packets may be on their way after the last
+ * process has ended.
+ */
+static bool is_disposable(const struct config *cfg)
+{
+	for (unsigned i = 0; i < cfg->ndevices; i++) {
+		const struct config_device *d = &cfg->device[i];
+		const bool share = strcmp(d->type, "fs") == 0;
+
+		if (strcmp(d->type, "net") == 0 ||
+		    (share && config_text(d, "socket")))
+			return false;
+		/* One without a directory has trees, which say it themselves.
+		 */
+		if ((strcmp(d->type, "tree") == 0 ||
+		     (share && config_text(d, "dir"))) &&
+		    !config_flag(d, "readonly"))
+			return false;
+	}
+	return true;
+}
+
 int run_machine_make(struct run_machine *machine, struct spec *spec,
 		     const struct run_options *opt, const struct rootfs *root,
 		     const struct instance *instance)
@@ -301,6 +324,7 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 		r = make_start(machine, opt, opt->cold);
 	if (r == 0)
 		r = make_oci(machine, spec, opt);
+	machine->disposable = is_disposable(cfg);
 	return r < 0 ? r : config_check(cfg, virtio_config_types());
 }
 

@@ -152,7 +152,8 @@ struct run_machine {
 	struct spec_filter filter; /* owned; of the command's system calls */
 	/* With run_member_make(): its trees are there as long as it is open. */
 	bool is_member;
-	int trees_fd; /* owned, where is_member */
+	int trees_fd;    /* owned, where is_member */
+	bool disposable; /* its guest can change nothing of the host's */
 };
 
 /*

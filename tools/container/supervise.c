@@ -191,6 +191,7 @@ int supervise(struct run *run, int ready_fd)
 		.socket = run->instance.socket,
 		.cfg = &run->machine.cfg,
 		.template = run->machine.template,
+		.disposable = run->machine.disposable,
 		.template_only = run->opt->template_only,
 		.agent = &run->machine.agent,
 		.process = &run->state.spec.process,

@@ -173,7 +173,9 @@ static bool open_found(struct template *t)
 	if (!path)
 		return false;
 	t->found = snapshot_open(&t->snapshot, path) == 0;
-	if (!t->found) {
+	if (t->found) {
+		working_set_open(&t->snapshot, path, WORKING_SET_AUTO);
+	} else {
 		log_warn("template %s: removed, and made anew", t->name);
 		template_drop(t);
 	}
@@ -233,6 +235,11 @@ const char *template_name(const struct template *t)
 const struct snapshot *template_snapshot(const struct template *t)
 {
 	return t && t->found ? &t->snapshot : NULL;
+}
+
+bool template_records(const struct template *t)
+{
+	return t && t->found && t->snapshot.working_set.records;
 }
 
 bool template_is_wanted(const struct template *t)

@@ -36,6 +36,8 @@ void template_free(struct template *t); /* NULL is fine */
 const char *template_name(const struct template *t);
 /* From which the machine goes on; NULL: it boots. T may be NULL. */
 const struct snapshot *template_snapshot(const struct template *t);
+/* Whether this start of it is the one that is recorded. T may be NULL. */
+bool template_records(const struct template *t);
 /* Whether it is to become it. T may be NULL. */
 bool template_is_wanted(const struct template *t);
 

@@ -259,6 +259,36 @@ static void test_machine_ends(void **state)
 	assert_int_equal(status_of(a), 128 + SIGKILL);
 }
 
+/* Ends the machine's own process; whether nobody is left to hear of an end. */
+static bool main_is_last(struct fixture *f)
+{
+	const struct agent_relay relay = {
+		.in_fd = -1, .out_fd = -1, .err_fd = -1, .gone_fd = -1};
+	struct agent_session *other = session(f);
+	struct agent_status status = {.status = -1};
+
+	assert_int_equal(agent_signal(other, NULL, SIGTERM), 0);
+	agent_free(other);
+	assert_int_equal(agent_relay(f->main, &relay, &status), 0);
+	assert_int_equal(status.status, 128 + SIGTERM);
+	return status.last;
+}
+
+static void test_last(void **state)
+{
+	assert_true(main_is_last(*state));
+}
+
+static void test_not_last(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_session *beside = session(f);
+
+	start(beside, NULL, false, "exec sleep 1000");
+	assert_false(main_is_last(f));
+	agent_free(beside);
+}
+
 /* ---- a machine that goes on elsewhere */
 
 static int reports[2]; /* the guest's ends, the next one first; -1: no more */
@@ -474,6 +504,8 @@ int main(void)
 		WITH_AGENT(test_refusals),
 		WITH_AGENT(test_host_gone),
 		WITH_AGENT(test_machine_ends),
+		WITH_AGENT(test_last),
+		WITH_AGENT(test_not_last),
 		cmocka_unit_test(test_reports_again),
 		cmocka_unit_test(test_reports_once),
 	};
