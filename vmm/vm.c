@@ -96,7 +96,7 @@ static int confine_thread(const struct virtio_dev *d)
  */
 static int enter_sandbox(struct vm *vm)
 {
-	const struct sandbox_rule *lists[2 * MACHINE_VIRTIO_MAX + 4];
+	const struct sandbox_rule *lists[2 * MACHINE_VIRTIO_MAX + 5];
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < vm->nvirtio; i++) {
@@ -114,6 +114,7 @@ static int enter_sandbox(struct vm *vm)
 	lists[n++] = vm->has_terminal ? terminal_syscalls : NULL;
 	lists[n++] = vm->assist ? sandbox_assists : NULL;
 	lists[n++] = vm_can_be_saved(vm) ? vm_save_syscalls : NULL;
+	lists[n++] = vm->working_set.set.range ? working_set_syscalls : NULL;
 	lists[n++] = vm->allow;
 	return sandbox_enter(lists, n);
 }

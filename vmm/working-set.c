@@ -7,9 +7,8 @@
  * Which pages were touched is what the host has mapped into this process: pages
  * of the file that were read, and copies of those that were written to. The
  * host maps up to 16 pages of the file that are in its cache at one fault
- * (fault-around), so neighbours of a page that was read are in the record. They
- * cost nothing: when the record is brought in, one fault maps all of them
- * again, and no memory is private for them. Copies are recorded exactly.
+ * (fault-around), so neighbours of a page that was read are in the record: a
+ * little more is read from the disk. Copies are recorded exactly.
  */
 #include "vmm/working-set.h"
 
@@ -385,6 +384,11 @@ static void *record_thread(void *arg)
 
 /* ---- bringing in */
 
+const struct sandbox_rule working_set_syscalls[] = {
+	SANDBOX_CALL(mincore),
+	SANDBOX_END,
+};
+
 static bool ends(struct working_set_task *task)
 {
 	bool ends;
@@ -395,66 +399,88 @@ static bool ends(struct working_set_task *task)
 	return ends;
 }
 
-/* The COUNT pages from FIRST on, which are all in one region. */
-static int advise(struct working_set_task *task,
-		  const struct mem_region *region, uint64_t first,
-		  uint64_t count, int advice)
-{
-	for (uint64_t at = 0; at < count; at += STEP_PAGES) {
-		const uint64_t n = min_u64(STEP_PAGES, count - at);
+enum step {
+	STEP_ASK,  /* has the disk read what is not in the host's cache */
+	STEP_COPY, /* for pages that will be written to */
+	STEP_WAIT, /* for what was asked for */
+};
 
-		if (ends(task))
-			return -EINTR;
-		if (madvise(region->host + (first + at) * PAGE_BYTES,
-			    n * PAGE_BYTES, advice) < 0)
+/* PAGES at HOST, STEP_PAGES at most: 1: some have to be read; 0; or -errno. */
+static int bring_in_piece(enum step step, uint8_t *host, uint64_t pages)
+{
+	static const int advice[] = {
+		[STEP_ASK] = MADV_WILLNEED,
+		[STEP_COPY] = MADV_POPULATE_WRITE,
+		[STEP_WAIT] = MADV_POPULATE_READ,
+	};
+	const size_t bytes = pages * PAGE_BYTES;
+	unsigned char there[STEP_PAGES];
+	bool all = step == STEP_ASK;
+
+	if (step == STEP_ASK) {
+		if (mincore(host, bytes, there) < 0)
 			return -errno;
+		for (uint64_t i = 0; i < pages; i++)
+			all = all && there[i] & 1;
 	}
-	return 0;
+	if (!all && madvise(host, bytes, advice[step]) < 0)
+		return -errno;
+	return !all;
 }
 
-static int advise_range(struct working_set_task *task,
-			const struct working_set_range *range, int advice)
+/* As that; -EINTR: it is to end. */
+static int bring_in_range(struct working_set_task *task, enum step step,
+			  const struct working_set_range *range)
 {
-	uint64_t first = range->first, left = range->count;
-	int r = 0;
+	uint64_t page = range->first, left = range->count;
+	int any = 0;
 
-	for (unsigned i = 0; r == 0 && left > 0 && i < task->mem->nregions;
-	     i++) {
+	for (unsigned i = 0; left > 0 && i < task->mem->nregions; i++) {
 		const struct mem_region *region = &task->mem->region[i];
 		const uint64_t pages = region->bytes / PAGE_BYTES;
-		const uint64_t n =
-			first < pages ? min_u64(left, pages - first) : 0;
 
-		r = advise(task, region, first, n, advice);
-		first = first < pages ? 0 : first - pages;
-		left -= n;
+		while (left > 0 && page < pages) {
+			const uint64_t n = min_u64(min_u64(left, pages - page),
+						   STEP_PAGES);
+			const int r =
+				ends(task) ? -EINTR
+					   : bring_in_piece(
+						     step,
+						     region->host +
+							     page * PAGE_BYTES,
+						     n);
+
+			if (r < 0)
+				return r;
+			any |= r;
+			page += n;
+			left -= n;
+		}
+		page -= page < pages ? page : pages;
 	}
-	return r;
+	return any;
 }
 
 /*
- * Reading is asked for first, so that a disk works on all of it. Copies are
- * made then: what is mapped otherwise first would fault once more. Then one
- * fault maps 16 pages and more of the others.
+ * Pages that are in the cache and only read are left to the guest: one of its
+ * faults maps 16 of them, and to do so here costs more than it saves where
+ * there is one CPU.
  */
 static int bring_in(struct working_set_task *task)
 {
 	const struct working_set *set = &task->set;
-	const struct {
-		const struct working_set_range *range;
-		uint32_t n;
-		int advice;
-	} step[] = {
-		{set->range, set->nall, MADV_WILLNEED},
-		{set->range + set->nall, set->nwritten, MADV_POPULATE_WRITE},
-		{set->range, set->nall, MADV_POPULATE_READ},
-	};
-	int r = 0;
+	autofree bool *asked = calloc(set->nall + 1, sizeof(*asked));
+	int r = asked ? 0 : -ENOMEM;
 
-	for (unsigned i = 0; i < ARRAY_LEN(step); i++) {
-		for (uint32_t at = 0; r == 0 && at < step[i].n; at++)
-			r = advise_range(task, &step[i].range[at],
-					 step[i].advice);
+	for (uint32_t i = 0; r >= 0 && i < set->nall; i++) {
+		r = bring_in_range(task, STEP_ASK, &set->range[i]);
+		asked[i] = r > 0;
+	}
+	for (uint32_t i = 0; r >= 0 && i < set->nwritten; i++)
+		r = bring_in_range(task, STEP_COPY, &set->range[set->nall + i]);
+	for (uint32_t i = 0; r >= 0 && i < set->nall; i++) {
+		if (asked[i])
+			r = bring_in_range(task, STEP_WAIT, &set->range[i]);
 	}
 	return r;
 }
@@ -469,7 +495,7 @@ static void *bring_in_thread(void *arg)
 	(void)prctl(PR_SET_NAME, "bring in");
 	r = bring_in(task);
 	if (r < 0)
-		log_debug("working set: %s", strerror(-r));
+		log_debug("working set: not all of it: %s", strerror(-r));
 	else
 		log_debug(
 			"working set: resident after %llu us: %llu pages, "

@@ -2,8 +2,9 @@
 /*
  * The pages of a snapshot's memory that the start of a machine touches. The
  * first machine that starts there records them, in a third file beside state
- * and memory; for those that follow, a thread brings these pages in, and no
- * others, while the rest of the machine is built.
+ * and memory. For those that follow, a thread brings these pages in, and no
+ * others, while the rest of the machine is built: into the host's cache, and
+ * from there into a copy of the machine's own where it is going to write.
  *
  * A record is a hint: without one a machine starts as well, only slower. One
  * that is damaged, or of another snapshot, is said in a line and not used.
@@ -14,6 +15,8 @@
  */
 #ifndef VMM_WORKING_SET_H
 #define VMM_WORKING_SET_H
+
+#include "vmm/base/sandbox.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -75,6 +78,9 @@ struct working_set_task {
 	pthread_cond_t changed;
 	bool ends; /* with `lock`: the thread is asked to come to its end */
 };
+
+/* The calls that it makes, for the sandbox. */
+extern const struct sandbox_rule working_set_syscalls[];
 
 /*
  * Begins to bring in pages of MEM, which is SNAPSHOT's memory, or prepares to
