@@ -30,6 +30,9 @@
 /* Device addresses, between MEM_LOW_END and 4 GiB. */
 #define MACHINE_VIRTIO_BASE   UINT64_C(0xd0000000)
 #define MACHINE_VIRTIO_STRIDE UINT64_C(0x1000)
+#define MACHINE_VMGENID       UINT64_C(0xd0040000) /* behind all of those */
+#define MACHINE_VMGENID_BYTES 16                   /* of its page */
+#define MACHINE_IRQ_VMGENID   3                    /* an edge: it has changed */
 #define MACHINE_PVPANIC       UINT64_C(0xd1000000) /* one byte, MMIO */
 #define MACHINE_PM_MMIO       UINT64_C(0xd1001000) /* the next two registers */
 #define MACHINE_IOAPIC        UINT64_C(0xfec00000)
@@ -69,6 +72,10 @@ struct machine_virtio {
 };
 
 #define MACHINE_VIRTIO_MAX 64
+_Static_assert(MACHINE_VMGENID ==
+		       MACHINE_VIRTIO_BASE +
+			       MACHINE_VIRTIO_MAX * MACHINE_VIRTIO_STRIDE,
+	       "one piece of memory has all pages");
 
 struct machine {
 	unsigned cpus;

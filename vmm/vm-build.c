@@ -41,10 +41,10 @@ static int build_kvm(struct vm *vm)
 	return r;
 }
 
-/* Every virtio device's register page, in one piece. */
+/* Every virtio device's register page and VMGenID's, in one piece. */
 static int build_pages(struct vm *vm)
 {
-	vm->pages_bytes = MACHINE_VIRTIO_MAX * VIRTIO_MMIO_BYTES;
+	vm->pages_bytes = (MACHINE_VIRTIO_MAX + 1) * VIRTIO_MMIO_BYTES;
 	vm->pages = mmap(NULL, vm->pages_bytes, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (vm->pages == MAP_FAILED) {

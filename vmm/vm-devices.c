@@ -54,6 +54,14 @@ int vm_build_platform(struct vm *vm)
 	if (r == 0)
 		r = add_platform(vm, BUS_MMIO, MACHINE_PVPANIC, 1,
 				 &pvpanic_bus_ops, stop);
+	if (r == 0)
+		r = vmgenid_init(&vm->vmgenid, vm->kvm.vm_fd,
+				 vm->pages + MACHINE_VIRTIO_MAX *
+						     VIRTIO_MMIO_BYTES);
+	if (r == 0)
+		r = add_platform(vm, BUS_MMIO, MACHINE_VMGENID,
+				 MACHINE_VIRTIO_STRIDE, &vmgenid_bus_ops,
+				 &vm->vmgenid);
 	if (r < 0 || (console != CONFIG_CONSOLE_AUTO &&
 		      console != CONFIG_CONSOLE_SERIAL))
 		return r;

@@ -62,11 +62,13 @@ struct vm {
 	bool has_terminal, has_serial;
 	struct serial serial;
 	struct i8042 i8042;
+	struct vmgenid vmgenid;
 	struct fs_budget files; /* of all shares */
 	struct virtio_dev *virtio[MACHINE_VIRTIO_MAX];
 	struct virtio_mmio mmio[MACHINE_VIRTIO_MAX];
 	unsigned nvirtio;
-	uint8_t *pages; /* nvirtio register pages, mapped for the guest */
+	/* Mapped for the guest: virtio register pages, then VMGenID's. */
+	uint8_t *pages;
 	size_t pages_bytes;
 
 	struct vcpu *vcpu; /* cfg->cpus of them */

@@ -37,12 +37,13 @@ static void visit_machine(struct vm *vm, struct visitor *v, bool *assisted)
 	visit_part_end(v);
 }
 
-/* All that KVM keeps. */
+/* All that KVM keeps, an interrupt for a guest that is another one now too. */
 static void visit_kvm(struct vm *vm, struct visitor *v)
 {
 	irqchip_visit(&vm->kvm, v);
 	vcpu_visit(vm->vcpu, vm->nvcpus, &vm->kvm, v);
 	irqchip_visit_clock(&vm->kvm, v);
+	vmgenid_visit(&vm->vmgenid, v);
 }
 
 static void visit_devices(struct vm *vm, struct visitor *v)

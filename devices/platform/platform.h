@@ -87,6 +87,27 @@ extern const struct bus_ops i8042_bus_ops;
  */
 extern const struct bus_ops pm_bus_ops;
 extern const struct bus_ops pm_mmio_bus_ops;
+/*
+ * VMGenID: a number of 128 bits that is another one in each machine, restored
+ * ones too, and a line that tells a restored guest to look at it (Microsoft,
+ * "Virtual Machine Generation ID"). Linux mixes it into its random numbers. It
+ * is memory that the guest cannot write, outside what its memory map calls RAM;
+ * where KVM has no such memory, the bus answers reads.
+ */
+struct vmgenid {
+	int vm_fd;     /* borrowed; KVM's, or -1 in tests */
+	uint8_t *page; /* borrowed; at MACHINE_VMGENID */
+};
+/* A new number into PAGE. 0 or -errno (logged). */
+int vmgenid_init(struct vmgenid *g, int vm_fd, uint8_t *page);
+/*
+ * The number is not loaded: the one that vmgenid_init() made stays. Its
+ * interrupt is in KVM's chips when this returns from loading, so it has to be
+ * after these and the vCPUs were loaded and before the first KVM_RUN.
+ */
+void vmgenid_visit(struct vmgenid *g, struct visitor *v);
+extern const struct bus_ops vmgenid_bus_ops;
+
 /* The exit port: a byte written is the exit status; DEV: struct stop. */
 extern const struct bus_ops exit_port_bus_ops;
 /* QEMU's pvpanic (MMIO, one byte): the guest says it panicked; DEV: stop. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Hardware-reduced ACPI (ACPI 6.4, 4.1): no SCI, no fixed events, no power
- * management timer. The DSDT only names devices and where they are; it has no
- * method, and nothing but _S5 that is not a device.
+ * management timer. The DSDT only names devices and where they are; nothing but
+ * _S5 is not a device, and the one method says which device an event is of.
  */
 #include "firmware/tables/acpi.h"
 
@@ -188,8 +188,11 @@ enum {
 	AML_SCOPE = 0x10,
 	AML_BUFFER = 0x11,
 	AML_PACKAGE = 0x12,
+	AML_METHOD = 0x14,
 	AML_EXT = 0x5b,
+	AML_NOTIFY = 0x86,
 	AML_EXT_DEVICE = 0x82,
+	AML_SERIALIZED = 1 << 3, /* of a method's flags */
 };
 
 /*
@@ -220,6 +223,12 @@ static void aml_byte(struct writer *w, uint8_t value)
 {
 	put8(w, AML_BYTE);
 	put8(w, value);
+}
+
+static void aml_dword(struct writer *w, uint32_t value)
+{
+	put8(w, AML_DWORD);
+	put32(w, value);
 }
 
 /* Name (NAME, ...): the object follows. */
@@ -350,8 +359,7 @@ static void write_serial(struct writer *w)
 	struct resources crs;
 
 	aml_name(w, "_HID");
-	put8(w, AML_DWORD);
-	put32(w, 0x0105d041); /* EisaId ("PNP0501"), 19.3.4 */
+	aml_dword(w, 0x0105d041); /* EisaId ("PNP0501"), 19.3.4 */
 	aml_name(w, "_UID");
 	aml_byte(w, 1);
 	crs = crs_begin(w);
@@ -371,6 +379,54 @@ static void write_pvpanic(struct writer *w)
 	crs = crs_begin(w);
 	crs_memory(w, MACHINE_PVPANIC, 1);
 	crs_end(w, &crs);
+	aml_end(w, device);
+}
+
+/* Where the number is: ADDR, its low and its high half. Any _HID will do. */
+static void write_vmgenid(struct writer *w)
+{
+	const size_t device = aml_device(w, "VGEN");
+	size_t package;
+
+	aml_name(w, "_HID");
+	aml_string(w, "BLKH0001");
+	aml_name(w, "_CID");
+	aml_string(w, "VM_Gen_Counter");
+	aml_name(w, "_DDN");
+	aml_string(w, "VM_Gen_Counter");
+	aml_name(w, "ADDR");
+	put8(w, AML_PACKAGE);
+	package = aml_begin(w);
+	put8(w, 2);
+	aml_dword(w, (uint32_t)MACHINE_VMGENID);
+	aml_dword(w, (uint32_t)(MACHINE_VMGENID >> 32));
+	aml_end(w, package);
+	aml_end(w, device);
+}
+
+/*
+ * The Generic Event Device (5.6.9): its one interrupt is VGEN's, so that _EVT
+ * need not look at its argument, the number of the line.
+ */
+static void write_events(struct writer *w)
+{
+	const size_t device = aml_device(w, "GED_");
+	struct resources crs;
+	size_t method;
+
+	aml_name(w, "_HID");
+	aml_string(w, "ACPI0013");
+	crs = crs_begin(w);
+	crs_interrupt(w, MACHINE_IRQ_VMGENID, false);
+	crs_end(w, &crs);
+	put8(w, AML_METHOD);
+	method = aml_begin(w);
+	put(w, "_EVT", 4);
+	put8(w, 1 | AML_SERIALIZED);
+	put8(w, AML_NOTIFY);
+	put(w, "VGEN", 4);
+	aml_byte(w, 0x80); /* the number has changed */
+	aml_end(w, method);
 	aml_end(w, device);
 }
 
@@ -405,6 +461,8 @@ static size_t write_dsdt(struct writer *w, const struct machine *machine)
 	if (machine->serial)
 		write_serial(w);
 	write_pvpanic(w);
+	write_vmgenid(w);
+	write_events(w);
 	aml_end(w, scope);
 	finish_table(w, start);
 	return start;

@@ -149,19 +149,26 @@ static void write_ioapic(struct writer *w)
 	end(w);
 }
 
+/* The device's one interrupt. */
+static void edge(struct writer *w, uint32_t gsi)
+{
+	const fdt32_t line[2] = {
+		cpu_to_fdt32(gsi),
+		cpu_to_fdt32(SENSE_EDGE_RISING),
+	};
+
+	if (!w->error)
+		note(w, fdt_property(w->fdt, "interrupts", line, sizeof(line)));
+}
+
 static void write_virtio(struct writer *w, const struct machine_virtio *virtio)
 {
 	const struct machine_range range = {virtio->base, virtio->bytes};
-	const fdt32_t line[2] = {
-		cpu_to_fdt32(virtio->gsi),
-		cpu_to_fdt32(SENSE_EDGE_RISING),
-	};
 
 	begin_at(w, "virtio_mmio", range.base);
 	text(w, "compatible", "virtio,mmio");
 	reg(w, &range, 1);
-	if (!w->error)
-		note(w, fdt_property(w->fdt, "interrupts", line, sizeof(line)));
+	edge(w, virtio->gsi);
 	end(w);
 }
 
@@ -172,6 +179,19 @@ static void write_pvpanic(struct writer *w)
 	begin_at(w, "pvpanic", range.base);
 	text(w, "compatible", "qemu,pvpanic-mmio");
 	reg(w, &range, 1);
+	end(w);
+}
+
+/* Devicetree binding rng/microsoft,vmgenid. */
+static void write_vmgenid(struct writer *w)
+{
+	static const struct machine_range range = {MACHINE_VMGENID,
+						   MACHINE_VMGENID_BYTES};
+
+	begin_at(w, "vmgenid", range.base);
+	text(w, "compatible", "microsoft,vmgenid");
+	reg(w, &range, 1);
+	edge(w, MACHINE_IRQ_VMGENID);
 	end(w);
 }
 
@@ -210,6 +230,7 @@ static void write_root(struct writer *w, const struct machine *machine)
 	for (unsigned i = 0; i < machine->nvirtio; i++)
 		write_virtio(w, &machine->virtio[i]);
 	write_pvpanic(w);
+	write_vmgenid(w);
 	write_pm(w);
 	end(w);
 }

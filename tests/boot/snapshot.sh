@@ -91,7 +91,7 @@ test_more_than_one()
 	killed vm
 	restored one
 	restored two --control ./two.sock --name two
-	wait_for two.out 'tick 6'
+	wait_for two.out 'tick '
 	ask snapshot two.sock snap2
 	expect_status 0
 	guest_wait one
@@ -105,6 +105,34 @@ test_more_than_one()
 	expect_status 0
 	expect_no_out 'tick 5'$'\n'
 	expect_out 'tick 39'
+}
+
+# Guests of one snapshot draw other random numbers from the first one on, though
+# the process that draws them was asleep when it was saved; so does the machine
+# that was saved.
+test_random_numbers()
+{
+	local name draw first=()
+
+	saved vm 'draws:100000:1'
+	restored one
+	restored two
+	for name in one two; do
+		wait_until grep -qE 'drew [0-9a-f]{32}' "$name.out" ||
+			fail "$name drew nothing"
+		first+=("$(grep -m 1 '^tick .* drew ' "$name.out")")
+	done
+	[ "${first[0]% *}" = "${first[1]% *}" ] ||
+		fail "they do not begin with the same: ${first[*]}"
+	[ "${first[0]}" != "${first[1]}" ] || fail "both: ${first[0]}"
+	wait_for vm.out "${first[0]% *}"
+	for draw in "${first[@]}"; do
+		! grep -qxF "$draw" vm.out || fail "the saved one, too: $draw"
+	done
+	for name in one two vm; do
+		killed "$name"
+		expect_silence
+	done
 }
 
 # The serial port, and what is typed after it went on.

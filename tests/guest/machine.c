@@ -304,6 +304,30 @@ static int do_ticks(char **arg)
 	return 0;
 }
 
+/* The first thing that N sleeps of MILLISECONDS end with: 16 random bytes. */
+static int do_draws(char **arg)
+{
+	const int n = atoi(arg[0]);
+	const useconds_t us = (useconds_t)guest_number(arg[1]) * 1000;
+	unsigned char bytes[16];
+	int fd;
+
+	guest_mounts();
+	fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+	for (int i = 0; i < n; i++) {
+		char hex[2 * sizeof(bytes) + 1];
+
+		usleep(us);
+		if (read(fd, bytes, sizeof(bytes)) != sizeof(bytes))
+			return guest_fail("draws: /dev/urandom");
+		for (unsigned k = 0; k < sizeof(bytes); k++)
+			snprintf(hex + 2 * k, 3, "%02x", bytes[k]);
+		say("tick %d drew %s", i, hex);
+	}
+	close(fd);
+	return 0;
+}
+
 /* Burns SECONDS of one CPU in user mode. */
 static int do_spin(char **arg)
 {
@@ -419,6 +443,7 @@ const struct action machine_actions[] = {
 	{"sleep", 1, do_sleep, "MILLISECONDS"},
 	{"spin", 1, do_spin, "SECONDS"},
 	{"ticks", 2, do_ticks, "N:MILLISECONDS"},
+	{"draws", 2, do_draws, "N:MILLISECONDS"},
 	{"hang", 0, do_hang, ""},
 	{"exists", 1, do_exists, "PATH"},
 	{"file", 2, do_file, "PATH:SIZE"},

@@ -71,10 +71,10 @@ static const struct option_table restore_table = {
 		"touches, in\n"
 		"DIR/working-set, which is brought in ahead for the others.\n",
 	.entries = entries,
-	.notes = "\nIts clock goes on from when it was saved, and so does its "
-		 "random number\ngenerator: see docs/STARTUP on machines that "
-		 "are started more than once.\nWhen its guest reboots, it "
-		 "ends.\n",
+	.notes = "\nIts clock goes on from when it was saved. Its kernel draws "
+		 "other random numbers\nthan any other machine that was "
+		 "started from DIR, but its programs have those of\nbefore: "
+		 "see docs/STARTUP. When its guest reboots, it ends.\n",
 };
 
 /* ---- other things behind the devices */

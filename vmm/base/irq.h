@@ -10,8 +10,9 @@
 #include <stdint.h>
 
 /*
- * GSIs of the machine; 5 up to IRQ_LAST are handed out to virtio devices, and
- * from the twentieth device on each is a second device's, too.
+ * GSIs of the machine: VMGenID has 3 (firmware/machine.h); 5 up to IRQ_LAST are
+ * handed out to virtio devices, and from the twentieth device on each is a
+ * second device's, too.
  */
 #define IRQ_SERIAL       4
 #define IRQ_SCI          9

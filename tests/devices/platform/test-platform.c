@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* i8042, power management, exit port, pvpanic: what each one reports. */
+/* i8042, power management, exit port, pvpanic, VMGenID: what each one reports.
+ */
 #include "devices/platform/platform.h"
 
 #include "firmware/machine.h"
@@ -27,6 +28,8 @@ struct machine_rig {
 	struct bus bus;
 	struct stop stop;
 	struct i8042 i8042;
+	struct vmgenid vmgenid;
+	uint8_t page[4096]; /* VMGenID's */
 };
 
 static int setup(void **state)
@@ -50,6 +53,11 @@ static int setup(void **state)
 			 0);
 	assert_int_equal(bus_add(&m->bus, BUS_MMIO, MACHINE_PVPANIC, 1,
 				 &pvpanic_bus_ops, &m->stop),
+			 0);
+	assert_int_equal(vmgenid_init(&m->vmgenid, -1, m->page), 0);
+	assert_int_equal(bus_add(&m->bus, BUS_MMIO, MACHINE_VMGENID,
+				 sizeof(m->page), &vmgenid_bus_ops,
+				 &m->vmgenid),
 			 0);
 	bus_freeze(&m->bus);
 	*state = m;
@@ -356,6 +364,59 @@ static void test_shut_down(void **state)
 	check_stop(m, STOP_POWEROFF, 0);
 }
 
+/* ---- VMGenID ---- */
+
+/* The guest reads it, by accesses of WIDTH bytes. */
+static void read_number(struct machine_rig *m, unsigned width,
+			uint8_t number[MACHINE_VMGENID_BYTES])
+{
+	for (unsigned i = 0; i < MACHINE_VMGENID_BYTES; i += width)
+		bus_read(&m->bus, BUS_MMIO, MACHINE_VMGENID + i, number + i,
+			 width);
+}
+
+static void test_number(void **state)
+{
+	struct machine_rig *m = *state;
+	uint8_t first[MACHINE_VMGENID_BYTES], again[sizeof(first)];
+	uint64_t value = 0;
+
+	read_number(m, 1, first);
+	assert_memory_equal(first, m->page, sizeof(first));
+	/* It cannot be written, and there is nothing behind it. */
+	for (unsigned i = 0; i < sizeof(m->page); i += sizeof(value))
+		bus_write(&m->bus, BUS_MMIO, MACHINE_VMGENID + i, &value, 8);
+	read_number(m, 8, again);
+	assert_memory_equal(again, first, sizeof(first));
+	for (unsigned i = sizeof(first); i < sizeof(m->page); i += 8) {
+		bus_read(&m->bus, BUS_MMIO, MACHINE_VMGENID + i, &value, 8);
+		assert_int_equal(value, 0);
+	}
+}
+
+/* The number is neither saved nor loaded. */
+static void test_number_moved(void **state)
+{
+	struct machine_rig *m = *state;
+	struct vmgenid other;
+	uint8_t page[4096] = {0}, made[MACHINE_VMGENID_BYTES];
+	struct visitor save, load;
+
+	visit_save(&save);
+	vmgenid_visit(&m->vmgenid, &save);
+	assert_int_equal(visit_end(&save), 0);
+	assert_null(memmem(save.saved, save.bytes, m->page, sizeof(made)));
+	assert_int_equal(vmgenid_init(&other, -1, page), 0);
+	memcpy(made, page, sizeof(made));
+	assert_memory_not_equal(made, m->page, sizeof(made));
+	visit_load(&load, save.saved, save.bytes);
+	vmgenid_visit(&other, &load);
+	assert_int_equal(visit_end(&load), 0);
+	visit_done(&load);
+	visit_done(&save);
+	assert_memory_equal(made, page, sizeof(made));
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -377,6 +438,8 @@ int main(void)
 		TEST(test_panic),
 		TEST(test_panic_logged_once),
 		TEST(test_shut_down),
+		TEST(test_number),
+		TEST(test_number_moved),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -160,6 +160,12 @@ static void test_dsdt_bytes(void **state)
 				      0x00, 0x10, 0, 0, 0x89, 6,    0,    3,
 				      1,    6,    0, 0, 0,    0x79, 0};
 	static const uint8_t com1[] = {0x0c, 0x41, 0xd0, 0x05, 0x01};
+	/* Package (2) {0xd0040000, 0}: the address that Linux puts together */
+	static const uint8_t number[] = {'A',  'D', 'D',  'R', 0x12, 0x8e, 0,
+					 0,    2,   0x0c, 0,   0,    4,    0xd0,
+					 0x0c, 0,   0,    0,   0};
+	/* Interrupt 3: edge, high, of the Generic Event Device alone */
+	static const uint8_t event[] = {0x89, 6, 0, 3, 1, 3, 0, 0, 0};
 	static struct tables t;
 	struct machine m = make_machine(1, 2);
 
@@ -169,6 +175,9 @@ static void test_dsdt_bytes(void **state)
 	assert_true(dsdt_has(&t, "LNRO0005", 9));
 	assert_true(dsdt_has(&t, "QEMU0001", 9));
 	assert_true(dsdt_has(&t, com1, sizeof(com1)));
+	assert_true(dsdt_has(&t, "VM_Gen_Counter", 15));
+	assert_true(dsdt_has(&t, number, sizeof(number)));
+	assert_true(dsdt_has(&t, event, sizeof(event)));
 	m.serial = false;
 	m.nvirtio = 0;
 	build(&t, &m);
@@ -217,8 +226,9 @@ static void test_iasl(void **state)
 		"case $out in *rror*|*nvalid*) exit 3;; esac; "
 		"iasl -d DSDT >/dev/null 2>&1 || exit 4; "
 		"test $(grep -c LNRO0005 DSDT.dsl) = %u || exit 5; "
-		"test $(grep -c 'ActiveHigh, Exclusive' DSDT.dsl) = 18 ||"
+		"test $(grep -c 'ActiveHigh, Exclusive' DSDT.dsl) = 19 ||"
 		"	exit 6; "
+		"grep -q 'Notify (VGEN, 0x80)' DSDT.dsl || exit 10; "
 		"grep -q 'Edge, ActiveHigh, Shared' DSDT.dsl || exit 9; "
 		"grep -q 'Name (_S5, Package (0x04)' DSDT.dsl || exit 7; "
 		"iasl DSDT.dsl >/dev/null 2>&1 || exit 8";

@@ -138,6 +138,7 @@ static void test_devices(void **state)
 {
 	static uint8_t buf[MACHINE_DTB_MAX];
 	static const char ioapic[] = "/interrupt-controller@fec00000";
+	static const char vmgenid[] = "/vmgenid@d0040000";
 	struct machine m = large_machine();
 	char path[64];
 
@@ -158,6 +159,10 @@ static void test_devices(void **state)
 			 cell_at(buf, "/", "interrupt-parent", 0));
 	assert_int_equal(count_compatible(buf, "intel,ce4100-ioapic"), 1);
 	assert_int_equal(count_compatible(buf, "qemu,pvpanic-mmio"), 1);
+	assert_text(buf, vmgenid, "compatible", "microsoft,vmgenid");
+	assert_reg(buf, vmgenid, 0, MACHINE_VMGENID, 16);
+	assert_int_equal(cell_at(buf, vmgenid, "interrupts", 0), 3);
+	assert_int_equal(cell_at(buf, vmgenid, "interrupts", 1), 3);
 	m.nvirtio = 0;
 	assert_true(fdt_build(&m, buf, sizeof(buf)) > 0);
 	assert_int_equal(count_compatible(buf, "virtio,mmio"), 0);
