@@ -77,6 +77,26 @@ static inline int agent_take_entropy(const struct agent_entropy *entropy,
 	return 0;
 }
 
+/* server_actions.hold */
+static inline int agent_hold_none(struct container *box, bool held,
+				  struct init_failure *f)
+{
+	(void)box;
+	(void)held;
+	(void)f;
+	return 0;
+}
+
+/* server_actions.rename */
+static inline int agent_rename_none(struct container *box, const char *hostname,
+				    struct init_failure *f)
+{
+	(void)box;
+	(void)hostname;
+	(void)f;
+	return 0;
+}
+
 /* server_actions.configure: nothing of this machine's is changed. */
 static inline int agent_no_configure(const struct init_config *config,
 				     struct init_failure *f)

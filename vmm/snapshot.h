@@ -22,7 +22,9 @@ struct mem;
 
 #define SNAPSHOT_STATE_FILE  "state"
 #define SNAPSHOT_MEMORY_FILE "memory"
-#define SNAPSHOT_ID_BYTES    16
+/* A container's tools write and read it: how the instance was started. */
+#define SNAPSHOT_INSTANCE_FILE "instance.json"
+#define SNAPSHOT_ID_BYTES      16
 
 struct snapshot {
 	uint8_t id[SNAPSHOT_ID_BYTES]; /* in both files; random */

@@ -59,6 +59,8 @@ enum agent_type {
 	AGENT_STATS = 15,    /* H    empty; agent_usage under the same type */
 	AGENT_FREEZE = 16,   /* H    agent_freeze; DONE; since 1.8 */
 	AGENT_LIMIT = 17,    /* H    acts on the items; DONE; since 1.11 */
+	AGENT_HOLD = 18,     /* H    agent_freeze; DONE; since 1.14 */
+	AGENT_ATTACH = 19,   /* H    acts on the items; STARTED; since 1.14 */
 
 	AGENT_DONE = 32,         /*   G empty */
 	AGENT_FAILED = 33,       /*   G agent_failed: the request's end */
@@ -74,7 +76,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 13
+#define AGENT_MINOR 14
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -95,7 +97,7 @@ struct agent_item {
 static_assert(sizeof(struct agent_item) == 8, "as on the wire");
 
 enum agent_key {
-	/* CONFIGURE, each once unless noted */
+	/* CONFIGURE, each once unless noted; three of them ATTACH */
 	AGENT_ITEM_FLAGS = 1,     /* agent_flags, AGENT_CONFIG_*; or _START_* */
 	AGENT_ITEM_HOSTNAME = 2,  /* name */
 	AGENT_ITEM_ROOT = 3,      /* agent_flags, AGENT_ROOT_*; tag */
@@ -448,6 +450,19 @@ struct agent_signal {
 struct agent_freeze {
 	__le32 frozen; /* 0 or 1 */
 };
+
+/*
+ * AGENT_HOLD, since 1.14: the machine's own container stands still, so that the
+ * machine can be saved, until the same session says otherwise or ends. Where
+ * the machine goes on from what was saved, both this session and the main
+ * process's have ended. Then the container goes on standing still, and the main
+ * process waits for another host, whatever HOST_BOUND says: the agent connects
+ * to the host again, which begins with AGENT_ATTACH in place of CONFIGURE and
+ * START. Its items may be ENTROPY, TIME and HOSTNAME, in force before any
+ * process goes on. The session is the main process's from STARTED on, as after
+ * START, but for its window of standard input, which the first STDIN_MORE
+ * opens. Output that no session has had is in it.
+ */
 
 /* SIGNAL to the main process, SIGKILL after the time, then power-off. */
 struct agent_shutdown {

@@ -12,14 +12,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 
 /* A clock that is nearly right does not jump; it runs faster or slower. */
 #define CLOCK_SLACK_NS 100000000
+/* For processes to come to where they can stand still. */
+#define HOLD_MS 2000
 
 static int set_clock(const struct agent_time *wire, struct init_failure *f)
 {
@@ -90,6 +95,49 @@ static int configure(const struct init_config *config, struct init_failure *f)
 	return config->oci ? crun_prepare(f) : 0;
 }
 
+/*
+ * A process that is in the middle of a read of a share goes as far as to its
+ * end: so this takes some time, but not for ever.
+ */
+static int hold(struct container *box, bool held, struct init_failure *f)
+{
+	const struct timespec step = {.tv_nsec = 1000000};
+	int r = cgroup_freeze(&box->group, held);
+
+	for (unsigned i = 0; r == 0 && held; i++) {
+		if (cgroup_is_frozen(&box->group))
+			break;
+		if (i == HOLD_MS) {
+			(void)cgroup_freeze(&box->group, false);
+			r = -ETIMEDOUT;
+		}
+		nanosleep(&step, NULL);
+	}
+	return r < 0 ? init_fail(f, INIT_STATUS_SETUP, -r,
+				 "the container's processes")
+		     : 0;
+}
+
+/* The agent is there for this moment. */
+static int rename_box(struct container *box, const char *hostname,
+		      struct init_failure *f)
+{
+	char path[40];
+	autofd int own = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
+	autofd int there = -1;
+	int r = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/uts", (int)box->main_pid);
+	there = open(path, O_RDONLY | O_CLOEXEC);
+	if (own < 0 || there < 0 || setns(there, CLONE_NEWUTS) < 0)
+		return init_fail_path(f, errno, "enter", path);
+	if (sethostname(hostname, strlen(hostname)) < 0)
+		r = init_fail_path(f, errno, "set hostname", hostname);
+	if (setns(own, CLONE_NEWUTS) < 0)
+		r = init_fail(f, INIT_STATUS_SETUP, errno, "leave a namespace");
+	return r;
+}
+
 static void send_signal(pid_t pid, int number)
 {
 	kill(pid, number); /* it may just have ended */
@@ -101,5 +149,7 @@ const struct server_actions server_actions = {
 	.set_clock = set_clock,
 	.add_entropy = add_entropy,
 	.kill = send_signal,
+	.hold = hold,
+	.rename = rename_box,
 	.report = host_report,
 };

@@ -474,6 +474,20 @@ int cgroup_freeze(const struct cgroup *group, bool frozen)
 	return fd < 0 || write(fd, frozen ? "1" : "0", 1) < 0 ? -errno : 0;
 }
 
+bool cgroup_is_frozen(const struct cgroup *group)
+{
+	char text[256];
+	autofd int fd = -1;
+	ssize_t n;
+
+	if (group->fd < 0)
+		return false;
+	fd = openat(group->fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = '\0';
+	return strstr(text, "frozen 1") != NULL;
+}
+
 /* Its own directories first, as far as a container goes that makes some. */
 static void remove_below(int dir, unsigned depth)
 {

@@ -69,6 +69,8 @@ int cgroup_limit(const struct cgroup *group, const struct init_config *config,
 void cgroup_kill(const struct cgroup *group);
 /* Has all its processes stand still, in a moment, or go on. 0 or -errno. */
 int cgroup_freeze(const struct cgroup *group, bool frozen);
+/* Whether they do. */
+bool cgroup_is_frozen(const struct cgroup *group);
 /* Whether a process is in it, or in one below. */
 bool cgroup_has_processes(const struct cgroup *group);
 /* Removes it, which has no processes, and those below. */

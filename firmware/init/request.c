@@ -512,6 +512,16 @@ static int take_config_container(void *target, const void *fixed,
 			take_neighbour                                         \
 	}
 
+/* A machine may have these at first, and others where it goes on. */
+#define MACHINE_RULES                                                          \
+	{AGENT_ITEM_HOSTNAME, 0, 1, false, take_hostname},                     \
+		{AGENT_ITEM_TIME, sizeof(struct agent_time), 0, false,         \
+		 take_time},                                                   \
+	{                                                                      \
+		AGENT_ITEM_ENTROPY, sizeof(struct agent_entropy), 0, false,    \
+			take_entropy                                           \
+	}
+
 /* A container may have these at first, and others later. */
 #define LIMIT_RULES                                                            \
 	{AGENT_ITEM_CONTAINER, 0, 1, false, take_config_container},            \
@@ -525,14 +535,15 @@ static int take_config_container(void *target, const void *fixed,
 
 static const struct rule network_rules[] = {NETWORK_RULES, {0}};
 static const struct rule limit_rules[] = {LIMIT_RULES, {0}};
+static const struct rule attach_rules[] = {MACHINE_RULES, {0}};
 
 static const struct rule config_rules[] = {
 	NETWORK_RULES,
 	LIMIT_RULES,
+	MACHINE_RULES,
 	{AGENT_ITEM_TREE, 0, 1, false, take_tree},
 	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,
 	 take_config_flags},
-	{AGENT_ITEM_HOSTNAME, 0, 1, false, take_hostname},
 	{AGENT_ITEM_ROOT, sizeof(struct agent_flags), 1, false, take_root},
 	{AGENT_ITEM_MOUNT, sizeof(struct agent_mount_item), 4, true,
 	 take_mount},
@@ -542,9 +553,6 @@ static const struct rule config_rules[] = {
 	{AGENT_ITEM_SEARCH, 0, 1, true, take_search},
 	{AGENT_ITEM_HOST, 0, 1, true, take_host},
 	{AGENT_ITEM_SYSCTL, 0, 1, true, take_sysctl},
-	{AGENT_ITEM_TIME, sizeof(struct agent_time), 0, false, take_time},
-	{AGENT_ITEM_ENTROPY, sizeof(struct agent_entropy), 0, false,
-	 take_entropy},
 	{AGENT_ITEM_MASKED, 0, 1, true, take_masked},
 	{AGENT_ITEM_READONLY, 0, 1, true, take_readonly},
 	{AGENT_ITEM_DEVICE, sizeof(struct agent_device), 1, true, take_device},
@@ -873,6 +881,19 @@ int init_limits_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		r = init_fail(f, INIT_STATUS_SETUP, EINVAL,
 			      "limits of the machine's own container");
 	if (r) {
+		init_config_done(&c);
+		return -1;
+	}
+	*ret = c;
+	return 0;
+}
+
+int init_attach_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		      struct init_failure *f)
+{
+	struct init_config c = {.bytes = bytes};
+
+	if (parse(attach_rules, &c, bytes, n, f)) {
 		init_config_done(&c);
 		return -1;
 	}

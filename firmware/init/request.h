@@ -142,6 +142,13 @@ int init_limits_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f);
 
 /*
+ * The part of a configuration that AGENT_ATTACH has. BYTES is taken over, also
+ * on failure. 0, or -1 with the failure filled in.
+ */
+int init_attach_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		      struct init_failure *f);
+
+/*
  * The container that a request is about which has no items besides; NULL: the
  * machine's own. Borrowed from BYTES. 0, or -1 with the failure filled in.
  */

@@ -16,6 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
+/*
+ * The connections of a machine that goes on from a snapshot are reset one by
+ * one: so long after that of a hold's session the main process's is, too.
+ */
+#define RESET_MS 2000
 /* For SIGKILL to be obeyed. */
 #define KILL_MS 5000
 
@@ -224,4 +229,61 @@ void server_end(struct server *server, int signal, uint32_t grace_ms)
 	server->kill_ms = now + grace_ms;
 	server->end_ms = now + grace_ms + KILL_MS;
 	server_signal(server, &server->first, signal ? signal : SIGTERM);
+}
+
+/* ---- a machine that is saved */
+
+struct session *server_main_session(const struct server *server)
+{
+	struct session *s = server->sessions;
+
+	while (s && !(s->is_main && s->container == &server->first))
+		s = s->next;
+	return s;
+}
+
+int server_hold(struct server *server, const struct session *s,
+		struct init_failure *f)
+{
+	int error = 0;
+
+	if (!server->first.box.running || !server_main_session(server))
+		error = ESRCH;
+	else if (server->held)
+		error = EBUSY;
+	else if (server->ncontainers > 0 || server->first.config.oci)
+		error = ENOTSUP;
+	if (error)
+		return init_fail(f, INIT_STATUS_SETUP, error, "hold");
+	if (server->actions->hold(&server->first.box, true, f))
+		return -1;
+	server->held = true;
+	server->reported = false;
+	server->holder = s;
+	return 0;
+}
+
+static int release(struct server *server, struct init_failure *f)
+{
+	if (server->actions->hold(&server->first.box, false, f))
+		return -1;
+	server->held = false;
+	server->holder = NULL;
+	return 0;
+}
+
+int server_release(struct server *server, const struct session *s,
+		   struct init_failure *f)
+{
+	if (!server->held || (server->holder && server->holder != s))
+		return init_fail(f, INIT_STATUS_SETUP, EINVAL, "release");
+	return release(server, f);
+}
+
+void server_forget(struct server *server, const struct session *s)
+{
+	if (server->holder != s)
+		return;
+	server->holder = NULL;
+	server->release_ms = server_now_ms() + RESET_MS;
 }

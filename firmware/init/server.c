@@ -293,6 +293,24 @@ static bool check_end(struct server *server)
 	return server->ending && now >= server->end_ms;
 }
 
+/* Acts on a hold whose session has ended, or whose machine goes on anew. */
+static void look_at_hold(struct server *server)
+{
+	const struct session *s =
+		server->held ? server_main_session(server) : NULL;
+	struct init_failure ignored;
+
+	if (!s)
+		return;
+	if (s->fd < 0 && !server->reported) {
+		server->reported = true;
+		(void)server_report(server);
+	} else if (s->fd >= 0 && !server->holder &&
+		   server_now_ms() >= server->release_ms) {
+		(void)server_release(server, NULL, &ignored);
+	}
+}
+
 /* ---- the loop */
 
 /* Only the host may connect: processes of the container could try, too. */
@@ -367,6 +385,8 @@ static int patience(const struct server *server, int timeout_ms)
 		if (s->state == SESSION_STARTING)
 			timeout_ms = until_ms(s->start_ms, timeout_ms);
 	}
+	if (server->held && !server->holder && !server->reported)
+		timeout_ms = until_ms(server->release_ms, timeout_ms);
 	if (server->ending)
 		timeout_ms = until_ms(server->kill_ms ? server->kill_ms
 						      : server->end_ms,
@@ -404,6 +424,7 @@ int server_step(struct server *server, int timeout_ms)
 	if (server->strays == SERVER_STRAYS_LOOK)
 		end_strays(server);
 	server_sweep(server);
+	look_at_hold(server);
 	if (pfd[1].revents & POLLIN)
 		accept_one(server);
 	return !check_end(server);

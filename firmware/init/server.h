@@ -52,6 +52,14 @@ struct server_actions {
 	int (*add_entropy)(const struct agent_entropy *entropy,
 			   struct init_failure *f);
 	void (*kill)(pid_t pid, int signal);
+	/*
+	 * BOX stands still, or goes on: 0 once it does. -1 with the failure
+	 * filled in, and it goes on.
+	 */
+	int (*hold)(struct container *box, bool held, struct init_failure *f);
+	/* Another host name, for a BOX that stands still. */
+	int (*rename)(struct container *box, const char *hostname,
+		      struct init_failure *f);
 	/* A new connection to the host, or -errno. NULL: there is no way. */
 	int (*report)(void);
 };
@@ -77,6 +85,12 @@ struct server {
 	uint64_t look_ms;    /* when to look at memory again, for watchers */
 	uint64_t gone_kills; /* of them, in containers that are gone */
 	enum server_strays strays;
+	/* AGENT_HOLD: the container stands still. */
+	bool held;
+	bool reported; /* since, to another host */
+	/* That asked for it; NULL: it has ended, and at release_ms... */
+	const struct session *holder;
+	uint64_t release_ms; /* ...the container goes on, with its old host */
 };
 
 /*
@@ -148,6 +162,19 @@ void server_main_runs(struct server *server, struct server_container *c);
 /* The machine's own main process gets SIGNAL, then SIGKILL; then the machine
  * ends. */
 void server_end(struct server *server, int signal, uint32_t grace_ms);
+
+/*
+ * The machine's own container stands still for S, so that the machine can be
+ * saved; or goes on. 0, or -1 with the failure filled in.
+ */
+int server_hold(struct server *server, const struct session *s,
+		struct init_failure *f);
+int server_release(struct server *server, const struct session *s,
+		   struct init_failure *f);
+/* S ends: if the machine was not saved meanwhile, its hold does. */
+void server_forget(struct server *server, const struct session *s);
+/* The session of the machine's own main process; NULL: there is none. */
+struct session *server_main_session(const struct server *server);
 
 /* How many processes the kernel has killed for lack of memory until now. */
 uint64_t server_oom_kills(struct server *server);

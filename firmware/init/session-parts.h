@@ -36,6 +36,11 @@ bool session_read_signal(const struct agent_message *m, int *ret);
  * up; another one goes on without input, its output is thrown away.
  */
 void session_peer_gone(struct session *s);
+/*
+ * Whether its process waits for another host (AGENT_HOLD): nothing is read from
+ * it, so that its output is there for that one.
+ */
+bool session_is_kept(const struct session *s);
 /* session_flush(), and session_peer_gone() where that says so. */
 void session_send(struct session *s);
 

@@ -201,11 +201,19 @@ void session_reaped(struct session *s, pid_t pid, int wait_status, bool oom)
 
 /* ---- the host */
 
+bool session_is_kept(const struct session *s)
+{
+	return s->fd < 0 && s->server->held && s->is_main &&
+	       s->container == &s->server->first;
+}
+
 void session_peer_gone(struct session *s)
 {
 	util_close(&s->fd);
 	s->out_start = 0;
 	s->out_end = 0;
+	if (session_is_kept(s))
+		return;
 	if (s->state == SESSION_STARTING)
 		session_abandon(s);
 	if (!s->has_child || s->exited)

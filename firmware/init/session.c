@@ -35,6 +35,7 @@ struct session *session_new(struct server *server, int fd)
 
 void session_free(struct session *s)
 {
+	server_forget(s->server, s);
 	if (s->state == SESSION_STARTING)
 		session_abandon(s);
 	session_close_input(s);
@@ -247,6 +248,92 @@ static bool take_freeze(struct session *s, const struct agent_message *m)
 	return true;
 }
 
+static bool take_hold(struct session *s, const struct agent_message *m)
+{
+	struct agent_freeze wire;
+	struct init_failure f;
+
+	if (agent_message_copy(m, &wire, sizeof(wire)) ||
+	    le32toh(wire.frozen) > 1)
+		return false;
+	answer(s,
+	       wire.frozen ? server_hold(s->server, s, &f)
+			   : server_release(s->server, s, &f),
+	       &f);
+	return true;
+}
+
+/* The connection is MAIN's from now on; S, without one, ends. */
+static void hand_over(struct session *s, struct session *main)
+{
+	const struct agent_reader before = main->reader;
+
+	main->fd = s->fd;
+	main->host_minor = s->host_minor;
+	s->fd = -1;
+	main->reader = s->reader;
+	s->reader = before;
+	main->watch = s->watch;
+	main->memory = s->memory;
+	main->is_short = main->told_short = main->tell_killed = false;
+	/* Its end was told to a host that cannot have heard of it. */
+	if (main->state == SESSION_ENDING)
+		main->state = SESSION_PROCESS;
+	/* Bytes that have not been taken count in the window. */
+	main->window = 0;
+	main->taken = AGENT_STDIN_WINDOW - (main->in_end - main->in_start);
+	main->tell_closed =
+		main->with_input && (main->input_eof || main->child.in_fd < 0);
+	s->state = SESSION_HELLO;
+}
+
+static int renew(struct server *server, const struct init_config *config,
+		 struct init_failure *f)
+{
+	if (config->entropy && server->actions->add_entropy(config->entropy, f))
+		return -1;
+	if (config->has_time && server->actions->set_clock(&config->time, f))
+		return -1;
+	return config->hostname ? server->actions->rename(&server->first.box,
+							  config->hostname, f)
+				: 0;
+}
+
+static int attach(struct session *s, struct init_failure *f)
+{
+	uint8_t *request = take_ptr(s->request);
+	struct session *main = server_main_session(s->server);
+	struct agent_started wire;
+	const size_t n = s->nrequest;
+	struct init_config config;
+	int r;
+
+	s->nrequest = 0;
+	if (init_attach_parse(request, n, &config, f))
+		return -1;
+	if (!main || !session_is_kept(main))
+		r = init_fail(f, INIT_STATUS_SETUP, ESRCH, "attach");
+	else
+		r = renew(s->server, &config, f);
+	init_config_done(&config);
+	if (r == 0)
+		r = server_release(s->server, NULL, f);
+	if (r)
+		return r;
+	wire.pid = htole32((uint32_t)main->child.inside);
+	hand_over(s, main);
+	session_put(main, AGENT_STARTED, &wire, sizeof(wire));
+	return 0;
+}
+
+static void take_attach(struct session *s)
+{
+	struct init_failure f;
+
+	if (attach(s, &f))
+		session_put_failed(s, &f);
+}
+
 static int set_limits(struct session *s, struct init_failure *f)
 {
 	uint8_t *request = take_ptr(s->request);
@@ -296,6 +383,13 @@ static bool take_request(struct session *s, const struct agent_message *m)
 		return take_watch(s, m);
 	case AGENT_FREEZE:
 		return take_freeze(s, m);
+	case AGENT_HOLD:
+		return take_hold(s, m);
+	case AGENT_ATTACH:
+		if (m->bytes != 0)
+			return false;
+		take_attach(s);
+		return true;
 	case AGENT_LIMIT:
 		answer(s, set_limits(s, &f), &f);
 		return m->bytes == 0;
@@ -385,6 +479,8 @@ bool session_poll(const struct session *s, struct pollfd pfd[SESSION_SOURCES])
 
 	for (unsigned i = 0; i < SESSION_SOURCES; i++)
 		pfd[i] = (struct pollfd){.fd = -1};
+	if (session_is_kept(s))
+		return false;
 	pfd[SESSION_PEER].fd = s->fd;
 	/* A vsock tells by POLLRDHUP alone that its peer has gone. */
 	pfd[SESSION_PEER].events =
@@ -413,6 +509,8 @@ bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES])
 {
 	const short peer = pfd[SESSION_PEER].revents;
 
+	if (session_is_kept(s))
+		return true;
 	if (s->state == SESSION_STARTING &&
 	    peer & (POLLHUP | POLLERR | POLLRDHUP))
 		session_peer_gone(s);
@@ -425,5 +523,5 @@ bool session_pump(struct session *s, const struct pollfd pfd[SESSION_SOURCES])
 		   session_tell_event(s)) {
 		session_send(s);
 	}
-	return s->fd >= 0 || (s->has_child && !s->exited);
+	return s->fd >= 0 || (s->has_child && !s->exited) || session_is_kept(s);
 }

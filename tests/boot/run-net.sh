@@ -108,6 +108,37 @@ test_published()
 	on_host published
 }
 
+# One that is restored has a passt of its own, with other ports beside those of
+# the first one, and its addresses.
+restored()
+{
+	make_host
+	make_net_root
+	start one --rm -p 8080:80 root sh -c 'while :; do guest serve:80:1M; done'
+	ask send:127.0.0.1:8080:1M
+	bulkhead snapshot one snap
+	expect_ok
+	bulkhead restore -d --rm snap
+	expect_status 125
+	expect_error 8080/tcp 'in use'
+	bulkhead restore -d --rm --name two -p 8084:80 snap
+	expect_ok
+	ask send:127.0.0.1:8084:1M
+	ask send:127.0.0.1:8080:1M
+	"$BULKHEAD" exec two ip addr >out
+	expect_out 10.0.2.15
+	"$BULKHEAD" ps >out
+	expect_out '*:8084->80/tcp'
+	bulkhead rm -f one two
+	expect_nothing_left
+	no_passts 10.0.2.15
+}
+
+test_restored()
+{
+	on_host restored
+}
+
 # Where passt may make no namespace `run` does without a network, and says so
 # in a line; asked for, a network is an error; `check` has tried.
 no_namespace()

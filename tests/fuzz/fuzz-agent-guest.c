@@ -121,6 +121,8 @@ static const struct server_actions fake_actions = {
 	.start = fake_start,
 	.set_clock = agent_leave_clock,
 	.add_entropy = agent_take_entropy,
+	.hold = agent_hold_none,
+	.rename = agent_rename_none,
 	.kill = fake_kill,
 };
 

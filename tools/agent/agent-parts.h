@@ -12,6 +12,9 @@
  */
 #define AGENT_MACHINE_MS 180000
 
+/* The first version that holds a container, and attaches to it. */
+#define HOLD_MINOR 14
+
 struct agent_session {
 	int fd;      /* owned */
 	int gone_fd; /* borrowed; waiting ends when it is readable; -1: none */

@@ -487,6 +487,49 @@ int agent_start(struct agent_session *agent, const struct spec_process *process,
 	return 0;
 }
 
+int agent_attach(struct agent_session *agent, const char *hostname,
+		 const struct agent_start_options *options, int *ret_pid)
+{
+	static const char what[] = "the container";
+	struct agent_items items = {0};
+	struct agent_started started;
+	struct agent_failure failure;
+	struct agent_message m;
+	int r;
+
+	if (agent->minor < HOLD_MINOR)
+		return log_ret(-ENOTSUP,
+			       "the container was saved by an older bulkhead, "
+			       "whose agent does not go on");
+	r = add_entropy(&items);
+	add_time(&items);
+	add_text(&items, AGENT_ITEM_HOSTNAME, hostname);
+	if (r == 0)
+		r = agent_send_items(agent, &items, AGENT_ATTACH, what);
+	agent_items_done(&items);
+	if (r == 0)
+		r = agent_await(agent, AGENT_MACHINE_MS, &m);
+	if (r < 0)
+		return r;
+	if (m.type == AGENT_FAILED) {
+		r = agent_read_failed(&m, &failure);
+		return r < 0 ? r
+			     : log_ret(failure.error ? -failure.error
+						     : -EREMOTEIO,
+				       "%s: %s", what, failure.text);
+	}
+	if (m.type != AGENT_STARTED ||
+	    agent_message_copy(&m, &started, sizeof(started)))
+		return agent_violation("an answer to no question");
+	agent->started = true;
+	agent->input = options->input;
+	/* The first STDIN_MORE opens it. */
+	agent->window = 0;
+	if (ret_pid)
+		*ret_pid = (int)(le32toh(started.pid) & INT32_MAX);
+	return 0;
+}
+
 /* ---- names */
 
 int agent_capability(const char *name)

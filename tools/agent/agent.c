@@ -581,6 +581,18 @@ int agent_freeze(struct agent_session *agent, const char *container,
 				      "the container");
 }
 
+int agent_hold(struct agent_session *agent, bool held)
+{
+	const struct agent_freeze wire = {.frozen = htole32(held)};
+
+	if (agent->minor < HOLD_MINOR)
+		return log_ret(-ENOTSUP,
+			       "the instance was started by an older bulkhead, "
+			       "whose agent cannot hold it: start it again");
+	return simple_request(agent, AGENT_HOLD, &wire, sizeof(wire),
+			      "the container");
+}
+
 int agent_shutdown(struct agent_session *agent, int signal, uint32_t grace_ms)
 {
 	const struct agent_shutdown wire = {

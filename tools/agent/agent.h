@@ -275,6 +275,23 @@ int agent_signal(struct agent_session *agent, const char *container,
 /* Has CONTAINER stand still, or go on. */
 int agent_freeze(struct agent_session *agent, const char *container,
 		 bool frozen);
+/*
+ * Has the machine's own container stand still so that the machine can be saved,
+ * as long as this session is or until it is told to go on. Where the machine
+ * goes on from what was saved, it waits for agent_attach(). -ENOTSUP: the
+ * instance was started by an older bulkhead, or has several containers (both
+ * logged).
+ */
+int agent_hold(struct agent_session *agent, bool held);
+/*
+ * In place of agent_configure() and agent_start() where that is: gives the
+ * guest the host's time and random bytes, and HOSTNAME (NULL: as it was), has
+ * the container go on and makes its main process this session's. OPTIONS: of
+ * its start; only `input` matters. RET_PID as in agent_start(). 0 or -errno,
+ * logged.
+ */
+int agent_attach(struct agent_session *agent, const char *hostname,
+		 const struct agent_start_options *options, int *ret_pid);
 /* 0: as it is. */
 #define AGENT_LIMITS_NONE UINT64_MAX
 struct agent_limits {

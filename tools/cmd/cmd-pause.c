@@ -15,10 +15,8 @@
 #include "vmm/vm.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const struct option_entry no_entries[] = {{0}};
 
@@ -79,15 +77,6 @@ static int ask_socket(const char *path, enum vm_request what)
 	return r;
 }
 
-/* An instance's name has no '/', but a socket may have none either. */
-static bool is_path(const char *text)
-{
-	struct stat st;
-
-	return strchr(text, '/') ||
-	       (lstat(text, &st) == 0 && S_ISSOCK(st.st_mode));
-}
-
 static int ask_each(const struct option_table *table, enum vm_request what,
 		    int argc, char **argv)
 {
@@ -103,8 +92,8 @@ static int ask_each(const struct option_table *table, enum vm_request what,
 				   "of a machine's socket");
 	instance_sweep();
 	for (; n < argc; n++)
-		if ((is_path(argv[n]) ? ask_socket(argv[n], what)
-				      : ask_instance(argv[n], what)) < 0)
+		if ((pause_is_path(argv[n]) ? ask_socket(argv[n], what)
+					    : ask_instance(argv[n], what)) < 0)
 			status = INSTANCE_EXIT_FAILED;
 	return status;
 }

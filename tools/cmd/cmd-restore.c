@@ -9,6 +9,7 @@
 #include "tools/cli/options.h"
 #include "tools/cli/usage.h"
 #include "tools/cmd/boot.h"
+#include "tools/cmd/restore.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
@@ -18,14 +19,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define RECORD_MAX_S 3600
 
 struct request {
-	bool verify, json, no_sandbox, no_working_set;
-	const char *control, *name, *log_level, *record;
+	bool verify, json, no_sandbox, no_working_set, detach, remove;
+	const char *control, *name, *log_level, *record, *network;
 	uint64_t record_s; /* 0: as it comes */
-	struct option_list disks, nets, shares, vsocks;
+	struct option_list disks, nets, shares, vsocks, publish;
 };
 
 #define AT(member) offsetof(struct request, member)
@@ -34,7 +36,7 @@ static const struct option_entry entries[] = {
 	{"control", 0, "SOCKET", OPTION_TEXT, AT(control), "The machine",
 	 "Unix socket for pause, resume and snapshot [none]"},
 	{"name", 0, "NAME", OPTION_TEXT, AT(name), NULL,
-	 "the VM's name in messages [as it was]"},
+	 "its name [as it was; of an instance: a random one]"},
 	{"verify", 0, NULL, OPTION_FLAG, AT(verify), NULL,
 	 "read all of the memory first, and check it"},
 	{"record", 0, "SECONDS", OPTION_TEXT, AT(record), NULL,
@@ -50,6 +52,14 @@ static const struct option_entry entries[] = {
 	 "instead of the share that has this tag"},
 	{"vsock", 0, "PATH[,KEY...]", OPTION_LIST, AT(vsocks), NULL,
 	 "instead of the vsock device's sockets"},
+	{"detach", 'd', NULL, OPTION_FLAG, AT(detach), "An instance",
+	 "run it in the background and print its name"},
+	{"rm", 0, NULL, OPTION_FLAG, AT(remove), NULL,
+	 "remove it when its command ends"},
+	{"network", 0, "NETWORK", OPTION_TEXT, AT(network), NULL,
+	 "another network of the same kind: tap=NAME[,KEY...]"},
+	{"publish", 'p', "[ADDR:]PORT:PORT", OPTION_LIST, AT(publish), NULL,
+	 "these ports instead of those it had"},
 	{"no-sandbox", 0, NULL, OPTION_FLAG, AT(no_sandbox), "The host",
 	 "do not confine the monitor (for debugging it)"},
 	{"log-level", 0, "LEVEL", OPTION_TEXT, AT(log_level), NULL,
@@ -63,11 +73,12 @@ static const struct option_table restore_table = {
 	.synopsis =
 		"usage: bulkhead restore [OPTION]... DIR\n"
 		"\n"
-		"Starts a machine that goes on where `bulkhead snapshot` saved "
-		"it in DIR, with the\n"
-		"console here. Any number of machines can start from it, one "
-		"after the other or at\n"
-		"the same time. The first one records which memory its start "
+		"Starts an instance or a machine that goes on where `bulkhead "
+		"snapshot` saved it\n"
+		"in DIR, with its output or console here. Any number of them "
+		"can start from it, one\n"
+		"after the other or at the same time. The first one records "
+		"which memory its start "
 		"touches, in\n"
 		"DIR/working-set, which is brought in ahead for the others.\n",
 	.entries = entries,
@@ -172,15 +183,48 @@ static int make_config(const struct request *req, const char *path,
 
 /* ---- all of it */
 
-/* Behind what else can fail: a start that fails records nothing. */
-static void open_working_set(const struct request *req, const char *path,
-			     struct snapshot *snapshot)
+/* Options that are for the other kind of thing. */
+static int refuse(const char *what, bool given, const char *why)
 {
-	if (req->no_working_set)
-		return;
-	working_set_open(snapshot, path,
-			 req->record_s ? WORKING_SET_ANEW : WORKING_SET_AUTO);
-	snapshot->working_set.record_ms = (unsigned)req->record_s * 1000;
+	return given ? usage_error("restore", "--%s: %s", what, why) : 0;
+}
+
+static int check_machine(const struct request *req)
+{
+	static const char why[] = "this is a snapshot of a machine of boot, "
+				  "not of an instance of run";
+	int r = refuse("detach", req->detach, why);
+
+	if (r == 0)
+		r = refuse("rm", req->remove, why);
+	if (r == 0)
+		r = refuse("network", req->network, why);
+	return r ? r : refuse("publish", req->publish.count, why);
+}
+
+static int check_instance(const struct request *req)
+{
+	static const char why[] = "this is a snapshot of an instance of run, "
+				  "not of a machine of boot";
+	int r = refuse("control", req->control, why);
+
+	if (r == 0)
+		r = refuse("disk", req->disks.count, why);
+	if (r == 0)
+		r = refuse("net", req->nets.count, why);
+	if (r == 0)
+		r = refuse("share", req->shares.count, why);
+	return r ? r : refuse("vsock", req->vsocks.count, why);
+}
+
+static bool is_instance(const char *path)
+{
+	autofree char *file = NULL;
+	struct stat st;
+
+	if (asprintf(&file, "%s/" SNAPSHOT_INSTANCE_FILE, path) < 0)
+		file = NULL;
+	return file && lstat(file, &st) == 0;
 }
 
 static int restore(const struct request *req, const char *path)
@@ -190,6 +234,25 @@ static int restore(const struct request *req, const char *path)
 	int status = VM_EXIT_USAGE;
 	int r;
 
+	if (is_instance(path)) {
+		const struct restore_request instance = {
+			.path = path,
+			.name = req->name,
+			.network = req->network,
+			.publish = &req->publish,
+			.verify = req->verify,
+			.detach = req->detach,
+			.remove = req->remove,
+			.no_sandbox = req->no_sandbox,
+			.no_working_set = req->no_working_set,
+			.record_s = req->record_s,
+		};
+
+		return check_instance(req) ? status
+					   : restore_instance(&instance);
+	}
+	if (check_machine(req))
+		return status;
 	config_init(&cfg);
 	r = snapshot_open(&snapshot, path);
 	if (r == 0 && req->verify)
@@ -197,7 +260,8 @@ static int restore(const struct request *req, const char *path)
 	if (r == 0)
 		r = make_config(req, path, &snapshot, &cfg);
 	if (r == 0) {
-		open_working_set(req, path, &snapshot);
+		restore_working_set(&snapshot, path, req->no_working_set,
+				    req->record_s);
 		status = boot_run(&cfg, &snapshot);
 	}
 	config_done(&cfg);
@@ -237,5 +301,6 @@ int cmd_restore(int argc, char **argv)
 	option_list_done(&req.nets);
 	option_list_done(&req.shares);
 	option_list_done(&req.vsocks);
+	option_list_done(&req.publish);
 	return status;
 }

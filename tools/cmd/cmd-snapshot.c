@@ -8,7 +8,10 @@
 
 #include "tools/cli/options.h"
 #include "tools/cli/usage.h"
+#include "tools/agent/agent.h"
+#include "tools/container/pause.h"
 #include "tools/container/vm-socket.h"
+#include "tools/instance/instance.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/snapshot.h"
@@ -16,26 +19,29 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#define AGENT_TIMEOUT_MS 10000
+
 static const struct option_entry no_entries[] = {{0}};
 
 static const struct option_table snapshot_table = {
 	.command = "snapshot",
 	.synopsis =
-		"usage: bulkhead snapshot SOCKET DIR\n"
+		"usage: bulkhead snapshot NAME|SOCKET DIR\n"
 		"\n"
-		"Saves a machine of `bulkhead boot --control SOCKET` in the "
-		"new directory DIR,\n"
-		"from which `bulkhead restore DIR` starts machines. The guest "
-		"stands still\n"
-		"meanwhile and then goes on, unless it was paused. What its "
-		"disks hold is not\n"
-		"saved: a machine that is restored needs them as they are "
+		"Saves an instance of `bulkhead run`, or a machine of "
+		"`bulkhead boot --control\n"
+		"SOCKET`, in the new directory DIR, from which `bulkhead "
+		"restore DIR` starts\n"
+		"others. It stands still meanwhile and then goes on. What its "
+		"disks and volumes\n"
+		"hold is not saved: a restored one needs them as they are "
 		"now.\n",
 	.entries = no_entries,
 };
@@ -106,6 +112,7 @@ static void done_target(struct target *t)
 		if (t->dir_fd >= 0) {
 			(void)unlinkat(t->dir_fd, SNAPSHOT_STATE_FILE, 0);
 			(void)unlinkat(t->dir_fd, SNAPSHOT_MEMORY_FILE, 0);
+			(void)unlinkat(t->dir_fd, SNAPSHOT_INSTANCE_FILE, 0);
 		}
 		(void)rmdir(t->made);
 	}
@@ -115,7 +122,9 @@ static void done_target(struct target *t)
 	util_close(&t->dir_fd);
 }
 
-static int save(const char *socket_path, struct target *t)
+/* NAME is for messages. */
+static int save(const char *name, const char *socket_path, struct target *t,
+		struct vm_saved *ret)
 {
 	uint8_t id[SNAPSHOT_ID_BYTES];
 	struct vm_answer answer;
@@ -130,19 +139,109 @@ static int save(const char *socket_path, struct target *t)
 	if (told_to_end)
 		return log_ret(-EINTR, "'%s': told to end", t->path);
 	if (answer.result < 0)
-		return log_ret(answer.result, "'%s': %s", socket_path,
+		return log_ret(answer.result, "'%s': %s", name,
 			       answer.saved.why[0] ? answer.saved.why
 			       : answer.result == -ESHUTDOWN ||
 					       answer.result == -EINTR
 				       ? "the machine is at its end"
 				       : strerror(-answer.result));
-	r = finish_target(t);
+	*ret = answer.saved;
+	return 0;
+}
+
+static void tell(const struct target *t, const struct vm_saved *saved)
+{
+	printf("%s: %llu KiB of memory; the guest stood still for %llu ms\n",
+	       t->path, (unsigned long long)saved->memory_bytes / 1024,
+	       (unsigned long long)saved->stood_ns / 1000000);
+}
+
+static int save_machine(const char *path, struct target *t)
+{
+	struct vm_saved saved;
+	int r = save(path, path, t, &saved);
+
 	if (r == 0)
-		printf("%s: %llu KiB of memory; the guest stood still for %llu "
-		       "ms\n",
-		       t->path,
-		       (unsigned long long)answer.saved.memory_bytes / 1024,
-		       (unsigned long long)answer.saved.stood_ns / 1000000);
+		r = finish_target(t);
+	if (r == 0)
+		tell(t, &saved);
+	return r;
+}
+
+/* ---- an instance */
+
+/* Refuses containers of which a part would be missing, by that part. */
+static int check_instance(const struct instance *instance,
+			  const struct instance_state *state)
+{
+	const char *runtime =
+		json_string_value(json_object_get(state->run, "guest_runtime"));
+
+	if (!state->run)
+		return log_ret(-ENOTSUP,
+			       "'%s': its state.json does not say how it was "
+			       "started: by an older bulkhead, or with paths "
+			       "that are not UTF-8",
+			       instance->name);
+	if (runtime && strcmp(runtime, "crun") == 0)
+		return log_ret(-ENOTSUP,
+			       "'%s': with --guest-runtime crun a container "
+			       "cannot be saved",
+			       instance->name);
+	if (state->network && strcmp(state->network, "namespace") == 0)
+		return log_ret(-ENOTSUP,
+			       "'%s': with --network namespace a container "
+			       "cannot be saved: the interfaces are another's",
+			       instance->name);
+	return 0;
+}
+
+/*
+ * Its processes stand still before the machine does, and go on after it: those
+ * of a machine that is restored wait for its new host (docs/AGENT).
+ */
+static int save_held(const struct instance *instance,
+		     const struct instance_state *state,
+		     struct agent_session *agent, struct target *t)
+{
+	struct vm_saved saved = {0};
+	int r = agent_hold(agent, true);
+
+	if (r < 0)
+		return r;
+	r = save(instance->name, instance->control, t, &saved);
+	/* One that has ended says nothing more. */
+	if (instance_is_alive(instance) && agent_hold(agent, false) < 0 &&
+	    r == 0)
+		r = -EIO;
+	if (r == 0)
+		r = instance_write_copy(t->dir_fd, t->made,
+					SNAPSHOT_INSTANCE_FILE, instance,
+					state);
+	if (r == 0)
+		r = finish_target(t);
+	if (r == 0)
+		tell(t, &saved);
+	return r;
+}
+
+static int save_instance(const char *name, struct target *t)
+{
+	struct agent_session *agent = NULL;
+	struct instance_state state;
+	struct instance instance;
+	int r = instance_open_running(name, &instance, &state);
+
+	if (r < 0)
+		return r;
+	r = check_instance(&instance, &state);
+	if (r == 0)
+		r = agent_connect(instance.socket, AGENT_TIMEOUT_MS, &agent);
+	if (r == 0)
+		r = save_held(&instance, &state, agent, t);
+	agent_free(agent);
+	instance_state_done(&state);
+	instance_done(&instance);
 	return r;
 }
 
@@ -173,12 +272,13 @@ int cmd_snapshot(int argc, char **argv)
 		return n == OPTIONS_HELP ? VM_EXIT_OK : VM_EXIT_USAGE;
 	if (argc - n != 2)
 		return usage_error("snapshot",
-				   "give a machine's socket and a new "
-				   "directory");
+				   "give an instance's name, or a machine's "
+				   "socket, and a new directory");
 	take_signals();
 	r = make_target(&target, argv[n + 1]);
 	if (r == 0)
-		r = save(argv[n], &target);
+		r = pause_is_path(argv[n]) ? save_machine(argv[n], &target)
+					   : save_instance(argv[n], &target);
 	done_target(&target);
 	return r < 0 ? 1 : VM_EXIT_OK;
 }

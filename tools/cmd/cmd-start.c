@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 
 struct request {
@@ -102,28 +101,6 @@ static int renew_state(struct run *run)
 	return r < 0 ? r : instance_save(&run->instance, state);
 }
 
-/* Its terminal, and whether it is given anything. */
-static int make_streams(const struct request *req, struct run_options *opt,
-			struct spec_process *process)
-{
-	struct winsize size = {0};
-
-	opt->detach = !req->attach;
-	opt->interactive &= opt->detach || req->interactive;
-	opt->tty = process->terminal;
-	if (opt->detach || !opt->tty)
-		return 0;
-	if (opt->interactive && !isatty(STDIN_FILENO))
-		return log_ret(-ENOTTY,
-			       "-i: standard input is not a terminal, as the "
-			       "command's is");
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
-		(void)ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
-	process->console_height = size.ws_row;
-	process->console_width = size.ws_col;
-	return 0;
-}
-
 static int prepare(struct run *run, struct run_options *opt,
 		   const struct request *req)
 {
@@ -140,7 +117,8 @@ static int prepare(struct run *run, struct run_options *opt,
 			       name);
 	r = run_again_options(run->state.run, opt);
 	if (r == 0)
-		r = make_streams(req, opt, &run->state.spec.process);
+		r = run_again_streams(opt, &run->state.spec.process,
+				      req->attach, req->interactive);
 	if (r < 0)
 		return r;
 	if (opt->log_level && log_parse_level(opt->log_level, &level) == 0)

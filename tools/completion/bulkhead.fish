@@ -27,8 +27,8 @@ complete -c bulkhead -n __fish_use_subcommand -a boot -d 'boot a guest'
 complete -c bulkhead -n __fish_use_subcommand -a pause -d 'have an instance or a machine stand still'
 complete -c bulkhead -n __fish_use_subcommand -a resume -d 'have an instance or a machine go on'
 complete -c bulkhead -n __fish_use_subcommand -a unpause -d 'the same as resume'
-complete -c bulkhead -n __fish_use_subcommand -a snapshot -d 'save the state of a machine'
-complete -c bulkhead -n __fish_use_subcommand -a restore -d 'start a machine where it was saved'
+complete -c bulkhead -n __fish_use_subcommand -a snapshot -d 'save an instance or a machine'
+complete -c bulkhead -n __fish_use_subcommand -a restore -d 'start what goes on where it was saved'
 complete -c bulkhead -n __fish_use_subcommand -a check -d 'say what this host can do'
 complete -c bulkhead -n __fish_use_subcommand -a help -d 'explain a command'
 complete -c bulkhead -n __fish_use_subcommand -a version -d 'print the version'
@@ -36,7 +36,7 @@ complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec cp attac
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l json -d 'print JSON'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l quiet -s q -d 'identifiers only'
 complete -c bulkhead -n '__fish_seen_subcommand_from pause resume unpause snapshot restore' -F
-complete -c bulkhead -n '__fish_seen_subcommand_from pause resume unpause' -a '(bulkhead ps -q 2>/dev/null)' -d instance
+complete -c bulkhead -n '__fish_seen_subcommand_from pause resume unpause snapshot' -a '(bulkhead ps -q 2>/dev/null)' -d instance
 complete -c bulkhead -n '__fish_seen_subcommand_from tag' -F
 complete -c bulkhead -n '__fish_seen_subcommand_from tag' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 complete -c bulkhead -n '__fish_seen_subcommand_from rmi' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
@@ -80,6 +80,10 @@ function __bulkhead_opt
 end
 __bulkhead_opt restore -l control -rF -d 'socket for pause, resume and snapshot'
 __bulkhead_opt restore -l name -x -d 'name of the VM'
+__bulkhead_opt restore -l detach -s d -d 'in the background'
+__bulkhead_opt restore -l rm -d 'remove it when it ends'
+__bulkhead_opt restore -l network -x -d 'another network of the same kind'
+__bulkhead_opt restore -l publish -s p -x -d 'a port of the host for one of the guest'
 __bulkhead_opt restore -l verify -d 'read and check all of the memory first'
 __bulkhead_opt restore -l record -x -d 'record the memory that is touched for so many seconds'
 __bulkhead_opt restore -l no-working-set -d 'bring no memory in ahead'

@@ -121,7 +121,8 @@ static int start_monitor(struct running *s)
 			      life->close_fds[1]},
 		.sigmask = &s->mask_before,
 		.control_dir = life->control_dir,
-		.snapshot = template_snapshot(life->template),
+		.snapshot = life->snapshot ? life->snapshot
+					   : template_snapshot(life->template),
 		.ask = (life->netns && life->netns->places > 0) ||
 		       template_is_wanted(life->template) ||
 		       template_records(life->template),
@@ -210,6 +211,24 @@ static int start_command(struct running *s)
 	/* The rest is the command's, and not the start's. */
 	if (template_records(life->template))
 		(void)ask_end_record(s->monitor.ask_fd);
+	life->hooks->started(life->arg);
+	return 0;
+}
+
+/* The same where the command runs already, and stands still. */
+static int attach_command(struct running *s)
+{
+	const struct life *life = s->life;
+	const struct agent_start_options options = {
+		.main = true,
+		.input = life->interactive,
+	};
+	int r = agent_watch(s->agent, MEMORY_SHORT);
+
+	if (r == 0)
+		r = agent_attach(s->agent, life->hostname, &options, NULL);
+	if (r < 0)
+		return give_up(s, r);
 	life->hooks->started(life->arg);
 	return 0;
 }
@@ -548,7 +567,7 @@ static int live(struct running *s)
 		if (life->template_only)
 			return saved < 0 ? RUN_EXIT_FAILED : 0;
 	}
-	if (r == 0)
+	if (r == 0 && !life->snapshot)
 		r = agent_configure(s->agent, life->agent);
 	if (r == 0)
 		r = start_names(s);
@@ -558,7 +577,7 @@ static int live(struct running *s)
 	if (life->ports)
 		(void)netns_ports_open(connect_agent, s, &s->ports);
 	log_time(s, "guest set up");
-	status = start_command(s);
+	status = life->snapshot ? attach_command(s) : start_command(s);
 	if (status != 0)
 		return status;
 	log_time(s, "command started");

@@ -15,6 +15,7 @@ struct agent_config;
 struct config;
 struct netns;
 struct spec_filter;
+struct snapshot;
 struct spec_process;
 struct template;
 
@@ -62,6 +63,12 @@ struct life {
 	struct template *template;
 	bool disposable;    /* the guest can change nothing of the host's */
 	bool template_only; /* it ends once it is that; no command is run */
+	/*
+	 * Where its container goes on, as HOSTNAME (NULL: as it was), instead
+	 * of beginning; NULL: it begins.
+	 */
+	const struct snapshot *snapshot;
+	const char *hostname;
 	const struct agent_config *agent;
 	const struct spec_process *process;
 	const struct spec_filter *filter; /* of its system calls */

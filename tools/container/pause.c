@@ -8,11 +8,19 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A disk's requests may take long; a monitor that was stopped never answers. */
 #define TIMEOUT_MS 30000
+
+bool pause_is_path(const char *text)
+{
+	struct stat st;
+
+	return strchr(text, '/') ||
+	       (lstat(text, &st) == 0 && S_ISSOCK(st.st_mode));
+}
 
 /* 0 or -errno, not logged where the machine says so. */
 static int ask(const struct instance *instance, enum vm_request what)

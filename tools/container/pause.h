@@ -7,7 +7,15 @@
 #ifndef TOOLS_CONTAINER_PAUSE_H
 #define TOOLS_CONTAINER_PAUSE_H
 
+#include <stdbool.h>
+
 struct instance;
+
+/*
+ * Whether TEXT is the path of a machine's socket: an instance's name has no
+ * '/', but a socket may have none either.
+ */
+bool pause_is_path(const char *text);
 
 /*
  * INSTANCE runs. 0; -EALREADY: it is paused; or -errno; all logged. Takes as

@@ -12,6 +12,8 @@
 #include <jansson.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #define AT(member) offsetof(struct run_options, member)
 
@@ -130,4 +132,25 @@ int run_again_options(const json_t *json, struct run_options *opt)
 	return r == -EINVAL ? log_ret(r, "its state.json does not say how it "
 					 "was started")
 			    : r;
+}
+
+int run_again_streams(struct run_options *opt, struct spec_process *process,
+		      bool attach, bool input)
+{
+	struct winsize size = {0};
+
+	opt->detach = !attach;
+	opt->interactive &= opt->detach || input;
+	opt->tty = process->terminal;
+	if (opt->detach || !opt->tty)
+		return 0;
+	if (opt->interactive && !isatty(STDIN_FILENO))
+		return log_ret(-ENOTTY,
+			       "-i: standard input is not a terminal, as the "
+			       "command's is");
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
+		(void)ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
+	process->console_height = size.ws_row;
+	process->console_width = size.ws_col;
+	return 0;
 }

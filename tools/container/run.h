@@ -242,6 +242,9 @@ struct run {
 	struct instance instance;
 	struct instance_state state;
 	struct run_machine machine;
+	/* Where the container goes on, and its new name there; or NULL. */
+	const struct snapshot *snapshot;
+	const char *hostname;
 	bool signals_held;    /* by run_hold_signals() */
 	sigset_t mask_before; /* of that */
 };
@@ -283,5 +286,11 @@ struct json_t *run_again_json(const struct run_options *opt,
  * -errno, logged.
  */
 int run_again_options(const struct json_t *json, struct run_options *opt);
+/*
+ * Its streams: in the background unless ATTACH, and given no input there unless
+ * INPUT. PROCESS gets the terminal's size. 0 or -ENOTTY, logged.
+ */
+int run_again_streams(struct run_options *opt, struct spec_process *process,
+		      bool attach, bool input);
 
 #endif

@@ -193,6 +193,8 @@ int supervise(struct run *run, int ready_fd)
 		.template = run->machine.template,
 		.disposable = run->machine.disposable,
 		.template_only = run->opt->template_only,
+		.snapshot = run->snapshot,
+		.hostname = run->hostname,
 		.agent = &run->machine.agent,
 		.process = &run->state.spec.process,
 		.filter = &run->machine.filter,

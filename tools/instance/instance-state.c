@@ -31,6 +31,7 @@ static void free_list(char **list)
 
 void instance_state_done(struct instance_state *state)
 {
+	free(state->name);
 	free(state->image);
 	free(state->ports);
 	free(state->error);
@@ -72,22 +73,23 @@ json_t *instance_state_json(const struct instance *instance,
 }
 
 /* Whole or not at all: a reader never sees half a file. */
-static int replace_file(int dir_fd, const char *text)
+static int replace_file(int dir_fd, const char *name, const char *text)
 {
 	autofd int fd = openat(
 		dir_fd, STATE_TEMP,
 		O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int r = fd < 0 ? -errno : util_write_all(fd, text, strlen(text));
 
-	if (r == 0 && renameat(dir_fd, STATE_TEMP, dir_fd, STATE_FILE) < 0)
+	if (r == 0 && renameat(dir_fd, STATE_TEMP, dir_fd, name) < 0)
 		r = -errno;
 	if (r < 0)
 		(void)unlinkat(dir_fd, STATE_TEMP, 0);
 	return r;
 }
 
-int instance_save(const struct instance *instance,
-		  const struct instance_state *state)
+int instance_write_copy(int dir_fd, const char *path, const char *name,
+			const struct instance *instance,
+			const struct instance_state *state)
 {
 	json_t *json = instance_state_json(instance, state);
 	autofree char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
@@ -99,14 +101,20 @@ int instance_save(const struct instance *instance,
 			       "instance '%s': its state has no JSON form: a "
 			       "name is not UTF-8",
 			       instance->name);
-	r = replace_file(instance->dir_fd, text);
-	return r < 0 ? log_ret(r, "'%s/" STATE_FILE "': %s%s", instance->path,
-			       strerror(-r),
+	r = replace_file(dir_fd, name, text);
+	return r < 0 ? log_ret(r, "'%s/%s': %s%s", path, name, strerror(-r),
 			       r == -ENOSPC || r == -EDQUOT
 				       ? "; BULKHEAD_RUNTIME_DIR names another "
 					 "place for instances"
 				       : "")
 		     : 0;
+}
+
+int instance_save(const struct instance *instance,
+		  const struct instance_state *state)
+{
+	return instance_write_copy(instance->dir_fd, instance->path, STATE_FILE,
+				   instance, state);
 }
 
 /* ---- reading */
@@ -164,9 +172,8 @@ static int get_state(json_t *json, struct instance_state *state)
 		const char *key;
 		char **to;
 	} texts[] = {
-		{"image", &state->image},
-		{"ports", &state->ports},
-		{"error", &state->error},
+		{"name", &state->name},       {"image", &state->image},
+		{"ports", &state->ports},     {"error", &state->error},
 		{"network", &state->network},
 	};
 	json_t *spec = json_object_get(json, "spec");
@@ -192,10 +199,10 @@ static int get_state(json_t *json, struct instance_state *state)
 	return r;
 }
 
-int instance_load(const struct instance *instance, struct instance_state *ret)
+int instance_read_copy(int dir_fd, const char *path, const char *name,
+		       struct instance_state *ret)
 {
-	autofd int fd = openat(instance->dir_fd, STATE_FILE,
-			       O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	autofd int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct instance_state state = {0};
 	json_error_t error;
 	json_t *json;
@@ -204,26 +211,34 @@ int instance_load(const struct instance *instance, struct instance_state *ret)
 	if (fd < 0 && errno == ENOENT)
 		return -ENOENT;
 	if (fd < 0)
-		return log_ret(-errno, "'%s/" STATE_FILE "': %s",
-			       instance->path, strerror(errno));
+		return log_ret(-errno, "'%s/%s': %s", path, name,
+			       strerror(errno));
 	json = json_loadfd(fd, 0, &error);
 	if (!json)
-		return log_ret(-EINVAL, "'%s/" STATE_FILE "': line %d: %s",
-			       instance->path, error.line, error.text);
+		return log_ret(-EINVAL, "'%s/%s': line %d: %s", path, name,
+			       error.line, error.text);
 	r = get_state(json, &state);
 	json_decref(json);
 	if (r < 0) {
 		instance_state_done(&state);
 		return r;
 	}
-	/* The file is its supervisor's alone, which others' pauses do not ask.
-	 */
-	if (state.phase == INSTANCE_RUNNING &&
-	    faccessat(instance->dir_fd, INSTANCE_PAUSED_FILE, F_OK,
-		      AT_SYMLINK_NOFOLLOW) == 0)
-		state.phase = INSTANCE_PAUSED;
 	*ret = state;
 	return 0;
+}
+
+int instance_load(const struct instance *instance, struct instance_state *ret)
+{
+	int r = instance_read_copy(instance->dir_fd, instance->path, STATE_FILE,
+				   ret);
+
+	/* The file is its supervisor's alone, which others' pauses do not ask.
+	 */
+	if (r == 0 && ret->phase == INSTANCE_RUNNING &&
+	    faccessat(instance->dir_fd, INSTANCE_PAUSED_FILE, F_OK,
+		      AT_SYMLINK_NOFOLLOW) == 0)
+		ret->phase = INSTANCE_PAUSED;
+	return r;
 }
 
 char *instance_command(const struct instance_state *state)

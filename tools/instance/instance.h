@@ -49,6 +49,7 @@ enum instance_phase {
 /* The content of state.json. All texts are owned; NULL where there is none. */
 struct instance_state {
 	enum instance_phase phase;
+	char *name;         /* whose it is, or was */
 	pid_t pid;          /* the monitor's */
 	uint64_t pid_start; /* its start, see instance_process_start() */
 	int64_t created_s;  /* seconds since 1970 */
@@ -101,6 +102,17 @@ int instance_open(const char *name, struct instance *ret);
 int instance_load(const struct instance *instance, struct instance_state *ret);
 int instance_save(const struct instance *instance,
 		  const struct instance_state *state);
+
+/*
+ * The same with the file NAME of the directory DIR_FD, whose PATH is for
+ * messages: a copy, which is never that of an instance that is paused.
+ * -ENOENT: there is none, not logged.
+ */
+int instance_read_copy(int dir_fd, const char *path, const char *name,
+		       struct instance_state *ret);
+int instance_write_copy(int dir_fd, const char *path, const char *name,
+			const struct instance *instance,
+			const struct instance_state *state);
 
 /*
  * Opens one whose command runs, with its state, which the caller frees. 0 or

@@ -31,6 +31,8 @@ static const struct server_actions actions = {
 	.start = process_begin,
 	.set_clock = agent_leave_clock,
 	.add_entropy = agent_take_entropy,
+	.hold = agent_hold_none,
+	.rename = agent_rename_none,
 	.kill = agent_send_signal,
 };
 

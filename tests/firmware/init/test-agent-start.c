@@ -151,6 +151,8 @@ static const struct server_actions actions = {
 	.start = start_or_hang,
 	.set_clock = agent_leave_clock,
 	.add_entropy = agent_take_entropy,
+	.hold = agent_hold_none,
+	.rename = agent_rename_none,
 	.kill = agent_send_signal,
 };
 

@@ -60,6 +60,8 @@ static const struct server_actions plain_actions = {
 	.start = process_begin,
 	.set_clock = agent_leave_clock,
 	.add_entropy = take_entropy,
+	.hold = agent_hold_none,
+	.rename = agent_rename_none,
 	.kill = agent_send_signal,
 };
 

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent of a machine that is saved, and of one that goes on from that: its
+ * connections end, and its container's main process gets another host.
+ */
+#include "firmware/init/server.h"
+#include "tests/agent.h"
+#include "tests/patience.h"
+#include "tools/agent/agent-parts.h"
+#include "tools/spec/spec.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SESSIONS 8
+
+/* Memory that the agent's process shares with the test. */
+static struct shared {
+	struct agent_entropy entropy;
+	char name[64];
+} * shared;
+
+static int take_entropy(const struct agent_entropy *entropy,
+			struct init_failure *f)
+{
+	(void)f;
+	shared->entropy = *entropy;
+	return 0;
+}
+
+/* There is no control group: the main process alone stands still. */
+static int stop_main(struct container *box, bool held, struct init_failure *f)
+{
+	(void)f;
+	kill(box->main_pid, held ? SIGSTOP : SIGCONT);
+	return 0;
+}
+
+static int note_name(struct container *box, const char *hostname,
+		     struct init_failure *f)
+{
+	(void)box;
+	if (strcmp(hostname, "refused") == 0)
+		return init_fail(f, INIT_STATUS_SETUP, EPERM, "hostname");
+	snprintf(shared->name, sizeof(shared->name), "%s", hostname);
+	return 0;
+}
+
+static const struct server_actions actions = {
+	.configure = agent_no_configure,
+	.start = process_begin,
+	.set_clock = agent_leave_clock,
+	.add_entropy = take_entropy,
+	.hold = stop_main,
+	.rename = note_name,
+	.kill = agent_send_signal,
+};
+
+struct fixture {
+	pid_t server;
+	int fd[SESSIONS]; /* the host's ends; -1: taken */
+	struct agent_session *main;
+};
+
+static void __attribute__((noreturn)) run_server(const int fd[SESSIONS])
+{
+	struct server server;
+
+	alarm(PATIENCE_MS / 1000);
+	if (server_init(&server, &actions, -1) < 0)
+		_exit(1);
+	for (unsigned i = 0; i < SESSIONS; i++)
+		server_add(&server, fd[i]);
+	server.first.box.plain = true;
+	if (server_run(&server) < 0)
+		_exit(2);
+	server_done(&server);
+	_exit(0);
+}
+
+static struct agent_session *session(struct fixture *f)
+{
+	struct agent_session *agent;
+	unsigned i = 0;
+
+	while (f->fd[i] < 0)
+		i++;
+	assert_int_equal(agent_open(f->fd[i], PATIENCE_MS, &agent), 0);
+	f->fd[i] = -1;
+	return agent;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	int theirs[SESSIONS];
+
+	assert_non_null(f);
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		int fd[2];
+
+		assert_int_equal(
+			socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
+			0);
+		f->fd[i] = fd[0];
+		theirs[i] = fd[1];
+	}
+	fflush(NULL);
+	f->server = fork();
+	assert_true(f->server >= 0);
+	if (f->server == 0) {
+		for (unsigned i = 0; i < SESSIONS; i++)
+			close(f->fd[i]);
+		run_server(theirs);
+	}
+	for (unsigned i = 0; i < SESSIONS; i++)
+		close(theirs[i]);
+	f->main = session(f);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	agent_free(f->main);
+	for (unsigned i = 0; i < SESSIONS; i++)
+		util_close(&f->fd[i]);
+	if (f->server) {
+		kill(f->server, SIGKILL);
+		assert_int_equal(waitpid(f->server, NULL, 0), f->server);
+	}
+	free(f);
+	return 0;
+}
+
+struct capture {
+	char text[2][256];
+	size_t n[2];
+};
+
+static int capture(void *arg, int stream, const void *data, size_t bytes)
+{
+	struct capture *c = arg;
+	size_t *n = &c->n[stream - 1];
+
+	assert_true(bytes < sizeof(c->text[0]) - *n);
+	memcpy(c->text[stream - 1] + *n, data, bytes);
+	*n += bytes;
+	return 0;
+}
+
+static void start_main(struct fixture *f, const char *script, bool input)
+{
+	const char *const argv[] = {"sh", "-c", script, NULL};
+	const struct agent_config config = {.root_tag = "r",
+					    .host_bound = true};
+	const struct spec_process process = {AGENT_COMMAND(argv)};
+	const struct agent_start_options options = {.main = true,
+						    .input = input};
+	struct agent_failure failure;
+
+	assert_int_equal(agent_configure(f->main, &config), 0);
+	assert_int_equal(
+		agent_start(f->main, &process, &options, &failure, NULL), 0);
+}
+
+/* Both ends of the connections go, as where a machine was restored. */
+static void reset(struct fixture *f, struct agent_session *holder)
+{
+	agent_free(f->main);
+	f->main = NULL;
+	agent_free(holder);
+}
+
+static struct agent_status relay_main(struct fixture *f, int in_fd,
+				      struct capture *c)
+{
+	struct agent_relay relay = {
+		.in_fd = -1, .out_fd = -1, .err_fd = -1, .gone_fd = -1};
+	struct agent_status status;
+
+	memset(c, 0, sizeof(*c));
+	relay.in_fd = in_fd;
+	relay.output = capture;
+	relay.arg = c;
+	assert_int_equal(agent_relay(f->main, &relay, &status), 0);
+	return status;
+}
+
+/*
+ * The main process outlives its host, though it is bound to it; reads what the
+ * next one sends, and that gets what it writes and its end.
+ */
+static void test_attach(void **state)
+{
+	struct fixture *f = *state;
+	const struct agent_start_options options = {.main = true,
+						    .input = true};
+	struct agent_session *holder;
+	struct agent_status s;
+	struct capture c;
+	int in[2];
+
+	start_main(f, "read x; echo said $x; read x; echo and $x >&2; exit 5",
+		   true);
+	holder = session(f);
+	assert_int_equal(agent_hold(holder, true), 0);
+	reset(f, holder);
+	f->main = session(f);
+	assert_int_equal(agent_attach(f->main, "refused", &options, NULL),
+			 -EPERM);
+	memset(&shared->entropy, 0, sizeof(shared->entropy));
+	assert_int_equal(agent_attach(f->main, "other", &options, NULL), 0);
+	assert_string_equal(shared->name, "other");
+	assert_memory_not_equal(&shared->entropy, &(struct agent_entropy){{0}},
+				sizeof(shared->entropy));
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	assert_int_equal(write(in[1], "one\ntwo\n", 8), 8);
+	close(in[1]);
+	s = relay_main(f, in[0], &c);
+	close(in[0]);
+	assert_int_equal(s.status, 5);
+	assert_string_equal(c.text[0], "said one\n");
+	assert_string_equal(c.text[1], "and two\n");
+}
+
+/* As often as its user likes; and then it is bound to its host again. */
+static void test_attach_again(void **state)
+{
+	struct fixture *f = *state;
+	const struct agent_start_options options = {.main = true};
+	struct agent_session *holder;
+	int status;
+
+	start_main(f, "sleep 60", false);
+	for (unsigned i = 0; i < 3; i++) {
+		holder = session(f);
+		assert_int_equal(agent_hold(holder, true), 0);
+		reset(f, holder);
+		f->main = session(f);
+		assert_int_equal(agent_attach(f->main, NULL, &options, NULL),
+				 0);
+	}
+	agent_free(take_ptr(f->main));
+	assert_int_equal(waitpid(f->server, &status, 0), f->server);
+	assert_int_equal(status, 0);
+	f->server = 0;
+}
+
+/* The first machine goes on, whether its saver says so or dies. */
+static void test_hold_ends(void **state)
+{
+	struct fixture *f = *state;
+	const struct agent_start_options options = {.main = true};
+	struct agent_session *holder = session(f), *more;
+	struct agent_status s;
+	struct capture c;
+
+	assert_int_equal(agent_hold(holder, true), -ESRCH);
+	assert_int_equal(agent_hold(holder, false), -EINVAL);
+	start_main(f, "for i in 1 2 3; do sleep 0.5; echo $i; done", false);
+	assert_int_equal(agent_attach(holder, NULL, &options, NULL), -ESRCH);
+	assert_int_equal(agent_hold(holder, true), 0);
+	more = session(f);
+	assert_int_equal(agent_hold(more, true), -EBUSY);
+	assert_int_equal(agent_hold(more, false), -EINVAL);
+	assert_int_equal(agent_attach(more, NULL, &options, NULL), -ESRCH);
+	agent_free(more);
+	assert_int_equal(agent_hold(holder, false), 0);
+	assert_int_equal(agent_hold(holder, true), 0);
+	agent_free(holder);
+	s = relay_main(f, -1, &c);
+	assert_int_equal(s.status, 0);
+	assert_string_equal(c.text[0], "1\n2\n3\n");
+}
+
+/* An older agent would be killed with its host. */
+static void test_hold_older(void **state)
+{
+	struct fixture *f = *state;
+
+	f->main->minor = 13;
+	assert_int_equal(agent_hold(f->main, true), -ENOTSUP);
+	assert_int_equal(agent_attach(f->main, NULL,
+				      &(struct agent_start_options){0}, NULL),
+			 -ENOTSUP);
+}
+
+#define WITH_AGENT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_AGENT(test_attach),
+		WITH_AGENT(test_attach_again),
+		WITH_AGENT(test_hold_ends),
+		WITH_AGENT(test_hold_older),
+	};
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
