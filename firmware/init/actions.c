@@ -118,11 +118,12 @@ static int hold(struct container *box, bool held, struct init_failure *f)
 		     : 0;
 }
 
-/* The agent is there for this moment. */
+/* The agent is in its namespace for this moment. */
 static int rename_box(struct container *box, const char *hostname,
 		      struct init_failure *f)
 {
-	char path[40];
+	char path[40], root_path[40];
+	autofd int root = -1;
 	autofd int own = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
 	autofd int there = -1;
 	int r = 0;
@@ -135,6 +136,11 @@ static int rename_box(struct container *box, const char *hostname,
 		r = init_fail_path(f, errno, "set hostname", hostname);
 	if (setns(own, CLONE_NEWUTS) < 0)
 		r = init_fail(f, INIT_STATUS_SETUP, errno, "leave a namespace");
+	snprintf(root_path, sizeof(root_path), "/proc/%d/root",
+		 (int)box->main_pid);
+	root = open(root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (r == 0 && root >= 0)
+		container_rename(root, box->config, hostname);
 	return r;
 }
 

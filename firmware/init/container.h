@@ -52,6 +52,13 @@ void container_hide_trees(const struct init_config *config);
  */
 int container_root(const struct init_config *config, struct init_failure *f);
 
+/*
+ * Another host name in the files of /etc below ROOT that are as C made them,
+ * and can be written.
+ */
+void container_rename(int root, const struct init_config *c,
+		      const char *hostname);
+
 /* 0, or -1 with the failure filled in. */
 int container_sysctls(int root, const struct init_config *config,
 		      struct init_failure *f);

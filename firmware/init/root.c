@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -128,6 +129,58 @@ static int write_etc(int dir, const struct etc_file *e,
 	if (fclose(file) != 0)
 		return init_fail_path(f, errno, "write", e->path);
 	return 0;
+}
+
+/* What C has in that file. Allocated, or NULL. */
+static char *etc_text(const struct etc_file *e, const struct init_config *c,
+		      size_t *ret_bytes)
+{
+	char *text = NULL;
+	FILE *file = open_memstream(&text, ret_bytes);
+
+	if (!file)
+		return NULL;
+	e->print(file, c);
+	if (fclose(file) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static bool has_text(int fd, const char *text, size_t bytes)
+{
+	autofree char *there = malloc(bytes + 1);
+
+	return there && pread(fd, there, bytes + 1, 0) == (ssize_t)bytes &&
+	       memcmp(there, text, bytes) == 0;
+}
+
+void container_rename(int root, const struct init_config *c,
+		      const char *hostname)
+{
+	struct init_config renamed = *c;
+
+	renamed.hostname = hostname;
+	for (unsigned i = 0; i < ARRAY_LEN(etc_files); i++) {
+		const struct etc_file *e = &etc_files[i];
+		size_t before_bytes = 0, bytes = 0;
+		autofree char *before = etc_text(e, c, &before_bytes);
+		autofree char *text = etc_text(e, &renamed, &bytes);
+		autofd int fd = -1;
+
+		if (!before || !text || !etc_wanted(e, c) ||
+		    strcmp(before, text) == 0)
+			continue;
+		/* A pipe of that name must not hold this up. */
+		fd = util_openat2(root, e->path + 1,
+				  O_RDWR | O_NOFOLLOW | O_NONBLOCK,
+				  RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+		if (fd < 0 || !has_text(fd, before, before_bytes) ||
+		    ftruncate(fd, 0) < 0)
+			continue;
+		if (pwrite(fd, text, bytes, 0) != (ssize_t)bytes)
+			init_say("'%s' is cut off", e->path);
+	}
 }
 
 /* A directory of somebody else's that is read-only or odd stays as it is. */

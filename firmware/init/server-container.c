@@ -101,6 +101,7 @@ static void free_container(struct server_container *c)
 	cgroup_done(&c->box.group);
 	util_close(&c->box.mounts_fd);
 	init_config_done(&c->config);
+	free(c->hostname);
 }
 
 void server_sweep(struct server *server)

@@ -287,6 +287,24 @@ static void hand_over(struct session *s, struct session *main)
 	s->state = SESSION_HELLO;
 }
 
+static int rename_first(struct server *server, const char *hostname,
+			struct init_failure *f)
+{
+	struct server_container *c = &server->first;
+	char *copy = strdup(hostname);
+
+	if (!copy)
+		return init_fail(f, INIT_STATUS_SETUP, ENOMEM, "hostname");
+	if (server->actions->rename(&c->box, copy, f)) {
+		free(copy);
+		return -1;
+	}
+	free(c->hostname);
+	c->hostname = copy;
+	c->config.hostname = copy;
+	return 0;
+}
+
 static int renew(struct server *server, const struct init_config *config,
 		 struct init_failure *f)
 {
@@ -294,9 +312,7 @@ static int renew(struct server *server, const struct init_config *config,
 		return -1;
 	if (config->has_time && server->actions->set_clock(&config->time, f))
 		return -1;
-	return config->hostname ? server->actions->rename(&server->first.box,
-							  config->hostname, f)
-				: 0;
+	return config->hostname ? rename_first(server, config->hostname, f) : 0;
 }
 
 static int attach(struct session *s, struct init_failure *f)

@@ -23,7 +23,7 @@ counting()
 			echo $n >/tmp/n
 			echo n $n $(cat /proc/sys/kernel/random/uuid)
 			echo $(hostname) $n >&3
-			sleep 0.05
+			sleep 0.2
 		done'
 	wait_until logs_have "$name" 'n 5 ' || fail "it does not count: $(cat out)"
 }
@@ -52,7 +52,7 @@ expect_counted()
 # random numbers and a clock of its own, and each can do what the first one can.
 test_goes_on()
 {
-	local name saved
+	local name saved before after clock
 
 	make_root
 	counting one
@@ -76,11 +76,20 @@ test_goes_on()
 		[ "$(first "$name")" -gt 5 ] || fail "'$name' began anew"
 		[ "$(first "$name")" -le $((saved + 1)) ] || fail "'$name' lost output"
 		expect_counted "$name"
-		bulkhead exec "$name" sh -c 'hostname; date +%s'
-		expect_ok
+		before=$(date +%s)
+		bulkhead exec "$name" sh -c 'hostname; date +%s; echo $HOSTNAME
+			cat /etc/hostname; grep -c "$HOSTNAME\$" /etc/hosts
+			grep -c one /etc/hosts'
+		after=$(date +%s)
+		expect_status 1
+		[ "$(sed -n '3,$p' out)" = "$name
+$name
+1
+0" ] || fail "its names: $(cat out)"
 		[ "$(sed -n 1p out)" = "$name" ] || fail "its host name: $(cat out)"
-		[ $(($(date +%s) - $(sed -n 2p out))) -le 2 ] ||
-			fail "its clock: $(cat out), here $(date +%s)"
+		clock=$(sed -n 2p out)
+		((clock >= before - 1 && clock <= after + 1)) ||
+			fail "its clock: $clock, here $before to $after"
 		grep -q "^$name $((saved + 5))$" shared/file ||
 			fail "'$name' does not write to the share"
 	done
@@ -148,21 +157,28 @@ test_terminal()
 test_input()
 {
 	make_root
-	start one -i root sh -c 'read a; echo had $a; read b; echo and $b; exit 5'
-	echo before | timeout -k 5 "$LIMIT" "$BULKHEAD" attach --no-stdin one \
+	mkdir shared
+	start one -i -v "$PWD/shared:/shared" root sh -c '
+		dd bs=1 count=1 2>/dev/null
+		touch /shared/ready
+		while [ ! -e /shared/go ]; do sleep 0.1; done
+		read a; echo had $a
+		read b; echo and $b
+		exit 5'
+	echo before | timeout -k 5 "$LIMIT" "$BULKHEAD" attach one \
 		>/dev/null 2>&1 &
+	wait_until test -e shared/ready || fail "it has read nothing"
 	bulkhead snapshot one snap
 	expect_ok
 	bulkhead kill one
-	echo first >in
-	echo second >>in
-	status=0
-	timeout -k 5 "$LIMIT" "$BULKHEAD" restore --rm snap <in >out 2>err ||
-		status=$?
-	expect_status 5
-	[ "$(cat out)" = "$(printf 'had first\nand second')" ] ||
-		fail "its output: $(cat out)"
 	wait
+	touch shared/go
+	status=0
+	echo after | timeout -k 5 "$LIMIT" "$BULKHEAD" restore --rm snap >out \
+		2>err || status=$?
+	expect_status 5
+	[ "$(cat out)" = "$(printf 'had efore\nand after')" ] ||
+		fail "its output: $(cat out)"
 	bulkhead rm one
 	expect_nothing_left
 }
