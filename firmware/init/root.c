@@ -131,7 +131,7 @@ static int write_etc(int dir, const struct etc_file *e,
 	return 0;
 }
 
-/* What C has in that file. Allocated, or NULL. */
+/* The text of that file, as C has it. Allocated, or NULL. */
 static char *etc_text(const struct etc_file *e, const struct init_config *c,
 		      size_t *ret_bytes)
 {
