@@ -26,7 +26,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MORE_MAX 256 /* rules in all lists of devices together */
+#define RULES_MAX  384 /* in all lists together */
+#define LEAF_RULES 4   /* compared one after the other */
 
 /*
  * The flags with which glibc makes threads: others make other kinds of
@@ -133,6 +134,11 @@ const struct sandbox_rule sandbox_assists[] = {
 #define LOAD_ARG(n)                                                            \
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS,                                     \
 		 offsetof(struct seccomp_data, args) + 8u * (n))
+#define SKIP_IF_LESS(value, count)                                             \
+	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (value), 0, (count))
+#define JUMP(count) BPF_STMT(BPF_JMP | BPF_JA, (count))
+/* To be replaced: the first instruction of `tail`. */
+#define TO_TAIL        UINT32_MAX
 #define RETURN(action) BPF_STMT(BPF_RET | BPF_K, (action))
 #define SKIP_UNLESS(value, count)                                              \
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, (count))
@@ -206,51 +212,112 @@ static bool is_end(const struct sandbox_rule *rule)
 	return rule->call == UINT32_MAX;
 }
 
-/*
- * Adds the lists of the devices, each list once: two disks have the same one.
- */
-static unsigned add_lists(struct sock_filter *code, unsigned n,
-			  const struct sandbox_rule *const *lists,
-			  unsigned nlists)
+/* All rules of a filter, borrowed. */
+struct rules {
+	const struct sandbox_rule *item[RULES_MAX];
+	unsigned count;
+};
+
+static void add_list(struct rules *rules, const struct sandbox_rule *rule)
 {
-	unsigned left = MORE_MAX;
-
-	for (unsigned i = 0; i < nlists; i++) {
-		const struct sandbox_rule *rule = lists[i];
-		unsigned before = 0;
-
-		while (before < i && lists[before] != lists[i])
-			before++;
-		if (!rule || before < i)
-			continue;
-		for (; !is_end(rule); rule++, left--) {
-			assert(left > 0);
-			n = add_rule(code, n, rule);
-		}
+	for (; !is_end(rule); rule++) {
+		assert(rules->count < RULES_MAX);
+		rules->item[rules->count++] = rule;
 	}
-	return n;
 }
 
+/*
+ * By calls, and a call's rules in their order. The C library's qsort() reads
+ * how much memory the host has, for a third of a millisecond.
+ */
+static void sort_rules(struct rules *rules)
+{
+	for (unsigned i = 1; i < rules->count; i++) {
+		const struct sandbox_rule *rule = rules->item[i];
+		unsigned to = i;
+
+		for (; to > 0 && rules->item[to - 1]->call > rule->call; to--)
+			rules->item[to] = rules->item[to - 1];
+		rules->item[to] = rule;
+	}
+}
+
+/* Where COUNT rules in order are divided: not within a call's; 0: nowhere. */
+static unsigned find_middle(const struct sandbox_rule *const *item,
+			    unsigned count)
+{
+	unsigned middle = count / 2;
+
+	while (middle > 0 && item[middle - 1]->call == item[middle]->call)
+		middle--;
+	return middle;
+}
+
+/*
+ * A search by the call's number, which the accumulator holds. When a filter is
+ * installed the kernel looks up each call that there is, so that one long list
+ * of rules took a fifth of the time that the sandbox takes.
+ */
+static unsigned add_search(struct sock_filter *code, unsigned n,
+			   const struct sandbox_rule *const *item,
+			   unsigned count)
+{
+	const unsigned middle =
+		count > LEAF_RULES ? find_middle(item, count) : 0;
+	unsigned right;
+
+	if (middle == 0) {
+		for (unsigned i = 0; i < count; i++)
+			n = add_rule(code, n, item[i]);
+		code[n++] = (struct sock_filter)JUMP(TO_TAIL);
+		return n;
+	}
+	code[n++] = (struct sock_filter)SKIP_IF_LESS(item[middle]->call, 1);
+	right = n++;
+	n = add_search(code, n, item, middle);
+	code[right] = (struct sock_filter)JUMP(n - right - 1);
+	return add_search(code, n, item + middle, count - middle);
+}
+
+/* KVM_RUN, the first rule, comes before the search. */
 static unsigned build_filter(struct sock_filter *code,
 			     const struct sandbox_rule *const *lists,
 			     unsigned nlists)
 {
-	const struct sandbox_rule own_signals =
-		SANDBOX_CALL_IF(tgkill, 0, getpid());
+	const struct sandbox_rule own[] = {
+		SANDBOX_CALL_IF(tgkill, 0, getpid()),
+		SANDBOX_END,
+	};
+	struct rules rules = {.count = 0};
 	unsigned n = ARRAY_LEN(head);
 
+	add_list(&rules, basics);
+	add_list(&rules, own);
+	/* Each list once: two disks have the same one. */
+	for (unsigned i = 0; i < nlists; i++) {
+		unsigned before = 0;
+
+		while (before < i && lists[before] != lists[i])
+			before++;
+		if (lists[i] && before == i)
+			add_list(&rules, lists[i]);
+	}
 	memcpy(code, head, sizeof(head));
-	for (const struct sandbox_rule *rule = basics; !is_end(rule); rule++)
-		n = add_rule(code, n, rule);
-	n = add_rule(code, n, &own_signals);
-	n = add_lists(code, n, lists, nlists);
+	n = add_rule(code, n, rules.item[0]);
+	sort_rules(&rules);
+	n = add_search(code, n, rules.item, rules.count);
+	for (unsigned i = 0; i < n; i++) {
+		if (code[i].code == (BPF_JMP | BPF_JA) && code[i].k == TO_TAIL)
+			code[i].k = n - i - 1;
+	}
 	memcpy(&code[n], tail, sizeof(tail));
 	return n + (unsigned)ARRAY_LEN(tail);
 }
 
+/* Each rule's own, its share of the search's, and KVM_RUN once more. */
 #define FILTER_MAX                                                             \
-	(ARRAY_LEN(head) + ARRAY_LEN(tail) +                                   \
-	 RULE_CODE_MAX * (ARRAY_LEN(basics) + 1 + MORE_MAX))
+	(ARRAY_LEN(head) + ARRAY_LEN(tail) + RULE_CODE_MAX +                   \
+	 (RULE_CODE_MAX + 3) * RULES_MAX)
 
 static int install_filter(const struct sandbox_rule *const *lists,
 			  unsigned nlists, bool all_threads)
