@@ -74,7 +74,7 @@ static int register_memory(struct vm *vm)
 	return r;
 }
 
-static int build_memory(struct vm *vm)
+static int map_memory(struct vm *vm)
 {
 	const struct mem_options options = {
 		.hugetlb = vm->cfg->hugetlb,
@@ -89,8 +89,6 @@ static int build_memory(struct vm *vm)
 					&vm->mem);
 	if (r == 0)
 		r = build_pages(vm);
-	if (r == 0)
-		r = register_memory(vm);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < vm->mem.nregions; i++)
@@ -98,6 +96,13 @@ static int build_memory(struct vm *vm)
 			vm->mem.region[i].base, vm->mem.region[i].bytes};
 	vm->machine.nram = vm->mem.nregions;
 	return 0;
+}
+
+static int build_memory(struct vm *vm)
+{
+	const int r = map_memory(vm);
+
+	return r < 0 ? r : register_memory(vm);
 }
 
 static int create_vcpus(struct vm *vm)
@@ -181,12 +186,16 @@ static const struct step boot_steps[] = {
 	{0},
 };
 
-/* Kernel, registers and tables are in the snapshot. */
+/*
+ * Kernel, registers and tables are in the snapshot. Its working set comes in
+ * while KVM waits for a grace period when it creates the VM.
+ */
 static const struct step restore_steps[] = {
 	{"take signals", vm_build_signals, VM_EXIT_HOST},
 	{"prepare to be saved", vm_build_saving, VM_EXIT_HOST},
+	{"map saved memory", map_memory, VM_EXIT_HOST},
 	{"open KVM", build_kvm, VM_EXIT_HOST},
-	{"map saved memory", build_memory, VM_EXIT_HOST},
+	{"register memory", register_memory, VM_EXIT_HOST},
 	{"start to create vCPUs", start_vcpus, VM_EXIT_HOST},
 	{"open terminal", vm_build_terminal, VM_EXIT_HOST},
 	{"open virtio devices", vm_build_virtio, VM_EXIT_USAGE},
