@@ -202,7 +202,7 @@ static const struct step restore_steps[] = {
 	{"wait for vCPUs", wait_vcpus, VM_EXIT_HOST},
 	{"add platform devices", vm_build_platform, VM_EXIT_HOST},
 	{"attach virtio devices", vm_attach_virtio, VM_EXIT_HOST},
-	{"load vCPUs", vm_load_kvm, VM_EXIT_USAGE},
+	{"load vCPUs", vm_load_kvm, VM_EXIT_SNAPSHOT},
 	{0},
 };
 
@@ -274,7 +274,7 @@ int vm_build_restored(const struct config *cfg, const struct snapshot *snapshot,
 			       "a file, which no huge pages are in");
 	/* Behind the file's end every access would be SIGBUS. */
 	if (cfg->memory_bytes != snapshot->memory_bytes)
-		return log_ret(VM_EXIT_USAGE,
+		return log_ret(VM_EXIT_SNAPSHOT,
 			       "the snapshot has %llu bytes of memory, its "
 			       "configuration %llu",
 			       (unsigned long long)snapshot->memory_bytes,

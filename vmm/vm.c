@@ -214,7 +214,7 @@ void vm_end(struct vm *vm)
 
 int vm_exit_status(int error)
 {
-	return error == -EINVAL ? VM_EXIT_USAGE : VM_EXIT_HOST;
+	return error == -EINVAL ? VM_EXIT_SNAPSHOT : VM_EXIT_HOST;
 }
 
 int vm_run(struct vm *vm)

@@ -20,6 +20,9 @@ struct vm;
 #define VM_EXIT_CRASH 1 /* the guest crashed */
 #define VM_EXIT_USAGE 2 /* bad usage or configuration */
 #define VM_EXIT_HOST  3 /* the host cannot */
+/* The snapshot is damaged, or does not fit; a user's mistake, for whom it is.
+ */
+#define VM_EXIT_SNAPSHOT 4
 
 /*
  * Builds the machine CFG describes (borrowed, must outlive the VM). 0 and a VM,
@@ -31,7 +34,8 @@ int vm_build(const struct config *cfg, struct vm **ret_vm);
  * The same, but the machine goes on where SNAPSHOT, borrowed until vm_start()
  * has returned, has it: CFG describes the same machine, whose devices may have
  * other things behind them. No kernel is loaded. Where something does not fit,
- * this fails, or vm_start() does if it is about a device; with one line.
+ * this fails (VM_EXIT_SNAPSHOT), or vm_start() does if it is about a device;
+ * with one line.
  */
 int vm_build_restored(const struct config *cfg, const struct snapshot *snapshot,
 		      struct vm **ret_vm);
@@ -54,7 +58,7 @@ void vm_unwatch(struct vm *vm, struct loop_source *source);
  * (logged); then vm_run() is not for it, and vm_free() is. Main thread.
  */
 int vm_start(struct vm *vm);
-/* The exit status of that failure: a device that cannot go on is the user's. */
+/* The exit status of that failure: VM_EXIT_SNAPSHOT, or VM_EXIT_HOST. */
 int vm_exit_status(int error);
 /* Runs it to its end, after vm_start() if that was not called: the exit status.
  * Main thread. */

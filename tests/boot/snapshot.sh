@@ -357,6 +357,7 @@ test_document()
 	local line pty monitor commands=()
 
 	export PATH=${BULKHEAD%/*}:$PATH BULKHEAD_KERNEL=$KERNEL
+	export BULKHEAD_STORE=$PWD/store BULKHEAD_RUNTIME_DIR=$PWD/instances
 	mapfile -t commands < <("$TOP/tests/doc-commands" "$TOP/docs/STARTUP")
 	[ "${#commands[@]}" -ge 3 ] || fail "it has no commands"
 	mkdir -p root/bin root/sbin root/dev root/proc root/sys

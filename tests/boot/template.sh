@@ -255,3 +255,25 @@ test_command()
 	expect_error 'neither ls, make nor rm'
 	expect_nothing_left
 }
+
+# A start that fails for a reason of its own leaves the template as it is.
+test_own_failure()
+{
+	local i
+
+	command -v passt >/dev/null || skip "no passt"
+	make_root
+	bulkhead run --rm --network user root true
+	expect_ok
+	expect_templates 1
+	run_start holder -d --network user -p 127.0.0.1:18080:80 root sleep 1000
+	wait "${running[holder]}" || fail "not started: $(cat holder.err)"
+	unset 'running[holder]'
+	bulkhead run --rm -p 127.0.0.1:18080:80 root true
+	expect_status 125
+	expect_error 'Address already in use'
+	expect_templates 1
+	bulkhead rm -f holder
+	expect_status 0
+	expect_nothing_left
+}

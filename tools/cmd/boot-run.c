@@ -23,16 +23,24 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Until its end; others may ask for something meanwhile. */
-static int run_reachable(struct vm *vm, struct vm_socket *control)
+/* The user names the snapshot: one that does not fit is a mistake like others.
+ */
+static int user_status(int status)
+{
+	return status == VM_EXIT_SNAPSHOT ? VM_EXIT_USAGE : status;
+}
+
+/* Until its end; CONTROL: others may ask for something meanwhile; NULL. */
+static int start_and_run(struct vm *vm, struct vm_socket *control)
 {
 	int r;
 
-	vm_allow(vm, vm_socket_syscalls);
+	if (control)
+		vm_allow(vm, vm_socket_syscalls);
 	r = vm_start(vm);
-	if (r == 0)
+	if (r == 0 && control)
 		r = vm_socket_start(control, vm);
-	return r < 0 ? vm_exit_status(r) : vm_run(vm);
+	return r < 0 ? user_status(vm_exit_status(r)) : vm_run(vm);
 }
 
 static int run_once(const struct config *cfg, const struct snapshot *snapshot,
@@ -46,8 +54,9 @@ static int run_once(const struct config *cfg, const struct snapshot *snapshot,
 		status = snapshot ? vm_build_restored(cfg, snapshot, &vm)
 				  : vm_build(cfg, &vm);
 	if (status == VM_EXIT_OK)
-		status =
-			cfg->control ? run_reachable(vm, &control) : vm_run(vm);
+		status = start_and_run(vm, cfg->control ? &control : NULL);
+	else
+		status = user_status(status);
 	vm_socket_done(&control);
 	*ret_rebooted = vm_rebooted(vm);
 	vm_free(vm);

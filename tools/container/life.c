@@ -513,19 +513,23 @@ static int start_machine(struct running *s, bool *ret_started)
 }
 
 /*
- * A machine that its template does not fit ends by itself, with a message; one
- * that is broken stays silent.
+ * A machine that its template does not fit ends by itself and says so; one that
+ * is broken crashes, or stays silent.
  */
 static bool is_unfit(struct running *s, int error)
 {
 	struct pollfd pfd = {.fd = s->signal_fd, .events = POLLIN};
+	int status;
 
 	if (!template_snapshot(s->life->template) || poll(&pfd, 1, 0) != 0)
 		return false;
-	return error == -ETIME ||
-	       (error == -ECONNRESET && monitor_wait(&s->monitor, 0) == 0 &&
-		WIFEXITED(s->monitor.wait_status) &&
-		WEXITSTATUS(s->monitor.wait_status) != VM_EXIT_OK);
+	if (error == -ETIME)
+		return true;
+	if (error != -ECONNRESET || monitor_wait(&s->monitor, 0) < 0)
+		return false;
+	status = s->monitor.wait_status;
+	return WIFEXITED(status) && (WEXITSTATUS(status) == VM_EXIT_SNAPSHOT ||
+				     WEXITSTATUS(status) == VM_EXIT_CRASH);
 }
 
 /* From the template, or, where that cannot be used, by a boot. */

@@ -40,21 +40,22 @@ static int redirect(int console_fd, int messages_fd)
 	return 0;
 }
 
-/* Until its end: an exit status. The thread comes behind the sandbox. */
+/* Until its end: an exit status. The threads come behind the sandbox. */
 static int run_vm(struct vm *vm, struct control *control,
 		  struct vm_socket *socket)
 {
-	int status = VM_EXIT_HOST;
+	int r;
 
 	if (socket->stop_fd >= 0)
 		vm_allow(vm, vm_socket_syscalls);
 	else if (control->ask_fd >= 0)
 		vm_allow(vm, ask_syscalls);
-	if (vm_start(vm) == 0 &&
-	    (control->stop_fd < 0 || control_start(control, vm) == 0) &&
-	    (socket->stop_fd < 0 || vm_socket_start(socket, vm) == 0))
-		status = vm_run(vm);
-	return status;
+	r = vm_start(vm);
+	if (r == 0 && control->stop_fd >= 0)
+		r = control_start(control, vm);
+	if (r == 0 && socket->stop_fd >= 0)
+		r = vm_socket_start(socket, vm);
+	return r < 0 ? vm_exit_status(r) : vm_run(vm);
 }
 
 /*
