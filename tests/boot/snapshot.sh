@@ -375,7 +375,7 @@ test_document()
 			running[vm]=$!
 			wait_for vm.out '# '
 			;;
-		'bulkhead restore '*)
+		'bulkhead restore snap')
 			timeout -k 5 "$LIMIT" "$GUEST/pty" 'type=exit\r' -- \
 				bash -c "$line" >out 2>err || fail "$line"
 			;;
