@@ -13,4 +13,11 @@
 /* It is a file's, or shared: in a private mapping, not written to so far. */
 #define PAGEMAP_FILE (UINT64_C(1) << 61)
 
+/*
+ * Opens this process's, as one without CAP_SYS_ADMIN does: without the numbers
+ * of the host's frames, which whoever opened it with that reads for ever. A
+ * descriptor or -errno, not logged. Any thread.
+ */
+int pagemap_open(void);
+
 #endif

@@ -86,7 +86,7 @@ static int map_memory(struct vm *vm)
 
 	if (r == 0 && vm->snapshot && !vm->cfg->prefault)
 		r = working_set_prepare(&vm->working_set, vm->snapshot,
-					&vm->mem);
+					&vm->mem, vm->cfg->sandbox);
 	if (r == 0)
 		r = build_pages(vm);
 	if (r < 0)

@@ -12,6 +12,7 @@
 #include "vmm/base/visit.h"
 #include "vmm/config/config.h"
 #include "vmm/cpu/irqchip.h"
+#include "vmm/pagemap.h"
 #include "vmm/pvm/assist.h"
 #include "vmm/snapshot.h"
 
@@ -162,8 +163,7 @@ int vm_build_saving(struct vm *vm)
 		return 0;
 	/* Without it, all of the RAM is read. */
 	if (!vm->snapshot)
-		vm->pagemap_fd =
-			open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+		vm->pagemap_fd = pagemap_open();
 	vm->directory = get_current_dir_name();
 	return vm->directory ? 0
 			     : log_ret(-errno, "the working directory: %s",

@@ -224,7 +224,7 @@ void working_set_close(struct working_set *set)
 {
 	free(set->range);
 	if (set->records)
-		close(set->file_fd);
+		util_close(&set->file_fd);
 	*set = (struct working_set){0};
 }
 
@@ -485,6 +485,19 @@ static int bring_in(struct working_set_task *task)
 	return r;
 }
 
+/*
+ * The thread is there before the machine's sandbox, which does not reach one
+ * that exists; and the guest may run beside it.
+ */
+static int confine(const struct working_set_task *task)
+{
+	static const struct sandbox_rule *const lists[] = {
+		working_set_syscalls};
+
+	return task->confined ? sandbox_enter_thread(lists, ARRAY_LEN(lists), 0)
+			      : 0;
+}
+
 static void *bring_in_thread(void *arg)
 {
 	struct working_set_task *task = arg;
@@ -493,7 +506,9 @@ static void *bring_in_thread(void *arg)
 	int r;
 
 	(void)prctl(PR_SET_NAME, "bring in");
-	r = bring_in(task);
+	r = confine(task);
+	if (r == 0)
+		r = bring_in(task);
 	if (r < 0)
 		log_debug("working set: not all of it: %s", strerror(-r));
 	else
@@ -526,8 +541,7 @@ static void copy_set(struct working_set_task *task, const struct working_set *s)
 	const size_t bytes = sizeof(*s->range) * (s->nall + s->nwritten);
 
 	if (s->records) {
-		task->pagemap_fd =
-			open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+		task->pagemap_fd = pagemap_open();
 		task->set.file_fd = fcntl(s->file_fd, F_DUPFD_CLOEXEC, 0);
 		task->set.records =
 			task->pagemap_fd >= 0 && task->set.file_fd >= 0;
@@ -547,11 +561,13 @@ static void copy_set(struct working_set_task *task, const struct working_set *s)
 }
 
 int working_set_prepare(struct working_set_task *task,
-			const struct snapshot *snapshot, const struct mem *mem)
+			const struct snapshot *snapshot, const struct mem *mem,
+			bool confined)
 {
 	pthread_condattr_t attr;
 
-	*task = (struct working_set_task){.mem = mem, .pagemap_fd = -1};
+	*task = (struct working_set_task){
+		.mem = mem, .pagemap_fd = -1, .confined = confined};
 	task->born_ns = util_now_ns();
 	memcpy(task->id, snapshot->id, sizeof(task->id));
 	copy_set(task, &snapshot->working_set);

@@ -69,8 +69,9 @@ void working_set_close(struct working_set *set);
 struct working_set_task {
 	struct working_set set; /* its own copy */
 	const struct mem *mem;  /* borrowed */
-	uint8_t id[16];         /* the snapshot's */
-	int pagemap_fd;         /* owned, if set.records */
+	bool confined;
+	uint8_t id[16]; /* the snapshot's */
+	int pagemap_fd; /* owned, if set.records */
 	uint64_t born_ns;
 	pthread_t thread;
 	bool prepared, started;
@@ -84,11 +85,12 @@ extern const struct sandbox_rule working_set_syscalls[];
 
 /*
  * Begins to bring in pages of MEM, which is SNAPSHOT's memory, or prepares to
- * record which are touched. SNAPSHOT is borrowed for this call only. 0 or
- * -errno, logged.
+ * record which are touched. SNAPSHOT is borrowed for this call only. CONFINED:
+ * the thread that brings in enters a sandbox of its own. 0 or -errno, logged.
  */
 int working_set_prepare(struct working_set_task *task,
-			const struct snapshot *snapshot, const struct mem *mem);
+			const struct snapshot *snapshot, const struct mem *mem,
+			bool confined);
 /* A record, if one is prepared, begins. 0 or -errno, logged. */
 int working_set_record(struct working_set_task *task);
 /*

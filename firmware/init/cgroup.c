@@ -226,34 +226,28 @@ static int call_bpf(enum bpf_cmd command, union bpf_attr *attr)
 	return (int)syscall(SYS_bpf, command, attr, sizeof(*attr));
 }
 
-/* A descriptor, or -1 with errno. */
-static int load_rules(const struct init_config *c)
+/* Groups below may add rules of their own: a runtime in the container does. */
+static int set_devices(int dir, const struct init_config *c,
+		       struct init_failure *f)
 {
 	autofree struct program *p = malloc(sizeof(*p));
 	union bpf_attr load = {
 		.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
 		.license = (uintptr_t) "Apache-2.0",
 	};
-
-	if (!p)
-		return -1;
-	make_program(p, c);
-	load.insns = (uintptr_t)p->insn;
-	load.insn_cnt = p->n;
-	return call_bpf(BPF_PROG_LOAD, &load);
-}
-
-/* Groups below may add rules of their own: a runtime in the container does. */
-static int set_devices(int dir, const struct init_config *c,
-		       struct init_failure *f)
-{
-	autofd int program = load_rules(c);
+	autofd int program = -1;
 	union bpf_attr attach = {
 		.target_fd = (uint32_t)dir,
 		.attach_type = BPF_CGROUP_DEVICE,
 		.attach_flags = BPF_F_ALLOW_MULTI,
 	};
 
+	if (!p)
+		return fail(f, ENOMEM, "device rules");
+	make_program(p, c);
+	load.insns = (uintptr_t)p->insn;
+	load.insn_cnt = p->n;
+	program = call_bpf(BPF_PROG_LOAD, &load);
 	attach.attach_bpf_fd = (uint32_t)program;
 	if (program < 0 || call_bpf(BPF_PROG_ATTACH, &attach) < 0)
 		return fail(f, errno, "device rules");
@@ -322,18 +316,6 @@ static int make_group(struct cgroup *group, int root,
 		return -1;
 	return name ? limit_memory(group->fd, config, f)
 		    : reserve_memory(group->fd, f);
-}
-
-int cgroup_prepare(void)
-{
-	static const struct init_config none;
-	struct init_failure f;
-	autofd int root = mount_make("cgroup2", "cgroup2", CGROUP_OPTIONS, &f);
-
-	if (root >= 0)
-		(void)write_file(root, "cgroup.subtree_control", controllers,
-				 &f);
-	return load_rules(&none);
 }
 
 int cgroup_make(struct cgroup *group, const struct init_config *config,

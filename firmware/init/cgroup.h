@@ -45,14 +45,6 @@ struct cgroup {
 		.fd = -1, .view_fd = -1, .procs_fd = -1, .memory_fd = -1})
 
 /*
- * Does ahead what takes longest of cgroup_make(), while nobody waits: has the
- * controllers in use, and the kernel's memory for rules there, as long as the
- * descriptor is open that this returns; -1: there is none. An error comes again
- * with cgroup_make(), which tells it.
- */
-int cgroup_prepare(void);
-
-/*
  * Makes the group, with limits and rules, for a container that the agent makes
  * itself. 0, or -1 with the failure filled in.
  */

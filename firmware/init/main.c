@@ -6,7 +6,6 @@
  * reaps. With a distribution's kernel it loads modules first; for `bulkhead
  * boot` it then mounts the root and becomes its init.
  */
-#include "firmware/init/cgroup.h"
 #include "firmware/init/host-socket.h"
 #include "firmware/init/modules.h"
 #include "firmware/init/mount-root.h"
@@ -25,9 +24,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
-
-/* Makes control groups of its own, where it is. */
-#define CRUN "/bin/crun"
 
 static void make_devices(void)
 {
@@ -57,7 +53,6 @@ static void open_stdio(void)
 
 static int serve(void)
 {
-	autofd int rules_fd = -1;
 	struct server server;
 	const int fd = host_listen();
 	int r;
@@ -71,9 +66,6 @@ static int serve(void)
 		init_say("signalfd: %s", strerror(-r));
 		return r;
 	}
-	/* The machine may be saved next, for many to go on from there. */
-	if (access(CRUN, F_OK) < 0)
-		rules_fd = cgroup_prepare();
 	if (server_report(&server) == -ENODEV) {
 		/* Nobody could ever reach the agent. */
 		init_say("vsock: no device, or no driver for it");

@@ -296,12 +296,17 @@ static bool check_end(struct server *server)
 /* Acts on a hold whose session has ended, or whose machine goes on anew. */
 static void look_at_hold(struct server *server)
 {
-	const struct session *s =
-		server->held ? server_main_session(server) : NULL;
+	const struct session *s = server_main_session(server);
 	struct init_failure ignored;
 
-	if (!s)
+	if (!server->held)
 		return;
+	if (!s) {
+		/* It was killed meanwhile: there is nothing to go on with. */
+		if (server_now_ms() >= server->release_ms && !server->holder)
+			(void)server_release(server, NULL, &ignored);
+		return;
+	}
 	if (s->fd < 0 && !server->reported) {
 		server->reported = true;
 		(void)server_report(server);

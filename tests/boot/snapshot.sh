@@ -309,9 +309,9 @@ test_refused()
 	expect_status 1
 	expect_error 'it runs'
 	killed vm
-	ask snapshot control snap2
+	ask snapshot ./control snap2
 	expect_status 1
-	expect_error "'control'" 'No such file'
+	expect_error "'./control'" 'No such file'
 	[ ! -e snap2 ] || fail "snap2 is there"
 	set -- snap2.*
 	[ ! -e "$1" ] || fail "$1 is left"

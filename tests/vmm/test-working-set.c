@@ -12,6 +12,7 @@
 #include "vmm/pagemap.h"
 #include "vmm/snapshot.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -148,8 +149,9 @@ static void open_set(struct rig *rig, enum working_set_mode mode)
 
 static void prepare(struct rig *rig)
 {
-	assert_int_equal(
-		working_set_prepare(&rig->task, &rig->snapshot, &rig->mem), 0);
+	assert_int_equal(working_set_prepare(&rig->task, &rig->snapshot,
+					     &rig->mem, false),
+			 0);
 	/* The caller may close its own at once. */
 	working_set_close(&rig->snapshot.working_set);
 }
@@ -511,15 +513,69 @@ static void test_elsewhere(void **state)
 	rmdir(rig->dir.path);
 }
 
+/* The mode of seccomp(2) that the thread which brings in has; -1: it is gone.
+ */
+static int seccomp_of_thread(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *entry;
+	int mode = -1;
+
+	assert_non_null(tasks);
+	while ((entry = readdir(tasks))) {
+		char path[300], line[128];
+		bool ours = false;
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status",
+			 entry->d_name);
+		file = fopen(path, "re");
+		while (file && fgets(line, sizeof(line), file)) {
+			ours |= strcmp(line, "Name:\tbring in\n") == 0;
+			if (ours)
+				(void)sscanf(line, "Seccomp:\t%d", &mode);
+		}
+		if (file)
+			fclose(file);
+	}
+	closedir(tasks);
+	return mode;
+}
+
+/* It is there before the machine's sandbox, and the guest runs beside it. */
+static void test_confined(void **state)
+{
+	struct rig *rig = *state;
+	int last = -1;
+
+	/* It is gone within milliseconds: another one, until one was seen. */
+	for (unsigned i = 0; i < 1000 && last != 2; i++) {
+		struct working_set *set = &rig->snapshot.working_set;
+		int now;
+
+		set->range = calloc(2, sizeof(*set->range));
+		set->range[0].count = set->range[1].count = PAGES / 2;
+		set->nall = set->nwritten = 1;
+		assert_int_equal(working_set_prepare(&rig->task, &rig->snapshot,
+						     &rig->mem, true),
+				 0);
+		working_set_close(set);
+		while ((now = seccomp_of_thread()) >= 0)
+			last = now;
+		next_machine(rig);
+	}
+	assert_int_equal(last, 2);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_round),       TEST(test_time),    TEST(test_cold),
-		TEST(test_much),        TEST(test_pieces),  TEST(test_ends),
-		TEST(test_one_records), TEST(test_damaged), TEST(test_lies),
-		TEST(test_elsewhere),
+		TEST(test_confined), TEST(test_round),       TEST(test_time),
+		TEST(test_cold),     TEST(test_much),        TEST(test_pieces),
+		TEST(test_ends),     TEST(test_one_records), TEST(test_damaged),
+		TEST(test_lies),     TEST(test_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,7 +156,14 @@ static int remove_one(struct template_store *store, const char *name)
 
 static int remove_entry(const struct template_entry *entry, void *arg)
 {
-	return remove_one(arg, entry->name);
+	const int r = template_remove(arg, entry->name);
+
+	/* Another process may have removed it just now. */
+	if (r < 0 && r != -ENOENT)
+		return log_ret(r, "template '%s': %s", entry->name,
+			       strerror(-r));
+	puts(entry->name);
+	return 0;
 }
 
 static int remove_all(struct template_store *store)

@@ -135,10 +135,14 @@ static int save(struct vm *vm, const struct request *request, int fd,
 		const int files[FILES])
 {
 	struct vm_saved saved;
+	int r;
 
-	return files[0] < 0 || files[1] < 0 ? -EBADF
-					    : vm_save(vm, request->id, files[0],
-						      files[1], fd, &saved);
+	if (files[0] < 0 || files[1] < 0)
+		return -EBADF;
+	r = vm_save(vm, request->id, files[0], files[1], fd, &saved);
+	if (r < 0 && saved.why[0])
+		log_warn("%s", saved.why);
+	return r;
 }
 
 static int do_request(struct vm *vm, const struct request *request, int fd,

@@ -54,6 +54,7 @@ struct running {
 	sigset_t mask_before;
 	pthread_mutex_t output_lock;  /* of the hook: networks has a thread */
 	bool killed;                  /* the monitor, by us */
+	bool started;                 /* the command has */
 	bool told_short, told_killed; /* of its memory */
 	uint64_t born_ns;
 };
@@ -121,6 +122,7 @@ static int start_monitor(struct running *s)
 			      life->close_fds[1]},
 		.sigmask = &s->mask_before,
 		.control_dir = life->control_dir,
+		.template = life->template,
 		.snapshot = life->snapshot ? life->snapshot
 					   : template_snapshot(life->template),
 		.ask = (life->netns && life->netns->places > 0) ||
@@ -129,6 +131,8 @@ static int start_monitor(struct running *s)
 	};
 	int r = monitor_start(&s->monitor, life->cfg, &options);
 
+	/* The monitor has its own, and its lock ends with the record. */
+	template_close_record(life->template);
 	if (r < 0)
 		return r;
 	life->hooks->born(life->arg, s->monitor.pid);
@@ -211,6 +215,7 @@ static int start_command(struct running *s)
 	/* The rest is the command's, and not the start's. */
 	if (template_records(life->template))
 		(void)ask_end_record(s->monitor.ask_fd);
+	s->started = true;
 	life->hooks->started(life->arg);
 	return 0;
 }
@@ -353,6 +358,15 @@ static int give_up(struct running *s, int error)
 		(void)monitor_wait(&s->monitor, -1);
 		if (error == -ETIME)
 			(void)monitor_print_tail(&s->monitor, STDERR_FILENO);
+	}
+	/* It came as far as its agent, and no container can be the reason. */
+	if (!s->started && template_snapshot(s->life->template) &&
+	    WIFEXITED(s->monitor.wait_status) &&
+	    WEXITSTATUS(s->monitor.wait_status) == VM_EXIT_CRASH) {
+		log_warn("'%s': its template is no good, and removed: run it "
+			 "once more",
+			 s->life->name);
+		template_drop(s->life->template);
 	}
 	return explain_end(s);
 }

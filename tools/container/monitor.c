@@ -4,6 +4,7 @@
 
 #include "tools/container/control.h"
 #include "tools/container/ask.h"
+#include "tools/container/template.h"
 #include "tools/container/vm-socket.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
@@ -88,9 +89,11 @@ static int run_child(const struct config *cfg, pid_t parent,
 		return VM_EXIT_HOST;
 	if (cfg->control && vm_socket_open(&socket, cfg->control) < 0)
 		return VM_EXIT_HOST;
+	template_close_writable(options->template);
 	status = options->snapshot
 			 ? vm_build_restored(cfg, options->snapshot, &vm)
 			 : vm_build(cfg, &vm);
+	template_close_record(options->template);
 	/* All paths that it was given are open; it keeps no directory busy. */
 	if (status == VM_EXIT_OK && chdir("/") == 0)
 		status = run_vm(vm, &control, &socket);

@@ -16,6 +16,7 @@
 
 struct config;
 struct snapshot;
+struct template;
 
 #define MONITOR_TAIL_BYTES    4096
 #define MONITOR_MESSAGE_BYTES 1024
@@ -51,6 +52,7 @@ struct monitor_options {
 	/* Where the machine goes on; borrowed until this returns. NULL: it
 	 * boots. */
 	const struct snapshot *snapshot;
+	struct template *template; /* the child closes its files; NULL */
 	bool ask; /* it is asked for something while it runs (ask.h) */
 };
 

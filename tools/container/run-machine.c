@@ -176,7 +176,7 @@ static int find_template(struct run_machine *machine,
 				   &machine->template);
 
 	cfg->saveable = template_is_wanted(machine->template);
-	return r == -EINVAL ? r : 0;
+	return r;
 }
 
 /* After all devices: a distribution's kernel has modules for them. */
@@ -325,6 +325,8 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 	if (r == 0)
 		r = make_oci(machine, spec, opt);
 	machine->disposable = is_disposable(cfg);
+	/* All that go on from one memory have the same ones otherwise. */
+	machine->agent.entropy = true;
 	return r < 0 ? r : config_check(cfg, virtio_config_types());
 }
 

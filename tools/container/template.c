@@ -3,6 +3,7 @@
 #include "tools/container/template.h"
 
 #include "tools/container/ask.h"
+#include "tools/image/rootfs.h"
 #include "tools/image/sha256.h"
 #include "tools/instance/template-store.h"
 #include "vmm/base/log.h"
@@ -52,7 +53,7 @@ static int say_path(FILE *to, const char *what, const char *path)
 }
 
 /* One in memory is new each time: what is in it counts. */
-static int say_content(FILE *to, int fd)
+static int say_content(FILE *to, const char *name, int fd)
 {
 	autofree uint8_t *data = malloc(CONTENT_MAX);
 	char hex[SHA256_HEX];
@@ -64,7 +65,7 @@ static int say_content(FILE *to, int fd)
 	if (n < 0 || n == CONTENT_MAX)
 		return n < 0 ? -errno : -EFBIG;
 	sha256_hex(data, (size_t)n, hex);
-	fprintf(to, "content %s\n", hex);
+	fprintf(to, "%s %s\n", name, hex);
 	return 0;
 }
 
@@ -79,7 +80,7 @@ static int say_files(FILE *to, const struct initrd_files *files)
 		if (fstat(file->fd, &st) < 0)
 			return -errno;
 		if (st.st_nlink == 0)
-			r = say_content(to, file->fd);
+			r = say_content(to, file->name, file->fd);
 		else
 			say_file(to, file->name, &st);
 	}
@@ -185,17 +186,17 @@ static bool open_found(struct template *t)
 static int prepare(struct template *t, const struct config *cfg,
 		   const char *distro, const struct initrd_files *files)
 {
+	autofree char *store = NULL;
 	int r = templates_limit(&t->limit);
 
 	if (r < 0 || t->limit == 0)
 		return r;
-	r = find_name(t, cfg, distro, files);
-	if (r > 0)
-		r = template_store_open(true, &t->store);
-	if (r < 0 || t->store.dir < 0 || open_found(t))
-		return r;
-	r = template_begin(&t->store, t->name, &t->part);
-	return r == -EBUSY ? 0 : r;
+	store = rootfs_store_path();
+	/* From here on an error, which is logged, means that there is none. */
+	if (store && find_name(t, cfg, distro, files) > 0 &&
+	    template_store_open(true, &t->store) == 0 && !open_found(t))
+		(void)template_begin(&t->store, t->name, &t->part);
+	return 0;
 }
 
 int template_new(const struct config *cfg, const char *distro,
@@ -245,6 +246,22 @@ bool template_records(const struct template *t)
 bool template_is_wanted(const struct template *t)
 {
 	return t && t->part.lock >= 0;
+}
+
+void template_close_writable(struct template *t)
+{
+	if (!t)
+		return;
+	util_close(&t->part.files[0]);
+	util_close(&t->part.files[1]);
+	util_close(&t->part.lock);
+	util_close(&t->store.dir);
+}
+
+void template_close_record(struct template *t)
+{
+	if (template_records(t))
+		util_close(&t->snapshot.working_set.file_fd);
 }
 
 int template_save(struct template *t, int ask_fd)

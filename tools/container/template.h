@@ -26,7 +26,8 @@ struct template;
  * besides the agent and what DISTRO, a version or NULL, stands for. Where there
  * is none, this machine is to become it, unless another one does just now. A
  * machine that can have none (its memory is in huge pages, say) has neither.
- * 0 or -errno, logged; -EINVAL: the user asked for what cannot be.
+ * 0; or -errno, logged: the user asked for what cannot be, or -ENOMEM. Other
+ * errors are logged, and no reason for the machine not to run.
  */
 int template_new(const struct config *cfg, const char *distro,
 		 const struct initrd_files *files, struct template **ret);
@@ -47,6 +48,13 @@ bool template_is_wanted(const struct template *t);
  * for the machine to end.
  */
 int template_save(struct template *t, int ask_fd);
+
+/*
+ * For the monitor, which is handed what it may write to when that is due: the
+ * first before it builds its machine, the second behind that. T may be NULL.
+ */
+void template_close_writable(struct template *t);
+void template_close_record(struct template *t);
 
 /* It cannot be used: removes it. */
 void template_drop(struct template *t);

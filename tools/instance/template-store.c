@@ -144,12 +144,21 @@ static int open_files(struct template_part *part)
 	return 0;
 }
 
+/* Whether what is there by that name now is what FD is. */
+static bool is_same(int dir, const char *name, int fd)
+{
+	struct stat ours, there;
+
+	return fstatat(dir, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       fstat(fd, &ours) == 0 && there.st_ino == ours.st_ino &&
+	       there.st_dev == ours.st_dev;
+}
+
 /* 0, -EBUSY, or -errno; not logged. */
 static int take_part(const struct template_store *store,
 		     struct template_part *part)
 {
 	char name[PART_ROOM];
-	struct stat ours, there;
 
 	part_name(part, name);
 	if (mkdirat(store->dir, name, 0700) < 0 && errno != EEXIST)
@@ -161,8 +170,7 @@ static int take_part(const struct template_store *store,
 	if (flock(part->lock, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? -EBUSY : -errno;
 	/* The process that had it may have ended just now. */
-	if (fstatat(store->dir, name, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    fstat(part->lock, &ours) < 0 || there.st_ino != ours.st_ino ||
+	if (!is_same(store->dir, name, part->lock) ||
 	    faccessat(store->dir, part->name, F_OK, 0) == 0)
 		return -EBUSY;
 	return open_files(part);
@@ -181,7 +189,7 @@ int template_begin(const struct template_store *store, const char *name,
 	int r;
 
 	*ret = TEMPLATE_PART_NONE;
-	snprintf(ret->name, sizeof(ret->name), "%s", name);
+	snprintf(ret->name, sizeof(ret->name), "%.*s", TEMPLATE_NAME - 1, name);
 	r = take_part(store, ret);
 	if (r < 0)
 		close_part(ret);
@@ -196,7 +204,7 @@ void template_abandon(const struct template_store *store,
 	char name[PART_ROOM];
 
 	part_name(part, name);
-	if (part->lock >= 0)
+	if (part->lock >= 0 && is_same(store->dir, name, part->lock))
 		(void)tree_remove(store->dir, name);
 	close_part(part);
 }
@@ -243,7 +251,7 @@ static int add_found(const struct template_store *store, const char *name,
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return 0;
 	f = &grown[all->count++];
-	snprintf(f->name, sizeof(f->name), "%s", name);
+	snprintf(f->name, sizeof(f->name), "%.*s", TEMPLATE_NAME - 1, name);
 	f->bytes = disk_bytes(fd);
 	f->used_s = st.st_mtim.tv_sec;
 	f->used_ns = st.st_mtim.tv_nsec;
@@ -329,7 +337,8 @@ static void remove_left_over(const struct template_store *store,
 	autofd int fd = openat(store->dir, name,
 			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+	    is_same(store->dir, name, fd))
 		(void)tree_remove(store->dir, name);
 }
 

@@ -331,8 +331,9 @@ static int install_filter(const struct sandbox_rule *const *lists,
 	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		    all_threads ? SECCOMP_FILTER_FLAG_TSYNC : 0, &program);
 	/*
-	 * A thread has confined itself already, so TSYNC fails. vm.c has no
-	 * other threads that are not confined: only this one is left.
+	 * A thread has confined itself already, so TSYNC fails. Each one that
+	 * is there before does so (shares', working-set.c's): only this one is
+	 * left.
 	 */
 	if (r > 0)
 		r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
