@@ -453,12 +453,29 @@ static void process_items(struct agent_items *items,
 		add_size(items, p);
 }
 
+/* From here on the session is the process's. */
+static int take_started(struct agent_session *agent,
+			const struct agent_message *m,
+			const struct agent_start_options *options, int *ret_pid)
+{
+	struct agent_started started;
+
+	if (m->type != AGENT_STARTED ||
+	    agent_message_copy(m, &started, sizeof(started)))
+		return agent_violation("an answer to no question");
+	agent->started = true;
+	agent->input = options->input;
+	agent->window = AGENT_STDIN_WINDOW;
+	if (ret_pid)
+		*ret_pid = (int)(le32toh(started.pid) & INT32_MAX);
+	return 0;
+}
+
 int agent_start(struct agent_session *agent, const struct spec_process *process,
 		const struct agent_start_options *options,
 		struct agent_failure *ret_failure, int *ret_pid)
 {
 	struct agent_items items = {0};
-	struct agent_started started;
 	struct agent_message m;
 	int r;
 
@@ -476,15 +493,7 @@ int agent_start(struct agent_session *agent, const struct spec_process *process,
 		r = agent_read_failed(&m, ret_failure);
 		return r < 0 ? r : -EREMOTEIO;
 	}
-	if (m.type != AGENT_STARTED ||
-	    agent_message_copy(&m, &started, sizeof(started)))
-		return agent_violation("an answer to no question");
-	agent->started = true;
-	agent->input = options->input;
-	agent->window = AGENT_STDIN_WINDOW;
-	if (ret_pid)
-		*ret_pid = (int)(le32toh(started.pid) & INT32_MAX);
-	return 0;
+	return take_started(agent, &m, options, ret_pid);
 }
 
 int agent_attach(struct agent_session *agent, const char *hostname,
@@ -492,7 +501,6 @@ int agent_attach(struct agent_session *agent, const char *hostname,
 {
 	static const char what[] = "the container";
 	struct agent_items items = {0};
-	struct agent_started started;
 	struct agent_failure failure;
 	struct agent_message m;
 	int r;
@@ -518,16 +526,10 @@ int agent_attach(struct agent_session *agent, const char *hostname,
 						     : -EREMOTEIO,
 				       "%s: %s", what, failure.text);
 	}
-	if (m.type != AGENT_STARTED ||
-	    agent_message_copy(&m, &started, sizeof(started)))
-		return agent_violation("an answer to no question");
-	agent->started = true;
-	agent->input = options->input;
+	r = take_started(agent, &m, options, ret_pid);
 	/* The first STDIN_MORE opens it. */
 	agent->window = 0;
-	if (ret_pid)
-		*ret_pid = (int)(le32toh(started.pid) & INT32_MAX);
-	return 0;
+	return r;
 }
 
 /* ---- names */

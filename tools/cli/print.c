@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <time.h>
 
 int print_json(const json_t *json, size_t flags)
 {
@@ -19,4 +20,14 @@ int print_json(const json_t *json, size_t flags)
 		return log_ret(-ENOMEM, "out of memory");
 	puts(safe);
 	return 0;
+}
+
+void print_format_date(int64_t seconds, char ret[PRINT_DATE])
+{
+	const time_t t = (time_t)seconds;
+	struct tm tm;
+
+	if (!localtime_r(&t, &tm) ||
+	    strftime(ret, PRINT_DATE, "%Y-%m-%d %H:%M", &tm) == 0)
+		snprintf(ret, PRINT_DATE, "?");
 }

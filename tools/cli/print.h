@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How commands print JSON: for programs, and safe on a terminal. */
+/* How commands print JSON, for programs and safe on a terminal; and a date. */
 #ifndef TOOLS_CLI_PRINT_H
 #define TOOLS_CLI_PRINT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct json_t;
 
@@ -15,5 +16,9 @@ struct json_t;
  */
 int print_json(const struct json_t *json, size_t flags)
 	__attribute__((warn_unused_result));
+
+/* "2026-11-30 09:30" of the SECONDS since 1970, here; "?": no such date. */
+#define PRINT_DATE 32
+void print_format_date(int64_t seconds, char ret[PRINT_DATE]);
 
 #endif

@@ -13,7 +13,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define EXIT_FAILED   1 /* as docker rmi's */
 #define SHORT_ID      12
@@ -53,16 +52,6 @@ static void format_size(uint64_t bytes, char ret_text[16])
 	snprintf(ret_text, 16, "%.1f %cB", value, units[i]);
 }
 
-static void format_date(int64_t seconds, char ret_text[32])
-{
-	const time_t t = (time_t)seconds;
-	struct tm tm;
-
-	if (!localtime_r(&t, &tm) ||
-	    strftime(ret_text, 32, "%Y-%m-%d %H:%M", &tm) == 0)
-		snprintf(ret_text, 32, "?");
-}
-
 static void print_table(const struct rootfs_image *images, size_t count)
 {
 	int width = (int)strlen("NAME");
@@ -79,7 +68,7 @@ static void print_table(const struct rootfs_image *images, size_t count)
 		char **names = images[i].names[0] ? images[i].names : no_names;
 
 		format_size(images[i].bytes, size);
-		format_date(images[i].unpacked, date);
+		print_format_date(images[i].unpacked, date);
 		for (; *names; names++)
 			printf("%-*s  %.*s  %-16s  %9s  %s\n", width, *names,
 			       SHORT_ID, images[i].digest + DIGEST_PREFIX, date,

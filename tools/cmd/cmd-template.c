@@ -4,6 +4,7 @@
 
 #include "devices/virtio/virtio.h"
 #include "tools/cli/options.h"
+#include "tools/cli/print.h"
 #include "tools/cli/usage.h"
 #include "tools/instance/instance.h"
 #include "tools/instance/template-store.h"
@@ -17,7 +18,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 struct request {
 	bool quiet, all;
@@ -73,16 +73,6 @@ static unsigned shares_of(const struct config *cfg)
 	return n;
 }
 
-static void format_time(int64_t seconds, char ret[32])
-{
-	const time_t t = (time_t)seconds;
-	struct tm tm;
-
-	if (!localtime_r(&t, &tm) ||
-	    strftime(ret, 32, "%Y-%m-%d %H:%M", &tm) == 0)
-		snprintf(ret, 32, "?");
-}
-
 static int print_config(const struct template_entry *entry,
 			const struct snapshot *snapshot)
 {
@@ -98,7 +88,7 @@ static int print_config(const struct template_entry *entry,
 	if (r == 0)
 		kernel = text_printable(cfg.kernel ? cfg.kernel : "");
 	if (r == 0 && kernel) {
-		format_time(entry->used_s, used);
+		print_format_date(entry->used_s, used);
 		printf("%s  %4llu MiB  %4u  %-7s  %6u  %4llu MiB  %-16s  %s\n",
 		       entry->name,
 		       (unsigned long long)(cfg.memory_bytes / MIB), cfg.cpus,

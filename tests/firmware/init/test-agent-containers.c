@@ -6,7 +6,7 @@
  */
 #include "firmware/agent/agent-wire.h"
 #include "firmware/init/server.h"
-#include "tests/agent.h"
+#include "tests/agent-process.h"
 #include "tests/patience.h"
 #include "tools/agent/agent.h"
 #include "vmm/base/util.h"
@@ -24,8 +24,6 @@
 
 #include <cmocka.h>
 
-#define SESSIONS 8
-
 static const struct server_actions actions = {
 	.configure = agent_no_configure,
 	.start = process_begin,
@@ -35,40 +33,6 @@ static const struct server_actions actions = {
 	.rename = agent_rename_none,
 	.kill = agent_send_signal,
 };
-
-struct fixture {
-	pid_t server;
-	int fd[SESSIONS]; /* the host's ends; -1: taken */
-	struct agent_session *main;
-};
-
-static void __attribute__((noreturn)) run_server(const int fd[SESSIONS])
-{
-	struct server server;
-
-	alarm(PATIENCE_MS / 1000);
-	if (server_init(&server, &actions, -1) < 0)
-		_exit(1);
-	for (unsigned i = 0; i < SESSIONS; i++)
-		server_add(&server, fd[i]);
-	server.first.box.plain = true;
-	if (server_run(&server) < 0)
-		_exit(2);
-	server_done(&server);
-	_exit(0);
-}
-
-static struct agent_session *session(struct fixture *f)
-{
-	struct agent_session *agent;
-	unsigned i = 0;
-
-	while (f->fd[i] < 0)
-		i++;
-	assert_int_equal(agent_open(f->fd[i], PATIENCE_MS, &agent), 0);
-	f->fd[i] = -1;
-	return agent;
-}
 
 static void start(struct agent_session *agent, const char *container, bool main,
 		  const char *script)
@@ -124,30 +88,8 @@ static int configure(struct agent_session *agent, const char *container)
 /* With the machine's own container, which runs as long as its session is. */
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	int theirs[SESSIONS];
+	struct fixture *f = fixture_new(&actions);
 
-	assert_non_null(f);
-	for (unsigned i = 0; i < SESSIONS; i++) {
-		int pair[2];
-
-		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC,
-					    0, pair),
-				 0);
-		f->fd[i] = pair[0];
-		theirs[i] = pair[1];
-	}
-	fflush(NULL);
-	f->server = fork();
-	assert_true(f->server >= 0);
-	if (f->server == 0) {
-		for (unsigned i = 0; i < SESSIONS; i++)
-			close(f->fd[i]);
-		run_server(theirs);
-	}
-	for (unsigned i = 0; i < SESSIONS; i++)
-		close(theirs[i]);
-	f->main = session(f);
 	assert_int_equal(configure(f->main, NULL), 0);
 	start(f->main, NULL, true, "cat");
 	*state = f;
@@ -156,15 +98,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
-	int status;
-
-	agent_free(f->main);
-	for (unsigned i = 0; i < SESSIONS; i++)
-		util_close(&f->fd[i]);
-	assert_int_equal(waitpid(f->server, &status, 0), f->server);
-	assert_int_equal(status, 0);
-	free(f);
+	assert_int_equal(fixture_free(*state, 0), 0);
 	return 0;
 }
 

@@ -4,7 +4,7 @@
  * connections end, and its container's main process gets another host.
  */
 #include "firmware/init/server.h"
-#include "tests/agent.h"
+#include "tests/agent-process.h"
 #include "tests/patience.h"
 #include "tools/agent/agent-parts.h"
 #include "tools/spec/spec.h"
@@ -23,8 +23,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-#define SESSIONS 8
 
 /* Memory that the agent's process shares with the test. */
 static struct shared {
@@ -68,82 +66,15 @@ static const struct server_actions actions = {
 	.kill = agent_send_signal,
 };
 
-struct fixture {
-	pid_t server;
-	int fd[SESSIONS]; /* the host's ends; -1: taken */
-	struct agent_session *main;
-};
-
-static void __attribute__((noreturn)) run_server(const int fd[SESSIONS])
-{
-	struct server server;
-
-	alarm(PATIENCE_MS / 1000);
-	if (server_init(&server, &actions, -1) < 0)
-		_exit(1);
-	for (unsigned i = 0; i < SESSIONS; i++)
-		server_add(&server, fd[i]);
-	server.first.box.plain = true;
-	if (server_run(&server) < 0)
-		_exit(2);
-	server_done(&server);
-	_exit(0);
-}
-
-static struct agent_session *session(struct fixture *f)
-{
-	struct agent_session *agent;
-	unsigned i = 0;
-
-	while (f->fd[i] < 0)
-		i++;
-	assert_int_equal(agent_open(f->fd[i], PATIENCE_MS, &agent), 0);
-	f->fd[i] = -1;
-	return agent;
-}
-
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	int theirs[SESSIONS];
-
-	assert_non_null(f);
-	for (unsigned i = 0; i < SESSIONS; i++) {
-		int fd[2];
-
-		assert_int_equal(
-			socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
-			0);
-		f->fd[i] = fd[0];
-		theirs[i] = fd[1];
-	}
-	fflush(NULL);
-	f->server = fork();
-	assert_true(f->server >= 0);
-	if (f->server == 0) {
-		for (unsigned i = 0; i < SESSIONS; i++)
-			close(f->fd[i]);
-		run_server(theirs);
-	}
-	for (unsigned i = 0; i < SESSIONS; i++)
-		close(theirs[i]);
-	f->main = session(f);
-	*state = f;
+	*state = fixture_new(&actions);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
-
-	agent_free(f->main);
-	for (unsigned i = 0; i < SESSIONS; i++)
-		util_close(&f->fd[i]);
-	if (f->server) {
-		kill(f->server, SIGKILL);
-		assert_int_equal(waitpid(f->server, NULL, 0), f->server);
-	}
-	free(f);
+	(void)fixture_free(*state, SIGKILL);
 	return 0;
 }
 

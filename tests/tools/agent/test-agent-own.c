@@ -4,7 +4,7 @@
  * as it is, on this machine's processes; and an agent that lies about them.
  */
 #include "firmware/init/server.h"
-#include "tests/agent.h"
+#include "tests/agent-process.h"
 #include "tests/netns.h"
 #include "tests/patience.h"
 #include "tests/tempdir.h"
@@ -39,65 +39,30 @@ static const struct server_actions plain_actions = {
 	.kill = agent_send_signal,
 };
 
-#define SESSIONS 7
+#define OTHERS (SESSIONS - 1)
 
-struct fixture {
-	pid_t server;
-	struct agent_session *agent[SESSIONS];
+struct own {
+	struct fixture *base;
+	struct agent_session *agent[OTHERS];
 };
 
-static void run_server(const int *fd)
-{
-	struct server server;
-
-	alarm(PATIENCE_MS / 1000);
-	if (server_init(&server, &plain_actions, -1) < 0)
-		_exit(1);
-	for (unsigned i = 0; i < SESSIONS; i++) {
-		if (server_add(&server, fd[i]) < 0)
-			_exit(1);
-	}
-	server.first.box.plain = true;
-	_exit(server_run(&server) < 0);
-}
-
-/* An agent whose main process sleeps, in the first session. */
+/* An agent whose main process sleeps, and sessions beside that one's. */
 static int setup(void **state)
 {
 	const char *const argv[] = {"sleep", "1000", NULL};
 	const struct spec_process process = {AGENT_COMMAND(argv)};
 	const struct agent_start_options options = {.main = true};
 	const struct agent_config config = {.root_tag = "rootfs"};
-	struct fixture *f = calloc(1, sizeof(*f));
-	int host[SESSIONS], guest[SESSIONS];
+	struct own *f = calloc(1, sizeof(*f));
 	struct agent_failure failure;
 
 	assert_non_null(f);
-	for (unsigned i = 0; i < SESSIONS; i++) {
-		int fd[2];
-
-		assert_int_equal(
-			socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
-			0);
-		host[i] = fd[0];
-		guest[i] = fd[1];
-	}
-	fflush(NULL);
-	f->server = fork();
-	assert_true(f->server >= 0);
-	if (f->server == 0) {
-		for (unsigned i = 0; i < SESSIONS; i++)
-			close(host[i]);
-		run_server(guest);
-	}
-	for (unsigned i = 0; i < SESSIONS; i++) {
-		close(guest[i]);
-		assert_int_equal(agent_open(host[i], PATIENCE_MS, &f->agent[i]),
-				 0);
-	}
-	assert_int_equal(agent_configure(f->agent[0], &config), 0);
+	f->base = fixture_new(&plain_actions);
+	for (unsigned i = 0; i < OTHERS; i++)
+		f->agent[i] = session(f->base);
+	assert_int_equal(agent_configure(f->base->main, &config), 0);
 	assert_int_equal(
-		agent_start(f->agent[0], &process, &options, &failure, NULL),
+		agent_start(f->base->main, &process, &options, &failure, NULL),
 		0);
 	*state = f;
 	return 0;
@@ -105,14 +70,12 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
-	struct agent_session *shut = f->agent[SESSIONS - 1];
+	struct own *f = *state;
 
-	assert_int_equal(agent_shutdown(shut, SIGKILL, 0), 0);
-	for (unsigned i = 0; i < SESSIONS; i++)
+	assert_int_equal(agent_shutdown(f->agent[0], SIGKILL, 0), 0);
+	for (unsigned i = 0; i < OTHERS; i++)
 		agent_free(f->agent[i]);
-	kill(f->server, SIGKILL);
-	assert_int_equal(waitpid(f->server, NULL, 0), f->server);
+	(void)fixture_free(f->base, SIGKILL);
 	free(f);
 	return 0;
 }
@@ -121,7 +84,7 @@ static int teardown(void **state)
 
 static void test_top(void **state)
 {
-	struct fixture *f = *state;
+	struct own *f = *state;
 	struct agent_top top;
 	bool found = false;
 
@@ -155,7 +118,7 @@ static int run_own(struct agent_session *agent, const char *const *argv,
 
 static void test_copy(void **state)
 {
-	struct fixture *f = *state;
+	struct own *f = *state;
 	char dir[TEMPDIR_ROOM], from[TEMPDIR_ROOM + 8], to[TEMPDIR_ROOM + 8];
 	char text[16] = "";
 	autofd int archive = memfd_create("archive", MFD_CLOEXEC);
@@ -214,7 +177,7 @@ static bool has_address(const char *name, const char *text)
 /* The interface is there, so that no device is looked for. */
 static void test_network(void **state)
 {
-	struct fixture *f = *state;
+	struct own *f = *state;
 	struct agent_address addresses[] = {
 		{.family = 4, .prefix = 24, .address = {10, 9, 0, 2}},
 		{.family = 4, .prefix = 24, .address = {10, 9, 0, 3}},
@@ -255,7 +218,7 @@ static void test_network(void **state)
 
 static void test_stats(void **state)
 {
-	struct fixture *f = *state;
+	struct own *f = *state;
 	struct agent_stats first, second;
 
 	assert_int_equal(agent_get_stats(f->agent[1], &first), 0);
@@ -269,7 +232,7 @@ static void test_stats(void **state)
 static void test_refused(void **state)
 {
 	static const char *const argv[] = {"no-such-program", NULL};
-	struct fixture *f = *state;
+	struct own *f = *state;
 	const struct spec_process terminal = {AGENT_COMMAND(argv),
 					      .terminal = true};
 	const struct agent_start_options terminal_options = {.own = true};
