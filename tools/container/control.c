@@ -2,7 +2,7 @@
 /* Requests and answers are of one size, which a pipe keeps in one piece. */
 #include "tools/container/control.h"
 
-#include "tools/container/ask.h"
+#include "tools/container/plug.h"
 #include "vmm/base/log.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/util.h"
@@ -53,12 +53,12 @@ static bool read_message(int fd, struct message *ret)
 
 /* ---- the monitor's side */
 
-int control_open(struct control *control, const char *dir, int ask_fd)
+int control_open(struct control *control, const char *dir, int plug_fd)
 {
 	int r = 0;
 
 	*control = CONTROL_NONE;
-	control->ask_fd = ask_fd;
+	control->plug_fd = plug_fd;
 	if (dir)
 		r = open_pipe(dir, CONTROL_REQUEST_FILE, true,
 			      &control->request_fd);
@@ -95,7 +95,7 @@ static void *serve(void *arg)
 	struct pollfd pfd[3] = {
 		{.fd = control->request_fd, .events = POLLIN},
 		{.fd = control->stop_fd, .events = POLLIN},
-		{.fd = control->ask_fd, .events = POLLIN},
+		{.fd = control->plug_fd, .events = POLLIN},
 	};
 
 	while (!pfd[1].revents) {
@@ -103,7 +103,7 @@ static void *serve(void *arg)
 			break;
 		if (pfd[0].revents)
 			serve_message(control);
-		if (pfd[2].revents && !ask_serve(pfd[2].fd, control->vm))
+		if (pfd[2].revents && !plug_serve(pfd[2].fd, control->vm))
 			pfd[2].fd = -1;
 	}
 	return NULL;
@@ -133,7 +133,7 @@ void control_done(struct control *control)
 	util_close(&control->request_fd);
 	util_close(&control->answer_fd);
 	util_close(&control->stop_fd);
-	util_close(&control->ask_fd);
+	util_close(&control->plug_fd);
 }
 
 /* ---- the other program's */

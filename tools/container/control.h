@@ -22,7 +22,7 @@ enum control_what { CONTROL_PAUSE = 1, CONTROL_RESUME = 2 };
 struct control {
 	int request_fd, answer_fd; /* owned */
 	int stop_fd;               /* owned: an eventfd */
-	int ask_fd;    /* owned: requests of ask.h come there; -1: none do */
+	int plug_fd;   /* owned: requests of plug.h come there; -1: none do */
 	struct vm *vm; /* borrowed */
 	pthread_t thread;
 	bool has_thread;
@@ -32,14 +32,14 @@ struct control {
 	((struct control){.request_fd = -1,                                    \
 			  .answer_fd = -1,                                     \
 			  .stop_fd = -1,                                       \
-			  .ask_fd = -1})
+			  .plug_fd = -1})
 
 /*
  * Makes the pipes in DIR (NULL: there are none), or takes those that are there.
  * PLUG_FD, or -1, is taken, also on failure. 0 or -errno, logged;
  * control_done() accepts what a failed one left.
  */
-int control_open(struct control *control, const char *dir, int ask_fd);
+int control_open(struct control *control, const char *dir, int plug_fd);
 /*
  * Starts a thread that does to VM, which runs, what it is asked for: after
  * vm_start(), so that the sandbox is around it. 0 or -errno, logged.

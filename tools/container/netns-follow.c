@@ -12,7 +12,7 @@
 #include "tools/cli/text-list.h"
 #include "tools/container/netns-watch.h"
 #include "tools/container/netns.h"
-#include "tools/container/ask.h"
+#include "tools/container/plug.h"
 #include "tools/container/resolv-conf.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
@@ -103,7 +103,7 @@ static int join(void *arg, const struct netns_link *link, unsigned place)
 	/* The agent sets it, and may set another one later. */
 	plug.mtu = ETH_MAX_MTU;
 	memcpy(plug.mac, link->mac, sizeof(plug.mac));
-	r = ask_plug(follow->options.ask_fd, place, &plug);
+	r = plug_add(follow->options.plug_fd, place, &plug);
 	if (r < 0) {
 		/* The namespace's own stack is to receive again. */
 		util_close(&tap);
@@ -132,7 +132,7 @@ static int change(void *arg, const struct agent_link *links, size_t nlinks,
 static void leave(void *arg, unsigned place)
 {
 	const struct netns_follow *follow = arg;
-	const int r = ask_unplug(follow->options.ask_fd, place);
+	const int r = plug_remove(follow->options.plug_fd, place);
 
 	if (r < 0)
 		log_debug("network device %u: %s", place, strerror(-r));

@@ -2,7 +2,7 @@
 /*
  * A running guest's interfaces follow those of the network namespace that it
  * has taken the place of: netns-watch.h says what changes, a tap that is joined
- * goes to the monitor (ask.h), addresses and routes to the guest's agent. Name
+ * goes to the monitor (plug.h), addresses and routes to the guest's agent. Name
  * servers of the namespace's loopback that /etc/resolv.conf names by then, as
  * Docker's does with a container's first network of its own, are relayed.
  */
@@ -15,7 +15,7 @@ struct netns_follow;
 
 struct netns_follow_options {
 	const struct netns *netns; /* as the guest has it; borrowed at start */
-	int ask_fd;                /* to the monitor; borrowed */
+	int plug_fd;               /* to the monitor; borrowed */
 	/* Those of agent_names_open(); NULL: none yet. Borrowed at start. */
 	const char *const *names;
 	/*

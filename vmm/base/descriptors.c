@@ -52,7 +52,7 @@ static void take(const struct cmsghdr *c, int *fds, unsigned count)
 		int fd;
 
 		memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-		if (came <= count)
+		if (came == count)
 			fds[i] = fd;
 		else
 			close(fd);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Messages over a Unix socket that carry descriptors (unix(7), SCM_RIGHTS). One
- * has no more than its receiver expects, or they are taken for none.
+ * has as many as its kind says, or none.
  */
 #ifndef VMM_BASE_DESCRIPTORS_H
 #define VMM_BASE_DESCRIPTORS_H
@@ -19,10 +19,10 @@ ssize_t descriptors_send(int socket, const void *data, size_t bytes,
 			 const int *fds, unsigned count);
 
 /*
- * Takes a message, of at most BYTES, with FLAGS (MSG_DONTWAIT, or 0). FDS has
- * room for COUNT, and gets the descriptors that came, owned, closed by exec,
- * then -1; if they are more, they are closed, and all of FDS is -1. The bytes
- * that came, 0 at the end, or -errno. Any thread.
+ * Takes a message, of at most BYTES, with FLAGS (MSG_DONTWAIT, or 0). FDS gets
+ * the COUNT descriptors that came, owned, closed by exec; any other number of
+ * them is closed, and all of FDS is -1. The bytes that came, 0 at the end, or
+ * -errno. Any thread.
  */
 ssize_t descriptors_receive(int socket, void *data, size_t bytes, int *fds,
 			    unsigned count, int flags);

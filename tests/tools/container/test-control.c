@@ -6,7 +6,7 @@
 #include "tests/patience.h"
 #include "tests/tempdir.h"
 #include "tools/container/control.h"
-#include "tools/container/ask.h"
+#include "tools/container/plug.h"
 #include "vmm/base/util.h"
 
 #include <setjmp.h>
@@ -230,21 +230,21 @@ static void test_plug_late(void **state)
 	int ends[2];
 
 	(void)state;
-	assert_int_equal(ask_open(ends), 0);
+	assert_int_equal(plug_open(ends), 0);
 	assert_int_equal(setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &soon,
 				    sizeof(soon)),
 			 0);
-	assert_int_equal(ask_unplug(ends[0], 1), -ETIMEDOUT);
+	assert_int_equal(plug_remove(ends[0], 1), -ETIMEDOUT);
 	assert_int_equal(setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &late,
 				    sizeof(late)),
 			 0);
 	assert_true(write(ends[1], &answer, sizeof(answer)) == sizeof(answer));
 	assert_int_equal(pthread_create(&thread, NULL, answer_second, &ends[1]),
 			 0);
-	assert_int_equal(ask_unplug(ends[0], 2), -ENOENT);
+	assert_int_equal(plug_remove(ends[0], 2), -ENOENT);
 	pthread_join(thread, NULL);
 	close(ends[1]);
-	assert_int_equal(ask_unplug(ends[0], 2), -ECONNRESET);
+	assert_int_equal(plug_remove(ends[0], 2), -ECONNRESET);
 	close(ends[0]);
 }
 
