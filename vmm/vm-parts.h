@@ -95,9 +95,7 @@ int vm_build_signals(struct vm *vm);
 /* Undoes that; also where it was never done. */
 void vm_done_signals(struct vm *vm);
 
-/* vm-state.c: whether vm_save() is for it. */
-bool vm_can_be_saved(const struct vm *vm);
-/* Opens now what the sandbox lets vm_save() not open later. */
+/* vm-state.c: opens now what the sandbox lets vm_save() not open later. */
 int vm_build_saving(struct vm *vm);
 
 /*

@@ -151,15 +151,10 @@ int vm_save_state(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES],
 	return save(vm, &snapshot, state_fd, memory_fd, gone_fd, saved);
 }
 
-bool vm_can_be_saved(const struct vm *vm)
-{
-	return vm->cfg->control || vm->cfg->saveable;
-}
-
 int vm_build_saving(struct vm *vm)
 {
 	/* Nobody can ask for it, and the directory may be gone. */
-	if (!vm_can_be_saved(vm))
+	if (!vm->cfg->control)
 		return 0;
 	/* Without it, all of the RAM is read. */
 	if (!vm->snapshot)

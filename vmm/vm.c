@@ -113,7 +113,7 @@ static int enter_sandbox(struct vm *vm)
 	}
 	lists[n++] = vm->has_terminal ? terminal_syscalls : NULL;
 	lists[n++] = vm->assist ? sandbox_assists : NULL;
-	lists[n++] = vm_can_be_saved(vm) ? vm_save_syscalls : NULL;
+	lists[n++] = vm->cfg->control ? vm_save_syscalls : NULL;
 	lists[n++] = vm->working_set.set.range ? working_set_syscalls : NULL;
 	lists[n++] = vm->allow;
 	return sandbox_enter(lists, n);

@@ -84,7 +84,7 @@ int vm_resume(struct vm *vm);
  * Saves the machine as a snapshot's two files (vmm/snapshot.h), empty ones,
  * whose descriptors are borrowed; ID is random. The guest stands still
  * meanwhile, and goes on unless it was paused before. The configuration has a
- * `control`, or is saveable: else the sandbox does not let this do its work.
+ * `control`: else the sandbox does not let this do its work.
  *
  * 0, or -errno, -EINVAL among them for a part that cannot be saved: WHY says
  * what, and only that is logged. -EINTR: GONE_FD, a connection or -1, was

@@ -7,7 +7,6 @@
  */
 #include "tools/container/life.h"
 
-#include "tools/container/ask.h"
 #include "tools/container/monitor.h"
 #include "tools/container/netns-follow.h"
 #include "tools/container/netns-ports.h"
@@ -125,9 +124,7 @@ static int start_monitor(struct running *s)
 		.template = life->template,
 		.snapshot = life->snapshot ? life->snapshot
 					   : template_snapshot(life->template),
-		.ask = (life->netns && life->netns->places > 0) ||
-		       template_is_wanted(life->template) ||
-		       template_records(life->template),
+		.plug = life->netns && life->netns->places > 0,
 	};
 	int r = monitor_start(&s->monitor, life->cfg, &options);
 
@@ -214,7 +211,7 @@ static int start_command(struct running *s)
 		return give_up(s, r);
 	/* The rest is the command's, and not the start's. */
 	if (template_records(life->template))
-		(void)ask_end_record(s->monitor.ask_fd);
+		template_end_record(life->cfg->control);
 	s->started = true;
 	life->hooks->started(life->arg);
 	return 0;
@@ -432,7 +429,7 @@ static int follow_networks(struct running *s)
 {
 	const struct netns_follow_options options = {
 		.netns = s->life->netns,
-		.ask_fd = s->monitor.ask_fd,
+		.plug_fd = s->monitor.plug_fd,
 		.names = s->life->agent->names,
 		.connect = connect_agent_unless,
 		.tell = tell_network,
@@ -579,7 +576,7 @@ static int live(struct running *s)
 	/* Before it has been told anything. */
 	if (r == 0 && template_is_wanted(life->template)) {
 		const int saved =
-			template_save(life->template, s->monitor.ask_fd);
+			template_save(life->template, life->cfg->control);
 
 		log_time(s, "template kept");
 		if (life->template_only)

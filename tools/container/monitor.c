@@ -3,7 +3,7 @@
 #include "tools/container/monitor.h"
 
 #include "tools/container/control.h"
-#include "tools/container/ask.h"
+#include "tools/container/plug.h"
 #include "tools/container/template.h"
 #include "tools/container/vm-socket.h"
 #include "vmm/config/config.h"
@@ -49,8 +49,6 @@ static int run_vm(struct vm *vm, struct control *control,
 
 	if (socket->stop_fd >= 0)
 		vm_allow(vm, vm_socket_syscalls);
-	else if (control->ask_fd >= 0)
-		vm_allow(vm, ask_syscalls);
 	r = vm_start(vm);
 	if (r == 0 && control->stop_fd >= 0)
 		r = control_start(control, vm);
@@ -64,7 +62,7 @@ static int run_vm(struct vm *vm, struct control *control,
  * may die at any time.
  */
 static int run_child(const struct config *cfg, pid_t parent,
-		     const int write_fd[2], int ask_fd,
+		     const int write_fd[2], int plug_fd,
 		     const struct monitor_options *options)
 {
 	struct control control = CONTROL_NONE;
@@ -84,8 +82,8 @@ static int run_child(const struct config *cfg, pid_t parent,
 		return VM_EXIT_HOST;
 	if (options->sigmask)
 		sigprocmask(SIG_SETMASK, options->sigmask, NULL);
-	if ((options->control_dir || ask_fd >= 0) &&
-	    control_open(&control, options->control_dir, ask_fd) < 0)
+	if ((options->control_dir || plug_fd >= 0) &&
+	    control_open(&control, options->control_dir, plug_fd) < 0)
 		return VM_EXIT_HOST;
 	if (cfg->control && vm_socket_open(&socket, cfg->control) < 0)
 		return VM_EXIT_HOST;
@@ -214,27 +212,27 @@ int monitor_start(struct monitor *monitor, const struct config *cfg,
 		  const struct monitor_options *options)
 {
 	const pid_t parent = getpid();
-	int write_fd[2] = {-1, -1}, ask_fd[2] = {-1, -1};
+	int write_fd[2] = {-1, -1}, plug_fd[2] = {-1, -1};
 	int r = open_pipe(&monitor->console_fd, &write_fd[0]);
 
 	if (r == 0)
 		r = open_pipe(&monitor->messages_fd, &write_fd[1]);
-	if (r == 0 && options->ask)
-		r = ask_open(ask_fd);
+	if (r == 0 && options->plug)
+		r = plug_open(plug_fd);
 	if (r < 0) {
 		util_close(&write_fd[0]);
 		util_close(&write_fd[1]);
 		return r;
 	}
-	monitor->ask_fd = ask_fd[0];
+	monitor->plug_fd = plug_fd[0];
 	monitor->pid = fork();
 	if (monitor->pid == 0) {
-		util_close(&ask_fd[0]);
-		_exit(run_child(cfg, parent, write_fd, ask_fd[1], options));
+		util_close(&plug_fd[0]);
+		_exit(run_child(cfg, parent, write_fd, plug_fd[1], options));
 	}
 	close(write_fd[0]);
 	close(write_fd[1]);
-	util_close(&ask_fd[1]);
+	util_close(&plug_fd[1]);
 	if (monitor->pid < 0) {
 		monitor->pid = 0;
 		return log_ret(-errno, "cannot start the monitor: %s",
@@ -281,7 +279,7 @@ void monitor_done(struct monitor *monitor)
 	monitor_kill(monitor);
 	(void)monitor_wait(monitor, -1);
 	util_close(&monitor->pid_fd);
-	util_close(&monitor->ask_fd);
+	util_close(&monitor->plug_fd);
 	util_close(&monitor->console_fd);
 	util_close(&monitor->messages_fd);
 }

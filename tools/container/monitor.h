@@ -22,9 +22,9 @@ struct template;
 #define MONITOR_MESSAGE_BYTES 1024
 
 struct monitor {
-	pid_t pid;  /* 0: not started, or its end was collected */
-	int pid_fd; /* owned; readable when it has ended */
-	int ask_fd; /* owned: our end of ask.h; -1: it is asked nothing */
+	pid_t pid;   /* 0: not started, or its end was collected */
+	int pid_fd;  /* owned; readable when it has ended */
+	int plug_fd; /* owned: our end of plug.h; -1: no network comes */
 	int wait_status;
 	/* the reader; all below is its own until it is joined */
 	pthread_t thread;
@@ -40,7 +40,7 @@ struct monitor {
 
 #define MONITOR_NONE                                                           \
 	((struct monitor){.pid_fd = -1,                                        \
-			  .ask_fd = -1,                                        \
+			  .plug_fd = -1,                                       \
 			  .console_fd = -1,                                    \
 			  .messages_fd = -1})
 
@@ -53,7 +53,7 @@ struct monitor_options {
 	 * boots. */
 	const struct snapshot *snapshot;
 	struct template *template; /* the child closes its files; NULL */
-	bool ask; /* it is asked for something while it runs (ask.h) */
+	bool plug;                 /* networks may come and go (plug.h) */
 };
 
 /*

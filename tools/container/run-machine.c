@@ -171,12 +171,8 @@ static int wants_crun(const struct run_options *opt)
 static int find_template(struct run_machine *machine,
 			 const struct initrd_files *files)
 {
-	struct config *cfg = &machine->cfg;
-	const int r = template_new(cfg, machine->distro.version, files,
-				   &machine->template);
-
-	cfg->saveable = template_is_wanted(machine->template);
-	return r;
+	return template_new(&machine->cfg, machine->distro.version, files,
+			    &machine->template);
 }
 
 /* After all devices: a distribution's kernel has modules for them. */

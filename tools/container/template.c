@@ -2,7 +2,7 @@
 /* Which template a machine has, and making it. */
 #include "tools/container/template.h"
 
-#include "tools/container/ask.h"
+#include "tools/container/vm-socket.h"
 #include "tools/image/rootfs.h"
 #include "tools/image/sha256.h"
 #include "tools/instance/template-store.h"
@@ -21,6 +21,8 @@
 
 /* A file without a name is one of ours, and small. */
 #define CONTENT_MAX 65536
+/* A disk that takes as long is broken. */
+#define ANSWER_MS 60000
 
 struct template
 {
@@ -264,25 +266,45 @@ void template_close_record(struct template *t)
 		util_close(&t->snapshot.working_set.file_fd);
 }
 
-int template_save(struct template *t, int ask_fd)
+/* 0 or -errno, logged. */
+static int save(const struct template *t, const char *control)
 {
-	const uint64_t start_ns = util_now_ns();
+	struct vm_answer answer;
 	uint8_t id[SNAPSHOT_ID_BYTES];
 	int r;
 
 	if (getrandom(id, sizeof(id), 0) != sizeof(id))
-		r = -errno;
-	else
-		r = ask_save(ask_fd, id, t->part.files);
+		return log_ret(-errno, "getrandom: %s", strerror(errno));
+	r = vm_socket_ask(control, VM_REQUEST_SAVE, id, t->part.files,
+			  ANSWER_MS, &answer);
+	if (r < 0 || answer.result >= 0)
+		return r;
+	return log_ret(answer.result, "the machine: %s",
+		       answer.saved.why[0] ? answer.saved.why
+					   : strerror(-answer.result));
+}
+
+int template_save(struct template *t, const char *control)
+{
+	const uint64_t start_ns = util_now_ns();
+	const int r = save(t, control);
+
 	if (r < 0) {
-		log_warn("its machine is no template for the next ones: %s",
-			 strerror(-r));
+		log_warn("its machine is no template for the next ones");
 		template_abandon(&t->store, &t->part);
 		return r;
 	}
 	log_debug("template %s saved within %llu us", t->name,
 		  (unsigned long long)(util_now_ns() - start_ns) / 1000);
 	return template_commit(&t->store, &t->part, t->limit);
+}
+
+void template_end_record(const char *control)
+{
+	struct vm_answer answer;
+
+	(void)vm_socket_ask(control, VM_REQUEST_END_RECORD, NULL, NULL,
+			    ANSWER_MS, &answer);
 }
 
 void template_drop(struct template *t)

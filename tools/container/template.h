@@ -43,11 +43,14 @@ bool template_records(const struct template *t);
 bool template_is_wanted(const struct template *t);
 
 /*
- * Has the machine become it that the monitor at ASK_FD (ask.h) runs: its agent
- * has told that it is there, and was told nothing. -errno, logged, is no reason
- * for the machine to end.
+ * Has the machine whose CONTROL socket that is (vm-socket.h) become it: its
+ * agent has told that it is there, and was told nothing. -errno, logged, is no
+ * reason for the machine to end.
  */
-int template_save(struct template *t, int ask_fd);
+int template_save(struct template *t, const char *control);
+
+/* The machine has started; the rest is not recorded. */
+void template_end_record(const char *control);
 
 /*
  * For the monitor, which is handed what it may write to when that is due: the

@@ -82,6 +82,9 @@ static int32_t serve_request(struct vm *vm, const struct request *request,
 			       ? -EBADF
 			       : vm_save(vm, request->id, files[0], files[1],
 					 connection, saved);
+	case VM_REQUEST_END_RECORD:
+		vm_end_record(vm);
+		return 0;
 	default:
 		return -EINVAL;
 	}

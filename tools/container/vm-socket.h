@@ -19,6 +19,7 @@ enum vm_request {
 	VM_REQUEST_PAUSE = 1,
 	VM_REQUEST_RESUME,
 	VM_REQUEST_SAVE,
+	VM_REQUEST_END_RECORD, /* vm_end_record() */
 };
 
 /* ---- the monitor's side */

@@ -109,9 +109,7 @@ struct config {
 	enum config_assist assist;
 	enum config_reboot on_reboot;
 	unsigned reboot_status; /* the exit status when the guest rebooted */
-	int kvm_fd; /* /dev/kvm, borrowed; 0: is opened. In no file */
-	/* vm_save() is for it, as with `control`. In no file. */
-	bool saveable;
+	int kvm_fd;   /* /dev/kvm, borrowed; 0: is opened. In no file */
 	bool sandbox; /* around the VMM, as in sandbox.h; on by default */
 	struct config_device device[CONFIG_DEVICES_MAX];
 	unsigned ndevices;
