@@ -328,6 +328,32 @@ static int do_draws(char **arg)
 	return 0;
 }
 
+/*
+ * Goes through SIZE of memory over and over: reads all pages, writes to each
+ * fourth, and says so.
+ */
+static int do_passes(char **arg)
+{
+	const size_t bytes = guest_number(arg[0]);
+	volatile char *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		return guest_fail("passes: %s", arg[0]);
+	pattern_fill((char *)mem, bytes, 0, 7);
+	for (unsigned n = 0;; n++) {
+		for (size_t at = 0; at < bytes; at += PAGE) {
+			char c = mem[at];
+
+			if (at / PAGE % 4 == 0)
+				mem[at] = (char)(c + 1);
+		}
+		say("pass %u", n);
+		usleep(1000);
+	}
+	return 0;
+}
+
 /* Burns SECONDS of one CPU in user mode. */
 static int do_spin(char **arg)
 {
@@ -444,6 +470,7 @@ const struct action machine_actions[] = {
 	{"spin", 1, do_spin, "SECONDS"},
 	{"ticks", 2, do_ticks, "N:MILLISECONDS"},
 	{"draws", 2, do_draws, "N:MILLISECONDS"},
+	{"passes", 1, do_passes, "SIZE"},
 	{"hang", 0, do_hang, ""},
 	{"exists", 1, do_exists, "PATH"},
 	{"file", 2, do_file, "PATH:SIZE"},
