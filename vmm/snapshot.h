@@ -37,6 +37,8 @@ struct snapshot {
 	size_t state_bytes;
 	int memory_fd;                  /* owned; -1 */
 	struct working_set working_set; /* owned; see working_set_open() */
+	/* The caller's: the guest's clocks count the time since saved_ns. */
+	bool catches_up;
 };
 
 /*

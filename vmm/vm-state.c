@@ -39,11 +39,11 @@ static void visit_machine(struct vm *vm, struct visitor *v, bool *assisted)
 }
 
 /* All that KVM keeps, an interrupt for a guest that is another one now too. */
-static void visit_kvm(struct vm *vm, struct visitor *v)
+static void visit_kvm(struct vm *vm, struct visitor *v, uint64_t passed_ns)
 {
 	irqchip_visit(&vm->kvm, v);
-	vcpu_visit(vm->vcpu, vm->nvcpus, &vm->kvm, v);
-	irqchip_visit_clock(&vm->kvm, v);
+	vcpu_visit(vm->vcpu, vm->nvcpus, &vm->kvm, passed_ns, v);
+	irqchip_visit_clock(&vm->kvm, passed_ns, v);
 	vmgenid_visit(&vm->vmgenid, v);
 }
 
@@ -113,7 +113,7 @@ static int save(struct vm *vm, struct snapshot *snapshot, int state_fd,
 
 	visit_save(&v);
 	visit_machine(vm, &v, &assisted);
-	visit_kvm(vm, &v);
+	visit_kvm(vm, &v, 0);
 	visit_devices(vm, &v);
 	r = visit_end(&v);
 	if (r < 0)
@@ -167,6 +167,16 @@ int vm_build_saving(struct vm *vm)
 
 /* ---- loading */
 
+/* For how long it stood still, if its clocks are to know; see snapshot.h. */
+static uint64_t passed_ns(const struct snapshot *snapshot)
+{
+	const uint64_t now = realtime_ns();
+
+	return snapshot->catches_up && now > snapshot->saved_ns
+		       ? now - snapshot->saved_ns
+		       : 0;
+}
+
 int vm_load_kvm(struct vm *vm)
 {
 	struct visitor *v = &vm->loading;
@@ -176,7 +186,7 @@ int vm_load_kvm(struct vm *vm)
 	visit_machine(vm, v, &assisted);
 	if (visit_goes_on(v) && assisted && vm_use_assist(vm) < 0)
 		return -ENOMEM;
-	visit_kvm(vm, v);
+	visit_kvm(vm, v, passed_ns(vm->snapshot));
 	return visit_goes_on(v) ? 0 : -EINVAL;
 }
 

@@ -135,6 +135,50 @@ test_random_numbers()
 	done
 }
 
+# behind NAME: sets `at` to what its clock shows, `lag` to how far that is behind
+# the host's, at most. A guest's clock may be wrong by seconds from its start on
+# a host that is busy enough.
+behind()
+{
+	wait_until grep -qE 'at [0-9]+' "$1.out" || fail "$1 is not there"
+	at=$(grep -E 'at [0-9]+' "$1.out" | tail -n 1)
+	at=${at##* }
+	lag=$((EPOCHSECONDS - ${at%$'\r'}))
+}
+
+# The clock goes on from where it was saved, or, by --clock-realtime, from now,
+# whatever the guest counts by.
+test_clock()
+{
+	local source at lag
+	local -A before=()
+
+	for source in tsc kvm-clock; do
+		saved vm "walls:$source:3000:200"
+		behind vm
+		before[$source]=$lag
+		killed vm
+		mv snap "$source"
+	done
+	sleep 12
+	for source in tsc kvm-clock; do
+		mv "$source" snap
+		restored late
+		behind late
+		killed late
+		[ "$lag" -ge $((before[$source] + 7)) ] ||
+			fail "$source: $lag s behind, ${before[$source]} before"
+		restored now --clock-realtime
+		behind now
+		killed now
+		((lag <= before[$source] + 7)) || is_slow ||
+			fail "$source: $lag s behind, ${before[$source]} before"
+		((lag >= before[$source] - 7)) || is_slow ||
+			fail "$source: $lag s behind, ${before[$source]} before"
+		rm -rf snap
+	done
+}
+
 # The serial port, and what is typed after it went on.
 test_serial()
 {

@@ -304,6 +304,33 @@ static int do_ticks(char **arg)
 	return 0;
 }
 
+/* The time of day by clock source SOURCE, N times every MILLISECONDS. */
+static int do_walls(char **arg)
+{
+	static const char path[] = "/sys/devices/system/clocksource/"
+				   "clocksource0/current_clocksource";
+	const int n = atoi(arg[1]);
+	const useconds_t us = (useconds_t)guest_number(arg[2]) * 1000;
+	char source[64] = "";
+	int fd;
+
+	guest_mounts();
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, arg[0], strlen(arg[0])) < 0 ||
+	    guest_read(path, source, sizeof(source)))
+		return guest_fail("walls: %s", path);
+	close(fd);
+	say("fact clocksource %s", source);
+	for (int i = 0; i < n; i++) {
+		struct timespec now;
+
+		usleep(us);
+		clock_gettime(CLOCK_REALTIME, &now);
+		say("tick %d at %lld", i, (long long)now.tv_sec);
+	}
+	return 0;
+}
+
 /* The first thing that N sleeps of MILLISECONDS end with: 16 random bytes. */
 static int do_draws(char **arg)
 {
@@ -469,6 +496,7 @@ const struct action machine_actions[] = {
 	{"sleep", 1, do_sleep, "MILLISECONDS"},
 	{"spin", 1, do_spin, "SECONDS"},
 	{"ticks", 2, do_ticks, "N:MILLISECONDS"},
+	{"walls", 3, do_walls, "SOURCE:N:MILLISECONDS"},
 	{"draws", 2, do_draws, "N:MILLISECONDS"},
 	{"passes", 1, do_passes, "SIZE"},
 	{"hang", 0, do_hang, ""},

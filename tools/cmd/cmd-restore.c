@@ -24,7 +24,8 @@
 #define RECORD_MAX_S 3600
 
 struct request {
-	bool verify, json, no_sandbox, no_working_set, detach, remove;
+	bool clock_realtime, verify, json, no_sandbox, no_working_set, detach,
+		remove;
 	const char *control, *name, *log_level, *record, *network;
 	uint64_t record_s; /* 0: as it comes */
 	struct option_list disks, nets, shares, vsocks, publish;
@@ -37,6 +38,8 @@ static const struct option_entry entries[] = {
 	 "Unix socket for pause, resume and snapshot [none]"},
 	{"name", 0, "NAME", OPTION_TEXT, AT(name), NULL,
 	 "its name [as it was; of an instance: a random one]"},
+	{"clock-realtime", 0, NULL, OPTION_FLAG, AT(clock_realtime), NULL,
+	 "set its clocks forward by the time since it was saved"},
 	{"verify", 0, NULL, OPTION_FLAG, AT(verify), NULL,
 	 "read all of the memory first, and check it"},
 	{"record", 0, "SECONDS", OPTION_TEXT, AT(record), NULL,
@@ -208,6 +211,9 @@ static int check_instance(const struct request *req)
 				  "not of a machine of boot";
 	int r = refuse("control", req->control, why);
 
+	/* An instance's guest gets the time from its agent. */
+	if (r == 0)
+		r = refuse("clock-realtime", req->clock_realtime, why);
 	if (r == 0)
 		r = refuse("disk", req->disks.count, why);
 	if (r == 0)
@@ -255,6 +261,7 @@ static int restore(const struct request *req, const char *path)
 		return status;
 	config_init(&cfg);
 	r = snapshot_open(&snapshot, path);
+	snapshot.catches_up = req->clock_realtime;
 	if (r == 0 && req->verify)
 		r = snapshot_verify(&snapshot);
 	if (r == 0)

@@ -68,7 +68,7 @@ _bulkhead_snapshot()
 	local opts=--help
 
 	[ "${COMP_WORDS[1]}" != restore ] ||
-		opts='--control --name --detach --rm --network --publish --verify --record --no-working-set
+		opts='--control --name --clock-realtime --detach --rm --network --publish --verify --record --no-working-set
 			--disk --net --share --vsock --no-sandbox --log-level
 			--json --help'
 	if [[ $cur == -* ]]; then

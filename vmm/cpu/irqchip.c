@@ -88,15 +88,19 @@ void irqchip_visit(const struct kvm *kvm, struct visitor *v)
 	visit_part_end(v);
 }
 
-void irqchip_visit_clock(const struct kvm *kvm, struct visitor *v)
+void irqchip_visit_clock(const struct kvm *kvm, uint64_t passed_ns,
+			 struct visitor *v)
 {
 	struct kvm_clock_data clock = {0};
 
 	if (!visit_loads(v) && ioctl(kvm->vm_fd, KVM_GET_CLOCK, &clock) < 0)
 		visit_wrong(v, "KVM_GET_CLOCK: %s", strerror(errno));
 	visit_bytes(v, "clock", &clock.clock, sizeof(clock.clock));
-	/* Nothing but the value: no flag says that it is to catch up. */
-	clock = (struct kvm_clock_data){.clock = clock.clock};
+	/*
+	 * Without KVM_CLOCK_REALTIME, by which KVM would add the time that has
+	 * passed: the TSCs would not go along.
+	 */
+	clock = (struct kvm_clock_data){.clock = clock.clock + passed_ns};
 	if (visit_loads(v) && visit_goes_on(v) &&
 	    ioctl(kvm->vm_fd, KVM_SET_CLOCK, &clock) < 0)
 		visit_wrong(v, "KVM_SET_CLOCK: %s", strerror(errno));

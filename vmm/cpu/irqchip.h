@@ -6,6 +6,8 @@
 #ifndef VMM_CPU_IRQCHIP_H
 #define VMM_CPU_IRQCHIP_H
 
+#include <stdint.h>
+
 struct kvm;
 struct visitor;
 
@@ -17,12 +19,15 @@ int irqchip_create(const struct kvm *kvm);
 
 /*
  * Their state, while no vCPU runs. An interrupt that is on its way to them when
- * this is saved is not part of it: devices raise theirs again. The clock goes
- * on from where it was saved, whatever time has passed since. Loading: into
+ * this is saved is not part of it: devices raise theirs again. Loading: into
  * ones that irqchip_create() made, before the state of vCPUs.
  */
 void irqchip_visit(const struct kvm *kvm, struct visitor *v);
-/* KVM's clock; after the vCPUs, whose TSC it goes by. */
-void irqchip_visit_clock(const struct kvm *kvm, struct visitor *v);
+/*
+ * KVM's clock; after the vCPUs, whose TSC it goes by. It goes on from where it
+ * was saved, PASSED_NS later, as their TSCs do.
+ */
+void irqchip_visit_clock(const struct kvm *kvm, uint64_t passed_ns,
+			 struct visitor *v);
 
 #endif

@@ -443,13 +443,23 @@ static uint64_t read_tsc(struct vcpu *vcpu, struct visitor *v)
 	return one.entry.data;
 }
 
+/* So much does a TSC count in PASSED_NS. */
+static uint64_t tsc_ticks(struct vcpu *vcpu, uint64_t passed_ns)
+{
+	const int khz = ioctl(vcpu->fd, KVM_GET_TSC_KHZ, 0);
+
+	return (uint64_t)((unsigned __int128)passed_ns *
+			  (khz > 0 ? (unsigned)khz : 0) / 1000000);
+}
+
 /*
  * By its offset to the host's: a TSC that is written may be taken for an
  * attempt to make it equal to the other vCPUs', which are new, and be ignored
  * (KVM API, KVM_VCPU_TSC_OFFSET). *SHIFT is the difference between an offset
  * here and the one that was saved, the same for all: the first vCPU finds it.
  */
-static void visit_tsc(struct vcpu *vcpu, struct visitor *v, int64_t *shift)
+static void visit_tsc(struct vcpu *vcpu, struct visitor *v, uint64_t passed_ns,
+		      int64_t *shift)
 {
 	int64_t here = 0, offset;
 	uint64_t now, tsc;
@@ -468,7 +478,8 @@ static void visit_tsc(struct vcpu *vcpu, struct visitor *v, int64_t *shift)
 		return;
 	if (vcpu->id == 0)
 		*shift = (int64_t)((uint64_t)here + tsc - now -
-				   (uint64_t)offset);
+				   (uint64_t)offset +
+				   tsc_ticks(vcpu, passed_ns));
 	offset = (int64_t)((uint64_t)offset + (uint64_t)*shift);
 	r = tsc_offset(vcpu, KVM_SET_DEVICE_ATTR, &offset);
 	if (r < 0)
@@ -476,7 +487,7 @@ static void visit_tsc(struct vcpu *vcpu, struct visitor *v, int64_t *shift)
 }
 
 static void visit_one(struct vcpu *vcpu, const struct kvm *kvm,
-		      struct visitor *v, int64_t *tsc_shift)
+		      uint64_t passed_ns, struct visitor *v, int64_t *tsc_shift)
 {
 	struct kvm_mp_state mp = {0};
 	struct kvm_regs regs = {0};
@@ -505,7 +516,8 @@ static void visit_one(struct vcpu *vcpu, const struct kvm *kvm,
 		    &debug, sizeof(debug));
 	visit_ioctl(vcpu, v, "lapic", KVM_GET_LAPIC, KVM_SET_LAPIC, &apic,
 		    sizeof(apic));
-	visit_tsc(vcpu, v, tsc_shift);
+	/* Before the deadline, whose wait KVM counts when it is set. */
+	visit_tsc(vcpu, v, passed_ns, tsc_shift);
 	visit_msrs(vcpu, kvm, &apic, v);
 	visit_nested(vcpu, kvm, v);
 	visit_ioctl(vcpu, v, "events", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS,
@@ -517,10 +529,10 @@ static void visit_one(struct vcpu *vcpu, const struct kvm *kvm,
 }
 
 void vcpu_visit(struct vcpu *vcpu, unsigned count, const struct kvm *kvm,
-		struct visitor *v)
+		uint64_t passed_ns, struct visitor *v)
 {
 	int64_t tsc_shift = 0;
 
 	for (unsigned i = 0; i < count; i++)
-		visit_one(&vcpu[i], kvm, v, &tsc_shift);
+		visit_one(&vcpu[i], kvm, passed_ns, v, &tsc_shift);
 }

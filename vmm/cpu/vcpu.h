@@ -110,11 +110,12 @@ void vcpu_resume(struct vcpu *vcpu);
  * vcpu-visit.c: the state of a VM's COUNT vCPUs, which are paused. Loading:
  * into ones of vcpu_init() that have not run, on a host whose CPU is the same
  * model and has all features that the guest saw; each difference is an error
- * that names it. Their TSCs go on from where they were saved, as far from each
- * other as they were. Needs Linux 5.16. No system call but ioctl.
+ * that names it. Their TSCs go on from where they were saved, PASSED_NS later,
+ * as far from each other as they were. Needs Linux 5.16. No system call but
+ * ioctl.
  */
 void vcpu_visit(struct vcpu *vcpu, unsigned count, const struct kvm *kvm,
-		struct visitor *v);
+		uint64_t passed_ns, struct visitor *v);
 
 /* One KVM_RUN, for probes: the exit reason or -errno. No other thread. */
 int vcpu_run_once(struct vcpu *vcpu);

@@ -399,24 +399,26 @@ static void test_ends_while_paused(void **state)
 	expect_no_errors(m);
 }
 
-static void visit_all(struct machine_under_test *m, struct visitor *v)
+static void visit_all(struct machine_under_test *m, struct visitor *v,
+		      uint64_t passed_ns)
 {
 	irqchip_visit(&m->kvm, v);
-	vcpu_visit(m->vcpu, CPUS, &m->kvm, v);
-	irqchip_visit_clock(&m->kvm, v);
+	vcpu_visit(m->vcpu, CPUS, &m->kvm, passed_ns, v);
+	irqchip_visit_clock(&m->kvm, passed_ns, v);
 	assert_int_equal(visit_end(v), 0);
 }
 
-/* TO goes on where FROM stands, which is paused. */
-static void move(struct machine_under_test *from, struct machine_under_test *to)
+/* TO goes on where FROM stands, which is paused, PASSED_NS later. */
+static void move(struct machine_under_test *from, struct machine_under_test *to,
+		 uint64_t passed_ns)
 {
 	struct visitor save, load;
 
 	assert_true(make(to));
 	visit_save(&save);
-	visit_all(from, &save);
+	visit_all(from, &save, 0);
 	visit_load(&load, save.saved, save.bytes);
-	visit_all(to, &load);
+	visit_all(to, &load, passed_ns);
 	visit_done(&load);
 	visit_done(&save);
 	memcpy(to->mem.region[0].host, from->mem.region[0].host, MMIO);
@@ -449,7 +451,7 @@ static void test_moved(void **state)
 		wait_for_progress(m);
 		pause_all(m);
 		before = tsc(&m->vcpu[0]);
-		move(m, to);
+		move(m, to, 0);
 		for (unsigned i = 0; i < CPUS; i++) {
 			assert_int_equal(counted(to, i), counted(m, i));
 			expect_settled(to, i);
@@ -467,6 +469,42 @@ static void test_moved(void **state)
 	unmake(m);
 }
 
+static uint64_t kvm_clock(const struct machine_under_test *m)
+{
+	struct kvm_clock_data clock = {0};
+
+	assert_int_equal(ioctl(m->kvm.vm_fd, KVM_GET_CLOCK, &clock), 0);
+	return clock.clock;
+}
+
+/* Both of a guest's clocks go on an hour later, on a slow host some minutes. */
+static void test_catches_up(void **state)
+{
+	static struct machine_under_test other;
+	const uint64_t hour_ns = UINT64_C(3600000000000);
+	struct machine_under_test *m = usable(state);
+	const uint64_t khz = (uint64_t)ioctl(m->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
+	uint64_t clock, ticks;
+
+	start(m);
+	wait_for_progress(m);
+	pause_all(m);
+	ticks = tsc(&m->vcpu[0]) + khz * 3600 * 1000;
+	clock = kvm_clock(m) + hour_ns;
+	move(m, &other, hour_ns);
+	for (unsigned i = 0; i < CPUS; i++) {
+		assert_true(tsc(&other.vcpu[i]) >= ticks);
+		assert_true(tsc(&other.vcpu[i]) < ticks + khz * 600 * 1000);
+	}
+	assert_true(kvm_clock(&other) >= clock);
+	assert_true(kvm_clock(&other) < clock + hour_ns / 6);
+	start(&other);
+	wait_for_progress(&other);
+	pause_all(&other);
+	expect_no_errors(&other);
+	unmake(&other);
+}
+
 /* A state of another CPU, or of none, is refused. */
 static void test_foreign(void **state)
 {
@@ -475,20 +513,20 @@ static void test_foreign(void **state)
 	uint8_t *vendor;
 
 	visit_save(&save);
-	vcpu_visit(m->vcpu, 1, &m->kvm, &save);
+	vcpu_visit(m->vcpu, 1, &m->kvm, 0, &save);
 	assert_int_equal(visit_end(&save), 0);
 	/* The first leaf's EBX, ECX and EDX follow its three numbers. */
 	vendor = memmem(save.saved, save.bytes, "cpuid", 5);
 	assert_non_null(vendor);
 	vendor[5 + 16] ^= 1;
 	visit_load(&load, save.saved, save.bytes);
-	vcpu_visit(m->vcpu, 1, &m->kvm, &load);
+	vcpu_visit(m->vcpu, 1, &m->kvm, 0, &load);
 	assert_int_equal(visit_end(&load), -EINVAL);
 	visit_done(&load);
 	vendor[5 + 16] ^= 1;
 	for (size_t n = 0; n < save.bytes; n += 97) {
 		visit_load(&load, save.saved, n);
-		vcpu_visit(m->vcpu, 1, &m->kvm, &load);
+		vcpu_visit(m->vcpu, 1, &m->kvm, 0, &load);
 		assert_int_equal(visit_end(&load), -EINVAL);
 		visit_done(&load);
 	}
@@ -551,6 +589,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ends_while_paused, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_moved, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_catches_up, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_started, setup,
