@@ -210,6 +210,19 @@ int vm_unplug(struct vm *vm, unsigned number)
 	return i < 0 ? -ENOENT : virtio_unplug(vm->virtio[i]);
 }
 
+int vm_hide(struct vm *vm, unsigned number)
+{
+	const int i = find_net(vm, number);
+
+	return i < 0 ? -ENOENT : virtio_hide(vm->virtio[i]);
+}
+
+void vm_show(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nvirtio; i++)
+		virtio_show(vm->virtio[i]);
+}
+
 void vm_pause_devices(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->nvirtio; i++)

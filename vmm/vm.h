@@ -116,6 +116,14 @@ struct virtio_plug;
 int vm_plug(struct vm *vm, unsigned number, const struct virtio_plug *plug);
 int vm_unplug(struct vm *vm, unsigned number);
 
+/*
+ * Hides the network device NUMBER, between vm_build() and vm_start(): its place
+ * is empty until vm_show() shows all that are hidden. 0 or -errno, not logged.
+ * vm_show(): any thread, within the sandbox as well.
+ */
+int vm_hide(struct vm *vm, unsigned number);
+void vm_show(struct vm *vm);
+
 /* Whether it ended as its guest rebooted. After vm_run(); VM may be NULL. */
 bool vm_rebooted(struct vm *vm);
 

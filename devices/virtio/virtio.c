@@ -244,7 +244,7 @@ int virtio_plug(struct virtio_dev *d, const struct virtio_plug *plug)
 	/* Linux acknowledges again what its driver has left. */
 	if (d->absent && !(d->status & VIRTIO_CONFIG_S_DRIVER))
 		reset(d);
-	if (!d->absent || d->status)
+	if (!d->absent || d->hidden || d->status)
 		r = -EBUSY;
 	else if (d->ops->plug)
 		r = d->ops->plug(d, plug);
@@ -261,17 +261,43 @@ int virtio_unplug(struct virtio_dev *d)
 	int r = -ENOTSUP;
 
 	virtio_lock(d);
-	if (d->absent)
+	if (d->absent && !d->hidden)
 		r = -ENODEV;
 	else if (d->ops->unplug)
 		r = 0;
 	if (r == 0) {
 		d->ops->unplug(d);
 		d->absent = true;
+		d->hidden = false;
 		virtio_config_changed(d);
 	}
 	virtio_unlock(d);
 	return r;
+}
+
+int virtio_hide(struct virtio_dev *d)
+{
+	int r = -EBUSY;
+
+	virtio_lock(d);
+	if (!d->absent && !d->status) {
+		d->absent = d->hidden = true;
+		virtio_config_changed(d);
+		r = 0;
+	}
+	virtio_unlock(d);
+	return r;
+}
+
+void virtio_show(struct virtio_dev *d)
+{
+	virtio_lock(d);
+	if (d->hidden) {
+		reset(d);
+		d->absent = d->hidden = false;
+		virtio_config_changed(d);
+	}
+	virtio_unlock(d);
 }
 
 /* 2.2.2: the driver reads back whether the device agrees. */

@@ -156,6 +156,7 @@ struct virtio_dev {
 	 * before virtio_plug(). open() may set it.
 	 */
 	bool absent;
+	bool hidden; /* absent only until virtio_show() */
 	bool paused;
 	bool config_untold; /* it changed during a pause */
 	struct vq vq[VIRTIO_QUEUES_MAX];
@@ -254,6 +255,14 @@ void virtio_visit(struct virtio_dev *d, struct visitor *v);
  */
 int virtio_plug(struct virtio_dev *d, const struct virtio_plug *plug);
 int virtio_unplug(struct virtio_dev *d);
+
+/*
+ * A device that was opened is absent until it is shown: its guest comes up as
+ * one whose place is empty. virtio_hide(): before there is a driver, else
+ * -EBUSY. virtio_show(): does nothing to one that is not hidden. Any thread.
+ */
+int virtio_hide(struct virtio_dev *d);
+void virtio_show(struct virtio_dev *d);
 
 /* Has the device look for a change of its size. The main thread. */
 void virtio_resized(struct virtio_dev *d);

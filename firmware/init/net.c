@@ -400,6 +400,32 @@ static int configure_links(int fd, const struct init_config *c,
 	return 0;
 }
 
+/* A device that is not found by its address is by its name. */
+static bool is_missing(const struct init_link *link)
+{
+	struct search found;
+
+	return link->has_mac ? find_mac(link->mac, &found) == -ENODEV
+			     : if_nametoindex(link->name) == 0;
+}
+
+/*
+ * A machine that goes on from where another one was saved has devices in places
+ * that were empty when its kernel looked.
+ */
+static int take_missing(const struct init_config *c, struct init_failure *f)
+{
+	autofd int sys = -1;
+
+	for (size_t i = 0; i < c->nlinks; i++) {
+		if (!is_missing(&c->links[i]))
+			continue;
+		sys = mount_make("sysfs", "sysfs", NULL, f);
+		return sys < 0 ? -1 : slots_take(sys, f);
+	}
+	return 0;
+}
+
 int net_configure(const struct init_config *c, struct init_failure *f)
 {
 	autofd int fd = netlink_open();
@@ -411,7 +437,7 @@ int net_configure(const struct init_config *c, struct init_failure *f)
 	if (r < 0)
 		return init_fail(f, INIT_STATUS_SETUP, -r,
 				 "bring up interface 'lo'");
-	return configure_links(fd, c, f);
+	return take_missing(c, f) ? -1 : configure_links(fd, c, f);
 }
 
 /* ---- while the machine runs */

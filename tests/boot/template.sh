@@ -168,6 +168,110 @@ test_network()
 	expect_nothing_left
 }
 
+# add_link NAME MAC MTU NUMBER: a veth pair to the namespace of $peer, with
+# 10.NUMBER.0.1 on the other side
+add_link()
+{
+	{
+		ip link add "$1" mtu "$3" address "$2" type veth \
+			peer name "peer$4" mtu "$3" netns "$peer" &&
+			ip address add "10.$4.0.2/24" dev "$1" &&
+			ip link set "$1" up &&
+			nsenter -t "$peer" -n ip address add "10.$4.0.1/24" \
+				dev "peer$4" &&
+			nsenter -t "$peer" -n ip link set "peer$4" up
+	} >ip.out 2>&1 || skip "no network can be made: $(tail -n 1 ip.out)"
+}
+
+# in_warm NETWORK MAC MTU: a guest that went on has them, and reaches the peer
+in_warm()
+{
+	command="bulkhead run --network $1"
+	"$BULKHEAD" run --rm --network "$1" --log-level debug root sh -c \
+		'cat /sys/class/net/*7/address /sys/class/net/*7/mtu
+			ping -c 1 10.7.0.1 >/dev/null && echo reached' \
+		>out 2>err || fail "status $?: $(cat err)"
+	grep -q 'map saved memory' err || fail "it has booted"
+	! grep -q ' warn: ' err || fail "a warning"
+	: >err
+	expect_out "$2
+$3
+reached"
+}
+
+# The first machine has no interface, or another one, than those that go on.
+networks()
+{
+	ip link set lo up
+	unshare -n sleep 1000 &
+	peer=$!
+	trap 'kill "$peer"' EXIT
+	wait_until is_apart || fail "the peer has no namespace"
+	make_root
+	bulkhead run --rm --network namespace root cat /proc/net/dev
+	expect_ok
+	! grep -q eth out || fail "it has an interface"
+	expect_templates 1
+	add_link net7 02:42:00:00:00:07 1500 7
+	in_warm namespace 02:42:00:00:00:07 1500
+	ip link del net7
+	add_link eth7 02:42:00:00:00:08 1400 7
+	in_warm namespace 02:42:00:00:00:08 1400
+	expect_templates 1
+	# With interfaces, the one that is saved has them only afterwards.
+	"$BULKHEAD" template rm --all
+	bulkhead run --rm --network namespace root ping -c 1 10.7.0.1
+	expect_ok
+	expect_templates 1
+	ip link del eth7
+	add_link eth7 02:42:00:00:00:09 1500 7
+	in_warm namespace 02:42:00:00:00:09 1500
+	expect_nothing_left
+}
+
+is_apart()
+{
+	! [ "/proc/$peer/ns/net" -ef /proc/self/ns/net ]
+}
+
+# Interfaces of a namespace, which a template cannot know.
+test_networks()
+{
+	need_root
+	[ -e /dev/net/tun ] || skip "no /dev/net/tun"
+	unshare -n true 2>/dev/null || skip "no network namespaces"
+	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[0]}" networks
+	exit $?
+}
+
+# A tap of the host's: the first machine has another one.
+taps()
+{
+	ip link set lo up
+	make_root
+	for tap in bht0 bht1; do
+		"$GUEST/guest" "tap:$tap:10.9${tap#bht}.1.1:1500" >host.out ||
+			skip "no tap can be made: $(cat host.out)"
+		bulkhead run --rm --log-level debug --network \
+			"tap=$tap,address=10.9${tap#bht}.1.2/24" root sh -c \
+			'ping -c 1 '"10.9${tap#bht}.1.1"' && echo reached'
+		expect_status 0
+		expect_out reached
+		expect_templates 1
+	done
+	grep -q 'map saved memory' err || fail "it has booted"
+	expect_nothing_left
+}
+
+test_taps()
+{
+	need_root
+	[ -e /dev/net/tun ] || skip "no /dev/net/tun"
+	unshare -n true 2>/dev/null || skip "no network namespaces"
+	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[0]}" taps
+	exit $?
+}
+
 # One that is damaged, or was written by another, is never run.
 test_damaged()
 {

@@ -581,6 +581,7 @@ static int live(struct running *s)
 		log_time(s, "template kept");
 		if (life->template_only)
 			return saved < 0 ? RUN_EXIT_FAILED : 0;
+		r = template_show(life->cfg->control);
 	}
 	if (r == 0 && !life->snapshot)
 		r = agent_configure(s->agent, life->agent);

@@ -41,6 +41,24 @@ static int redirect(int console_fd, int messages_fd)
 	return 0;
 }
 
+/* Machines that go on from the template that this one becomes have others. */
+static int hide_networks(struct vm *vm, const struct config *cfg)
+{
+	unsigned number = 0;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < cfg->ndevices; i++) {
+		if (strcmp(cfg->device[i].type, "net") != 0)
+			continue;
+		if (template_hides(&cfg->device[i]))
+			r = vm_hide(vm, number);
+		number++;
+	}
+	return r < 0 ? log_ret(r, "network device %u: %s", number - 1,
+			       strerror(-r))
+		     : 0;
+}
+
 /* Until its end: an exit status. The threads come behind the sandbox. */
 static int run_vm(struct vm *vm, struct control *control,
 		  struct vm_socket *socket)
@@ -67,6 +85,7 @@ static int run_child(const struct config *cfg, pid_t parent,
 {
 	struct control control = CONTROL_NONE;
 	struct vm_socket socket = VM_SOCKET_NONE;
+	const bool hide = template_is_wanted(options->template);
 	struct vm *vm = NULL;
 	int status;
 
@@ -92,6 +111,8 @@ static int run_child(const struct config *cfg, pid_t parent,
 			 ? vm_build_restored(cfg, options->snapshot, &vm)
 			 : vm_build(cfg, &vm);
 	template_close_record(options->template);
+	if (status == VM_EXIT_OK && hide && hide_networks(vm, cfg) < 0)
+		status = VM_EXIT_HOST;
 	/* All paths that it was given are open; it keeps no directory busy. */
 	if (status == VM_EXIT_OK && chdir("/") == 0)
 		status = run_vm(vm, &control, &socket);

@@ -19,6 +19,8 @@
 
 /* Each costs a guest's start a few reads of registers. */
 #define SPARES 4
+/* As many as a network has with one interface: one template serves both. */
+#define PLACES_LEAST (SPARES + 1)
 
 static int add_link(struct run_machine *machine, const struct netns_link *from,
 		    struct agent_link *link, struct agent_exact *exact)
@@ -67,11 +69,13 @@ static bool has_room(const struct config *cfg)
  */
 static int add_spares(struct run_machine *machine)
 {
+	const unsigned links = (unsigned)machine->netns.nlinks;
+	const unsigned most = links ? links + SPARES : PLACES_LEAST;
 	int r = 0;
 
-	machine->netns.places = (unsigned)machine->netns.nlinks;
-	for (unsigned i = 0; r == 0 && i < SPARES && has_room(&machine->cfg);
-	     i++) {
+	machine->netns.places = links;
+	while (r == 0 && machine->netns.places < most &&
+	       has_room(&machine->cfg)) {
 		r = run_add_device(
 			&machine->cfg, "net",
 			(const struct config_pair[]){{"spare", "true"}}, 1);

@@ -92,18 +92,14 @@ static int say_files(FILE *to, const struct initrd_files *files)
 /* Says what a driver finds out of it. False: that cannot change later. */
 static bool say_device(FILE *to, const struct config_device *device)
 {
-	static const char *const said[] = {"tag", "cid", "user", "spare"};
-	static const char *const bound[] = {"tap", "join", "socket"};
+	static const char *const said[] = {"tag", "cid", "user"};
 
 	/* A share has its trees, its guest does not know of them yet. */
 	if (strcmp(device->type, "tree") == 0)
 		return true;
-	if (strcmp(device->type, "blk") == 0)
+	if (strcmp(device->type, "blk") == 0 || config_text(device, "socket"))
 		return false;
-	for (unsigned i = 0; i < ARRAY_LEN(bound); i++) {
-		if (config_text(device, bound[i]))
-			return false;
-	}
+	/* A place, for all that its guest knows. */
 	fprintf(to, "device %s", device->type);
 	for (unsigned i = 0; i < ARRAY_LEN(said); i++) {
 		const char *text = config_text(device, said[i]);
@@ -297,6 +293,19 @@ int template_save(struct template *t, const char *control)
 	log_debug("template %s saved within %llu us", t->name,
 		  (unsigned long long)(util_now_ns() - start_ns) / 1000);
 	return template_commit(&t->store, &t->part, t->limit);
+}
+
+bool template_hides(const struct config_device *net)
+{
+	return config_text(net, "tap") || config_text(net, "join");
+}
+
+int template_show(const char *control)
+{
+	struct vm_answer answer;
+
+	return vm_socket_ask(control, VM_REQUEST_SHOW, NULL, NULL, ANSWER_MS,
+			     &answer);
 }
 
 void template_end_record(const char *control)

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 
 struct config;
+struct config_device;
 struct snapshot;
 
 struct template;
@@ -48,6 +49,17 @@ bool template_is_wanted(const struct template *t);
  * reason for the machine to end.
  */
 int template_save(struct template *t, const char *control);
+
+/*
+ * Whether NET, a network device of a machine that becomes one, has to be hidden
+ * (vm_hide()) until it is saved: machines that go on from it have others there.
+ */
+bool template_hides(const struct config_device *net);
+/*
+ * Shows them, whether or not it was saved. 0 or -errno, logged: the guest will
+ * not find them.
+ */
+int template_show(const char *control);
 
 /* The machine has started; the rest is not recorded. */
 void template_end_record(const char *control);

@@ -85,6 +85,9 @@ static int32_t serve_request(struct vm *vm, const struct request *request,
 	case VM_REQUEST_END_RECORD:
 		vm_end_record(vm);
 		return 0;
+	case VM_REQUEST_SHOW:
+		vm_show(vm);
+		return 0;
 	default:
 		return -EINVAL;
 	}

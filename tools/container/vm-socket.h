@@ -20,6 +20,7 @@ enum vm_request {
 	VM_REQUEST_RESUME,
 	VM_REQUEST_SAVE,
 	VM_REQUEST_END_RECORD, /* vm_end_record() */
+	VM_REQUEST_SHOW,       /* vm_show() */
 };
 
 /* ---- the monitor's side */

@@ -172,13 +172,51 @@ static void test_link_again(void **state)
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+/*
+ * Saved while it is hidden, it is an empty place to those that go on; the one
+ * that was saved has its device afterwards.
+ */
+static void test_hidden(void **state)
+{
+	static const uint8_t mac[] = {2, 0, 0, 0, 0, 5};
+	static const uint8_t other[] = {2, 0, 0, 0, 0, 6};
+	struct virtio_plug plug = {.fd = -1, .mtu = 1500};
+	struct vdriver *v;
+
+	(void)state;
+	netns_need();
+	v = new_device("tap0,mac=02:00:00:00:00:05");
+	assert_int_equal(virtio_hide(v->dev), 0);
+	assert_int_equal(virtio_hide(v->dev), -EBUSY);
+	assert_int_equal(vdriver_read32(v, VIRTIO_MMIO_DEVICE_ID), 0);
+	/* There is a tap behind it already. */
+	assert_int_equal(virtio_plug(v->dev, &plug), -EBUSY);
+	virtio_show(v->dev);
+	assert_int_equal(vdriver_read32(v, VIRTIO_MMIO_DEVICE_ID), 1);
+	assert_true(vdriver_up(v, ALL));
+	assert_memory_equal(config_of(v).mac, mac, sizeof(mac));
+	assert_int_equal(virtio_hide(v->dev), -EBUSY);
+	virtio_show(v->dev);
+	assert_true(v->dev->running);
+	vdriver_free(v);
+
+	v = new_device("tap0,mac=02:00:00:00:00:05,mtu=1300");
+	assert_int_equal(virtio_hide(v->dev), 0);
+	v = reload(v, "tap0,mac=02:00:00:00:00:06,mtu=1400", 0);
+	assert_false(v->dev->absent);
+	assert_true(vdriver_up(v, ALL));
+	assert_memory_equal(config_of(v).mac, other, sizeof(other));
+	assert_int_equal(le16toh(config_of(v).mtu), 1400);
+	assert_int_equal(virtio_unplug(v->dev), 0);
+	vdriver_free(v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_address),
-		TEST(test_taken_away),
-		TEST(test_put_there),
-		TEST(test_link_again),
+		TEST(test_address),   TEST(test_taken_away),
+		TEST(test_put_there), TEST(test_link_again),
+		TEST(test_hidden),
 	};
 
 	log_setup(LOG_ERROR, false);
