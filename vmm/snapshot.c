@@ -300,15 +300,13 @@ static int take_state(struct snapshot *s, const char *path, const uint8_t *data,
 		       : log_ret(-ENOMEM, "out of memory");
 }
 
-static int read_state(struct snapshot *s, const char *path)
+/* BYTES of the file FD; PATH is for messages. */
+static int read_state(struct snapshot *s, const char *path, int fd,
+		      uint64_t bytes)
 {
 	autofree uint8_t *data = NULL;
-	uint64_t bytes = 0;
-	autofd int fd = open_file(path, SNAPSHOT_STATE_FILE, &bytes);
 	int r;
 
-	if (fd < 0)
-		return fd;
 	if (bytes > STATE_MAX)
 		return log_ret(-EINVAL, "'%s/%s': too large for a state", path,
 			       SNAPSHOT_STATE_FILE);
@@ -348,15 +346,31 @@ static int check_memory(const struct snapshot *s, const char *path,
 int snapshot_open(struct snapshot *snapshot, const char *path)
 {
 	uint64_t bytes = 0;
+	autofd int fd = -1;
 	int r;
 
 	*snapshot = (struct snapshot){.memory_fd = -1};
-	r = read_state(snapshot, path);
+	fd = open_file(path, SNAPSHOT_STATE_FILE, &bytes);
+	r = fd < 0 ? fd : read_state(snapshot, path, fd, bytes);
 	if (r < 0)
 		return r;
 	snapshot->memory_fd = open_file(path, SNAPSHOT_MEMORY_FILE, &bytes);
 	return snapshot->memory_fd < 0 ? snapshot->memory_fd
 				       : check_memory(snapshot, path, bytes);
+}
+
+int snapshot_take(struct snapshot *snapshot, const char *name, int state_fd,
+		  int memory_fd)
+{
+	struct stat state, memory;
+	int r;
+
+	*snapshot = (struct snapshot){.memory_fd = memory_fd};
+	if (fstat(state_fd, &state) < 0 || fstat(memory_fd, &memory) < 0)
+		return log_ret(-errno, "'%s': %s", name, strerror(errno));
+	r = read_state(snapshot, name, state_fd, (uint64_t)state.st_size);
+	return r < 0 ? r
+		     : check_memory(snapshot, name, (uint64_t)memory.st_size);
 }
 
 void snapshot_close(struct snapshot *snapshot)

@@ -47,6 +47,12 @@ struct snapshot {
  */
 int snapshot_open(struct snapshot *snapshot, const char *path);
 void snapshot_close(struct snapshot *snapshot);
+/*
+ * The same from files that are open and may have no name: NAME is for messages.
+ * MEMORY_FD is the snapshot's from here on, also where this fails.
+ */
+int snapshot_take(struct snapshot *snapshot, const char *name, int state_fd,
+		  int memory_fd);
 
 /* Reads all of the memory: 0; -EBADMSG: it is damaged; -errno; logged. */
 int snapshot_verify(const struct snapshot *snapshot);

@@ -134,6 +134,30 @@ static void test_round(void **state)
 	snapshot_close(&s);
 }
 
+/* Files that have no name any more, as a clone's; those of two do not go. */
+static void test_take(void **state)
+{
+	struct rig *rig = *state;
+	autofd int state_fd = open(rig->dir.path, O_RDONLY);
+	int memory_fd = open(rig->memory, O_RDONLY);
+	struct snapshot s;
+
+	assert_int_equal(unlink(rig->memory), 0);
+	assert_int_equal(unlink(rig->dir.path), 0);
+	assert_int_equal(snapshot_take(&s, "name", state_fd, memory_fd), 0);
+	assert_int_equal(s.memory_fd, memory_fd);
+	assert_int_equal(s.memory_bytes, BYTES);
+	assert_string_equal(s.config, "{}");
+	assert_int_equal(snapshot_verify(&s), 0);
+	snapshot_close(&s);
+	save(rig, 2);
+	memory_fd = open(rig->memory, O_RDONLY);
+	assert_int_equal(snapshot_take(&s, "name", state_fd, memory_fd),
+			 -EBADMSG);
+	snapshot_close(&s);
+	assert_int_equal(fcntl(memory_fd, F_GETFD), -1);
+}
+
 static void test_stopped(void **state)
 {
 	struct rig *rig = *state;
@@ -243,9 +267,10 @@ static void test_mixed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_round), TEST(test_stopped),
-		TEST(test_full),  TEST(test_damaged_state),
-		TEST(test_mixed), TEST(test_damaged_memory),
+		TEST(test_round),          TEST(test_take),
+		TEST(test_stopped),        TEST(test_full),
+		TEST(test_damaged_state),  TEST(test_mixed),
+		TEST(test_damaged_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

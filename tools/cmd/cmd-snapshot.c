@@ -8,9 +8,8 @@
 
 #include "tools/cli/options.h"
 #include "tools/cli/usage.h"
-#include "tools/agent/agent.h"
+#include "tools/cmd/save.h"
 #include "tools/container/pause.h"
-#include "tools/container/vm-socket.h"
 #include "tools/instance/instance.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
@@ -19,14 +18,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-
-#define AGENT_TIMEOUT_MS 10000
 
 static const struct option_entry no_entries[] = {{0}};
 
@@ -45,9 +39,6 @@ static const struct option_table snapshot_table = {
 		"now.\n",
 	.entries = no_entries,
 };
-
-/* By a signal; it may come before the machine is waited for. */
-static volatile sig_atomic_t told_to_end;
 
 struct target {
 	const char *path; /* where it is to be */
@@ -122,33 +113,6 @@ static void done_target(struct target *t)
 	util_close(&t->dir_fd);
 }
 
-/* NAME is for messages. */
-static int save(const char *name, const char *socket_path, struct target *t,
-		struct vm_saved *ret)
-{
-	uint8_t id[SNAPSHOT_ID_BYTES];
-	struct vm_answer answer;
-	int r;
-
-	if (getrandom(id, sizeof(id), 0) != sizeof(id))
-		return log_ret(-errno, "getrandom: %s", strerror(errno));
-	r = vm_socket_ask(socket_path, VM_REQUEST_SAVE, id, t->files, 0,
-			  &answer);
-	if (r < 0)
-		return r;
-	if (told_to_end)
-		return log_ret(-EINTR, "'%s': told to end", t->path);
-	if (answer.result < 0)
-		return log_ret(answer.result, "'%s': %s", name,
-			       answer.saved.why[0] ? answer.saved.why
-			       : answer.result == -ESHUTDOWN ||
-					       answer.result == -EINTR
-				       ? "the machine is at its end"
-				       : strerror(-answer.result));
-	*ret = answer.saved;
-	return 0;
-}
-
 static void tell(const struct target *t, const struct vm_saved *saved)
 {
 	printf("%s: %llu KiB of memory; the guest stood still for %llu ms\n",
@@ -156,10 +120,10 @@ static void tell(const struct target *t, const struct vm_saved *saved)
 	       (unsigned long long)saved->stood_ns / 1000000);
 }
 
-static int save_machine(const char *path, struct target *t)
+static int keep_machine(const char *path, struct target *t)
 {
 	struct vm_saved saved;
-	int r = save(path, path, t, &saved);
+	int r = save_machine_files(path, path, t->files, &saved);
 
 	if (r == 0)
 		r = finish_target(t);
@@ -170,99 +134,34 @@ static int save_machine(const char *path, struct target *t)
 
 /* ---- an instance */
 
-/* Refuses containers of which a part would be missing, by that part. */
-static int check_instance(const struct instance *instance,
-			  const struct instance_state *state)
-{
-	const char *runtime =
-		json_string_value(json_object_get(state->run, "guest_runtime"));
-
-	if (!state->run)
-		return log_ret(-ENOTSUP,
-			       "'%s': its state.json does not say how it was "
-			       "started: by an older bulkhead, or with paths "
-			       "that are not UTF-8",
-			       instance->name);
-	if (runtime && strcmp(runtime, "crun") == 0)
-		return log_ret(-ENOTSUP,
-			       "'%s': with --guest-runtime crun a container "
-			       "cannot be saved",
-			       instance->name);
-	if (state->network && strcmp(state->network, "namespace") == 0)
-		return log_ret(-ENOTSUP,
-			       "'%s': with --network namespace a container "
-			       "cannot be saved: the interfaces are another's",
-			       instance->name);
-	return 0;
-}
-
-/*
- * Its processes stand still before the machine does, and go on after it: those
- * of a machine that is restored wait for its new host (docs/AGENT).
- */
-static int save_held(const struct instance *instance,
-		     const struct instance_state *state,
-		     struct agent_session *agent, struct target *t)
+static int keep_instance(const char *name, struct target *t)
 {
 	struct vm_saved saved = {0};
-	int r = agent_hold(agent, true);
-
-	if (r < 0)
-		return r;
-	r = save(instance->name, instance->control, t, &saved);
-	/* One that has ended says nothing more. */
-	if (instance_is_alive(instance) && agent_hold(agent, false) < 0 &&
-	    r == 0)
-		r = -EIO;
-	if (r == 0)
-		r = instance_write_copy(t->dir_fd, t->made,
-					SNAPSHOT_INSTANCE_FILE, instance,
-					state);
-	if (r == 0)
-		r = finish_target(t);
-	if (r == 0)
-		tell(t, &saved);
-	return r;
-}
-
-static int save_instance(const char *name, struct target *t)
-{
-	struct agent_session *agent = NULL;
 	struct instance_state state;
 	struct instance instance;
 	int r = instance_open_running(name, &instance, &state);
 
 	if (r < 0)
 		return r;
-	r = check_instance(&instance, &state);
+	r = save_check(&instance, &state, "saved");
 	if (r == 0)
-		r = agent_connect(instance.socket, AGENT_TIMEOUT_MS, &agent);
+		r = save_instance_files(&instance, t->files, &saved);
 	if (r == 0)
-		r = save_held(&instance, &state, agent, t);
-	agent_free(agent);
+		r = instance_write_copy(t->dir_fd, t->made,
+					SNAPSHOT_INSTANCE_FILE, &instance,
+					&state);
+	if (r == 0)
+		r = finish_target(t);
+	if (r == 0)
+		tell(t, &saved);
 	instance_state_done(&state);
 	instance_done(&instance);
 	return r;
 }
 
-static void end(int signal)
-{
-	(void)signal;
-	told_to_end = 1;
-}
-
-/* They end what waits for the machine, and what was made is taken away. */
-static void take_signals(void)
-{
-	static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-	const struct sigaction action = {.sa_handler = end};
-
-	for (unsigned i = 0; i < ARRAY_LEN(taken); i++)
-		(void)sigaction(taken[i], &action, NULL);
-}
-
 int cmd_snapshot(int argc, char **argv)
 {
+	struct sigaction before[SAVE_SIGNALS];
 	struct target target;
 	char none;
 	int n = options_parse(&snapshot_table, &none, argc, argv);
@@ -274,11 +173,11 @@ int cmd_snapshot(int argc, char **argv)
 		return usage_error("snapshot",
 				   "give an instance's name, or a machine's "
 				   "socket, and a new directory");
-	take_signals();
+	save_take_signals(before);
 	r = make_target(&target, argv[n + 1]);
 	if (r == 0)
-		r = pause_is_path(argv[n]) ? save_machine(argv[n], &target)
-					   : save_instance(argv[n], &target);
+		r = pause_is_path(argv[n]) ? keep_machine(argv[n], &target)
+					   : keep_instance(argv[n], &target);
 	done_target(&target);
 	return r < 0 ? 1 : VM_EXIT_OK;
 }

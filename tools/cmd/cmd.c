@@ -15,6 +15,7 @@ static const struct command commands[] = {
 	{"unpause", cmd_resume, "the same, in Docker's word"},
 	{"snapshot", cmd_snapshot, "save an instance or a machine"},
 	{"restore", cmd_restore, "start what goes on where it was saved"},
+	{"clone", cmd_clone, "start what goes on where an instance is"},
 	{"run", cmd_run, "run a command in a virtual machine of its own"},
 	{"exec", cmd_exec, "run another command in a running instance"},
 	{"cp", cmd_cp, "copy files to and from an instance"},

@@ -58,7 +58,7 @@ static int make_options(const struct restore_request *req,
 		opt->network = state->network;
 	if (req->network)
 		opt->network = req->network;
-	if (req->publish->count > 0)
+	if (req->publish->count > 0 || req->no_publish)
 		option_list_done(&opt->publish);
 	for (unsigned i = 0; r == 0 && i < req->publish->count; i++)
 		r = option_list_add(&opt->publish, req->publish->item[i]);
@@ -105,30 +105,46 @@ static int prepare(const struct restore_request *req, struct run *run,
 		   struct run_options *opt)
 {
 	const struct rootfs_options options = {0};
-	int r = run_again_streams(opt, &run->state.spec.process, !req->detach,
-				  true);
+	int r = make_options(req, &run->state, opt);
 
 	if (r == 0)
+		r = run_again_streams(opt, &run->state.spec.process,
+				      !req->detach, true);
+	if (r == 0)
 		r = rootfs_open(opt->root, &options, &run->root);
-	if (r < 0)
-		return r;
-	run_hold_signals(run);
-	r = instance_create(req->name, &run->instance);
-	if (r < 0) {
-		run_release_signals(run);
-		return r;
-	}
-	r = rename_host(run, run->state.name);
+	if (r == 0)
+		r = rename_host(run, run->state.name);
 	if (r == 0)
 		r = run_machine_make(&run->machine, &run->state.spec, opt,
 				     &run->root, &run->instance);
-	if (r == 0)
-		r = make_state(run, req->remove);
-	if (r < 0) {
-		(void)instance_remove(&run->instance, true);
-		run_release_signals(run);
+	return r < 0 ? r : make_state(run, req->remove);
+}
+
+int restore_make(const struct restore_request *req, struct run *run,
+		 struct run_options *opt)
+{
+	int r = 0;
+
+	run_hold_signals(run);
+	if (run->instance.dir_fd < 0)
+		r = instance_create(req->name, &run->instance);
+	if (r == 0) {
+		r = prepare(req, run, opt);
+		if (r < 0)
+			(void)instance_remove(&run->instance, true);
 	}
+	if (r < 0)
+		run_release_signals(run);
 	return r;
+}
+
+void restore_free(struct run *run, struct run_options *opt)
+{
+	run_machine_done(&run->machine);
+	rootfs_close(&run->root);
+	run_options_done(opt);
+	instance_state_done(&run->state);
+	instance_done(&run->instance);
 }
 
 void restore_working_set(struct snapshot *snapshot, const char *path, bool none,
@@ -159,11 +175,9 @@ int restore_instance(const struct restore_request *req)
 		r = snapshot_verify(&snapshot);
 	if (r == 0)
 		r = read_instance(req, &run.state);
-	if (r == 0)
-		r = make_options(req, &run.state, &opt);
 	if (r == 0) {
 		instance_sweep();
-		r = prepare(req, &run, &opt);
+		r = restore_make(req, &run, &opt);
 	}
 	if (r == 0)
 		restore_working_set(&snapshot, req->path, req->no_working_set,
@@ -171,11 +185,7 @@ int restore_instance(const struct restore_request *req)
 	if (r == 0)
 		status = opt.detach ? supervise_detached(&run)
 				    : supervise(&run, -1);
-	run_machine_done(&run.machine);
-	rootfs_close(&run.root);
-	run_options_done(&opt);
-	instance_state_done(&run.state);
-	instance_done(&run.instance);
+	restore_free(&run, &opt);
 	snapshot_close(&snapshot);
 	return status;
 }

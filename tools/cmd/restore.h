@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 struct option_list;
+struct run;
+struct run_options;
 struct snapshot;
 
 struct restore_request {
@@ -14,6 +16,7 @@ struct restore_request {
 	const char *name;                  /* NULL: a random one */
 	const char *network;               /* NULL: as it was */
 	const struct option_list *publish; /* empty: as they were */
+	bool no_publish;                   /* none at all */
 	bool verify, detach, remove, no_sandbox;
 	bool no_working_set;
 	uint64_t record_s; /* 0: as it comes */
@@ -25,6 +28,17 @@ struct restore_request {
  */
 void restore_working_set(struct snapshot *snapshot, const char *path, bool none,
 			 uint64_t record_s);
+
+/*
+ * Makes of RUN, whose state is that of the instance that was saved, a new
+ * instance that can be supervised; its own is there already, or is made here.
+ * Signals are held from here on. OPT is zeroed before. 0 or -errno, logged: the
+ * instance is gone then, and signals are not held.
+ */
+int restore_make(const struct restore_request *req, struct run *run,
+		 struct run_options *opt);
+/* Also of one that could not be made. */
+void restore_free(struct run *run, struct run_options *opt);
 
 /* The exit status, as of `run`; also of the process in the background. */
 int restore_instance(const struct restore_request *req);

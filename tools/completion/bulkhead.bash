@@ -102,6 +102,11 @@ _bulkhead_container()
 			--user --privileged --process --help'
 		names=-q
 		;;
+	clone)
+		opts='--name --name-prefix --rm --publish --no-publish --network
+			--log-level --help'
+		names=-q
+		;;
 	ps)
 		opts='--all --quiet --no-trunc --filter --json --format --help'
 		;;
@@ -250,7 +255,7 @@ _bulkhead()
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
 			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi
-			bench boot pause resume unpause snapshot restore
+			bench boot pause resume unpause snapshot restore clone
 			check help version --help --version' -- "$cur")
 		return
 	fi
@@ -258,14 +263,14 @@ _bulkhead()
 	boot) _bulkhead_boot "$1" ;;
 	snapshot | restore) _bulkhead_snapshot ;;
 	run | exec | cp | attach | ps | top | stats | logs | stop | start | restart | kill | rm | wait | inspect | volume | template | \
-		pause | resume | unpause | images | tag | rmi | bench)
+		pause | resume | unpause | clone | images | tag | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
 			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi
-			bench boot pause resume unpause snapshot restore
+			bench boot pause resume unpause snapshot restore clone
 			check version' -- "$cur")
 		;;
 	esac

@@ -29,14 +29,16 @@ complete -c bulkhead -n __fish_use_subcommand -a resume -d 'have an instance or 
 complete -c bulkhead -n __fish_use_subcommand -a unpause -d 'the same as resume'
 complete -c bulkhead -n __fish_use_subcommand -a snapshot -d 'save an instance or a machine'
 complete -c bulkhead -n __fish_use_subcommand -a restore -d 'start what goes on where it was saved'
+complete -c bulkhead -n __fish_use_subcommand -a clone -d 'start what goes on where an instance is'
 complete -c bulkhead -n __fish_use_subcommand -a check -d 'say what this host can do'
 complete -c bulkhead -n __fish_use_subcommand -a help -d 'explain a command'
 complete -c bulkhead -n __fish_use_subcommand -a version -d 'print the version'
-complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi bench boot pause resume unpause snapshot restore check version'
+complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi bench boot pause resume unpause snapshot restore clone check version'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l json -d 'print JSON'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l quiet -s q -d 'identifiers only'
 complete -c bulkhead -n '__fish_seen_subcommand_from pause resume unpause snapshot restore' -F
 complete -c bulkhead -n '__fish_seen_subcommand_from pause resume unpause snapshot' -a '(bulkhead ps -q 2>/dev/null)' -d instance
+complete -c bulkhead -n '__fish_seen_subcommand_from clone' -xa '(bulkhead ps -q 2>/dev/null)' -d instance
 complete -c bulkhead -n '__fish_seen_subcommand_from tag' -F
 complete -c bulkhead -n '__fish_seen_subcommand_from tag' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 complete -c bulkhead -n '__fish_seen_subcommand_from rmi' -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
@@ -95,6 +97,13 @@ __bulkhead_opt restore -l vsock -rF -d 'instead of the sockets'
 __bulkhead_opt restore -l no-sandbox -d 'do not confine the monitor'
 __bulkhead_opt restore -l log-level -xa 'error warn info debug' -d 'how much to say'
 __bulkhead_opt restore -l json -d 'messages as JSON'
+__bulkhead_opt clone -l name -x -d 'the name of a single clone'
+__bulkhead_opt clone -l name-prefix -s n -x -d 'how names begin'
+__bulkhead_opt clone -l rm -d 'remove each when it ends'
+__bulkhead_opt clone -l publish -s p -x -d 'a port of the host for one of the guest'
+__bulkhead_opt clone -l no-publish -d 'no ports'
+__bulkhead_opt clone -l network -x -d 'another network of the same kind'
+__bulkhead_opt clone -l log-level -xa 'error warn info debug' -d 'how much to say'
 __bulkhead_opt run -l interactive -s i -d 'give the command this standard input'
 __bulkhead_opt run -l tty -s t -d 'give the command a terminal'
 __bulkhead_opt run -l detach -s d -d 'run in the background; print the name'

@@ -19,8 +19,12 @@ static int to_background(void)
 		     : 0;
 }
 
-/* The foreground's end: a name on standard output, or what went wrong. */
-static int wait_ready(int fd, const char *name)
+int supervise_behind(struct run *run, int ready_fd)
+{
+	return to_background() < 0 ? RUN_EXIT_FAILED : supervise(run, ready_fd);
+}
+
+int supervise_await(int fd, const char *name)
 {
 	int status;
 	ssize_t n;
@@ -47,15 +51,13 @@ int supervise_detached(struct run *run)
 	pid = fork();
 	if (pid == 0) {
 		close(ends[0]);
-		if (to_background() < 0)
-			return RUN_EXIT_FAILED;
-		return supervise(run, ends[1]);
+		return supervise_behind(run, ends[1]);
 	}
 	run_release_signals(run);
 	close(ends[1]);
 	status = pid < 0 ? log_ret(RUN_EXIT_FAILED, "cannot fork: %s",
 				   strerror(errno))
-			 : wait_ready(ends[0], run->instance.name);
+			 : supervise_await(ends[0], run->instance.name);
 	close(ends[0]);
 	return status;
 }

@@ -124,6 +124,13 @@ static int add_chosen(const char *text, const struct wanted *w,
 	return r;
 }
 
+bool run_publish_chooses(const char *text)
+{
+	struct wanted w;
+
+	return take_wanted(text, &w);
+}
+
 int run_publish_resolve(const struct option_list *list, struct text_list *ret)
 {
 	struct chosen chosen = {.n = 0};

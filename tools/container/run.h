@@ -189,6 +189,8 @@ int run_shares_check(const struct spec *spec);
  * tell.
  */
 int run_publish_resolve(const struct option_list *list, struct text_list *ret);
+/* Whether a text of -p has a free port chosen there. */
+bool run_publish_chooses(const char *text);
 int run_network_make(struct run_machine *machine,
 		     const struct run_options *opt);
 /*
@@ -271,6 +273,10 @@ int supervise(struct run *run, int ready_fd);
  * gives the exit status.
  */
 int supervise_detached(struct run *run);
+/* Its two halves: in a process that was made for it ... */
+int supervise_behind(struct run *run, int ready_fd);
+/* ... and in the caller's, at the other end of READY_FD. */
+int supervise_await(int fd, const char *name);
 
 /* ---- another run of the same instance */
 

@@ -225,9 +225,36 @@ static int make_dir(struct instance *instance, const char *base,
 	return 0;
 }
 
-int instance_create(const char *name, struct instance *ret)
+/*
+ * The base is locked. The first name from PREFIX-*NUMBER on that is free; with
+ * PREFIX NULL, a random one.
+ */
+static int choose_name(int base_fd, const char *prefix, unsigned *number,
+		       char ret[INSTANCE_NAME_MAX + 1])
 {
-	char random[INSTANCE_NAME_MAX + 1];
+	if (!prefix)
+		return random_name(ret);
+	for (;; ++*number) {
+		const int n = snprintf(ret, INSTANCE_NAME_MAX + 1, "%s-%u",
+				       prefix, *number);
+
+		if (n > INSTANCE_NAME_MAX)
+			return log_ret(-ENAMETOOLONG,
+				       "name '%s-%u': longer than %d "
+				       "characters: give another one",
+				       prefix, *number, INSTANCE_NAME_MAX);
+		if (faccessat(base_fd, ret, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+			return errno == ENOENT ? 0
+					       : log_ret(-errno, "'%s': %s",
+							 ret, strerror(errno));
+	}
+}
+
+/* With NAME NULL, one is chosen. */
+static int create(const char *name, const char *prefix, unsigned *number,
+		  struct instance *ret)
+{
+	char chosen[INSTANCE_NAME_MAX + 1];
 	autofree char *base = base_path();
 	struct instance made;
 	int r;
@@ -235,20 +262,34 @@ int instance_create(const char *name, struct instance *ret)
 	instance_init(&made);
 	if (!base)
 		return -ENOMEM;
-	r = name ? instance_check_name("name", name) : random_name(random);
+	r = name || prefix ? instance_check_name("name", name ? name : prefix)
+			   : 0;
 	if (r < 0)
 		return r;
 	r = open_base(base, true);
 	if (r < 0)
 		return r;
 	made.base_fd = r;
-	r = make_dir(&made, base, name ? name : random);
+	r = name ? 0 : choose_name(made.base_fd, prefix, number, chosen);
+	if (r == 0)
+		r = make_dir(&made, base, name ? name : chosen);
 	unlock_base(made.base_fd);
 	if (r < 0)
 		instance_done(&made);
 	else
 		*ret = made;
 	return r;
+}
+
+int instance_create(const char *name, struct instance *ret)
+{
+	return create(name, NULL, NULL, ret);
+}
+
+int instance_create_numbered(const char *prefix, unsigned *number,
+			     struct instance *ret)
+{
+	return create(NULL, prefix, number, ret);
 }
 
 /* One that is there, by the already open base. Takes BASE_FD over. */

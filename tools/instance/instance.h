@@ -91,6 +91,9 @@ void instance_state_done(struct instance_state *state);
  * one of 12 digits. 0, -EEXIST, -EINVAL or -errno, all logged.
  */
 int instance_create(const char *name, struct instance *ret);
+/* The same with the first of PREFIX-*NUMBER and so on that is free. */
+int instance_create_numbered(const char *prefix, unsigned *number,
+			     struct instance *ret);
 
 /* Opens an existing one, without its lock. 0 or -errno, -ENOENT logged too. */
 int instance_open(const char *name, struct instance *ret);

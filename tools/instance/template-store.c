@@ -104,6 +104,31 @@ void template_store_close(struct template_store *store)
 	store->path = NULL;
 }
 
+int template_store_unnamed(void)
+{
+	struct template_store store;
+	char name[32];
+	int fd, r = template_store_open(true, &store);
+
+	if (r < 0)
+		return r;
+	fd = openat(store.dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	/* Not every file system can have a file without a name at once. */
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
+		snprintf(name, sizeof(name), ".unnamed-%d", (int)getpid());
+		(void)unlinkat(store.dir, name, 0);
+		fd = openat(store.dir, name,
+			    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			(void)unlinkat(store.dir, name, 0);
+	}
+	if (fd < 0)
+		r = log_ret(-errno, "'%s': a file for memory: %s", store.path,
+			    strerror(errno));
+	template_store_close(&store);
+	return fd < 0 ? r : fd;
+}
+
 /* Nothing that was named by a user leaves the directory. */
 static bool is_name(const char *name)
 {

@@ -40,6 +40,9 @@ int templates_boot(char ret[9]);
 /* 0; -ENOENT, not logged, unless CREATE; or -errno, logged. */
 int template_store_open(bool create, struct template_store *ret);
 void template_store_close(struct template_store *store);
+/* A new file without a name, on the disk of these. Its descriptor or -errno,
+ * logged. */
+int template_store_unnamed(void);
 
 /*
  * The directory of NAME, allocated, which counts as used now. NULL: there is

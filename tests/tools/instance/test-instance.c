@@ -146,6 +146,40 @@ static void test_names(void **state)
 	assert_int_equal(instance_open("none", &second), -ENOENT);
 }
 
+/* Free numbers, from the one that is asked for on; others' names are kept. */
+static void test_numbered(void **state)
+{
+	static const char *const names[] = {"a-1", "a-3", "a-4", "a-2"};
+	static const unsigned from[] = {1, 2, 3, 1};
+	struct instance taken, made[4], none;
+	unsigned number = 1;
+	char prefix[INSTANCE_NAME_MAX + 1];
+
+	(void)state;
+	assert_int_equal(instance_create("a-2", &taken), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		/* The name of one that is removed is free again. */
+		if (i == 3)
+			assert_int_equal(instance_remove(&taken, true), 0);
+		number = from[i];
+		assert_int_equal(
+			instance_create_numbered("a", &number, &made[i]), 0);
+		assert_string_equal(made[i].name, names[i]);
+		assert_int_equal(number, names[i][2] - '0');
+	}
+	memset(prefix, 'a', sizeof(prefix) - 1);
+	prefix[sizeof(prefix) - 1] = '\0';
+	assert_int_equal(instance_create_numbered(prefix, &number, &none),
+			 -ENAMETOOLONG);
+	assert_int_equal(instance_create_numbered("../a", &number, &none),
+			 -EINVAL);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(instance_remove(&made[i], true), 0);
+		instance_done(&made[i]);
+	}
+	instance_done(&taken);
+}
+
 /* The lock is the holder's and its children's, and goes with the last. */
 static void test_lock(void **state)
 {
@@ -524,6 +558,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_numbered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sweep_unreadable, setup,

@@ -1,0 +1,130 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016 # lib.sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# `bulkhead clone`: instances that go on where a running one is.
+
+. "$TOP/tests/boot/run-lib.sh"
+export BULKHEAD_STORE=$PWD/store
+
+logs_have()
+{
+	bulkhead logs "$1"
+	grep -q "$2" out
+}
+
+# counting NAME [OPTION]...: a container that counts, beside random numbers;
+# SIGTERM ends it with 3.
+counting()
+{
+	local name=$1
+
+	shift
+	start "$name" "$@" root sh -c '
+		trap "echo told; exit 3" TERM
+		n=0
+		while :; do
+			n=$((n + 1))
+			echo $n >/tmp/n
+			echo n $n $(cat /proc/sys/kernel/random/uuid) $(hostname)
+			sleep 0.2
+		done'
+	wait_until logs_have "$name" 'n 5 ' || fail "it does not count: $(cat out)"
+}
+
+# The source goes on; each clone goes on where that was, under its own name, with
+# random numbers of its own; and all three end as containers do.
+test_goes_on()
+{
+	local name first
+
+	make_root
+	counting web
+	bulkhead clone web 2
+	expect_status 0
+	[ "$(cat out)" = "web-1
+web-2" ] || fail "not their names: $(cat out)"
+	for name in web-1 web-2; do
+		wait_until logs_have "$name" "n [0-9]* .* $name\$" ||
+			fail "'$name' does not go on: $(cat out)"
+		first=$(sed -n '1s/^n \([0-9]*\) .*/\1/p' out)
+		[ "${first:-0}" -gt 5 ] || fail "'$name' began anew: $(cat out)"
+		"$BULKHEAD" logs "$name" | cut -d' ' -f3 | sort >"$name.random"
+	done
+	"$BULKHEAD" logs web | cut -d' ' -f3 | sort >web.random
+	[ -z "$(comm -12 web-1.random web-2.random)" ] ||
+		fail "equal random numbers of clones"
+	[ -z "$(comm -12 web-1.random web.random)" ] ||
+		fail "equal random numbers of a clone and its source"
+	# No other has what one writes.
+	bulkhead exec web-1 sh -c 'echo mine >/tmp/mine'
+	expect_ok
+	bulkhead exec web-2 cat /tmp/mine
+	expect_status 1
+	# The next one has a number that is free; one can have a name of its own,
+	# and be a clone of a clone.
+	bulkhead rm -f web-1
+	bulkhead clone --rm -n web web
+	expect_status 0
+	[ "$(cat out)" = web-1 ] || fail "not its name: $(cat out)"
+	bulkhead clone --name other web-2
+	expect_status 0
+	[ "$(cat out)" = other ] || fail "not its name: $(cat out)"
+	bulkhead exec other hostname
+	expect_out other
+	bulkhead stop web-1
+	bulkhead ps -a
+	! grep -q web-1 out || fail "--rm: it is still there"
+	bulkhead rm -f web
+	# Its clones need it no more.
+	bulkhead exec web-2 sh -c 'cat /tmp/n; hostname'
+	expect_ok
+	expect_out web-2
+	bulkhead stop web-2
+	bulkhead wait web-2
+	expect_out 3
+	logs_have web-2 told || fail "it was not told: $(cat out)"
+	bulkhead rm -f web-2 other
+	expect_nothing_left
+	[ -z "$(find store -name '*unnamed*')" ] || fail "memory is left"
+}
+
+test_refused()
+{
+	make_root
+	bulkhead clone nobody
+	expect_status 1
+	expect_error "'nobody': no such instance"
+	bulkhead clone
+	expect_status 2
+	bulkhead clone nobody 0
+	expect_status 2
+	expect_error "'0': not a number from 1 to"
+	bulkhead clone --name x nobody 2
+	expect_status 2
+	expect_error '--name-prefix'
+	start one root sleep 1000
+	bulkhead pause one
+	bulkhead clone one
+	expect_status 1
+	expect_error "'one' is paused"
+	bulkhead resume one
+	bulkhead clone --name one one
+	expect_status 1
+	expect_error "name 'one' is taken"
+	bulkhead clone --network tap=x one 2
+	expect_status 1
+	expect_error 'one clone alone'
+	bulkhead clone --network tap=x one
+	expect_status 1
+	# Nothing is left of those that could not start, and the source goes on.
+	[ "$(ls -A "$BULKHEAD_RUNTIME_DIR")" = one ] || fail "something is left"
+	bulkhead exec one true
+	expect_ok
+	bulkhead kill one
+	bulkhead wait one
+	bulkhead clone one
+	expect_status 1
+	expect_error "'one'"
+	bulkhead rm one
+	expect_nothing_left
+}

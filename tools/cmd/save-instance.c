@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A running machine's state and memory, in files that the caller has opened. */
+#include "tools/cmd/save.h"
+
+#include "tools/agent/agent.h"
+#include "tools/container/vm-socket.h"
+#include "tools/instance/instance.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/snapshot.h"
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define AGENT_TIMEOUT_MS 10000
+
+/* By a signal; it may come before the machine is waited for. */
+static volatile sig_atomic_t told_to_end;
+
+static void end(int signal)
+{
+	(void)signal;
+	told_to_end = 1;
+}
+
+static const int taken[SAVE_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+void save_take_signals(struct sigaction before[SAVE_SIGNALS])
+{
+	const struct sigaction action = {.sa_handler = end};
+
+	for (unsigned i = 0; i < SAVE_SIGNALS; i++)
+		(void)sigaction(taken[i], &action, &before[i]);
+}
+
+void save_release_signals(const struct sigaction before[SAVE_SIGNALS])
+{
+	for (unsigned i = 0; i < SAVE_SIGNALS; i++)
+		(void)sigaction(taken[i], &before[i], NULL);
+}
+
+int save_check(const struct instance *instance,
+	       const struct instance_state *state, const char *done)
+{
+	const char *runtime =
+		json_string_value(json_object_get(state->run, "guest_runtime"));
+
+	if (!state->run)
+		return log_ret(-ENOTSUP,
+			       "'%s': its state.json does not say how it was "
+			       "started: by an older bulkhead, or with paths "
+			       "that are not UTF-8",
+			       instance->name);
+	if (runtime && strcmp(runtime, "crun") == 0)
+		return log_ret(-ENOTSUP,
+			       "'%s': with --guest-runtime crun a container "
+			       "cannot be %s",
+			       instance->name, done);
+	if (state->network && strcmp(state->network, "namespace") == 0)
+		return log_ret(-ENOTSUP,
+			       "'%s': with --network namespace a container "
+			       "cannot be %s: the interfaces are another's",
+			       instance->name, done);
+	return 0;
+}
+
+int save_machine_files(const char *name, const char *path, const int files[2],
+		       struct vm_saved *ret)
+{
+	uint8_t id[SNAPSHOT_ID_BYTES];
+	struct vm_answer answer;
+	int r;
+
+	if (getrandom(id, sizeof(id), 0) != sizeof(id))
+		return log_ret(-errno, "getrandom: %s", strerror(errno));
+	r = vm_socket_ask(path, VM_REQUEST_SAVE, id, files, 0, &answer);
+	if (r < 0)
+		return r;
+	if (told_to_end)
+		return log_ret(-EINTR, "'%s': told to end", name);
+	if (answer.result < 0)
+		return log_ret(answer.result, "'%s': %s", name,
+			       answer.saved.why[0] ? answer.saved.why
+			       : answer.result == -ESHUTDOWN ||
+					       answer.result == -EINTR
+				       ? "the machine is at its end"
+				       : strerror(-answer.result));
+	*ret = answer.saved;
+	return 0;
+}
+
+int save_instance_files(const struct instance *instance, const int files[2],
+			struct vm_saved *ret)
+{
+	struct agent_session *agent = NULL;
+	int r = agent_connect(instance->socket, AGENT_TIMEOUT_MS, &agent);
+
+	if (r == 0)
+		r = agent_hold(agent, true);
+	if (r < 0) {
+		agent_free(agent);
+		return r;
+	}
+	/* Those of a machine that is restored wait for its host (docs/AGENT).
+	 */
+	r = save_machine_files(instance->name, instance->control, files, ret);
+	/* One that has ended says nothing more. */
+	if (instance_is_alive(instance) && agent_hold(agent, false) < 0 &&
+	    r == 0)
+		r = -EIO;
+	agent_free(agent);
+	return r;
+}
