@@ -28,7 +28,7 @@
  * grow with it, and RESERVE_MIN in any case.
  */
 #define RESERVE_PART 64
-#define RESERVE_MIN  (2 * MIB)
+#define RESERVE_MIN  (3 * MIB)
 #define RESERVE_MAX  (32 * MIB)
 /* Groups in groups that a container has made, to be removed. */
 #define DEPTH_MAX 16

@@ -370,6 +370,29 @@ test_unlimited_bomb()
 	expect_nothing_left
 }
 
+# What processes cost the kernel comes out of the container's memory, and not
+# out of what is kept for the agent.
+test_many_processes()
+{
+	need_small_kernel
+	make_root
+	mkfifo root/tmp/never
+	run_start one -m 64M --rm --pids-limit -1 root sh -c 'n=280
+		while [ $n -gt 0 ]; do (read -r line </tmp/never) & n=$((n-1)); done
+		echo all; sleep 1000'
+	LIMIT=$((4 * LIMIT))
+	wait_for one.out all
+	bulkhead exec one cat /proc/meminfo
+	expect_status 0
+	[ "$(awk '/^MemAvailable/ { print $2 }' out)" -ge 2048 ] ||
+		fail "the agent's memory is used up"
+	bulkhead kill one
+	expect_status 0
+	guest_wait one
+	expect_status 137
+	expect_nothing_left
+}
+
 test_pids_limit()
 {
 	make_root
