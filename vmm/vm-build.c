@@ -12,6 +12,7 @@
 
 #include "vmm/base/log.h"
 #include "vmm/base/thread.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
 #include "vmm/cpu/irqchip.h"
@@ -29,6 +30,8 @@ static int build_kvm(struct vm *vm)
 	const int fd = vm->cfg->kvm_fd;
 	int r = fd > 0 ? kvm_use(&vm->kvm, fd) : kvm_open(&vm->kvm);
 
+	if (r == 0)
+		trace_mark(vm->cfg->trace, TRACE_KVM);
 	if (r == 0 && (int)vm->cfg->cpus > vm->kvm.max_vcpus)
 		return log_ret(-E2BIG,
 			       "--cpus %u: this host's KVM allows %d in a VM",
@@ -102,6 +105,7 @@ static int build_memory(struct vm *vm)
 {
 	const int r = map_memory(vm);
 
+	trace_mark(vm->cfg->trace, TRACE_RAM);
 	return r < 0 ? r : register_memory(vm);
 }
 
@@ -115,6 +119,7 @@ static int create_vcpus(struct vm *vm)
 		vcpu->bus = &vm->bus;
 		vcpu->mem = &vm->mem;
 		vcpu->stop = &vm->stop;
+		vcpu->trace = vm->cfg->trace;
 		vm->nvcpus++;
 		r = vcpu_init(vcpu, &vm->kvm, i, vm->cfg->cpus);
 		if (r < 0)
@@ -166,23 +171,26 @@ struct step {
 	const char *what; /* NULL ends the table */
 	int (*run)(struct vm *vm);
 	int status; /* whose fault a failure is, unless its errno says */
+	enum trace_point done; /* to which it comes; 0: to none */
 };
 
 static const struct step boot_steps[] = {
-	{"take signals", vm_build_signals, VM_EXIT_HOST},
-	{"prepare to be saved", vm_build_saving, VM_EXIT_HOST},
-	{"open KVM", build_kvm, VM_EXIT_HOST},
-	{"map guest memory", build_memory, VM_EXIT_HOST},
-	{"start to create vCPUs", start_vcpus, VM_EXIT_HOST},
-	{"load kernel", vm_build_kernel, VM_EXIT_USAGE},
-	{"load initrd", vm_build_initrd, VM_EXIT_USAGE},
-	{"open terminal", vm_build_terminal, VM_EXIT_HOST},
-	{"open virtio devices", vm_build_virtio, VM_EXIT_USAGE},
-	{"wait for vCPUs", wait_vcpus, VM_EXIT_HOST},
-	{"add platform devices", vm_build_platform, VM_EXIT_HOST},
-	{"attach virtio devices", vm_attach_virtio, VM_EXIT_HOST},
-	{"probe the host", vm_build_assist, VM_EXIT_HOST},
-	{"write firmware tables", vm_build_firmware, VM_EXIT_USAGE},
+	{"take signals", vm_build_signals, VM_EXIT_HOST, 0},
+	{"prepare to be saved", vm_build_saving, VM_EXIT_HOST, 0},
+	{"open KVM", build_kvm, VM_EXIT_HOST, TRACE_VM},
+	{"map guest memory", build_memory, VM_EXIT_HOST, TRACE_REGISTERED},
+	{"start to create vCPUs", start_vcpus, VM_EXIT_HOST, 0},
+	{"load kernel", vm_build_kernel, VM_EXIT_USAGE, TRACE_KERNEL},
+	{"load initrd", vm_build_initrd, VM_EXIT_USAGE, 0},
+	{"open terminal", vm_build_terminal, VM_EXIT_HOST, 0},
+	{"open virtio devices", vm_build_virtio, VM_EXIT_USAGE, TRACE_DEVICES},
+	{"wait for vCPUs", wait_vcpus, VM_EXIT_HOST, TRACE_VCPUS},
+	{"add platform devices", vm_build_platform, VM_EXIT_HOST, 0},
+	{"attach virtio devices", vm_attach_virtio, VM_EXIT_HOST,
+	 TRACE_ATTACHED},
+	{"probe the host", vm_build_assist, VM_EXIT_HOST, 0},
+	{"write firmware tables", vm_build_firmware, VM_EXIT_USAGE,
+	 TRACE_FIRMWARE},
 	{0},
 };
 
@@ -191,18 +199,19 @@ static const struct step boot_steps[] = {
  * while KVM waits for a grace period when it creates the VM.
  */
 static const struct step restore_steps[] = {
-	{"take signals", vm_build_signals, VM_EXIT_HOST},
-	{"prepare to be saved", vm_build_saving, VM_EXIT_HOST},
-	{"map saved memory", map_memory, VM_EXIT_HOST},
-	{"open KVM", build_kvm, VM_EXIT_HOST},
-	{"register memory", register_memory, VM_EXIT_HOST},
-	{"start to create vCPUs", start_vcpus, VM_EXIT_HOST},
-	{"open terminal", vm_build_terminal, VM_EXIT_HOST},
-	{"open virtio devices", vm_build_virtio, VM_EXIT_USAGE},
-	{"wait for vCPUs", wait_vcpus, VM_EXIT_HOST},
-	{"add platform devices", vm_build_platform, VM_EXIT_HOST},
-	{"attach virtio devices", vm_attach_virtio, VM_EXIT_HOST},
-	{"load vCPUs", vm_load_kvm, VM_EXIT_SNAPSHOT},
+	{"take signals", vm_build_signals, VM_EXIT_HOST, 0},
+	{"prepare to be saved", vm_build_saving, VM_EXIT_HOST, 0},
+	{"map saved memory", map_memory, VM_EXIT_HOST, TRACE_RAM},
+	{"open KVM", build_kvm, VM_EXIT_HOST, TRACE_VM},
+	{"register memory", register_memory, VM_EXIT_HOST, TRACE_REGISTERED},
+	{"start to create vCPUs", start_vcpus, VM_EXIT_HOST, 0},
+	{"open terminal", vm_build_terminal, VM_EXIT_HOST, 0},
+	{"open virtio devices", vm_build_virtio, VM_EXIT_USAGE, TRACE_DEVICES},
+	{"wait for vCPUs", wait_vcpus, VM_EXIT_HOST, TRACE_VCPUS},
+	{"add platform devices", vm_build_platform, VM_EXIT_HOST, 0},
+	{"attach virtio devices", vm_attach_virtio, VM_EXIT_HOST,
+	 TRACE_ATTACHED},
+	{"load vCPUs", vm_load_kvm, VM_EXIT_SNAPSHOT, TRACE_LOADED_VCPUS},
 	{0},
 };
 
@@ -251,6 +260,8 @@ static int build(const struct config *cfg, const struct snapshot *snapshot,
 			vm_free(vm);
 			return exit_status(r, steps[i].status);
 		}
+		if (steps[i].done)
+			trace_mark(cfg->trace, steps[i].done);
 		log_debug("%s: %llu us", steps[i].what,
 			  (unsigned long long)(util_now_ns() - before_ns) /
 				  1000);

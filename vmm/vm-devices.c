@@ -22,6 +22,7 @@ int vm_build_terminal(struct vm *vm)
 		return 0;
 	r = terminal_init(&vm->terminal, &vm->loop, &vm->stop);
 	vm->has_terminal = r == 0;
+	vm->terminal.trace = vm->cfg->trace;
 	return r;
 }
 

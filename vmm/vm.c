@@ -7,6 +7,7 @@
 
 #include "vmm/base/log.h"
 #include "vmm/base/sandbox.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
 #include "vmm/pvm/assist.h"
@@ -188,8 +189,11 @@ int vm_start(struct vm *vm)
 		r = terminal_start(&vm->terminal);
 	if (r == 0 && vm->cfg->sandbox)
 		r = enter_sandbox(vm);
-	if (r == 0 && vm->snapshot)
+	trace_mark(vm->cfg->trace, TRACE_SANDBOX);
+	if (r == 0 && vm->snapshot) {
 		r = vm_load_devices(vm);
+		trace_mark(vm->cfg->trace, TRACE_LOADED_DEVICES);
+	}
 	if (r == 0)
 		r = working_set_record(&vm->working_set);
 	util_drop_code();

@@ -8,6 +8,7 @@
 
 #include "vmm/base/log.h"
 #include "vmm/base/stop.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -176,6 +177,7 @@ size_t terminal_write(struct terminal *t, const void *data, size_t bytes)
 {
 	size_t done = 0;
 
+	trace_mark(t->trace, TRACE_CONSOLE);
 	pthread_mutex_lock(&t->lock);
 	if (t->held) {
 		t->wrote = true;

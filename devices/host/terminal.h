@@ -21,6 +21,7 @@
 #include <termios.h>
 
 struct stop;
+struct trace;
 
 /* The system calls that a running terminal makes (vmm/base/sandbox.h). */
 extern const struct sandbox_rule terminal_syscalls[];
@@ -62,6 +63,8 @@ struct terminal_writer {
 struct terminal {
 	struct loop *loop; /* borrowed */
 	struct stop *stop; /* borrowed */
+	/* Borrowed, the owner's to set; NULL: none. */
+	struct trace *trace;
 	struct terminal_end in, out;
 	struct loop_source input;
 	struct loop_source output; /* EPOLLOUT while output is pending */

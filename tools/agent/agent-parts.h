@@ -27,6 +27,7 @@ struct agent_session {
 	size_t window;
 	bool watched;               /* events may come */
 	struct agent_memory memory; /* the last one not told; what 0: none */
+	struct trace *trace;        /* borrowed; NULL: none */
 };
 
 #define AGENT_OUT_ROOM (2 * sizeof(struct agent_frame) + AGENT_PAYLOAD_MAX)

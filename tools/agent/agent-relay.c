@@ -10,6 +10,7 @@
 #include "devices/host/terminal.h"
 #include "tools/agent/agent-parts.h"
 #include "vmm/base/log.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 
 #include <endian.h>
@@ -334,6 +335,7 @@ static int take_output(struct relay *relay, unsigned stream,
 
 	if (m->bytes == 0)
 		return agent_violation("output of no bytes");
+	trace_mark(relay->agent->trace, TRACE_OUTPUT);
 	if (relay->spec->output)
 		r = relay->spec->output(relay->spec->arg, (int)stream + 1,
 					m->payload, m->bytes);
@@ -358,6 +360,7 @@ static int take_exit(struct relay *relay, const struct agent_message *m,
 	signal = le32toh(wire.signal);
 	if (status > 255 || signal > 64 || (status && signal))
 		return agent_violation("an exit status that cannot be");
+	trace_mark(agent->trace, TRACE_ENDED);
 	*ret = (struct agent_status){
 		.status = (int)(signal ? 128 + signal : status),
 		.signal = (int)signal,

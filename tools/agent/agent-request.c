@@ -6,6 +6,7 @@
 #include "tools/agent/agent-parts.h"
 #include "tools/spec/spec.h"
 #include "vmm/base/log.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 
 #include <arpa/inet.h>
@@ -294,7 +295,11 @@ int agent_configure(struct agent_session *agent,
 	if (r == 0)
 		r = agent_send_items(agent, &items, AGENT_CONFIGURE, what);
 	agent_items_done(&items);
-	return r < 0 ? r : agent_await_done(agent, AGENT_MACHINE_MS, what);
+	trace_mark(agent->trace, TRACE_CONFIGURE);
+	if (r == 0)
+		r = agent_await_done(agent, AGENT_MACHINE_MS, what);
+	trace_mark(agent->trace, TRACE_CONFIGURED);
+	return r;
 }
 
 static_assert(AGENT_LIMITS_NONE == AGENT_NO_LIMIT, "as on the wire");
@@ -463,6 +468,7 @@ static int take_started(struct agent_session *agent,
 	if (m->type != AGENT_STARTED ||
 	    agent_message_copy(m, &started, sizeof(started)))
 		return agent_violation("an answer to no question");
+	trace_mark(agent->trace, TRACE_STARTED);
 	agent->started = true;
 	agent->input = options->input;
 	agent->window = AGENT_STDIN_WINDOW;
@@ -484,6 +490,7 @@ int agent_start(struct agent_session *agent, const struct spec_process *process,
 		return r;
 	process_items(&items, process, options, agent->minor);
 	r = agent_send_items(agent, &items, AGENT_START, "the command");
+	trace_mark(agent->trace, TRACE_START);
 	agent_items_done(&items);
 	if (r == 0)
 		r = agent_await(agent, AGENT_MACHINE_MS, &m);
@@ -515,6 +522,7 @@ int agent_attach(struct agent_session *agent, const char *hostname,
 	if (r == 0)
 		r = agent_send_items(agent, &items, AGENT_ATTACH, what);
 	agent_items_done(&items);
+	trace_mark(agent->trace, TRACE_ATTACH);
 	if (r == 0)
 		r = agent_await(agent, AGENT_MACHINE_MS, &m);
 	if (r < 0)

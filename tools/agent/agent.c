@@ -5,6 +5,7 @@
 #include "tools/agent/agent-parts.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 
 #include <assert.h>
@@ -451,7 +452,7 @@ int agent_listen(const char *vsock_path, int *ret_fd)
 	return 0;
 }
 
-int agent_accept(int fd, int gone_fd, int timeout_ms,
+int agent_accept(int fd, int gone_fd, int timeout_ms, struct trace *trace,
 		 struct agent_session **ret_agent)
 {
 	const uint64_t until = deadline(timeout_ms);
@@ -463,7 +464,13 @@ int agent_accept(int fd, int gone_fd, int timeout_ms,
 	connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	if (connection < 0)
 		return log_ret(-errno, "agent: accept: %s", strerror(errno));
-	return open_session(connection, gone_fd, left_ms(until), ret_agent);
+	trace_mark(trace, TRACE_CONNECTED);
+	r = open_session(connection, gone_fd, left_ms(until), ret_agent);
+	if (r < 0)
+		return r;
+	(*ret_agent)->trace = trace;
+	trace_mark(trace, TRACE_GREETED);
+	return 0;
 }
 
 /*

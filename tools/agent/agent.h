@@ -21,6 +21,7 @@ struct spec_device;
 struct spec_device_rule;
 struct spec_filter;
 struct spec_process;
+struct trace;
 
 /*
  * For the code that starts a VM, before it does: makes a socket beside the
@@ -35,9 +36,10 @@ int agent_listen(const char *vsock_path, int *ret_fd);
  * descriptor that gets readable (a pidfd, a pipe) when the VM ended:
  * -ECONNRESET then, not logged, here and from what waits in this session until
  * agent_relay(). Borrowed as long. Closes nothing; the caller closes FD and
- * unlinks the socket now: one session comes in this way.
+ * unlinks the socket now: one session comes in this way. TRACE, borrowed, or
+ * NULL, gets what this session comes to.
  */
-int agent_accept(int fd, int gone_fd, int timeout_ms,
+int agent_accept(int fd, int gone_fd, int timeout_ms, struct trace *trace,
 		 struct agent_session **ret_agent);
 
 /* For everyone later: a session through the vsock device's socket. */

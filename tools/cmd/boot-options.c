@@ -51,6 +51,8 @@ static const struct boot_option options[] = {
 	 "do not confine the monitor (for debugging it)"},
 	{"assist", 0, "auto|on|off", BOOT_SET, "assist", NULL, NULL,
 	 "finish what KVM's emulator cannot [auto]"},
+	{"trace", 0, "boot", BOOT_TRACE, NULL, NULL, NULL,
+	 "print where its time goes, at the end"},
 	{"log-level", 0, "LEVEL", BOOT_LOG_LEVEL, NULL, NULL, NULL,
 	 "error, warn, info or debug [warn]"},
 	{"json", 0, NULL, BOOT_JSON, NULL, NULL, NULL,

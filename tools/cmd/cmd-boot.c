@@ -4,6 +4,7 @@
 #include "tools/cmd/boot.h"
 #include "tools/cmd/cmd.h"
 #include "tools/guest/kernel.h"
+#include "tools/cli/trace-option.h"
 #include "tools/cli/usage.h"
 #include "vmm/config/config.h"
 #include "vmm/base/log.h"
@@ -23,6 +24,7 @@ struct request {
 	bool has_config, no_rng, dump_config, list_devices, json, help;
 	enum log_level level;
 	int initrd_fd; /* of one that is made in memory, or -1 */
+	const char *trace;
 };
 
 static const struct config_type *find_type(const char *name)
@@ -124,6 +126,9 @@ static int apply(struct request *req, const struct boot_option *option,
 		return 0;
 	case BOOT_LIST_DEVICES:
 		req->list_devices = true;
+		return 0;
+	case BOOT_TRACE:
+		req->trace = arg;
 		return 0;
 	case BOOT_LOG_LEVEL:
 		return set_level(req, arg);
@@ -252,6 +257,9 @@ static int boot(struct request *req, int argc, char **argv)
 	status = parse(req, argc, argv, false);
 	if (status != 0)
 		return status;
+	status = trace_option("boot", req->trace, &req->cfg.trace);
+	if (status != 0)
+		return status;
 	if (req->list_devices)
 		return boot_list_devices(req->json);
 	r = kernel_default(&req->cfg);
@@ -283,6 +291,7 @@ int cmd_boot(int argc, char **argv)
 	config_init(&req.cfg);
 	status = boot(&req, argc, argv);
 	util_close(&req.initrd_fd);
+	trace_finish(req.cfg.trace, req.json);
 	config_done(&req.cfg);
 	return status;
 }

@@ -7,10 +7,12 @@
 
 #include "devices/virtio/virtio.h"
 #include "tools/cli/options.h"
+#include "tools/cli/trace-option.h"
 #include "tools/cli/usage.h"
 #include "tools/cmd/boot.h"
 #include "tools/cmd/restore.h"
 #include "vmm/base/log.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 #include "vmm/config/config.h"
 #include "vmm/snapshot.h"
@@ -26,8 +28,9 @@
 struct request {
 	bool clock_realtime, verify, json, no_sandbox, no_working_set, detach,
 		remove;
-	const char *control, *name, *log_level, *record, *network;
-	uint64_t record_s; /* 0: as it comes */
+	const char *control, *name, *log_level, *record, *network, *trace;
+	struct trace *marks; /* NULL: none */
+	uint64_t record_s;   /* 0: as it comes */
 	struct option_list disks, nets, shares, vsocks, publish;
 };
 
@@ -65,6 +68,8 @@ static const struct option_entry entries[] = {
 	 "these ports instead of those it had"},
 	{"no-sandbox", 0, NULL, OPTION_FLAG, AT(no_sandbox), "The host",
 	 "do not confine the monitor (for debugging it)"},
+	{"trace", 0, "boot", OPTION_TEXT, AT(trace), NULL,
+	 "print where its time goes, at the end"},
 	{"log-level", 0, "LEVEL", OPTION_TEXT, AT(log_level), NULL,
 	 "error, warn, info or debug [warn]"},
 	{"json", 0, NULL, OPTION_FLAG, AT(json), NULL, "messages as JSON"},
@@ -181,6 +186,7 @@ static int make_config(const struct request *req, const char *path,
 	/* The file's pages are small, whatever the RAM's were. */
 	cfg->hugetlb = false;
 	cfg->on_reboot = CONFIG_REBOOT_EXIT;
+	cfg->trace = req->marks;
 	return r == 0 ? config_check(cfg, types) : r;
 }
 
@@ -252,6 +258,7 @@ static int restore(const struct request *req, const char *path)
 			.no_sandbox = req->no_sandbox,
 			.no_working_set = req->no_working_set,
 			.record_s = req->record_s,
+			.trace = req->marks,
 		};
 
 		return check_instance(req) ? status
@@ -264,6 +271,7 @@ static int restore(const struct request *req, const char *path)
 	snapshot.catches_up = req->clock_realtime;
 	if (r == 0 && req->verify)
 		r = snapshot_verify(&snapshot);
+	trace_mark(req->marks, TRACE_SNAPSHOT);
 	if (r == 0)
 		r = make_config(req, path, &snapshot, &cfg);
 	if (r == 0) {
@@ -282,6 +290,7 @@ int cmd_restore(int argc, char **argv)
 	enum log_level level = LOG_WARN;
 	int n = options_parse(&restore_table, &req, argc, argv);
 	int status = n == OPTIONS_HELP ? VM_EXIT_OK : VM_EXIT_USAGE;
+	int r;
 
 	if (n > 0 && req.log_level &&
 	    log_parse_level(req.log_level, &level) < 0)
@@ -298,11 +307,16 @@ int cmd_restore(int argc, char **argv)
 	else if (n > 0 && req.record && req.no_working_set)
 		usage_error("restore",
 			    "--record: not together with --no-working-set");
+	else if (n > 0 && req.trace && req.detach)
+		usage_error("restore", "--trace: not together with --detach, "
+				       "which prints nothing at the end");
 	else if (n > 0 && argc - n != 1)
 		usage_error("restore", "give the directory of a snapshot");
 	else if (n > 0) {
 		log_setup(level, req.json);
-		status = restore(&req, argv[n]);
+		r = trace_option("restore", req.trace, &req.marks);
+		status = r ? r : restore(&req, argv[n]);
+		trace_finish(req.marks, req.json);
 	}
 	option_list_done(&req.disks);
 	option_list_done(&req.nets);

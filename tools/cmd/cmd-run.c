@@ -4,8 +4,10 @@
 
 #include "tools/container/run.h"
 #include "tools/container/template.h"
+#include "tools/cli/trace-option.h"
 #include "tools/cli/usage.h"
 #include "vmm/base/text.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
@@ -79,6 +81,7 @@ static int prepare(struct run *run, struct run_options *opt)
 		if (r == 0)
 			r = run_spec_make(&run->state.spec, opt, &run->root);
 	}
+	trace_mark(opt->marks, TRACE_ROOT);
 	if (r == 0) {
 		r = run_stop_signal(run->opt, &run->root.config);
 		run->state.stop_signal = r;
@@ -99,6 +102,7 @@ static int prepare(struct run *run, struct run_options *opt)
 				     &run->root, &run->instance);
 	if (r == 0)
 		r = make_state(run);
+	trace_mark(opt->marks, TRACE_INSTANCE);
 	if (r < 0) {
 		(void)instance_remove(&run->instance, true);
 		run_release_signals(run);
@@ -125,6 +129,15 @@ static int set_log_level(const struct run_options *opt)
 				   opt->log_level);
 	log_setup(level, false);
 	return 0;
+}
+
+static int begin_trace(struct run_options *opt)
+{
+	if (opt->trace && opt->detach)
+		return usage_error("run", "--trace: not together with "
+					  "--detach, which prints nothing at "
+					  "the end");
+	return trace_option("run", opt->trace, &opt->marks);
 }
 
 /* The name of the template on standard output, once it is there. */
@@ -182,12 +195,14 @@ static int run_main(int argc, char **argv, bool template_only)
 	instance_init(&run.instance);
 	if (r == OPTIONS_HELP) {
 		status = VM_EXIT_OK;
-	} else if (r == 0 && set_log_level(&opt) == 0) {
+	} else if (r == 0 && set_log_level(&opt) == 0 &&
+		   begin_trace(&opt) == 0) {
 		instance_sweep();
 		if (prepare(&run, &opt) == 0)
 			status = start(&run);
 	}
 	run_done(&run);
+	trace_finish(opt.marks, false);
 	run_options_done(&opt);
 	return status;
 }

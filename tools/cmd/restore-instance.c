@@ -8,6 +8,7 @@
 #include "tools/container/run.h"
 #include "tools/instance/instance.h"
 #include "vmm/base/log.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 #include "vmm/snapshot.h"
 #include "vmm/working-set.h"
@@ -63,8 +64,8 @@ static int make_options(const struct restore_request *req,
 	for (unsigned i = 0; r == 0 && i < req->publish->count; i++)
 		r = option_list_add(&opt->publish, req->publish->item[i]);
 	opt->no_sandbox = req->no_sandbox;
-	/* Its memory is the snapshot's. */
-	opt->cold = true;
+	opt->marks = req->trace;
+	opt->restored = true;
 	return r;
 }
 
@@ -112,6 +113,7 @@ static int prepare(const struct restore_request *req, struct run *run,
 				      !req->detach, true);
 	if (r == 0)
 		r = rootfs_open(opt->root, &options, &run->root);
+	trace_mark(req->trace, TRACE_ROOT);
 	if (r == 0)
 		r = rename_host(run, run->state.name);
 	if (r == 0)
@@ -130,6 +132,7 @@ int restore_make(const struct restore_request *req, struct run *run,
 		r = instance_create(req->name, &run->instance);
 	if (r == 0) {
 		r = prepare(req, run, opt);
+		trace_mark(req->trace, TRACE_INSTANCE);
 		if (r < 0)
 			(void)instance_remove(&run->instance, true);
 	}
@@ -175,6 +178,7 @@ int restore_instance(const struct restore_request *req)
 		r = snapshot_verify(&snapshot);
 	if (r == 0)
 		r = read_instance(req, &run.state);
+	trace_mark(req->trace, TRACE_SNAPSHOT);
 	if (r == 0) {
 		instance_sweep();
 		r = restore_make(req, &run, &opt);

@@ -10,6 +10,7 @@ struct option_list;
 struct run;
 struct run_options;
 struct snapshot;
+struct trace;
 
 struct restore_request {
 	const char *path;                  /* the snapshot's directory */
@@ -19,7 +20,8 @@ struct restore_request {
 	bool no_publish;                   /* none at all */
 	bool verify, detach, remove, no_sandbox;
 	bool no_working_set;
-	uint64_t record_s; /* 0: as it comes */
+	uint64_t record_s;   /* 0: as it comes */
+	struct trace *trace; /* NULL: none */
 };
 
 /*

@@ -6,7 +6,7 @@ _bulkhead_boot()
 	local opts='--kernel --initrd --append --entry --config --memory --cpus
 		--hugetlb --prefault --name --control --disk --net --share --vsock --device
 		--no-rng --console --on-reboot --reboot-status --no-sandbox
-		--assist --log-level --json
+		--assist --trace --log-level --json
 		--dump-config --dump-dtb --list-devices --help'
 
 	case $prev in
@@ -30,6 +30,9 @@ _bulkhead_boot()
 		;;
 	--assist)
 		mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur")
+		;;
+	--trace)
+		mapfile -t COMPREPLY < <(compgen -W boot -- "$cur")
 		;;
 	--log-level)
 		mapfile -t COMPREPLY < <(
@@ -69,7 +72,7 @@ _bulkhead_snapshot()
 
 	[ "${COMP_WORDS[1]}" != restore ] ||
 		opts='--control --name --clock-realtime --detach --rm --network --publish --verify --record --no-working-set
-			--disk --net --share --vsock --no-sandbox --log-level
+			--disk --net --share --vsock --no-sandbox --trace --log-level
 			--json --help'
 	if [[ $cur == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$opts" -- "$cur")
@@ -94,7 +97,7 @@ _bulkhead_container()
 			--rootfs-write --volume --mount --tmpfs --shm-size --sysctl
 			--network --net --publish --dns --dns-search --add-host
 			--memory --cpus --max-image-size --kernel --append --cold --guest-runtime --no-sandbox
-			--log-level --help'
+			--trace --log-level --help'
 		names=roots
 		;;
 	exec)
@@ -184,6 +187,9 @@ _bulkhead_container()
 	--network | --net)
 		mapfile -t COMPREPLY < <(
 			compgen -W 'none user namespace tap=' -- "$cur")
+		;;
+	--trace)
+		mapfile -t COMPREPLY < <(compgen -W boot -- "$cur")
 		;;
 	--log-level)
 		mapfile -t COMPREPLY < <(

@@ -13,6 +13,7 @@
 #include "tools/container/netns.h"
 #include "tools/container/run.h"
 #include "tools/container/template.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
@@ -132,7 +133,9 @@ static int start_monitor(struct running *s)
 	template_close_record(life->template);
 	if (r < 0)
 		return r;
+	trace_mark(life->cfg->trace, TRACE_FORKED);
 	life->hooks->born(life->arg, s->monitor.pid);
+	trace_mark(life->cfg->trace, TRACE_RECORDED);
 	s->gone_fd = epoll_create1(EPOLL_CLOEXEC);
 	r = s->gone_fd < 0 ? -errno : watch(s->gone_fd, s->monitor.pid_fd);
 	if (r == 0)
@@ -148,7 +151,8 @@ static int meet_agent(struct running *s)
 	const int timeout_ms = template_snapshot(s->life->template)
 				       ? WARM_TIMEOUT_MS
 				       : START_TIMEOUT_MS;
-	int r = agent_accept(s->listen_fd, s->gone_fd, timeout_ms, &s->agent);
+	int r = agent_accept(s->listen_fd, s->gone_fd, timeout_ms,
+			     s->life->cfg->trace, &s->agent);
 
 	util_close(&s->listen_fd);
 	if (asprintf(&path, "%s_1024", s->life->socket) < 0)
@@ -504,6 +508,7 @@ static int relay(struct running *s)
 		tell_killed(s);
 	}
 	end_machine(s, status.last);
+	trace_mark(life->cfg->trace, TRACE_GONE);
 	log_time(s, "monitor ended");
 	return status.status;
 }
@@ -556,6 +561,7 @@ static int begin_machine(struct running *s, bool *ret_started)
 	util_close(&s->gone_fd);
 	s->monitor = MONITOR_NONE;
 	*ret_started = false;
+	trace_restart(life->cfg->trace);
 	r = life->hooks->cold(life->arg);
 	return r < 0 ? r : start_machine(s, ret_started);
 }
@@ -569,6 +575,7 @@ static int live(struct running *s)
 
 	if (r == 0)
 		r = life->hooks->begin(life->arg);
+	trace_mark(life->cfg->trace, TRACE_KEEPER);
 	if (r == 0)
 		r = begin_machine(s, &started);
 	if (r < 0 && !started)
@@ -578,6 +585,7 @@ static int live(struct running *s)
 		const int saved =
 			template_save(life->template, life->cfg->control);
 
+		trace_mark(life->cfg->trace, TRACE_TEMPLATE);
 		log_time(s, "template kept");
 		if (life->template_only)
 			return saved < 0 ? RUN_EXIT_FAILED : 0;

@@ -11,6 +11,7 @@
 #include "vmm/base/streams.h"
 #include "vmm/base/text.h"
 #include "vmm/base/thread.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
@@ -107,6 +108,7 @@ static int run_child(const struct config *cfg, pid_t parent,
 	if (cfg->control && vm_socket_open(&socket, cfg->control) < 0)
 		return VM_EXIT_HOST;
 	template_close_writable(options->template);
+	trace_mark(cfg->trace, TRACE_MONITOR);
 	status = options->snapshot
 			 ? vm_build_restored(cfg, options->snapshot, &vm)
 			 : vm_build(cfg, &vm);

@@ -12,6 +12,7 @@
 #include "tools/guest/kernel.h"
 #include "tools/container/oci-config.h"
 #include "tools/container/template.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -191,6 +192,9 @@ static int make_start(struct run_machine *machine,
 		r = kernel_initrd(&machine->cfg, &machine->distro, false,
 				  &files);
 		machine->initrd_fd = r < 0 ? -1 : r;
+		trace_mark(machine->cfg.trace, TRACE_INITRD);
+	} else {
+		trace_mark(machine->cfg.trace, TRACE_SNAPSHOT);
 	}
 	initrd_files_done(&files);
 	return r < 0 ? r : 0;
@@ -310,6 +314,7 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 	int r;
 
 	config_init(cfg);
+	cfg->trace = opt->marks;
 	/* Its output is the kernel's and the agent's words, if any. */
 	cfg->console = CONFIG_CONSOLE_VIRTIO;
 	cfg->sandbox = !opt->no_sandbox;
@@ -337,7 +342,7 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 		r = run_guest_make(machine, spec, opt);
 	if (r == 0)
 		r = run_network_make(machine, opt);
-	if (r == 0)
+	if (r == 0 && !opt->restored)
 		r = make_start(machine, opt, opt->cold);
 	if (r == 0)
 		r = make_oci(machine, spec, opt);

@@ -104,6 +104,8 @@ static const struct option_entry entries[] = {
 	 "add TEXT to the kernel command line"},
 	{"no-sandbox", 0, NULL, OPTION_FLAG, AT(no_sandbox), NULL,
 	 "do not confine the monitor (for debugging it)"},
+	{"trace", 0, "boot", OPTION_TEXT, AT(trace), NULL,
+	 "print where its time goes, at the end"},
 	{"log-level", 0, "LEVEL", OPTION_TEXT, AT(log_level), NULL,
 	 "error, warn, info or debug [warn]"},
 	{0},

@@ -48,9 +48,11 @@ struct run_options {
 	const char *name, *hostname, *workdir, *user, *entrypoint;
 	const char *memory, *cpus, *network, *shm_size, *max_image;
 	const char *stop_signal, *kernel, *append, *log_level;
-	const char *guest_runtime, *pids_limit, *bundle;
-	bool cold;          /* from no template, and none is made of it */
-	bool template_only; /* its template is made, and nothing is run */
+	const char *guest_runtime, *pids_limit, *bundle, *trace;
+	struct trace *marks; /* for --trace; owned by the command; NULL */
+	bool restored;       /* its machine is a snapshot's, and never boots */
+	bool cold;           /* from no template, and none is made of it */
+	bool template_only;  /* its template is made, and nothing is run */
 	/* For containers that come later, see run_trees_make(); NULL. */
 	const char *trees_socket;
 	unsigned trees;

@@ -43,6 +43,7 @@ struct config_key {
 
 struct config_device;
 struct config;
+struct trace;
 
 /* The keys that a device type takes; they end with a NULL name. */
 struct config_type {
@@ -109,7 +110,9 @@ struct config {
 	enum config_assist assist;
 	enum config_reboot on_reboot;
 	unsigned reboot_status; /* the exit status when the guest rebooted */
-	int kvm_fd;   /* /dev/kvm, borrowed; 0: is opened. In no file */
+	int kvm_fd; /* /dev/kvm, borrowed; 0: is opened. In no file */
+	/* For --trace; borrowed, NULL: none. In no file. */
+	struct trace *trace;
 	bool sandbox; /* around the VMM, as in sandbox.h; on by default */
 	struct config_device device[CONFIG_DEVICES_MAX];
 	unsigned ndevices;

@@ -8,6 +8,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/stop.h"
 #include "vmm/base/thread.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -185,7 +186,8 @@ static int run(struct vcpu *vcpu)
 		return log_ret(-errno, "vCPU %u: KVM_RUN: %s", vcpu->id,
 			       strerror(errno));
 	}
-	vcpu->exits++;
+	if (vcpu->exits++ == 0)
+		trace_mark(vcpu->trace, TRACE_EXIT);
 	if (vcpu->assist)
 		assist_after_exit(vcpu->assist, vcpu);
 	r = handle_exit(vcpu);
@@ -265,6 +267,7 @@ static void *vcpu_thread(void *arg)
 	/* A thread names itself: the sandbox refuses to name another one. */
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
 	pthread_setname_np(pthread_self(), name);
+	trace_mark(vcpu->trace, TRACE_RUN);
 	r = run_until_left(vcpu);
 	/* First, so that nobody who sees that it is gone asks in vain why. */
 	if (r < 0)

@@ -18,6 +18,7 @@ struct bus;
 struct kvm;
 struct kvm_run;
 struct stop;
+struct trace;
 struct visitor;
 
 struct vcpu {
@@ -46,6 +47,7 @@ struct vcpu {
 	const struct mem *mem;
 	struct stop *stop;
 	struct assist *assist; /* NULL on hosts that need none */
+	struct trace *trace;   /* NULL: none */
 };
 
 /* How the boot CPU begins. */

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/base/trace.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+struct trace {
+	uint64_t at_ns[TRACE_POINTS]; /* CLOCK_MONOTONIC; 0: not yet */
+};
+
+enum process { SUPERVISOR, MONITOR, AGENT };
+
+/* The agent's are when the supervisor reads its message. */
+static const struct {
+	const char *name;
+	enum process process;
+} points[TRACE_POINTS] = {
+	[TRACE_EXEC] = {"exec", SUPERVISOR},
+	[TRACE_OPTIONS] = {"options read", SUPERVISOR},
+	[TRACE_ROOT] = {"root ready", SUPERVISOR},
+	[TRACE_SNAPSHOT] = {"snapshot opened", SUPERVISOR},
+	[TRACE_INITRD] = {"initrd made", SUPERVISOR},
+	[TRACE_INSTANCE] = {"instance made", SUPERVISOR},
+	[TRACE_KEEPER] = {"keeper started", SUPERVISOR},
+	[TRACE_FORKED] = {"monitor forked", SUPERVISOR},
+	[TRACE_RECORDED] = {"monitor recorded", SUPERVISOR},
+	[TRACE_MONITOR] = {"process ready", MONITOR},
+	[TRACE_RAM] = {"RAM mapped", MONITOR},
+	[TRACE_KVM] = {"/dev/kvm opened", MONITOR},
+	[TRACE_VM] = {"VM created", MONITOR},
+	[TRACE_REGISTERED] = {"RAM registered", MONITOR},
+	[TRACE_KERNEL] = {"kernel loaded", MONITOR},
+	[TRACE_DEVICES] = {"devices opened", MONITOR},
+	[TRACE_VCPUS] = {"vCPUs created", MONITOR},
+	[TRACE_ATTACHED] = {"devices attached", MONITOR},
+	[TRACE_FIRMWARE] = {"firmware written", MONITOR},
+	[TRACE_LOADED_VCPUS] = {"vCPUs loaded", MONITOR},
+	[TRACE_SANDBOX] = {"sandbox entered", MONITOR},
+	[TRACE_LOADED_DEVICES] = {"devices loaded", MONITOR},
+	[TRACE_RUN] = {"first KVM_RUN", MONITOR},
+	[TRACE_EXIT] = {"first exit", MONITOR},
+	[TRACE_CONSOLE] = {"first console output", MONITOR},
+	[TRACE_CONNECTED] = {"vsock connected", SUPERVISOR},
+	[TRACE_GREETED] = {"agent greeted", AGENT},
+	[TRACE_TEMPLATE] = {"template saved", SUPERVISOR},
+	[TRACE_CONFIGURE] = {"CONFIGURE sent", SUPERVISOR},
+	[TRACE_CONFIGURED] = {"CONFIGURE done", AGENT},
+	[TRACE_START] = {"START sent", SUPERVISOR},
+	[TRACE_ATTACH] = {"ATTACH sent", SUPERVISOR},
+	[TRACE_STARTED] = {"STARTED", AGENT},
+	[TRACE_OUTPUT] = {"first output", AGENT},
+	[TRACE_ENDED] = {"EXIT", AGENT},
+	[TRACE_GONE] = {"monitor gone", MONITOR},
+	[TRACE_END] = {"end", SUPERVISOR},
+};
+
+static uint64_t get(const struct trace *trace, enum trace_point point)
+{
+	return __atomic_load_n(&trace->at_ns[point], __ATOMIC_RELAXED);
+}
+
+struct trace *trace_new(void)
+{
+	struct trace *trace = mmap(NULL, sizeof(*trace), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const uint64_t now = util_now_ns();
+	struct timespec used = {0};
+
+	if (trace == MAP_FAILED) {
+		log_error("--trace: %s", strerror(errno));
+		return NULL;
+	}
+	/* The kernel tells of no exec; up to here nothing waits for much. */
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	trace->at_ns[TRACE_EXEC] = now - ((uint64_t)used.tv_sec * 1000000000 +
+					  (uint64_t)used.tv_nsec);
+	return trace;
+}
+
+void trace_free(struct trace *trace)
+{
+	if (trace)
+		munmap(trace, sizeof(*trace));
+}
+
+void trace_mark_now(struct trace *trace, enum trace_point point)
+{
+	uint64_t none = 0;
+
+	__atomic_compare_exchange_n(&trace->at_ns[point], &none, util_now_ns(),
+				    false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+void trace_restart(struct trace *trace)
+{
+	for (unsigned i = TRACE_FORKED; trace && i < TRACE_POINTS; i++)
+		__atomic_store_n(&trace->at_ns[i], 0, __ATOMIC_RELAXED);
+}
+
+static const char *process_name(const struct trace *trace, enum process process)
+{
+	/* `boot` has one process for both. */
+	if (process == SUPERVISOR && !get(trace, TRACE_FORKED))
+		process = MONITOR;
+	return process == SUPERVISOR ? "supervisor"
+	       : process == MONITOR  ? "monitor"
+				     : "agent";
+}
+
+size_t trace_lines(const struct trace *trace, struct trace_line *ret)
+{
+	const uint64_t exec_ns = get(trace, TRACE_EXEC);
+	size_t n = 0;
+
+	for (unsigned i = 0; i < TRACE_POINTS; i++) {
+		const uint64_t at_ns = get(trace, i);
+		struct trace_line line = {
+			.name = points[i].name,
+			.process = process_name(trace, points[i].process),
+		};
+		size_t place = n;
+
+		if (at_ns < exec_ns || at_ns == 0)
+			continue;
+		line.at_us = (at_ns - exec_ns) / 1000;
+		for (; place > 0 && ret[place - 1].at_us > line.at_us; place--)
+			ret[place] = ret[place - 1];
+		ret[place] = line;
+		n++;
+	}
+	for (size_t i = 1; i < n; i++)
+		ret[i].took_us = ret[i].at_us - ret[i - 1].at_us;
+	return n;
+}
