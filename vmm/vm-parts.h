@@ -23,6 +23,8 @@
 #include "vmm/base/visit.h"
 #include "vmm/cpu/vcpu.h"
 #include "vmm/kernel/kimage.h"
+#include "vmm/memory-copy.h"
+#include "vmm/snapshot.h"
 #include "vmm/working-set.h"
 
 #include <pthread.h>
@@ -125,10 +127,27 @@ int vm_attach_virtio(struct vm *vm);
 /* All devices of a guest whose vCPUs stand still; and back again. */
 void vm_pause_devices(struct vm *vm);
 void vm_resume_devices(struct vm *vm);
-/* vm-state.c: vm_save() of a guest that is paused, and the calls it makes. */
+
+/* vm-state.c: vm_save() and vm_save_live() in three steps. */
+struct vm_saving {
+	struct vm *vm;
+	const struct vm_save_live *to; /* borrowed; not live: no goes_on */
+	struct vm_saved *saved;        /* borrowed */
+	struct snapshot snapshot;      /* its parts borrowed from here */
+	char *config;                  /* owned */
+	struct visitor state;          /* owned */
+	struct memory_copy copy;
+};
+/* The calls that they make. */
 extern const struct sandbox_rule vm_save_syscalls[];
-int vm_save_state(struct vm *vm, const uint8_t id[16], int state_fd,
-		  int memory_fd, int gone_fd, struct vm_saved *saved);
+/* While the guest may still run. vm_saving_done() takes what this left. */
+int vm_saving_begin(struct vm_saving *saving);
+/* It is paused; life_lock is held. All that it takes is taken then. */
+int vm_saving_take(struct vm_saving *saving);
+/* The guest may run: the rest. */
+int vm_saving_finish(struct vm_saving *saving);
+void vm_saving_done(struct vm_saving *saving);
+
 /*
  * vm-state.c: the state that vm->snapshot has of vCPUs and chips, when they are
  * made; and of the devices, behind the sandbox, which go on. 0 or -errno

@@ -12,6 +12,7 @@
 #include "vmm/base/visit.h"
 #include "vmm/config/config.h"
 #include "vmm/cpu/irqchip.h"
+#include "vmm/memory-copy.h"
 #include "vmm/pagemap.h"
 #include "vmm/pvm/assist.h"
 #include "vmm/snapshot.h"
@@ -88,67 +89,87 @@ static uint64_t realtime_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-struct saving {
-	struct vm *vm;
-	int gone_fd;
-};
-
 /* Whether nobody wants the rest any more. */
 static bool is_over(void *arg)
 {
-	const struct saving *saving = arg;
-	struct pollfd pfd = {.fd = saving->gone_fd};
+	const struct vm_saving *saving = arg;
+	struct pollfd pfd = {.fd = saving->to->gone_fd};
 
 	return stop_reason(&saving->vm->stop, NULL) != STOP_NONE ||
 	       (poll(&pfd, 1, 0) == 1 && pfd.revents);
 }
 
-static int save(struct vm *vm, struct snapshot *snapshot, int state_fd,
-		int memory_fd, int gone_fd, struct vm_saved *saved)
+int vm_saving_begin(struct vm_saving *saving)
 {
-	struct saving saving = {vm, gone_fd};
-	bool assisted = vm->assist != NULL;
-	struct visitor v;
-	int r;
+	struct vm *vm = saving->vm;
 
-	visit_save(&v);
-	visit_machine(vm, &v, &assisted);
-	visit_kvm(vm, &v, 0);
-	visit_devices(vm, &v);
-	r = visit_end(&v);
-	if (r < 0)
-		snprintf(saved->why, sizeof(saved->why), "%s", v.why);
-	if (r == 0)
-		r = snapshot_write_memory(snapshot, memory_fd, &vm->mem,
-					  vm->pagemap_fd, is_over, &saving,
-					  &saved->memory_bytes);
-	snapshot->state = v.saved;
-	snapshot->state_bytes = v.bytes;
-	saved->state_bytes = v.bytes;
-	if (r == 0)
-		r = snapshot_write_state(snapshot, state_fd);
-	visit_done(&v);
-	return r;
-}
-
-int vm_save_state(struct vm *vm, const uint8_t id[SNAPSHOT_ID_BYTES],
-		  int state_fd, int memory_fd, int gone_fd,
-		  struct vm_saved *saved)
-{
-	autofree char *config = config_json(vm->cfg, virtio_config_types());
-	struct snapshot snapshot = {
+	saving->copy = MEMORY_COPY_NONE;
+	saving->config = config_json(vm->cfg, virtio_config_types());
+	saving->snapshot = (struct snapshot){
 		.saved_ns = realtime_ns(),
-		.config = config,
+		.config = saving->config,
 		.directory = vm->directory,
 		.memory_fd = -1,
 	};
+	memcpy(saving->snapshot.id, saving->to->id,
+	       sizeof(saving->snapshot.id));
+	visit_save(&saving->state);
+	return saving->config ? 0 : -ENOMEM;
+}
 
-	if (!config)
-		return -ENOMEM;
-	memcpy(snapshot.id, id, sizeof(snapshot.id));
-	/* All pages are read here, which the start did not touch. */
-	working_set_end(&vm->working_set);
-	return save(vm, &snapshot, state_fd, memory_fd, gone_fd, saved);
+static int take_memory(struct vm_saving *saving)
+{
+	const struct vm *vm = saving->vm;
+	const int fd = saving->to->memory_fd;
+
+	if (saving->to->goes_on)
+		return memory_copy_start(&saving->copy, &saving->snapshot, fd,
+					 &vm->mem, vm->pagemap_fd);
+	return snapshot_write_memory(&saving->snapshot, fd, &vm->mem,
+				     vm->pagemap_fd, is_over, saving,
+				     &saving->saved->memory_bytes);
+}
+
+int vm_saving_take(struct vm_saving *saving)
+{
+	bool assisted = saving->vm->assist != NULL;
+	struct visitor *v = &saving->state;
+	int r;
+
+	saving->snapshot.saved_ns = realtime_ns();
+	visit_machine(saving->vm, v, &assisted);
+	visit_kvm(saving->vm, v, 0);
+	visit_devices(saving->vm, v);
+	r = visit_end(v);
+	if (r < 0)
+		snprintf(saving->saved->why, sizeof(saving->saved->why), "%s",
+			 v->why);
+	saving->snapshot.state = v->saved;
+	saving->snapshot.state_bytes = v->bytes;
+	saving->saved->state_bytes = v->bytes;
+	return r < 0 ? r : take_memory(saving);
+}
+
+int vm_saving_finish(struct vm_saving *saving)
+{
+	const int r = memory_copy_wait(&saving->copy, saving->to->gone_fd,
+				       is_over, saving, &saving->snapshot,
+				       &saving->saved->memory_bytes);
+
+	if (r == -ECHILD)
+		snprintf(saving->saved->why, sizeof(saving->saved->why),
+			 "the process that wrote the memory was killed: the "
+			 "host, or a limit of its control group, may have too "
+			 "little memory: save without --live");
+	return r < 0 ? r
+		     : snapshot_write_state(&saving->snapshot,
+					    saving->to->state_fd);
+}
+
+void vm_saving_done(struct vm_saving *saving)
+{
+	visit_done(&saving->state);
+	free(saving->config);
 }
 
 int vm_build_saving(struct vm *vm)

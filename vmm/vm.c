@@ -97,7 +97,7 @@ static int confine_thread(const struct virtio_dev *d)
  */
 static int enter_sandbox(struct vm *vm)
 {
-	const struct sandbox_rule *lists[2 * MACHINE_VIRTIO_MAX + 5];
+	const struct sandbox_rule *lists[2 * MACHINE_VIRTIO_MAX + 6];
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < vm->nvirtio; i++) {
@@ -115,6 +115,7 @@ static int enter_sandbox(struct vm *vm)
 	lists[n++] = vm->has_terminal ? terminal_syscalls : NULL;
 	lists[n++] = vm->assist ? sandbox_assists : NULL;
 	lists[n++] = vm->cfg->control ? vm_save_syscalls : NULL;
+	lists[n++] = vm->cfg->control ? memory_copy_syscalls : NULL;
 	lists[n++] = vm->working_set.set.range ? working_set_syscalls : NULL;
 	lists[n++] = vm->allow;
 	return sandbox_enter(lists, n);
@@ -309,22 +310,52 @@ void vm_end_record(struct vm *vm)
 	pthread_mutex_unlock(&vm->life_lock);
 }
 
-int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
-	    int gone_fd, struct vm_saved *saved)
+static int save(struct vm_saving *saving)
 {
+	const struct vm_save_live *to = saving->to;
 	const uint64_t start_ns = util_now_ns();
+	struct vm *vm = saving->vm;
 	const int paused = vm_pause(vm);
 	int r = -ESHUTDOWN;
 
-	*saved = (struct vm_saved){0};
 	if (paused < 0 && paused != -EALREADY)
 		return paused;
 	pthread_mutex_lock(&vm->life_lock);
 	if (vm->life == VM_PAUSED)
-		r = vm_save_state(vm, id, state_fd, memory_fd, gone_fd, saved);
+		r = vm_saving_take(saving);
 	pthread_mutex_unlock(&vm->life_lock);
 	if (paused == 0)
 		(void)vm_resume(vm);
-	saved->stood_ns = util_now_ns() - start_ns;
+	saving->saved->stood_ns = util_now_ns() - start_ns;
+	if (r == 0 && to->goes_on)
+		to->goes_on(to->arg, saving->saved);
+	return r < 0 ? r : vm_saving_finish(saving);
+}
+
+int vm_save_live(struct vm *vm, const struct vm_save_live *to,
+		 struct vm_saved *saved)
+{
+	struct vm_saving saving = {.vm = vm, .to = to, .saved = saved};
+	int r = vm_saving_begin(&saving);
+
+	*saved = (struct vm_saved){0};
+	/* All pages are read now, which the start did not touch. */
+	vm_end_record(vm);
+	if (r == 0)
+		r = save(&saving);
+	vm_saving_done(&saving);
 	return r;
+}
+
+int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
+	    int gone_fd, struct vm_saved *saved)
+{
+	const struct vm_save_live to = {
+		.id = id,
+		.state_fd = state_fd,
+		.memory_fd = memory_fd,
+		.gone_fd = gone_fd,
+	};
+
+	return vm_save_live(vm, &to, saved);
 }

@@ -100,6 +100,23 @@ int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
 	    int gone_fd, struct vm_saved *saved);
 
 /*
+ * The same of a guest that stands still only while its state is read: GOES_ON
+ * is called with ARG, on this thread, when it goes on (or would, but that it
+ * was paused before), and SAVED has how long it stood. Its RAM, as it was at
+ * that instant, is written behind it by a process (vmm/memory-copy.h), which
+ * needs as much memory as the guest writes to meanwhile; this returns when that
+ * is done.
+ */
+struct vm_save_live {
+	const uint8_t *id; /* of 16 bytes */
+	int state_fd, memory_fd, gone_fd;
+	void (*goes_on)(void *arg, const struct vm_saved *saved);
+	void *arg;
+};
+int vm_save_live(struct vm *vm, const struct vm_save_live *to,
+		 struct vm_saved *saved);
+
+/*
  * The record of which memory this start touches (vmm/working-set.h), if one is
  * made, ends here and not when its time is over: the file is written when this
  * returns. After vm_start(); otherwise as vm_pause().

@@ -119,7 +119,7 @@ $name
 	[ "$(cat out)" -gt "$saved" ] || fail "the first one stands still"
 	expect_counted one
 	# One that was restored can be saved, too.
-	bulkhead snapshot three again
+	bulkhead snapshot --live three again
 	expect_ok
 	bulkhead rm -f three
 	bulkhead restore -d --rm again

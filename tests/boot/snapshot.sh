@@ -258,16 +258,64 @@ test_vsock()
 	wait "$server" || fail "the host's end: $(cat server.out)"
 }
 
+# saved_live DIR: the machine at ./control
+saved_live()
+{
+	ask snapshot --live ./control "$1"
+	expect_status 0
+	grep -q 'stood still for [0-9.]* ms$' out ||
+		fail "it does not say how long it stood still"
+}
+
+# A guest that writes to all of its memory, in order and without end, is saved
+# meanwhile: what goes on finds its memory of one instant. So does one that is
+# restored from that, and saved live itself; its memory is partly the file's.
+test_live()
+{
+	local began
+
+	guest_start vm 'sweep:16M:1000000,poweroff' --memory 96M --cpus 2 \
+		--control ./control
+	wait_for vm.out 'sweep 3'
+	saved_live snap
+	began=$(grep -c sweep vm.out)
+	wait_until sweeps vm $((began + 2)) || fail "it does not go on"
+	killed vm
+	expect_silence
+	expect_no_out FAIL
+	restored again --verify --control ./control
+	wait_for again.out 'sweep '
+	saved_live snap2
+	began=$(grep -c sweep again.out)
+	wait_until sweeps again $((began + 2)) || fail "it does not go on"
+	killed again
+	expect_silence
+	expect_no_out FAIL
+	rm -r snap
+	mv snap2 snap
+	restored last
+	wait_until sweeps last 2 || fail "it does not go on"
+	killed last
+	expect_silence
+	expect_no_out FAIL
+}
+
+# sweeps NAME N: so many rounds are done.
+sweeps()
+{
+	[ "$(grep -c sweep "$1.out")" -ge "$2" ] || has_come "$1.out" FAIL
+}
+
 # A caller that is told to end leaves nothing, and the machine goes on.
 test_interrupted()
 {
-	local pid i
+	local pid monitor i
 
 	guest_start vm 'fill:300M,ticks:600:100,poweroff' --memory 512M \
 		--control ./control
 	wait_for vm.out 'tick 2'
-	for ((i = 0; i < 3; i++)); do
-		"$BULKHEAD" snapshot control snap >out 2>err </dev/null &
+	for i in '' --live '' --live; do
+		"$BULKHEAD" snapshot $i control snap >out 2>err </dev/null &
 		pid=$!
 		wait_until compgen -G 'snap.*' >/dev/null || fail "no snapshot"
 		kill -TERM "$pid"
@@ -276,7 +324,33 @@ test_interrupted()
 	done
 	: >vm.out
 	wait_for vm.out 'tick '
-	killed vm
+	# The process that writes its memory ends with the machine, too.
+	"$BULKHEAD" snapshot --live control snap >out 2>err </dev/null &
+	pid=$!
+	wait_until has_bytes 'snap.*/memory' || fail "no memory is written"
+	monitor=$(guest_pid vm)
+	kill -KILL "$monitor"
+	wait "$pid" && fail "it was saved after the machine was killed"
+	expect_error 'ended before it answered'
+	! compgen -G 'snap*' || fail "something is left"
+	wait_until gone "bulkhead boot.*control ./control" ||
+		fail "its process is left"
+	wait "${running[vm]}"
+	unset 'running[vm]'
+}
+
+# has_bytes PATTERN: of a file
+has_bytes()
+{
+	local file
+
+	file=$(compgen -G "$1") && [ -s "$file" ]
+}
+
+# gone TEXT: no process has this in its command line
+gone()
+{
+	! pgrep -f "$1" >/dev/null
 }
 
 # The first start records what it touches; the next one brings that in, and no

@@ -142,6 +142,42 @@ static int do_fill(char **arg)
 	return 0;
 }
 
+/*
+ * Writes the number of its round over SIZE of memory, in order, N times; what
+ * it replaces has to be the round before everywhere. So memory that is of two
+ * instants is found within a round.
+ */
+static int do_sweep(char **arg)
+{
+	const size_t words = guest_number(arg[0]) / sizeof(uint64_t);
+	const uint64_t rounds = guest_number(arg[1]);
+	volatile uint64_t *mem =
+		mmap(NULL, words * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		return guest_fail("sweep: %s", arg[0]);
+	for (uint64_t round = 1; round <= rounds; round++) {
+		/* A few words of each page: more is the same page again. */
+		for (size_t i = 0; i < words; i += 64) {
+			const uint64_t was = mem[i];
+
+			errno = 0;
+			if (was != round - 1)
+				return guest_fail(
+					"sweep: byte %zu is of round %llu in "
+					"round %llu",
+					i * sizeof(uint64_t),
+					(unsigned long long)was,
+					(unsigned long long)round);
+			mem[i] = round;
+		}
+		say("sweep %llu", (unsigned long long)round);
+	}
+	munmap((void *)mem, words * sizeof(uint64_t));
+	return 0;
+}
+
 static int do_echo(char **arg)
 {
 	say("%s", arg[0]);
@@ -486,6 +522,7 @@ const struct action machine_actions[] = {
 	{"cpus", 1, do_cpus, "N"},
 	{"memory", 2, do_memory, "LEAST:MOST"},
 	{"fill", 1, do_fill, "SIZE"},
+	{"sweep", 2, do_sweep, "SIZE:N"},
 	{"echo", 1, do_echo, "TEXT"},
 	{"read", 0, do_read, ""},
 	{"readhex", 0, do_readhex, ""},

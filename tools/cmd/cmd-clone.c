@@ -165,6 +165,7 @@ static int open_files(int ret_files[2])
 
 static int save_source(struct cloning *c)
 {
+	const struct save_how how = {.live = false};
 	struct sigaction before[SAVE_SIGNALS];
 	const uint64_t from_ns = util_now_ns();
 	int files[2] = {-1, -1};
@@ -173,7 +174,7 @@ static int save_source(struct cloning *c)
 
 	save_take_signals(before);
 	if (r == 0)
-		r = save_instance_files(&c->source, files, &saved);
+		r = save_instance_files(&c->source, files, &how, &saved);
 	save_release_signals(before);
 	if (r == 0) {
 		log_debug("saved within %llu us: %llu KiB; it stood still for "

@@ -22,12 +22,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const struct option_entry no_entries[] = {{0}};
+static const struct option_entry entries[] = {
+	{"live", 0, NULL, OPTION_FLAG, offsetof(struct save_how, live), NULL,
+	 "it stands still only while its state is read; what its memory held "
+	 "then is written while it goes on"},
+	{0}};
 
 static const struct option_table snapshot_table = {
 	.command = "snapshot",
 	.synopsis =
-		"usage: bulkhead snapshot NAME|SOCKET DIR\n"
+		"usage: bulkhead snapshot [OPTION]... NAME|SOCKET DIR\n"
 		"\n"
 		"Saves an instance of `bulkhead run`, or a machine of "
 		"`bulkhead boot --control\n"
@@ -37,7 +41,7 @@ static const struct option_table snapshot_table = {
 		"disks and volumes\n"
 		"hold is not saved: a restored one needs them as they are "
 		"now.\n",
-	.entries = no_entries,
+	.entries = entries,
 };
 
 struct target {
@@ -115,15 +119,16 @@ static void done_target(struct target *t)
 
 static void tell(const struct target *t, const struct vm_saved *saved)
 {
-	printf("%s: %llu KiB of memory; the guest stood still for %llu ms\n",
+	printf("%s: %llu KiB of memory; the guest stood still for %.1f ms\n",
 	       t->path, (unsigned long long)saved->memory_bytes / 1024,
-	       (unsigned long long)saved->stood_ns / 1000000);
+	       (double)saved->stood_ns / 1e6);
 }
 
-static int keep_machine(const char *path, struct target *t)
+static int keep_machine(const char *path, const struct save_how *how,
+			struct target *t)
 {
 	struct vm_saved saved;
-	int r = save_machine_files(path, path, t->files, &saved);
+	int r = save_machine_files(path, path, t->files, how, &saved);
 
 	if (r == 0)
 		r = finish_target(t);
@@ -134,7 +139,8 @@ static int keep_machine(const char *path, struct target *t)
 
 /* ---- an instance */
 
-static int keep_instance(const char *name, struct target *t)
+static int keep_instance(const char *name, const struct save_how *how,
+			 struct target *t)
 {
 	struct vm_saved saved = {0};
 	struct instance_state state;
@@ -145,7 +151,7 @@ static int keep_instance(const char *name, struct target *t)
 		return r;
 	r = save_check(&instance, &state, "saved");
 	if (r == 0)
-		r = save_instance_files(&instance, t->files, &saved);
+		r = save_instance_files(&instance, t->files, how, &saved);
 	if (r == 0)
 		r = instance_write_copy(t->dir_fd, t->made,
 					SNAPSHOT_INSTANCE_FILE, &instance,
@@ -162,9 +168,9 @@ static int keep_instance(const char *name, struct target *t)
 int cmd_snapshot(int argc, char **argv)
 {
 	struct sigaction before[SAVE_SIGNALS];
+	struct save_how how = {0};
 	struct target target;
-	char none;
-	int n = options_parse(&snapshot_table, &none, argc, argv);
+	int n = options_parse(&snapshot_table, &how, argc, argv);
 	int r;
 
 	if (n < 0)
@@ -176,8 +182,9 @@ int cmd_snapshot(int argc, char **argv)
 	save_take_signals(before);
 	r = make_target(&target, argv[n + 1]);
 	if (r == 0)
-		r = pause_is_path(argv[n]) ? keep_machine(argv[n], &target)
-					   : keep_instance(argv[n], &target);
+		r = pause_is_path(argv[n])
+			    ? keep_machine(argv[n], &how, &target)
+			    : keep_instance(argv[n], &how, &target);
 	done_target(&target);
 	return r < 0 ? 1 : VM_EXIT_OK;
 }

@@ -68,8 +68,10 @@ int save_check(const struct instance *instance,
 	return 0;
 }
 
-int save_machine_files(const char *name, const char *path, const int files[2],
-		       struct vm_saved *ret)
+/* GOES_ON is called with ARG once the machine goes on, with HOW->live. */
+static int save_files(const char *name, const char *path, const int files[2],
+		      const struct save_how *how, void (*goes_on)(void *arg),
+		      void *arg, struct vm_saved *ret)
 {
 	uint8_t id[SNAPSHOT_ID_BYTES];
 	struct vm_answer answer;
@@ -77,7 +79,10 @@ int save_machine_files(const char *name, const char *path, const int files[2],
 
 	if (getrandom(id, sizeof(id), 0) != sizeof(id))
 		return log_ret(-errno, "getrandom: %s", strerror(errno));
-	r = vm_socket_ask(path, VM_REQUEST_SAVE, id, files, 0, &answer);
+	r = how->live ? vm_socket_save_live(path, id, files, goes_on, arg,
+					    &answer)
+		      : vm_socket_ask(path, VM_REQUEST_SAVE, id, files, 0,
+				      &answer);
 	if (r < 0)
 		return r;
 	if (told_to_end)
@@ -93,25 +98,55 @@ int save_machine_files(const char *name, const char *path, const int files[2],
 	return 0;
 }
 
-int save_instance_files(const struct instance *instance, const int files[2],
-			struct vm_saved *ret)
+static void nothing_waits(void *arg)
 {
-	struct agent_session *agent = NULL;
-	int r = agent_connect(instance->socket, AGENT_TIMEOUT_MS, &agent);
+	(void)arg;
+}
+
+int save_machine_files(const char *name, const char *path, const int files[2],
+		       const struct save_how *how, struct vm_saved *ret)
+{
+	return save_files(name, path, files, how, nothing_waits, NULL, ret);
+}
+
+/* The processes of an instance, which the agent holds. */
+struct held {
+	const struct instance *instance;
+	struct agent_session *agent;
+	bool goes_on;
+	int r; /* of letting them go on */
+};
+
+static void let_go(void *arg)
+{
+	struct held *held = arg;
+
+	if (held->goes_on)
+		return;
+	held->goes_on = true;
+	/* One that has ended says nothing more. */
+	if (instance_is_alive(held->instance) &&
+	    agent_hold(held->agent, false) < 0)
+		held->r = -EIO;
+}
+
+int save_instance_files(const struct instance *instance, const int files[2],
+			const struct save_how *how, struct vm_saved *ret)
+{
+	struct held held = {.instance = instance};
+	int r = agent_connect(instance->socket, AGENT_TIMEOUT_MS, &held.agent);
 
 	if (r == 0)
-		r = agent_hold(agent, true);
+		r = agent_hold(held.agent, true);
 	if (r < 0) {
-		agent_free(agent);
+		agent_free(held.agent);
 		return r;
 	}
 	/* Those of a machine that is restored wait for its host (docs/AGENT).
 	 */
-	r = save_machine_files(instance->name, instance->control, files, ret);
-	/* One that has ended says nothing more. */
-	if (instance_is_alive(instance) && agent_hold(agent, false) < 0 &&
-	    r == 0)
-		r = -EIO;
-	agent_free(agent);
-	return r;
+	r = save_files(instance->name, instance->control, files, how, let_go,
+		       &held, ret);
+	let_go(&held);
+	agent_free(held.agent);
+	return r < 0 ? r : held.r;
 }

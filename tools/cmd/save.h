@@ -4,6 +4,7 @@
 #define TOOLS_CMD_SAVE_H
 
 #include <signal.h>
+#include <stdbool.h>
 
 struct instance;
 struct instance_state;
@@ -26,17 +27,21 @@ void save_release_signals(const struct sigaction before[SAVE_SIGNALS]);
 int save_check(const struct instance *instance,
 	       const struct instance_state *state, const char *done);
 
+struct save_how {
+	bool live; /* it goes on while its memory is written: vm_save_live() */
+};
+
 /*
  * Saves the machine at the socket PATH in FILES: its state, its memory. NAME is
  * for messages. 0 or -errno, logged.
  */
 int save_machine_files(const char *name, const char *path, const int files[2],
-		       struct vm_saved *ret);
+		       const struct save_how *how, struct vm_saved *ret);
 /*
  * The same with an instance that runs, whose processes stand still before its
  * machine does, and go on after it.
  */
 int save_instance_files(const struct instance *instance, const int files[2],
-			struct vm_saved *ret);
+			const struct save_how *how, struct vm_saved *ret);
 
 #endif

@@ -68,6 +68,33 @@ static bool receive(const struct vm_socket *s, int fd, struct request *ret,
 	       ret->protocol == PROTOCOL;
 }
 
+/* A caller that has gone is noticed while the memory is written. */
+static void answer_that_it_goes_on(void *arg, const struct vm_saved *saved)
+{
+	struct vm_answer answer;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.saved = *saved;
+	(void)send(*(const int *)arg, &answer, sizeof(answer), MSG_NOSIGNAL);
+}
+
+static int32_t save_live(struct vm *vm, const struct request *request,
+			 const int files[FILES], int connection,
+			 struct vm_saved *saved)
+{
+	const struct vm_save_live to = {
+		.id = request->id,
+		.state_fd = files[0],
+		.memory_fd = files[1],
+		.gone_fd = connection,
+		.goes_on = answer_that_it_goes_on,
+		.arg = &connection,
+	};
+
+	return files[0] < 0 || files[1] < 0 ? -EBADF
+					    : vm_save_live(vm, &to, saved);
+}
+
 static int32_t serve_request(struct vm *vm, const struct request *request,
 			     const int files[FILES], int connection,
 			     struct vm_saved *saved)
@@ -82,6 +109,8 @@ static int32_t serve_request(struct vm *vm, const struct request *request,
 			       ? -EBADF
 			       : vm_save(vm, request->id, files[0], files[1],
 					 connection, saved);
+	case VM_REQUEST_SAVE_LIVE:
+		return save_live(vm, request, files, connection, saved);
 	case VM_REQUEST_END_RECORD:
 		vm_end_record(vm);
 		return 0;
@@ -199,8 +228,9 @@ static int connect_to(const char *path, const struct timeval *limit)
 	return take_fd(&fd);
 }
 
-int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
-		  const int files[FILES], int timeout_ms, struct vm_answer *ret)
+/* Sends the request: its connection, or -errno, logged. */
+static int request(const char *path, enum vm_request what, const uint8_t id[16],
+		   const int files[FILES], int timeout_ms)
 {
 	const struct timeval limit = {
 		.tv_sec = timeout_ms / 1000,
@@ -218,7 +248,13 @@ int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 			     files ? FILES : 0);
 	if (n < 0)
 		return log_ret((int)n, "'%s': %s", path, strerror((int)-n));
-	n = recv(fd, ret, sizeof(*ret), MSG_WAITALL);
+	return take_fd(&fd);
+}
+
+static int take_answer(int fd, const char *path, struct vm_answer *ret)
+{
+	const ssize_t n = recv(fd, ret, sizeof(*ret), MSG_WAITALL);
+
 	if (n < 0 && errno == EAGAIN)
 		return log_ret(-ETIME, "'%s': the machine does not answer",
 			       path);
@@ -230,4 +266,25 @@ int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 			       path);
 	ret->saved.why[sizeof(ret->saved.why) - 1] = '\0';
 	return 0;
+}
+
+int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
+		  const int files[FILES], int timeout_ms, struct vm_answer *ret)
+{
+	autofd int fd = request(path, what, id, files, timeout_ms);
+
+	return fd < 0 ? fd : take_answer(fd, path, ret);
+}
+
+int vm_socket_save_live(const char *path, const uint8_t id[16],
+			const int files[FILES], void (*goes_on)(void *arg),
+			void *arg, struct vm_answer *ret)
+{
+	autofd int fd = request(path, VM_REQUEST_SAVE_LIVE, id, files, 0);
+	int r = fd < 0 ? fd : take_answer(fd, path, ret);
+
+	if (r < 0 || ret->result < 0)
+		return r;
+	goes_on(arg);
+	return take_answer(fd, path, ret);
 }

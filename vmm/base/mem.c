@@ -101,7 +101,8 @@ static int map_region(struct mem_region *region, const struct mem_options *opt,
 	(void)madvise(region->host, region->bytes, MADV_DONTDUMP);
 	/*
 	 * Nor of processes that devices start: with two owners each page would
-	 * fault again, and be copied, when the guest writes to it.
+	 * fault again, and be copied, when the guest writes to it. See
+	 * mem_inherit().
 	 */
 	(void)madvise(region->host, region->bytes, MADV_DONTFORK);
 	if (opt->prefault &&
@@ -145,6 +146,20 @@ void mem_done(struct mem *mem)
 			munmap(mem->region[i].host, mem->region[i].bytes);
 	}
 	*mem = (struct mem){0};
+}
+
+int mem_inherit(const struct mem *mem, bool inherit)
+{
+	const int advice = inherit ? MADV_DOFORK : MADV_DONTFORK;
+	int r = 0;
+
+	for (unsigned i = 0; i < mem->nregions; i++) {
+		const struct mem_region *region = &mem->region[i];
+
+		if (madvise(region->host, region->bytes, advice) < 0)
+			r = -errno;
+	}
+	return r;
 }
 
 void *mem_at(const struct mem *mem, gpa_t gpa, uint64_t len)

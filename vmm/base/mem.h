@@ -51,6 +51,12 @@ int mem_init(struct mem *mem, uint64_t bytes, const struct mem_options *opt);
 void mem_done(struct mem *mem);
 
 /*
+ * Whether a process that is forked from this one has the RAM, as a copy that is
+ * made page by page when either writes; at first it has not. 0 or -errno.
+ */
+int mem_inherit(const struct mem *mem, bool inherit);
+
+/*
  * LEN bytes at GPA as a host pointer, or NULL unless all of them lie in one
  * region. The guest may change the bytes at any time: copy before checking.
  * LEN 0 is answered NULL. Any thread.
