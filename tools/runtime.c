@@ -39,7 +39,7 @@ static const struct oci_command commands[] = {
 
 struct globals {
 	const char *root, *log, *log_format, *host;
-	bool debug, systemd_cgroup, help, version;
+	bool debug, systemd_cgroup, cold, help, version;
 };
 
 static const struct oci_option options[] = {
@@ -50,6 +50,7 @@ static const struct oci_option options[] = {
 	{"debug", 0, OCI_OWN_FLAG, offsetof(struct globals, debug)},
 	{"systemd-cgroup", 0, OCI_OWN_FLAG,
 	 offsetof(struct globals, systemd_cgroup)},
+	{"cold", 0, OCI_OWN_FLAG, offsetof(struct globals, cold)},
 	{"rootless", 0, OCI_PASS_VALUE, 0},
 	{"cgroup-manager", 0, OCI_PASS_VALUE, 0},
 	{"criu", 0, OCI_PASS_VALUE, 0},
@@ -73,6 +74,7 @@ static int print_help(int status)
 		    "  --log-format FORMAT  text, or json\n"
 		    "  --host-runtime PATH  runc or crun [found in PATH]\n"
 		    "  --systemd-cgroup     cgroups by systemd\n"
+		    "  --cold               machines boot, from no template\n"
 		    "  --debug              say more\n"
 		    "\nSee bulkhead-runtime(1).\n");
 	return status;
@@ -117,21 +119,12 @@ static char *absolute(const char *path)
 	return !cwd || asprintf(&whole, "%s/%s", cwd, path) < 0 ? NULL : whole;
 }
 
-/* As runc tells: an ordinary user's engine is root in a user namespace. */
-static bool is_for_root(void)
-{
-	const char *user = getenv("USER");
-
-	return geteuid() == 0 && (!util_in_user_namespace() ||
-				  (user && strcmp(user, "root") == 0));
-}
-
 static char *default_root(void)
 {
 	const char *dir = getenv("XDG_RUNTIME_DIR");
 	char *root = NULL;
 
-	if (is_for_root() || !dir || !dir[0])
+	if (oci_is_for_root() || !dir || !dir[0])
 		return strdup("/run/bulkhead-runtime");
 	return asprintf(&root, "%s/bulkhead-runtime", dir) < 0 ? NULL : root;
 }
@@ -152,6 +145,7 @@ static int set_up(struct oci *oci, const struct globals *g)
 		return r;
 	if (g->root && !g->root[0])
 		return log_ret(-EINVAL, "--root: it names no directory");
+	oci->cold = g->cold;
 	oci->root = g->root ? absolute(g->root) : default_root();
 	oci->host = g->host ? strdup(g->host) : NULL;
 	if (!oci->root || (g->host && !oci->host))

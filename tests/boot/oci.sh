@@ -337,6 +337,63 @@ pod_limits()
 	mv first one
 }
 
+# expect_templates N
+expect_templates()
+{
+	local n
+
+	n=$("$BULKHEAD" template --quiet | wc -l)
+	[ "$n" -eq "$1" ] || fail "$n templates, not $1"
+}
+
+# says_hello [OPTION...]: a container does, and nobody says anything else
+says_hello()
+{
+	oci "$@" run --bundle one c1
+	expect_status 0
+	[ "$(cat out)" = "hello yes" ] || fail "$(cat out err)"
+}
+
+# The first container makes a template, the second goes on from there. One that
+# is damaged keeps none from running.
+test_warm()
+{
+	local dir
+
+	export BULKHEAD_STORE=$PWD/store BULKHEAD_TEMPLATES=1G
+	make_bundle '$c->{process}{args} = ["sh", "-c",
+		"[ -e /dev/.bulkhead ] || echo hello \$(cat /data/file)"];
+		push @{$c->{mounts}}, {type => "bind", source => "data",
+			destination => "/data", options => ["rbind", "ro"]};'
+	mkdir one/data
+	echo yes >one/data/file
+	says_hello --cold
+	[ ! -e store/templates ] || expect_templates 0
+	says_hello
+	[ ! -s err ] || fail "$(cat err)"
+	expect_templates 1
+	says_hello
+	[ ! -s err ] || fail "$(cat err)"
+	[ -n "$(find store -name working-set -size +0)" ] || fail "it has booted"
+	dir=$(echo store/templates/*)
+	# Zeros: a guest that cannot go on.
+	: >"$dir/memory.zero"
+	truncate -s 536870912 "$dir/memory.zero"
+	tail -c 4096 "$dir/memory" >>"$dir/memory.zero"
+	mv "$dir/memory.zero" "$dir/memory"
+	says_hello
+	[ "$(grep -c 'no good any more: booting' err)" -eq 1 ] || fail "$(cat err)"
+	expect_templates 0
+	perl -MJSON::PP -0777 -i -pe '$c = decode_json($_);
+		$c->{annotations}{"bulkhead.cold"} = "hot"; $_ = encode_json($c)' \
+		one/config.json
+	oci run --bundle one c1
+	expect_status 1
+	expect_error 'neither true nor false'
+	expect_none_left
+	! grep -q templates /proc/self/mounts || fail "a mount"
+}
+
 # A machine with several containers: each has its own root, processes and end,
 # and none of them is left when the first one ends.
 test_pod()

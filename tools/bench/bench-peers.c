@@ -197,7 +197,7 @@ static bool is_hybrid(void)
 }
 
 static int make_runtime(struct bench_peer *peer, const struct bench_what *what,
-			const char *program)
+			const char *program, const char *option)
 {
 	autofree char *state = NULL;
 	struct text_list argv = {0};
@@ -214,18 +214,23 @@ static int make_runtime(struct bench_peer *peer, const struct bench_what *what,
 		return log_ret(-ENOMEM, "out of memory");
 	}
 	snprintf(id, sizeof(id), "bulkhead-bench-%d", (int)getpid());
-	r = text_list_add_all(&argv,
-			      (const char *const[]){program, "--root", state,
-						    "run", "--bundle",
-						    peer->bundle, id, NULL});
+	r = text_list_add_all(
+		&argv, (const char *const[]){program, "--root", state, NULL});
+	if (r == 0 && option)
+		r = text_list_add(&argv, option);
+	if (r == 0)
+		r = text_list_add_all(
+			&argv, (const char *const[]){"run", "--bundle",
+						     peer->bundle, id, NULL});
 	peer->argv = argv.item;
 	return r;
 }
 
 static int make_oci(struct bench_peer *peer, const struct bench_what *what)
 {
-	return is_installed(peer->name) ? make_runtime(peer, what, peer->name)
-					: leave_out(peer, "not installed");
+	return is_installed(peer->name)
+		       ? make_runtime(peer, what, peer->name, NULL)
+		       : leave_out(peer, "not installed");
 }
 
 /* The file of bulkhead-runtime beside this program's, or NULL. Allocated. */
@@ -255,7 +260,7 @@ static int make_own_runtime(struct bench_peer *peer,
 		return leave_out(peer, "not installed beside this program");
 	if (!is_installed("runc") && !is_installed("crun"))
 		return leave_out(peer, "neither runc nor crun is installed");
-	return make_runtime(peer, what, program);
+	return make_runtime(peer, what, program, "--cold");
 }
 
 static int make_crun(struct bench_peer *peer, const struct bench_what *what)
@@ -381,7 +386,8 @@ static int make_podman_with(struct bench_peer *peer,
 	if (r == 0 && runtime)
 		r = text_list_add_all(
 			&argv,
-			(const char *const[]){"--runtime", runtime, NULL});
+			(const char *const[]){"--runtime", runtime,
+					      "--runtime-flag", "cold", NULL});
 	if (r == 0)
 		r = text_list_add_all(
 			&argv,

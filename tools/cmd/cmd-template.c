@@ -179,7 +179,7 @@ static int remove_named(struct template_store *store, char **names)
 static int do_verb(const char *verb, struct request *req, char **names)
 {
 	struct template_store store;
-	int r = template_store_open(false, &store);
+	int r = template_store_open(NULL, false, &store);
 	int status;
 
 	if (r < 0 && r != -ENOENT)

@@ -60,8 +60,8 @@ _bulkhead_runtime()
 		;;
 	esac
 	if [ -z "$command" ]; then
-		words="$commands --root --log --log-format --host-runtime --debug
-			--systemd-cgroup --rootless --cgroup-manager --criu --help
+		words="$commands --root --log --log-format --host-runtime --cold
+			--debug --systemd-cgroup --rootless --cgroup-manager --criu --help
 			--version"
 	elif [[ $cur == -* ]]; then
 		words=$(_bulkhead_runtime_options "$command")

@@ -171,10 +171,11 @@ static int wants_crun(const struct run_options *opt)
 
 /* A template that cannot be had is no reason not to run. */
 static int find_template(struct run_machine *machine,
+			 const struct run_options *opt,
 			 const struct initrd_files *files)
 {
 	return template_new(&machine->cfg, machine->distro.version, files,
-			    &machine->template);
+			    opt->templates, &machine->template);
 }
 
 /* After all devices: a distribution's kernel has modules for them. */
@@ -187,7 +188,7 @@ static int make_start(struct run_machine *machine,
 	if (r > 0)
 		r = guest_crun_find(&files);
 	if (r == 0 && !cold)
-		r = find_template(machine, &files);
+		r = find_template(machine, opt, &files);
 	if (r == 0 && !template_snapshot(machine->template)) {
 		r = kernel_initrd(&machine->cfg, &machine->distro, false,
 				  &files);

@@ -53,6 +53,7 @@ struct run_options {
 	bool restored;       /* its machine is a snapshot's, and never boots */
 	bool cold;           /* from no template, and none is made of it */
 	bool template_only;  /* its template is made, and nothing is run */
+	const char *templates; /* their directory; NULL: the image store's */
 	/* For containers that come later, see run_trees_make(); NULL. */
 	const char *trees_socket;
 	unsigned trees;

@@ -94,10 +94,11 @@ static bool say_device(FILE *to, const struct config_device *device)
 {
 	static const char *const said[] = {"tag", "cid", "user"};
 
-	/* A share has its trees, its guest does not know of them yet. */
+	/* A share has its trees, its guest does not know of them yet; nor of
+	 * those that come by a socket. */
 	if (strcmp(device->type, "tree") == 0)
 		return true;
-	if (strcmp(device->type, "blk") == 0 || config_text(device, "socket"))
+	if (strcmp(device->type, "blk") == 0)
 		return false;
 	/* A place, for all that its guest knows. */
 	fprintf(to, "device %s", device->type);
@@ -181,24 +182,34 @@ static bool open_found(struct template *t)
 	return t->found;
 }
 
-static int prepare(struct template *t, const struct config *cfg,
-		   const char *distro, const struct initrd_files *files)
+static bool open_store(struct template *t, const char *dir)
 {
-	autofree char *store = NULL;
+	autofree char *home = NULL;
+
+	if (dir)
+		return template_store_open_at(dir, &t->store) == 0;
+	home = rootfs_store_path();
+	return home && template_store_open(home, true, &t->store) == 0;
+}
+
+static int prepare(struct template *t, const struct config *cfg,
+		   const char *distro, const struct initrd_files *files,
+		   const char *dir)
+{
 	int r = templates_limit(&t->limit);
 
 	if (r < 0 || t->limit == 0)
 		return r;
-	store = rootfs_store_path();
 	/* From here on an error, which is logged, means that there is none. */
-	if (store && find_name(t, cfg, distro, files) > 0 &&
-	    template_store_open(true, &t->store) == 0 && !open_found(t))
+	if (find_name(t, cfg, distro, files) > 0 && open_store(t, dir) &&
+	    !open_found(t))
 		(void)template_begin(&t->store, t->name, &t->part);
 	return 0;
 }
 
 int template_new(const struct config *cfg, const char *distro,
-		 const struct initrd_files *files, struct template **ret)
+		 const struct initrd_files *files, const char *dir,
+		 struct template **ret)
 {
 	struct template *t = calloc(1, sizeof(*t));
 	int r;
@@ -208,7 +219,7 @@ int template_new(const struct config *cfg, const char *distro,
 	t->store.dir = -1;
 	t->snapshot.memory_fd = -1;
 	t->part = TEMPLATE_PART_NONE;
-	r = prepare(t, cfg, distro, files);
+	r = prepare(t, cfg, distro, files, dir);
 	if (r < 0)
 		template_free(t);
 	else
@@ -316,9 +327,16 @@ void template_end_record(const char *control)
 			    ANSWER_MS, &answer);
 }
 
+void template_leave(struct template *t)
+{
+	if (t)
+		util_close(&t->store.dir);
+}
+
 void template_drop(struct template *t)
 {
 	snapshot_close(&t->snapshot);
 	t->found = false;
-	(void)template_remove(&t->store, t->name);
+	if (t->store.dir >= 0)
+		(void)template_remove(&t->store, t->name);
 }

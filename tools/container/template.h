@@ -23,15 +23,17 @@ struct snapshot;
 struct template;
 
 /*
- * Looks for the template of CFG's machine, whose initial RAM disk has FILES
- * besides the agent and what DISTRO, a version or NULL, stands for. Where there
+ * Looks in the directory DIR, or NULL for that of the image store, for the
+ * template of CFG's machine, whose initial RAM disk has FILES besides the agent
+ * and what DISTRO, a version or NULL, stands for. Where there
  * is none, this machine is to become it, unless another one does just now. A
  * machine that can have none (its memory is in huge pages, say) has neither.
  * 0; or -errno, logged: the user asked for what cannot be, or -ENOMEM. Other
  * errors are logged, and no reason for the machine not to run.
  */
 int template_new(const struct config *cfg, const char *distro,
-		 const struct initrd_files *files, struct template **ret);
+		 const struct initrd_files *files, const char *dir,
+		 struct template **ret);
 void template_free(struct template *t); /* NULL is fine */
 
 /* Its name, or the one that it will have; NULL: there can be none. */
@@ -70,6 +72,9 @@ void template_end_record(const char *control);
  */
 void template_close_writable(struct template *t);
 void template_close_record(struct template *t);
+
+/* From now on it is never removed by template_drop(). T may be NULL. */
+void template_leave(struct template *t);
 
 /* It cannot be used: removes it. */
 void template_drop(struct template *t);

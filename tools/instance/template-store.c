@@ -52,22 +52,30 @@ int templates_boot(char ret[9])
 
 /* ---- the directory */
 
+/* A machine that others have written would be run as this user. */
+static int check_owner(int dir)
+{
+	struct stat st;
+
+	if (dir < 0 || fstat(dir, &st) < 0)
+		return -errno;
+	return st.st_uid != geteuid() || st.st_mode & 077 ? -EPERM : 0;
+}
+
 static int open_templates(const struct store *images, bool create,
 			  struct template_store *ret)
 {
 	const int keep = (int)(strrchr(images->path, '/') + 1 - images->path);
-	struct stat st;
+	int r;
 
 	if (create && mkdirat(images->dir, FROM_IMAGES, 0700) < 0 &&
 	    errno != EEXIST)
 		return -errno;
 	ret->dir = openat(images->dir, FROM_IMAGES,
 			  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (ret->dir < 0 || fstat(ret->dir, &st) < 0)
-		return -errno;
-	/* A machine that others have written would be run as this user. */
-	if (st.st_uid != geteuid() || st.st_mode & 077)
-		return -EPERM;
+	r = check_owner(ret->dir);
+	if (r < 0)
+		return r;
 	if (asprintf(&ret->path, "%.*stemplates", keep, images->path) < 0) {
 		ret->path = NULL;
 		return -ENOMEM;
@@ -75,10 +83,27 @@ static int open_templates(const struct store *images, bool create,
 	return 0;
 }
 
-int template_store_open(bool create, struct template_store *ret)
+int template_store_open_at(const char *path, struct template_store *ret)
+{
+	int r;
+
+	*ret = (struct template_store){.dir = -1};
+	ret->dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	r = check_owner(ret->dir);
+	if (r == 0) {
+		ret->path = strdup(path);
+		r = ret->path ? 0 : -ENOMEM;
+	}
+	if (r < 0)
+		template_store_close(ret);
+	return r < 0 ? log_ret(r, "'%s': %s", path, strerror(-r)) : 0;
+}
+
+int template_store_open(const char *home, bool create,
+			struct template_store *ret)
 {
 	struct store images;
-	int r = store_open(&images, NULL, create);
+	int r = store_open(&images, home, create);
 
 	*ret = (struct template_store){.dir = -1};
 	if (r < 0)
@@ -108,7 +133,7 @@ int template_store_unnamed(void)
 {
 	struct template_store store;
 	char name[32];
-	int fd, r = template_store_open(true, &store);
+	int fd, r = template_store_open(NULL, true, &store);
 
 	if (r < 0)
 		return r;
@@ -292,10 +317,22 @@ static int by_use(const void *a, const void *b)
 	return x->used_ns < y->used_ns ? 1 : x->used_ns > y->used_ns ? -1 : 0;
 }
 
+/* Its path may be out of sight by now. NULL: errno says why. */
+static DIR *read_store(const struct template_store *store)
+{
+	const int fd =
+		openat(store->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (fd >= 0 && !dir)
+		close(fd);
+	return dir;
+}
+
 /* The last one that was used first. 0 or -errno, logged. */
 static int find_all(const struct template_store *store, struct all *ret)
 {
-	DIR *dir = opendir(store->path);
+	DIR *dir = read_store(store);
 	const struct dirent *entry;
 	int r = 0;
 
@@ -369,7 +406,7 @@ static void remove_left_over(const struct template_store *store,
 
 static void remove_parts(const struct template_store *store)
 {
-	DIR *dir = opendir(store->path);
+	DIR *dir = read_store(store);
 	const struct dirent *entry;
 
 	while (dir && (entry = readdir(dir))) {

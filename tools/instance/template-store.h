@@ -37,8 +37,14 @@ int templates_limit(uint64_t *ret_bytes);
  */
 int templates_boot(char ret[9]);
 
-/* 0; -ENOENT, not logged, unless CREATE; or -errno, logged. */
-int template_store_open(bool create, struct template_store *ret);
+/*
+ * That of the image store HOME, or of the one that rootfs_store_path() says,
+ * where that is NULL. 0; -ENOENT, not logged, unless CREATE; or -errno, logged.
+ */
+int template_store_open(const char *home, bool create,
+			struct template_store *ret);
+/* The directory PATH is it. 0 or -errno, logged. */
+int template_store_open_at(const char *path, struct template_store *ret);
 void template_store_close(struct template_store *store);
 /* A new file without a name, on the disk of these. Its descriptor or -errno,
  * logged. */

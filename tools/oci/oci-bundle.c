@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -172,8 +173,14 @@ json_t *oci_bundle_process(json_t *process, const char *const *args)
 		"noNewPrivileges", 1);
 	static const char *const kept[] = {"consoleSize", "oomScoreAdj",
 					   "selinuxLabel"};
+	const char *limit = getenv("BULKHEAD_TEMPLATES");
 	json_t *list = json_object_get(host, "args");
+	autofree char *variable = NULL;
 
+	if (host && limit &&
+	    asprintf(&variable, "BULKHEAD_TEMPLATES=%s", limit) >= 0)
+		(void)json_array_append_new(json_object_get(host, "env"),
+					    json_string(variable));
 	if (!host) {
 		(void)no_memory();
 		return NULL;
@@ -279,6 +286,9 @@ static int make_host_mounts(json_t *host, const struct oci_bundle *bundle)
 		r = add_bind(mounts, bundle->vm, OCI_INSIDE_VM, false);
 	if (r == 0 && bundle->pod)
 		r = add_bind(mounts, bundle->pod, OCI_INSIDE_POD, false);
+	if (r == 0 && bundle->templates)
+		r = add_bind(mounts, bundle->templates, OCI_INSIDE_TEMPLATES,
+			     false);
 	if (r == 0 && json_object_set(host, "mounts", mounts) < 0)
 		r = no_memory();
 	json_decref(mounts);

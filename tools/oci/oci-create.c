@@ -202,7 +202,7 @@ static int split(struct oci *oci, struct request *req, json_t *config,
 		 json_t **ret_host, json_t **ret_guest)
 {
 	autofree char *vm = oci_path(oci, req->id, "vm");
-	autofree char *pod = NULL;
+	autofree char *pod = NULL, *templates = NULL;
 	struct oci_bundle bundle = {
 		.path = req->path,
 		.program = req->program,
@@ -218,6 +218,9 @@ static int split(struct oci *oci, struct request *req, json_t *config,
 		bundle.has_kvm = false;
 		util_close(&oci->kvm_fd);
 		r = pod ? 0 : -ENOMEM;
+	} else if (r == 0) {
+		r = oci_templates_find(oci, config, &templates);
+		bundle.templates = templates;
 	}
 	return r < 0 ? r
 		     : oci_bundle_split(&bundle, config, ret_host, ret_guest);

@@ -8,6 +8,7 @@
 
 #include "tools/container/life.h"
 #include "tools/container/run.h"
+#include "tools/container/template.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
@@ -16,10 +17,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 /* Directories and files of containers that come later, at once. */
 #define TREES 64
+
+struct init {
+	struct run_machine machine;
+	struct run_options options;
+	bool oom; /* a process of the guest's was killed */
+};
 
 /* ---- hooks: nothing is kept, the engine does that */
 
@@ -29,16 +37,35 @@ static int begin(void *arg)
 	return 0;
 }
 
+/*
+ * The template's files are open here. The monitor, whose share could reach the
+ * directory by its path, sees it no more when the guest's process starts.
+ */
 static void born(void *arg, pid_t monitor)
 {
-	(void)arg;
+	const struct init *init = arg;
+
 	(void)monitor;
+	/* The machine may be another one, that boots. */
+	if (!init->options.cold &&
+	    umount2(OCI_INSIDE_TEMPLATES, MNT_DETACH) < 0 && errno != EINVAL)
+		log_debug("'" OCI_INSIDE_TEMPLATES "': %s", strerror(errno));
 }
 
+/* From now on others than the kernel and the agent are in the guest. */
 static void started(void *arg)
 {
-	(void)arg;
+	struct init *init = arg;
+
+	template_leave(init->machine.template);
 	oci_note_started();
+}
+
+static int cold(void *arg)
+{
+	struct init *init = arg;
+
+	return run_machine_make_cold(&init->machine, &init->options);
 }
 
 static void ready(void *arg)
@@ -48,7 +75,9 @@ static void ready(void *arg)
 
 static void out_of_memory(void *arg)
 {
-	*(bool *)arg = true;
+	struct init *init = arg;
+
+	init->oom = true;
 }
 
 static int no_input(void *arg)
@@ -87,36 +116,59 @@ static const struct life_hooks hooks = {
 	.output = output,
 	.out_of_memory = out_of_memory,
 	.error = error,
+	.cold = cold,
 	.killer = killer,
 };
 
 /* ---- the machine */
 
+static int make(struct init *init, struct spec *spec, const struct rootfs *root,
+		const struct instance *instance)
+{
+	int r = root->path && instance->socket ? oci_check_sources(spec)
+					       : -ENOMEM;
+
+	if (r == 0)
+		r = oci_pod_save_namespaces(OCI_INSIDE_VM
+					    "/" OCI_NAMESPACES_FILE);
+	if (r == 0)
+		r = run_size_make(&spec->linux_part, &init->options);
+	return r < 0 ? r
+		     : run_machine_make(&init->machine, spec, &init->options,
+					root, instance);
+}
+
 static int run(struct spec *spec, bool has_kvm)
 {
-	struct run_options opt = {
-		.bundle = "/",
-		.root = "/",
-		.kernel = OCI_INSIDE_KERNEL,
-		.network = "namespace",
-		/* The store is the host's, which this process does not see. */
-		.cold = true,
-		.trees_socket = OCI_INSIDE_VM "/" OCI_TREES_FILE,
-		.trees = TREES,
+	struct init init = {
+		.options =
+			{
+				.bundle = "/",
+				.root = "/",
+				.kernel = OCI_INSIDE_KERNEL,
+				.network = "namespace",
+				/* The store is the host's, which this process
+				 * does not see. */
+				.cold = access(OCI_INSIDE_TEMPLATES, F_OK) < 0,
+				.templates = OCI_INSIDE_TEMPLATES,
+				.trees_socket =
+					OCI_INSIDE_VM "/" OCI_TREES_FILE,
+				.trees = TREES,
+			},
+		.machine = {.initrd_fd = -1},
 	};
+	struct run_machine *machine = &init.machine;
 	struct rootfs root = {
 		.path = strdup("/"), .no_submounts = true, .hold = -1};
 	struct instance instance = {.base_fd = -1, .dir_fd = -1};
-	struct run_machine machine = {.initrd_fd = -1};
-	bool oom = false; /* a process of the guest's was killed */
 	struct life life = {
 		.name = "container",
 		.socket = OCI_INSIDE_VM "/" OCI_SOCKET_FILE,
-		.cfg = &machine.cfg,
-		.agent = &machine.agent,
+		.cfg = &machine->cfg,
+		.agent = &machine->agent,
 		.process = &spec->process,
-		.filter = &machine.filter,
-		.netns = &machine.netns,
+		.filter = &machine->filter,
+		.netns = &machine->netns,
 		.ports = access(OCI_INSIDE_VM "/" OCI_SANDBOX_FILE, F_OK) == 0,
 		.interactive = oci_has_input(),
 		.forward_signals = true,
@@ -124,32 +176,29 @@ static int run(struct spec *spec, bool has_kvm)
 		.close_fds = {-1, -1},
 		.control_dir = OCI_INSIDE_VM,
 		.hooks = &hooks,
-		.arg = &oom,
+		.arg = &init,
 	};
 	sigset_t mask;
 	int status = RUN_EXIT_FAILED;
-	int r;
 
 	life_hold_signals(&mask);
 	life.mask_before = &mask;
 	snprintf(instance.name, sizeof(instance.name), "container");
 	instance.socket = strdup(life.socket);
-	r = root.path && instance.socket ? oci_check_sources(spec) : -ENOMEM;
-	if (r == 0)
-		r = oci_pod_save_namespaces(OCI_INSIDE_VM
-					    "/" OCI_NAMESPACES_FILE);
-	if (r == 0)
-		r = run_size_make(&spec->linux_part, &opt);
-	if (r == 0)
-		r = run_machine_make(&machine, spec, &opt, &root, &instance);
-	if (r == 0 && has_kvm)
-		machine.cfg.kvm_fd = OCI_KVM_FD;
-	if (r == 0)
+	/* By which `init` has it saved; nobody else asks. */
+	if (!init.options.cold)
+		instance.control = strdup(OCI_INSIDE_VM "/" OCI_CONTROL_FILE);
+	if (make(&init, spec, &root, &instance) == 0) {
+		if (has_kvm)
+			machine->cfg.kvm_fd = OCI_KVM_FD;
+		life.template = machine->template;
 		status = life_run(&life);
-	run_machine_done(&machine);
+	}
+	run_machine_done(machine);
 	free(instance.socket);
+	free(instance.control);
 	rootfs_close(&root);
-	if (oom)
+	if (init.oom)
 		oci_oom_tell();
 	return status;
 }

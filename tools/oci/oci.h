@@ -33,6 +33,8 @@ struct json_t;
 #define OCI_INSIDE_KERNEL  OCI_INSIDE "/kernel"
 #define OCI_INSIDE_VM      OCI_INSIDE "/vm"
 #define OCI_INSIDE_POD     OCI_INSIDE "/pod" /* the machine's, if another's */
+/* Until its process runs; not there: it boots. */
+#define OCI_INSIDE_TEMPLATES OCI_INSIDE "/templates"
 
 /*
  * /dev/kvm, in the outer container's process where `init` is called with the
@@ -48,7 +50,8 @@ struct json_t;
 #define OCI_SANDBOX_FILE    "sandbox.json"    /* there: a pod's own one */
 #define OCI_NAMESPACES_FILE "namespaces.json" /* of a machine's own one */
 #define OCI_EXEC_PREFIX     "exec-" /* processes of `exec`, until they start */
-#define OCI_STARTED_FILE    "started" /* the process runs */
+#define OCI_STARTED_FILE    "started"      /* the process runs */
+#define OCI_CONTROL_FILE    "control.sock" /* socket: `init` has it saved */
 /* In the container's directory: its machine stands still. */
 #define OCI_PAUSED_FILE "paused"
 /* There, too: who makes it; see oci_host_await_maker(). */
@@ -67,6 +70,7 @@ struct oci {
 	const char *maker;     /* see oci_host_await_maker(); or NULL */
 	bool maker_stays;      /* the same */
 	bool bound;            /* the host's runtime is killed with us */
+	bool cold;             /* no machine goes on from a template */
 	int kvm_fd; /* > 0: that one's container gets it, as OCI_KVM_FD */
 };
 
@@ -177,12 +181,13 @@ struct json_t *oci_namespace(struct json_t *config, const char *type);
 bool oci_is_below(const char *path, const char *dir);
 
 struct oci_bundle {
-	const char *path;    /* absolute */
-	const char *program; /* this program's file */
-	const char *kernel;  /* the guest's, a file */
-	const char *vm;      /* the container's directory `vm` */
-	const char *pod;     /* that of the machine's own; NULL: it is this */
-	bool has_kvm;        /* OCI_KVM_FD is passed */
+	const char *path;      /* absolute */
+	const char *program;   /* this program's file */
+	const char *kernel;    /* the guest's, a file */
+	const char *vm;        /* the container's directory `vm` */
+	const char *pod;       /* that of the machine's own; NULL: it is this */
+	const char *templates; /* a directory; NULL: the machine boots */
+	bool has_kvm;          /* OCI_KVM_FD is passed */
 };
 
 /*
@@ -298,6 +303,19 @@ bool oci_group_exists(const char *root, const char *cgroups_path);
  * remove. None is as good. 0 or -errno, logged.
  */
 int oci_group_remove(const char *root, const char *cgroups_path);
+
+/* As runc tells: an ordinary user's engine is root in a user namespace. */
+bool oci_is_for_root(void);
+
+/* ---- templates */
+
+/*
+ * The directory of templates that the container of CONFIG may start from, and
+ * add to: allocated, or NULL where it is to boot, as the user says or its root
+ * is another user. 0, -EINVAL or -ENOMEM, logged.
+ */
+int oci_templates_find(const struct oci *oci, struct json_t *config,
+		       char **ret_path);
 
 /* ---- users */
 

@@ -33,7 +33,7 @@ static int setup(void **state)
 	setenv("BULKHEAD_STORE", ctx->top, 1);
 	log_setup(LOG_ERROR, false);
 	assert_int_equal(templates_boot(ctx->boot), 0);
-	assert_int_equal(template_store_open(true, &ctx->store), 0);
+	assert_int_equal(template_store_open(NULL, true, &ctx->store), 0);
 	*state = ctx;
 	return 0;
 }
@@ -204,9 +204,9 @@ static void test_others(void **state)
 	struct template_store again;
 
 	assert_int_equal(fchmod(ctx->store.dir, 0755), 0);
-	assert_int_equal(template_store_open(true, &again), -EPERM);
+	assert_int_equal(template_store_open(NULL, true, &again), -EPERM);
 	assert_int_equal(fchmod(ctx->store.dir, 0700), 0);
-	assert_int_equal(template_store_open(false, &again), 0);
+	assert_int_equal(template_store_open(NULL, false, &again), 0);
 	template_store_close(&again);
 }
 

@@ -34,6 +34,7 @@ static const struct oci_bundle paths = {
 	.program = "/usr/bin/bulkhead-runtime",
 	.kernel = "/usr/lib/bulkhead/vmlinux",
 	.vm = "/run/bulkhead-runtime/one/vm",
+	.templates = "/var/lib/bulkhead/templates",
 };
 
 struct halves {
@@ -133,6 +134,10 @@ static void test_engines(void **state)
 			text(mount_on(h.host, OCI_INSIDE_VM), "source"),
 			paths.vm);
 		assert_null(mount_on(h.guest, OCI_INSIDE_VM));
+		assert_string_equal(
+			text(mount_on(h.host, OCI_INSIDE_TEMPLATES), "source"),
+			paths.templates);
+		assert_null(mount_on(h.guest, OCI_INSIDE_TEMPLATES));
 		assert_string_equal(text(mount_on(h.host, "/dev"), "type"),
 				    "tmpfs");
 		done(&h);

@@ -4,6 +4,7 @@
  * one that is there already; and how it gets the files.
  */
 #include "tests/tempdir.h"
+#include "tools/image/rootfs-parts.h"
 #include "tools/oci/oci.h"
 #include "vmm/base/util.h"
 
@@ -18,6 +19,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -194,13 +196,69 @@ static void test_given(void **state)
 	assert_int_equal(rmdir(root), 0);
 }
 
+/* The templates of CONFIG, a JSON text; OCI->cold as COLD. */
+static int templates(const char *config, bool cold, char **ret)
+{
+	const struct oci oci = {.cold = cold};
+	json_t *json = json_loads(config, 0, NULL);
+	int r;
+
+	assert_non_null(json);
+	r = oci_templates_find(&oci, json, ret);
+	json_decref(json);
+	return r;
+}
+
+/* They are their user's alone, and there where nobody says otherwise. */
+static void test_templates(void **state)
+{
+	static const char *const none[] = {
+		"{\"annotations\":{\"bulkhead.cold\":\"true\"}}",
+		"{\"linux\":{\"namespaces\":[{\"type\":\"user\"}],"
+		"\"uidMappings\":[{\"containerID\":0,\"hostID\":100001,"
+		"\"size\":10}],\"gidMappings\":[{\"containerID\":0,"
+		"\"hostID\":100001,\"size\":10}]}}",
+	};
+	char dir[TEMPDIR_ROOM], *path = NULL;
+	struct stat st;
+
+	(void)state;
+	tempdir_name(dir);
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(setenv("BULKHEAD_STORE", dir, 1), 0);
+	for (unsigned i = 0; i < ARRAY_LEN(none); i++) {
+		assert_int_equal(templates(none[i], false, &path), 0);
+		assert_null(path);
+	}
+	assert_int_equal(templates("{}", true, &path), 0);
+	assert_null(path);
+	assert_int_equal(templates("{\"annotations\":{\"bulkhead.cold\":"
+				   "\"no\"}}",
+				   false, &path),
+			 -EINVAL);
+	assert_int_equal(setenv("BULKHEAD_TEMPLATES", "off", 1), 0);
+	assert_int_equal(templates("{}", false, &path), 0);
+	assert_null(path);
+	assert_int_equal(unsetenv("BULKHEAD_TEMPLATES"), 0);
+	assert_int_equal(templates("{\"annotations\":{\"bulkhead.cold\":"
+				   "\"false\"}}",
+				   false, &path),
+			 0);
+	assert_non_null(path);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode, S_IFDIR | 0700);
+	assert_int_equal(strncmp(path, dir, strlen(dir)), 0);
+	free(path);
+	assert_int_equal(unsetenv("BULKHEAD_STORE"), 0);
+	assert_int_equal(tree_remove(AT_FDCWD, dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_own),
-		cmocka_unit_test(test_mapped),
-		cmocka_unit_test(test_joined),
-		cmocka_unit_test(test_given),
+		cmocka_unit_test(test_own),       cmocka_unit_test(test_mapped),
+		cmocka_unit_test(test_joined),    cmocka_unit_test(test_given),
+		cmocka_unit_test(test_templates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
