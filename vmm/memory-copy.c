@@ -29,8 +29,7 @@ const struct sandbox_rule memory_copy_syscalls[] = {
 
 struct result {
 	int32_t r;
-	uint32_t memory_crc;
-	uint64_t memory_bytes, written;
+	uint64_t memory_bytes, memory_sum, written;
 };
 
 /* ---- the process */
@@ -88,7 +87,7 @@ static _Noreturn void write_all(struct snapshot snapshot, int fd,
 	result.r =
 		snapshot_write_memory(&snapshot, fd, mem, pagemap_fd,
 				      is_unwanted, &result_fd, &result.written);
-	result.memory_crc = snapshot.memory_crc;
+	result.memory_sum = snapshot.memory_sum;
 	result.memory_bytes = snapshot.memory_bytes;
 	_exit(write(result_fd, &result, sizeof(result)) == sizeof(result) ? 0
 									  : 1);
@@ -134,7 +133,7 @@ static int take_result(int fd, struct snapshot *snapshot, uint64_t *ret_written)
 	while (n < 0 && errno == EINTR);
 	if (n != sizeof(result))
 		return -ECHILD;
-	snapshot->memory_crc = result.memory_crc;
+	snapshot->memory_sum = result.memory_sum;
 	snapshot->memory_bytes = result.memory_bytes;
 	*ret_written = result.written;
 	return result.r;

@@ -39,7 +39,7 @@ int memory_copy_start(struct memory_copy *copy, const struct snapshot *snapshot,
 		      int fd, const struct mem *mem, int pagemap_fd);
 
 /*
- * Waits for its end, and fills in SNAPSHOT's memory_bytes and memory_crc. STOPS
+ * Waits for its end, and fills in SNAPSHOT's memory_bytes and memory_sum. STOPS
  * with ARG is asked again and again; true ends the process, and so does GONE_FD
  * (or -1) when its other end is closed. 0; -EINTR: that happened; -ECHILD: it
  * was killed; or -errno of its writing; not logged. 0 where there is none.

@@ -2,8 +2,9 @@
 /*
  * The files of a snapshot. Numbers are little-endian, as in memory.
  *
- * The memory's checksum is over the offset and the content of each page that is
- * not zero, in their order, so that holes cost nothing.
+ * The memory's checksum is the sum of the checksums of each page that is not
+ * zero, of its offset and its content: holes cost nothing, and one page can be
+ * replaced without the others being read.
  */
 #include "vmm/snapshot.h"
 
@@ -14,15 +15,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #define PAGE_BYTES    4096
-#define STATE_VERSION 2 /* changes with what any part visits */
+#define STATE_VERSION 3 /* changes with what any part visits */
 #define STATE_MAX     (64 * MIB)
 #define RUN_BYTES     MIB /* written at once; asked whether to stop */
 
@@ -35,8 +38,9 @@ struct head {
 	uint8_t id[SNAPSHOT_ID_BYTES];
 	uint64_t saved_ns;
 	uint64_t memory_bytes;
-	uint32_t memory_crc;
+	uint64_t memory_sum;
 	uint32_t directory_bytes, config_bytes, state_bytes;
+	uint32_t zero;
 };
 #define HEAD_SUMMED offsetof(struct head, id)
 
@@ -73,55 +77,115 @@ static int write_at(int fd, const void *data, size_t bytes, uint64_t offset)
 	return 0;
 }
 
+static int read_at(int fd, void *data, size_t bytes, uint64_t offset)
+{
+	uint8_t *to = data;
+
+	while (bytes > 0) {
+		const ssize_t n = pread(fd, to, bytes, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA;
+		to += n;
+		bytes -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
 static bool is_zero(const uint8_t *page)
 {
 	/* Most pages that are not zero differ within the first words. */
 	return page[0] == 0 && memcmp(page, page + 1, PAGE_BYTES - 1) == 0;
 }
 
+/* 0 of a page of zeros. */
+static uint64_t page_sum(uint64_t offset, const uint8_t *page)
+{
+	uint32_t crc;
+
+	if (is_zero(page))
+		return 0;
+	crc = add_crc(0, &offset, sizeof(offset));
+	return add_crc(crc, page, PAGE_BYTES);
+}
+
 struct writer {
 	int fd, pagemap_fd;
-	uint32_t crc;
-	uint64_t written;
+	bool has_base;
+	uint64_t sum, written;
 };
 
 #define RUN_PAGES (RUN_BYTES / PAGE_BYTES)
 
-/* Which pages of a run at HOST may be other than zero. */
-static void find_touched(const struct writer *w, const uint8_t *host,
-			 uint64_t touched[RUN_PAGES])
+/*
+ * Whether a page may be other than zero, or than the base's, by its bits in the
+ * pagemap. One that the host has swapped out was written to.
+ */
+static bool is_touched(const struct writer *w, uint64_t bits)
 {
-	const size_t bytes = RUN_PAGES * sizeof(touched[0]);
-	const off_t at =
-		(off_t)((uintptr_t)host / PAGE_BYTES * sizeof(touched[0]));
-
-	if (w->pagemap_fd < 0 ||
-	    pread(w->pagemap_fd, touched, bytes, at) != (ssize_t)bytes)
-		memset(touched, 0xff, bytes);
+	if (w->has_base && (bits & PAGEMAP_FILE))
+		return false;
+	return bits & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED);
 }
 
-/*
- * The pages of BYTES at HOST, a run at most, that are not zero, in as few
- * writes as can be.
+/* Which pages of a run at HOST are. */
+static int find_touched(const struct writer *w, const uint8_t *host,
+			bool touched[RUN_PAGES])
+{
+	const off_t at =
+		(off_t)((uintptr_t)host / PAGE_BYTES * sizeof(uint64_t));
+	uint64_t bits[RUN_PAGES];
+
+	if (w->pagemap_fd >= 0 &&
+	    pread(w->pagemap_fd, bits, sizeof(bits), at) == sizeof(bits)) {
+		for (size_t i = 0; i < RUN_PAGES; i++)
+			touched[i] = is_touched(w, bits[i]);
+		return 0;
+	}
+	memset(touched, true, RUN_PAGES * sizeof(touched[0]));
+	return w->has_base ? -EIO : 0;
+}
+
+/* Whether the page has to be written; its sum takes the place of the old one.
  */
+static int compare(struct writer *w, const uint8_t *page, uint64_t offset,
+		   bool *ret_differs)
+{
+	uint8_t old[PAGE_BYTES];
+	int r = 0;
+
+	*ret_differs = !is_zero(page);
+	if (w->has_base) {
+		r = read_at(w->fd, old, sizeof(old), offset);
+		*ret_differs = r == 0 && memcmp(old, page, PAGE_BYTES) != 0;
+		if (*ret_differs)
+			w->sum -= page_sum(offset, old);
+	}
+	if (*ret_differs) {
+		w->sum += page_sum(offset, page);
+		w->written += PAGE_BYTES;
+	}
+	return r;
+}
+
+/* The pages of BYTES at HOST, a run at most, in as few writes as can be. */
 static int write_run(struct writer *w, const uint8_t *host, size_t bytes,
 		     uint64_t offset)
 {
-	uint64_t touched[RUN_PAGES];
+	bool touched[RUN_PAGES];
 	size_t from = 0, end = 0;
-	int r = 0;
+	int r = find_touched(w, host, touched);
 
-	find_touched(w, host, touched);
 	for (size_t at = 0; r == 0 && at < bytes; at += PAGE_BYTES) {
-		const uint64_t page = offset + at;
+		bool differs = false;
 
-		if (!(touched[at / PAGE_BYTES] &
-		      (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) ||
-		    is_zero(host + at))
+		if (touched[at / PAGE_BYTES])
+			r = compare(w, host + at, offset + at, &differs);
+		if (r < 0 || !differs)
 			continue;
-		w->crc = add_crc(w->crc, &page, sizeof(page));
-		w->crc = add_crc(w->crc, host + at, PAGE_BYTES);
-		w->written += PAGE_BYTES;
 		if (at != end) {
 			r = write_at(w->fd, host + from, end - from,
 				     offset + from);
@@ -138,7 +202,12 @@ int snapshot_write_memory(struct snapshot *snapshot, int fd,
 			  bool (*stops)(void *arg), void *arg,
 			  uint64_t *ret_written)
 {
-	struct writer w = {.fd = fd, .pagemap_fd = pagemap_fd};
+	struct writer w = {
+		.fd = fd,
+		.pagemap_fd = pagemap_fd,
+		.has_base = snapshot->has_base,
+		.sum = snapshot->has_base ? snapshot->memory_sum : 0,
+	};
 	struct tail tail = {.memory_bytes = mem->bytes};
 	uint64_t offset = 0;
 	int r = 0;
@@ -162,7 +231,7 @@ int snapshot_write_memory(struct snapshot *snapshot, int fd,
 	if (r == 0)
 		r = write_at(fd, &tail, sizeof(tail), offset);
 	snapshot->memory_bytes = mem->bytes;
-	snapshot->memory_crc = w.crc;
+	snapshot->memory_sum = w.sum;
 	*ret_written = w.written;
 	return r;
 }
@@ -173,7 +242,7 @@ int snapshot_write_state(const struct snapshot *snapshot, int fd)
 		.version = STATE_VERSION,
 		.saved_ns = snapshot->saved_ns,
 		.memory_bytes = snapshot->memory_bytes,
-		.memory_crc = snapshot->memory_crc,
+		.memory_sum = snapshot->memory_sum,
 		.directory_bytes = (uint32_t)strlen(snapshot->directory),
 		.config_bytes = (uint32_t)strlen(snapshot->config),
 		.state_bytes = (uint32_t)snapshot->state_bytes,
@@ -205,6 +274,44 @@ int snapshot_write_state(const struct snapshot *snapshot, int fd)
 	return r < 0 ? r : write_at(fd, &head, sizeof(head), 0);
 }
 
+/* Where the next data of FD is from AT on, END if there is none: or AT itself.
+ */
+static uint64_t next_data(int fd, uint64_t at, uint64_t end)
+{
+	const off_t data = lseek(fd, (off_t)at, SEEK_DATA);
+
+	if (data >= 0)
+		return min_u64((uint64_t)data, end);
+	return errno == ENXIO ? end : at;
+}
+
+int snapshot_copy_memory(const struct snapshot *base, int fd,
+			 bool (*stops)(void *arg), void *arg)
+{
+	const int from = base->memory_fd;
+	const uint64_t end = base->memory_bytes;
+	autofree uint8_t *run = NULL;
+	uint64_t at = 0;
+	int r = 0;
+
+	if (ioctl(fd, FICLONE, from) == 0)
+		return 0;
+	run = malloc(RUN_BYTES);
+	if (!run)
+		return -ENOMEM;
+	while (r == 0 && (at = next_data(from, at, end)) < end) {
+		const size_t bytes = min_u64(RUN_BYTES, end - at);
+
+		r = stops(arg) ? -EINTR : read_at(from, run, bytes, at);
+		for (size_t i = 0; r == 0 && i < bytes; i += PAGE_BYTES) {
+			if (!is_zero(run + i))
+				r = write_at(fd, run + i, PAGE_BYTES, at + i);
+		}
+		at += bytes;
+	}
+	return r < 0 ? r : ftruncate(fd, (off_t)end) < 0 ? -errno : 0;
+}
+
 /* ---- reading */
 
 static int open_file(const char *dir, const char *name, uint64_t *ret_bytes)
@@ -225,24 +332,6 @@ static int open_file(const char *dir, const char *name, uint64_t *ret_bytes)
 		return log_ret(-EINVAL, "'%s': not a regular file", path);
 	*ret_bytes = (uint64_t)st.st_size;
 	return take_fd(&fd);
-}
-
-static int read_at(int fd, void *data, size_t bytes, uint64_t offset)
-{
-	uint8_t *to = data;
-
-	while (bytes > 0) {
-		const ssize_t n = pread(fd, to, bytes, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENODATA;
-		to += n;
-		bytes -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
 }
 
 /* A text of BYTES at FROM, or NULL. */
@@ -288,7 +377,7 @@ static int take_state(struct snapshot *s, const char *path, const uint8_t *data,
 	memcpy(s->id, head.id, sizeof(s->id));
 	s->saved_ns = head.saved_ns;
 	s->memory_bytes = head.memory_bytes;
-	s->memory_crc = head.memory_crc;
+	s->memory_sum = head.memory_sum;
 	s->state_bytes = head.state_bytes;
 	s->directory = copy_text(at, head.directory_bytes);
 	s->config = copy_text(at + head.directory_bytes, head.config_bytes);
@@ -386,7 +475,7 @@ void snapshot_close(struct snapshot *snapshot)
 int snapshot_verify(const struct snapshot *snapshot)
 {
 	autofree uint8_t *run = malloc(RUN_BYTES);
-	uint32_t crc = 0;
+	uint64_t sum = 0;
 
 	if (!run)
 		return log_ret(-ENOMEM, "out of memory");
@@ -398,16 +487,10 @@ int snapshot_verify(const struct snapshot *snapshot)
 		if (r < 0)
 			return log_ret(r, "the memory at %llu: %s",
 				       (unsigned long long)at, strerror(-r));
-		for (size_t page = 0; page < bytes; page += PAGE_BYTES) {
-			const uint64_t offset = at + page;
-
-			if (is_zero(run + page))
-				continue;
-			crc = add_crc(crc, &offset, sizeof(offset));
-			crc = add_crc(crc, run + page, PAGE_BYTES);
-		}
+		for (size_t page = 0; page < bytes; page += PAGE_BYTES)
+			sum += page_sum(at + page, run + page);
 	}
-	return crc == snapshot->memory_crc
+	return sum == snapshot->memory_sum
 		       ? 0
 		       : log_ret(-EBADMSG, "the memory is damaged: its "
 					   "checksum is not the saved one");

@@ -30,10 +30,12 @@ struct snapshot {
 	uint8_t id[SNAPSHOT_ID_BYTES]; /* in both files; random */
 	uint64_t saved_ns;             /* when, since 1970 */
 	uint64_t memory_bytes;
-	uint32_t memory_crc; /* of all that is not zero; see snapshot.c */
-	char *config;        /* owned; JSON, as config_write_json() has it */
-	char *directory;     /* owned; its relative paths begin there */
-	uint8_t *state;      /* owned; what the visitor saved */
+	uint64_t memory_sum; /* of all that is not zero; see snapshot.c */
+	/* Being written: the file has the RAM of another one, with its sum. */
+	bool has_base;
+	char *config;    /* owned; JSON, as config_write_json() has it */
+	char *directory; /* owned; its relative paths begin there */
+	uint8_t *state;  /* owned; what the visitor saved */
 	size_t state_bytes;
 	int memory_fd;                  /* owned; -1 */
 	struct working_set working_set; /* owned; see working_set_open() */
@@ -58,11 +60,23 @@ int snapshot_take(struct snapshot *snapshot, const char *name, int state_fd,
 int snapshot_verify(const struct snapshot *snapshot);
 
 /*
+ * Copies the RAM in BASE's file to FD, an empty file; the two share their
+ * blocks where the file system can (reflink). STOPS as below. 0, -EINTR, or
+ * -errno; not logged.
+ */
+int snapshot_copy_memory(const struct snapshot *base, int fd,
+			 bool (*stops)(void *arg), void *arg);
+
+/*
  * Writes the pages of MEM that are not zero, and the last page, on FD, which is
- * an empty file; the guest stands still. Fills in memory_bytes and memory_crc.
+ * an empty file; the guest stands still. Fills in memory_bytes and memory_sum.
  * PAGEMAP_FD is this process's /proc/self/pagemap where MEM is not from a file:
  * pages that nobody has touched are not read then, which would cost the host a
  * fault for each; or -1.
+ *
+ * Where SNAPSHOT has a base, MEM is mapped privately from a file of the same
+ * content as FD, and memory_sum is of that: only pages of MEM that have changed
+ * since are read, by PAGEMAP_FD, which has to be there.
  * STOPS, with ARG, is asked again and again; true ends it. 0, -EINTR (it did),
  * or -errno; not logged. *RET_WRITTEN: bytes of RAM in the file.
  */

@@ -239,6 +239,11 @@ static int build(const struct config *cfg, const struct snapshot *snapshot,
 		return log_ret(VM_EXIT_HOST, "out of memory");
 	vm->cfg = cfg;
 	vm->snapshot = snapshot;
+	if (snapshot) {
+		vm->base.exists = true;
+		memcpy(vm->base.id, snapshot->id, sizeof(vm->base.id));
+		vm->base.memory_sum = snapshot->memory_sum;
+	}
 	vm->pagemap_fd = -1;
 	vm->born_ns = start_ns;
 	pthread_mutex_init(&vm->life_lock, NULL);

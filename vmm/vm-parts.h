@@ -37,7 +37,13 @@ struct vm {
 	struct visitor loading;           /* of the snapshot's state */
 	const struct sandbox_rule *allow; /* borrowed; vm_allow() */
 	char *directory; /* owned: where relative paths began */
-	int pagemap_fd;  /* owned: for vm_save(); -1: RAM is from a file */
+	int pagemap_fd;  /* owned: for vm_save_to(), or -1 */
+	/* The snapshot that RAM is mapped from, if any. */
+	struct vm_base {
+		bool exists;
+		uint8_t id[SNAPSHOT_ID_BYTES];
+		uint64_t memory_sum;
+	} base;
 	uint64_t born_ns;
 
 	struct kvm kvm;
@@ -128,14 +134,14 @@ int vm_attach_virtio(struct vm *vm);
 void vm_pause_devices(struct vm *vm);
 void vm_resume_devices(struct vm *vm);
 
-/* vm-state.c: vm_save() and vm_save_live() in three steps. */
+/* vm-state.c: vm_save() and vm_save_to() in three steps. */
 struct vm_saving {
 	struct vm *vm;
-	const struct vm_save_live *to; /* borrowed; not live: no goes_on */
-	struct vm_saved *saved;        /* borrowed */
-	struct snapshot snapshot;      /* its parts borrowed from here */
-	char *config;                  /* owned */
-	struct visitor state;          /* owned */
+	const struct vm_save_target *to; /* borrowed */
+	struct vm_saved *saved;          /* borrowed */
+	struct snapshot snapshot;        /* its parts borrowed from here */
+	char *config;                    /* owned */
+	struct visitor state;            /* owned */
 	struct memory_copy copy;
 };
 /* The calls that they make. */

@@ -99,6 +99,18 @@ static bool is_over(void *arg)
 	       (poll(&pfd, 1, 0) == 1 && pfd.revents);
 }
 
+static int take_base(struct vm_saving *saving)
+{
+	const struct vm_base *base = &saving->vm->base;
+
+	if (!base->exists ||
+	    memcmp(base->id, saving->to->base_id, sizeof(base->id)))
+		return -ESTALE;
+	saving->snapshot.has_base = true;
+	saving->snapshot.memory_sum = base->memory_sum;
+	return 0;
+}
+
 int vm_saving_begin(struct vm_saving *saving)
 {
 	struct vm *vm = saving->vm;
@@ -114,19 +126,26 @@ int vm_saving_begin(struct vm_saving *saving)
 	memcpy(saving->snapshot.id, saving->to->id,
 	       sizeof(saving->snapshot.id));
 	visit_save(&saving->state);
-	return saving->config ? 0 : -ENOMEM;
+	if (!saving->config)
+		return -ENOMEM;
+	return saving->to->base_id ? take_base(saving) : 0;
 }
 
 static int take_memory(struct vm_saving *saving)
 {
 	const struct vm *vm = saving->vm;
 	const int fd = saving->to->memory_fd;
+	/* The pages of a file are no pages of zeros where they are not there.
+	 */
+	const int pagemap_fd = vm->base.exists && !saving->snapshot.has_base
+				       ? -1
+				       : vm->pagemap_fd;
 
 	if (saving->to->goes_on)
 		return memory_copy_start(&saving->copy, &saving->snapshot, fd,
-					 &vm->mem, vm->pagemap_fd);
+					 &vm->mem, pagemap_fd);
 	return snapshot_write_memory(&saving->snapshot, fd, &vm->mem,
-				     vm->pagemap_fd, is_over, saving,
+				     pagemap_fd, is_over, saving,
 				     &saving->saved->memory_bytes);
 }
 
@@ -178,8 +197,7 @@ int vm_build_saving(struct vm *vm)
 	if (!vm->cfg->control)
 		return 0;
 	/* Without it, all of the RAM is read. */
-	if (!vm->snapshot)
-		vm->pagemap_fd = pagemap_open();
+	vm->pagemap_fd = pagemap_open();
 	vm->directory = get_current_dir_name();
 	return vm->directory ? 0
 			     : log_ret(-errno, "the working directory: %s",

@@ -312,7 +312,7 @@ void vm_end_record(struct vm *vm)
 
 static int save(struct vm_saving *saving)
 {
-	const struct vm_save_live *to = saving->to;
+	const struct vm_save_target *to = saving->to;
 	const uint64_t start_ns = util_now_ns();
 	struct vm *vm = saving->vm;
 	const int paused = vm_pause(vm);
@@ -332,8 +332,8 @@ static int save(struct vm_saving *saving)
 	return r < 0 ? r : vm_saving_finish(saving);
 }
 
-int vm_save_live(struct vm *vm, const struct vm_save_live *to,
-		 struct vm_saved *saved)
+int vm_save_to(struct vm *vm, const struct vm_save_target *to,
+	       struct vm_saved *saved)
 {
 	struct vm_saving saving = {.vm = vm, .to = to, .saved = saved};
 	int r = vm_saving_begin(&saving);
@@ -350,12 +350,12 @@ int vm_save_live(struct vm *vm, const struct vm_save_live *to,
 int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
 	    int gone_fd, struct vm_saved *saved)
 {
-	const struct vm_save_live to = {
+	const struct vm_save_target to = {
 		.id = id,
 		.state_fd = state_fd,
 		.memory_fd = memory_fd,
 		.gone_fd = gone_fd,
 	};
 
-	return vm_save_live(vm, &to, saved);
+	return vm_save_to(vm, &to, saved);
 }

@@ -100,21 +100,29 @@ int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
 	    int gone_fd, struct vm_saved *saved);
 
 /*
- * The same of a guest that stands still only while its state is read: GOES_ON
- * is called with ARG, on this thread, when it goes on (or would, but that it
- * was paused before), and SAVED has how long it stood. Its RAM, as it was at
- * that instant, is written behind it by a process (vmm/memory-copy.h), which
- * needs as much memory as the guest writes to meanwhile; this returns when that
- * is done.
+ * The same, as TO has it.
+ *
+ * With GOES_ON the guest stands still only while its state is read: that is
+ * called with ARG, on this thread, when it goes on (or would, but that it was
+ * paused before), and SAVED has how long it stood. Its RAM, as it was at that
+ * instant, is written behind it by a process (vmm/memory-copy.h), which needs
+ * as much memory as the guest writes to meanwhile; this returns when that is
+ * done.
+ *
+ * With BASE_ID, what memory_fd has is a copy of the memory of the snapshot from
+ * which this machine was started, with that identity: only pages that have
+ * changed since are read and written. -ESTALE: it was started from another one,
+ * or from none.
  */
-struct vm_save_live {
-	const uint8_t *id; /* of 16 bytes */
+struct vm_save_target {
+	const uint8_t *id;      /* of 16 bytes */
+	const uint8_t *base_id; /* of 16 bytes, or NULL */
 	int state_fd, memory_fd, gone_fd;
-	void (*goes_on)(void *arg, const struct vm_saved *saved);
+	void (*goes_on)(void *arg, const struct vm_saved *saved); /* or NULL */
 	void *arg;
 };
-int vm_save_live(struct vm *vm, const struct vm_save_live *to,
-		 struct vm_saved *saved);
+int vm_save_to(struct vm *vm, const struct vm_save_target *to,
+	       struct vm_saved *saved);
 
 /*
  * The record of which memory this start touches (vmm/working-set.h), if one is

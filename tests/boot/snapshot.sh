@@ -300,6 +300,57 @@ test_live()
 	expect_no_out FAIL
 }
 
+# kib: of memory, as `bulkhead snapshot` said
+kib()
+{
+	sed -n 's/.*: \([0-9]*\) KiB of memory; .*/\1/p' out
+}
+
+# A machine that was restored is saved onto a copy of its snapshot, which needs
+# the other one no more; another one than that is refused.
+test_base()
+{
+	local all
+
+	guest_start vm 'sweep:16M:1000000,poweroff' --memory 96M \
+		--control ./control
+	wait_for vm.out 'sweep 2'
+	ask snapshot ./control snap
+	expect_status 0
+	all=$(kib)
+	ask snapshot --base snap ./control snap2
+	expect_status 1
+	expect_error "'snap': not the snapshot that './control' was started from"
+	killed vm
+	restored again --control ./control
+	wait_for again.out 'sweep '
+	ask snapshot --live --base snap ./control snap2
+	expect_status 0
+	[ "$(kib)" -lt "$all" ] || fail "all of it was written: $(kib) KiB"
+	ask snapshot --base snap2 ./control snap3
+	expect_status 1
+	expect_error "'snap2': not the snapshot"
+	ask snapshot --base nosnap ./control snap3
+	expect_status 1
+	expect_error "'nosnap/state'" 'No such file'
+	cp -r --sparse=always snap mixed
+	cp --sparse=always snap2/memory mixed/memory
+	ask snapshot --base mixed ./control snap3
+	expect_status 1
+	expect_error "'mixed/memory'" 'of another snapshot'
+	! compgen -G 'snap3*' || fail "something is left"
+	killed again
+	expect_silence
+	expect_no_out FAIL
+	rm -r snap mixed
+	mv snap2 snap
+	restored last --verify
+	wait_until sweeps last 2 || fail "it does not go on"
+	killed last
+	expect_silence
+	expect_no_out FAIL
+}
+
 # sweeps NAME N: so many rounds are done.
 sweeps()
 {

@@ -173,6 +173,64 @@ static void test_stopped(void **state)
 	snapshot_close(&s);
 }
 
+/*
+ * A machine that was started from a snapshot is saved onto a copy of that:
+ * pages that have changed are written, and it is as whole as any other.
+ */
+static void test_base(void **state)
+{
+	struct rig *rig = *state;
+	autofd int pagemap = open("/proc/self/pagemap", O_RDONLY);
+	struct mem_options from = {.from_file = true};
+	struct snapshot base, next = {.memory_fd = -1};
+	char path[3 * TEMPDIR_ROOM];
+	struct mem mem;
+	uint8_t *ram;
+
+	assert_int_equal(snapshot_open(&base, rig->dir.dir), 0);
+	from.file_fd = base.memory_fd;
+	assert_int_equal(mem_init(&mem, BYTES, &from), 0);
+	ram = mem.region[0].host;
+	memset(ram, 0, 4096);                       /* is no more */
+	ram[9 * MIB] = 0x55;                        /* was not */
+	ram[3 * MIB] = 0x66;                        /* another */
+	ram[3 * MIB - 4096] = 0x22;                 /* the same, of its own */
+	(void)*(volatile uint8_t *)&ram[BYTES - 1]; /* read only */
+
+	snprintf(path, sizeof(path), "%s.next", rig->memory);
+	next.memory_fd = new_file(path);
+	unlink(path);
+	assert_int_equal(snapshot_copy_memory(&base, next.memory_fd,
+					      stops_at_once, NULL),
+			 -EINTR);
+	assert_int_equal(
+		snapshot_copy_memory(&base, next.memory_fd, goes_on, NULL), 0);
+	next.has_base = true;
+	next.memory_sum = base.memory_sum;
+	assert_int_equal(snapshot_write_memory(&next, next.memory_fd, &mem,
+					       pagemap, goes_on, NULL,
+					       &rig->written),
+			 0);
+	assert_int_equal(rig->written, 3 * 4096);
+	assert_int_equal(snapshot_verify(&next), 0);
+	mem_done(&mem);
+	from.file_fd = next.memory_fd;
+	assert_int_equal(mem_init(&mem, BYTES, &from), 0);
+	ram = mem.region[0].host;
+	assert_int_equal(ram[0], 0);
+	assert_int_equal(ram[9 * MIB], 0x55);
+	assert_int_equal(ram[3 * MIB], 0x66);
+	assert_int_equal(ram[3 * MIB + 1], 0x22);
+	assert_int_equal(ram[BYTES - 1], 0x33);
+	/* The base is what it was; and what has changed has to be known. */
+	assert_int_equal(snapshot_verify(&base), 0);
+	assert_true(snapshot_write_memory(&next, next.memory_fd, &mem, -1,
+					  goes_on, NULL, &rig->written) < 0);
+	mem_done(&mem);
+	util_close(&next.memory_fd);
+	snapshot_close(&base);
+}
+
 /* A disk that is full: the error comes out, and no head is written. */
 static void test_full(void **state)
 {
@@ -270,7 +328,7 @@ int main(void)
 		TEST(test_round),          TEST(test_take),
 		TEST(test_stopped),        TEST(test_full),
 		TEST(test_damaged_state),  TEST(test_mixed),
-		TEST(test_damaged_memory),
+		TEST(test_damaged_memory), TEST(test_base),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,9 @@ static const struct option_entry entries[] = {
 	{"live", 0, NULL, OPTION_FLAG, offsetof(struct save_how, live), NULL,
 	 "it stands still only while its state is read; what its memory held "
 	 "then is written while it goes on"},
+	{"base", 0, "DIR", OPTION_TEXT, offsetof(struct save_how, base), NULL,
+	 "the snapshot that it was started from: what has changed since is "
+	 "read and written, onto a copy"},
 	{0}};
 
 static const struct option_table snapshot_table = {
@@ -83,6 +86,24 @@ static int make_target(struct target *t, const char *path)
 	return t->files[1] < 0
 		       ? log_ret(-errno, "'%s': %s", t->made, strerror(errno))
 		       : 0;
+}
+
+/* The new memory is the base's at first. */
+static int copy_base(struct save_how *how, const struct target *t)
+{
+	struct snapshot base;
+	int r = snapshot_open(&base, how->base);
+
+	if (r == 0) {
+		r = snapshot_copy_memory(&base, t->files[1],
+					 save_is_told_to_end, NULL);
+		if (r < 0)
+			log_error("'%s/%s': cannot be copied: %s", how->base,
+				  SNAPSHOT_MEMORY_FILE, strerror(-r));
+	}
+	memcpy(how->base_id, base.id, sizeof(how->base_id));
+	snapshot_close(&base);
+	return r;
 }
 
 /* To the disk, and to its name. */
@@ -181,6 +202,8 @@ int cmd_snapshot(int argc, char **argv)
 				   "socket, and a new directory");
 	save_take_signals(before);
 	r = make_target(&target, argv[n + 1]);
+	if (r == 0 && how.base)
+		r = copy_base(&how, &target);
 	if (r == 0)
 		r = pause_is_path(argv[n])
 			    ? keep_machine(argv[n], &how, &target)

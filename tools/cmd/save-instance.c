@@ -43,6 +43,12 @@ void save_release_signals(const struct sigaction before[SAVE_SIGNALS])
 		(void)sigaction(taken[i], &before[i], NULL);
 }
 
+bool save_is_told_to_end(void *arg)
+{
+	(void)arg;
+	return told_to_end;
+}
+
 int save_check(const struct instance *instance,
 	       const struct instance_state *state, const char *done)
 {
@@ -74,19 +80,28 @@ static int save_files(const char *name, const char *path, const int files[2],
 		      void *arg, struct vm_saved *ret)
 {
 	uint8_t id[SNAPSHOT_ID_BYTES];
+	const struct vm_socket_target to = {
+		.id = id,
+		.base_id = how->base ? how->base_id : NULL,
+		.files = files,
+		.goes_on = how->live ? goes_on : NULL,
+		.arg = arg,
+	};
 	struct vm_answer answer;
 	int r;
 
 	if (getrandom(id, sizeof(id), 0) != sizeof(id))
 		return log_ret(-errno, "getrandom: %s", strerror(errno));
-	r = how->live ? vm_socket_save_live(path, id, files, goes_on, arg,
-					    &answer)
-		      : vm_socket_ask(path, VM_REQUEST_SAVE, id, files, 0,
-				      &answer);
+	r = vm_socket_save(path, &to, &answer);
 	if (r < 0)
 		return r;
 	if (told_to_end)
 		return log_ret(-EINTR, "'%s': told to end", name);
+	if (answer.result == -ESTALE)
+		return log_ret(-ESTALE,
+			       "'%s': not the snapshot that '%s' was started "
+			       "from: save it without --base",
+			       how->base, name);
 	if (answer.result < 0)
 		return log_ret(answer.result, "'%s': %s", name,
 			       answer.saved.why[0] ? answer.saved.why

@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct instance;
 struct instance_state;
@@ -19,6 +20,8 @@ struct vm_saved;
 void save_take_signals(struct sigaction before[SAVE_SIGNALS]);
 /* From here on they do that again. */
 void save_release_signals(const struct sigaction before[SAVE_SIGNALS]);
+/* Whether one came; ARG is unused. */
+bool save_is_told_to_end(void *arg);
 
 /*
  * Refuses containers of which a part would be missing, by that part. DONE is
@@ -28,7 +31,13 @@ int save_check(const struct instance *instance,
 	       const struct instance_state *state, const char *done);
 
 struct save_how {
-	bool live; /* it goes on while its memory is written: vm_save_live() */
+	bool live;        /* it goes on while its memory is written */
+	const char *base; /* for messages, of BASE_ID; or NULL */
+	/*
+	 * The snapshot that it was started from, whose memory is in FILES[1]
+	 * already: see vm_save_to().
+	 */
+	uint8_t base_id[16];
 };
 
 /*

@@ -82,6 +82,7 @@ function __bulkhead_opt
     complete -c bulkhead -n "__fish_seen_subcommand_from $argv[1]" $argv[2..]
 end
 __bulkhead_opt snapshot -l live -d 'have it go on while its memory is written'
+__bulkhead_opt snapshot -l base -rF -d 'the snapshot that it was started from'
 __bulkhead_opt restore -l control -rF -d 'socket for pause, resume and snapshot'
 __bulkhead_opt restore -l name -x -d 'name of the VM'
 __bulkhead_opt restore -l detach -s d -d 'in the background'

@@ -17,15 +17,23 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define PROTOCOL   1
+#define PROTOCOL   2
 #define PATIENCE_S 5 /* for a request whose connection is there */
 #define FILES      2
 
 struct request {
 	uint32_t protocol;
 	uint32_t what; /* enum vm_request */
-	uint8_t id[16];
+	uint32_t flags;
+	uint8_t id[16], base_id[16];
 };
+
+/*
+ * VM_REQUEST_SAVE_TO has these. A live save is answered twice, the first time
+ * when the guest goes on.
+ */
+#define FLAG_LIVE     1u
+#define FLAG_HAS_BASE 2u
 
 /* ---- the monitor's side */
 
@@ -78,21 +86,24 @@ static void answer_that_it_goes_on(void *arg, const struct vm_saved *saved)
 	(void)send(*(const int *)arg, &answer, sizeof(answer), MSG_NOSIGNAL);
 }
 
-static int32_t save_live(struct vm *vm, const struct request *request,
-			 const int files[FILES], int connection,
-			 struct vm_saved *saved)
+static int32_t save_to(struct vm *vm, const struct request *request,
+		       const int files[FILES], int connection,
+		       struct vm_saved *saved)
 {
-	const struct vm_save_live to = {
+	const bool has_base = request->flags & FLAG_HAS_BASE,
+		   live = request->flags & FLAG_LIVE;
+	const struct vm_save_target to = {
 		.id = request->id,
+		.base_id = has_base ? request->base_id : NULL,
 		.state_fd = files[0],
 		.memory_fd = files[1],
 		.gone_fd = connection,
-		.goes_on = answer_that_it_goes_on,
+		.goes_on = live ? answer_that_it_goes_on : NULL,
 		.arg = &connection,
 	};
 
 	return files[0] < 0 || files[1] < 0 ? -EBADF
-					    : vm_save_live(vm, &to, saved);
+					    : vm_save_to(vm, &to, saved);
 }
 
 static int32_t serve_request(struct vm *vm, const struct request *request,
@@ -109,8 +120,8 @@ static int32_t serve_request(struct vm *vm, const struct request *request,
 			       ? -EBADF
 			       : vm_save(vm, request->id, files[0], files[1],
 					 connection, saved);
-	case VM_REQUEST_SAVE_LIVE:
-		return save_live(vm, request, files, connection, saved);
+	case VM_REQUEST_SAVE_TO:
+		return save_to(vm, request, files, connection, saved);
 	case VM_REQUEST_END_RECORD:
 		vm_end_record(vm);
 		return 0;
@@ -229,22 +240,19 @@ static int connect_to(const char *path, const struct timeval *limit)
 }
 
 /* Sends the request: its connection, or -errno, logged. */
-static int request(const char *path, enum vm_request what, const uint8_t id[16],
-		   const int files[FILES], int timeout_ms)
+static int send_request(const char *path, const struct request *request,
+			const int files[FILES], int timeout_ms)
 {
 	const struct timeval limit = {
 		.tv_sec = timeout_ms / 1000,
 		.tv_usec = timeout_ms % 1000 * 1000,
 	};
-	struct request request = {.protocol = PROTOCOL, .what = what};
 	autofd int fd = connect_to(path, &limit);
 	ssize_t n;
 
 	if (fd < 0)
 		return fd;
-	if (id)
-		memcpy(request.id, id, sizeof(request.id));
-	n = descriptors_send(fd, &request, sizeof(request), files,
+	n = descriptors_send(fd, request, sizeof(*request), files,
 			     files ? FILES : 0);
 	if (n < 0)
 		return log_ret((int)n, "'%s': %s", path, strerror((int)-n));
@@ -271,20 +279,34 @@ static int take_answer(int fd, const char *path, struct vm_answer *ret)
 int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 		  const int files[FILES], int timeout_ms, struct vm_answer *ret)
 {
-	autofd int fd = request(path, what, id, files, timeout_ms);
+	struct request request = {.protocol = PROTOCOL, .what = what};
+	autofd int fd = -1;
 
+	if (id)
+		memcpy(request.id, id, sizeof(request.id));
+	fd = send_request(path, &request, files, timeout_ms);
 	return fd < 0 ? fd : take_answer(fd, path, ret);
 }
 
-int vm_socket_save_live(const char *path, const uint8_t id[16],
-			const int files[FILES], void (*goes_on)(void *arg),
-			void *arg, struct vm_answer *ret)
+int vm_socket_save(const char *path, const struct vm_socket_target *to,
+		   struct vm_answer *ret)
 {
-	autofd int fd = request(path, VM_REQUEST_SAVE_LIVE, id, files, 0);
-	int r = fd < 0 ? fd : take_answer(fd, path, ret);
+	struct request request = {
+		.protocol = PROTOCOL,
+		.what = VM_REQUEST_SAVE_TO,
+		.flags = (to->goes_on ? FLAG_LIVE : 0) |
+			 (to->base_id ? FLAG_HAS_BASE : 0),
+	};
+	autofd int fd = -1;
+	int r;
 
-	if (r < 0 || ret->result < 0)
+	memcpy(request.id, to->id, sizeof(request.id));
+	if (to->base_id)
+		memcpy(request.base_id, to->base_id, sizeof(request.base_id));
+	fd = send_request(path, &request, to->files, 0);
+	r = fd < 0 ? fd : take_answer(fd, path, ret);
+	if (r < 0 || ret->result < 0 || !to->goes_on)
 		return r;
-	goes_on(arg);
+	to->goes_on(to->arg);
 	return take_answer(fd, path, ret);
 }

@@ -21,8 +21,7 @@ enum vm_request {
 	VM_REQUEST_SAVE,
 	VM_REQUEST_END_RECORD, /* vm_end_record() */
 	VM_REQUEST_SHOW,       /* vm_show() */
-	/* vm_save_live(); two answers: the guest goes on, and it is done */
-	VM_REQUEST_SAVE_LIVE,
+	VM_REQUEST_SAVE_TO,    /* vm_save_to(); see there */
 };
 
 /* ---- the monitor's side */
@@ -73,11 +72,18 @@ struct vm_answer {
 int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 		  const int files[2], int timeout_ms, struct vm_answer *ret);
 /*
- * VM_REQUEST_SAVE_LIVE: as above, as long as it takes. GOES_ON is called with
- * ARG when the guest goes on; not where that fails.
+ * VM_REQUEST_SAVE_TO: as above, as long as it takes. GOES_ON, if it is one, is
+ * called with ARG when the guest goes on, before its memory is written; not
+ * where that fails.
  */
-int vm_socket_save_live(const char *path, const uint8_t id[16],
-			const int files[2], void (*goes_on)(void *arg),
-			void *arg, struct vm_answer *ret);
+struct vm_socket_target {
+	const uint8_t *id;      /* of 16 bytes */
+	const uint8_t *base_id; /* of 16 bytes, or NULL */
+	const int *files;       /* two */
+	void (*goes_on)(void *arg);
+	void *arg;
+};
+int vm_socket_save(const char *path, const struct vm_socket_target *to,
+		   struct vm_answer *ret);
 
 #endif
