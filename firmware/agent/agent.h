@@ -76,7 +76,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 14
+#define AGENT_MINOR 15
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -123,6 +123,7 @@ enum agent_key {
 	AGENT_ITEM_MEMORY = 23,    /* agent_number, see CONTAINER; 1.8 */
 	AGENT_ITEM_TREE = 24,      /* name, see CONTAINER; 1.8 */
 	AGENT_ITEM_ENTROPY = 25,   /* agent_entropy; since 1.12 */
+	AGENT_ITEM_CLONE = 26,     /* agent_clone; 2 names; ATTACH; 1.15 */
 
 	/* CONFIGURE, START, SIGNAL, STATS, FREEZE, LIMIT */
 	AGENT_ITEM_CONTAINER = 31, /* name: which one is meant; 1.8 */
@@ -458,11 +459,23 @@ struct agent_freeze {
  * process's have ended. Then the container goes on standing still, and the main
  * process waits for another host, whatever HOST_BOUND says: the agent connects
  * to the host again, which begins with AGENT_ATTACH in place of CONFIGURE and
- * START. Its items may be ENTROPY, TIME and HOSTNAME, in force before any
- * process goes on. The session is the main process's from STARTED on, as after
- * START, but for its window of standard input, which the first STDIN_MORE
+ * START. Its items may be ENTROPY, TIME, HOSTNAME and CLONE, in force before
+ * any process goes on. The session is the main process's from STARTED on, as
+ * after START, but for its window of standard input, which the first STDIN_MORE
  * opens. Output that no session has had is in it.
  */
+
+/*
+ * AGENT_ITEM_CLONE, since 1.15: the container is one of several that go on from
+ * what was saved. The names are its own and that of the one that was saved. It
+ * finds them in AGENT_CLONE_FILE, and SIGNAL waits for its main process.
+ */
+struct agent_clone {
+	__le32 number; /* of several; from 1 on */
+	__le32 signal; /* 1..64; 0: none */
+};
+static_assert(sizeof(struct agent_clone) == 8, "as on the wire");
+#define AGENT_CLONE_FILE "/dev/bulkhead/clone"
 
 /* SIGNAL to the main process, SIGKILL after the time, then power-off. */
 struct agent_shutdown {

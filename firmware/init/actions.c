@@ -118,11 +118,20 @@ static int hold(struct container *box, bool held, struct init_failure *f)
 		     : 0;
 }
 
+/* As its main process sees it. */
+static int open_root(const struct container *box)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)box->main_pid);
+	return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 /* The agent is in its namespace for this moment. */
 static int rename_box(struct container *box, const char *hostname,
 		      struct init_failure *f)
 {
-	char path[40], root_path[40];
+	char path[40];
 	autofd int root = -1;
 	autofd int own = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
 	autofd int there = -1;
@@ -136,12 +145,20 @@ static int rename_box(struct container *box, const char *hostname,
 		r = init_fail_path(f, errno, "set hostname", hostname);
 	if (setns(own, CLONE_NEWUTS) < 0)
 		r = init_fail(f, INIT_STATUS_SETUP, errno, "leave a namespace");
-	snprintf(root_path, sizeof(root_path), "/proc/%d/root",
-		 (int)box->main_pid);
-	root = open(root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	root = open_root(box);
 	if (r == 0 && root >= 0)
 		container_rename(root, box->config, hostname);
 	return r;
+}
+
+static int mark_box(struct container *box, const struct init_clone *clone,
+		    struct init_failure *f)
+{
+	autofd int root = open_root(box);
+
+	return root < 0 ? init_fail(f, INIT_STATUS_SETUP, errno,
+				    "the container's root")
+			: container_mark(root, clone, f);
 }
 
 static void send_signal(pid_t pid, int number)
@@ -157,5 +174,6 @@ const struct server_actions server_actions = {
 	.kill = send_signal,
 	.hold = hold,
 	.rename = rename_box,
+	.mark = mark_box,
 	.report = host_report,
 };

@@ -58,6 +58,12 @@ int container_root(const struct init_config *config, struct init_failure *f);
  */
 void container_rename(int root, const struct init_config *c,
 		      const char *hostname);
+/*
+ * Writes AGENT_CLONE_FILE below ROOT, the container's. 0, or -1 with the
+ * failure filled in.
+ */
+int container_mark(int root, const struct init_clone *clone,
+		   struct init_failure *f);
 
 /* 0, or -1 with the failure filled in. */
 int container_sysctls(int root, const struct init_config *config,

@@ -499,6 +499,23 @@ static int take_config_container(void *target, const void *fixed,
 	return check_container(text[0]);
 }
 
+/* They are lines of a file. */
+static int take_clone(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+	struct agent_clone wire;
+
+	memcpy(&wire, fixed, sizeof(wire));
+	if (check_container(text[0]) < 0 || check_container(text[1]) < 0 ||
+	    wire.number == 0 || le32toh(wire.signal) > 64)
+		return -EINVAL;
+	c->clone.name = text[0];
+	c->clone.source = text[1];
+	c->clone.number = le32toh(wire.number);
+	c->clone.signal = (int)le32toh(wire.signal);
+	return 0;
+}
+
 /* A configuration may have these, a change of a machine that runs no others. */
 #define NETWORK_RULES                                                          \
 	{AGENT_ITEM_LINK, sizeof(struct agent_link_item), 1, true, take_link}, \
@@ -535,7 +552,11 @@ static int take_config_container(void *target, const void *fixed,
 
 static const struct rule network_rules[] = {NETWORK_RULES, {0}};
 static const struct rule limit_rules[] = {LIMIT_RULES, {0}};
-static const struct rule attach_rules[] = {MACHINE_RULES, {0}};
+static const struct rule attach_rules[] = {
+	MACHINE_RULES,
+	{AGENT_ITEM_CLONE, sizeof(struct agent_clone), 2, false, take_clone},
+	{0},
+};
 
 static const struct rule config_rules[] = {
 	NETWORK_RULES,

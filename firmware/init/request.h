@@ -56,6 +56,13 @@ struct init_neighbour {
 	unsigned link;
 };
 
+/* See struct agent_clone. */
+struct init_clone {
+	const char *name, *source; /* NULL: it is none */
+	uint32_t number;
+	int signal; /* 0: none */
+};
+
 struct init_config {
 	uint8_t *bytes;                  /* owned: what the strings are in */
 	uint32_t flags;                  /* AGENT_CONFIG_* */
@@ -83,6 +90,7 @@ struct init_config {
 	bool has_time;
 	struct agent_time time;
 	struct agent_entropy *entropy; /* in `bytes`; NULL: not given */
+	struct init_clone clone;
 	uint64_t pids_max; /* processes of the container; 0: any number */
 	uint64_t cpu_quota, cpu_period; /* us; 0: all of the CPUs' time */
 	uint64_t memory_max;            /* bytes; 0: all there is */

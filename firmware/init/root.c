@@ -11,11 +11,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 int container_mount_share(const struct init_config *c, unsigned number,
@@ -181,6 +183,46 @@ void container_rename(int root, const struct init_config *c,
 		if (pwrite(fd, text, bytes, 0) != (ssize_t)bytes)
 			init_say("'%s' is cut off", e->path);
 	}
+}
+
+/*
+ * /dev is of the guest's memory, whatever the root is, and its root's alone: so
+ * the file can be written where the root is read-only, is never the host's, and
+ * no other user of the container can forge it.
+ */
+int container_mark(int root, const struct init_clone *clone,
+		   struct init_failure *f)
+{
+	autofd int dev = util_openat2(root, "dev", O_RDONLY | O_DIRECTORY,
+				      RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	autofd int dir = -1;
+	struct statfs fs;
+	FILE *file;
+	int fd;
+
+	if (dev < 0 || fstatfs(dev, &fs) < 0)
+		return init_fail_path(f, errno, "open", "/dev");
+	if (fs.f_type != TMPFS_MAGIC)
+		return init_fail(f, INIT_STATUS_SETUP, ENOTSUP,
+				 "its /dev is no tmpfs, so it cannot be told "
+				 "that it is a clone");
+	if (mkdirat(dev, "bulkhead", 0755) < 0 && errno != EEXIST)
+		return init_fail_path(f, errno, "make", "/dev/bulkhead");
+	dir = openat(dev, "bulkhead",
+		     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	/* A clone that is cloned has the one of before. */
+	if (dir >= 0)
+		(void)unlinkat(dir, "clone", 0);
+	fd = openat(dir, "clone", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+		    0444);
+	file = fd < 0 ? NULL : fdopen(fd, "w");
+	if (!file)
+		return init_fail_path(f, errno, "write", AGENT_CLONE_FILE);
+	fprintf(file, "name=%s\nsource=%s\nnumber=%u\n", clone->name,
+		clone->source, clone->number);
+	if (fclose(file) != 0)
+		return init_fail_path(f, errno, "write", AGENT_CLONE_FILE);
+	return 0;
 }
 
 /* A directory of somebody else's that is read-only or odd stays as it is. */

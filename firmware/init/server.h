@@ -61,6 +61,9 @@ struct server_actions {
 	/* Another host name, for a BOX that stands still. */
 	int (*rename)(struct container *box, const char *hostname,
 		      struct init_failure *f);
+	/* A BOX that stands still is told that it is a clone. */
+	int (*mark)(struct container *box, const struct init_clone *clone,
+		    struct init_failure *f);
 	/* A new connection to the host, or -errno. NULL: there is no way. */
 	int (*report)(void);
 };

@@ -312,7 +312,15 @@ static int renew(struct server *server, const struct init_config *config,
 		return -1;
 	if (config->has_time && server->actions->set_clock(&config->time, f))
 		return -1;
-	return config->hostname ? rename_first(server, config->hostname, f) : 0;
+	if (config->hostname && rename_first(server, config->hostname, f))
+		return -1;
+	if (!config->clone.name)
+		return 0;
+	if (server->actions->mark(&server->first.box, &config->clone, f))
+		return -1;
+	if (config->clone.signal)
+		server_signal(server, &server->first, config->clone.signal);
+	return 0;
 }
 
 static int attach(struct session *s, struct init_failure *f)

@@ -88,6 +88,43 @@ web-2" ] || fail "not their names: $(cat out)"
 	[ -z "$(find store -name '*unnamed*')" ] || fail "memory is left"
 }
 
+# A program that waits for its clones finds out which one it is, before it goes
+# on, whoever it runs as and whatever its root is.
+test_told()
+{
+	make_root
+	start app --read-only --user user --workdir / root sh -c '
+		trap "echo signalled" USR1
+		echo ready
+		until [ -e /dev/bulkhead/clone ]; do sleep 0.1; done
+		. /dev/bulkhead/clone
+		echo "worker $number of $source, $name"
+		while :; do sleep 1; done'
+	wait_until logs_have app ready || fail "it does not start"
+	bulkhead clone --signal USR1 app 2
+	expect_status 0
+	for number in 1 2; do
+		wait_until logs_have app-$number worker ||
+			fail "app-$number is not told: $(cat out)"
+		[ "$(cat out)" = "signalled
+worker $number of app, app-$number" ] || fail "it hears: $(cat out)"
+	done
+	bulkhead exec app ls /dev/bulkhead
+	expect_status 1
+	bulkhead logs app
+	! grep -q 'signalled\|worker' out || fail "the source is told"
+	bulkhead rm -f app app-1
+	# A clone's clone, with a name of its own, is told its own facts.
+	bulkhead clone --name other app-2
+	expect_status 0
+	bulkhead exec other cat /dev/bulkhead/clone
+	[ "$(cat out)" = "name=other
+source=app-2
+number=1" ] || fail "it is told: $(cat out)"
+	bulkhead rm -f app-2 other
+	expect_nothing_left
+}
+
 test_refused()
 {
 	make_root

@@ -13,7 +13,8 @@
 #define AGENT_MACHINE_MS 180000
 
 /* The first version that holds a container, and attaches to it. */
-#define HOLD_MINOR 14
+#define HOLD_MINOR  14
+#define CLONE_MINOR 15
 
 struct agent_session {
 	int fd;      /* owned */

@@ -503,7 +503,21 @@ int agent_start(struct agent_session *agent, const struct spec_process *process,
 	return take_started(agent, &m, options, ret_pid);
 }
 
+static void add_clone(struct agent_items *items,
+		      const struct agent_clone_facts *clone)
+{
+	const struct agent_clone wire = {
+		.number = htole32(clone->number),
+		.signal = htole32((uint32_t)clone->signal),
+	};
+	const char *const names[] = {clone->name, clone->source};
+
+	agent_items_add(items, AGENT_ITEM_CLONE, &wire, sizeof(wire), names,
+			ARRAY_LEN(names));
+}
+
 int agent_attach(struct agent_session *agent, const char *hostname,
+		 const struct agent_clone_facts *clone,
 		 const struct agent_start_options *options, int *ret_pid)
 {
 	static const char what[] = "the container";
@@ -516,9 +530,16 @@ int agent_attach(struct agent_session *agent, const char *hostname,
 		return log_ret(-ENOTSUP,
 			       "the container was saved by an older bulkhead, "
 			       "whose agent does not go on");
+	if (clone && agent->minor < CLONE_MINOR)
+		return log_ret(-ENOTSUP,
+			       "the container was started by an older "
+			       "bulkhead, whose agent has no clones: start it "
+			       "again");
 	r = add_entropy(&items);
 	add_time(&items);
 	add_text(&items, AGENT_ITEM_HOSTNAME, hostname);
+	if (clone)
+		add_clone(&items, clone);
 	if (r == 0)
 		r = agent_send_items(agent, &items, AGENT_ATTACH, what);
 	agent_items_done(&items);

@@ -285,14 +285,21 @@ int agent_freeze(struct agent_session *agent, const char *container,
  * logged).
  */
 int agent_hold(struct agent_session *agent, bool held);
+/* Facts for one of several containers that go on from there. */
+struct agent_clone_facts {
+	const char *name, *source; /* its own; of the one that was saved */
+	unsigned number;           /* from 1 on */
+	int signal;                /* that its main process gets; 0: none */
+};
 /*
  * In place of agent_configure() and agent_start() where that is: gives the
- * guest the host's time and random bytes, and HOSTNAME (NULL: as it was), has
- * the container go on and makes its main process this session's. OPTIONS: of
- * its start; only `input` matters. RET_PID as in agent_start(). 0 or -errno,
- * logged.
+ * guest the host's time and random bytes, and HOSTNAME (NULL: as it was), tells
+ * the container that it is CLONE (NULL: none), has the container go on and
+ * makes its main process this session's. OPTIONS: of its start; only `input`
+ * matters. RET_PID as in agent_start(). 0 or -errno, logged.
  */
 int agent_attach(struct agent_session *agent, const char *hostname,
+		 const struct agent_clone_facts *clone,
 		 const struct agent_start_options *options, int *ret_pid);
 /* 0: as it is. */
 #define AGENT_LIMITS_NONE UINT64_MAX

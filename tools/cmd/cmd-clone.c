@@ -7,6 +7,8 @@
  */
 #include "tools/cmd/cmd.h"
 
+#include "firmware/agent/agent.h"
+#include "tools/agent/agent.h"
 #include "tools/cli/options.h"
 #include "tools/cli/usage.h"
 #include "tools/cmd/restore.h"
@@ -32,7 +34,8 @@
 
 struct request {
 	bool remove, no_publish;
-	const char *name, *prefix, *network, *log_level;
+	const char *name, *prefix, *network, *log_level, *signal_text;
+	int signal; /* 0: none */
 	struct option_list publish;
 	const char *source;
 	uint64_t count;
@@ -47,6 +50,8 @@ static const struct option_entry entries[] = {
 	 "names are PREFIX-1, PREFIX-2 and so on, those that are free [NAME]"},
 	{"rm", 0, NULL, OPTION_FLAG, AT(remove), NULL,
 	 "remove each when its command ends"},
+	{"signal", 's', "SIGNAL", OPTION_TEXT, AT(signal_text), NULL,
+	 "what each clone's command gets before it goes on [none]"},
 	{"publish", 'p', "[ADDR:]PORT[:PORT]", OPTION_LIST, AT(publish), NULL,
 	 "these ports instead of those it has"},
 	{"no-publish", 0, NULL, OPTION_FLAG, AT(no_publish), NULL, "no ports"},
@@ -71,7 +76,10 @@ static const struct option_table clone_table = {
 		"that they do not write\n"
 		"to.\n",
 	.entries = entries,
-	.notes = "\nVolumes are the same directories for all. Where one clone "
+	.notes = "\nA clone finds its name, its number and the name of its "
+		 "source "
+		 "in\n" AGENT_CLONE_FILE " before any process of it goes on. "
+		 "Volumes are the same directories for all. Where one clone "
 		 "cannot be started, no\nfurther one is; those that were "
 		 "printed go on.\n",
 };
@@ -208,7 +216,7 @@ static int run_clone(struct cloning *c, struct instance *instance, int ready_fd)
 {
 	const struct request *req = c->req;
 	const struct restore_request restore = {
-		.path = c->source.name,
+		.path = req->source,
 		.network = req->network,
 		.publish = &req->publish,
 		.no_publish = req->no_publish,
@@ -223,9 +231,13 @@ static int run_clone(struct cloning *c, struct instance *instance, int ready_fd)
 		.instance = *instance,
 		.state = c->state,
 		.snapshot = &c->snapshot,
+		.clone.source = req->source,
+		.clone.number = c->number,
+		.clone.signal = req->signal,
 	};
 	int status = RUN_EXIT_FAILED;
 
+	run.clone.name = run.instance.name;
 	instance_init(instance);
 	c->state = (struct instance_state){0};
 	for (unsigned i = c->ended; i < c->begun; i++)
@@ -353,6 +365,11 @@ static int check_request(struct request *req, int argc, char *const *argv)
 				   "--log-level '%s': not one of error, warn, "
 				   "info, debug",
 				   req->log_level);
+	req->signal =
+		req->signal_text ? agent_signal_number(req->signal_text) : 0;
+	if (req->signal < 0)
+		return usage_error("clone", "--signal '%s': not a signal",
+				   req->signal_text);
 	if (req->name && req->prefix)
 		return usage_error("clone",
 				   "--name: not together with --name-prefix");

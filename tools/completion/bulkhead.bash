@@ -107,7 +107,7 @@ _bulkhead_container()
 		names=-q
 		;;
 	clone)
-		opts='--name --name-prefix --rm --publish --no-publish --network
+		opts='--name --name-prefix --rm --signal --publish --no-publish --network
 			--log-level --help'
 		names=-q
 		;;

@@ -232,7 +232,8 @@ static int attach_command(struct running *s)
 	int r = agent_watch(s->agent, MEMORY_SHORT);
 
 	if (r == 0)
-		r = agent_attach(s->agent, life->hostname, &options, NULL);
+		r = agent_attach(s->agent, life->hostname, life->clone,
+				 &options, NULL);
 	if (r < 0)
 		return give_up(s, r);
 	life->hooks->started(life->arg);

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+struct agent_clone_facts;
 struct agent_config;
 struct config;
 struct netns;
@@ -69,6 +70,7 @@ struct life {
 	 */
 	const struct snapshot *snapshot;
 	const char *hostname;
+	const struct agent_clone_facts *clone; /* that it then is; NULL: none */
 	const struct agent_config *agent;
 	const struct spec_process *process;
 	const struct spec_filter *filter; /* of its system calls */

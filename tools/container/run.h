@@ -250,8 +250,9 @@ struct run {
 	/* Where the container goes on, and its new name there; or NULL. */
 	const struct snapshot *snapshot;
 	const char *hostname;
-	bool signals_held;    /* by run_hold_signals() */
-	sigset_t mask_before; /* of that */
+	struct agent_clone_facts clone; /* which one it then is; or zeroed */
+	bool signals_held;              /* by run_hold_signals() */
+	sigset_t mask_before;           /* of that */
 };
 
 /*

@@ -195,6 +195,7 @@ int supervise(struct run *run, int ready_fd)
 		.template_only = run->opt->template_only,
 		.snapshot = run->snapshot,
 		.hostname = run->hostname,
+		.clone = run->clone.source ? &run->clone : NULL,
 		.agent = &run->machine.agent,
 		.process = &run->state.spec.process,
 		.filter = &run->machine.filter,

@@ -6,6 +6,7 @@
 #include "firmware/init/server.h"
 #include "tests/agent-process.h"
 #include "tests/patience.h"
+#include "tests/tempdir.h"
 #include "tools/agent/agent-parts.h"
 #include "tools/spec/spec.h"
 #include "vmm/base/util.h"
@@ -27,7 +28,8 @@
 /* Memory that the agent's process shares with the test. */
 static struct shared {
 	struct agent_entropy entropy;
-	char name[64];
+	char name[64], clone[64], source[64];
+	unsigned number;
 } * shared;
 
 static int take_entropy(const struct agent_entropy *entropy,
@@ -56,6 +58,17 @@ static int note_name(struct container *box, const char *hostname,
 	return 0;
 }
 
+static int note_mark(struct container *box, const struct init_clone *clone,
+		     struct init_failure *f)
+{
+	(void)box;
+	(void)f;
+	snprintf(shared->clone, sizeof(shared->clone), "%s", clone->name);
+	snprintf(shared->source, sizeof(shared->source), "%s", clone->source);
+	shared->number = clone->number;
+	return 0;
+}
+
 static const struct server_actions actions = {
 	.configure = agent_no_configure,
 	.start = process_begin,
@@ -63,6 +76,7 @@ static const struct server_actions actions = {
 	.add_entropy = take_entropy,
 	.hold = stop_main,
 	.rename = note_name,
+	.mark = note_mark,
 	.kill = agent_send_signal,
 };
 
@@ -152,10 +166,11 @@ static void test_attach(void **state)
 	assert_int_equal(agent_hold(holder, true), 0);
 	reset(f, holder);
 	f->main = session(f);
-	assert_int_equal(agent_attach(f->main, "refused", &options, NULL),
+	assert_int_equal(agent_attach(f->main, "refused", NULL, &options, NULL),
 			 -EPERM);
 	memset(&shared->entropy, 0, sizeof(shared->entropy));
-	assert_int_equal(agent_attach(f->main, "other", &options, NULL), 0);
+	assert_int_equal(agent_attach(f->main, "other", NULL, &options, NULL),
+			 0);
 	assert_string_equal(shared->name, "other");
 	assert_memory_not_equal(&shared->entropy, &(struct agent_entropy){{0}},
 				sizeof(shared->entropy));
@@ -183,8 +198,8 @@ static void test_attach_again(void **state)
 		assert_int_equal(agent_hold(holder, true), 0);
 		reset(f, holder);
 		f->main = session(f);
-		assert_int_equal(agent_attach(f->main, NULL, &options, NULL),
-				 0);
+		assert_int_equal(
+			agent_attach(f->main, NULL, NULL, &options, NULL), 0);
 	}
 	agent_free(take_ptr(f->main));
 	assert_int_equal(waitpid(f->server, &status, 0), f->server);
@@ -204,12 +219,14 @@ static void test_hold_ends(void **state)
 	assert_int_equal(agent_hold(holder, true), -ESRCH);
 	assert_int_equal(agent_hold(holder, false), -EINVAL);
 	start_main(f, "for i in 1 2 3; do sleep 0.5; echo $i; done", false);
-	assert_int_equal(agent_attach(holder, NULL, &options, NULL), -ESRCH);
+	assert_int_equal(agent_attach(holder, NULL, NULL, &options, NULL),
+			 -ESRCH);
 	assert_int_equal(agent_hold(holder, true), 0);
 	more = session(f);
 	assert_int_equal(agent_hold(more, true), -EBUSY);
 	assert_int_equal(agent_hold(more, false), -EINVAL);
-	assert_int_equal(agent_attach(more, NULL, &options, NULL), -ESRCH);
+	assert_int_equal(agent_attach(more, NULL, NULL, &options, NULL),
+			 -ESRCH);
 	agent_free(more);
 	assert_int_equal(agent_hold(holder, false), 0);
 	assert_int_equal(agent_hold(holder, true), 0);
@@ -219,6 +236,52 @@ static void test_hold_ends(void **state)
 	assert_string_equal(c.text[0], "1\n2\n3\n");
 }
 
+/* It is told before it goes on, once what is said of it can be lines. */
+static void test_clone(void **state)
+{
+	struct fixture *f = *state;
+	const struct agent_start_options options = {.main = true};
+	const struct agent_clone_facts bad[] = {
+		{.name = "b-1", .source = "b", .number = 0},
+		{.name = "b\nnumber=2", .source = "b", .number = 1},
+		{.name = "b-1", .source = "../b", .number = 1},
+		{.name = "b-1", .source = "b", .number = 1, .signal = 65},
+	};
+	const struct agent_clone_facts clone = {
+		.name = "b-7", .source = "b", .number = 7, .signal = SIGUSR1};
+	struct agent_session *holder;
+	struct tempdir dir;
+	char script[160];
+	struct agent_status s;
+	struct capture c;
+
+	assert_true(tempdir_make(&dir, "up"));
+	snprintf(script, sizeof(script),
+		 "trap 'echo told; exit 6' USR1; : >%s; "
+		 "while :; do sleep 0.01; done",
+		 dir.path);
+	start_main(f, script, false);
+	assert_true(wait_until(access(dir.path, F_OK) == 0));
+	assert_int_equal(unlink(dir.path), 0);
+	assert_true(tempdir_remove(&dir));
+	holder = session(f);
+	assert_int_equal(agent_hold(holder, true), 0);
+	reset(f, holder);
+	f->main = session(f);
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
+		assert_true(agent_attach(f->main, NULL, &bad[i], &options,
+					 NULL) < 0);
+	assert_string_equal(shared->clone, "");
+	assert_int_equal(agent_attach(f->main, NULL, &clone, &options, NULL),
+			 0);
+	assert_string_equal(shared->clone, "b-7");
+	assert_string_equal(shared->source, "b");
+	assert_int_equal(shared->number, 7);
+	s = relay_main(f, -1, &c);
+	assert_int_equal(s.status, 6);
+	assert_non_null(strstr(c.text[0], "told"));
+}
+
 /* An older agent would be killed with its host. */
 static void test_hold_older(void **state)
 {
@@ -226,7 +289,7 @@ static void test_hold_older(void **state)
 
 	f->main->minor = 13;
 	assert_int_equal(agent_hold(f->main, true), -ENOTSUP);
-	assert_int_equal(agent_attach(f->main, NULL,
+	assert_int_equal(agent_attach(f->main, NULL, NULL,
 				      &(struct agent_start_options){0}, NULL),
 			 -ENOTSUP);
 }
@@ -236,9 +299,8 @@ static void test_hold_older(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_AGENT(test_attach),
-		WITH_AGENT(test_attach_again),
-		WITH_AGENT(test_hold_ends),
+		WITH_AGENT(test_attach),     WITH_AGENT(test_attach_again),
+		WITH_AGENT(test_hold_ends),  WITH_AGENT(test_clone),
 		WITH_AGENT(test_hold_older),
 	};
 
