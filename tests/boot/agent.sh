@@ -370,8 +370,8 @@ test_unlimited_bomb()
 	expect_nothing_left
 }
 
-# What processes cost the kernel comes out of the container's memory, and not
-# out of what is kept for the agent.
+# The kernel takes memory for processes out of the container's, and not out of
+# what is kept for the agent.
 test_many_processes()
 {
 	need_small_kernel
