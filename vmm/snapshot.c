@@ -330,6 +330,13 @@ static int open_file(const char *dir, const char *name, uint64_t *ret_bytes)
 			       path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return log_ret(-EINVAL, "'%s': not a regular file", path);
+	/* It names disks and directories, which are opened as this user. */
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return log_ret(
+			-EPERM,
+			"'%s': user %u's, whose files would be opened as "
+			"yours: if you trust it, chown it",
+			path, (unsigned)st.st_uid);
 	*ret_bytes = (uint64_t)st.st_size;
 	return take_fd(&fd);
 }

@@ -88,8 +88,8 @@ static int map_memory(struct vm *vm)
 	int r = mem_init(&vm->mem, vm->cfg->memory_bytes, &options);
 
 	if (r == 0 && vm->snapshot && !vm->cfg->prefault)
-		r = working_set_prepare(&vm->working_set, vm->snapshot,
-					&vm->mem, vm->cfg->sandbox);
+		working_set_prepare(&vm->working_set, vm->snapshot, &vm->mem,
+				    vm->cfg->sandbox);
 	if (r == 0)
 		r = build_pages(vm);
 	if (r < 0)

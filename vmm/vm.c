@@ -196,7 +196,7 @@ int vm_start(struct vm *vm)
 		trace_mark(vm->cfg->trace, TRACE_LOADED_DEVICES);
 	}
 	if (r == 0)
-		r = working_set_record(&vm->working_set);
+		working_set_record(&vm->working_set);
 	util_drop_code();
 	log_debug("first KVM_RUN after %llu us",
 		  (unsigned long long)(util_now_ns() - vm->born_ns) / 1000);

@@ -86,13 +86,14 @@ extern const struct sandbox_rule working_set_syscalls[];
 /*
  * Begins to bring in pages of MEM, which is SNAPSHOT's memory, or prepares to
  * record which are touched. SNAPSHOT is borrowed for this call only. CONFINED:
- * the thread that brings in enters a sandbox of its own. 0 or -errno, logged.
+ * the thread that brings in enters a sandbox of its own. Where neither can be
+ * done that is logged, and the machine starts without.
  */
-int working_set_prepare(struct working_set_task *task,
-			const struct snapshot *snapshot, const struct mem *mem,
-			bool confined);
-/* A record, if one is prepared, begins. 0 or -errno, logged. */
-int working_set_record(struct working_set_task *task);
+void working_set_prepare(struct working_set_task *task,
+			 const struct snapshot *snapshot, const struct mem *mem,
+			 bool confined);
+/* A record, if one is prepared, begins. */
+void working_set_record(struct working_set_task *task);
 /*
  * A record ends and is written when this returns; bringing in ends at once, and
  * is over when this returns. One caller at a time, any thread.

@@ -30,7 +30,8 @@
 #define LOOK_MS        1000
 #define LOOK_RARELY_MS 4000
 /* Processes that were killed end in no time. */
-#define SWEEP_MS 5
+#define SWEEP_MS  5
+#define REPORT_MS 100
 /* The server's own, before those of sessions. */
 #define OWN_SOURCES 3
 int server_init(struct server *server, const struct server_actions *actions,
@@ -309,7 +310,7 @@ static void look_at_hold(struct server *server)
 	}
 	if (s->fd < 0 && !server->reported) {
 		server->reported = true;
-		(void)server_report(server);
+		server->report_due = true;
 	} else if (s->fd >= 0 && !server->holder &&
 		   server_now_ms() >= server->release_ms) {
 		(void)server_release(server, NULL, &ignored);
@@ -367,8 +368,17 @@ static void pump_all(struct server *server, const struct pollfd *pfd)
 	if (!lost)
 		return;
 	server->reporter = NULL;
-	if (!server->first.configured)
-		(void)server_report(server);
+	server->report_due |= !server->first.configured;
+}
+
+/* Where it does not succeed it is tried again: the host waits for it. */
+static void report_if_due(struct server *server)
+{
+	if (!server->report_due)
+		return;
+	const int r = server_report(server);
+
+	server->report_due = r < 0 && r != -ENOSYS && r != -ENODEV;
 }
 
 /* The shorter one of TIMEOUT_MS and what is left until then. */
@@ -390,6 +400,8 @@ static int patience(const struct server *server, int timeout_ms)
 		if (s->state == SESSION_STARTING)
 			timeout_ms = until_ms(s->start_ms, timeout_ms);
 	}
+	if (server->report_due)
+		timeout_ms = until_ms(server_now_ms() + REPORT_MS, timeout_ms);
 	if (server->held && !server->holder && !server->reported)
 		timeout_ms = until_ms(server->release_ms, timeout_ms);
 	if (server->ending)
@@ -430,6 +442,7 @@ int server_step(struct server *server, int timeout_ms)
 		end_strays(server);
 	server_sweep(server);
 	look_at_hold(server);
+	report_if_due(server);
 	if (pfd[1].revents & POLLIN)
 		accept_one(server);
 	return !check_end(server);

@@ -91,7 +91,8 @@ struct server {
 	enum server_strays strays;
 	/* AGENT_HOLD: the container stands still. */
 	bool held;
-	bool reported; /* since, to another host */
+	bool reported;   /* since, to another host */
+	bool report_due; /* server_report() is to be called */
 	/* That asked for it; NULL: it has ended, and at release_ms... */
 	const struct session *holder;
 	uint64_t release_ms; /* ...the container goes on, with its old host */

@@ -103,6 +103,17 @@ static bool take_items(struct session *s, const struct agent_message *m)
 	return true;
 }
 
+/* They tell what numbers were made of, and are gone when they were taken. */
+static int take_entropy(struct server *server, struct agent_entropy **entropy,
+			struct init_failure *f)
+{
+	const int r = *entropy ? server->actions->add_entropy(*entropy, f) : 0;
+
+	if (*entropy)
+		explicit_bzero(take_ptr(*entropy), sizeof(**entropy));
+	return r;
+}
+
 /* Both take what they keep of CONFIG. */
 static int configure_first(struct session *s, struct init_config *config,
 			   struct init_failure *f)
@@ -118,15 +129,8 @@ static int configure_first(struct session *s, struct init_config *config,
 	if (c->config.has_time &&
 	    server->actions->set_clock(&c->config.time, f))
 		return -1;
-	if (c->config.entropy) {
-		int r = server->actions->add_entropy(c->config.entropy, f);
-
-		/* They tell what numbers were made of; the rest stays here. */
-		explicit_bzero(take_ptr(c->config.entropy),
-			       sizeof(*c->config.entropy));
-		if (r)
-			return r;
-	}
+	if (take_entropy(server, &c->config.entropy, f))
+		return -1;
 	return server->actions->configure(&c->config, f);
 }
 
@@ -305,10 +309,10 @@ static int rename_first(struct server *server, const char *hostname,
 	return 0;
 }
 
-static int renew(struct server *server, const struct init_config *config,
+static int renew(struct server *server, struct init_config *config,
 		 struct init_failure *f)
 {
-	if (config->entropy && server->actions->add_entropy(config->entropy, f))
+	if (take_entropy(server, &config->entropy, f))
 		return -1;
 	if (config->has_time && server->actions->set_clock(&config->time, f))
 		return -1;

@@ -205,6 +205,29 @@ test_warm()
 	expect_nothing_left
 }
 
+# A command that pauses, saves or stops an instance waits for another one.
+test_one_at_a_time()
+{
+	make_root
+	counting one
+	exec 7<"$BULKHEAD_RUNTIME_DIR/one/status"
+	flock 7
+	"$BULKHEAD" snapshot one snap >snap.out 2>&1 7<&- &
+	sleep 1
+	[ ! -e snap ] || fail "it was saved while another has the lock"
+	"$BULKHEAD" stop one >stop.out 2>&1 7<&- &
+	sleep 1
+	flock -u 7
+	exec 7<&-
+	wait
+	grep -q '^one$' stop.out || fail "it did not stop: $(cat stop.out)"
+	# By SIGTERM, and not by the end of patience.
+	bulkhead wait one
+	expect_out 3
+	bulkhead rm one
+	expect_nothing_left
+}
+
 test_refused()
 {
 	make_root
@@ -229,6 +252,17 @@ test_refused()
 	bulkhead restore -d --name one snap
 	expect_status 125
 	expect_error "name 'one' is taken"
+	chown 12345 snap/memory
+	bulkhead restore -d snap
+	expect_status 125
+	expect_error "'snap/memory': user 12345's" 'chown it'
+	chown 0 snap/memory
+	mv snap/instance.json saved
+	mkfifo snap/instance.json
+	bulkhead restore -d snap
+	expect_status 125
+	expect_error 'snap/instance.json'
+	mv saved snap/instance.json
 	printf x | dd of=snap/state bs=1 seek=200 conv=notrunc 2>/dev/null
 	bulkhead restore -d snap
 	expect_status 125

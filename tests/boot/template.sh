@@ -319,7 +319,8 @@ test_none()
 	expect_status 125
 	expect_error 'neither off nor a size'
 	BULKHEAD_TEMPLATES=1M run --rm root true
-	expect_ok
+	expect_status 125
+	expect_error 'no room for one' 128M
 	expect_templates 0
 	[ -z "$(ls store/templates)" ] || fail "something is left"
 	expect_nothing_left

@@ -149,9 +149,7 @@ static void open_set(struct rig *rig, enum working_set_mode mode)
 
 static void prepare(struct rig *rig)
 {
-	assert_int_equal(working_set_prepare(&rig->task, &rig->snapshot,
-					     &rig->mem, false),
-			 0);
+	working_set_prepare(&rig->task, &rig->snapshot, &rig->mem, false);
 	/* The caller may close its own at once. */
 	working_set_close(&rig->snapshot.working_set);
 }
@@ -170,7 +168,7 @@ static void record(struct rig *rig)
 	open_set(rig, WORKING_SET_AUTO);
 	assert_true(rig->snapshot.working_set.records);
 	prepare(rig);
-	assert_int_equal(working_set_record(&rig->task), 0);
+	working_set_record(&rig->task);
 	touch(rig, 0, 1, false);
 	touch(rig, 1000, 3, true);
 	touch(rig, 2000, 40, false);
@@ -265,7 +263,7 @@ static void test_time(void **state)
 	set->record_ms = 1;
 	prepare(rig);
 	touch(rig, 9, 1, true);
-	assert_int_equal(working_set_record(&rig->task), 0);
+	working_set_record(&rig->task);
 	assert_true(wait_until((open_set(rig, WORKING_SET_AUTO), set->range)));
 	assert_true(has_page(set->range + set->nall, set->nwritten, 9));
 	/* It is unlocked behind its last byte. */
@@ -283,7 +281,7 @@ static void test_much(void **state)
 
 	open_set(rig, WORKING_SET_AUTO);
 	prepare(rig);
-	assert_int_equal(working_set_record(&rig->task), 0);
+	working_set_record(&rig->task);
 	touch(rig, 0, PAGES, true);
 	working_set_done(&rig->task);
 	open_set(rig, WORKING_SET_AUTO);
@@ -301,7 +299,7 @@ static void test_pieces(void **state)
 
 	open_set(rig, WORKING_SET_AUTO);
 	prepare(rig);
-	assert_int_equal(working_set_record(&rig->task), 0);
+	working_set_record(&rig->task);
 	for (unsigned i = 0; i < PAGES; i += 3)
 		touch(rig, i, 1, true);
 	working_set_done(&rig->task);
@@ -557,9 +555,8 @@ static void test_confined(void **state)
 		set->range = calloc(2, sizeof(*set->range));
 		set->range[0].count = set->range[1].count = PAGES / 2;
 		set->nall = set->nwritten = 1;
-		assert_int_equal(working_set_prepare(&rig->task, &rig->snapshot,
-						     &rig->mem, true),
-				 0);
+		working_set_prepare(&rig->task, &rig->snapshot, &rig->mem,
+				    true);
 		working_set_close(set);
 		while ((now = seccomp_of_thread()) >= 0)
 			last = now;

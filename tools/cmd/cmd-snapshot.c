@@ -106,11 +106,20 @@ static int copy_base(struct save_how *how, const struct target *t)
 	return r;
 }
 
+/* A snapshot of a machine has none. */
+static int sync_instance(const struct target *t)
+{
+	autofd int fd = openat(t->dir_fd, SNAPSHOT_INSTANCE_FILE,
+			       O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? (errno == ENOENT ? 0 : -1) : fsync(fd);
+}
+
 /* To the disk, and to its name. */
 static int finish_target(struct target *t)
 {
 	if (fsync(t->files[0]) < 0 || fsync(t->files[1]) < 0 ||
-	    fsync(t->dir_fd) < 0)
+	    sync_instance(t) < 0 || fsync(t->dir_fd) < 0)
 		return log_ret(-errno, "'%s': %s", t->made, strerror(errno));
 	/* EINVAL: the file system has no such flag. */
 	if (renameat2(AT_FDCWD, t->made, AT_FDCWD, t->path, RENAME_NOREPLACE) <

@@ -108,13 +108,21 @@ static int kill_now(const char *command, const struct instance *instance,
 
 /*
  * Whether the guest can be asked: one that is paused goes on, as it does with
- * Docker, to hear of its end.
+ * Docker, to hear of its end. One that is being saved goes on by itself, which
+ * PATIENT waits for.
  */
 static bool wake(const struct instance *instance,
-		 const struct instance_state *state)
+		 const struct instance_state *state, bool patient)
 {
-	int r = state->phase == INSTANCE_PAUSED ? resume_instance(instance) : 0;
+	autofd int lock = -1;
+	int r = 0;
 
+	if (state->phase == INSTANCE_PAUSED) {
+		r = resume_instance(instance);
+	} else if (patient) {
+		lock = instance_lock_pause(instance);
+		r = lock < 0 ? lock : 0;
+	}
 	return r == 0 || r == -EALREADY;
 }
 
@@ -128,7 +136,8 @@ int stop_instance(const struct instance *instance,
 
 	if (!instance_is_alive(instance))
 		return 0;
-	answers = wake(instance, state) && send_signal(instance, signal) == 0;
+	answers = wake(instance, state, true) &&
+		  send_signal(instance, signal) == 0;
 	if (answers && instance_wait(instance, timeout_ms) == 0)
 		return 0;
 	return kill_now(how->command, instance, state, answers);
@@ -155,8 +164,9 @@ static int kill_one(const struct request *req, const struct instance *instance,
 		return log_ret(-ESRCH, "'%s' does not run", instance->name);
 	if (signal == SIGKILL)
 		return kill_now(req->command, instance, state,
-				wake(instance, state));
-	return wake(instance, state) ? send_signal(instance, signal) : -ETIME;
+				wake(instance, state, false));
+	return wake(instance, state, true) ? send_signal(instance, signal)
+					   : -ETIME;
 }
 
 static int rm_one(const struct request *req, const struct instance *instance,
@@ -166,7 +176,7 @@ static int rm_one(const struct request *req, const struct instance *instance,
 
 	if (req->force && instance_is_alive(instance)) {
 		r = kill_now(req->command, instance, state,
-			     wake(instance, state));
+			     wake(instance, state, false));
 		if (r < 0)
 			return r;
 	}

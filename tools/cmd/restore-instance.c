@@ -45,10 +45,41 @@ static int read_instance(const struct restore_request *req,
 	return r;
 }
 
+/* `start`, and one that saves it again, find what it has now. */
+static int take_network(const struct restore_request *req,
+			struct instance_state *state, struct run_options *opt)
+{
+	opt->network = req->network;
+	if (json_object_set_new(state->run, "network",
+				json_string(req->network)) < 0)
+		return log_ret(-EINVAL, "--network '%s': not UTF-8",
+			       req->network);
+	return set_text(&state->network, req->network);
+}
+
+static int take_publish(const struct restore_request *req,
+			struct instance_state *state, struct run_options *opt)
+{
+	json_t *list = json_array();
+	int r = 0;
+
+	option_list_done(&opt->publish);
+	for (unsigned i = 0; r == 0 && i < req->publish->count; i++) {
+		r = option_list_add(&opt->publish, req->publish->item[i]);
+		if (r == 0 &&
+		    json_array_append_new(
+			    list, json_string(req->publish->item[i])) < 0)
+			r = log_ret(-EINVAL, "-p '%s': not UTF-8",
+				    req->publish->item[i]);
+	}
+	if (json_object_set_new(state->run, "publish", list) < 0 && r == 0)
+		r = log_ret(-ENOMEM, "out of memory");
+	return r;
+}
+
 /* As the instance had them, but for what the user says now. */
 static int make_options(const struct restore_request *req,
-			const struct instance_state *state,
-			struct run_options *opt)
+			struct instance_state *state, struct run_options *opt)
 {
 	int r = run_again_options(state->run, opt);
 
@@ -58,11 +89,9 @@ static int make_options(const struct restore_request *req,
 	if (!opt->network)
 		opt->network = state->network;
 	if (req->network)
-		opt->network = req->network;
-	if (req->publish->count > 0 || req->no_publish)
-		option_list_done(&opt->publish);
-	for (unsigned i = 0; r == 0 && i < req->publish->count; i++)
-		r = option_list_add(&opt->publish, req->publish->item[i]);
+		r = take_network(req, state, opt);
+	if (r == 0 && (req->publish->count > 0 || req->no_publish))
+		r = take_publish(req, state, opt);
 	opt->no_sandbox = req->no_sandbox;
 	opt->marks = req->trace;
 	opt->restored = true;

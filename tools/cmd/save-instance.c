@@ -148,9 +148,15 @@ static void let_go(void *arg)
 int save_instance_files(const struct instance *instance, const int files[2],
 			const struct save_how *how, struct vm_saved *ret)
 {
+	/* So that `pause` and `stop` meet no machine that stands still. */
+	autofd int lock = instance_lock_pause(instance);
 	struct held held = {.instance = instance};
-	int r = agent_connect(instance->socket, AGENT_TIMEOUT_MS, &held.agent);
+	int r = lock < 0 ? lock
+			 : agent_connect(instance->socket, AGENT_TIMEOUT_MS,
+					 &held.agent);
 
+	if (r == 0 && told_to_end)
+		r = log_ret(-EINTR, "'%s': told to end", instance->name);
 	if (r == 0)
 		r = agent_hold(held.agent, true);
 	if (r < 0) {

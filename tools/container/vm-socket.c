@@ -20,6 +20,7 @@
 #define PROTOCOL   2
 #define PATIENCE_S 5 /* for a request whose connection is there */
 #define FILES      2
+#define ERRNO_MAX  4095 /* of Linux */
 
 struct request {
 	uint32_t protocol;
@@ -183,8 +184,11 @@ static void start_serving(struct loop_source *source, uint32_t events)
 	vm_unwatch(s->vm, source);
 	r = thread_start(&s->thread, 0, serve, s);
 	s->has_thread = r == 0;
-	if (r < 0)
-		log_error("--control: cannot start a thread: %s", strerror(-r));
+	if (r == 0)
+		return;
+	log_error("--control: cannot start a thread: %s", strerror(-r));
+	/* A program that asks hears of it instead of waiting. */
+	listener_close(&s->listener);
 }
 
 int vm_socket_start(struct vm_socket *s, struct vm *vm)
@@ -273,6 +277,10 @@ static int take_answer(int fd, const char *path, struct vm_answer *ret)
 			       "'%s': the machine ended before it answered",
 			       path);
 	ret->saved.why[sizeof(ret->saved.why) - 1] = '\0';
+	/* The socket may be another program's. */
+	if (ret->result > 0 || ret->result < -ERRNO_MAX)
+		return log_ret(-EPROTO, "'%s': the answer %d is none", path,
+			       (int)ret->result);
 	return 0;
 }
 

@@ -202,7 +202,9 @@ static int get_state(json_t *json, struct instance_state *state)
 int instance_read_copy(int dir_fd, const char *path, const char *name,
 		       struct instance_state *ret)
 {
-	autofd int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	/* It may be anything; to open a FIFO would wait for its writer. */
+	autofd int fd = openat(dir_fd, name,
+			       O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	struct instance_state state = {0};
 	json_error_t error;
 	json_t *json;

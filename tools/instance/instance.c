@@ -21,6 +21,8 @@
 #include <sys/syscall.h>
 
 #define WAIT_STEP_MS 10
+/* For another command that pauses or saves an instance, and its disk. */
+#define LOCK_NS 60000000000ULL
 
 /* Allocated, or NULL. The user's own, and only the user's: see open_base(). */
 static char *base_path(void)
@@ -659,9 +661,19 @@ int instance_lock_pause(const struct instance *instance)
 	autofd int fd = openat(instance->dir_fd, INSTANCE_STATUS_FILE,
 			       O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
-	while (fd >= 0 && flock(fd, LOCK_EX) < 0)
-		if (errno != EINTR)
+	const uint64_t start_ns = util_now_ns();
+
+	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
 			util_close(&fd);
+		else if (util_now_ns() - start_ns > LOCK_NS)
+			return log_ret(-EBUSY,
+				       "'%s': another command pauses or saves "
+				       "it",
+				       instance->name);
+		else
+			usleep(1000 * WAIT_STEP_MS);
+	}
 	return fd < 0 ? log_ret(-errno, "'%s/" INSTANCE_STATUS_FILE "': %s",
 				instance->path, strerror(errno))
 		      : take_fd(&fd);

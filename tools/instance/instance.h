@@ -129,8 +129,8 @@ int instance_open_living(const char *name, struct instance *ret,
 			 struct instance_state *ret_state);
 
 /*
- * One at a time pauses an instance or has it go on: a descriptor that the
- * caller closes, or -errno, logged.
+ * One at a time pauses an instance, has it go on or saves it: a descriptor that
+ * the caller closes, or -errno, logged; -EBUSY: another has it for a minute.
  */
 int instance_lock_pause(const struct instance *instance);
 /* Notes whether it stands still. 0 or -errno, logged. */

@@ -36,6 +36,12 @@ int templates_limit(uint64_t *ret_bytes)
 			       "BULKHEAD_TEMPLATES '%s': neither off nor a "
 			       "size: use a number with K, M or G",
 			       text);
+	else if (*ret_bytes < TEMPLATES_BYTES_LEAST)
+		return log_ret(
+			-EINVAL,
+			"BULKHEAD_TEMPLATES '%s': there would be no room "
+			"for one: give %uM or more, or off",
+			text, TEMPLATES_BYTES_LEAST >> 20);
 	return 0;
 }
 

@@ -25,6 +25,8 @@ struct template_store {
 };
 
 #define TEMPLATES_BYTES_DEFAULT (UINT64_C(1) << 30)
+/* A template of 512 MiB of memory takes 60 MiB. */
+#define TEMPLATES_BYTES_LEAST (128U << 20)
 /*
  * How much they may have on the disk by $BULKHEAD_TEMPLATES; 0: there are to be
  * none. 0, or -EINVAL, logged.

@@ -221,9 +221,11 @@ static void test_limit(void **state)
 	setenv("BULKHEAD_TEMPLATES", "off", 1);
 	assert_int_equal(templates_limit(&bytes), 0);
 	assert_int_equal(bytes, 0);
-	setenv("BULKHEAD_TEMPLATES", "64M", 1);
+	setenv("BULKHEAD_TEMPLATES", "128M", 1);
 	assert_int_equal(templates_limit(&bytes), 0);
-	assert_int_equal(bytes, 64 * MIB);
+	assert_int_equal(bytes, 128 * MIB);
+	setenv("BULKHEAD_TEMPLATES", "127M", 1);
+	assert_int_equal(templates_limit(&bytes), -EINVAL);
 	setenv("BULKHEAD_TEMPLATES", "some", 1);
 	assert_int_equal(templates_limit(&bytes), -EINVAL);
 	unsetenv("BULKHEAD_TEMPLATES");
