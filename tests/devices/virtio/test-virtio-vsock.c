@@ -640,6 +640,7 @@ static void test_receive_kicks(void **state)
 	enum { N = 5 };
 	struct iovec in;
 	uint64_t kicks;
+	bool kicked;
 	uint32_t port;
 	char *data;
 	int fd;
@@ -659,16 +660,19 @@ static void test_receive_kicks(void **state)
 	/* This takes the lock: the turn before has given its interrupt. */
 	kicks = vdriver_kicks(f->v);
 	(void)vdriver_interrupts(f->v);
-	/* In no turn that has just begun for the rest of the host's data. */
+	/*
+	 * A turn that has just begun, for the rest of the host's data, sees all
+	 * of them or none; then there may be nothing left to kick it for.
+	 */
 	virtio_lock(f->v->dev);
 	for (unsigned i = 0; i < N; i++)
 		assert_true(vdriver_add(f->v, RX, NULL, 0, &in, 1) >= 0);
-	assert_true(vdriver_kick(f->v, RX));
 	virtio_unlock(f->v->dev);
+	kicked = vdriver_kick(f->v, RX);
 	for (unsigned i = 0; i < N; i++)
 		assert_true(vdriver_wait_used(f->v, RX, NULL, PATIENCE_MS) >=
 			    0);
-	assert_int_equal(vdriver_kicks(f->v), kicks + 1);
+	assert_int_equal(vdriver_kicks(f->v), kicks + kicked);
 	assert_int_equal(vdriver_interrupts(f->v), 1);
 	/* The next packet takes one of two buffers. */
 	(void)vdriver_add(f->v, RX, NULL, 0, &in, 1);
