@@ -78,14 +78,14 @@ static void close_others(const int keep[], unsigned count)
  */
 static _Noreturn void write_all(struct snapshot snapshot, int fd,
 				const struct mem *mem, int pagemap_fd,
-				int result_fd)
+				int file_fd, int result_fd)
 {
-	const int keep[] = {fd, pagemap_fd, result_fd};
+	const int keep[] = {fd, pagemap_fd, file_fd, result_fd};
 	struct result result = {0};
 
 	close_others(keep, ARRAY_LEN(keep));
 	result.r =
-		snapshot_write_memory(&snapshot, fd, mem, pagemap_fd,
+		snapshot_write_memory(&snapshot, fd, mem, pagemap_fd, file_fd,
 				      is_unwanted, &result_fd, &result.written);
 	result.memory_sum = snapshot.memory_sum;
 	result.memory_bytes = snapshot.memory_bytes;
@@ -96,7 +96,8 @@ static _Noreturn void write_all(struct snapshot snapshot, int fd,
 /* ---- the monitor */
 
 int memory_copy_start(struct memory_copy *copy, const struct snapshot *snapshot,
-		      int fd, const struct mem *mem, int pagemap_fd)
+		      int fd, const struct mem *mem, int pagemap_fd,
+		      int file_fd)
 {
 	int ends[2], r;
 	pid_t pid;
@@ -108,7 +109,7 @@ int memory_copy_start(struct memory_copy *copy, const struct snapshot *snapshot,
 	pid = r < 0 ? -1 : fork();
 	if (pid == 0) {
 		close(ends[0]);
-		write_all(*snapshot, fd, mem, pagemap_fd, ends[1]);
+		write_all(*snapshot, fd, mem, pagemap_fd, file_fd, ends[1]);
 	}
 	if (r == 0 && pid < 0)
 		r = -errno;

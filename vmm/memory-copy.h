@@ -31,12 +31,13 @@ extern const struct sandbox_rule memory_copy_syscalls[];
 /*
  * The process begins to write MEM on FD, as snapshot_write_memory() does, with
  * what SNAPSHOT is identified by: all borrowed until this returns. The guest
- * stands still; it may go on when this returns. PAGEMAP_FD: this process's, or
- * -1; no page of the RAM may be given back to the host until
+ * stands still; it may go on when this returns. PAGEMAP_FD (this process's) and
+ * FILE_FD as there; no page of the RAM may be given back to the host until
  * memory_copy_wait(). 0 or -errno, not logged. Any thread.
  */
 int memory_copy_start(struct memory_copy *copy, const struct snapshot *snapshot,
-		      int fd, const struct mem *mem, int pagemap_fd);
+		      int fd, const struct mem *mem, int pagemap_fd,
+		      int file_fd);
 
 /*
  * Waits for its end, and fills in SNAPSHOT's memory_bytes and memory_sum. STOPS

@@ -114,6 +114,8 @@ static uint64_t page_sum(uint64_t offset, const uint8_t *page)
 
 struct writer {
 	int fd, pagemap_fd;
+	int file_fd; /* the memory is mapped from it; -1: from none */
+	uint64_t data_from, data_end; /* the part of it that has data */
 	bool has_base;
 	uint64_t sum, written;
 };
@@ -129,6 +131,29 @@ static bool is_touched(const struct writer *w, uint64_t bits)
 	if (w->has_base && (bits & PAGEMAP_FILE))
 		return false;
 	return bits & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED);
+}
+
+/*
+ * Whether the file that the memory is mapped from has data at OFFSET. To read a
+ * hole through the mapping would cost a fault, and a page of the host's cache.
+ */
+static bool has_data(struct writer *w, uint64_t offset)
+{
+	off_t from, end;
+
+	if (w->file_fd < 0 || w->has_base)
+		return false;
+	if (offset < w->data_end)
+		return offset >= w->data_from;
+	from = lseek(w->file_fd, (off_t)offset, SEEK_DATA);
+	end = from < 0 ? -1 : lseek(w->file_fd, from, SEEK_HOLE);
+	/* ENXIO: there is none up to the end; else it may be anywhere. */
+	if (from < 0)
+		w->data_from = errno == ENXIO ? UINT64_MAX : offset;
+	else
+		w->data_from = (uint64_t)from;
+	w->data_end = end < 0 ? UINT64_MAX : (uint64_t)end;
+	return offset >= w->data_from;
 }
 
 /* Which pages of a run at HOST are. */
@@ -182,7 +207,7 @@ static int write_run(struct writer *w, const uint8_t *host, size_t bytes,
 	for (size_t at = 0; r == 0 && at < bytes; at += PAGE_BYTES) {
 		bool differs = false;
 
-		if (touched[at / PAGE_BYTES])
+		if (touched[at / PAGE_BYTES] || has_data(w, offset + at))
 			r = compare(w, host + at, offset + at, &differs);
 		if (r < 0 || !differs)
 			continue;
@@ -198,13 +223,14 @@ static int write_run(struct writer *w, const uint8_t *host, size_t bytes,
 }
 
 int snapshot_write_memory(struct snapshot *snapshot, int fd,
-			  const struct mem *mem, int pagemap_fd,
+			  const struct mem *mem, int pagemap_fd, int file_fd,
 			  bool (*stops)(void *arg), void *arg,
 			  uint64_t *ret_written)
 {
 	struct writer w = {
 		.fd = fd,
 		.pagemap_fd = pagemap_fd,
+		.file_fd = file_fd,
 		.has_base = snapshot->has_base,
 		.sum = snapshot->has_base ? snapshot->memory_sum : 0,
 	};
@@ -324,7 +350,7 @@ static int open_file(const char *dir, const char *name, uint64_t *ret_bytes)
 		path = NULL;
 		return log_ret(-ENOMEM, "out of memory");
 	}
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return log_ret(-errno, "'%s': %s: not a snapshot, or not whole",
 			       path, strerror(errno));

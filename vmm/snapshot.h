@@ -70,9 +70,9 @@ int snapshot_copy_memory(const struct snapshot *base, int fd,
 /*
  * Writes the pages of MEM that are not zero, and the last page, on FD, which is
  * an empty file; the guest stands still. Fills in memory_bytes and memory_sum.
- * PAGEMAP_FD is this process's /proc/self/pagemap where MEM is not from a file:
- * pages that nobody has touched are not read then, which would cost the host a
- * fault for each; or -1.
+ * PAGEMAP_FD is this process's /proc/self/pagemap, or -1, and FILE_FD the file
+ * that MEM is mapped from, or -1: pages that nobody has touched, and that have
+ * no data there, are not read, which would cost the host a fault for each.
  *
  * Where SNAPSHOT has a base, MEM is mapped privately from a file of the same
  * content as FD, and memory_sum is of that: only pages of MEM that have changed
@@ -81,7 +81,7 @@ int snapshot_copy_memory(const struct snapshot *base, int fd,
  * or -errno; not logged. *RET_WRITTEN: bytes of RAM in the file.
  */
 int snapshot_write_memory(struct snapshot *snapshot, int fd,
-			  const struct mem *mem, int pagemap_fd,
+			  const struct mem *mem, int pagemap_fd, int file_fd,
 			  bool (*stops)(void *arg), void *arg,
 			  uint64_t *ret_written);
 /* Writes all the rest on FD, an empty file. 0 or -errno, not logged. */

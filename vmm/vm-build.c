@@ -245,6 +245,8 @@ static int build(const struct config *cfg, const struct snapshot *snapshot,
 		vm->base.memory_sum = snapshot->memory_sum;
 	}
 	vm->pagemap_fd = -1;
+	vm->file_fd = -1;
+	vm->oom_fd = -1;
 	vm->born_ns = start_ns;
 	pthread_mutex_init(&vm->life_lock, NULL);
 	kvm_init(&vm->kvm);
@@ -321,5 +323,7 @@ void vm_free(struct vm *vm)
 	visit_done(&vm->loading);
 	free(vm->directory);
 	util_close(&vm->pagemap_fd);
+	util_close(&vm->file_fd);
+	util_close(&vm->oom_fd);
 	free(vm);
 }

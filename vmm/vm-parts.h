@@ -38,6 +38,9 @@ struct vm {
 	const struct sandbox_rule *allow; /* borrowed; vm_allow() */
 	char *directory; /* owned: where relative paths began */
 	int pagemap_fd;  /* owned: for vm_save_to(), or -1 */
+	int file_fd;     /* owned, too: what RAM is mapped from, or -1 */
+	int oom_fd;      /* owned: this process's oom_score_adj, or -1 */
+	char oom_adj[8]; /* what it was */
 	/* The snapshot that RAM is mapped from, if any. */
 	struct vm_base {
 		bool exists;

@@ -74,6 +74,8 @@ const struct sandbox_rule vm_save_syscalls[] = {
 	SANDBOX_IOCTL(KVM_GET_VCPU_EVENTS),
 	SANDBOX_IOCTL(KVM_GET_MP_STATE),
 	SANDBOX_IOCTL(KVM_GET_NESTED_STATE),
+	/* snapshot.c: holes of the file that the RAM is from */
+	SANDBOX_CALL(lseek),
 	/* irqchip.c */
 	SANDBOX_IOCTL(KVM_GET_IRQCHIP),
 	SANDBOX_IOCTL(KVM_GET_PIT2),
@@ -131,22 +133,38 @@ int vm_saving_begin(struct vm_saving *saving)
 	return saving->to->base_id ? take_base(saving) : 0;
 }
 
+static void set_oom_adj(const struct vm *vm, const char *text)
+{
+	if (vm->oom_fd >= 0)
+		(void)!pwrite(vm->oom_fd, text, strlen(text), 0);
+}
+
+/*
+ * Where memory runs out, the copy goes, and not the machine that it is of,
+ * which the host could not tell from each other.
+ */
+static int copy_memory(struct vm_saving *saving, int fd)
+{
+	const struct vm *vm = saving->vm;
+	int r;
+
+	set_oom_adj(vm, "1000");
+	r = memory_copy_start(&saving->copy, &saving->snapshot, fd, &vm->mem,
+			      vm->pagemap_fd, vm->file_fd);
+	set_oom_adj(vm, vm->oom_adj);
+	return r;
+}
+
 static int take_memory(struct vm_saving *saving)
 {
 	const struct vm *vm = saving->vm;
 	const int fd = saving->to->memory_fd;
-	/* The pages of a file are no pages of zeros where they are not there.
-	 */
-	const int pagemap_fd = vm->base.exists && !saving->snapshot.has_base
-				       ? -1
-				       : vm->pagemap_fd;
 
 	if (saving->to->goes_on)
-		return memory_copy_start(&saving->copy, &saving->snapshot, fd,
-					 &vm->mem, pagemap_fd);
+		return copy_memory(saving, fd);
 	return snapshot_write_memory(&saving->snapshot, fd, &vm->mem,
-				     pagemap_fd, is_over, saving,
-				     &saving->saved->memory_bytes);
+				     vm->pagemap_fd, vm->file_fd, is_over,
+				     saving, &saving->saved->memory_bytes);
 }
 
 int vm_saving_take(struct vm_saving *saving)
@@ -179,7 +197,8 @@ int vm_saving_finish(struct vm_saving *saving)
 		snprintf(saving->saved->why, sizeof(saving->saved->why),
 			 "the process that wrote the memory was killed: the "
 			 "host, or a limit of its control group, may have too "
-			 "little memory: save without --live");
+			 "little memory for the pages that the guest "
+			 "writes meanwhile: free some");
 	return r < 0 ? r
 		     : snapshot_write_state(&saving->snapshot,
 					    saving->to->state_fd);
@@ -191,6 +210,19 @@ void vm_saving_done(struct vm_saving *saving)
 	free(saving->config);
 }
 
+/* -1 where /proc has none, or it is not this user's. */
+static void open_oom_adj(struct vm *vm)
+{
+	ssize_t n;
+
+	vm->oom_fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	n = vm->oom_fd < 0 ? 0
+			   : pread(vm->oom_fd, vm->oom_adj,
+				   sizeof(vm->oom_adj) - 1, 0);
+	if (n <= 0)
+		util_close(&vm->oom_fd);
+}
+
 int vm_build_saving(struct vm *vm)
 {
 	/* Nobody can ask for it, and the directory may be gone. */
@@ -198,6 +230,14 @@ int vm_build_saving(struct vm *vm)
 		return 0;
 	/* Without it, all of the RAM is read. */
 	vm->pagemap_fd = pagemap_open();
+	open_oom_adj(vm);
+	if (vm->snapshot) {
+		vm->file_fd =
+			fcntl(vm->snapshot->memory_fd, F_DUPFD_CLOEXEC, 0);
+		if (vm->file_fd < 0)
+			return log_ret(-errno, "the snapshot's memory: %s",
+				       strerror(errno));
+	}
 	vm->directory = get_current_dir_name();
 	return vm->directory ? 0
 			     : log_ret(-errno, "the working directory: %s",

@@ -31,6 +31,14 @@ counting()
 	wait_until logs_have "$name" 'n 5 ' || fail "it does not count: $(cat out)"
 }
 
+# has_drawn NAME: NAME.random has the numbers that it has drawn. That of its
+# first line may be from before: docs/STARTUP.
+has_drawn()
+{
+	"$BULKHEAD" logs "$1" | sed 1d | cut -d' ' -f3 | sort >"$1.random"
+	[ "$(wc -l <"$1.random")" -ge 3 ]
+}
+
 # The source goes on; each clone goes on where that was, under its own name, with
 # random numbers of its own; and all three end as containers do.
 test_goes_on()
@@ -48,7 +56,7 @@ web-2" ] || fail "not their names: $(cat out)"
 			fail "'$name' does not go on: $(cat out)"
 		first=$(sed -n '1s/^n \([0-9]*\) .*/\1/p' out)
 		[ "${first:-0}" -gt 5 ] || fail "'$name' began anew: $(cat out)"
-		"$BULKHEAD" logs "$name" | cut -d' ' -f3 | sort >"$name.random"
+		wait_until has_drawn "$name" || fail "'$name' stands still"
 	done
 	"$BULKHEAD" logs web | cut -d' ' -f3 | sort >web.random
 	[ -z "$(comm -12 web-1.random web-2.random)" ] ||

@@ -93,7 +93,7 @@ static int teardown(void **state)
 static void start(struct rig *rig)
 {
 	assert_int_equal(memory_copy_start(&rig->copy, &rig->snapshot, rig->fd,
-					   &rig->mem, rig->pagemap),
+					   &rig->mem, rig->pagemap, -1),
 			 0);
 }
 

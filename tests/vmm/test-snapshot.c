@@ -5,6 +5,7 @@
 #include "tests/tempdir.h"
 #include "vmm/base/mem.h"
 #include "vmm/base/util.h"
+#include "vmm/pagemap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,8 +49,9 @@ static int new_file(const char *path)
 	return fd;
 }
 
-/* Saves RIG's memory, as the machine ID. */
-static void save(struct rig *rig, uint8_t id)
+/* Saves MEM, which is mapped from FILE_FD or -1, as the machine ID. */
+static void save_mem(struct rig *rig, const struct mem *mem, int file_fd,
+		     uint8_t id)
 {
 	autofd int pagemap = open("/proc/self/pagemap", O_RDONLY);
 	char config[] = "{}", directory[] = "/where", state[] = "all of it";
@@ -63,13 +65,18 @@ static void save(struct rig *rig, uint8_t id)
 	int fd = new_file(rig->memory);
 
 	memset(s.id, id, sizeof(s.id));
-	assert_int_equal(snapshot_write_memory(&s, fd, &rig->mem, pagemap,
+	assert_int_equal(snapshot_write_memory(&s, fd, mem, pagemap, file_fd,
 					       goes_on, NULL, &rig->written),
 			 0);
 	close(fd);
 	fd = new_file(rig->dir.path);
 	assert_int_equal(snapshot_write_state(&s, fd), 0);
 	close(fd);
+}
+
+static void save(struct rig *rig, uint8_t id)
+{
+	save_mem(rig, &rig->mem, -1, id);
 }
 
 static int setup(void **state)
@@ -158,13 +165,57 @@ static void test_take(void **state)
 	assert_int_equal(fcntl(memory_fd, F_GETFD), -1);
 }
 
+static bool is_present(const uint8_t *host)
+{
+	autofd int pagemap = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry = 0;
+
+	assert_int_equal(pread(pagemap, &entry, sizeof(entry),
+			       (off_t)((uintptr_t)host / 4096 * sizeof(entry))),
+			 sizeof(entry));
+	return entry & PAGEMAP_PRESENT;
+}
+
+/*
+ * Memory that is from a snapshot: what changed of it, also where that has a
+ * hole, and what nobody has touched. Its holes are not read.
+ */
+static void test_saved_again(void **state)
+{
+	struct rig *rig = *state;
+	struct mem_options from = {.from_file = true};
+	struct snapshot s;
+	struct mem mem, again;
+	uint8_t *ram;
+
+	assert_int_equal(snapshot_open(&s, rig->dir.dir), 0);
+	from.file_fd = s.memory_fd;
+	assert_int_equal(mem_init(&mem, BYTES, &from), 0);
+	ram = mem.region[0].host;
+	ram[MIB] = 0x55;
+	ram[0] = 0x66;
+	memset(ram + 3 * MIB, 0, 4096);
+	assert_int_equal(unlink(rig->memory), 0);
+	save_mem(rig, &mem, s.memory_fd, 2);
+	assert_false(is_present(ram + 2 * MIB));
+	snapshot_close(&s);
+	assert_int_equal(snapshot_open(&s, rig->dir.dir), 0);
+	assert_int_equal(snapshot_verify(&s), 0);
+	from.file_fd = s.memory_fd;
+	assert_int_equal(mem_init(&again, BYTES, &from), 0);
+	assert_memory_equal(again.region[0].host, ram, BYTES);
+	mem_done(&again);
+	mem_done(&mem);
+	snapshot_close(&s);
+}
+
 static void test_stopped(void **state)
 {
 	struct rig *rig = *state;
 	struct snapshot s = {.memory_fd = -1};
 	int fd = new_file(rig->memory);
 
-	assert_int_equal(snapshot_write_memory(&s, fd, &rig->mem, -1,
+	assert_int_equal(snapshot_write_memory(&s, fd, &rig->mem, -1, -1,
 					       stops_at_once, NULL,
 					       &rig->written),
 			 -EINTR);
@@ -208,7 +259,7 @@ static void test_base(void **state)
 	next.has_base = true;
 	next.memory_sum = base.memory_sum;
 	assert_int_equal(snapshot_write_memory(&next, next.memory_fd, &mem,
-					       pagemap, goes_on, NULL,
+					       pagemap, -1, goes_on, NULL,
 					       &rig->written),
 			 0);
 	assert_int_equal(rig->written, 3 * 4096);
@@ -224,7 +275,7 @@ static void test_base(void **state)
 	assert_int_equal(ram[BYTES - 1], 0x33);
 	/* The base is what it was; and what has changed has to be known. */
 	assert_int_equal(snapshot_verify(&base), 0);
-	assert_true(snapshot_write_memory(&next, next.memory_fd, &mem, -1,
+	assert_true(snapshot_write_memory(&next, next.memory_fd, &mem, -1, -1,
 					  goes_on, NULL, &rig->written) < 0);
 	mem_done(&mem);
 	util_close(&next.memory_fd);
@@ -240,8 +291,8 @@ static void test_full(void **state)
 
 	if (fd < 0)
 		skip();
-	assert_true(snapshot_write_memory(&s, fd, &rig->mem, pagemap, goes_on,
-					  NULL, &rig->written) < 0);
+	assert_true(snapshot_write_memory(&s, fd, &rig->mem, pagemap, -1,
+					  goes_on, NULL, &rig->written) < 0);
 	close(fd);
 }
 
@@ -325,10 +376,11 @@ static void test_mixed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_round),          TEST(test_take),
-		TEST(test_stopped),        TEST(test_full),
-		TEST(test_damaged_state),  TEST(test_mixed),
-		TEST(test_damaged_memory), TEST(test_base),
+		TEST(test_round), TEST(test_saved_again),
+		TEST(test_take),  TEST(test_stopped),
+		TEST(test_full),  TEST(test_damaged_state),
+		TEST(test_mixed), TEST(test_damaged_memory),
+		TEST(test_base),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,9 +71,9 @@ static const struct option_table clone_table = {
 		"running instance\n"
 		"NAME is, with all of its processes, and prints their names. "
 		"It "
-		"stands still while\n"
-		"it is saved, and then goes on. Its clones share the memory "
-		"that they do not write\n"
+		"stands still for\n"
+		"a moment, and then goes on. Its clones share the memory that "
+		"they do not write\n"
 		"to.\n",
 	.entries = entries,
 	.notes = "\nA clone finds its name, its number and the name of its "
@@ -171,9 +171,28 @@ static int open_files(int ret_files[2])
 				: 0;
 }
 
+/*
+ * A clone's monitor, should its guest take it over, must not change what is the
+ * memory of the others, too.
+ */
+static int make_read_only(int *fd)
+{
+	char path[40];
+	int again;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", *fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	if (again < 0)
+		return log_ret(-errno, "the clones' memory: '%s': %s", path,
+			       strerror(errno));
+	util_close(fd);
+	*fd = again;
+	return 0;
+}
+
 static int save_source(struct cloning *c)
 {
-	const struct save_how how = {.live = false};
+	const struct save_how how = {.live = true};
 	struct sigaction before[SAVE_SIGNALS];
 	const uint64_t from_ns = util_now_ns();
 	int files[2] = {-1, -1};
@@ -190,9 +209,11 @@ static int save_source(struct cloning *c)
 			  (unsigned long long)(util_now_ns() - from_ns) / 1000,
 			  (unsigned long long)saved.memory_bytes / 1024,
 			  (unsigned long long)saved.stood_ns / 1000);
+		r = make_read_only(&files[1]);
+	}
+	if (r == 0)
 		r = snapshot_take(&c->snapshot, c->source.name, files[0],
 				  take_fd(&files[1]));
-	}
 	util_close(&files[0]);
 	util_close(&files[1]);
 	return r;
@@ -254,7 +275,9 @@ static int run_clone(struct cloning *c, struct instance *instance, int ready_fd)
 #define IS_CLONE 1
 
 /* 0; IS_CLONE with its exit status, in the new process; or -errno, logged. */
-static int begin_clone(struct cloning *c, int *ret_status)
+static int begin_clone(struct cloning *c,
+		       const struct sigaction before[SAVE_SIGNALS],
+		       int *ret_status)
 {
 	struct start *start = &c->start[c->begun % STARTS_MAX];
 	struct instance instance;
@@ -275,6 +298,7 @@ static int begin_clone(struct cloning *c, int *ret_status)
 	write_fd = r == 0 ? ends[1] : -1;
 	pid = r == 0 ? fork() : -1;
 	if (pid == 0) {
+		save_release_signals(before);
 		util_close(&read_fd);
 		*ret_status = run_clone(c, &instance, write_fd);
 		return IS_CLONE;
@@ -311,20 +335,27 @@ static int start_clones(struct cloning *c, int *ret_status)
 	const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	const unsigned most = (unsigned)min_u64(
 		STARTS_MAX, STARTS_PER_CPU * (uint64_t)(cpus > 0 ? cpus : 1));
+	struct sigaction before[SAVE_SIGNALS];
 	bool failed = false;
 
+	/* Those that have begun are waited for, and named. */
+	save_take_signals(before);
 	while (c->ended < c->begun || (!failed && c->begun < c->req->count)) {
 		int r = 0;
 
+		if (c->begun < c->req->count)
+			failed |= save_is_told_to_end(NULL);
+
 		if (!failed && c->begun < c->req->count &&
 		    c->begun - c->ended < most)
-			r = begin_clone(c, ret_status);
+			r = begin_clone(c, before, ret_status);
 		else if (await_clone(c) != 0)
 			failed = true;
 		if (r == IS_CLONE)
 			return r;
 		failed |= r < 0;
 	}
+	save_release_signals(before);
 	*ret_status = failed ? INSTANCE_EXIT_FAILED : VM_EXIT_OK;
 	return 0;
 }

@@ -61,6 +61,8 @@ int vcpu_init(struct vcpu *vcpu, const struct kvm *kvm, unsigned id,
 		return log_ret(-errno, "vCPU %u: mmap: %s", id,
 			       strerror(errno));
 	}
+	/* It holds the VM, which memory-copy.c's process must not. */
+	(void)madvise(vcpu->run, vcpu->run_bytes, MADV_DONTFORK);
 	r = set_tsc_rate(vcpu);
 	return r < 0 ? r : cpuid_set(kvm, vcpu->fd, id, ncpus);
 }
