@@ -66,11 +66,13 @@ static int serve(void)
 		init_say("signalfd: %s", strerror(-r));
 		return r;
 	}
-	if (server_report(&server) == -ENODEV) {
+	r = server_report(&server);
+	if (r == -ENODEV) {
 		/* Nobody could ever reach the agent. */
 		init_say("vsock: no device, or no driver for it");
 		return -ENODEV;
 	}
+	server.report_due = r < 0;
 	r = server_run(&server);
 	if (r < 0)
 		init_say("poll: %s", strerror(-r));

@@ -210,9 +210,10 @@ int container_mark(int root, const struct init_clone *clone,
 		return init_fail_path(f, errno, "make", "/dev/bulkhead");
 	dir = openat(dev, "bulkhead",
 		     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return init_fail_path(f, errno, "open", "/dev/bulkhead");
 	/* A clone that is cloned has the one of before. */
-	if (dir >= 0)
-		(void)unlinkat(dir, "clone", 0);
+	(void)unlinkat(dir, "clone", 0);
 	fd = openat(dir, "clone", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 		    0444);
 	file = fd < 0 ? NULL : fdopen(fd, "w");

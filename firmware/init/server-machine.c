@@ -269,6 +269,9 @@ static int release(struct server *server, struct init_failure *f)
 		return -1;
 	server->held = false;
 	server->holder = NULL;
+	/* It was for another host, which there is none of. */
+	if (server->first.configured)
+		server->report_due = false;
 	return 0;
 }
 

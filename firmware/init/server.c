@@ -374,7 +374,7 @@ static void pump_all(struct server *server, const struct pollfd *pfd)
 /* Where it does not succeed it is tried again: the host waits for it. */
 static void report_if_due(struct server *server)
 {
-	if (!server->report_due)
+	if (!server->report_due || server->nsessions >= AGENT_SESSIONS_MAX)
 		return;
 	const int r = server_report(server);
 

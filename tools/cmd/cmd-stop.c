@@ -109,19 +109,19 @@ static int kill_now(const char *command, const struct instance *instance,
 /*
  * Whether the guest can be asked: one that is paused goes on, as it does with
  * Docker, to hear of its end. One that is being saved goes on by itself, which
- * PATIENT waits for.
+ * PATIENT waits for, though not for ever: then it is asked all the same.
  */
 static bool wake(const struct instance *instance,
 		 const struct instance_state *state, bool patient)
 {
-	autofd int lock = -1;
 	int r = 0;
 
 	if (state->phase == INSTANCE_PAUSED) {
 		r = resume_instance(instance);
 	} else if (patient) {
-		lock = instance_lock_pause(instance);
-		r = lock < 0 ? lock : 0;
+		int lock = instance_lock_pause(instance, NULL);
+
+		util_close(&lock);
 	}
 	return r == 0 || r == -EALREADY;
 }

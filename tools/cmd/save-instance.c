@@ -128,6 +128,7 @@ int save_machine_files(const char *name, const char *path, const int files[2],
 struct held {
 	const struct instance *instance;
 	struct agent_session *agent;
+	int lock; /* owned until they go on */
 	bool goes_on;
 	int r; /* of letting them go on */
 };
@@ -143,23 +144,27 @@ static void let_go(void *arg)
 	if (instance_is_alive(held->instance) &&
 	    agent_hold(held->agent, false) < 0)
 		held->r = -EIO;
+	util_close(&held->lock);
 }
 
 int save_instance_files(const struct instance *instance, const int files[2],
 			const struct save_how *how, struct vm_saved *ret)
 {
 	/* So that `pause` and `stop` meet no machine that stands still. */
-	autofd int lock = instance_lock_pause(instance);
-	struct held held = {.instance = instance};
-	int r = lock < 0 ? lock
-			 : agent_connect(instance->socket, AGENT_TIMEOUT_MS,
-					 &held.agent);
+	struct held held = {
+		.instance = instance,
+		.lock = instance_lock_pause(instance, save_is_told_to_end),
+	};
+	int r = held.lock < 0 ? held.lock
+			      : agent_connect(instance->socket,
+					      AGENT_TIMEOUT_MS, &held.agent);
 
 	if (r == 0 && told_to_end)
 		r = log_ret(-EINTR, "'%s': told to end", instance->name);
 	if (r == 0)
 		r = agent_hold(held.agent, true);
 	if (r < 0) {
+		util_close(&held.lock);
 		agent_free(held.agent);
 		return r;
 	}

@@ -45,7 +45,7 @@ static int ask(const struct instance *instance, enum vm_request what)
  */
 int pause_instance(const struct instance *instance)
 {
-	autofd int lock = instance_lock_pause(instance);
+	autofd int lock = instance_lock_pause(instance, NULL);
 	int r = lock < 0 ? lock : instance_note_paused(instance, true);
 
 	if (r < 0)
@@ -61,7 +61,7 @@ int pause_instance(const struct instance *instance)
 
 int resume_instance(const struct instance *instance)
 {
-	autofd int lock = instance_lock_pause(instance);
+	autofd int lock = instance_lock_pause(instance, NULL);
 	int r = lock < 0 ? lock : ask(instance, VM_REQUEST_RESUME);
 
 	if (r == 0 || r == -EALREADY)

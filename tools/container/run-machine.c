@@ -245,7 +245,7 @@ static int add_parameters(struct config *cfg, const char *append)
 
 	if (asprintf(&all, "%s%s%s", own, append ? " " : "",
 		     append ? append : "") < 0)
-		return -ENOMEM;
+		return log_ret(-ENOMEM, "out of memory");
 	r = set(cfg, "append", all);
 	free(all);
 	return r;

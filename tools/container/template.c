@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -23,6 +24,7 @@
 #define CONTENT_MAX 65536
 /* A disk that takes as long is broken. */
 #define ANSWER_MS 60000
+#define USED_MAX  (UINT64_C(100) << 20)
 
 struct template
 {
@@ -192,6 +194,30 @@ static bool open_store(struct template *t, const char *dir)
 	return home && template_store_open(home, true, &t->store) == 0;
 }
 
+/*
+ * A template has what Linux uses until its agent is there, and what it notes of
+ * the memory: 64 bytes of each 4 KiB. One that there is no room for is not
+ * begun, or each start would make it anew.
+ */
+static bool has_room(const struct template *t, const struct config *cfg)
+{
+	const uint64_t need = USED_MAX + cfg->memory_bytes / 64;
+	struct statvfs fs;
+
+	if (need > t->limit) {
+		log_info("no template: it may take %llu MiB, and "
+			 "BULKHEAD_TEMPLATES is less",
+			 (unsigned long long)need >> 20);
+		return false;
+	}
+	if (fstatvfs(t->store.dir, &fs) < 0 || (fs.f_flag & ST_RDONLY) ||
+	    (uint64_t)fs.f_bavail * fs.f_frsize < need) {
+		log_info("no template: '%s' has no room for it", t->store.path);
+		return false;
+	}
+	return true;
+}
+
 static int prepare(struct template *t, const struct config *cfg,
 		   const char *distro, const struct initrd_files *files,
 		   const char *dir)
@@ -202,7 +228,7 @@ static int prepare(struct template *t, const struct config *cfg,
 		return r;
 	/* From here on an error, which is logged, means that there is none. */
 	if (find_name(t, cfg, distro, files) > 0 && open_store(t, dir) &&
-	    !open_found(t))
+	    !open_found(t) && has_room(t, cfg))
 		(void)template_begin(&t->store, t->name, &t->part);
 	return 0;
 }

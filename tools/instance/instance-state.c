@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define STATE_FILE "state.json"
 #define STATE_TEMP ".state.json"
@@ -207,6 +208,7 @@ int instance_read_copy(int dir_fd, const char *path, const char *name,
 			       O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	struct instance_state state = {0};
 	json_error_t error;
+	struct stat st;
 	json_t *json;
 	int r;
 
@@ -215,6 +217,13 @@ int instance_read_copy(int dir_fd, const char *path, const char *name,
 	if (fd < 0)
 		return log_ret(-errno, "'%s/%s': %s", path, name,
 			       strerror(errno));
+	/* It names directories, which are opened as this user. */
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    (st.st_uid != 0 && st.st_uid != geteuid()))
+		return log_ret(-EPERM,
+			       "'%s/%s': not a file of this user's, or of "
+			       "root's",
+			       path, name);
 	json = json_loadfd(fd, 0, &error);
 	if (!json)
 		return log_ret(-EINVAL, "'%s/%s': line %d: %s", path, name,

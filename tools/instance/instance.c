@@ -655,7 +655,8 @@ int instance_open_running(const char *name, struct instance *ret,
 	return 0;
 }
 
-int instance_lock_pause(const struct instance *instance)
+int instance_lock_pause(const struct instance *instance,
+			bool (*stops)(void *arg))
 {
 	/* It is there as long as the instance runs. */
 	autofd int fd = openat(instance->dir_fd, INSTANCE_STATUS_FILE,
@@ -670,6 +671,9 @@ int instance_lock_pause(const struct instance *instance)
 			return log_ret(-EBUSY,
 				       "'%s': another command pauses or saves "
 				       "it",
+				       instance->name);
+		else if (stops && stops(NULL))
+			return log_ret(-EINTR, "'%s': told to end",
 				       instance->name);
 		else
 			usleep(1000 * WAIT_STEP_MS);

@@ -131,8 +131,10 @@ int instance_open_living(const char *name, struct instance *ret,
 /*
  * One at a time pauses an instance, has it go on or saves it: a descriptor that
  * the caller closes, or -errno, logged; -EBUSY: another has it for a minute.
+ * STOPS, or NULL, is asked again and again; true ends it: -EINTR.
  */
-int instance_lock_pause(const struct instance *instance);
+int instance_lock_pause(const struct instance *instance,
+			bool (*stops)(void *arg));
 /* Notes whether it stands still. 0 or -errno, logged. */
 int instance_note_paused(const struct instance *instance, bool paused);
 

@@ -226,9 +226,12 @@ static int take_part(const struct template_store *store,
 	if (flock(part->lock, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? -EBUSY : -errno;
 	/* The process that had it may have ended just now. */
-	if (!is_same(store->dir, name, part->lock) ||
-	    faccessat(store->dir, part->name, F_OK, 0) == 0)
+	if (!is_same(store->dir, name, part->lock))
 		return -EBUSY;
+	if (faccessat(store->dir, part->name, F_OK, 0) == 0) {
+		(void)unlinkat(store->dir, name, AT_REMOVEDIR);
+		return -EBUSY;
+	}
 	return open_files(part);
 }
 

@@ -26,7 +26,8 @@
 struct init {
 	struct run_machine machine;
 	struct run_options options;
-	bool oom; /* a process of the guest's was killed */
+	bool oom;  /* a process of the guest's was killed */
+	bool left; /* the templates' directory */
 };
 
 /* ---- hooks: nothing is kept, the engine does that */
@@ -43,13 +44,16 @@ static int begin(void *arg)
  */
 static void born(void *arg, pid_t monitor)
 {
-	const struct init *init = arg;
+	struct init *init = arg;
 
-	(void)monitor;
 	/* The machine may be another one, that boots. */
-	if (!init->options.cold &&
-	    umount2(OCI_INSIDE_TEMPLATES, MNT_DETACH) < 0 && errno != EINVAL)
-		log_debug("'" OCI_INSIDE_TEMPLATES "': %s", strerror(errno));
+	if (init->options.cold || init->left)
+		return;
+	init->left = umount2(OCI_INSIDE_TEMPLATES, MNT_DETACH) == 0;
+	if (init->left)
+		return;
+	log_error("'" OCI_INSIDE_TEMPLATES "': %s", strerror(errno));
+	(void)kill(monitor, SIGKILL);
 }
 
 /* From now on others than the kernel and the agent are in the guest. */
@@ -59,6 +63,16 @@ static void started(void *arg)
 
 	template_leave(init->machine.template);
 	oci_note_started();
+}
+
+/* By which it is saved, or its record ends; there is nothing else to ask. */
+static void leave_control(struct run_machine *machine)
+{
+	if (template_is_wanted(machine->template) ||
+	    template_records(machine->template))
+		return;
+	free(machine->cfg.control);
+	machine->cfg.control = NULL;
 }
 
 static int cold(void *arg)
@@ -192,6 +206,7 @@ static int run(struct spec *spec, bool has_kvm)
 		if (has_kvm)
 			machine->cfg.kvm_fd = OCI_KVM_FD;
 		life.template = machine->template;
+		leave_control(machine);
 		status = life_run(&life);
 	}
 	run_machine_done(machine);

@@ -77,12 +77,14 @@ int oci_templates_find(const struct oci *oci, json_t *config, char **ret_path)
 	int r = is_cold(config);
 
 	*ret_path = NULL;
+	if (r == 0 && oci->cold)
+		r = 1;
 	if (r == 0)
 		r = templates_limit(&limit);
 	if (r < 0)
 		return r;
-	if (r > 0 || oci->cold || limit == 0 ||
-	    oci_users_root(config, &uid, &gid) < 0 || uid != geteuid())
+	if (r > 0 || limit == 0 || oci_users_root(config, &uid, &gid) < 0 ||
+	    uid != geteuid())
 		return 0;
 	home = find_home();
 	/* An error, which is logged, means that there is none. */
