@@ -77,24 +77,6 @@ static int write_at(int fd, const void *data, size_t bytes, uint64_t offset)
 	return 0;
 }
 
-static int read_at(int fd, void *data, size_t bytes, uint64_t offset)
-{
-	uint8_t *to = data;
-
-	while (bytes > 0) {
-		const ssize_t n = pread(fd, to, bytes, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENODATA;
-		to += n;
-		bytes -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
 static bool is_zero(const uint8_t *page)
 {
 	/* Most pages that are not zero differ within the first words. */
@@ -184,7 +166,7 @@ static int compare(struct writer *w, const uint8_t *page, uint64_t offset,
 
 	*ret_differs = !is_zero(page);
 	if (w->has_base) {
-		r = read_at(w->fd, old, sizeof(old), offset);
+		r = util_read_at(w->fd, old, sizeof(old), offset);
 		*ret_differs = r == 0 && memcmp(old, page, PAGE_BYTES) != 0;
 		if (*ret_differs)
 			w->sum -= page_sum(offset, old);
@@ -328,7 +310,7 @@ int snapshot_copy_memory(const struct snapshot *base, int fd,
 	while (r == 0 && (at = next_data(from, at, end)) < end) {
 		const size_t bytes = min_u64(RUN_BYTES, end - at);
 
-		r = stops(arg) ? -EINTR : read_at(from, run, bytes, at);
+		r = stops(arg) ? -EINTR : util_read_at(from, run, bytes, at);
 		for (size_t i = 0; r == 0 && i < bytes; i += PAGE_BYTES) {
 			if (!is_zero(run + i))
 				r = write_at(fd, run + i, PAGE_BYTES, at + i);
@@ -435,7 +417,7 @@ static int read_state(struct snapshot *s, const char *path, int fd,
 	data = malloc(bytes + 1);
 	if (!data)
 		return log_ret(-ENOMEM, "out of memory");
-	r = read_at(fd, data, bytes, 0);
+	r = util_read_at(fd, data, bytes, 0);
 	return r < 0 ? log_ret(r, "'%s/%s': %s", path, SNAPSHOT_STATE_FILE,
 			       strerror(-r))
 		     : take_state(s, path, data, bytes);
@@ -453,7 +435,7 @@ static int check_memory(const struct snapshot *s, const char *path,
 			-EBADMSG, "'%s/%s': has %llu bytes, not %llu: cut off",
 			path, SNAPSHOT_MEMORY_FILE, (unsigned long long)bytes,
 			(unsigned long long)(s->memory_bytes + sizeof(tail)));
-	r = read_at(s->memory_fd, &tail, sizeof(tail), s->memory_bytes);
+	r = util_read_at(s->memory_fd, &tail, sizeof(tail), s->memory_bytes);
 	if (r < 0)
 		return log_ret(r, "'%s/%s': %s", path, SNAPSHOT_MEMORY_FILE,
 			       strerror(-r));
@@ -515,7 +497,7 @@ int snapshot_verify(const struct snapshot *snapshot)
 	for (uint64_t at = 0; at < snapshot->memory_bytes; at += RUN_BYTES) {
 		const size_t bytes =
 			min_u64(RUN_BYTES, snapshot->memory_bytes - at);
-		const int r = read_at(snapshot->memory_fd, run, bytes, at);
+		const int r = util_read_at(snapshot->memory_fd, run, bytes, at);
 
 		if (r < 0)
 			return log_ret(r, "the memory at %llu: %s",

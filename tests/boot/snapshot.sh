@@ -267,30 +267,31 @@ saved_live()
 		fail "it does not say how long it stood still"
 }
 
+# swept_live NAME DIR: the same with one that sweeps, which goes on and ends
+swept_live()
+{
+	local began
+
+	saved_live "$2"
+	began=$(grep -c sweep "$1.out")
+	wait_until sweeps "$1" $((began + 2)) || fail "it does not go on"
+	killed "$1"
+	expect_silence
+	expect_no_out FAIL
+}
+
 # A guest that writes to all of its memory, in order and without end, is saved
 # meanwhile: what goes on finds its memory of one instant. So does one that is
 # restored from that, and saved live itself; its memory is partly the file's.
 test_live()
 {
-	local began
-
 	guest_start vm 'sweep:16M:1000000,poweroff' --memory 96M --cpus 2 \
 		--control ./control
 	wait_for vm.out 'sweep 3'
-	saved_live snap
-	began=$(grep -c sweep vm.out)
-	wait_until sweeps vm $((began + 2)) || fail "it does not go on"
-	killed vm
-	expect_silence
-	expect_no_out FAIL
+	swept_live vm snap
 	restored again --verify --control ./control
 	wait_for again.out 'sweep '
-	saved_live snap2
-	began=$(grep -c sweep again.out)
-	wait_until sweeps again $((began + 2)) || fail "it does not go on"
-	killed again
-	expect_silence
-	expect_no_out FAIL
+	swept_live again snap2
 	rm -r snap
 	mv snap2 snap
 	restored last

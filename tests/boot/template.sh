@@ -5,6 +5,7 @@
 # theirs (run-lib.sh), unless BULKHEAD_TEST_TEMPLATES has them do the same.
 
 . "$TOP/tests/boot/run-lib.sh"
+. "$TOP/tests/boot/net-lib.sh"
 export BULKHEAD_STORE=$PWD/store BULKHEAD_TEMPLATES=1G
 
 # templates: how many there are
@@ -239,11 +240,8 @@ is_apart()
 # Interfaces of a namespace, which a template cannot know.
 test_networks()
 {
-	need_root
 	[ -e /dev/net/tun ] || skip "no /dev/net/tun"
-	unshare -n true 2>/dev/null || skip "no network namespaces"
-	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[0]}" networks
-	exit $?
+	on_own_net networks
 }
 
 # A tap of the host's: the first machine has another one.
@@ -267,11 +265,8 @@ taps()
 
 test_taps()
 {
-	need_root
 	[ -e /dev/net/tun ] || skip "no /dev/net/tun"
-	unshare -n true 2>/dev/null || skip "no network namespaces"
-	unshare -n "$BASH" "$TOP/tests/boot/lib.sh" "${BASH_SOURCE[0]}" taps
-	exit $?
+	on_own_net taps
 }
 
 # One that is damaged, or was written by another, is never run.

@@ -11,6 +11,7 @@
 #include "tools/cli/usage.h"
 #include "tools/cmd/boot.h"
 #include "tools/cmd/restore.h"
+#include "tools/spec/spec.h"
 #include "vmm/base/log.h"
 #include "vmm/base/trace.h"
 #include "vmm/base/util.h"
@@ -153,13 +154,6 @@ static int replace_all(struct config *cfg, const char *option, const char *type,
 	return r;
 }
 
-static int set_text(char **to, const char *text)
-{
-	free(*to);
-	*to = text ? strdup(text) : NULL;
-	return text && !*to ? log_ret(-ENOMEM, "out of memory") : 0;
-}
-
 static int make_config(const struct request *req, const char *path,
 		       const struct snapshot *snapshot, struct config *cfg)
 {
@@ -178,9 +172,9 @@ static int make_config(const struct request *req, const char *path,
 	if (r == 0)
 		r = replace_all(cfg, "vsock", "vsock", &req->vsocks);
 	if (r == 0)
-		r = set_text(&cfg->control, req->control);
+		r = spec_set_text(&cfg->control, req->control);
 	if (r == 0 && req->name)
-		r = set_text(&cfg->name, req->name);
+		r = spec_set_text(&cfg->name, req->name);
 	/* The user decides about this, whoever made the snapshot. */
 	cfg->sandbox = !req->no_sandbox;
 	/* The file's pages are small, whatever the RAM's were. */

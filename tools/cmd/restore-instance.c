@@ -19,13 +19,6 @@
 #include <string.h>
 #include <time.h>
 
-static int set_text(char **to, const char *text)
-{
-	free(*to);
-	*to = text ? strdup(text) : NULL;
-	return text && !*to ? log_ret(-ENOMEM, "out of memory") : 0;
-}
-
 static int read_instance(const struct restore_request *req,
 			 struct instance_state *ret)
 {
@@ -54,7 +47,7 @@ static int take_network(const struct restore_request *req,
 				json_string(req->network)) < 0)
 		return log_ret(-EINVAL, "--network '%s': not UTF-8",
 			       req->network);
-	return set_text(&state->network, req->network);
+	return spec_set_text(&state->network, req->network);
 }
 
 static int take_publish(const struct restore_request *req,
@@ -111,9 +104,9 @@ static int make_state(struct run *run, bool remove)
 	state->pid = 0;
 	state->pid_start = 0;
 	state->remove = remove;
-	r = set_text(&state->error, NULL);
+	r = spec_set_text(&state->error, NULL);
 	if (r == 0)
-		r = set_text(&state->ports, run->machine.ports);
+		r = spec_set_text(&state->ports, run->machine.ports);
 	return r < 0 ? r : instance_save(&run->instance, state);
 }
 
