@@ -75,10 +75,11 @@ int snapshot_copy_memory(const struct snapshot *base, int fd,
  * no data there, are not read, which would cost the host a fault for each.
  *
  * Where SNAPSHOT has a base, MEM is mapped privately from a file of the same
- * content as FD, and memory_sum is of that: only pages of MEM that have changed
- * since are read, by PAGEMAP_FD, which has to be there.
- * STOPS, with ARG, is asked again and again; true ends it. 0, -EINTR (it did),
- * or -errno; not logged. *RET_WRITTEN: bytes of RAM in the file.
+ * content as FD (one that its machine was started from, or was saved in), and
+ * memory_sum is of that: only pages of MEM that have changed since are read, by
+ * PAGEMAP_FD, which has to be there. STOPS, with ARG, is asked again and again;
+ * true ends it. 0, -EINTR (it did), or -errno; not logged. *RET_WRITTEN: bytes
+ * of RAM in the file.
  */
 int snapshot_write_memory(struct snapshot *snapshot, int fd,
 			  const struct mem *mem, int pagemap_fd, int file_fd,

@@ -41,7 +41,7 @@ struct vm {
 	int file_fd;     /* owned, too: what RAM is mapped from, or -1 */
 	int oom_fd;      /* owned: this process's oom_score_adj, or -1 */
 	char oom_adj[8]; /* what it was */
-	/* The snapshot that RAM is mapped from, if any. */
+	/* The snapshot that RAM is mapped from, privately, if any. */
 	struct vm_base {
 		bool exists;
 		uint8_t id[SNAPSHOT_ID_BYTES];
@@ -146,6 +146,7 @@ struct vm_saving {
 	char *config;                    /* owned */
 	struct visitor state;            /* owned */
 	struct memory_copy copy;
+	bool has_all; /* in both files */
 };
 /* The calls that they make. */
 extern const struct sandbox_rule vm_save_syscalls[];

@@ -76,6 +76,9 @@ const struct sandbox_rule vm_save_syscalls[] = {
 	SANDBOX_IOCTL(KVM_GET_NESTED_STATE),
 	/* snapshot.c: holes of the file that the RAM is from */
 	SANDBOX_CALL(lseek),
+	/* that file, when it becomes another one */
+	SANDBOX_CALL(fdatasync),
+	SANDBOX_CALL_IF(fcntl, 1, F_DUPFD_CLOEXEC),
 	/* irqchip.c */
 	SANDBOX_IOCTL(KVM_GET_IRQCHIP),
 	SANDBOX_IOCTL(KVM_GET_PIT2),
@@ -113,6 +116,28 @@ static int take_base(struct vm_saving *saving)
 	return 0;
 }
 
+static void say(struct vm_saving *saving, const char *why)
+{
+	snprintf(saving->saved->why, sizeof(saving->saved->why), "%s", why);
+}
+
+static int check_tracking(struct vm_saving *saving)
+{
+	const struct vm *vm = saving->vm;
+
+	if (saving->to->goes_on)
+		say(saving, "what is tracked cannot be saved live");
+	else if (vm->cfg->hugetlb)
+		say(saving, "its RAM is in huge pages (--hugetlb), of which "
+			    "changes cannot be tracked");
+	else if (vm->pagemap_fd < 0)
+		say(saving, "changes cannot be tracked: /proc/self/pagemap "
+			    "could not be opened");
+	else
+		return 0;
+	return -EINVAL;
+}
+
 int vm_saving_begin(struct vm_saving *saving)
 {
 	struct vm *vm = saving->vm;
@@ -130,6 +155,8 @@ int vm_saving_begin(struct vm_saving *saving)
 	visit_save(&saving->state);
 	if (!saving->config)
 		return -ENOMEM;
+	if (saving->to->track_fd >= 0 && check_tracking(saving) < 0)
+		return -EINVAL;
 	return saving->to->base_id ? take_base(saving) : 0;
 }
 
@@ -167,6 +194,46 @@ static int take_memory(struct vm_saving *saving)
 				     saving, &saving->saved->memory_bytes);
 }
 
+/* RAM is mapped from the file of FD. */
+static void take_as_base(struct vm *vm, const struct snapshot *snapshot,
+			 int *fd)
+{
+	util_close(&vm->file_fd);
+	vm->file_fd = take_fd(fd);
+	vm->base.exists = true;
+	memcpy(vm->base.id, snapshot->id, sizeof(vm->base.id));
+	vm->base.memory_sum = snapshot->memory_sum;
+}
+
+/*
+ * The host may drop a page that it has written to the disk, and reads it there
+ * when the guest touches it next: so no error of writing may come later.
+ */
+static int track(struct vm_saving *saving)
+{
+	const struct vm_save_target *to = saving->to;
+	autofd int fd = fcntl(to->track_fd, F_DUPFD_CLOEXEC, 0);
+	struct vm *vm = saving->vm;
+	int r = fd < 0 ? -errno
+		       : snapshot_write_state(&saving->snapshot, to->state_fd);
+
+	if (r == 0 &&
+	    (fdatasync(to->state_fd) < 0 || fdatasync(to->memory_fd) < 0))
+		r = -errno;
+	if (r == 0)
+		r = mem_remap(&vm->mem, fd);
+	if (r == 0) {
+		take_as_base(vm, &saving->snapshot, &fd);
+		saving->has_all = true;
+	}
+	if (r == -ENOTRECOVERABLE) {
+		say(saving, "the host had no memory to map what it had saved: "
+			    "the machine has lost its RAM, and ends");
+		stop_request(&vm->stop, STOP_HOST, VM_EXIT_HOST);
+	}
+	return r;
+}
+
 int vm_saving_take(struct vm_saving *saving)
 {
 	bool assisted = saving->vm->assist != NULL;
@@ -179,12 +246,13 @@ int vm_saving_take(struct vm_saving *saving)
 	visit_devices(saving->vm, v);
 	r = visit_end(v);
 	if (r < 0)
-		snprintf(saving->saved->why, sizeof(saving->saved->why), "%s",
-			 v->why);
+		say(saving, v->why);
 	saving->snapshot.state = v->saved;
 	saving->snapshot.state_bytes = v->bytes;
 	saving->saved->state_bytes = v->bytes;
-	return r < 0 ? r : take_memory(saving);
+	if (r == 0)
+		r = take_memory(saving);
+	return r == 0 && saving->to->track_fd >= 0 ? track(saving) : r;
 }
 
 int vm_saving_finish(struct vm_saving *saving)
@@ -194,14 +262,15 @@ int vm_saving_finish(struct vm_saving *saving)
 				       &saving->saved->memory_bytes);
 
 	if (r == -ECHILD)
-		snprintf(saving->saved->why, sizeof(saving->saved->why),
-			 "the process that wrote the memory was killed: the "
-			 "host, or a limit of its control group, may have too "
-			 "little memory for the pages that the guest "
-			 "writes meanwhile: free some");
-	return r < 0 ? r
-		     : snapshot_write_state(&saving->snapshot,
-					    saving->to->state_fd);
+		say(saving,
+		    "the process that wrote the memory was killed: the host, "
+		    "or a limit of its control group, may have too little "
+		    "memory for the pages that the guest writes meanwhile: "
+		    "free some");
+	return r < 0 || saving->has_all
+		       ? r
+		       : snapshot_write_state(&saving->snapshot,
+					      saving->to->state_fd);
 }
 
 void vm_saving_done(struct vm_saving *saving)

@@ -355,6 +355,7 @@ int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
 		.state_fd = state_fd,
 		.memory_fd = memory_fd,
 		.gone_fd = gone_fd,
+		.track_fd = -1,
 	};
 
 	return vm_save_to(vm, &to, saved);

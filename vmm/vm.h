@@ -110,14 +110,19 @@ int vm_save(struct vm *vm, const uint8_t id[16], int state_fd, int memory_fd,
  * done.
  *
  * With BASE_ID, what memory_fd has is a copy of the memory of the snapshot from
- * which this machine was started, with that identity: only pages that have
- * changed since are read and written. -ESTALE: it was started from another one,
- * or from none.
+ * which this machine was started, or that it tracks since, with that identity:
+ * only pages that have changed since are read and written. -ESTALE: that is
+ * another one, or there is none.
+ *
+ * With TRACK_FD, that is the snapshot that is saved now, from here on: both
+ * files are brought to the disk, and RAM is mapped from TRACK_FD before the
+ * guest goes on. Not with GOES_ON, nor with huge pages: -EINVAL.
  */
 struct vm_save_target {
 	const uint8_t *id;      /* of 16 bytes */
 	const uint8_t *base_id; /* of 16 bytes, or NULL */
 	int state_fd, memory_fd, gone_fd;
+	int track_fd; /* the file of memory_fd, open for reading; or -1 */
 	void (*goes_on)(void *arg, const struct vm_saved *saved); /* or NULL */
 	void *arg;
 };

@@ -192,9 +192,12 @@ test_warm()
 	bulkhead template make --network none root
 	expect_status 0
 	counting one
-	bulkhead snapshot one snap
+	bulkhead snapshot --track one first
+	expect_ok
+	bulkhead snapshot --base first one snap
 	expect_ok
 	bulkhead rm -f one
+	rm -r first
 	bulkhead restore -d --name two snap
 	expect_ok
 	wait_until logs_have two '^n [0-9][0-9] ' || fail "it does not go on"

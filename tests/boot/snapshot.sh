@@ -352,6 +352,60 @@ test_base()
 	expect_no_out FAIL
 }
 
+# A machine that booted is saved with all of its memory, and then with what has
+# changed since the last save, again and again: each is whole, and none needs
+# another one. Its memory stays what it is, in whichever of them it lies.
+test_track()
+{
+	local all i
+
+	guest_start vm 'fill:48M,sweep:4M:1000000,poweroff' --memory 96M \
+		--control ./control
+	wait_for vm.out 'sweep 2'
+	ask snapshot --track ./control snap0
+	expect_status 0
+	all=$(kib)
+	for i in 0 1; do
+		wait_until sweeps vm $((i + 4)) || fail "it does not go on"
+		ask snapshot --track --base "snap$i" ./control "snap$((i + 1))"
+		expect_status 0
+		[ "$(kib)" -lt $((all / 2)) ] ||
+			fail "$(kib) KiB were written, $all at first"
+		rm -r "snap$i"
+	done
+	ask snapshot --base snap1 ./control snap4
+	expect_status 1
+	expect_error "'snap1/state'" 'No such file'
+	ask snapshot ./control full
+	expect_status 0
+	[ "$(kib)" -ge $((all / 2)) ] || fail "not all of it: $(kib) KiB"
+	ask snapshot --base full ./control snap4
+	expect_status 1
+	expect_error "'full': not the snapshot" 'with --track'
+	ask snapshot --live --base snap2 ./control snap4
+	expect_status 0
+	ask snapshot --live --track ./control snap5
+	expect_status 2
+	expect_error '--track: not together with --live'
+	! compgen -G 'snap5*' || fail "something is left"
+	# Its memory is a file that has no name then.
+	rm -r snap2
+	wait_until sweeps vm $(($(grep -c sweep vm.out) + 2)) ||
+		fail "it does not go on"
+	killed vm
+	expect_silence
+	expect_no_out FAIL
+	for i in full snap4; do
+		rm -rf snap
+		mv "$i" snap
+		restored last --verify
+		wait_until sweeps last 2 || fail "$i: it does not go on"
+		killed last
+		expect_silence
+		expect_no_out FAIL
+	done
+}
+
 # sweeps NAME N: so many rounds are done.
 sweeps()
 {

@@ -192,7 +192,7 @@ static int make_read_only(int *fd)
 
 static int save_source(struct cloning *c)
 {
-	const struct save_how how = {.live = true};
+	const struct save_how how = {.live = true, .track_fd = -1};
 	struct sigaction before[SAVE_SIGNALS];
 	const uint64_t from_ns = util_now_ns();
 	int files[2] = {-1, -1};

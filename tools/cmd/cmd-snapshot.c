@@ -22,13 +22,23 @@
 #include <string.h>
 #include <sys/stat.h>
 
+struct request {
+	struct save_how how;
+	bool tracks;
+};
+
+#define AT(member) offsetof(struct request, member)
+
 static const struct option_entry entries[] = {
-	{"live", 0, NULL, OPTION_FLAG, offsetof(struct save_how, live), NULL,
+	{"live", 0, NULL, OPTION_FLAG, AT(how.live), NULL,
 	 "it stands still only while its state is read; what its memory held "
 	 "then is written while it goes on"},
-	{"base", 0, "DIR", OPTION_TEXT, offsetof(struct save_how, base), NULL,
-	 "the snapshot that it was started from: what has changed since is "
-	 "read and written, onto a copy"},
+	{"base", 0, "DIR", OPTION_TEXT, AT(how.base), NULL,
+	 "the snapshot that it was started from, or last saved in with "
+	 "--track: what has changed since is read and written, onto a copy"},
+	{"track", 0, NULL, OPTION_FLAG, AT(tracks), NULL,
+	 "DIR can be --base of the next one: the machine has its memory from "
+	 "there then, as one that was restored; not with --live"},
 	{0}};
 
 static const struct option_table snapshot_table = {
@@ -88,6 +98,17 @@ static int make_target(struct target *t, const char *path)
 		       : 0;
 }
 
+/* A machine that has its memory from there must not be able to change it. */
+static int open_tracked(struct save_how *how, const struct target *t)
+{
+	how->track_fd = openat(t->dir_fd, SNAPSHOT_MEMORY_FILE,
+			       O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return how->track_fd < 0
+		       ? log_ret(-errno, "'%s/%s': %s", t->made,
+				 SNAPSHOT_MEMORY_FILE, strerror(errno))
+		       : 0;
+}
+
 /* The new memory is the base's at first. */
 static int copy_base(struct save_how *how, const struct target *t)
 {
@@ -101,6 +122,10 @@ static int copy_base(struct save_how *how, const struct target *t)
 			log_error("'%s/%s': cannot be copied: %s", how->base,
 				  SNAPSHOT_MEMORY_FILE, strerror(-r));
 	}
+	/* Else the guest would stand still while it is brought to the disk. */
+	if (r == 0 && how->track_fd >= 0 && fdatasync(t->files[1]) < 0)
+		r = log_ret(-errno, "'%s/%s': %s", t->made,
+			    SNAPSHOT_MEMORY_FILE, strerror(errno));
 	memcpy(how->base_id, base.id, sizeof(how->base_id));
 	snapshot_close(&base);
 	return r;
@@ -198,9 +223,10 @@ static int keep_instance(const char *name, const struct save_how *how,
 int cmd_snapshot(int argc, char **argv)
 {
 	struct sigaction before[SAVE_SIGNALS];
-	struct save_how how = {0};
+	struct request req = {.how.track_fd = -1};
+	struct save_how *how = &req.how;
 	struct target target;
-	int n = options_parse(&snapshot_table, &how, argc, argv);
+	int n = options_parse(&snapshot_table, &req, argc, argv);
 	int r;
 
 	if (n < 0)
@@ -209,14 +235,20 @@ int cmd_snapshot(int argc, char **argv)
 		return usage_error("snapshot",
 				   "give an instance's name, or a machine's "
 				   "socket, and a new directory");
+	if (req.tracks && how->live)
+		return usage_error("snapshot", "--track: not together with "
+					       "--live");
 	save_take_signals(before);
 	r = make_target(&target, argv[n + 1]);
-	if (r == 0 && how.base)
-		r = copy_base(&how, &target);
+	if (r == 0 && req.tracks)
+		r = open_tracked(how, &target);
+	if (r == 0 && how->base)
+		r = copy_base(how, &target);
 	if (r == 0)
 		r = pause_is_path(argv[n])
-			    ? keep_machine(argv[n], &how, &target)
-			    : keep_instance(argv[n], &how, &target);
+			    ? keep_machine(argv[n], how, &target)
+			    : keep_instance(argv[n], how, &target);
+	util_close(&how->track_fd);
 	done_target(&target);
 	return r < 0 ? 1 : VM_EXIT_OK;
 }

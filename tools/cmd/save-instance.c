@@ -84,6 +84,7 @@ static int save_files(const char *name, const char *path, const int files[2],
 		.id = id,
 		.base_id = how->base ? how->base_id : NULL,
 		.files = files,
+		.track_fd = how->track_fd,
 		.goes_on = how->live ? goes_on : NULL,
 		.arg = arg,
 	};
@@ -100,7 +101,8 @@ static int save_files(const char *name, const char *path, const int files[2],
 	if (answer.result == -ESTALE)
 		return log_ret(-ESTALE,
 			       "'%s': not the snapshot that '%s' was started "
-			       "from: save it without --base",
+			       "from, or saved in with --track: save it "
+			       "without --base",
 			       how->base, name);
 	if (answer.result < 0)
 		return log_ret(answer.result, "'%s': %s", name,

@@ -34,10 +34,12 @@ struct save_how {
 	bool live;        /* it goes on while its memory is written */
 	const char *base; /* for messages, of BASE_ID; or NULL */
 	/*
-	 * The snapshot that it was started from, whose memory is in FILES[1]
-	 * already: see vm_save_to().
+	 * The snapshot that it was started from, or tracks, whose memory is in
+	 * FILES[1] already: see vm_save_to().
 	 */
 	uint8_t base_id[16];
+	/* The file of FILES[1], open for reading, is its base then; or -1. */
+	int track_fd;
 };
 
 /*

@@ -17,9 +17,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define PROTOCOL   2
-#define PATIENCE_S 5 /* for a request whose connection is there */
-#define FILES      2
+#define PROTOCOL   3
+#define PATIENCE_S 5    /* for a request whose connection is there */
+#define FILES      3    /* state, memory, memory to be tracked */
 #define ERRNO_MAX  4095 /* of Linux */
 
 struct request {
@@ -35,6 +35,7 @@ struct request {
  */
 #define FLAG_LIVE     1u
 #define FLAG_HAS_BASE 2u
+#define FLAG_TRACK    4u
 
 /* ---- the monitor's side */
 
@@ -99,6 +100,7 @@ static int32_t save_to(struct vm *vm, const struct request *request,
 		.state_fd = files[0],
 		.memory_fd = files[1],
 		.gone_fd = connection,
+		.track_fd = request->flags & FLAG_TRACK ? files[2] : -1,
 		.goes_on = live ? answer_that_it_goes_on : NULL,
 		.arg = &connection,
 	};
@@ -137,7 +139,7 @@ static int32_t serve_request(struct vm *vm, const struct request *request,
 static void serve_connection(struct vm_socket *s)
 {
 	struct vm_answer answer;
-	autofd int first = -1, second = -1;
+	autofd int first = -1, second = -1, third = -1;
 	int files[FILES] = {-1, -1};
 	struct request request;
 	autofd int fd = listener_accept(&s->listener);
@@ -151,6 +153,7 @@ static void serve_connection(struct vm_socket *s)
 	whole = receive(s, fd, &request, files);
 	first = files[0];
 	second = files[1];
+	third = files[2];
 	if (whole)
 		answer.result = serve_request(s->vm, &request, files, fd,
 					      &answer.saved);
@@ -243,10 +246,18 @@ static int connect_to(const char *path, const struct timeval *limit)
 	return take_fd(&fd);
 }
 
-/* Sends the request: its connection, or -errno, logged. */
+/*
+ * Sends the request: its connection, or -errno, logged. TRACK_FD: where FLAGS
+ * has FLAG_TRACK; a message of files has as many always.
+ */
 static int send_request(const char *path, const struct request *request,
-			const int files[FILES], int timeout_ms)
+			const int files[2], int track_fd, int timeout_ms)
 {
+	const int all[FILES] = {
+		files ? files[0] : -1,
+		files ? files[1] : -1,
+		files && track_fd < 0 ? files[1] : track_fd,
+	};
 	const struct timeval limit = {
 		.tv_sec = timeout_ms / 1000,
 		.tv_usec = timeout_ms % 1000 * 1000,
@@ -256,7 +267,7 @@ static int send_request(const char *path, const struct request *request,
 
 	if (fd < 0)
 		return fd;
-	n = descriptors_send(fd, request, sizeof(*request), files,
+	n = descriptors_send(fd, request, sizeof(*request), all,
 			     files ? FILES : 0);
 	if (n < 0)
 		return log_ret((int)n, "'%s': %s", path, strerror((int)-n));
@@ -285,14 +296,14 @@ static int take_answer(int fd, const char *path, struct vm_answer *ret)
 }
 
 int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
-		  const int files[FILES], int timeout_ms, struct vm_answer *ret)
+		  const int files[2], int timeout_ms, struct vm_answer *ret)
 {
 	struct request request = {.protocol = PROTOCOL, .what = what};
 	autofd int fd = -1;
 
 	if (id)
 		memcpy(request.id, id, sizeof(request.id));
-	fd = send_request(path, &request, files, timeout_ms);
+	fd = send_request(path, &request, files, -1, timeout_ms);
 	return fd < 0 ? fd : take_answer(fd, path, ret);
 }
 
@@ -303,7 +314,8 @@ int vm_socket_save(const char *path, const struct vm_socket_target *to,
 		.protocol = PROTOCOL,
 		.what = VM_REQUEST_SAVE_TO,
 		.flags = (to->goes_on ? FLAG_LIVE : 0) |
-			 (to->base_id ? FLAG_HAS_BASE : 0),
+			 (to->base_id ? FLAG_HAS_BASE : 0) |
+			 (to->track_fd >= 0 ? FLAG_TRACK : 0),
 	};
 	autofd int fd = -1;
 	int r;
@@ -311,7 +323,7 @@ int vm_socket_save(const char *path, const struct vm_socket_target *to,
 	memcpy(request.id, to->id, sizeof(request.id));
 	if (to->base_id)
 		memcpy(request.base_id, to->base_id, sizeof(request.base_id));
-	fd = send_request(path, &request, to->files, 0);
+	fd = send_request(path, &request, to->files, to->track_fd, 0);
 	r = fd < 0 ? fd : take_answer(fd, path, ret);
 	if (r < 0 || ret->result < 0 || !to->goes_on)
 		return r;

@@ -80,6 +80,7 @@ struct vm_socket_target {
 	const uint8_t *id;      /* of 16 bytes */
 	const uint8_t *base_id; /* of 16 bytes, or NULL */
 	const int *files;       /* two */
+	int track_fd;           /* the second one, for reading; or -1 */
 	void (*goes_on)(void *arg);
 	void *arg;
 };

@@ -88,6 +88,18 @@ static int map_anonymous(struct mem_region *region,
 	return 0;
 }
 
+static void keep_private(uint8_t *host, uint64_t bytes)
+{
+	/* The guest's memory is not part of the monitor's core dump. */
+	(void)madvise(host, bytes, MADV_DONTDUMP);
+	/*
+	 * Nor of processes that devices start: with two owners each page would
+	 * fault again, and be copied, when the guest writes to it. See
+	 * mem_inherit().
+	 */
+	(void)madvise(host, bytes, MADV_DONTFORK);
+}
+
 /* OFFSET: where the region begins in the file, if there is one. */
 static int map_region(struct mem_region *region, const struct mem_options *opt,
 		      uint64_t offset)
@@ -97,14 +109,7 @@ static int map_region(struct mem_region *region, const struct mem_options *opt,
 
 	if (r < 0)
 		return r;
-	/* The guest's memory is not part of the monitor's core dump. */
-	(void)madvise(region->host, region->bytes, MADV_DONTDUMP);
-	/*
-	 * Nor of processes that devices start: with two owners each page would
-	 * fault again, and be copied, when the guest writes to it. See
-	 * mem_inherit().
-	 */
-	(void)madvise(region->host, region->bytes, MADV_DONTFORK);
+	keep_private(region->host, region->bytes);
 	if (opt->prefault &&
 	    madvise(region->host, region->bytes, MADV_POPULATE_WRITE) < 0)
 		return log_ret(-ENOMEM, "--prefault: %llu MiB: %s",
@@ -146,6 +151,43 @@ void mem_done(struct mem *mem)
 			munmap(mem->region[i].host, mem->region[i].bytes);
 	}
 	*mem = (struct mem){0};
+}
+
+/*
+ * The file is mapped elsewhere first, and moved when all of it is there: mmap()
+ * by MAP_FIXED takes away what was there even where it fails.
+ */
+int mem_remap(const struct mem *mem, int file_fd)
+{
+	uint8_t *from[ARRAY_LEN(mem->region)] = {NULL};
+	uint64_t offset = 0;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < mem->nregions; i++) {
+		const uint64_t bytes = mem->region[i].bytes;
+
+		from[i] = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_NORESERVE, file_fd,
+			       (off_t)offset);
+		if (from[i] == MAP_FAILED) {
+			from[i] = NULL;
+			r = -errno;
+		} else
+			keep_private(from[i], bytes);
+		offset += bytes;
+	}
+	for (unsigned i = 0; i < mem->nregions; i++) {
+		const struct mem_region *region = &mem->region[i];
+
+		if (r == 0 && mremap(from[i], region->bytes, region->bytes,
+				     MREMAP_MAYMOVE | MREMAP_FIXED,
+				     region->host) != MAP_FAILED)
+			continue;
+		if (from[i])
+			munmap(from[i], region->bytes);
+		r = r < 0 ? r : -ENOTRECOVERABLE;
+	}
+	return r;
 }
 
 int mem_inherit(const struct mem *mem, bool inherit)

@@ -51,6 +51,15 @@ int mem_init(struct mem *mem, uint64_t bytes, const struct mem_options *opt);
 void mem_done(struct mem *mem);
 
 /*
+ * Has RAM mapped as mem_init() does with `from_file`, from FILE_FD, which has
+ * what RAM has: at the same addresses, with the same bytes, so that nobody who
+ * knows the one or the other notices; but nobody may touch it meanwhile. Not
+ * with `hugetlb`. 0, or -errno, not logged: it is as it was. -ENOTRECOVERABLE:
+ * some of it is lost.
+ */
+int mem_remap(const struct mem *mem, int file_fd);
+
+/*
  * Whether a process that is forked from this one has the RAM, as a copy that is
  * made page by page when either writes; at first it has not. 0 or -errno.
  */

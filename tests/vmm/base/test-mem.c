@@ -6,6 +6,7 @@
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -54,6 +55,65 @@ static void test_hole(void **state)
 	assert_int_equal(mem_read(&mem, MEM_HIGH_START + 2 * GIB, &back, 1),
 			 -EFAULT);
 	mem_done(&mem);
+}
+
+static int file_of(const void *data, size_t bytes, off_t size)
+{
+	const int fd = memfd_create("ram", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	assert_int_equal(pwrite(fd, data, bytes, 0), bytes);
+	return fd;
+}
+
+/* It is the file's then, at the same address; what is written is its own. */
+static void test_remapped(void **state)
+{
+	const struct mem_options none = {0};
+	char word[8] = "word", back[8] = "";
+	uint8_t *host[2];
+	struct mem mem;
+	int fd;
+
+	(void)state;
+	assert_int_equal(mem_init(&mem, 4 * GIB, &none), 0);
+	for (unsigned i = 0; i < 2; i++)
+		host[i] = mem.region[i].host;
+	assert_int_equal(mem_write(&mem, 0, word, sizeof(word)), 0);
+	fd = file_of(word, sizeof(word), (off_t)(4 * GIB));
+	assert_int_equal(pwrite(fd, "high", 5, (off_t)MEM_LOW_END), 5);
+	assert_int_equal(mem_remap(&mem, fd), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_ptr_equal(host[i], mem.region[i].host);
+	assert_int_equal(mem_read(&mem, 0, back, sizeof(back)), 0);
+	assert_string_equal(back, "word");
+	assert_int_equal(mem_read(&mem, MEM_HIGH_START, back, 5), 0);
+	assert_string_equal(back, "high");
+	assert_int_equal(mem_write(&mem, 0, "mine", 5), 0);
+	assert_int_equal(pread(fd, back, sizeof(back), 0), sizeof(back));
+	assert_string_equal(back, "word");
+	mem_done(&mem);
+	close(fd);
+}
+
+/* No file can be mapped: all is as it was. */
+static void test_not_remapped(void **state)
+{
+	const struct mem_options none = {0};
+	struct mem mem;
+	int fd = open("/dev/null", O_WRONLY);
+	char back[8] = "";
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(mem_init(&mem, 64 * MIB, &none), 0);
+	assert_int_equal(mem_write(&mem, MIB, "word", 5), 0);
+	assert_true(mem_remap(&mem, fd) < 0);
+	assert_int_equal(mem_read(&mem, MIB, back, 5), 0);
+	assert_string_equal(back, "word");
+	mem_done(&mem);
+	close(fd);
 }
 
 static void test_wrap(void **state)
@@ -111,6 +171,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_region),
 		cmocka_unit_test(test_hole),
+		cmocka_unit_test(test_remapped),
+		cmocka_unit_test(test_not_remapped),
 		cmocka_unit_test(test_wrap),
 		cmocka_unit_test(test_refused_sizes),
 		cmocka_unit_test(test_not_forked),
