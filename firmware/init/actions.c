@@ -3,6 +3,7 @@
 #include "firmware/init/container.h"
 #include "firmware/init/crun.h"
 #include "firmware/init/host-socket.h"
+#include "firmware/init/machine-id.h"
 #include "firmware/init/net.h"
 #include "firmware/init/server.h"
 
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -155,10 +157,15 @@ static int mark_box(struct container *box, const struct init_clone *clone,
 		    struct init_failure *f)
 {
 	autofd int root = open_root(box);
+	uint8_t random[MACHINE_ID_BYTES];
 
-	return root < 0 ? init_fail(f, INIT_STATUS_SETUP, errno,
-				    "the container's root")
-			: container_mark(root, clone, f);
+	if (root < 0)
+		return init_fail(f, INIT_STATUS_SETUP, errno,
+				 "the container's root");
+	/* The host's fresh ones are in the kernel's generator. */
+	if (getrandom(random, sizeof(random), 0) == sizeof(random))
+		(void)machine_id_renew(root, random);
+	return container_mark(root, clone, f);
 }
 
 static void send_signal(pid_t pid, int number)

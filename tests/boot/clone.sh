@@ -133,6 +133,66 @@ number=1" ] || fail "it is told: $(cat out)"
 	expect_nothing_left
 }
 
+# machine_ids NAME: its first two, in `etc` and `dbus`
+machine_ids()
+{
+	bulkhead exec "$1" sh -c 'cat /etc/machine-id /var/lib/dbus/machine-id'
+	expect_ok
+	[ "$(wc -l <out)" -eq 2 ] || fail "'$1': not two lines: $(cat out)"
+	etc=$(sed -n 1p out) dbus=$(sed -n 2p out)
+}
+
+# Each clone is another machine to systemd and D-Bus, before a program of it goes
+# on; the host's ID, which a container has been given, stays what it is, and so
+# does a container that is restored.
+test_machine_id()
+{
+	local etc dbus first name old=0123456789abcdef0123456789abcdef
+
+	make_root
+	mkdir -p root/var/lib/dbus
+	echo $old >root/etc/machine-id
+	cp root/etc/machine-id root/var/lib/dbus/machine-id
+	echo $old >host-id
+	start app root sh -c '
+		echo ready
+		until [ -e /dev/bulkhead/clone ]; do sleep 0.1; done
+		cat /etc/machine-id
+		exec sleep 1000'
+	wait_until logs_have app ready || fail "it does not start"
+	bulkhead clone app 2
+	expect_status 0
+	for name in app-1 app-2; do
+		machine_ids "$name"
+		[[ $etc =~ ^[0-9a-f]{12}4[0-9a-f]{19}$ ]] ||
+			fail "'$name' has '$etc'"
+		[ "$etc" = "$dbus" ] || fail "'$name': D-Bus has '$dbus'"
+		wait_until logs_have "$name" "^$etc\$" ||
+			fail "'$name' has read another one: $(cat out)"
+		[ "$name" = app-1 ] || [ "$etc" != "$first" ] || fail "both: $etc"
+		first=$etc
+	done
+	machine_ids app
+	[ "$etc $dbus" = "$old $old" ] || fail "the source has '$etc', '$dbus'"
+	[ "$(cat root/etc/machine-id)" = $old ] || fail "the image has another"
+	bulkhead snapshot app-2 snap
+	expect_ok
+	bulkhead rm -f app app-1 app-2
+	bulkhead restore -d --name app-2 snap
+	expect_ok
+	machine_ids app-2
+	[ "$etc" = "$first" ] || fail "the restored one has '$etc'"
+	bulkhead rm -f app-2
+	start app -v "$PWD/host-id:/etc/machine-id" root sleep 1000
+	bulkhead clone app
+	expect_status 0
+	machine_ids app-1
+	[ "$etc" = $old ] || fail "not the host's: '$etc'"
+	[ "$(cat host-id)" = $old ] || fail "the host's is another one"
+	bulkhead rm -f app app-1
+	expect_nothing_left
+}
+
 test_refused()
 {
 	make_root
