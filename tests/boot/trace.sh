@@ -129,6 +129,43 @@ monitor gone"
 	expect_nothing_left
 }
 
+# Clones: what they have in common is in each one's.
+test_clone()
+{
+	local name
+
+	make_root
+	start app root sleep 1000
+	bulkhead clone --trace boot app 2
+	expect_status 0
+	[ "$(cat out)" = $'app-1\napp-2' ] || fail "its output: $(cat out)"
+	[ "$(grep -c ':$' err)" -eq 2 ] || fail "not two traces: $(cat err)"
+	mv err both
+	for name in app-1 app-2; do
+		awk -v name="$name:" '/:$/ { here = $0 == name } here' both >err
+		expect_times
+		expect_phases 'supervisor|agent' "exec
+options read
+source saved
+snapshot opened
+clone forked
+root ready
+instance made
+keeper started
+monitor forked
+monitor recorded
+vsock connected
+agent greeted
+ATTACH sent
+STARTED
+end"
+		expect_phases monitor "process ready
+$MACHINE_RESTORED"
+	done
+	bulkhead rm -f app app-1 app-2
+	expect_nothing_left
+}
+
 # A machine of `boot`: it has one process.
 test_machine()
 {
@@ -173,7 +210,7 @@ test_mistakes()
 
 	make_root
 	for args in 'run --trace exits root' 'restore --trace exits root' \
-		'boot --trace exits'; do
+		'clone --trace exits root' 'boot --trace exits'; do
 		# shellcheck disable=SC2086 # words
 		bulkhead $args
 		expect_error "--trace 'exits': not known; there is boot"

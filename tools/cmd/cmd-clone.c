@@ -10,6 +10,7 @@
 #include "firmware/agent/agent.h"
 #include "tools/agent/agent.h"
 #include "tools/cli/options.h"
+#include "tools/cli/trace-option.h"
 #include "tools/cli/usage.h"
 #include "tools/cmd/restore.h"
 #include "tools/cmd/save.h"
@@ -17,6 +18,7 @@
 #include "tools/instance/instance.h"
 #include "tools/instance/template-store.h"
 #include "vmm/base/log.h"
+#include "vmm/base/trace.h"
 #include "vmm/base/util.h"
 #include "vmm/snapshot.h"
 #include "vmm/vm.h"
@@ -34,8 +36,9 @@
 
 struct request {
 	bool remove, no_publish;
-	const char *name, *prefix, *network, *log_level, *signal_text;
-	int signal; /* 0: none */
+	const char *name, *prefix, *network, *log_level, *signal_text, *trace;
+	struct trace *marks; /* NULL: none */
+	int signal;          /* 0: none */
 	struct option_list publish;
 	const char *source;
 	uint64_t count;
@@ -57,6 +60,8 @@ static const struct option_entry entries[] = {
 	{"no-publish", 0, NULL, OPTION_FLAG, AT(no_publish), NULL, "no ports"},
 	{"network", 0, "NETWORK", OPTION_TEXT, AT(network), NULL,
 	 "another network of the same kind: tap=NAME[,KEY...]"},
+	{"trace", 0, "boot", OPTION_TEXT, AT(trace), NULL,
+	 "print what each clone's start came to, and when"},
 	{"log-level", 0, "LEVEL", OPTION_TEXT, AT(log_level), NULL,
 	 "error, warn, info or debug [warn]"},
 	{0},
@@ -87,7 +92,8 @@ static const struct option_table clone_table = {
 /* A clone that is being started. */
 struct start {
 	char name[INSTANCE_NAME_MAX + 1];
-	int fd; /* owned: its status comes here */
+	int fd;              /* owned: its status comes here */
+	struct trace *marks; /* owned */
 };
 
 struct cloning {
@@ -203,6 +209,7 @@ static int save_source(struct cloning *c)
 	if (r == 0)
 		r = save_instance_files(&c->source, files, &how, &saved);
 	save_release_signals(before);
+	trace_mark(c->req->marks, TRACE_SAVED);
 	if (r == 0) {
 		log_debug("saved within %llu us: %llu KiB; it stood still for "
 			  "%llu us",
@@ -214,6 +221,7 @@ static int save_source(struct cloning *c)
 	if (r == 0)
 		r = snapshot_take(&c->snapshot, c->source.name, files[0],
 				  take_fd(&files[1]));
+	trace_mark(c->req->marks, TRACE_SNAPSHOT);
 	util_close(&files[0]);
 	util_close(&files[1]);
 	return r;
@@ -233,7 +241,8 @@ static int open_source(struct cloning *c)
 /* ---- its clones */
 
 /* In a process of its own, to the instance's end. */
-static int run_clone(struct cloning *c, struct instance *instance, int ready_fd)
+static int run_clone(struct cloning *c, struct instance *instance,
+		     struct trace *marks, int ready_fd)
 {
 	const struct request *req = c->req;
 	const struct restore_request restore = {
@@ -243,6 +252,7 @@ static int run_clone(struct cloning *c, struct instance *instance, int ready_fd)
 		.no_publish = req->no_publish,
 		.detach = true,
 		.remove = req->remove,
+		.trace = marks,
 	};
 	struct run_options opt = {0};
 	struct run run = {
@@ -259,10 +269,14 @@ static int run_clone(struct cloning *c, struct instance *instance, int ready_fd)
 	int status = RUN_EXIT_FAILED;
 
 	run.clone.name = run.instance.name;
+	trace_mark(marks, TRACE_CLONE);
 	instance_init(instance);
 	c->state = (struct instance_state){0};
-	for (unsigned i = c->ended; i < c->begun; i++)
+	/* The other clones' are not this one's. */
+	for (unsigned i = c->ended; i < c->begun; i++) {
 		util_close(&c->start[i % STARTS_MAX].fd);
+		trace_free(c->start[i % STARTS_MAX].marks);
+	}
 	instance_done(&c->source);
 	if (restore_make(&restore, &run, &opt) == 0)
 		status = supervise_behind(&run, ready_fd);
@@ -293,6 +307,7 @@ static int begin_clone(struct cloning *c,
 
 	if (r < 0)
 		return r;
+	start->marks = trace_copy(c->req->marks);
 	r = pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0;
 	read_fd = r == 0 ? ends[0] : -1;
 	write_fd = r == 0 ? ends[1] : -1;
@@ -300,13 +315,14 @@ static int begin_clone(struct cloning *c,
 	if (pid == 0) {
 		save_release_signals(before);
 		util_close(&read_fd);
-		*ret_status = run_clone(c, &instance, write_fd);
+		*ret_status = run_clone(c, &instance, start->marks, write_fd);
 		return IS_CLONE;
 	}
 	if (pid < 0) {
 		r = log_ret(r < 0 ? r : -errno, "'%s': cannot fork: %s",
 			    instance.name, strerror(r < 0 ? -r : errno));
 		(void)instance_remove(&instance, true);
+		trace_free(start->marks);
 	} else {
 		snprintf(start->name, sizeof(start->name), "%s", instance.name);
 		start->fd = take_fd(&read_fd);
@@ -326,6 +342,12 @@ static int await_clone(struct cloning *c)
 	/* Before the next fork, or it comes twice. */
 	(void)fflush(stdout);
 	util_close(&start->fd);
+	if (status == 0 && start->marks) {
+		fprintf(stderr, "%s:\n", start->name);
+		trace_finish(start->marks, false);
+	} else {
+		trace_free(start->marks);
+	}
 	return status;
 }
 
@@ -422,8 +444,10 @@ int cmd_clone(int argc, char **argv)
 	int n = options_parse(&clone_table, &req, argc, argv);
 	int status = n == OPTIONS_HELP ? VM_EXIT_OK : VM_EXIT_USAGE;
 
-	if (n > 0 && check_request(&req, argc - n, argv + n) == 0)
+	if (n > 0 && check_request(&req, argc - n, argv + n) == 0 &&
+	    trace_option("clone", req.trace, &req.marks) == 0)
 		status = make_clones(&req);
+	trace_free(req.marks);
 	option_list_done(&req.publish);
 	return status;
 }

@@ -108,7 +108,7 @@ _bulkhead_container()
 		;;
 	clone)
 		opts='--name --name-prefix --rm --signal --publish --no-publish --network
-			--log-level --help'
+			--trace --log-level --help'
 		names=-q
 		;;
 	ps)

@@ -109,6 +109,7 @@ __bulkhead_opt clone -l signal -s s -x -d 'what its command gets before it goes 
 __bulkhead_opt clone -l publish -s p -x -d 'a port of the host for one of the guest'
 __bulkhead_opt clone -l no-publish -d 'no ports'
 __bulkhead_opt clone -l network -x -d 'another network of the same kind'
+__bulkhead_opt clone -l trace -xa boot -d 'print where the time goes'
 __bulkhead_opt clone -l log-level -xa 'error warn info debug' -d 'how much to say'
 __bulkhead_opt run -l interactive -s i -d 'give the command this standard input'
 __bulkhead_opt run -l tty -s t -d 'give the command a terminal'

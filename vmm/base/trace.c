@@ -23,7 +23,9 @@ static const struct {
 	[TRACE_EXEC] = {"exec", SUPERVISOR},
 	[TRACE_OPTIONS] = {"options read", SUPERVISOR},
 	[TRACE_ROOT] = {"root ready", SUPERVISOR},
+	[TRACE_SAVED] = {"source saved", SUPERVISOR},
 	[TRACE_SNAPSHOT] = {"snapshot opened", SUPERVISOR},
+	[TRACE_CLONE] = {"clone forked", SUPERVISOR},
 	[TRACE_INITRD] = {"initrd made", SUPERVISOR},
 	[TRACE_INSTANCE] = {"instance made", SUPERVISOR},
 	[TRACE_KEEPER] = {"keeper started", SUPERVISOR},
@@ -64,21 +66,38 @@ static uint64_t get(const struct trace *trace, enum trace_point point)
 	return __atomic_load_n(&trace->at_ns[point], __ATOMIC_RELAXED);
 }
 
-struct trace *trace_new(void)
+static struct trace *make(void)
 {
 	struct trace *trace = mmap(NULL, sizeof(*trace), PROT_READ | PROT_WRITE,
 				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (trace != MAP_FAILED)
+		return trace;
+	log_error("--trace: %s", strerror(errno));
+	return NULL;
+}
+
+struct trace *trace_new(void)
+{
 	const uint64_t now = util_now_ns();
+	struct trace *trace = make();
 	struct timespec used = {0};
 
-	if (trace == MAP_FAILED) {
-		log_error("--trace: %s", strerror(errno));
+	if (!trace)
 		return NULL;
-	}
 	/* The kernel tells of no exec; up to here nothing waits for much. */
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
 	trace->at_ns[TRACE_EXEC] = now - ((uint64_t)used.tv_sec * 1000000000 +
 					  (uint64_t)used.tv_nsec);
+	return trace;
+}
+
+struct trace *trace_copy(const struct trace *of)
+{
+	struct trace *trace = of ? make() : NULL;
+
+	for (unsigned i = 0; trace && i < TRACE_POINTS; i++)
+		trace->at_ns[i] = get(of, i);
 	return trace;
 }
 

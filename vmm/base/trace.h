@@ -20,7 +20,9 @@ enum trace_point {
 	TRACE_EXEC, /* trace_new() finds out when that was */
 	TRACE_OPTIONS,
 	TRACE_ROOT,
+	TRACE_SAVED,
 	TRACE_SNAPSHOT,
+	TRACE_CLONE,
 	TRACE_INITRD,
 	TRACE_INSTANCE,
 	TRACE_KEEPER,
@@ -66,6 +68,11 @@ struct trace;
  */
 struct trace *trace_new(void);
 void trace_free(struct trace *trace); /* NULL is fine */
+/*
+ * One that has the points of OF so far, and then others: of one of several
+ * starts that begin alike. NULL of NULL, or as trace_new().
+ */
+struct trace *trace_copy(const struct trace *of);
 
 /* Any thread of any process; the first time that a point is come to counts. */
 void trace_mark_now(struct trace *trace, enum trace_point point);

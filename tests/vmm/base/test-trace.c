@@ -65,6 +65,30 @@ static void test_processes(void **state)
 	trace_free(trace);
 }
 
+/* Two that have begun alike: neither has what the other comes to then. */
+static void test_copy(void **state)
+{
+	struct trace_line lines[TRACE_POINTS];
+	struct trace *trace = trace_new();
+	struct trace *copy;
+
+	(void)state;
+	assert_null(trace_copy(NULL));
+	trace_mark(trace, TRACE_SAVED);
+	copy = trace_copy(trace);
+	assert_non_null(copy);
+	pass_ms(1);
+	trace_mark(trace, TRACE_OPTIONS);
+	trace_mark(copy, TRACE_CLONE);
+	assert_int_equal(trace_lines(copy, lines), 3);
+	expect(&lines[1], "source saved", "monitor");
+	expect(&lines[2], "clone forked", "monitor");
+	assert_int_equal(trace_lines(trace, lines), 3);
+	expect(&lines[2], "options read", "monitor");
+	trace_free(copy);
+	trace_free(trace);
+}
+
 /* Exec is as far back as the CPU time that the process has used. */
 static void test_exec(void **state)
 {
@@ -129,6 +153,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_processes),
+		cmocka_unit_test(test_copy),
 		cmocka_unit_test(test_exec),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_names),
