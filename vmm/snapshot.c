@@ -25,7 +25,7 @@
 #include <zlib.h>
 
 #define PAGE_BYTES    4096
-#define STATE_VERSION 3 /* changes with what any part visits */
+#define STATE_VERSION 4 /* changes with what any part visits */
 #define STATE_MAX     (64 * MIB)
 #define RUN_BYTES     MIB /* written at once; asked whether to stop */
 
@@ -40,7 +40,7 @@ struct head {
 	uint64_t memory_bytes;
 	uint64_t memory_sum;
 	uint32_t directory_bytes, config_bytes, state_bytes;
-	uint32_t zero;
+	uint32_t compressed; /* the memory's file: 1, or 0 */
 };
 #define HEAD_SUMMED offsetof(struct head, id)
 
@@ -58,24 +58,6 @@ static uint32_t add_crc(uint32_t crc, const void *data, size_t bytes)
 }
 
 /* ---- writing */
-
-static int write_at(int fd, const void *data, size_t bytes, uint64_t offset)
-{
-	const uint8_t *from = data;
-
-	while (bytes > 0) {
-		const ssize_t n = pwrite(fd, from, bytes, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		from += n;
-		bytes -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
 
 static bool is_zero(const uint8_t *page)
 {
@@ -194,14 +176,15 @@ static int write_run(struct writer *w, const uint8_t *host, size_t bytes,
 		if (r < 0 || !differs)
 			continue;
 		if (at != end) {
-			r = write_at(w->fd, host + from, end - from,
-				     offset + from);
+			r = util_write_at(w->fd, host + from, end - from,
+					  offset + from);
 			from = at;
 		}
 		end = at + PAGE_BYTES;
 	}
 	return r < 0 ? r
-		     : write_at(w->fd, host + from, end - from, offset + from);
+		     : util_write_at(w->fd, host + from, end - from,
+				     offset + from);
 }
 
 int snapshot_write_memory(struct snapshot *snapshot, int fd,
@@ -237,7 +220,7 @@ int snapshot_write_memory(struct snapshot *snapshot, int fd,
 	memcpy(tail.magic, magic, sizeof(tail.magic));
 	memcpy(tail.id, snapshot->id, sizeof(tail.id));
 	if (r == 0)
-		r = write_at(fd, &tail, sizeof(tail), offset);
+		r = util_write_at(fd, &tail, sizeof(tail), offset);
 	snapshot->memory_bytes = mem->bytes;
 	snapshot->memory_sum = w.sum;
 	*ret_written = w.written;
@@ -254,6 +237,7 @@ int snapshot_write_state(const struct snapshot *snapshot, int fd)
 		.directory_bytes = (uint32_t)strlen(snapshot->directory),
 		.config_bytes = (uint32_t)strlen(snapshot->config),
 		.state_bytes = (uint32_t)snapshot->state_bytes,
+		.compressed = snapshot->compressed,
 	};
 	const struct {
 		const void *data;
@@ -275,11 +259,11 @@ int snapshot_write_state(const struct snapshot *snapshot, int fd)
 	for (unsigned i = 0; i < ARRAY_LEN(part); i++)
 		head.crc = add_crc(head.crc, part[i].data, part[i].bytes);
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(part); i++) {
-		r = write_at(fd, part[i].data, part[i].bytes, offset);
+		r = util_write_at(fd, part[i].data, part[i].bytes, offset);
 		offset += part[i].bytes;
 	}
 	/* Last: a file that was cut off has none. */
-	return r < 0 ? r : write_at(fd, &head, sizeof(head), 0);
+	return r < 0 ? r : util_write_at(fd, &head, sizeof(head), 0);
 }
 
 /* Where the next data of FD is from AT on, END if there is none: or AT itself.
@@ -313,11 +297,22 @@ int snapshot_copy_memory(const struct snapshot *base, int fd,
 		r = stops(arg) ? -EINTR : util_read_at(from, run, bytes, at);
 		for (size_t i = 0; r == 0 && i < bytes; i += PAGE_BYTES) {
 			if (!is_zero(run + i))
-				r = write_at(fd, run + i, PAGE_BYTES, at + i);
+				r = util_write_at(fd, run + i, PAGE_BYTES,
+						  at + i);
 		}
 		at += bytes;
 	}
 	return r < 0 ? r : ftruncate(fd, (off_t)end) < 0 ? -errno : 0;
+}
+
+int snapshot_compress(struct snapshot *snapshot, int fd,
+		      bool (*stops)(void *arg), void *arg, uint64_t *ret_bytes)
+{
+	const int r = chunks_write(snapshot->memory_fd, snapshot->memory_bytes,
+				   snapshot->id, fd, stops, arg, ret_bytes);
+
+	snapshot->compressed = r == 0;
+	return r;
 }
 
 /* ---- reading */
@@ -393,6 +388,7 @@ static int take_state(struct snapshot *s, const char *path, const uint8_t *data,
 	s->saved_ns = head.saved_ns;
 	s->memory_bytes = head.memory_bytes;
 	s->memory_sum = head.memory_sum;
+	s->compressed = head.compressed != 0;
 	s->state_bytes = head.state_bytes;
 	s->directory = copy_text(at, head.directory_bytes);
 	s->config = copy_text(at + head.directory_bytes, head.config_bytes);
@@ -423,13 +419,39 @@ static int read_state(struct snapshot *s, const char *path, int fd,
 		     : take_state(s, path, data, bytes);
 }
 
+static int set_name(struct snapshot *s, const char *path)
+{
+	if (asprintf(&s->name, "%s/%s", path, SNAPSHOT_MEMORY_FILE) >= 0)
+		return 0;
+	s->name = NULL;
+	return log_ret(-ENOMEM, "out of memory");
+}
+
+static int open_chunks(struct snapshot *s, const char *path)
+{
+	const int r =
+		chunks_open(&s->chunks, s->memory_fd, s->id, s->memory_bytes);
+
+	if (r == -EBADMSG)
+		return log_ret(r, "'%s/%s': damaged or cut off", path,
+			       SNAPSHOT_MEMORY_FILE);
+	if (r == -ESTALE)
+		return log_ret(r, "'%s/%s': of another snapshot", path,
+			       SNAPSHOT_MEMORY_FILE);
+	return r < 0 ? log_ret(r, "'%s/%s': %s", path, SNAPSHOT_MEMORY_FILE,
+			       strerror(-r))
+		     : 0;
+}
+
 /* It is whole, and the one that goes with the state. */
-static int check_memory(const struct snapshot *s, const char *path,
-			uint64_t bytes)
+static int check_memory(struct snapshot *s, const char *path, uint64_t bytes)
 {
 	struct tail tail;
 	int r;
 
+	r = set_name(s, path);
+	if (r < 0 || s->compressed)
+		return r < 0 ? r : open_chunks(s, path);
 	if (bytes < sizeof(tail) || bytes - sizeof(tail) != s->memory_bytes)
 		return log_ret(
 			-EBADMSG, "'%s/%s': has %llu bytes, not %llu: cut off",
@@ -479,32 +501,77 @@ int snapshot_take(struct snapshot *snapshot, const char *name, int state_fd,
 
 void snapshot_close(struct snapshot *snapshot)
 {
+	free(snapshot->name);
 	free(snapshot->config);
 	free(snapshot->directory);
 	free(snapshot->state);
 	util_close(&snapshot->memory_fd);
+	chunks_close(&snapshot->chunks);
 	working_set_close(&snapshot->working_set);
 	*snapshot = (struct snapshot){.memory_fd = -1};
+}
+
+/* The sum of what is at RUN, BYTES of the RAM from AT on. */
+static uint64_t run_sum(uint64_t at, const uint8_t *run, size_t bytes)
+{
+	uint64_t sum = 0;
+
+	for (size_t page = 0; page < bytes; page += PAGE_BYTES)
+		sum += page_sum(at + page, run + page);
+	return sum;
+}
+
+static int sum_plain(const struct snapshot *s, uint8_t *run, uint64_t *ret_sum)
+{
+	for (uint64_t at = 0; at < s->memory_bytes; at += RUN_BYTES) {
+		const size_t bytes = min_u64(RUN_BYTES, s->memory_bytes - at);
+		const int r = util_read_at(s->memory_fd, run, bytes, at);
+
+		if (r < 0)
+			return log_ret(r, "the memory at %llu: %s",
+				       (unsigned long long)at, strerror(-r));
+		*ret_sum += run_sum(at, run, bytes);
+	}
+	return 0;
+}
+
+static int sum_chunks(const struct snapshot *s, uint8_t *run, uint64_t *ret_sum)
+{
+	const struct chunks *chunks = &s->chunks;
+	struct chunk_reader reader;
+	int r = chunk_reader_init(&reader);
+
+	for (uint32_t i = 0; r == 0 && i < chunks->count; i++) {
+		const uint32_t number = chunks->chunk[i].number;
+		const uint64_t at = (uint64_t)number * CHUNK_BYTES;
+
+		r = chunk_read(&reader, chunks, s->memory_fd, i, run);
+		if (r == -EBADMSG)
+			log_error("the memory is damaged, at %llu",
+				  (unsigned long long)at);
+		else if (r < 0)
+			log_error("the memory at %llu: %s",
+				  (unsigned long long)at, strerror(-r));
+		else
+			*ret_sum +=
+				run_sum(at, run, chunks_room(chunks, number));
+	}
+	chunk_reader_done(&reader);
+	return r;
 }
 
 int snapshot_verify(const struct snapshot *snapshot)
 {
 	autofree uint8_t *run = malloc(RUN_BYTES);
 	uint64_t sum = 0;
+	int r;
 
 	if (!run)
 		return log_ret(-ENOMEM, "out of memory");
-	for (uint64_t at = 0; at < snapshot->memory_bytes; at += RUN_BYTES) {
-		const size_t bytes =
-			min_u64(RUN_BYTES, snapshot->memory_bytes - at);
-		const int r = util_read_at(snapshot->memory_fd, run, bytes, at);
-
-		if (r < 0)
-			return log_ret(r, "the memory at %llu: %s",
-				       (unsigned long long)at, strerror(-r));
-		for (size_t page = 0; page < bytes; page += PAGE_BYTES)
-			sum += page_sum(at + page, run + page);
-	}
+	r = snapshot->compressed ? sum_chunks(snapshot, run, &sum)
+				 : sum_plain(snapshot, run, &sum);
+	if (r < 0)
+		return r;
 	return sum == snapshot->memory_sum
 		       ? 0
 		       : log_ret(-EBADMSG, "the memory is damaged: its "

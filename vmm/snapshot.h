@@ -3,15 +3,18 @@
  * A machine that stands still, as a directory of two files. "state" has its
  * configuration and the state of all parts (visit.h) behind a head with a
  * checksum; "memory" is the RAM, byte for byte, with holes where it is zero,
- * and one page that ties it to its state. Both are written once and then only
- * read: any number of machines can start from them at the same time.
+ * and one page that ties it to its state; or the same compressed (chunks.h).
+ * Both are written once and then only read: any number of machines can start
+ * from them at the same time.
  *
  * A memory page is read when the guest touches it, so a damaged one is found by
- * snapshot_verify() alone, which reads all of them.
+ * snapshot_verify() alone, which reads all of them; in a compressed file, also
+ * when the guest touches it.
  */
 #ifndef VMM_SNAPSHOT_H
 #define VMM_SNAPSHOT_H
 
+#include "vmm/chunks.h"
 #include "vmm/working-set.h"
 
 #include <stdbool.h>
@@ -33,11 +36,14 @@ struct snapshot {
 	uint64_t memory_sum; /* of all that is not zero; see snapshot.c */
 	/* Being written: the file has the RAM of another one, with its sum. */
 	bool has_base;
+	char *name;      /* owned: of the memory's file, for messages */
 	char *config;    /* owned; JSON, as config_write_json() has it */
 	char *directory; /* owned; its relative paths begin there */
 	uint8_t *state;  /* owned; what the visitor saved */
 	size_t state_bytes;
 	int memory_fd;                  /* owned; -1 */
+	bool compressed;                /* the memory's file; see chunks.h */
+	struct chunks chunks;           /* owned: its index */
 	struct working_set working_set; /* owned; see working_set_open() */
 	/* The caller's: the guest's clocks count the time since saved_ns. */
 	bool catches_up;
@@ -68,6 +74,14 @@ int snapshot_copy_memory(const struct snapshot *base, int fd,
 			 bool (*stops)(void *arg), void *arg);
 
 /*
+ * Writes the memory of SNAPSHOT, which is not compressed, compressed on FD, an
+ * empty file; SNAPSHOT is what snapshot_write_state() has to write then. STOPS
+ * as below. 0, -EINTR, or -errno; not logged. *RET_BYTES: the file's.
+ */
+int snapshot_compress(struct snapshot *snapshot, int fd,
+		      bool (*stops)(void *arg), void *arg, uint64_t *ret_bytes);
+
+/*
  * Writes the pages of MEM that are not zero, and the last page, on FD, which is
  * an empty file; the guest stands still. Fills in memory_bytes and memory_sum.
  * PAGEMAP_FD is this process's /proc/self/pagemap, or -1, and FILE_FD the file
@@ -85,7 +99,10 @@ int snapshot_write_memory(struct snapshot *snapshot, int fd,
 			  const struct mem *mem, int pagemap_fd, int file_fd,
 			  bool (*stops)(void *arg), void *arg,
 			  uint64_t *ret_written);
-/* Writes all the rest on FD, an empty file. 0 or -errno, not logged. */
+/*
+ * Writes all the rest on FD, an empty file, or one of its own that was as
+ * large. 0 or -errno, not logged.
+ */
 int snapshot_write_state(const struct snapshot *snapshot, int fd);
 
 #endif

@@ -77,17 +77,49 @@ static int register_memory(struct vm *vm)
 	return r;
 }
 
+/* The pager cannot go on: whoever waits for it, a vCPU or the main loop, is
+ * not to be waited for. */
+static void end_process(void)
+{
+	terminal_rescue();
+	_exit(VM_EXIT_HOST);
+}
+
+/* From a compressed snapshot: as it is touched, or now. */
+static int fill_memory(struct vm *vm)
+{
+	const struct snapshot *snapshot = vm->snapshot;
+	const int uffd = vm->cfg->prefault ? -1 : pager_open();
+	int r;
+
+	if (uffd >= 0)
+		return pager_start(&vm->pager, snapshot, &vm->mem,
+				   vm->cfg->sandbox, uffd, end_process);
+	if (!vm->cfg->prefault)
+		log_warn("'%s': all of it is read before the start: this user "
+			 "may not use userfaultfd: %s: see docs/STARTUP",
+			 snapshot->name, strerror(-uffd));
+	r = pager_load_all(snapshot, &vm->mem);
+	return r == 0 && vm->cfg->prefault ? mem_prefault(&vm->mem) : r;
+}
+
 static int map_memory(struct vm *vm)
 {
+	const bool restored = vm->snapshot != NULL;
+	const bool compressed = restored && vm->snapshot->compressed;
 	const struct mem_options options = {
 		.hugetlb = vm->cfg->hugetlb,
-		.prefault = vm->cfg->prefault,
-		.from_file = vm->snapshot != NULL,
-		.file_fd = vm->snapshot ? vm->snapshot->memory_fd : -1,
+		.small_pages = restored,
+		.prefault = vm->cfg->prefault && !compressed,
+		.from_file = restored && !compressed,
+		.file_fd = restored ? vm->snapshot->memory_fd : -1,
 	};
 	int r = mem_init(&vm->mem, vm->cfg->memory_bytes, &options);
 
-	if (r == 0 && vm->snapshot && !vm->cfg->prefault)
+	if (r == 0 && compressed)
+		r = fill_memory(vm);
+	if (r == 0 && restored && !vm->cfg->prefault &&
+	    (!compressed || vm->pager.started))
 		working_set_prepare(&vm->working_set, vm->snapshot, &vm->mem,
 				    vm->cfg->sandbox);
 	if (r == 0)
@@ -239,7 +271,7 @@ static int build(const struct config *cfg, const struct snapshot *snapshot,
 		return log_ret(VM_EXIT_HOST, "out of memory");
 	vm->cfg = cfg;
 	vm->snapshot = snapshot;
-	if (snapshot) {
+	if (snapshot && !snapshot->compressed) {
 		vm->base.exists = true;
 		memcpy(vm->base.id, snapshot->id, sizeof(vm->base.id));
 		vm->base.memory_sum = snapshot->memory_sum;
@@ -316,6 +348,7 @@ void vm_free(struct vm *vm)
 	kvm_done(&vm->kvm);
 	if (vm->pages)
 		munmap(vm->pages, vm->pages_bytes);
+	pager_done(&vm->pager);
 	mem_done(&vm->mem);
 	vm_done_signals(vm);
 	loop_done(&vm->loop);

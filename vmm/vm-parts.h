@@ -24,6 +24,7 @@
 #include "vmm/cpu/vcpu.h"
 #include "vmm/kernel/kimage.h"
 #include "vmm/memory-copy.h"
+#include "vmm/pager.h"
 #include "vmm/snapshot.h"
 #include "vmm/working-set.h"
 
@@ -51,6 +52,7 @@ struct vm {
 
 	struct kvm kvm;
 	struct mem mem;
+	struct pager pager; /* of a compressed snapshot's RAM */
 	struct working_set_task working_set;
 	struct bus bus;
 	struct loop loop;
@@ -150,6 +152,8 @@ struct vm_saving {
 };
 /* The calls that they make. */
 extern const struct sandbox_rule vm_save_syscalls[];
+/* Whether nobody wants the rest of SAVING, which ARG is, any more. */
+bool vm_saving_is_over(void *saving);
 /* While the guest may still run. vm_saving_done() takes what this left. */
 int vm_saving_begin(struct vm_saving *saving);
 /* It is paused; life_lock is held. All that it takes is taken then. */

@@ -94,8 +94,7 @@ static uint64_t realtime_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* Whether nobody wants the rest any more. */
-static bool is_over(void *arg)
+bool vm_saving_is_over(void *arg)
 {
 	const struct vm_saving *saving = arg;
 	struct pollfd pfd = {.fd = saving->to->gone_fd};
@@ -189,9 +188,9 @@ static int take_memory(struct vm_saving *saving)
 
 	if (saving->to->goes_on)
 		return copy_memory(saving, fd);
-	return snapshot_write_memory(&saving->snapshot, fd, &vm->mem,
-				     vm->pagemap_fd, vm->file_fd, is_over,
-				     saving, &saving->saved->memory_bytes);
+	return snapshot_write_memory(
+		&saving->snapshot, fd, &vm->mem, vm->pagemap_fd, vm->file_fd,
+		vm_saving_is_over, saving, &saving->saved->memory_bytes);
 }
 
 /* RAM is mapped from the file of FD. */
@@ -257,9 +256,9 @@ int vm_saving_take(struct vm_saving *saving)
 
 int vm_saving_finish(struct vm_saving *saving)
 {
-	const int r = memory_copy_wait(&saving->copy, saving->to->gone_fd,
-				       is_over, saving, &saving->snapshot,
-				       &saving->saved->memory_bytes);
+	const int r = memory_copy_wait(
+		&saving->copy, saving->to->gone_fd, vm_saving_is_over, saving,
+		&saving->snapshot, &saving->saved->memory_bytes);
 
 	if (r == -ECHILD)
 		say(saving,
@@ -300,7 +299,7 @@ int vm_build_saving(struct vm *vm)
 	/* Without it, all of the RAM is read. */
 	vm->pagemap_fd = pagemap_open();
 	open_oom_adj(vm);
-	if (vm->snapshot) {
+	if (vm->snapshot && !vm->snapshot->compressed) {
 		vm->file_fd =
 			fcntl(vm->snapshot->memory_fd, F_DUPFD_CLOEXEC, 0);
 		if (vm->file_fd < 0)

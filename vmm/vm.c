@@ -341,6 +341,9 @@ int vm_save_to(struct vm *vm, const struct vm_save_target *to,
 	*saved = (struct vm_saved){0};
 	/* All pages are read now, which the start did not touch. */
 	vm_end_record(vm);
+	/* While the guest runs; a process that is forked has no pager. */
+	if (r == 0)
+		r = pager_bring_in_all(&vm->pager, vm_saving_is_over, &saving);
 	if (r == 0)
 		r = save(&saving);
 	vm_saving_done(&saving);

@@ -294,15 +294,6 @@ static int collect_region(struct collection *c, int pagemap_fd,
 	return 0;
 }
 
-static int write_at(int fd, const void *data, size_t bytes, uint64_t offset)
-{
-	const ssize_t n = pwrite(fd, data, bytes, (off_t)offset);
-
-	if (n < 0)
-		return -errno;
-	return (size_t)n == bytes ? 0 : -ENOSPC;
-}
-
 static int write_set(const struct working_set_task *task,
 		     const struct working_set_range *range, uint32_t nall,
 		     uint32_t nwritten)
@@ -319,9 +310,9 @@ static int write_set(const struct working_set_task *task,
 	memcpy(head.magic, magic, sizeof(head.magic));
 	memcpy(head.id, task->id, sizeof(head.id));
 	head.crc = sum_up(&head, range);
-	r = write_at(fd, range, sizeof(*range) * (nall + nwritten),
-		     sizeof(head));
-	return r < 0 ? r : write_at(fd, &head, sizeof(head), 0);
+	r = util_write_at(fd, range, sizeof(*range) * (nall + nwritten),
+			  sizeof(head));
+	return r < 0 ? r : util_write_at(fd, &head, sizeof(head), 0);
 }
 
 static int record(const struct working_set_task *task)

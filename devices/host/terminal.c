@@ -502,13 +502,18 @@ static const int fatal_signals[] = {
 	SIGFPE,  SIGSEGV, SIGSYS,  SIGXCPU, SIGXFSZ,
 };
 
-/* SA_RESETHAND: the signal now does what it would have done. */
-static void restore_and_die(int signal)
+void terminal_rescue(void)
 {
 	struct terminal *t = __atomic_load_n(&raw_terminal, __ATOMIC_ACQUIRE);
 
 	if (t)
 		(void)tcsetattr(t->in.fd, TCSANOW, &t->saved);
+}
+
+/* SA_RESETHAND: the signal now does what it would have done. */
+static void restore_and_die(int signal)
+{
+	terminal_rescue();
 	raise(signal);
 }
 

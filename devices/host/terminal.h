@@ -117,6 +117,12 @@ int terminal_init_fds(struct terminal *t, struct loop *loop, struct stop *stop,
  * vanishes. Accepts a zeroed terminal and may be called twice.
  */
 void terminal_done(struct terminal *t);
+/*
+ * Restores the process's terminal, if there is one, for a thread that is about
+ * to end the process at once. Any thread, any lock held; also from a signal's
+ * handler.
+ */
+void terminal_rescue(void);
 
 /* Raw mode (if a terminal) and reading begin. Main thread. 0 or -errno. */
 int terminal_start(struct terminal *t);

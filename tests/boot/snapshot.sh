@@ -304,7 +304,7 @@ test_live()
 # kib: of memory, as `bulkhead snapshot` said
 kib()
 {
-	sed -n 's/.*: \([0-9]*\) KiB of memory; .*/\1/p' out
+	sed -n 's/.*: \([0-9]*\) KiB of memory.*/\1/p' out
 }
 
 # A machine that was restored is saved onto a copy of its snapshot, which needs
@@ -404,6 +404,90 @@ test_track()
 		expect_silence
 		expect_no_out FAIL
 	done
+}
+
+# swept_compressed: a machine that sweeps is saved live and compressed in snap/.
+swept_compressed()
+{
+	guest_start vm 'sweep:16M:1000000,poweroff' --memory 96M --cpus 2 \
+		--control ./control
+	wait_for vm.out 'sweep 3'
+	ask snapshot --live --compress ./control snap
+	expect_status 0
+	grep -q ', compressed to [0-9]*; the guest' out ||
+		fail "it does not say how small it is"
+	[ "$(stat -c %s snap/memory)" -lt $(($(kib) * 512)) ] ||
+		fail "it is not half as large"
+	killed vm
+}
+
+# Its memory comes as it is touched; it is saved again, with what was not, to a
+# directory of its own. A second one has it brought in ahead.
+test_compressed()
+{
+	swept_compressed
+	restored again --verify --control ./control --log-level debug
+	wait_for again.out 'sweep '
+	wait_for again.err 'working set: recorded'
+	ask snapshot --base snap ./control snap2
+	expect_status 1
+	expect_error "'snap': compressed"
+	swept_live_again snap2
+	restored more --log-level debug
+	wait_for more.err 'working set: resident'
+	wait_until sweeps more 2 || fail "it does not go on"
+	killed more
+	rm -r snap
+	mv snap2 snap
+	restored last
+	wait_until sweeps last 2 || fail "it does not go on"
+	killed last
+	expect_silence
+	expect_no_out FAIL
+}
+
+# swept_live_again DIR: as swept_live, with one that says much
+swept_live_again()
+{
+	local began
+
+	saved_live "$1"
+	began=$(grep -c sweep again.out)
+	wait_until sweeps again $((began + 2)) || fail "it does not go on"
+	killed again
+	expect_no_out FAIL
+}
+
+# A chunk that is damaged ends the machine when it is touched. Where the host
+# allows no userfaultfd, all is read before the start.
+test_compressed_damaged()
+{
+	swept_compressed
+	cp -r snap bad
+	head -c 65536 /dev/zero | dd of=bad/memory bs=4096 seek=1 conv=notrunc \
+		status=none
+	ask restore --verify bad
+	expect_status 2
+	expect_error 'the memory is damaged, at '
+	ask restore bad
+	expect_status 3
+	expect_error "'bad/memory': damaged, in the memory at"
+	truncate -s -1 bad/memory
+	ask restore bad
+	expect_status 2
+	expect_error "'bad/memory': damaged or cut off"
+
+	cat >without <<-'END'
+	[ ! -e /dev/userfaultfd ] || mount --bind /dev/null /dev/userfaultfd
+	exec setpriv --bounding-set=-sys_ptrace "$@"
+	END
+	unshare -m bash without timeout -k 5 "$LIMIT" "$BULKHEAD" restore snap \
+		>slow.out 2>slow.err </dev/null &
+	running[slow]=$!
+	wait_until sweeps slow 2 || fail "it does not go on"
+	killed slow
+	expect_error "'snap/memory': all of it is read before the start"
+	expect_no_out FAIL
 }
 
 # sweeps NAME N: so many rounds are done.

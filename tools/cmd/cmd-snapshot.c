@@ -24,7 +24,7 @@
 
 struct request {
 	struct save_how how;
-	bool tracks;
+	bool tracks, compress;
 };
 
 #define AT(member) offsetof(struct request, member)
@@ -39,6 +39,9 @@ static const struct option_entry entries[] = {
 	{"track", 0, NULL, OPTION_FLAG, AT(tracks), NULL,
 	 "DIR can be --base of the next one: the machine has its memory from "
 	 "there then, as one that was restored; not with --live"},
+	{"compress", 0, NULL, OPTION_FLAG, AT(compress), NULL,
+	 "the memory's file is made smaller, by zlib; a machine starts from it "
+	 "without reading all of it; not with --track"},
 	{0}};
 
 static const struct option_table snapshot_table = {
@@ -62,16 +65,29 @@ struct target {
 	char *made;       /* owned: what it is called until it is whole */
 	int dir_fd;       /* owned */
 	int files[2];     /* owned: state and memory */
+	bool compress;
+	uint64_t packed_bytes; /* of the memory's file, if it is compressed */
 };
 
-static int make_target(struct target *t, const char *path)
+static int make_file(const struct target *t, const char *name)
+{
+	return openat(t->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		      0600);
+}
+
+static int make_target(struct target *t, const char *path, bool compress)
 {
 	static const char *const names[] = {SNAPSHOT_STATE_FILE,
 					    SNAPSHOT_MEMORY_FILE};
 	size_t length = strlen(path);
 	struct stat st;
 
-	*t = (struct target){.path = path, .dir_fd = -1, .files = {-1, -1}};
+	*t = (struct target){
+		.path = path,
+		.dir_fd = -1,
+		.files = {-1, -1},
+		.compress = compress,
+	};
 	while (length > 1 && path[length - 1] == '/')
 		length--;
 	if (lstat(path, &st) == 0)
@@ -87,9 +103,7 @@ static int make_target(struct target *t, const char *path)
 	}
 	t->dir_fd = open(t->made, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (unsigned i = 0; t->dir_fd >= 0 && i < ARRAY_LEN(names); i++) {
-		t->files[i] =
-			openat(t->dir_fd, names[i],
-			       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		t->files[i] = make_file(t, names[i]);
 		if (t->files[i] < 0)
 			break;
 	}
@@ -115,6 +129,12 @@ static int copy_base(struct save_how *how, const struct target *t)
 	struct snapshot base;
 	int r = snapshot_open(&base, how->base);
 
+	if (r == 0 && base.compressed)
+		r = log_ret(-EINVAL,
+			    "'%s': compressed: a machine that was started from "
+			    "it has no pages in common with it: save it "
+			    "without --base",
+			    how->base);
 	if (r == 0) {
 		r = snapshot_copy_memory(&base, t->files[1],
 					 save_is_told_to_end, NULL);
@@ -131,6 +151,35 @@ static int copy_base(struct save_how *how, const struct target *t)
 	return r;
 }
 
+/*
+ * The machine goes on while its memory, which is in a file like any other, is
+ * compressed to the file that takes its place.
+ */
+static int compress_memory(struct target *t)
+{
+	struct snapshot snapshot;
+	autofd int packed = -1;
+	int r = snapshot_take(&snapshot, t->made, t->files[0], t->files[1]);
+
+	t->files[1] = -1;
+	if (r == 0 && unlinkat(t->dir_fd, SNAPSHOT_MEMORY_FILE, 0) == 0)
+		packed = make_file(t, SNAPSHOT_MEMORY_FILE);
+	if (r == 0 && packed < 0)
+		r = log_ret(-errno, "'%s': %s", t->made, strerror(errno));
+	if (r == 0) {
+		r = snapshot_compress(&snapshot, packed, save_is_told_to_end,
+				      NULL, &t->packed_bytes);
+		if (r == 0)
+			r = snapshot_write_state(&snapshot, t->files[0]);
+		if (r < 0)
+			log_error("'%s': %s", t->path,
+				  r == -EINTR ? "told to end" : strerror(-r));
+	}
+	snapshot_close(&snapshot);
+	t->files[1] = take_fd(&packed);
+	return r;
+}
+
 /* A snapshot of a machine has none. */
 static int sync_instance(const struct target *t)
 {
@@ -143,6 +192,10 @@ static int sync_instance(const struct target *t)
 /* To the disk, and to its name. */
 static int finish_target(struct target *t)
 {
+	const int r = t->compress ? compress_memory(t) : 0;
+
+	if (r < 0)
+		return r;
 	if (fsync(t->files[0]) < 0 || fsync(t->files[1]) < 0 ||
 	    sync_instance(t) < 0 || fsync(t->dir_fd) < 0)
 		return log_ret(-errno, "'%s': %s", t->made, strerror(errno));
@@ -174,8 +227,12 @@ static void done_target(struct target *t)
 
 static void tell(const struct target *t, const struct vm_saved *saved)
 {
-	printf("%s: %llu KiB of memory; the guest stood still for %.1f ms\n",
-	       t->path, (unsigned long long)saved->memory_bytes / 1024,
+	printf("%s: %llu KiB of memory", t->path,
+	       (unsigned long long)saved->memory_bytes / 1024);
+	if (t->compress)
+		printf(", compressed to %llu",
+		       (unsigned long long)t->packed_bytes / 1024);
+	printf("; the guest stood still for %.1f ms\n",
 	       (double)saved->stood_ns / 1e6);
 }
 
@@ -238,8 +295,11 @@ int cmd_snapshot(int argc, char **argv)
 	if (req.tracks && how->live)
 		return usage_error("snapshot", "--track: not together with "
 					       "--live");
+	if (req.tracks && req.compress)
+		return usage_error("snapshot", "--track: not together with "
+					       "--compress");
 	save_take_signals(before);
-	r = make_target(&target, argv[n + 1]);
+	r = make_target(&target, argv[n + 1], req.compress);
 	if (r == 0 && req.tracks)
 		r = open_tracked(how, &target);
 	if (r == 0 && how->base)

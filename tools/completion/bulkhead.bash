@@ -70,7 +70,7 @@ _bulkhead_snapshot()
 {
 	local opts=--help
 
-	[ "${COMP_WORDS[1]}" != snapshot ] || opts='--live --base --track --help'
+	[ "${COMP_WORDS[1]}" != snapshot ] || opts='--live --base --track --compress --help'
 	[ "${COMP_WORDS[1]}" != restore ] ||
 		opts='--control --name --clock-realtime --detach --rm --network --publish --verify --record --no-working-set
 			--disk --net --share --vsock --no-sandbox --trace --log-level

@@ -84,6 +84,7 @@ end
 __bulkhead_opt snapshot -l live -d 'have it go on while its memory is written'
 __bulkhead_opt snapshot -l base -rF -d 'the snapshot that it was started from'
 __bulkhead_opt snapshot -l track -d 'the new one can be --base of the next'
+__bulkhead_opt snapshot -l compress -d 'make its memory smaller by zlib'
 __bulkhead_opt restore -l control -rF -d 'socket for pause, resume and snapshot'
 __bulkhead_opt restore -l name -x -d 'name of the VM'
 __bulkhead_opt restore -l detach -s d -d 'in the background'

@@ -76,6 +76,8 @@ static int map_anonymous(struct mem_region *region,
 				"%s: use a smaller --memory",
 				(unsigned long long)(region->bytes / MIB),
 				strerror(errno));
+		if (opt->small_pages)
+			return 0;
 		/* A host without huge pages still works, only slower. */
 		(void)madvise(region->host, region->bytes, MADV_HUGEPAGE);
 		/*
@@ -110,17 +112,28 @@ static int map_region(struct mem_region *region, const struct mem_options *opt,
 	if (r < 0)
 		return r;
 	keep_private(region->host, region->bytes);
-	if (opt->prefault &&
-	    madvise(region->host, region->bytes, MADV_POPULATE_WRITE) < 0)
-		return log_ret(-ENOMEM, "--prefault: %llu MiB: %s",
-			       (unsigned long long)(region->bytes / MIB),
-			       strerror(errno));
+	return 0;
+}
+
+int mem_prefault(const struct mem *mem)
+{
+	for (unsigned i = 0; i < mem->nregions; i++) {
+		const struct mem_region *region = &mem->region[i];
+
+		if (madvise(region->host, region->bytes, MADV_POPULATE_WRITE) <
+		    0)
+			return log_ret(
+				-ENOMEM, "--prefault: %llu MiB: %s",
+				(unsigned long long)(region->bytes / MIB),
+				strerror(errno));
+	}
 	return 0;
 }
 
 int mem_init(struct mem *mem, uint64_t bytes, const struct mem_options *opt)
 {
 	uint64_t low = min_u64(bytes, MEM_LOW_END);
+	int r = 0;
 
 	*mem = (struct mem){0};
 	if (bytes < MEM_MIN_BYTES || bytes > MEM_MAX_BYTES || bytes % 4096)
@@ -133,15 +146,13 @@ int mem_init(struct mem *mem, uint64_t bytes, const struct mem_options *opt)
 					     .bytes = bytes - low};
 	mem->nregions = bytes > low ? 2 : 1;
 	mem->bytes = bytes;
-	for (unsigned i = 0; i < mem->nregions; i++) {
-		int r = map_region(&mem->region[i], opt, i == 0 ? 0 : low);
-
-		if (r < 0) {
-			mem_done(mem);
-			return r;
-		}
-	}
-	return 0;
+	for (unsigned i = 0; r == 0 && i < mem->nregions; i++)
+		r = map_region(&mem->region[i], opt, i == 0 ? 0 : low);
+	if (r == 0 && opt->prefault)
+		r = mem_prefault(mem);
+	if (r < 0)
+		mem_done(mem);
+	return r;
 }
 
 void mem_done(struct mem *mem)

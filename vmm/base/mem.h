@@ -31,8 +31,9 @@ struct mem {
 };
 
 struct mem_options {
-	bool hugetlb;  /* MAP_HUGETLB pages; otherwise transparent ones */
-	bool prefault; /* touch every page before the guest starts */
+	bool hugetlb;     /* MAP_HUGETLB pages; otherwise transparent ones */
+	bool small_pages; /* of 4 KiB, as a file's are; not transparent ones */
+	bool prefault;    /* touch every page before the guest starts */
 	/*
 	 * A file, borrowed, whose first bytes are the RAM's, one region after
 	 * the other: its pages come as they are touched, and changes stay in
@@ -49,6 +50,8 @@ struct mem_options {
  */
 int mem_init(struct mem *mem, uint64_t bytes, const struct mem_options *opt);
 void mem_done(struct mem *mem);
+/* Does later what `prefault` does. 0 or -ENOMEM (logged). */
+int mem_prefault(const struct mem *mem);
 
 /*
  * Has RAM mapped as mem_init() does with `from_file`, from FILE_FD, which has

@@ -35,6 +35,24 @@ int util_read_at(int fd, void *buf, size_t len, uint64_t offset)
 	return 0;
 }
 
+int util_write_at(int fd, const void *buf, size_t len, uint64_t offset)
+{
+	const uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = pwrite(fd, p, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		p += n;
+		len -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
 int util_read_file(int fd, size_t max, char **ret_text, size_t *ret_bytes)
 {
 	autofree char *text = NULL;

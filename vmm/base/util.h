@@ -101,6 +101,9 @@ static inline bool range_fits(uint64_t start, uint64_t len, uint64_t limit)
  */
 int util_read_at(int fd, void *buf, size_t len, uint64_t offset);
 
+/* Writes all LEN bytes at OFFSET. 0 or -errno. Any thread. */
+int util_write_at(int fd, const void *buf, size_t len, uint64_t offset);
+
 /*
  * All of a regular file's bytes, with a NUL behind them; the caller frees them.
  * 0, -errno, -EFBIG when there are more than MAX, -ENODATA when it becomes
