@@ -11,7 +11,7 @@ export TMPDIR=$PWD/tmp
 
 runs_of()
 {
-	sed -nE "s/^$1 +([0-9]+)( +[0-9.]+){6}\$/\1/p" out
+	sed -nE "s/^$1 +([0-9]+) +0( +[0-9.-]+){9}\$/\1/p" out
 }
 
 # json PERL: of $doc, the printed JSON, and %by, its results by name.
@@ -19,7 +19,7 @@ json()
 {
 	perl -MJSON::PP -0777 -ne 'BEGIN { $test = shift }
 		$doc = decode_json($_);
-		%by = map { $_->{runtime} => $_ } @{$doc->{results}};
+		%by = map { $_->{runtime} => $_ } @{$doc->{runtimes}};
 		exit !eval $test' "$1" out
 }
 
@@ -42,65 +42,111 @@ expect_no_traces()
 	expect_nothing_left
 }
 
-# One round is the same code as twenty.
+# One round is the same code as a hundred.
 test_startup()
 {
-	local name hosts
+	local name hosts names=bulkhead
 
 	make_root
-	bulkhead bench startup --runs 1 --only bulkhead-runtime,crun,docker \
-		root -- busybox true
-	expect_status 0
-	expect_silence
-	[ "$(runs_of bulkhead)" = 1 ] || fail "bulkhead's line"
-	grep -q '^runc  *left out by --only' out || fail "runc takes part"
 	for name in bulkhead-runtime crun; do
 		# The first one has runc, too, as the host's.
 		hosts=(crun)
 		[ $name = crun ] || hosts+=(runc)
 		if [ "$(id -u)" -eq 0 ] && command -v "${hosts[@]}" >/dev/null; then
-			[ "$(runs_of $name)" = 1 ] || fail "$name did not run"
-		else
-			grep -q "^$name  *n" out || fail "not said: no $name"
+			names+=,$name
 		fi
 	done
-	if command -v docker >/dev/null; then
-		expect_out "no daemon at $DOCKER_HOST: start it"
-	else
-		grep -q '^docker  *not installed' out || fail "docker's line"
-	fi
-	grep -qE "^  the guest's boot, until its agent +[0-9.]+$" out ||
-		fail "no phases"
+	bulkhead bench startup --runs 1 --only "$names" \
+		--csv runs.csv root -- busybox echo hi
+	expect_status 0
+	expect_silence
+	for name in ${names//,/ }; do
+		[ "$(runs_of "$name")" = 1 ] || fail "$name did not run"
+		grep -qE "^$name,1,0,1,.*,[0-9.]+,[0-9.]+,[0-9.]+.\$" runs.csv ||
+			fail "$name is not in the CSV"
+	done
+	grep -q '^runc  *left out by --only' out || fail "runc takes part"
+	for name in "until the guest's first instruction" \
+		'the guest, until its PID 1 is there' 'ending the machine'; do
+		grep -qE "^  $name +[0-9.]+$" out || fail "no phase: $name"
+	done
+	expect_no_traces
+}
+
+# A driver of the user's, with all of its parts.
+test_driver()
+{
+	make_root
+	cat >mine.driver <<-'END'
+		title = mine
+		needs = any-status
+		programs = sh
+		environment = MINE={scratch}
+		check = [ "$1 $2" = 'busybox true' ]
+		version = echo 1.2; echo 3.4
+		prepare = echo prepared >"$MINE/file"
+		before = echo "$id" >>ids
+		command = sh -c 'cat "$MINE/file" && [ "$1" = busybox ] && exit 3' x {command}
+		remove = cp "$MINE/file" removed
+	END
+	bulkhead bench startup --runs 2 --driver mine.driver --only mine \
+		--json root -- busybox true
+	expect_status 0
+	expect_silence
+	json '$by{mine}{runs} == 2 && $by{mine}{failed} == 0' || fail "runs"
+	json '$by{mine}{version} eq "3.4" && $by{mine}{title} eq "mine"' ||
+		fail "what it is"
+	json '$by{mine}{samples_ms}{status}[1] == 3' || fail "its status"
+	json '$by{mine}{marks_ms}{output}{count} == 2' || fail "its output"
+	[ "$(sort -u ids | wc -l) $(wc -l <ids)" = '1 3' ] || fail "before"
+	[ "$(cat removed)" = prepared ] || fail "not removed"
+	# A check that fails says why.
+	sed -i 's/^check.*/check = echo first; echo why; exit 1/' mine.driver
+	bulkhead bench startup --driver mine.driver --only mine root true
+	expect_status 3
+	grep -q '^mine  *why$' out || fail "no reason"
+	expect_error 'mine: why'
+	echo 'commands = x' >mine.driver
+	bulkhead bench startup --driver mine.driver root true
+	expect_status 2
+	expect_error "mine.driver' line 1"
 	expect_no_traces
 }
 
 test_json()
 {
 	make_root
-	only
+	only chroot
 	PATH=$PWD/only bulkhead bench startup --runs 2 --json root -- busybox true
 	expect_status 0
 	expect_silence
-	json '$by{bulkhead}{runs} == 2' || fail "runs"
-	json '@{$by{bulkhead}{sorted_ms}} == 2' || fail "times"
-	json 'my $b = $by{bulkhead}; $b->{sorted_ms}[0] == $b->{min_ms} &&
-		$b->{min_ms} > 5 && $b->{cpu_median_ms} > 0 &&
-		$b->{sorted_ms}[1] == $b->{max_ms} &&
-		abs(2 * $b->{median_ms} - $b->{min_ms} - $b->{max_ms}) <
-			1e-4 * $b->{median_ms}' || fail "figures"
+	json '$doc->{schema} eq "bulkhead-bench" && $doc->{version} == 1' ||
+		fail "schema"
+	json '$by{bulkhead}{runs} == 2 && $by{bulkhead}{failed} == 0' ||
+		fail "runs"
+	json '@{$by{bulkhead}{samples_ms}{exit}} == 2' || fail "times"
+	json 'my $b = $by{bulkhead}{marks_ms}{exit}; $b->{min} > 5 &&
+		$by{bulkhead}{cpu_ms}{p50} > 0 &&
+		abs(2 * $b->{p50} - $b->{min} - $b->{max}) < 1e-4 * $b->{p50}' ||
+		fail "figures"
 	json '"@{$doc->{command}}" eq "busybox true"' || fail "command"
-	json '$by{$_}{skipped} eq "not installed" or die
+	json '$by{$_}{skipped} =~ /^not installed|^needs root/ or die
 		for qw(crun runc docker podman); 1' || fail "who is left out"
+	json '$doc->{host}{cpus} > 0 && $doc->{host}{kernel}' || fail "host"
 	# The phases are those of other runs, and add up to a time of the same
 	# kind, however unevenly the machine is busy.
 	json 'my $sum = 0; $sum += $_->{median_ms}
-		for @{$doc->{bulkhead_phases}};
-		$sum /= $by{bulkhead}{median_ms}; $sum > 0.05 && $sum < 20' ||
-		fail "phases"
+		for @{$by{bulkhead}{phases}};
+		$sum /= $by{bulkhead}{marks_ms}{exit}{p50};
+		$sum > 0.05 && $sum < 20' || fail "phases"
+	cp out kept.json
+	bulkhead bench show kept.json
+	expect_status 0
+	[ "$(runs_of bulkhead)" = 2 ] || fail "not shown again"
 	expect_no_traces
 }
 
-# A contestant that does not work is left out, with its reason; bulkhead is not.
+# A contestant that does not work is left out, with its reason.
 test_failure()
 {
 	make_root
@@ -111,7 +157,7 @@ test_failure()
 		fail "crun is not left out"
 	grep -q '^bulkhead  *ended with status 127: .*/nonexistent' out ||
 		fail "no reason"
-	expect_error 'status 127'
+	expect_error 'nothing could be measured'
 	bulkhead bench startup --runs 0 root -- true
 	expect_status 2
 	bulkhead bench startup --only crun,nobody root -- true
@@ -134,7 +180,7 @@ test_signal()
 {
 	make_root
 	command="bulkhead bench"
-	"$BULKHEAD" bench startup --runs 1000 root -- busybox true \
+	"$BULKHEAD" bench startup --only bulkhead --runs 1000 root -- busybox true \
 		>out 2>err </dev/null &
 	wait_until has_begun || fail "it runs nothing"
 	kill -TERM $!
@@ -156,7 +202,8 @@ test_docker()
 	# With no others beside them, and one round. test_failure has a peer whose
 	# command fails.
 	only docker sh tar
-	PATH=$PWD/only bulkhead bench startup --runs 1 root -- busybox true
+	PATH=$PWD/only bulkhead bench startup --runs 1 --only docker \
+		root -- busybox true
 	expect_status 0
 	expect_silence
 	[ "$(runs_of docker)" = 1 ] || fail "docker did not run"

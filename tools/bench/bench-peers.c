@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * bulkhead, OCI runtimes and engines, each with the same root and command: for
- * the runtimes a bundle, for docker an image made of the tree; podman takes the
- * tree. Engines run it with their own runtime and with bulkhead-runtime.
+/* Makes the drivers' programs ready to run the command: checks, preparations.
  */
 #include "tools/bench/bench.h"
 
-#include "tools/cli/text-list.h"
 #include "vmm/base/log.h"
+#include "vmm/base/text.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
+#include <ftw.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -20,10 +17,21 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-/* Where an OCI runtime keeps its state, in the bundle's directory. */
-#define BUNDLE_STATE "state"
+#define LINE_MAX_BYTES 160
 
-static bool is_installed(const char *program)
+static int out_of_memory(void)
+{
+	return log_ret(-ENOMEM, "out of memory");
+}
+
+int bench_leave_out(struct bench_peer *peer, const char *why)
+{
+	free(peer->why_not);
+	peer->why_not = strdup(why);
+	return peer->why_not ? 0 : out_of_memory();
+}
+
+static bool is_installed(const char *program, size_t bytes)
 {
 	const char *path = getenv("PATH");
 
@@ -31,7 +39,8 @@ static bool is_installed(const char *program)
 		size_t len = strcspn(path, ":");
 		autofree char *file = NULL;
 
-		if (asprintf(&file, "%.*s/%s", (int)len, path, program) < 0)
+		if (asprintf(&file, "%.*s/%.*s", (int)len, path, (int)bytes,
+			     program) < 0)
 			return false;
 		if (access(file, X_OK) == 0)
 			return true;
@@ -40,149 +49,154 @@ static bool is_installed(const char *program)
 	return false;
 }
 
-static int leave_out(struct bench_peer *peer, const char *why)
+/* ---- scripts */
+
+/* A driver's templates and scripts are told this. */
+struct places {
+	struct bench_place place[16];
+	unsigned count;
+};
+
+static void add_place(struct places *places, const char *name,
+		      const char *value)
 {
-	peer->why_not = strdup(why);
-	return peer->why_not ? 0 : log_ret(-ENOMEM, "out of memory");
+	places->place[places->count++] = (struct bench_place){name, value};
 }
 
-/* ---- bulkhead */
-
-static int make_bulkhead(struct bench_peer *peer, const struct bench_what *what)
+static struct places places_of(const struct bench_peer *peer,
+			       const struct bench_what *what, const char *id)
 {
-	const char *const head[] = {
-		"/proc/self/exe", "run",  "--cold",      "--rm",
-		"--network",      "none", "--log-level", "error",
-		what->root,       "--",   NULL};
-	struct text_list argv = {0};
-	int r = text_list_add_all(&argv, head);
+	struct places places = {.count = 0};
 
-	if (r == 0)
-		r = text_list_add_all(&argv,
-				      (const char *const *)what->command);
-	peer->argv = argv.item;
+	add_place(&places, "self", what->self);
+	add_place(&places, "runtime", what->runtime);
+	add_place(&places, "kernel", what->kernel);
+	add_place(&places, "root", what->root);
+	add_place(&places, "tree", what->tree);
+	add_place(&places, "program", what->command[0]);
+	add_place(&places, "arguments", what->arguments);
+	add_place(&places, "tag", what->tag);
+	add_place(&places, "scratch", peer->scratch);
+	add_place(&places, "bundle", peer->bundle);
+	add_place(&places, "id", id);
+	return places;
+}
+
+int bench_peer_environment(const struct bench_peer *peer, struct text_list *ret)
+{
+	int r = text_list_add_all(ret, (const char *const *)environ);
+
+	for (unsigned i = 0; r == 0 && i < peer->environment.count; i++)
+		r = text_list_set(ret, peer->environment.item[i]);
 	return r;
 }
 
-/* ---- crun and runc */
-
-static json_t *list_json(const char *const *items)
+static int script_environment(const struct bench_peer *peer,
+			      const struct places *places,
+			      struct text_list *list)
 {
-	json_t *list = json_array();
+	int r = bench_peer_environment(peer, list);
 
-	for (; items && *items; items++)
-		json_array_append_new(list, json_string(*items));
-	return list;
-}
+	for (unsigned i = 0; r == 0 && i < places->count; i++) {
+		const struct bench_place *place = &places->place[i];
+		autofree char *pair = NULL;
 
-static json_t *process_json(char *const *command)
-{
-	/* Docker's usual ones. */
-	static const char *const caps[] = {"CAP_CHOWN",
-					   "CAP_DAC_OVERRIDE",
-					   "CAP_FSETID",
-					   "CAP_FOWNER",
-					   "CAP_MKNOD",
-					   "CAP_NET_RAW",
-					   "CAP_SETGID",
-					   "CAP_SETUID",
-					   "CAP_SETFCAP",
-					   "CAP_SETPCAP",
-					   "CAP_NET_BIND_SERVICE",
-					   "CAP_SYS_CHROOT",
-					   "CAP_KILL",
-					   "CAP_AUDIT_WRITE",
-					   NULL};
-
-	return json_pack("{s:b, s:{s:i, s:i}, s:o, s:[s], s:s, s:{s:o, s:o, "
-			 "s:o}}",
-			 "terminal", 0, "user", "uid", 0, "gid", 0, "args",
-			 list_json((const char *const *)command), "env",
-			 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:"
-			 "/usr/bin:/sbin:/bin",
-			 "cwd", "/", "capabilities", "bounding",
-			 list_json(caps), "effective", list_json(caps),
-			 "permitted", list_json(caps));
-}
-
-static json_t *mounts_json(void)
-{
-	static const char *const mounts[][4] = {
-		{"/proc", "proc", "proc", ""},
-		{"/dev", "tmpfs", "tmpfs", "mode=755,size=65536k"},
-		{"/dev/pts", "devpts", "devpts", "newinstance,ptmxmode=0666"},
-		{"/dev/shm", "tmpfs", "shm", "mode=1777,size=65536k"},
-		{"/sys", "sysfs", "sysfs", "ro"},
-	};
-	json_t *list = json_array();
-
-	for (unsigned i = 0; i < ARRAY_LEN(mounts); i++) {
-		autofree char *copy = strdup(mounts[i][3]);
-		json_t *options = json_array();
-		char *rest = NULL;
-
-		json_array_append_new(options, json_string("nosuid"));
-		for (char *word = strtok_r(copy, ",", &rest); word;
-		     word = strtok_r(NULL, ",", &rest))
-			json_array_append_new(options, json_string(word));
-		json_array_append_new(
-			list,
-			json_pack("{s:s, s:s, s:s, s:o}", "destination",
-				  mounts[i][0], "type", mounts[i][1], "source",
-				  mounts[i][2], "options", options));
+		if (asprintf(&pair, "%s=%s", place->name,
+			     place->value ? place->value : "") < 0) {
+			pair = NULL;
+			r = out_of_memory();
+		} else {
+			r = text_list_set(list, pair);
+		}
 	}
-	return list;
+	return r;
 }
 
-static json_t *bundle_json(const char *tree, char *const *command)
+/* The last line of what a script wrote; "": nothing. */
+static void last_line(int fd, char ret[LINE_MAX_BYTES])
 {
-	static const char *const masked[] = {"/proc/kcore", "/proc/keys",
-					     "/proc/timer_list",
-					     "/sys/firmware", NULL};
-	static const char *const readonly[] = {
-		"/proc/bus",           "/proc/fs", "/proc/irq", "/proc/sys",
-		"/proc/sysrq-trigger", NULL};
+	off_t end = lseek(fd, 0, SEEK_END);
+	off_t from = end > LINE_MAX_BYTES - 1 ? end - (LINE_MAX_BYTES - 1) : 0;
+	ssize_t n = pread(fd, ret, LINE_MAX_BYTES - 1, from);
+	const char *line;
 
-	return json_pack(
-		"{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:{s:[{s:s},{s:s},{s:s},"
-		"{s:s},{s:s}], s:o, s:o}}",
-		"ociVersion", "1.0.2", "process", process_json(command), "root",
-		"path", tree, "readonly", 1, "hostname", "bench", "mounts",
-		mounts_json(), "linux", "namespaces", "type", "pid", "type",
-		"network", "type", "ipc", "type", "uts", "type", "mount",
-		"maskedPaths", list_json(masked), "readonlyPaths",
-		list_json(readonly));
+	ret[n > 0 ? n : 0] = '\0';
+	n = (ssize_t)strlen(ret);
+	while (n > 0 && strchr("\r\n", ret[n - 1]))
+		ret[--n] = '\0';
+	line = strrchr(ret, '\n');
+	if (line)
+		memmove(ret, line + 1, strlen(line));
+	text_make_printable(ret);
 }
 
-/* 0, or -errno, logged. */
-static int make_bundle(struct bench_peer *peer, const struct bench_what *what)
+int bench_script(const struct bench_peer *peer, const struct bench_what *what,
+		 const char *id, const char *script, char **ret_line)
 {
-	const char *tmp = getenv("TMPDIR");
-	autofree char *file = NULL;
-	json_t *json;
+	const struct places places = places_of(peer, what, id);
+	struct text_list argv = {0}, environment = {0};
+	autofd int fd = bench_messages();
+	struct bench_end end = {.status = 255};
+	char line[LINE_MAX_BYTES];
+	int r = fd < 0 ? log_ret(-errno, "messages: %s", strerror(errno)) : 0;
+
+	if (r == 0)
+		r = text_list_add_all(
+			&argv, (const char *const[]){"/bin/sh", "-c", script,
+						     peer->driver->name, NULL});
+	if (r == 0)
+		r = text_list_add_all(&argv,
+				      (const char *const *)what->command);
+	if (r == 0)
+		r = script_environment(peer, &places, &environment);
+	if (r == 0) {
+		const struct bench_start start = {
+			.argv = argv.item,
+			.environment = environment.item,
+			.out_fd = fd,
+			.err_fd = fd,
+			.mount_ns = -1,
+			.signals = what->signals,
+		};
+
+		bench_spawn(&start, &end);
+		last_line(fd, line);
+		*ret_line = strdup(line);
+		r = *ret_line ? end.status : out_of_memory();
+	}
+	text_list_done(&argv);
+	text_list_done(&environment);
+	return r;
+}
+
+/* Runs one of the driver's scripts if there is one; its failure's last line is
+ * the reason to leave it out. */
+static int run_script(struct bench_peer *peer, const struct bench_what *what,
+		      const char *script, const char *name)
+{
+	autofree char *line = NULL, *why = NULL;
 	int r;
 
-	/* An absolute path, as crun starts in another mount namespace. */
-	if (asprintf(&peer->bundle, "%s/bulkhead-bundle.XXXXXX",
-		     tmp && tmp[0] == '/' ? tmp : "/tmp") < 0)
-		peer->bundle = NULL;
-	if (!peer->bundle || !mkdtemp(peer->bundle)) {
-		free(peer->bundle);
-		peer->bundle = NULL;
-		return log_ret(-errno, "a temporary directory: %s",
-			       strerror(errno));
+	if (!script)
+		return 0;
+	r = bench_script(peer, what, what->tag, script, &line);
+	if (r <= 0)
+		return r;
+	if (line[0])
+		return bench_leave_out(peer, line);
+	if (asprintf(&why, "its driver's '%s' ended with status %d", name, r) <
+	    0) {
+		why = NULL;
+		return out_of_memory();
 	}
-	if (asprintf(&file, "%s/config.json", peer->bundle) < 0)
-		return log_ret(-ENOMEM, "out of memory");
-	json = bundle_json(what->tree, what->command);
-	r = json ? json_dump_file(json, file, 0) : -1;
-	json_decref(json);
-	return r < 0 ? log_ret(-EIO, "'%s' cannot be written", file) : 0;
+	return bench_leave_out(peer, why);
 }
 
+/* ---- what it needs */
+
 /*
- * crun does not run where version 2 of cgroups is mounted beside version 1 and
- * has controllers; without that mount it does as on any host of version 1.
+ * Version 2 of cgroups is mounted beside version 1 and has controllers. crun
+ * does not run there; without that mount it does as on any host of version 1.
  */
 static bool is_hybrid(void)
 {
@@ -196,321 +210,233 @@ static bool is_hybrid(void)
 	       fs.f_type == CGROUP2_SUPER_MAGIC && read(fd, &byte, 1) == 1;
 }
 
-static int make_runtime(struct bench_peer *peer, const struct bench_what *what,
-			const char *program, const char *option)
+static int hide_hybrid(struct bench_peer *peer)
 {
-	autofree char *state = NULL;
-	struct text_list argv = {0};
-	char id[64];
-	int r;
-
-	if (geteuid() != 0)
-		return leave_out(peer, "needs root");
-	r = make_bundle(peer, what);
-	if (r < 0)
-		return r;
-	if (asprintf(&state, "%s/" BUNDLE_STATE, peer->bundle) < 0) {
-		state = NULL;
-		return log_ret(-ENOMEM, "out of memory");
-	}
-	snprintf(id, sizeof(id), "bulkhead-bench-%d", (int)getpid());
-	r = text_list_add_all(
-		&argv, (const char *const[]){program, "--root", state, NULL});
-	if (r == 0 && option)
-		r = text_list_add(&argv, option);
-	if (r == 0)
-		r = text_list_add_all(
-			&argv, (const char *const[]){"run", "--bundle",
-						     peer->bundle, id, NULL});
-	peer->argv = argv.item;
-	return r;
-}
-
-static int make_oci(struct bench_peer *peer, const struct bench_what *what)
-{
-	return is_installed(peer->name)
-		       ? make_runtime(peer, what, peer->name, NULL)
-		       : leave_out(peer, "not installed");
-}
-
-/* The file of bulkhead-runtime beside this program's, or NULL. Allocated. */
-static char *find_runtime(void)
-{
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *path;
-
-	if (n <= 0)
-		return NULL;
-	self[n] = '\0';
-	if (asprintf(&path, "%s-runtime", self) < 0)
-		return NULL;
-	if (access(path, X_OK) == 0)
-		return path;
-	free(path);
-	return NULL;
-}
-
-static int make_own_runtime(struct bench_peer *peer,
-			    const struct bench_what *what)
-{
-	autofree char *program = find_runtime();
-
-	if (!program)
-		return leave_out(peer, "not installed beside this program");
-	if (!is_installed("runc") && !is_installed("crun"))
-		return leave_out(peer, "neither runc nor crun is installed");
-	return make_runtime(peer, what, program, "--cold");
-}
-
-static int make_crun(struct bench_peer *peer, const struct bench_what *what)
-{
-	int r = make_oci(peer, what);
-
-	if (r < 0 || peer->why_not || !is_hybrid())
-		return r;
-	r = bench_without_hybrid();
-	if (r < 0)
-		return leave_out(peer, "does not run beside hybrid cgroups");
-	peer->mount_ns = r;
-	peer->note = "in a mount namespace without /sys/fs/cgroup/unified, as "
-		     "it refuses hybrid cgroups";
+	if (!is_hybrid())
+		return 0;
+	peer->mount_ns = bench_without_hybrid();
+	if (peer->mount_ns < 0)
+		return bench_leave_out(peer, "does not run beside hybrid "
+					     "cgroups");
+	peer->hybrid_hidden = true;
 	return 0;
 }
 
-/* ---- docker */
-
-/* Output goes nowhere. The exit status. */
-static int call(char *const *argv, struct bench_signals *signals)
+static int check_programs(struct bench_peer *peer)
 {
-	const struct bench_start start = {argv, -1, -1, signals};
-	struct bench_end end;
+	const char *word = peer->driver->programs;
 
-	bench_spawn(&start, &end);
-	return end.status;
+	while (word && *word) {
+		const size_t n = strcspn(word, " \t\n");
+
+		if (!is_installed(word, n)) {
+			autofree char *why = NULL;
+
+			if (asprintf(&why, "not installed: %.*s", (int)n,
+				     word) < 0) {
+				why = NULL;
+				return out_of_memory();
+			}
+			return bench_leave_out(peer, why);
+		}
+		word += n + strspn(word + n, " \t\n");
+	}
+	return 0;
 }
 
-/* tar's output is docker's input. */
-static bool import(const struct bench_what *what, const char *image)
+static int check_needs(struct bench_peer *peer, const struct bench_what *what)
 {
-	static char script[] = "tar -C \"$1\" -c . | docker import - \"$2\"";
-	static char sh[] = "sh", c[] = "-c", name[] = "bulkhead-bench";
+	const struct bench_driver *driver = peer->driver;
 
-	return call((char *[]){sh, c, script, name, (char *)what->tree,
-			       (char *)image, NULL},
-		    what->signals) == 0;
+	if (bench_driver_needs(driver, "root") && geteuid() != 0)
+		return bench_leave_out(peer, "needs root");
+	if (bench_driver_needs(driver, "kvm") &&
+	    access("/dev/kvm", R_OK | W_OK) < 0)
+		return bench_leave_out(peer, errno == ENOENT
+						     ? "no /dev/kvm here"
+						     : "/dev/kvm is not this "
+						       "user's to use");
+	if (bench_driver_needs(driver, "kernel") && !what->kernel)
+		return bench_leave_out(peer, "no guest kernel: see 'bulkhead "
+					     "check'");
+	return bench_driver_needs(driver, "no-hybrid") ? hide_hybrid(peer) : 0;
 }
 
-static int no_daemon(struct bench_peer *peer)
-{
-	const char *host = getenv("DOCKER_HOST");
+/* ---- one */
 
-	if (asprintf(&peer->why_not, "no daemon at %s: start it to compare",
-		     host ? host : "unix:///var/run/docker.sock") < 0)
-		peer->why_not = NULL;
-	return peer->why_not ? 0 : log_ret(-ENOMEM, "out of memory");
+static int make_scratch(struct bench_peer *peer, const struct bench_what *what)
+{
+	const char *name = peer->driver->name;
+
+	if (asprintf(&peer->scratch, "%s/%s", what->scratch, name) < 0)
+		peer->scratch = NULL;
+	if (peer->scratch &&
+	    asprintf(&peer->bundle, "%s/bundle", peer->scratch) < 0)
+		peer->bundle = NULL;
+	if (!peer->scratch || !peer->bundle)
+		return out_of_memory();
+	if (mkdir(peer->scratch, 0700) < 0)
+		return log_ret(-errno, "'%s': %s", peer->scratch,
+			       strerror(errno));
+	return bench_bundle(peer->bundle, what->tree, what->command);
 }
 
-/* Whether the daemon calls a runtime of this name. */
-static bool knows_runtime(const char *name, struct bench_signals *signals)
+int bench_peer_words(const struct bench_peer *peer,
+		     const struct bench_what *what, const char *id,
+		     const char *text, struct text_list *ret)
 {
-	static char script[] =
-		"docker info --format '{{range $n, $r := .Runtimes}}{{$n}}\n"
-		"{{end}}' | grep -qx \"$1\"";
-	static char sh[] = "sh", c[] = "-c", self[] = "bulkhead-bench";
+	const struct places places = places_of(peer, what, id);
 
-	return call((char *[]){sh, c, script, self, (char *)name, NULL},
-		    signals) == 0;
+	return bench_template(ret, peer->driver->name, text, places.place,
+			      what->command);
 }
 
-/* RUNTIME: the name that the daemon has for it; NULL: its own. */
-static int make_docker_with(struct bench_peer *peer,
-			    const struct bench_what *what, const char *runtime)
+static int make_environment(struct bench_peer *peer,
+			    const struct bench_what *what)
 {
-	static char docker[] = "docker", version[] = "version";
-	struct text_list argv = {0};
-	char image[64];
+	return peer->driver->environment
+		       ? bench_peer_words(peer, what, what->tag,
+					  peer->driver->environment,
+					  &peer->environment)
+		       : 0;
+}
+
+static int find_version(struct bench_peer *peer, const struct bench_what *what)
+{
 	int r;
 
-	if (!is_installed("docker"))
-		return leave_out(peer, "not installed");
-	if (call((char *[]){docker, version, NULL}, what->signals) != 0)
-		return no_daemon(peer);
-	if (runtime && !knows_runtime(runtime, what->signals))
-		return leave_out(peer, "its daemon has no runtime 'bulkhead' "
-				       "(docs/ENGINES)");
-	snprintf(image, sizeof(image), "bulkhead-bench%s:%d",
-		 runtime ? "-runtime" : "", (int)getpid());
-	if (!import(what, image))
-		return leave_out(peer, "'docker import' failed");
-	peer->image = strdup(image);
-	peer->note = "its daemon does the work: the CPU time is its client's";
-	r = text_list_add_all(&argv,
-			      (const char *const[]){"docker", "run", "--rm",
-						    "--network", "none", NULL});
-	if (r == 0 && runtime)
-		r = text_list_add_all(
-			&argv,
-			(const char *const[]){"--runtime", runtime, NULL});
+	if (!peer->driver->version)
+		return 0;
+	r = bench_script(peer, what, what->tag, peer->driver->version,
+			 &peer->version);
+	if (peer->version && (r != 0 || !peer->version[0])) {
+		free(peer->version);
+		peer->version = NULL;
+	}
+	return r < 0 ? r : 0;
+}
+
+static int make(struct bench_peer *peer, const struct bench_what *what)
+{
+	const struct bench_driver *driver = peer->driver;
+	int r = make_scratch(peer, what);
+
 	if (r == 0)
-		r = text_list_add(&argv, image);
-	if (r == 0)
-		r = text_list_add_all(&argv,
-				      (const char *const *)what->command);
-	peer->argv = argv.item;
+		r = check_programs(peer);
+	if (r == 0 && !peer->why_not)
+		r = check_needs(peer, what);
+	if (r == 0 && !peer->why_not)
+		r = make_environment(peer, what);
+	if (r == 0 && !peer->why_not)
+		r = run_script(peer, what, driver->check, "check");
+	if (r == 0 && !peer->why_not)
+		r = find_version(peer, what);
+	if (r == 0 && !peer->why_not && !what->look_only) {
+		r = run_script(peer, what, driver->prepare, "prepare");
+		peer->prepared = true;
+	}
+	if (r == 0 && !peer->why_not)
+		r = bench_peer_words(peer, what, what->tag, driver->command,
+				     &peer->argv);
 	return r;
-}
-
-static int make_docker(struct bench_peer *peer, const struct bench_what *what)
-{
-	return make_docker_with(peer, what, NULL);
-}
-
-static int make_docker_bulkhead(struct bench_peer *peer,
-				const struct bench_what *what)
-{
-	return make_docker_with(peer, what, "bulkhead");
-}
-
-/* ---- podman */
-
-static int make_podman_with(struct bench_peer *peer,
-			    const struct bench_what *what, const char *runtime)
-{
-	struct text_list argv = {0};
-	int r;
-
-	if (!is_installed("podman"))
-		return leave_out(peer, "not installed");
-	r = text_list_add(&argv, "podman");
-	if (r == 0 && runtime)
-		r = text_list_add_all(
-			&argv,
-			(const char *const[]){"--runtime", runtime,
-					      "--runtime-flag", "cold", NULL});
-	if (r == 0)
-		r = text_list_add_all(
-			&argv,
-			(const char *const[]){"run", "--rm", "--network",
-					      "none", "--read-only", "--rootfs",
-					      what->tree, NULL});
-	if (r == 0)
-		r = text_list_add_all(&argv,
-				      (const char *const *)what->command);
-	peer->argv = argv.item;
-	return r;
-}
-
-static int make_podman(struct bench_peer *peer, const struct bench_what *what)
-{
-	return make_podman_with(peer, what, NULL);
-}
-
-static int make_podman_bulkhead(struct bench_peer *peer,
-				const struct bench_what *what)
-{
-	autofree char *program = find_runtime();
-
-	return program ? make_podman_with(peer, what, program)
-		       : leave_out(peer, "bulkhead-runtime is not installed "
-					 "beside this program");
 }
 
 /* ---- all */
 
-static const struct {
-	const char *name;
-	int (*make)(struct bench_peer *, const struct bench_what *);
-} makers[BENCH_PEERS] = {
-	{"bulkhead", make_bulkhead}, {"bulkhead-runtime", make_own_runtime},
-	{"crun", make_crun},         {"runc", make_oci},
-	{"docker", make_docker},     {"docker+bulkhead", make_docker_bulkhead},
-	{"podman", make_podman},     {"podman+bulkhead", make_podman_bulkhead},
-};
-
-bool bench_knows(const char *only)
-{
-	while (*only) {
-		const size_t len = strcspn(only, ",");
-		unsigned i = 0;
-
-		while (i < BENCH_PEERS &&
-		       (strlen(makers[i].name) != len ||
-			strncmp(only, makers[i].name, len) != 0))
-			i++;
-		if (i == BENCH_PEERS)
-			return false;
-		only += len + (only[len] == ',');
-	}
-	return true;
-}
-
-/* ONLY: names with commas between; NULL: all. Bulkhead is what it is about. */
-static bool is_wanted(const char *only, const char *name)
+bool bench_is_named(const char *names, const char *name)
 {
 	const size_t n = strlen(name);
 
-	if (!only || strcmp(name, "bulkhead") == 0)
-		return true;
-	for (; *only; only += only[0] == ',') {
-		const size_t len = strcspn(only, ",");
+	while (*names) {
+		const size_t len = strcspn(names, ",");
 
-		if (len == n && strncmp(only, name, n) == 0)
+		if (len == n && strncmp(names, name, n) == 0)
 			return true;
-		only += len;
+		names += len + (names[len] == ',');
 	}
 	return false;
 }
 
-int bench_peers_make(struct bench_peer peers[BENCH_PEERS],
-		     const struct bench_what *what)
+static int make_top(struct bench_what *what)
 {
-	int r = 0;
+	const char *tmp = getenv("TMPDIR");
 
-	for (unsigned i = 0; i < BENCH_PEERS; i++)
-		peers[i] = (struct bench_peer){
-			.name = makers[i].name,
-			.mount_ns = -1,
-		};
-	for (unsigned i = 0; r == 0 && i < BENCH_PEERS; i++)
-		r = is_wanted(what->only, makers[i].name)
-			    ? makers[i].make(&peers[i], what)
-			    : leave_out(&peers[i], "left out by --only");
+	/* An absolute path, as crun starts in another mount namespace. */
+	if (asprintf(&what->scratch, "%s/bulkhead-bench.XXXXXX",
+		     tmp && tmp[0] == '/' ? tmp : "/tmp") < 0)
+		what->scratch = NULL;
+	if (!what->scratch)
+		return out_of_memory();
+	if (!mkdtemp(what->scratch)) {
+		free(what->scratch);
+		what->scratch = NULL;
+		return log_ret(-errno, "a temporary directory: %s",
+			       strerror(errno));
+	}
+	return 0;
+}
+
+int bench_peers_make(struct bench_peers *peers,
+		     const struct bench_drivers *drivers,
+		     struct bench_what *what)
+{
+	int r = make_top(what);
+
+	if (r < 0)
+		return r;
+	peers->item = calloc(drivers->count, sizeof(*peers->item));
+	if (!peers->item)
+		return out_of_memory();
+	for (unsigned i = 0; r == 0 && i < drivers->count; i++) {
+		struct bench_peer *peer = &peers->item[peers->count++];
+
+		peer->driver = &drivers->item[i];
+		peer->mount_ns = -1;
+		r = what->only && !bench_is_named(what->only,
+						  peer->driver->name)
+			    ? bench_leave_out(peer, "left out by --only")
+			    : make(peer, what);
+		if (what->signals->came)
+			r = -EINTR;
+	}
 	return r;
 }
 
-static void remove_bundle(const char *dir)
+static int remove_one(const char *path, const struct stat *st, int type,
+		      struct FTW *ftw)
 {
-	autofd int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	(void)unlinkat(fd, "config.json", 0);
-	/* bulkhead-runtime's has the host's runtime's in it. */
-	(void)unlinkat(fd, BUNDLE_STATE "/@host", AT_REMOVEDIR);
-	(void)unlinkat(fd, BUNDLE_STATE, AT_REMOVEDIR);
-	(void)rmdir(dir);
+	(void)st;
+	(void)type;
+	(void)ftw;
+	(void)remove(path);
+	return 0;
 }
 
-void bench_peers_done(struct bench_peer peers[BENCH_PEERS],
-		      struct bench_signals *signals)
+void bench_peers_done(struct bench_peers *peers, struct bench_what *what)
 {
-	static char docker[] = "docker", rmi[] = "rmi";
+	for (unsigned i = 0; i < peers->count; i++) {
+		struct bench_peer *peer = &peers->item[i];
+		autofree char *line = NULL;
 
-	for (unsigned i = 0; i < BENCH_PEERS; i++) {
-		struct bench_peer *peer = &peers[i];
-
-		if (peer->bundle)
-			remove_bundle(peer->bundle);
-		if (peer->image)
-			(void)call((char *[]){docker, rmi, peer->image, NULL},
-				   signals);
-		for (char **arg = peer->argv; arg && *arg; arg++)
-			free(*arg);
+		if (peer->prepared && peer->driver->remove)
+			(void)bench_script(peer, what, what->tag,
+					   peer->driver->remove, &line);
+		text_list_done(&peer->argv);
+		text_list_done(&peer->environment);
 		util_close(&peer->mount_ns);
-		free(peer->argv);
+		free(peer->version);
 		free(peer->why_not);
+		free(peer->scratch);
 		free(peer->bundle);
-		free(peer->image);
-		free(peer->ms);
-		free(peer->cpu_ms);
+		free(peer->run);
+		free(peer->failure);
 	}
+	/* A mount there is not this program's to remove. */
+	if (what->scratch)
+		(void)nftw(what->scratch, remove_one, 16,
+			   FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	free(what->scratch);
+	what->scratch = NULL;
+	free(peers->item);
+	*peers = (struct bench_peers){0};
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the time of `bulkhead run` goes: it says so itself, with --log-level
- * debug, in lines "... WHAT after N us", counted from when it begins to start
- * the monitor. Such runs are slower by what they write, so they are apart.
+ * Where the time of a start goes, by runs of their own whose program tells: the
+ * driver's `trace`, which ends in the table of `bulkhead run --trace boot`.
+ * Such runs are slower by what they write, so no other figure is taken from
+ * them.
  */
 #include "tools/bench/bench.h"
 
-#include "tools/cli/text-list.h"
 #include "vmm/base/log.h"
+#include "vmm/base/text.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -16,134 +17,139 @@
 
 #define PHASE_RUNS 5
 
-/* The text of a line, and the phase that ends when it is written. */
+/* The point of the table, and the phase that ends with it. */
 static const struct {
-	const char *done, *name;
-} marks[] = {
-	{"monitor started", "starting the monitor"},
-	{"agent there", "the guest's boot, until its agent"},
-	{"guest set up", "setting up the guest"},
-	{"command started", "mounts, and starting the command"},
-	{"command ended", "the command"},
-	{"monitor ended", "power-off"},
+	const char *point, *phase;
+} points[BENCH_PHASES] = {
+	{"first KVM_RUN", "until the guest's first instruction"},
+	{"agent greeted", "the guest, until its PID 1 is there"},
+	{"CONFIGURE done", "clock, random numbers, network"},
+	{"STARTED", "mounts, and starting the command"},
+	{"first output", "the command, until its first output"},
+	{"EXIT", "the command, until its end"},
+	{"end", "ending the machine"},
 };
 
-#define MARKS ARRAY_LEN(marks)
-
 struct samples {
-	double ms[MARKS + 1][PHASE_RUNS];
+	double ms[BENCH_PHASES][PHASE_RUNS]; /* < 0: not come to */
 	unsigned count;
 };
 
-/* Microseconds at which DONE was, or -1. */
-static double mark_us(const char *log, const char *done)
+/*
+ * When the table in LOG says that POINT was come to, in microseconds; -1: it
+ * does not. A line is POINT, AT, TOOK and a process, blanks between.
+ */
+static double point_us(const char *log, const char *point)
 {
-	autofree char *text = NULL;
-	const char *at;
+	const size_t len = strlen(point);
 
-	if (asprintf(&text, ": %s after ", done) < 0) {
-		text = NULL;
-		return -1;
+	for (const char *line = log; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, point, len) == 0 && line[len] == ' ') {
+			char *end;
+			const double us = strtod(line + len, &end);
+
+			if (end != line + len && *end == ' ')
+				return us;
+		}
 	}
-	at = strstr(log, text);
-	return at ? strtod(at + strlen(text), NULL) : -1;
+	return -1;
 }
 
-/* The last line of a log, without its end. */
-static const char *last_line(char *log)
-{
-	size_t n = strlen(log);
-	const char *end;
-
-	while (n > 0 && strchr("\r\n", log[n - 1]))
-		log[--n] = '\0';
-	end = strrchr(log, '\n');
-	return end ? end + 1 : log;
-}
-
-/* One run's messages. 0, or -ENODATA (logged): something is not there. */
-static int take_run(const char *log, double total_ms, struct samples *s)
+/* Whether it has the table; its phases are added then. */
+static bool take_run(const char *log, struct samples *s)
 {
 	double before_us = 0;
 
-	for (unsigned i = 0; i < MARKS; i++) {
-		const double us = mark_us(log, marks[i].done);
+	if (point_us(log, points[BENCH_PHASES - 1].point) < 0)
+		return false;
+	for (unsigned i = 0; i < BENCH_PHASES; i++) {
+		const double us = point_us(log, points[i].point);
 
-		if (us < before_us) {
-			log_warn("no phases: 'bulkhead run --log-level debug' "
-				 "does not tell '%s' in its place",
-				 marks[i].done);
-			return -ENODATA;
-		}
-		s->ms[i][s->count] = (us - before_us) / 1e3;
-		before_us = us;
+		s->ms[i][s->count] =
+			us < before_us ? -1 : (us - before_us) / 1e3;
+		if (us >= before_us)
+			before_us = us;
 	}
-	s->ms[MARKS][s->count++] = total_ms - before_us / 1e3;
-	return 0;
+	s->count++;
+	return true;
 }
 
-static int run_once(const struct bench_what *what, char *const *argv,
+/* The first line of a log, printable. */
+static void first_line(const char *log, char ret[160])
+{
+	snprintf(ret, 160, "%.*s", (int)strcspn(log, "\r\n"), log);
+	text_make_printable(ret);
+}
+
+/* 1; 0: this one has no phases, as a line says; or -errno, logged. */
+static int run_once(const struct bench_peer *peer, const struct bench_start *of,
 		    struct samples *s)
 {
 	autofd int fd = bench_messages();
-	const struct bench_start start = {argv, fd, -1, what->signals};
+	struct bench_start start = *of;
 	struct bench_end end;
-	char log[16384];
+	char log[16384], line[160];
 	ssize_t n;
 
 	if (fd < 0)
-		return -errno;
+		return log_ret(-errno, "messages: %s", strerror(errno));
+	start.err_fd = fd;
 	bench_spawn(&start, &end);
 	n = pread(fd, log, sizeof(log) - 1, 0);
-	if (n < 0)
-		return log_ret(-errno, "cannot read a run's messages: %s",
-			       strerror(errno));
-	log[n] = '\0';
-	if (what->signals->came)
-		return -ENODATA;
-	if (end.status != 0) {
-		log_warn("no phases: 'bulkhead run --log-level debug' ended "
-			 "with status %d: %s",
-			 end.status, last_line(log));
-		return -ENODATA;
+	log[n > 0 ? n : 0] = '\0';
+	if (start.signals->came)
+		return -EINTR;
+	if (end.status == 0 && take_run(log, s))
+		return 1;
+	first_line(log, line);
+	log_warn("%s: no phases: the run that should tell them ended with "
+		 "status %d: %s",
+		 peer->driver->name, end.status, line);
+	return 0;
+}
+
+/* A point that some runs did not come to has no phase. */
+static void take_medians(struct bench_peer *peer, struct samples *s)
+{
+	for (unsigned i = 0; i < BENCH_PHASES; i++) {
+		bench_sort(s->ms[i], s->count);
+		if (s->ms[i][0] < 0)
+			continue;
+		peer->phase[peer->nphases++] = (struct bench_phase){
+			.name = points[i].phase,
+			.ms = bench_quantile(s->ms[i], s->count, 0.5),
+		};
 	}
-	return take_run(log, end.ms, s);
 }
 
-static int make_argv(const struct bench_what *what, struct text_list *argv)
+int bench_phases(struct bench_peer *peer, const struct bench_what *what,
+		 unsigned runs)
 {
-	const char *const head[] = {
-		"/proc/self/exe", "run",  "--cold",      "--rm",
-		"--network",      "none", "--log-level", "debug",
-		what->root,       "--",   NULL};
-	int r = text_list_add_all(argv, head);
-
-	return r < 0 ? r
-		     : text_list_add_all(argv,
-					 (const char *const *)what->command);
-}
-
-int bench_phases(const struct bench_what *what, unsigned runs,
-		 struct bench_phase phases[BENCH_PHASES])
-{
-	struct text_list argv = {0};
+	struct text_list argv = {0}, environment = {0};
 	struct samples s = {.count = 0};
-	int r = make_argv(what, &argv);
+	int r = bench_peer_words(peer, what, what->tag, peer->driver->trace,
+				 &argv);
 
-	_Static_assert(MARKS + 1 <= BENCH_PHASES, "a place for each");
-	for (unsigned n = 0; r == 0 && n < runs && n < PHASE_RUNS; n++) {
-		r = run_once(what, argv.item, &s);
-		if (what->signals->came)
-			break;
+	if (r == 0)
+		r = bench_peer_environment(peer, &environment);
+	if (r == 0) {
+		const struct bench_start start = {
+			.argv = argv.item,
+			.environment = environment.item,
+			.in_fd = -1,
+			.out_fd = -1,
+			.mount_ns = peer->mount_ns,
+			.signals = what->signals,
+		};
+
+		r = 1;
+		for (unsigned n = 0; r == 1 && n < runs && n < PHASE_RUNS; n++)
+			r = run_once(peer, &start, &s);
 	}
 	text_list_done(&argv);
-	if (r < 0 || s.count == 0)
-		return r == -ENODATA ? 0 : r;
-	for (unsigned i = 0; i <= MARKS; i++) {
-		phases[i].name =
-			i < MARKS ? marks[i].name : "before and after that";
-		bench_sort(s.ms[i], s.count);
-		phases[i].ms = bench_median(s.ms[i], s.count);
-	}
-	return (int)MARKS + 1;
+	text_list_done(&environment);
+	if (r == 1 && s.count > 0)
+		take_medians(peer, &s);
+	return r < 0 ? r : 0;
 }

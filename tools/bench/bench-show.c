@@ -1,145 +1,256 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints the measurements as a table and as JSON. */
+/* A document as a table on standard output, and as CSV. */
 #include "tools/bench/bench.h"
 
-#include "tools/cli/print.h"
-
+#include "vmm/base/log.h"
+#include "vmm/base/text.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <sys/utsname.h>
+#include <string.h>
 
-static const char measured[] =
-	"wall-clock time of a cold run, from exec to exit";
-
-static int compare(const void *a, const void *b)
+static const char *text_of(const json_t *json, const char *key)
 {
-	const double x = *(const double *)a, y = *(const double *)b;
+	const char *text = json_string_value(json_object_get(json, key));
 
-	return (x > y) - (x < y);
+	return text ? text : "";
 }
 
-void bench_sort(double *values, unsigned count)
+static const json_t *get(const json_t *json, const char *a, const char *b)
 {
-	qsort(values, count, sizeof(*values), compare);
+	return json_object_get(json_object_get(json, a), b);
 }
 
-double bench_median(const double *values, unsigned count)
+/* A text of the document's is anybody's: only what a terminal may have. */
+static void print_text(const char *before, const char *text, const char *after)
 {
-	if (count == 0)
-		return 0;
-	return count % 2 ? values[count / 2]
-			 : (values[count / 2 - 1] + values[count / 2]) / 2;
+	autofree char *safe = text_printable(text);
+
+	printf("%s%s%s", before, safe ? safe : "", after);
 }
 
-/* The nearest rank. */
-static double percentile(const struct bench_peer *peer, unsigned percent)
+static void print_number(const json_t *value, int width)
 {
-	size_t rank = ((size_t)peer->count * percent + 99) / 100;
-
-	return peer->ms[rank > 0 ? rank - 1 : 0];
+	if (json_is_number(value))
+		printf(" %*.1f", width, json_number_value(value));
+	else
+		printf(" %*s", width, "-");
 }
 
 /* ---- the table */
 
-static void print_peer(const struct bench_peer *peer,
-		       const struct bench_peer *first)
+static void print_interval(const json_t *mark)
 {
-	const double median = bench_median(peer->ms, peer->count);
+	const json_t *pair = json_object_get(mark, "p50_interval");
+	char text[40] = "-";
 
-	if (peer->why_not) {
-		printf("%-16s %s\n", peer->name, peer->why_not);
+	if (json_array_size(pair) == 2)
+		snprintf(text, sizeof(text), "%.1f-%.1f",
+			 json_number_value(json_array_get(pair, 0)),
+			 json_number_value(json_array_get(pair, 1)));
+	printf(" %15s", text);
+}
+
+static void print_runtime(const json_t *runtime, double reference)
+{
+	const json_t *exit = get(runtime, "marks_ms", "exit");
+	const double median = json_number_value(json_object_get(exit, "p50"));
+
+	if (json_object_get(runtime, "skipped"))
 		return;
-	}
-	printf("%-16s %5u %9.1f %10.1f %9.1f %9.1f %9.1f", peer->name,
-	       peer->count, peer->ms[0], median, percentile(peer, 90),
-	       peer->ms[peer->count - 1],
-	       bench_median(peer->cpu_ms, peer->count));
-	if (first->why_not)
-		putchar('\n');
+	printf("%-17s %5lld %4lld", text_of(runtime, "runtime"),
+	       json_integer_value(json_object_get(runtime, "runs")),
+	       json_integer_value(json_object_get(runtime, "failed")));
+	print_number(json_object_get(get(runtime, "marks_ms", "output"), "p50"),
+		     8);
+	print_number(json_object_get(exit, "p50"), 8);
+	print_interval(exit);
+	print_number(json_object_get(exit, "p90"), 8);
+	print_number(json_object_get(exit, "p95"), 8);
+	print_number(json_object_get(exit, "p99"), 8);
+	print_number(json_object_get(exit, "max"), 8);
+	print_number(get(runtime, "cpu_ms", "p50"), 7);
+	if (reference > 0 && median > 0)
+		printf(" %6.2f\n", median / reference);
 	else
-		printf(" %7.2f\n",
-		       median / bench_median(first->ms, first->count));
+		printf(" %6s\n", "-");
 }
 
-void bench_print(const struct bench_result *result)
+/* The median that is 1.00: bulkhead's, or that of the first one measured. */
+static double find_reference(const json_t *runtimes)
 {
-	const struct bench_peer *peers = result->peers;
+	double reference = 0;
+	size_t i;
+	json_t *runtime;
 
-	printf("%s:\n\n", measured);
-	printf("%-16s %5s %9s %10s %9s %9s %9s %7s\n", "", "runs", "min ms",
-	       "median ms", "p90 ms", "max ms", "CPU ms", "ratio");
-	for (unsigned i = 0; i < BENCH_PEERS; i++)
-		print_peer(&peers[i], &peers[0]);
-	for (unsigned i = 0, n = 0; i < BENCH_PEERS; i++)
-		if (peers[i].note && !peers[i].why_not)
-			printf("%s%s: %s\n", n++ ? "" : "\n", peers[i].name,
-			       peers[i].note);
-	if (result->nphases > 0)
-		printf("\nphases of bulkhead, medians of further runs, ms:\n");
-	for (unsigned i = 0; i < result->nphases; i++)
-		printf("  %-32s %8.1f\n", result->phases[i].name,
-		       result->phases[i].ms);
+	json_array_foreach(runtimes, i, runtime) {
+		const double median = json_number_value(json_object_get(
+			get(runtime, "marks_ms", "exit"), "p50"));
+
+		if (median <= 0)
+			continue;
+		if (strcmp(text_of(runtime, "runtime"), "bulkhead") == 0)
+			return median;
+		if (reference <= 0)
+			reference = median;
+	}
+	return reference;
 }
 
-/* ---- JSON */
-
-static json_t *list_json(const double *values, unsigned count)
+static void print_method(const json_t *document)
 {
-	json_t *list = json_array();
+	const json_t *method = json_object_get(document, "method");
+	const char *mode = text_of(method, "mode");
+	const json_int_t group =
+		json_integer_value(json_object_get(method, "group"));
 
-	for (unsigned i = 0; i < count; i++)
-		json_array_append_new(list, json_real(values[i]));
-	return list;
+	printf("milliseconds from exec, %lld runs each, ",
+	       json_integer_value(json_object_get(method, "runs")));
+	if (strcmp(mode, "burst") == 0)
+		printf("%lld at once, ", group);
+	else if (strcmp(mode, "staggered") == 0)
+		printf("%lld at a time, %lld ms apart, ", group,
+		       json_integer_value(
+			       json_object_get(method, "interval_ms")));
+	puts("in turns; the interval is the median's, 95 %:\n");
 }
 
-static json_t *peer_json(const struct bench_peer *peer)
+static void print_notes(const json_t *runtimes)
 {
-	if (peer->why_not)
-		return json_pack("{s:s, s:s}", "runtime", peer->name, "skipped",
-				 peer->why_not);
-	return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:o, s:s*}",
-			 "runtime", peer->name, "runs", (int)peer->count,
-			 "min_ms", peer->ms[0], "median_ms",
-			 bench_median(peer->ms, peer->count), "p90_ms",
-			 percentile(peer, 90), "max_ms",
-			 peer->ms[peer->count - 1], "cpu_median_ms",
-			 bench_median(peer->cpu_ms, peer->count), "sorted_ms",
-			 list_json(peer->ms, peer->count), "note", peer->note);
+	size_t i;
+	json_t *runtime;
+
+	json_array_foreach(runtimes, i, runtime) {
+		if (json_object_get(runtime, "skipped"))
+			continue;
+		if (*text_of(runtime, "note")) {
+			print_text("", text_of(runtime, "runtime"), ": ");
+			print_text("", text_of(runtime, "note"), "\n");
+		}
+		if (*text_of(runtime, "failure")) {
+			print_text("", text_of(runtime, "runtime"),
+				   ": a run failed: ");
+			print_text("", text_of(runtime, "failure"), "\n");
+		}
+	}
 }
 
-static json_t *phases_json(const struct bench_result *result)
+static void print_skipped(const json_t *runtimes)
 {
-	json_t *list = json_array();
+	bool any = false;
+	size_t i;
+	json_t *runtime;
 
-	for (unsigned i = 0; i < result->nphases; i++)
-		json_array_append_new(list, json_pack("{s:s, s:f}", "phase",
-						      result->phases[i].name,
-						      "median_ms",
-						      result->phases[i].ms));
-	return list;
+	json_array_foreach(runtimes, i, runtime) {
+		if (!json_object_get(runtime, "skipped"))
+			continue;
+		if (!any)
+			puts("\nnot compared:");
+		any = true;
+		printf("%-17s ", text_of(runtime, "runtime"));
+		print_text("", text_of(runtime, "skipped"), "\n");
+	}
 }
 
-int bench_print_json(const struct bench_result *result)
+static void print_phases(const json_t *runtimes)
 {
-	json_t *results = json_array(), *command = json_array(), *root;
-	struct utsname host = {0};
-	int r;
+	size_t i, k;
+	json_t *runtime, *phase;
 
-	(void)uname(&host);
-	for (char *const *arg = result->what->command; *arg; arg++)
-		json_array_append_new(command, json_string(*arg));
-	for (unsigned i = 0; i < BENCH_PEERS; i++)
-		json_array_append_new(results, peer_json(&result->peers[i]));
-	root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:o, s:o, s:o}",
-			 "benchmark", "startup", "measured", measured, "root",
-			 result->what->root, "kernel", host.release, "cpus",
-			 (int)sysconf(_SC_NPROCESSORS_ONLN), "command", command,
-			 "results", results, "bulkhead_phases",
-			 phases_json(result));
-	r = print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-	json_decref(root);
-	return r < 0 ? -EIO : 0;
+	json_array_foreach(runtimes, i, runtime) {
+		const json_t *phases = json_object_get(runtime, "phases");
+
+		if (json_array_size(phases) == 0)
+			continue;
+		print_text("\nphases of ", text_of(runtime, "runtime"),
+			   ", medians of further runs, ms:\n");
+		json_array_foreach(phases, k, phase) {
+			print_text("  ", text_of(phase, "phase"), "");
+			printf("%*.1f\n",
+			       44 - (int)strlen(text_of(phase, "phase")),
+			       json_number_value(
+				       json_object_get(phase, "median_ms")));
+		}
+	}
+}
+
+int bench_print(const json_t *document)
+{
+	const json_t *runtimes = json_object_get(document, "runtimes");
+	const char *busy = text_of(json_object_get(document, "host"), "busy");
+	const double reference = find_reference(runtimes);
+	size_t i;
+	json_t *runtime;
+
+	print_method(document);
+	printf("%-17s %5s %4s %8s %8s %15s %8s %8s %8s %8s %7s %6s\n", "",
+	       "runs", "bad", "output", "exit p50", "interval", "p90", "p95",
+	       "p99", "max", "CPU", "ratio");
+	json_array_foreach(runtimes, i, runtime) {
+		print_runtime(runtime, reference);
+	}
+	print_skipped(runtimes);
+	puts("");
+	print_notes(runtimes);
+	print_phases(runtimes);
+	if (*busy)
+		print_text("\nTHIS MACHINE IS BUSY: ", busy,
+			   ": compare nothing with these figures\n");
+	return 0;
+}
+
+/* ---- CSV */
+
+/* As RFC 4180 has it; names of drivers need no quotes. */
+static void write_row(FILE *out, const json_t *runtime, size_t i)
+{
+	static const char *const columns[] = {"round", "status", "ok",
+					      "guest", "pid1",   "output",
+					      "exit",  "cpu"};
+	const json_t *samples = json_object_get(runtime, "samples_ms");
+
+	fputs(text_of(runtime, "runtime"), out);
+	for (unsigned c = 0; c < ARRAY_LEN(columns); c++) {
+		const json_t *value =
+			json_array_get(json_object_get(samples, columns[c]), i);
+
+		fputc(',', out);
+		if (json_is_integer(value))
+			fprintf(out, "%lld", json_integer_value(value));
+		else if (json_is_boolean(value))
+			fputc(json_is_true(value) ? '1' : '0', out);
+		else if (json_is_number(value))
+			fprintf(out, "%.3f", json_number_value(value));
+	}
+	fputs("\r\n", out);
+}
+
+int bench_write_csv(const json_t *document, const char *file)
+{
+	FILE *out = fopen(file, "we");
+	const json_t *runtimes = json_object_get(document, "runtimes");
+	size_t i;
+	json_t *runtime;
+
+	if (!out)
+		return log_ret(-errno, "'%s': %s", file, strerror(errno));
+	fputs("runtime,round,status,ok,guest_ms,pid1_ms,output_ms,exit_ms,"
+	      "cpu_ms\r\n",
+	      out);
+	json_array_foreach(runtimes, i, runtime) {
+		const size_t n =
+			json_array_size(get(runtime, "samples_ms", "round"));
+
+		for (size_t k = 0; k < n; k++)
+			write_row(out, runtime, k);
+	}
+	if (fflush(out) != 0 || ferror(out)) {
+		fclose(out);
+		return log_ret(-EIO, "'%s': %s", file, strerror(errno));
+	}
+	return fclose(out) == 0
+		       ? 0
+		       : log_ret(-errno, "'%s': %s", file, strerror(errno));
 }

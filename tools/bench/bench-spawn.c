@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One timed run of a program, and the mounts it is to see. */
+/*
+ * Starts programs and takes the times at which they come to their marks. The
+ * clock is read by the child just before exec, and by this process when poll(2)
+ * says that output or an end is there.
+ */
 #include "tools/bench/bench.h"
 
 #include "vmm/base/log.h"
@@ -8,25 +12,39 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define STATUS_NONE 255
+/* From the request to end until it is not a request any more. */
+#define GRACE_NS (UINT64_C(5) * 1000000000)
 
 void bench_signals_take(struct bench_signals *signals)
 {
-	static const int list[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD};
+	static const int list[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 	sigemptyset(&signals->awaited);
 	for (unsigned i = 0; i < ARRAY_LEN(list); i++)
 		sigaddset(&signals->awaited, list[i]);
 	sigprocmask(SIG_BLOCK, &signals->awaited, &signals->before);
 	signals->came = 0;
+}
+
+void bench_signals_look(struct bench_signals *signals)
+{
+	const struct timespec now = {0};
+	int n = sigtimedwait(&signals->awaited, NULL, &now);
+
+	if (n > 0)
+		signals->came = n;
 }
 
 /*
@@ -44,10 +62,14 @@ int bench_messages(void)
 
 /* ---- the child */
 
-static void become(const struct bench_start *start)
+static void become(const struct bench_start *start, int out_fd,
+		   uint64_t *exec_ns)
 {
-	const int from[3] = {STREAM_NULL, STREAM_NULL,
-			     start->err_fd < 0 ? STREAM_NULL : start->err_fd};
+	const int from[3] = {
+		start->in_fd < 0 ? STREAM_NULL : start->in_fd,
+		out_fd < 0 ? STREAM_NULL : out_fd,
+		start->err_fd < 0 ? STREAM_NULL : start->err_fd,
+	};
 
 	/* This program ignores it; others may count on it. */
 	(void)signal(SIGPIPE, SIG_DFL);
@@ -56,55 +78,257 @@ static void become(const struct bench_start *start)
 		_exit(STATUS_NONE);
 	if (streams_set(from) < 0)
 		_exit(STATUS_NONE);
-	execvp(start->argv[0], start->argv);
+	*exec_ns = util_now_ns();
+	execvpe(start->argv[0], start->argv,
+		start->environment ? start->environment : environ);
 	_exit(STATUS_NONE);
 }
 
 /* ---- the parent */
 
-/* A signal that ends the bench also ends the program that it runs. */
-static pid_t await(pid_t pid, struct bench_signals *signals, int *ret_status,
-		   struct rusage *ret_usage)
-{
-	for (;;) {
-		pid_t done = wait4(pid, ret_status, WNOHANG, ret_usage);
-		int n;
+enum { WATCH_END, WATCH_OUTPUT, WATCHES };
 
-		if (done != 0)
-			return done;
-		n = sigwaitinfo(&signals->awaited, NULL);
-		if (n > 0 && n != SIGCHLD) {
-			signals->came = n;
-			kill(pid, SIGTERM);
-		}
-	}
-}
+struct running {
+	pid_t pid; /* 0: not started, or ended */
+	uint64_t started_ns;
+	bool asked; /* to end */
+};
+
+struct loop {
+	struct bench_group *group;
+	struct bench_signals *signals;
+	struct running *running;
+	struct pollfd *poll; /* WATCHES for each, then the signals' */
+	uint64_t *exec_ns;   /* shared with the children */
+	unsigned started, ended;
+	uint64_t next_ns; /* the next one is to start */
+};
 
 static double ms_of(const struct timeval *time)
 {
 	return (double)time->tv_sec * 1e3 + (double)time->tv_usec / 1e3;
 }
 
-void bench_spawn(const struct bench_start *start, struct bench_end *ret)
+static struct pollfd *watch(struct loop *loop, unsigned i, unsigned what)
 {
-	const uint64_t start_ns = util_now_ns();
+	return &loop->poll[i * WATCHES + what];
+}
+
+/* Whether it has; else its end has no status. */
+static bool start_one(struct loop *loop, unsigned i)
+{
+	const struct bench_start *start = &loop->group->start[i];
+	struct running *run = &loop->running[i];
+	int pipe_fd[2] = {-1, -1};
+
+	if (start->out_fd < 0 && pipe2(pipe_fd, O_CLOEXEC) < 0)
+		return log_ret(false, "cannot make a pipe: %s",
+			       strerror(errno));
+	if (pipe_fd[0] >= 0)
+		(void)fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK);
+	run->started_ns = util_now_ns();
+	run->pid = fork();
+	if (run->pid == 0)
+		become(start, pipe_fd[1] >= 0 ? pipe_fd[1] : start->out_fd,
+		       &loop->exec_ns[i]);
+	util_close(&pipe_fd[1]);
+	watch(loop, i, WATCH_OUTPUT)->fd = pipe_fd[0];
+	if (run->pid < 0) {
+		run->pid = 0;
+		return log_ret(false, "cannot fork: %s", strerror(errno));
+	}
+	watch(loop, i, WATCH_END)->fd =
+		(int)syscall(SYS_pidfd_open, run->pid, 0);
+	if (watch(loop, i, WATCH_END)->fd >= 0)
+		return true;
+	(void)log_ret(0, "cannot watch a process: %s", strerror(errno));
+	kill(run->pid, SIGKILL);
+	(void)waitpid(run->pid, NULL, 0);
+	run->pid = 0;
+	return false;
+}
+
+static void close_watches(struct loop *loop, unsigned i)
+{
+	util_close(&watch(loop, i, WATCH_OUTPUT)->fd);
+	util_close(&watch(loop, i, WATCH_END)->fd);
+}
+
+static uint64_t since(uint64_t now_ns, uint64_t exec_ns)
+{
+	return exec_ns && now_ns > exec_ns ? now_ns - exec_ns : 0;
+}
+
+static void take_output(struct loop *loop, unsigned i, uint64_t now_ns)
+{
+	struct bench_end *end = &loop->group->end[i];
+	struct pollfd *poll = watch(loop, i, WATCH_OUTPUT);
+	char buf[4096];
+	ssize_t n;
+
+	while ((n = read(poll->fd, buf, sizeof(buf))) > 0)
+		if (!end->at_ns[BENCH_OUTPUT])
+			end->at_ns[BENCH_OUTPUT] =
+				since(now_ns, loop->exec_ns[i]);
+	if (n == 0)
+		util_close(&poll->fd);
+}
+
+static void take_end(struct loop *loop, unsigned i, uint64_t now_ns)
+{
+	struct bench_end *end = &loop->group->end[i];
 	struct rusage usage = {0};
 	int status = 0;
-	pid_t pid = fork();
+
+	if (watch(loop, i, WATCH_OUTPUT)->fd >= 0)
+		take_output(loop, i, now_ns);
+	if (wait4(loop->running[i].pid, &status, 0, &usage) ==
+	    loop->running[i].pid) {
+		end->exec_ns = loop->exec_ns[i];
+		end->at_ns[BENCH_EXIT] = since(now_ns, end->exec_ns);
+		end->cpu_ms = ms_of(&usage.ru_utime) + ms_of(&usage.ru_stime);
+		if (WIFEXITED(status))
+			end->status = WEXITSTATUS(status);
+	}
+	loop->running[i].pid = 0;
+	close_watches(loop, i);
+	loop->ended++;
+}
+
+static void take_signal(struct loop *loop)
+{
+	struct signalfd_siginfo info;
+	struct pollfd *poll = &loop->poll[loop->group->count * WATCHES];
+
+	if (read(poll->fd, &info, sizeof(info)) == sizeof(info))
+		loop->signals->came = (int)info.ssi_signo;
+	/* A signal that ends the bench also ends the programs that it runs. */
+	for (unsigned i = 0; loop->signals->came && i < loop->started; i++)
+		if (loop->running[i].pid > 0) {
+			kill(loop->running[i].pid, SIGTERM);
+			loop->running[i].asked = true;
+			loop->running[i].started_ns = util_now_ns();
+		}
+}
+
+/* Ends those that take too long; when to look again, or UINT64_MAX. */
+static uint64_t enforce_limits(struct loop *loop, uint64_t now_ns)
+{
+	const uint64_t limit_ns = loop->group->limit_ns;
+	uint64_t next_ns = UINT64_MAX;
+
+	for (unsigned i = 0; i < loop->started; i++) {
+		struct running *run = &loop->running[i];
+		uint64_t due_ns =
+			run->started_ns + (run->asked ? GRACE_NS : limit_ns);
+
+		if (run->pid == 0 || (!run->asked && limit_ns == 0))
+			continue;
+		if (now_ns >= due_ns) {
+			kill(run->pid, run->asked ? SIGKILL : SIGTERM);
+			loop->group->end[i].late = true;
+			run->asked = true;
+			run->started_ns = now_ns;
+			due_ns = now_ns + GRACE_NS;
+		}
+		if (due_ns < next_ns)
+			next_ns = due_ns;
+	}
+	return next_ns;
+}
+
+/* Starts those whose time has come; when the next one's has. */
+static uint64_t start_due(struct loop *loop, uint64_t now_ns)
+{
+	struct bench_group *group = loop->group;
+
+	while (loop->started < group->count && !loop->signals->came &&
+	       now_ns >= loop->next_ns) {
+		if (!start_one(loop, loop->started)) {
+			close_watches(loop, loop->started);
+			loop->ended++;
+		}
+		loop->started++;
+		loop->next_ns += group->interval_ns;
+	}
+	return loop->started < group->count ? loop->next_ns : UINT64_MAX;
+}
+
+static void turn(struct loop *loop)
+{
+	const unsigned count = loop->group->count;
+	uint64_t now_ns = util_now_ns();
+	const uint64_t start_ns = start_due(loop, now_ns);
+	const uint64_t limit_ns = enforce_limits(loop, now_ns);
+	const uint64_t due_ns = start_ns < limit_ns ? start_ns : limit_ns;
+	struct timespec wait = {0};
+
+	if (due_ns > now_ns) {
+		wait.tv_sec = (time_t)((due_ns - now_ns) / 1000000000);
+		wait.tv_nsec = (long)((due_ns - now_ns) % 1000000000);
+	}
+	if (ppoll(loop->poll, count * WATCHES + 1,
+		  due_ns == UINT64_MAX ? NULL : &wait, NULL) < 0)
+		return;
+	now_ns = util_now_ns();
+	for (unsigned i = 0; i < loop->started; i++) {
+		if (watch(loop, i, WATCH_OUTPUT)->fd >= 0 &&
+		    watch(loop, i, WATCH_OUTPUT)->revents)
+			take_output(loop, i, now_ns);
+		if (watch(loop, i, WATCH_END)->fd >= 0 &&
+		    watch(loop, i, WATCH_END)->revents)
+			take_end(loop, i, now_ns);
+	}
+	if (loop->poll[count * WATCHES].revents)
+		take_signal(loop);
+}
+
+static bool is_over(const struct loop *loop)
+{
+	return loop->ended == loop->group->count ||
+	       (loop->signals->came && loop->ended == loop->started);
+}
+
+int bench_group_run(struct bench_group *group)
+{
+	const unsigned count = group->count;
+	const size_t shared = count * sizeof(uint64_t);
+	struct loop loop = {.group = group,
+			    .signals = group->start[0].signals,
+			    .next_ns = util_now_ns()};
+	autofd int signal_fd = signalfd(-1, &loop.signals->awaited,
+					SFD_CLOEXEC | SFD_NONBLOCK);
+	autofree struct pollfd *poll =
+		calloc(count * WATCHES + 1, sizeof(*poll));
+	autofree struct running *running = calloc(count, sizeof(*running));
+
+	loop.exec_ns = mmap(NULL, shared, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	for (unsigned i = 0; i < count; i++)
+		group->end[i] = (struct bench_end){.status = STATUS_NONE};
+	if (signal_fd < 0 || loop.exec_ns == MAP_FAILED || !poll || !running) {
+		if (loop.exec_ns != MAP_FAILED)
+			(void)munmap(loop.exec_ns, shared);
+		return log_ret(-ENOMEM, "out of memory or of descriptors");
+	}
+	loop.poll = poll;
+	loop.running = running;
+	for (unsigned i = 0; i < count * WATCHES; i++)
+		poll[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+	poll[count * WATCHES] =
+		(struct pollfd){.fd = signal_fd, .events = POLLIN};
+	while (!is_over(&loop))
+		turn(&loop);
+	(void)munmap(loop.exec_ns, shared);
+	return 0;
+}
+
+void bench_spawn(const struct bench_start *start, struct bench_end *ret)
+{
+	struct bench_group group = {.start = start, .end = ret, .count = 1};
 
 	*ret = (struct bench_end){.status = STATUS_NONE};
-	if (pid == 0)
-		become(start);
-	if (pid < 0) {
-		log_error("cannot fork: %s", strerror(errno));
-		return;
-	}
-	if (await(pid, start->signals, &status, &usage) != pid)
-		return;
-	ret->ms = (double)(util_now_ns() - start_ns) / 1e6;
-	ret->cpu_ms = ms_of(&usage.ru_utime) + ms_of(&usage.ru_stime);
-	if (WIFEXITED(status))
-		ret->status = WEXITSTATUS(status);
+	(void)bench_group_run(&group);
 }
 
 /* ---- a host whose cgroups are of both versions */

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `bulkhead bench startup`: who is compared (bench-peers.c), how a run is
- * started and timed (bench-spawn.c), what of bulkhead's own takes how long
- * (bench-phases.c), how it is shown (bench-show.c); cmd-bench.c is the whole.
+ * `bulkhead bench`: drivers made ready to run a command (bench-peers.c), runs
+ * started and timed (bench-spawn.c), rounds of them (bench-rounds.c), the host
+ * (bench-host.c); the result is a JSON document (bench-document.c), from which
+ * all that is shown is made. tools/cmd/bench-*.c are the commands.
  */
 #ifndef TOOLS_BENCH_BENCH_H
 #define TOOLS_BENCH_BENCH_H
 
+#include "tools/bench/bench-driver.h"
+
 #include <signal.h>
 #include <stdbool.h>
-
-#define BENCH_PEERS  8
-#define BENCH_PHASES 8
+#include <stdint.h>
 
 /* ---- one run */
 
@@ -23,6 +24,8 @@ struct bench_signals {
 };
 
 void bench_signals_take(struct bench_signals *signals);
+/* One that is there already counts, too. */
+void bench_signals_look(struct bench_signals *signals);
 
 /*
  * A file in memory for the messages of a program, which may write them from
@@ -30,21 +33,46 @@ void bench_signals_take(struct bench_signals *signals);
  */
 int bench_messages(void);
 
+/* Each in nanoseconds after exec; 0: not had. */
+enum bench_mark {
+	BENCH_GUEST,  /* the kernel enters the first guest */
+	BENCH_PID1,   /* the command's program is executed */
+	BENCH_OUTPUT, /* its first byte arrives */
+	BENCH_EXIT,
+	BENCH_MARKS,
+};
+
 struct bench_start {
 	char *const *argv;
-	int err_fd;   /* its messages; -1: nowhere, as its output */
-	int mount_ns; /* -1: this program's own */
+	char *const *environment; /* NULL: this program's own */
+	int in_fd;                /* its input; -1: nothing */
+	int out_fd;               /* its output; -1: watched for a first byte */
+	int err_fd;               /* its messages; -1: nowhere */
+	int mount_ns;             /* -1: this program's own */
 	struct bench_signals *signals;
 };
 
 struct bench_end {
-	int status;    /* 255: none */
-	double ms;     /* from before fork and exec to the exit */
+	int status;       /* 255: none */
+	bool late;        /* ended for being so long */
+	uint64_t exec_ns; /* CLOCK_MONOTONIC, just before exec */
+	uint64_t at_ns[BENCH_MARKS];
 	double cpu_ms; /* its own and that of those it waited for */
 };
 
 /* Starts a program and waits for its end. */
 void bench_spawn(const struct bench_start *start, struct bench_end *ret);
+
+struct bench_group {
+	const struct bench_start *start; /* COUNT of them */
+	struct bench_end *end;           /* as many */
+	unsigned count;
+	uint64_t interval_ns; /* between their starts; 0: all at once */
+	uint64_t limit_ns;    /* for each; 0: none */
+};
+
+/* Starts all and waits for their ends. 0 or -errno, logged. */
+int bench_group_run(struct bench_group *group);
 
 /*
  * A mount namespace in which no cgroup2 hierarchy lies beside those of version
@@ -54,17 +82,35 @@ int bench_without_hybrid(void);
 
 /* ---- who is compared */
 
-/* A program that runs the command; prepared once, started many times. */
+struct bench_run;
+
+#define BENCH_PHASES 7
+
+struct bench_phase {
+	const char *name; /* a constant */
+	double ms;        /* median */
+};
+
+/* A driver that is ready to run the command. All of it is owned. */
 struct bench_peer {
-	const char *name;
-	const char *note; /* how it was made to run, or NULL */
-	char *why_not;    /* owned; NULL: it takes part */
-	char **argv;      /* owned list of owned texts that ends with NULL */
-	char *bundle;     /* owned: directory to be removed, or NULL */
-	char *image;      /* owned: Docker's image to be removed, or NULL */
-	int mount_ns;     /* owned, or -1 */
-	double *ms;       /* owned: one a run */
-	double *cpu_ms;   /* owned, as many */
+	const struct bench_driver *driver; /* borrowed */
+	char *version;                     /* NULL: not known */
+	char *why_not;                     /* NULL: it takes part */
+	char *scratch, *bundle;            /* directories of its own */
+	struct text_list environment;      /* besides this program's */
+	struct text_list argv;             /* to be shown */
+	int mount_ns;                      /* owned, or -1 */
+	bool hybrid_hidden, prepared;
+	struct bench_run *run;
+	unsigned count;
+	unsigned failed;
+	char *failure; /* the first one's reason */
+	struct bench_phase phase[BENCH_PHASES];
+	unsigned nphases;
+};
+
+struct bench_peers {
+	struct bench_peer *item;
 	unsigned count;
 };
 
@@ -73,52 +119,137 @@ struct bench_what {
 	const char *root; /* as the user said it */
 	const char *tree; /* the directory it is */
 	char *const *command;
+	const char *arguments; /* all but the first, with blanks between */
+	const char *self;      /* this program's file */
+	const char *runtime;   /* bulkhead-runtime's, or NULL */
+	const char *kernel;    /* a guest's, or NULL */
+	const char *tag;       /* what may be the name of an image */
 	struct bench_signals *signals;
 	const char *only; /* who is compared: names, commas between; or NULL */
+	bool look_only;   /* nothing is prepared */
+	char *scratch;    /* bench_peers_make() makes it */
 };
 
-/* The programs that bulkhead is compared with. */
-#define BENCH_NAMES                                                            \
-	"bulkhead-runtime, crun, runc, docker, docker+bulkhead, podman, "      \
-	"podman+bulkhead"
+/* Whether NAME is one of NAMES, which have commas between. */
+bool bench_is_named(const char *names, const char *name);
 
-/* Whether all of ONLY are known. */
-bool bench_knows(const char *only);
+/* Makes all drivers' peers. 0 or -errno, logged; to be done with either way. */
+int bench_peers_make(struct bench_peers *peers,
+		     const struct bench_drivers *drivers,
+		     struct bench_what *what);
+void bench_peers_done(struct bench_peers *peers, struct bench_what *what);
 
-/* All of them, bulkhead first. 0 or -errno, logged. */
-int bench_peers_make(struct bench_peer peers[BENCH_PEERS],
-		     const struct bench_what *what);
-void bench_peers_done(struct bench_peer peers[BENCH_PEERS],
-		      struct bench_signals *signals);
+/* 0 or -ENOMEM, logged. */
+int bench_leave_out(struct bench_peer *peer, const char *why);
+/* The words of a template of its driver's for the run ID. */
+int bench_peer_words(const struct bench_peer *peer,
+		     const struct bench_what *what, const char *id,
+		     const char *text, struct text_list *ret);
+/*
+ * Runs a script of its driver's for the run ID. The exit status, or -errno,
+ * logged; RET_LINE is the last line that it wrote, printable, allocated.
+ */
+int bench_script(const struct bench_peer *peer, const struct bench_what *what,
+		 const char *id, const char *script, char **ret_line);
 
-/* ---- bulkhead's phases */
+/* This program's environment and PEER's. 0 or -ENOMEM, logged. */
+int bench_peer_environment(const struct bench_peer *peer,
+			   struct text_list *ret);
 
-struct bench_phase {
-	const char *name;
-	double ms; /* median */
+/* A bundle's directory DIR for OCI runtimes. 0 or -errno, logged. */
+int bench_bundle(const char *dir, const char *tree, char *const *command);
+
+/* ---- rounds */
+
+#define BENCH_RUNS_MAX  10000
+#define BENCH_GROUP_MAX 1000
+
+struct bench_run {
+	unsigned round; /* from 1 on */
+	int status;
+	bool ok, late;
+	uint64_t at_ns[BENCH_MARKS];
+	double cpu_ms;
+};
+
+struct bench_plan {
+	unsigned runs;        /* of each */
+	unsigned group;       /* how many of one runtime are started together */
+	uint64_t interval_ms; /* between their starts */
+	unsigned limit_s;     /* for each run */
+	bool is_default;      /* the number of runs */
 };
 
 /*
- * Where the time of `bulkhead run` goes, from runs of their own, up to RUNS of
- * them. The number of phases; 0 or -errno (logged): there are none.
+ * Measures all peers that take part, in turns. One that does not come through
+ * its first run, which is not counted, is left out. 0 or -errno, logged;
+ * -EINTR, not logged: a signal came.
  */
-int bench_phases(const struct bench_what *what, unsigned runs,
-		 struct bench_phase phases[BENCH_PHASES]);
+int bench_rounds(struct bench_peers *peers, const struct bench_what *what,
+		 const struct bench_plan *plan);
 
-/* ---- the result */
+/*
+ * Where the time of a runtime's starts goes, by up to RUNS runs that tell;
+ * there may be no phases, as a line says. 0 or -errno, logged; -EINTR, not
+ * logged: a signal came.
+ */
+int bench_phases(struct bench_peer *peer, const struct bench_what *what,
+		 unsigned runs);
+
+/* ---- statistics */
+
+void bench_sort(double *values, unsigned count);
+/* VALUES are sorted: the mean of the two in the middle, or the nearest rank. */
+double bench_quantile(const double *values, unsigned count, double q);
+/*
+ * The ranks (from 0) of two sorted values of COUNT between which the quantile Q
+ * is with at least 95 % confidence, whatever the distribution: by the binomial
+ * distribution of how many values lie below it. False: too few values.
+ */
+bool bench_quantile_ranks(unsigned count, double q, unsigned *ret_low,
+			  unsigned *ret_high);
+
+/* ---- the host */
+
+struct bench_host {
+	uint64_t jiffies, busy, steal; /* of all processors since the boot */
+	double load1;
+};
+
+void bench_host_look(struct bench_host *host);
+
+/* ---- the document */
+
+#define BENCH_SCHEMA  "bulkhead-bench"
+#define BENCH_VERSION 1
+
+struct json_t;
 
 struct bench_result {
 	const struct bench_what *what;
-	struct bench_peer peers[BENCH_PEERS]; /* their times are sorted */
-	struct bench_phase phases[BENCH_PHASES];
-	unsigned nphases;
+	const struct bench_plan *plan;
+	const struct bench_peers *peers;
+	const struct bench_host *idle_from, *idle_to; /* before the runs */
+	const struct bench_host *end;
 };
 
-void bench_sort(double *values, unsigned count);
-/* The quantile of sorted times; 0 if there are none. */
-double bench_median(const double *values, unsigned count);
-void bench_print(const struct bench_result *result);
-/* 0 or -errno. */
-int bench_print_json(const struct bench_result *result);
+/* The document; NULL: no memory. The caller has a reference. */
+struct json_t *bench_document(const struct bench_result *result);
+struct json_t *bench_host_json(const struct bench_result *result);
+/* Minimum, quantiles with intervals, ...; sorts VALUES. */
+struct json_t *bench_summary(double *values, unsigned count);
+/* Reads a document and checks that it is one. NULL, logged. */
+struct json_t *bench_document_read(const char *file);
+
+/* ---- what is shown of a document */
+
+/* A table. 0 or -errno. */
+int bench_print(const struct json_t *document);
+/* One line a run. 0 or -errno, logged. */
+int bench_write_csv(const struct json_t *document, const char *file);
+
+/* Progress, on a terminal alone; "" ends it. */
+void bench_progress(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
 
 #endif

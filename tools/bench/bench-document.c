@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The result as JSON: all runs, and what follows from them.
+ * docs/bulkhead-bench.1 (DOCUMENT) describes it; a change that a reader would
+ * not understand raises BENCH_VERSION.
+ */
+#include "tools/bench/bench.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/text.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const mark_names[BENCH_MARKS] = {"guest", "pid1", "output",
+						    "exit"};
+
+static json_t *words_json(char *const *words)
+{
+	json_t *list = json_array();
+
+	for (; words && *words; words++) {
+		autofree char *word = text_printable(*words);
+
+		json_array_append_new(list, json_string(word ? word : ""));
+	}
+	return list;
+}
+
+/* Milliseconds with three digits, which is what the clock is good for. */
+static json_t *ms_json(double ms)
+{
+	return json_real(round(ms * 1e3) / 1e3);
+}
+
+/* ---- one runtime */
+
+static json_t *mark_samples(const struct bench_peer *peer, enum bench_mark mark)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < peer->count; i++)
+		json_array_append_new(
+			list,
+			peer->run[i].at_ns[mark]
+				? ms_json((double)peer->run[i].at_ns[mark] /
+					  1e6)
+				: json_null());
+	return list;
+}
+
+static json_t *samples_json(const struct bench_peer *peer)
+{
+	json_t *rounds = json_array(), *status = json_array();
+	json_t *ok = json_array(), *cpu = json_array();
+	json_t *samples = json_pack("{s:o, s:o, s:o, s:o}", "round", rounds,
+				    "status", status, "ok", ok, "cpu", cpu);
+
+	for (unsigned i = 0; i < peer->count; i++) {
+		const struct bench_run *run = &peer->run[i];
+
+		json_array_append_new(rounds, json_integer(run->round));
+		json_array_append_new(status, json_integer(run->status));
+		json_array_append_new(ok, json_boolean(run->ok));
+		json_array_append_new(cpu, ms_json(run->cpu_ms));
+	}
+	for (unsigned mark = 0; mark < BENCH_MARKS; mark++)
+		json_object_set_new(samples, mark_names[mark],
+				    mark_samples(peer, mark));
+	return samples;
+}
+
+/* Runs that failed are in none of these. */
+static json_t *marks_json(const struct bench_peer *peer, double *values)
+{
+	json_t *marks = json_object();
+
+	for (unsigned mark = 0; mark < BENCH_MARKS; mark++) {
+		unsigned n = 0;
+
+		for (unsigned i = 0; i < peer->count; i++)
+			if (peer->run[i].ok && peer->run[i].at_ns[mark])
+				values[n++] =
+					(double)peer->run[i].at_ns[mark] / 1e6;
+		json_object_set_new(marks, mark_names[mark],
+				    bench_summary(values, n));
+	}
+	return marks;
+}
+
+static json_t *cpu_json(const struct bench_peer *peer, double *values)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < peer->count; i++)
+		if (peer->run[i].ok)
+			values[n++] = peer->run[i].cpu_ms;
+	return bench_summary(values, n);
+}
+
+static json_t *phases_json(const struct bench_peer *peer)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < peer->nphases; i++)
+		json_array_append_new(
+			list,
+			json_pack("{s:s, s:o}", "phase", peer->phase[i].name,
+				  "median_ms", ms_json(peer->phase[i].ms)));
+	return list;
+}
+
+static const char *note_of(const struct bench_peer *peer)
+{
+	return peer->hybrid_hidden
+		       ? "in a mount namespace without /sys/fs/cgroup/unified, "
+			 "as it refuses hybrid cgroups"
+		       : peer->driver->note;
+}
+
+static json_t *peer_json(const struct bench_peer *peer)
+{
+	const struct bench_driver *driver = peer->driver;
+	json_t *json = json_pack("{s:s, s:s*, s:s*, s:s*, s:s*}", "runtime",
+				 driver->name, "title", driver->title,
+				 "operation", driver->operation, "isolation",
+				 driver->isolation, "version", peer->version);
+	autofree double *values = calloc(peer->count + 1, sizeof(*values));
+
+	if (peer->why_not) {
+		json_object_set_new(json, "skipped",
+				    json_string(peer->why_not));
+		return json;
+	}
+	if (!values)
+		return json;
+	json_object_set_new(json, "command", words_json(peer->argv.item));
+	if (peer->environment.count > 0)
+		json_object_set_new(json, "environment",
+				    words_json(peer->environment.item));
+	if (note_of(peer))
+		json_object_set_new(json, "note", json_string(note_of(peer)));
+	json_object_set_new(json, "runs", json_integer(peer->count));
+	json_object_set_new(json, "failed", json_integer(peer->failed));
+	if (peer->failure)
+		json_object_set_new(json, "failure",
+				    json_string(peer->failure));
+	json_object_set_new(json, "marks_ms", marks_json(peer, values));
+	json_object_set_new(json, "cpu_ms", cpu_json(peer, values));
+	if (peer->nphases > 0)
+		json_object_set_new(json, "phases", phases_json(peer));
+	json_object_set_new(json, "samples_ms", samples_json(peer));
+	return json;
+}
+
+/* ---- all */
+
+static json_t *plan_json(const struct bench_plan *plan)
+{
+	return json_pack("{s:s, s:i, s:i, s:I, s:i, s:b, s:s}", "mode",
+			 plan->group == 1         ? "sequential"
+			 : plan->interval_ms == 0 ? "burst"
+						  : "staggered",
+			 "runs", (int)plan->runs, "group", (int)plan->group,
+			 "interval_ms", (json_int_t)plan->interval_ms,
+			 "first_runs_not_counted", 1, "interleaved", 1,
+			 "intervals",
+			 "95 %, between order statistics by the binomial "
+			 "distribution");
+}
+
+static json_t *date_json(void)
+{
+	const time_t now = time(NULL);
+	struct tm tm;
+	char text[40] = "";
+
+	if (gmtime_r(&now, &tm))
+		(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return json_string(text);
+}
+
+json_t *bench_document(const struct bench_result *result)
+{
+	json_t *runtimes = json_array();
+	autofree char *root = NULL;
+
+	root = text_printable(result->what->root);
+	for (unsigned i = 0; i < result->peers->count; i++)
+		json_array_append_new(runtimes,
+				      peer_json(&result->peers->item[i]));
+	return json_pack("{s:s, s:i, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}",
+			 "schema", BENCH_SCHEMA, "version", BENCH_VERSION,
+			 "benchmark", "startup", "bulkhead", BULKHEAD_VERSION,
+			 "date", date_json(), "root", root ? root : "",
+			 "command", words_json(result->what->command), "method",
+			 plan_json(result->plan), "host",
+			 bench_host_json(result), "runtimes", runtimes);
+}
+
+json_t *bench_document_read(const char *file)
+{
+	json_error_t error;
+	json_t *json = json_load_file(file, 0, &error);
+	const char *schema;
+
+	if (!json) {
+		(void)log_ret(0, "'%s' line %d: %s", file, error.line,
+			      error.text);
+		return NULL;
+	}
+	schema = json_string_value(json_object_get(json, "schema"));
+	if (schema && strcmp(schema, BENCH_SCHEMA) == 0 &&
+	    json_integer_value(json_object_get(json, "version")) ==
+		    BENCH_VERSION &&
+	    json_is_array(json_object_get(json, "runtimes")))
+		return json;
+	(void)log_ret(0, "'%s' is no document of 'bulkhead bench', version %d",
+		      file, BENCH_VERSION);
+	json_decref(json);
+	return NULL;
+}

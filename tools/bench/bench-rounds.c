@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rounds of runs: the runtimes take turns, so that what else the machine does
+ * hits them alike, and each round begins with another one.
+ */
+#include "tools/bench/bench.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/text.h"
+#include "vmm/base/util.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* All that one runtime needs to start several runs at once. */
+struct slots {
+	char (*id)[64];
+	struct text_list *argv;
+	struct text_list environment; /* all of it */
+	struct bench_start *start;
+	struct bench_end *end;
+	int *err_fd;
+	unsigned count;
+};
+
+void bench_progress(const char *format, ...)
+{
+	va_list args;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	fputs("\r\033[K", stderr);
+	va_start(args, format);
+	(void)vfprintf(stderr, format, args);
+	va_end(args);
+	fflush(stderr);
+}
+
+/* ---- slots */
+
+static void slots_done(struct slots *slots)
+{
+	for (unsigned i = 0; i < slots->count; i++) {
+		if (slots->argv)
+			text_list_done(&slots->argv[i]);
+		if (slots->err_fd)
+			util_close(&slots->err_fd[i]);
+	}
+	text_list_done(&slots->environment);
+	free(slots->id);
+	free(slots->argv);
+	free(slots->start);
+	free(slots->end);
+	free(slots->err_fd);
+}
+
+static int make_slot(struct slots *slots, unsigned i,
+		     const struct bench_peer *peer,
+		     const struct bench_what *what)
+{
+	int r;
+
+	snprintf(slots->id[i], sizeof(slots->id[i]), "%s-%u", what->tag, i);
+	r = bench_peer_words(peer, what, slots->id[i], peer->driver->command,
+			     &slots->argv[i]);
+	slots->start[i] = (struct bench_start){
+		.argv = slots->argv[i].item,
+		.environment = slots->environment.item,
+		.in_fd = -1,
+		.out_fd = -1,
+		.err_fd = -1,
+		.mount_ns = peer->mount_ns,
+		.signals = what->signals,
+	};
+	return r;
+}
+
+static int slots_make(struct slots *slots, const struct bench_peer *peer,
+		      const struct bench_what *what, unsigned count)
+{
+	int r;
+
+	*slots = (struct slots){.count = count};
+	slots->id = calloc(count, sizeof(*slots->id));
+	slots->argv = calloc(count, sizeof(*slots->argv));
+	slots->start = calloc(count, sizeof(*slots->start));
+	slots->end = calloc(count, sizeof(*slots->end));
+	slots->err_fd = calloc(count, sizeof(*slots->err_fd));
+	for (unsigned i = 0; slots->err_fd && i < count; i++)
+		slots->err_fd[i] = -1;
+	if (!slots->id || !slots->argv || !slots->start || !slots->end ||
+	    !slots->err_fd)
+		return log_ret(-ENOMEM, "out of memory");
+	r = bench_peer_environment(peer, &slots->environment);
+	for (unsigned i = 0; r == 0 && i < count; i++)
+		r = make_slot(slots, i, peer, what);
+	return r;
+}
+
+/* ---- one group of one runtime's */
+
+static bool is_ok(const struct bench_peer *peer, const struct bench_end *end)
+{
+	return !end->late &&
+	       (end->status == 0 ||
+		(bench_driver_needs(peer->driver, "any-status") &&
+		 end->exec_ns != 0 && end->at_ns[BENCH_OUTPUT] != 0));
+}
+
+/* The reason for a failure: its status, and the first line of its messages. */
+static char *why_failed(const struct bench_end *end, int err_fd)
+{
+	char line[160];
+	ssize_t n = pread(err_fd, line, sizeof(line) - 1, 0);
+	char *why;
+
+	line[n > 0 ? n : 0] = '\0';
+	line[strcspn(line, "\r\n")] = '\0';
+	text_make_printable(line);
+	if (end->late ? asprintf(&why, "did not end in time%s%s",
+				 line[0] ? ": " : "", line) < 0
+		      : asprintf(&why, "ended with status %d%s%s", end->status,
+				 line[0] ? ": " : "", line) < 0)
+		return NULL;
+	return why;
+}
+
+static int before_and_messages(struct slots *slots,
+			       const struct bench_peer *peer,
+			       const struct bench_what *what, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		autofree char *line = NULL;
+		int r = peer->driver->before
+				? bench_script(peer, what, slots->id[i],
+					       peer->driver->before, &line)
+				: 0;
+
+		if (r < 0)
+			return r;
+		util_close(&slots->err_fd[i]);
+		slots->err_fd[i] = bench_messages();
+		slots->start[i].err_fd = slots->err_fd[i];
+	}
+	return 0;
+}
+
+static void record(struct bench_peer *peer, const struct bench_end *end,
+		   unsigned round)
+{
+	struct bench_run *run = &peer->run[peer->count++];
+
+	*run = (struct bench_run){.round = round,
+				  .status = end->status,
+				  .ok = is_ok(peer, end),
+				  .late = end->late,
+				  .cpu_ms = end->cpu_ms};
+	memcpy(run->at_ns, end->at_ns, sizeof(run->at_ns));
+}
+
+static int take_failure(struct bench_peer *peer, const struct bench_what *what,
+			const struct slots *slots, unsigned i, bool first)
+{
+	autofree char *why = why_failed(&slots->end[i], slots->err_fd[i]);
+	autofree char *line = NULL;
+	int r = 0;
+
+	if (!why)
+		return log_ret(-ENOMEM, "out of memory");
+	if (peer->driver->stop)
+		r = bench_script(peer, what, slots->id[i], peer->driver->stop,
+				 &line);
+	if (r >= 0 && first)
+		r = bench_leave_out(peer, why);
+	peer->failed += !first;
+	if (!first && !peer->failure)
+		peer->failure = take_ptr(why);
+	return r < 0 ? r : 0;
+}
+
+/* ROUND 0 is the one that does not count. */
+static int run_group(struct bench_peer *peer, const struct bench_what *what,
+		     const struct bench_plan *plan, struct slots *slots,
+		     unsigned count, unsigned round)
+{
+	struct bench_group group = {
+		.start = slots->start,
+		.end = slots->end,
+		.count = count,
+		.interval_ns = plan->interval_ms * 1000000,
+		.limit_ns = UINT64_C(1000000000) * plan->limit_s,
+	};
+	int r = before_and_messages(slots, peer, what, count);
+
+	if (r == 0)
+		r = bench_group_run(&group);
+	if (r == 0 && what->signals->came)
+		return -EINTR;
+	for (unsigned i = 0; r == 0 && i < count; i++) {
+		if (round > 0)
+			record(peer, &slots->end[i], round);
+		if (!is_ok(peer, &slots->end[i]))
+			r = take_failure(peer, what, slots, i, round == 0);
+	}
+	return r;
+}
+
+/* ---- all rounds */
+
+static void tell(const struct bench_peer *peer, unsigned round, unsigned rounds,
+		 uint64_t start_ns)
+{
+	const uint64_t ns = util_now_ns() - start_ns;
+
+	if (round == 0)
+		bench_progress("bench: %s: a first run, not counted",
+			       peer->driver->name);
+	else if (round == 1)
+		bench_progress("bench: round 1 of %u: %s", rounds,
+			       peer->driver->name);
+	else
+		bench_progress("bench: round %u of %u: %s; about %llu s left",
+			       round, rounds, peer->driver->name,
+			       (unsigned long long)(ns / (round - 1) *
+						    (rounds - round + 1) /
+						    1000000000));
+}
+
+static int run_rounds(struct bench_peers *peers, const struct bench_what *what,
+		      const struct bench_plan *plan, struct slots *slots)
+{
+	const unsigned rounds = (plan->runs + plan->group - 1) / plan->group;
+	uint64_t start_ns = util_now_ns();
+	int r = 0;
+
+	for (unsigned n = 0; r == 0 && n <= rounds; n++) {
+		if (n == 1)
+			start_ns = util_now_ns();
+		for (unsigned i = 0; r == 0 && i < peers->count; i++) {
+			const unsigned at = (n + i) % peers->count;
+			struct bench_peer *peer = &peers->item[at];
+			const unsigned left = plan->runs - peer->count;
+
+			if (peer->why_not)
+				continue;
+			tell(peer, n, rounds, start_ns);
+			r = run_group(peer, what, plan, &slots[at],
+				      n == 0               ? 1
+				      : left < plan->group ? left
+							   : plan->group,
+				      n);
+		}
+	}
+	bench_progress("%s", "");
+	return r;
+}
+
+int bench_rounds(struct bench_peers *peers, const struct bench_what *what,
+		 const struct bench_plan *plan)
+{
+	autofree struct slots *slots = calloc(peers->count, sizeof(*slots));
+	int r = slots ? 0 : log_ret(-ENOMEM, "out of memory");
+
+	for (unsigned i = 0; r == 0 && i < peers->count; i++) {
+		struct bench_peer *peer = &peers->item[i];
+
+		if (peer->why_not)
+			continue;
+		peer->run = calloc(plan->runs, sizeof(*peer->run));
+		r = peer->run ? slots_make(&slots[i], peer, what, plan->group)
+			      : log_ret(-ENOMEM, "out of memory");
+	}
+	if (r == 0)
+		r = run_rounds(peers, what, plan, slots);
+	for (unsigned i = 0; slots && i < peers->count; i++)
+		slots_done(&slots[i]);
+	return r;
+}

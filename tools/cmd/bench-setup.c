@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The root, the command and the drivers of a measurement. */
+#include "tools/cmd/bench-parts.h"
+
+#include "tools/cli/text-list.h"
+#include "tools/cli/usage.h"
+#include "tools/guest/kernel.h"
+#include "vmm/base/log.h"
+#include "vmm/base/text.h"
+#include "vmm/base/util.h"
+#include "vmm/vm.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+static int out_of_memory(void)
+{
+	return log_ret(VM_EXIT_HOST, "out of memory");
+}
+
+/* The name in ONLY that no driver has, allocated; NULL: none, or no memory. */
+static char *find_unknown(const struct bench_drivers *drivers, const char *only)
+{
+	while (*only) {
+		const size_t len = strcspn(only, ",");
+		char *name = strndup(only, len);
+
+		if (!name || !bench_drivers_get(drivers, name))
+			return name;
+		free(name);
+		only += len + (only[len] == ',');
+	}
+	return NULL;
+}
+
+static char *names_of(const struct bench_drivers *drivers)
+{
+	struct text_list names = {0};
+	char *text;
+
+	for (unsigned i = 0; i < drivers->count; i++)
+		if (text_list_add(&names, drivers->item[i].name) < 0)
+			break;
+	text = names.count > 0 ? text_list_join(&names, ", ") : NULL;
+	text_list_done(&names);
+	return text;
+}
+
+int bench_setup_find(struct bench_setup *setup, const struct option_list *files,
+		     const char *only)
+{
+	struct text_list list = {0};
+	autofree char *unknown = NULL;
+	int r = 0;
+
+	setup->root = (struct rootfs){.hold = -1};
+	setup->what.only = only;
+	for (unsigned i = 0; r == 0 && i < files->count; i++)
+		r = text_list_add(&list, files->item[i]);
+	if (r == 0)
+		r = bench_drivers_find(&setup->drivers,
+				       (const char *const *)list.item);
+	text_list_done(&list);
+	if (r < 0)
+		return VM_EXIT_USAGE;
+	if (only && (unknown = find_unknown(&setup->drivers, only))) {
+		autofree char *names = names_of(&setup->drivers);
+
+		text_make_printable(unknown);
+		return usage_error("bench", "--only '%s': known are %s",
+				   unknown, names ? names : "none");
+	}
+	return VM_EXIT_OK;
+}
+
+/* The file of bulkhead-runtime beside this program's, if it is there. */
+static int find_programs(struct bench_setup *setup)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[n > 0 ? n : 0] = '\0';
+	setup->self = strdup(self);
+	if (!setup->self || asprintf(&setup->runtime, "%s-runtime", self) < 0) {
+		setup->runtime = NULL;
+		return out_of_memory();
+	}
+	if (access(setup->runtime, X_OK) < 0) {
+		free(setup->runtime);
+		setup->runtime = NULL;
+	}
+	return VM_EXIT_OK;
+}
+
+static int join_arguments(struct bench_setup *setup, char *const *command)
+{
+	struct text_list list = {0};
+
+	if (text_list_add(&list, "") == 0 &&
+	    text_list_add_all(&list, (const char *const *)command + 1) == 0)
+		setup->arguments = text_list_join(&list, " ");
+	text_list_done(&list);
+	return setup->arguments ? VM_EXIT_OK : out_of_memory();
+}
+
+int bench_setup_open(struct bench_setup *setup, const char *root,
+		     char *const *command)
+{
+	const struct rootfs_options usual = {0};
+	struct bench_what *what = &setup->what;
+	int status = find_programs(setup);
+
+	if (status == VM_EXIT_OK)
+		status = join_arguments(setup, command);
+	if (status != VM_EXIT_OK)
+		return status;
+	if (rootfs_open(root, &usual, &setup->root) < 0)
+		return VM_EXIT_USAGE;
+	setup->kernel = kernel_own();
+	snprintf(setup->tag, sizeof(setup->tag), "bulkhead-bench-%d",
+		 (int)getpid());
+	what->root = root;
+	what->tree = setup->root.path;
+	what->command = command;
+	what->arguments = setup->arguments;
+	what->self = setup->self;
+	what->runtime = setup->runtime;
+	what->kernel = setup->kernel;
+	what->tag = setup->tag;
+	what->signals = &setup->signals;
+	bench_signals_take(&setup->signals);
+	return VM_EXIT_OK;
+}
+
+void bench_setup_done(struct bench_setup *setup)
+{
+	bench_peers_done(&setup->peers, &setup->what);
+	if (setup->what.tree)
+		rootfs_close(&setup->root);
+	bench_drivers_done(&setup->drivers);
+	free(setup->self);
+	free(setup->runtime);
+	free(setup->kernel);
+	free(setup->arguments);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `bulkhead bench startup`: how long a command takes from its start to its
+ * marks and its end, by each runtime that is there, with the same root.
+ */
+#include "tools/cmd/bench-parts.h"
+
+#include "tools/cli/print.h"
+#include "tools/cli/usage.h"
+#include "vmm/base/log.h"
+#include "vmm/base/text.h"
+#include "vmm/base/util.h"
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define RUNS_DEFAULT    100
+#define GROUP_STAGGERED 10
+#define LIMIT_DEFAULT_S 120
+#define IDLE_NS         500000000
+
+struct request {
+	const char *runs, *burst, *staggered, *limit, *only, *csv;
+	struct option_list drivers;
+	bool json;
+	struct bench_plan plan;
+	const char *root;
+	char *const *command;
+};
+
+static const struct option_entry entries[] = {
+	{"runs", 'n', "N", OPTION_TEXT, offsetof(struct request, runs), NULL,
+	 "measure each N times [100], after one run not counted"},
+	{"only", 0, "NAMES", OPTION_TEXT, offsetof(struct request, only), NULL,
+	 "measure these alone, commas between; 'bench list' has the names"},
+	{"driver", 0, "FILE", OPTION_LIST, offsetof(struct request, drivers),
+	 NULL, "measure the runtime that this file describes, too"},
+	{"burst", 0, "N", OPTION_TEXT, offsetof(struct request, burst), NULL,
+	 "start N at once"},
+	{"staggered", 0, "MS", OPTION_TEXT, offsetof(struct request, staggered),
+	 NULL, "start one each MS milliseconds, ten (or --burst) in a row"},
+	{"limit", 0, "SECS", OPTION_TEXT, offsetof(struct request, limit), NULL,
+	 "end a run that takes longer; it has failed [120]"},
+	{"json", 0, NULL, OPTION_FLAG, offsetof(struct request, json), "Output",
+	 "print every run's figures as JSON"},
+	{"csv", 0, "FILE", OPTION_TEXT, offsetof(struct request, csv), NULL,
+	 "write a line for every run"},
+	{0},
+};
+
+static const struct option_table table = {
+	.command = "bench",
+	.synopsis =
+		"usage: bulkhead bench startup [OPTION]... ROOT [--] COMMAND "
+		"[ARGUMENT]...\n"
+		"\n"
+		"Measures runs of a command in the same root, without a "
+		"network, by bulkhead and\n"
+		"by other runtimes that are there: from exec to the first byte "
+		"of its output and\n"
+		"to its exit. They take turns.\n",
+	.entries = entries,
+	.notes = "\nExample:\n"
+		 "  bulkhead bench startup debian/ /bin/echo hi\n",
+};
+
+/* ---- the command line */
+
+/* A number from MIN to MAX, if TEXT is there. False: usage error, logged. */
+static bool number(const char *option, const char *text, uint64_t min,
+		   uint64_t max, uint64_t *ret)
+{
+	if (!text || util_parse_number(text, min, max, ret) == 0)
+		return true;
+	(void)usage_error("bench", "--%s '%s': not a number from %llu to %llu",
+			  option, text, (unsigned long long)min,
+			  (unsigned long long)max);
+	return false;
+}
+
+static bool parse_plan(struct request *req)
+{
+	uint64_t runs = RUNS_DEFAULT, limit = LIMIT_DEFAULT_S, interval = 0;
+	uint64_t group = req->staggered ? GROUP_STAGGERED : 1;
+
+	if (!number("runs", req->runs, 1, BENCH_RUNS_MAX, &runs) ||
+	    !number("burst", req->burst, 1, BENCH_GROUP_MAX, &group) ||
+	    !number("staggered", req->staggered, 1, 60000, &interval) ||
+	    !number("limit", req->limit, 1, 86400, &limit))
+		return false;
+	req->plan = (struct bench_plan){
+		.runs = (unsigned)runs,
+		.group = (unsigned)(group < runs ? group : runs),
+		.interval_ms = interval,
+		.limit_s = (unsigned)limit,
+		.is_default = !req->runs,
+	};
+	return true;
+}
+
+static int parse(struct request *req, int argc, char **argv)
+{
+	int n = options_parse(&table, req, argc, argv);
+
+	if (n < 0)
+		return n;
+	if (!parse_plan(req))
+		return OPTIONS_ERROR;
+	if (n < argc)
+		req->root = argv[n++];
+	if (n < argc && strcmp(argv[n], "--") == 0)
+		n++;
+	if (n >= argc) {
+		(void)usage_error("bench", "give a root and a command");
+		return OPTIONS_ERROR;
+	}
+	req->command = &argv[n];
+	return 0;
+}
+
+/* ---- measuring */
+
+/* Looks at the other work of the machine, before anything is measured. */
+static void watch_idle(struct bench_host *from, struct bench_host *to)
+{
+	const struct timespec ns = {.tv_nsec = IDLE_NS};
+
+	bench_host_look(from);
+	(void)nanosleep(&ns, NULL);
+	bench_host_look(to);
+}
+
+static int measure_peers(const struct request *req, struct bench_setup *setup)
+{
+	struct bench_peers *peers = &setup->peers;
+	int r = bench_peers_make(peers, &setup->drivers, &setup->what);
+
+	if (r == 0)
+		r = bench_rounds(peers, &setup->what, &req->plan);
+	for (unsigned i = 0; r == 0 && i < peers->count; i++)
+		if (!peers->item[i].why_not && peers->item[i].driver->trace)
+			r = bench_phases(&peers->item[i], &setup->what,
+					 req->plan.runs);
+	return r;
+}
+
+static json_t *measure(const struct request *req, struct bench_setup *setup)
+{
+	struct bench_host idle_from, idle_to, end;
+	const struct bench_result result = {
+		&setup->what, &req->plan, &setup->peers,
+		&idle_from,   &idle_to,   &end,
+	};
+	json_t *document;
+
+	watch_idle(&idle_from, &idle_to);
+	if (measure_peers(req, setup) < 0)
+		return NULL;
+	bench_host_look(&end);
+	document = bench_document(&result);
+	if (!document)
+		(void)log_ret(0, "out of memory");
+	return document;
+}
+
+/* One that was named, or all of them, could not be measured. */
+static int check_measured(const struct bench_setup *setup)
+{
+	const struct bench_peer *missing = NULL;
+	bool any = false;
+
+	for (unsigned i = 0; i < setup->peers.count; i++) {
+		const struct bench_peer *peer = &setup->peers.item[i];
+
+		any = any || !peer->why_not;
+		if (peer->why_not && setup->what.only &&
+		    bench_is_named(setup->what.only, peer->driver->name))
+			missing = peer;
+	}
+	if (missing)
+		return log_ret(VM_EXIT_HOST, "%s: %s", missing->driver->name,
+			       missing->why_not);
+	return any ? VM_EXIT_OK
+		   : log_ret(VM_EXIT_HOST, "nothing could be measured");
+}
+
+static int show(const struct request *req, const struct json_t *document)
+{
+	int r = req->csv ? bench_write_csv(document, req->csv) : 0;
+
+	if (r == 0)
+		r = req->json ? print_json(document,
+					   JSON_INDENT(1) |
+						   JSON_REAL_PRECISION(9))
+			      : bench_print(document);
+	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
+}
+
+static int run(const struct request *req, struct bench_setup *setup)
+{
+	json_t *document;
+	int status = bench_setup_find(setup, &req->drivers, req->only);
+
+	if (status == VM_EXIT_OK)
+		status = bench_setup_open(setup, req->root, req->command);
+	if (status != VM_EXIT_OK)
+		return status;
+	document = measure(req, setup);
+	if (setup->signals.came)
+		status = 128 + setup->signals.came;
+	else
+		status = document ? show(req, document) : VM_EXIT_HOST;
+	if (status == VM_EXIT_OK)
+		status = check_measured(setup);
+	json_decref(document);
+	return status;
+}
+
+int bench_startup(int argc, char **argv)
+{
+	struct request req = {0};
+	struct bench_setup setup = {0};
+	const int n = parse(&req, argc, argv);
+	const int status = n == 0              ? run(&req, &setup)
+			   : n == OPTIONS_HELP ? VM_EXIT_OK
+					       : VM_EXIT_USAGE;
+
+	bench_setup_done(&setup);
+	option_list_done(&req.drivers);
+	return status;
+}
