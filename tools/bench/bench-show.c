@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RUNS_USUAL 100
+
 static const char *text_of(const json_t *json, const char *key)
 {
 	const char *text = json_string_value(json_object_get(json, key));
@@ -114,7 +116,12 @@ static void print_method(const json_t *document)
 		printf("%lld at a time, %lld ms apart, ", group,
 		       json_integer_value(
 			       json_object_get(method, "interval_ms")));
-	puts("in turns; the interval is the median's, 95 %:\n");
+	puts("in turns; the interval is the median's, 95 %:");
+	if (json_integer_value(json_object_get(method, "runs")) < RUNS_USUAL)
+		printf("fewer than %d runs: percentiles above the median mean "
+		       "little\n",
+		       RUNS_USUAL);
+	puts("");
 }
 
 static void print_notes(const json_t *runtimes)

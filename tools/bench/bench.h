@@ -247,6 +247,38 @@ struct json_t *bench_document_read(const char *file);
 int bench_print(const struct json_t *document);
 /* One line a run. 0 or -errno, logged. */
 int bench_write_csv(const struct json_t *document, const char *file);
+/* A page of its own. 0 or -errno, logged. */
+int bench_write_html(const struct json_t *document, const char *file);
+
+/* ---- two documents */
+
+#define BENCH_COMPARE_LEAST 8    /* runs on either side */
+#define BENCH_COMPARE_P     0.01 /* less is no chance */
+
+enum bench_verdict {
+	BENCH_SAME,
+	BENCH_FASTER,
+	BENCH_SLOWER,
+	BENCH_TOO_FEW,
+};
+
+struct bench_samples {
+	double *value;
+	unsigned count;
+};
+
+struct bench_difference {
+	double from, to;  /* medians */
+	double low, high; /* of their difference, 95 % */
+	double p;
+	enum bench_verdict verdict;
+};
+
+/* Sorts both. 0 or -ENOMEM, logged. */
+int bench_difference(struct bench_samples *a, struct bench_samples *b,
+		     struct bench_difference *ret);
+/* Prints what changed. 1: something is slower; 0; or -errno, logged. */
+int bench_compare(const struct json_t *from, const struct json_t *to);
 
 /* Progress, on a terminal alone; "" ends it. */
 void bench_progress(const char *format, ...)

@@ -10,12 +10,14 @@
 #include <jansson.h>
 
 struct request {
-	const char *csv;
+	const char *csv, *html;
 };
 
 static const struct option_entry entries[] = {
 	{"csv", 0, "FILE", OPTION_TEXT, offsetof(struct request, csv), NULL,
 	 "write a line for every run"},
+	{"html", 0, "FILE", OPTION_TEXT, offsetof(struct request, html), NULL,
+	 "write a page with curves, phases and all that is known"},
 	{0},
 };
 
@@ -43,6 +45,8 @@ int bench_show(int argc, char **argv)
 	if (!document)
 		return VM_EXIT_USAGE;
 	r = req.csv ? bench_write_csv(document, req.csv) : 0;
+	if (r == 0 && req.html)
+		r = bench_write_html(document, req.html);
 	if (r == 0)
 		r = bench_print(document);
 	json_decref(document);

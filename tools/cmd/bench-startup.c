@@ -24,7 +24,7 @@
 #define IDLE_NS         500000000
 
 struct request {
-	const char *runs, *burst, *staggered, *limit, *only, *csv;
+	const char *runs, *burst, *staggered, *limit, *only, *csv, *html;
 	struct option_list drivers;
 	bool json;
 	struct bench_plan plan;
@@ -49,6 +49,8 @@ static const struct option_entry entries[] = {
 	 "print every run's figures as JSON"},
 	{"csv", 0, "FILE", OPTION_TEXT, offsetof(struct request, csv), NULL,
 	 "write a line for every run"},
+	{"html", 0, "FILE", OPTION_TEXT, offsetof(struct request, html), NULL,
+	 "write a page with curves, phases and all that is known"},
 	{0},
 };
 
@@ -192,6 +194,8 @@ static int show(const struct request *req, const struct json_t *document)
 {
 	int r = req->csv ? bench_write_csv(document, req->csv) : 0;
 
+	if (r == 0 && req->html)
+		r = bench_write_html(document, req->html);
 	if (r == 0)
 		r = req->json ? print_json(document,
 					   JSON_INDENT(1) |

@@ -18,6 +18,7 @@ static const struct {
 	{"startup", bench_startup, "measure starts, beside other runtimes"},
 	{"list", bench_list, "list the runtimes that can be measured here"},
 	{"show", bench_show, "print a result that was kept"},
+	{"compare", bench_compare_command, "say what changed between two"},
 };
 
 static int help(void)

@@ -212,6 +212,8 @@ __bulkhead_opt bench -l burst -x -d 'start so many at once'
 __bulkhead_opt bench -l staggered -x -d 'start one each so many milliseconds'
 __bulkhead_opt bench -l limit -x -d 'end a run that takes longer'
 __bulkhead_opt bench -l csv -r -d 'write a line for every run'
+__bulkhead_opt bench -l html -r -d 'write a page'
+__bulkhead_opt bench -l fail-if-slower -d 'end with status 1 if something is slower'
 __bulkhead_opt bench -l json -d 'print every runs figures as JSON'
 __bulkhead_opt bench -l help -d 'print help'
 __bulkhead_opt attach -l no-stdin -d 'give it no input'
@@ -227,5 +229,6 @@ __bulkhead_opt 'run bench' -F
 __bulkhead_opt bench -a startup -d 'starts of a command'
 __bulkhead_opt bench -a list -d 'runtimes that can be measured here'
 __bulkhead_opt bench -a show -d 'a result that was kept'
+__bulkhead_opt bench -a compare -d 'two results'
 __bulkhead_opt run -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 functions -e __bulkhead_opt

@@ -224,6 +224,45 @@ static void test_ranks(void **state)
 	assert_true(bench_quantile_ranks(10000, 0.99, &low, &high));
 }
 
+/* ---- two results */
+
+static struct bench_difference differ(double *from, double *to, unsigned n)
+{
+	struct bench_samples a = {from, n}, b = {to, n};
+	struct bench_difference d;
+
+	assert_int_equal(bench_difference(&a, &b, &d), 0);
+	return d;
+}
+
+static void test_differences(void **state)
+{
+	double a[20], b[20];
+	struct bench_difference d;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		a[i] = 100 + i;
+		b[i] = 110 + i;
+	}
+	d = differ(a, b, 20);
+	assert_int_equal(d.verdict, BENCH_SLOWER);
+	assert_true(d.from == 109.5 && d.to == 119.5);
+	assert_true(d.low > 0 && d.low <= 10 && d.high >= 10 && d.high < 20);
+	/* U is 50, its variance 1,365.38 with the ties: by hand. */
+	assert_true(fabs(d.p - 4.92e-5) < 2e-6);
+	assert_int_equal(differ(b, a, 20).verdict, BENCH_FASTER);
+	assert_int_equal(differ(a, a, 20).verdict, BENCH_SAME);
+	assert_int_equal(differ(a, b, 7).verdict, BENCH_TOO_FEW);
+	for (unsigned i = 0; i < 20; i++) {
+		a[i] = 5;
+		b[i] = i % 2 ? 4 : 6;
+	}
+	d = differ(a, b, 20);
+	assert_int_equal(d.verdict, BENCH_SAME);
+	assert_true(d.p > 0.99);
+}
+
 /* ---- their messages */
 
 #define LINES 20000
@@ -268,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_no_phases),
 		cmocka_unit_test(test_quantiles),
 		cmocka_unit_test(test_ranks),
+		cmocka_unit_test(test_differences),
 		cmocka_unit_test(test_no_message_is_lost),
 	};
 
