@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What changed between two documents, and whether the runs show it: the
+ * Says what changed between two documents, and whether the runs show it: the
  * difference of the medians with a bootstrap interval (2,000 resamples, by
  * generators that always begin alike), and the Mann-Whitney test, which assumes
  * nothing of how the times are distributed.

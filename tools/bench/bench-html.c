@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Of so many runs each, the page is well below 300 KiB. */
+/* With so many runs each, the page is well below 300 KiB. */
 #define PAGE_SAMPLES 200
 
 __asm__(".pushsection .rodata\n"

@@ -62,8 +62,9 @@ int bench_messages(void)
 
 /* ---- the child */
 
+/* This process's memory is the child's, too: nothing of it is changed. */
 static void become(const struct bench_start *start, int out_fd,
-		   uint64_t *exec_ns)
+		   volatile uint64_t *exec_ns)
 {
 	const int from[3] = {
 		start->in_fd < 0 ? STREAM_NULL : start->in_fd,
@@ -90,6 +91,11 @@ enum { WATCH_END, WATCH_OUTPUT, WATCHES };
 
 struct running {
 	pid_t pid; /* 0: not started, or ended */
+	/*
+	 * The pipe's other end stays open here: when the child closes its own,
+	 * it would wake this process once more, in the middle of its exit.
+	 */
+	int pipe_fd;
 	uint64_t started_ns;
 	bool asked; /* to end */
 };
@@ -99,7 +105,7 @@ struct loop {
 	struct bench_signals *signals;
 	struct running *running;
 	struct pollfd *poll; /* WATCHES for each, then the signals' */
-	uint64_t *exec_ns;   /* shared with the children */
+	uint64_t *exec_ns;   /* a child writes its own before it executes */
 	unsigned started, ended;
 	uint64_t next_ns; /* the next one is to start */
 };
@@ -112,6 +118,20 @@ static double ms_of(const struct timeval *time)
 static struct pollfd *watch(struct loop *loop, unsigned i, unsigned what)
 {
 	return &loop->poll[i * WATCHES + what];
+}
+
+/*
+ * vfork() neither copies page tables nor lets this process run before the child
+ * executes: less of what is measured waits for less of what is not.
+ */
+static pid_t start_child(const struct bench_start *start, int pipe_fd,
+			 uint64_t *exec_ns)
+{
+	const pid_t pid = vfork();
+
+	if (pid == 0)
+		become(start, pipe_fd >= 0 ? pipe_fd : start->out_fd, exec_ns);
+	return pid;
 }
 
 /* Whether it has; else its end has no status. */
@@ -127,12 +147,9 @@ static bool start_one(struct loop *loop, unsigned i)
 	if (pipe_fd[0] >= 0)
 		(void)fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK);
 	run->started_ns = util_now_ns();
-	run->pid = fork();
-	if (run->pid == 0)
-		become(start, pipe_fd[1] >= 0 ? pipe_fd[1] : start->out_fd,
-		       &loop->exec_ns[i]);
-	util_close(&pipe_fd[1]);
+	run->pipe_fd = pipe_fd[1];
 	watch(loop, i, WATCH_OUTPUT)->fd = pipe_fd[0];
+	run->pid = start_child(start, pipe_fd[1], &loop->exec_ns[i]);
 	if (run->pid < 0) {
 		run->pid = 0;
 		return log_ret(false, "cannot fork: %s", strerror(errno));
@@ -152,6 +169,7 @@ static void close_watches(struct loop *loop, unsigned i)
 {
 	util_close(&watch(loop, i, WATCH_OUTPUT)->fd);
 	util_close(&watch(loop, i, WATCH_END)->fd);
+	util_close(&loop->running[i].pipe_fd);
 }
 
 static uint64_t since(uint64_t now_ns, uint64_t exec_ns)
@@ -170,8 +188,6 @@ static void take_output(struct loop *loop, unsigned i, uint64_t now_ns)
 		if (!end->at_ns[BENCH_OUTPUT])
 			end->at_ns[BENCH_OUTPUT] =
 				since(now_ns, loop->exec_ns[i]);
-	if (n == 0)
-		util_close(&poll->fd);
 }
 
 static void take_end(struct loop *loop, unsigned i, uint64_t now_ns)
@@ -292,7 +308,6 @@ static bool is_over(const struct loop *loop)
 int bench_group_run(struct bench_group *group)
 {
 	const unsigned count = group->count;
-	const size_t shared = count * sizeof(uint64_t);
 	struct loop loop = {.group = group,
 			    .signals = group->start[0].signals,
 			    .next_ns = util_now_ns()};
@@ -301,25 +316,23 @@ int bench_group_run(struct bench_group *group)
 	autofree struct pollfd *poll =
 		calloc(count * WATCHES + 1, sizeof(*poll));
 	autofree struct running *running = calloc(count, sizeof(*running));
+	autofree uint64_t *exec_ns = calloc(count, sizeof(*exec_ns));
 
-	loop.exec_ns = mmap(NULL, shared, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (unsigned i = 0; i < count; i++)
 		group->end[i] = (struct bench_end){.status = STATUS_NONE};
-	if (signal_fd < 0 || loop.exec_ns == MAP_FAILED || !poll || !running) {
-		if (loop.exec_ns != MAP_FAILED)
-			(void)munmap(loop.exec_ns, shared);
+	if (signal_fd < 0 || !exec_ns || !poll || !running)
 		return log_ret(-ENOMEM, "out of memory or of descriptors");
-	}
+	loop.exec_ns = exec_ns;
 	loop.poll = poll;
 	loop.running = running;
+	for (unsigned i = 0; i < count; i++)
+		running[i].pipe_fd = -1;
 	for (unsigned i = 0; i < count * WATCHES; i++)
 		poll[i] = (struct pollfd){.fd = -1, .events = POLLIN};
 	poll[count * WATCHES] =
 		(struct pollfd){.fd = signal_fd, .events = POLLIN};
 	while (!is_over(&loop))
 		turn(&loop);
-	(void)munmap(loop.exec_ns, shared);
 	return 0;
 }
 

@@ -277,6 +277,12 @@ struct bench_difference {
 /* Sorts both. 0 or -ENOMEM, logged. */
 int bench_difference(struct bench_samples *a, struct bench_samples *b,
 		     struct bench_difference *ret);
+/*
+ * Runs ARGV, an absolute path first, RUNS times without the bench (`from`) and
+ * with it (`to`). 0 or -errno, logged; -EINTR, not logged: a signal came.
+ */
+int bench_overhead(char *const *argv, unsigned runs,
+		   struct bench_signals *signals, struct bench_difference *ret);
 /* Prints what changed. 1: something is slower; 0; or -errno, logged. */
 int bench_compare(const struct json_t *from, const struct json_t *to);
 

@@ -11,6 +11,7 @@ int bench_startup(int argc, char **argv);
 int bench_list(int argc, char **argv);
 int bench_show(int argc, char **argv);
 int bench_compare_command(int argc, char **argv);
+int bench_overhead_command(int argc, char **argv);
 
 /* ---- what several of them share */
 

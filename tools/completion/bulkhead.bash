@@ -211,7 +211,7 @@ _bulkhead_container()
 			)" -- "$cur")
 			__ltrim_colon_completions "$cur" 2>/dev/null
 		elif [ "$names" = benches ]; then
-			mapfile -t COMPREPLY < <(compgen -W 'startup list show compare' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W 'startup list show compare overhead' -- "$cur")
 		elif [ "$names" = roots ]; then
 			compopt -o filenames
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur"

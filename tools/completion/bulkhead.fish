@@ -230,5 +230,6 @@ __bulkhead_opt bench -a startup -d 'starts of a command'
 __bulkhead_opt bench -a list -d 'runtimes that can be measured here'
 __bulkhead_opt bench -a show -d 'a result that was kept'
 __bulkhead_opt bench -a compare -d 'two results'
+__bulkhead_opt bench -a overhead -d 'the time that the bench itself adds'
 __bulkhead_opt run -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 functions -e __bulkhead_opt
