@@ -61,6 +61,7 @@ enum agent_type {
 	AGENT_LIMIT = 17,    /* H    acts on the items; DONE; since 1.11 */
 	AGENT_HOLD = 18,     /* H    agent_freeze; DONE; since 1.14 */
 	AGENT_ATTACH = 19,   /* H    acts on the items; STARTED; since 1.14 */
+	AGENT_PREPARE = 20,  /* H    acts on the items; DONE; since 1.16 */
 
 	AGENT_DONE = 32,         /*   G empty */
 	AGENT_FAILED = 33,       /*   G agent_failed: the request's end */
@@ -76,7 +77,7 @@ enum agent_type {
 /* The same major number on both sides, or the session ends. */
 #define AGENT_MAGIC "BHA1"
 #define AGENT_MAJOR 1
-#define AGENT_MINOR 15
+#define AGENT_MINOR 16
 struct agent_hello {
 	__u8 magic[4];
 	__le16 major, minor;
@@ -124,6 +125,7 @@ enum agent_key {
 	AGENT_ITEM_TREE = 24,      /* name, see CONTAINER; 1.8 */
 	AGENT_ITEM_ENTROPY = 25,   /* agent_entropy; since 1.12 */
 	AGENT_ITEM_CLONE = 26,     /* agent_clone; 2 names; ATTACH; 1.15 */
+	AGENT_ITEM_WARM = 27,      /* path; PREPARE; many; 1.16 */
 
 	/* CONFIGURE, START, SIGNAL, STATS, FREEZE, LIMIT */
 	AGENT_ITEM_CONTAINER = 31, /* name: which one is meant; 1.8 */
@@ -142,6 +144,10 @@ enum agent_key {
 	AGENT_ITEM_UMASK = 42,    /* agent_flags: umask(2); 1.7 */
 	AGENT_ITEM_OOM = 43,      /* agent_oom: -1000 to 1000; 1.7 */
 };
+
+/* Where programs are looked for if ENV has no PATH. */
+#define AGENT_PATH                                                             \
+	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* AGENT_ITEM_FLAGS of CONFIGURE. */
 #define AGENT_CONFIG_HOST_BOUND 0x1 /* ends with the main process's session */
@@ -476,6 +482,17 @@ struct agent_clone {
 };
 static_assert(sizeof(struct agent_clone) == 8, "as on the wire");
 #define AGENT_CLONE_FILE "/dev/bulkhead/clone"
+
+/*
+ * AGENT_PREPARE, since 1.16: makes all of the machine's own container that does
+ * not depend on the single run, so that the machine can be saved with it. Its
+ * main process waits in there, and becomes START's program. It has the items of
+ * CONFIGURE that make a container: no CONTAINER, LINK, TIME, ENTROPY or OCI. It
+ * may have WARM, paths in the container: the first file that is there is read,
+ * and its interpreter, so that they are in the guest's memory. CONFIGURE
+ * follows as ever, with all items: HOSTNAME, HOST, DNS and SEARCH may be others
+ * than in PREPARE, where that had some; the rest is the same.
+ */
 
 /* SIGNAL to the main process, SIGKILL after the time, then power-off. */
 struct agent_shutdown {

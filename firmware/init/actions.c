@@ -175,6 +175,7 @@ static void send_signal(pid_t pid, int number)
 
 const struct server_actions server_actions = {
 	.configure = configure,
+	.prepare = process_prepare,
 	.start = process_begin,
 	.set_clock = set_clock,
 	.add_entropy = add_entropy,

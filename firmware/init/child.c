@@ -8,15 +8,18 @@
 #include "vmm/base/descriptors.h"
 #include "vmm/base/util.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-#define DEFAULT_PATH                                                           \
-	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define OOM_SCORE "/proc/self/oom_score_adj"
 
 /* The control group's namespace comes later: it is the group's, then. */
 #define MAIN_NAMESPACES                                                        \
@@ -80,7 +83,7 @@ const char **process_env(const struct init_start *s,
 {
 	const char **env = calloc(s->env.n + 5, sizeof(*env));
 	const char *value[] = {
-		DEFAULT_PATH,
+		AGENT_PATH,
 		c ? c->hostname : NULL,
 		s->flags & AGENT_START_TTY ? "xterm" : NULL,
 		home,
@@ -102,4 +105,47 @@ const char **process_env(const struct init_start *s,
 	for (size_t i = 0; i < s->env.n; i++)
 		env[n++] = s->env.list[i];
 	return env;
+}
+
+/* ---- the agent's own things */
+
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+int process_keep_only(const int *fds, unsigned n)
+{
+	unsigned next = STDERR_FILENO + 1;
+	int sorted[8];
+
+	memcpy(sorted, fds, n * sizeof(*fds));
+	qsort(sorted, n, sizeof(*sorted), compare_fds);
+	for (unsigned i = 0; i < n; i++) {
+		const unsigned fd = (unsigned)sorted[i];
+
+		if (sorted[i] < (int)next)
+			continue;
+		if (fd > next && syscall(SYS_close_range, next, fd - 1, 0U) < 0)
+			return -1;
+		next = fd + 1;
+	}
+	return (int)syscall(SYS_close_range, next, ~0U, 0U);
+}
+
+/* ---- */
+
+int process_open_oom_score(void)
+{
+	return open(OOM_SCORE, O_WRONLY | O_CLOEXEC);
+}
+
+int process_set_oom_score(const struct init_start *s, int fd,
+			  struct init_failure *f)
+{
+	if (s->oom_score_adj == 0)
+		return 0;
+	return fd < 0 || dprintf(fd, "%d", s->oom_score_adj) < 0
+		       ? init_fail_path(f, errno, "write", OOM_SCORE)
+		       : 0;
 }

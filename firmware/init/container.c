@@ -301,10 +301,9 @@ static int move_to(int root, struct init_failure *f)
 	return 0;
 }
 
-int container_enter(const struct init_config *c, struct init_failure *f)
+int container_make(const struct init_config *c, struct init_failure *f)
 {
 	autofd int root = -1;
-	int r;
 
 	if (!c->root_tag)
 		return init_fail(f, INIT_STATUS_SETUP, 0, "no root is given");
@@ -320,6 +319,19 @@ int container_enter(const struct init_config *c, struct init_failure *f)
 	if (c->tree)
 		container_hide_trees(c);
 	umask(022);
+	return take_fd(&root);
+}
+
+int container_finish(int root, const struct init_config *before,
+		     const struct init_config *c, struct init_failure *f)
+{
+	int r;
+
+	if (before && c->hostname &&
+	    sethostname(c->hostname, strlen(c->hostname)) < 0)
+		return init_fail_path(f, errno, "set hostname", c->hostname);
+	if (before && container_write_etc(root, before, c, f))
+		return -1;
 	if (c->root_flags & AGENT_ROOT_READONLY) {
 		r = mount_set(root, MOUNT_ATTR_RDONLY);
 		if (r < 0)

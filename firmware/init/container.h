@@ -9,10 +9,17 @@
 #include "firmware/init/request.h"
 
 /*
- * Makes the container's file systems and makes its root this process's. 0, or
- * -1 with the failure filled in.
+ * Makes the container's file systems. A descriptor of its root, or -1 with the
+ * failure filled in.
  */
-int container_enter(const struct init_config *config, struct init_failure *f);
+int container_make(const struct init_config *config, struct init_failure *f);
+/*
+ * Makes the ROOT that container_make() has made this process's. Where that was
+ * for the configuration BEFORE (else NULL), the host name and the files of /etc
+ * become CONFIG's. 0, or -1 with the failure filled in.
+ */
+int container_finish(int root, const struct init_config *before,
+		     const struct init_config *config, struct init_failure *f);
 
 /*
  * In the agent: mounts the shares of trees that CONFIG names (agent.h,
@@ -52,6 +59,12 @@ void container_hide_trees(const struct init_config *config);
  */
 int container_root(const struct init_config *config, struct init_failure *f);
 
+/*
+ * The files of /etc below ROOT, as BEFORE made them, become what C makes. 0, or
+ * -1 with the failure filled in: such as for a file that BEFORE had not.
+ */
+int container_write_etc(int root, const struct init_config *before,
+			const struct init_config *c, struct init_failure *f);
 /*
  * Another host name in the files of /etc below ROOT that are as C made them,
  * and can be written.

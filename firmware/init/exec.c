@@ -8,6 +8,7 @@
 #include "firmware/init/crun.h"
 #include "firmware/init/mount.h"
 #include "firmware/init/own.h"
+#include "firmware/init/prepare.h"
 #include "firmware/init/process.h"
 #include "firmware/init/reaper.h"
 #include "firmware/init/users.h"
@@ -84,51 +85,7 @@ static int take_stdio(const struct process_side *side, int slave,
 	return 0;
 }
 
-/* ---- the agent's own things */
-
-static int compare_fds(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-/* Closes all descriptors above the first three but these; -1 is none. */
-static int keep_only(const int *fds, unsigned n)
-{
-	unsigned next = STDERR_FILENO + 1;
-	int sorted[8];
-
-	memcpy(sorted, fds, n * sizeof(*fds));
-	qsort(sorted, n, sizeof(*sorted), compare_fds);
-	for (unsigned i = 0; i < n; i++) {
-		const unsigned fd = (unsigned)sorted[i];
-
-		if (sorted[i] < (int)next)
-			continue;
-		if (fd > next && syscall(SYS_close_range, next, fd - 1, 0U) < 0)
-			return -1;
-		next = fd + 1;
-	}
-	return (int)syscall(SYS_close_range, next, ~0U, 0U);
-}
-
 /* ---- limits and privileges */
-
-/*
- * By the agent's view of processes: the container may have covered its own.
- * Most have what the agent has, which is nothing special.
- */
-static int set_oom_score(const struct init_start *s, struct init_failure *f)
-{
-	static const char path[] = "/proc/self/oom_score_adj";
-	autofd int fd = -1;
-
-	if (s->oom_score_adj == 0)
-		return 0;
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	return fd < 0 || dprintf(fd, "%d", s->oom_score_adj) < 0
-		       ? init_fail_path(f, errno, "write", path)
-		       : 0;
-}
 
 static int set_limits(const struct init_start *s, struct init_failure *f)
 {
@@ -356,6 +313,7 @@ static int make_container(const struct container *box, struct init_failure *f)
 {
 	const uint64_t own = process_namespaces(box);
 	const int shared = (int)(~own & (CLONE_NEWUTS | CLONE_NEWIPC));
+	autofd int root = -1;
 
 	if (box->first && shared && setns(box->first->main_fd, shared) < 0)
 		return fail(f, errno, "enter the machine's own container");
@@ -364,7 +322,8 @@ static int make_container(const struct container *box, struct init_failure *f)
 		return fail(f, errno, "a container's namespaces");
 	if (unshare(CLONE_NEWCGROUP) < 0)
 		return fail(f, errno, "a control group's namespace");
-	return container_enter(box->config, f);
+	root = container_make(box->config, f);
+	return root < 0 ? -1 : container_finish(root, NULL, box->config, f);
 }
 
 static int enter(const struct process_side *side, struct init_failure *f)
@@ -400,7 +359,8 @@ static int set_up_terminal(const struct process_side *side,
 	return r < 0 ? fail(f, -r, "make '/dev/console'") : 0;
 }
 
-static int run(const struct process_side *side, struct init_failure *f)
+/* In its place already. */
+static int become(const struct process_side *side, struct init_failure *f)
 {
 	const struct init_start *s = side->start;
 	struct process_report ready = {.kind = PROCESS_READY};
@@ -408,9 +368,6 @@ static int run(const struct process_side *side, struct init_failure *f)
 	int tty[2] = {-1, -1};
 	const char **env;
 
-	process_reset_signals();
-	if (set_oom_score(s, f) || enter(side, f))
-		return -1;
 	if (!side->box->plain &&
 	    users_resolve("/etc/passwd", "/etc/group", s->user, s->groups.list,
 			  &user, f))
@@ -438,6 +395,16 @@ static int run(const struct process_side *side, struct init_failure *f)
 			return fail(f, -r, "start a process");
 	}
 	return exec_program(s, env, f);
+}
+
+static int run(const struct process_side *side, struct init_failure *f)
+{
+	autofd int oom_fd = process_open_oom_score();
+
+	process_reset_signals();
+	if (process_set_oom_score(side->start, oom_fd, f) || enter(side, f))
+		return -1;
+	return become(side, f);
 }
 
 static void __attribute__((noreturn))
@@ -473,7 +440,7 @@ run_neighbour(const struct process_side *side, bool full)
 
 	if (full && write(box->group.procs_fd, "0", 1) < 0)
 		fail(&f, errno, "join the container's control group");
-	else if (keep_only(ours, ARRAY_LEN(ours)) < 0 ||
+	else if (process_keep_only(ours, ARRAY_LEN(ours)) < 0 ||
 		 process_tell(side->report_fd, &born, (const int[]){-1, -1}) <
 			 0)
 		fail(&f, errno, "start a process");
@@ -501,7 +468,8 @@ send_neighbour(const struct process_side *side)
 	pid_t pid = -1;
 
 	process_hurry();
-	if (streams_set(none) == 0 && keep_only(ours, ARRAY_LEN(ours)) == 0 &&
+	if (streams_set(none) == 0 &&
+	    process_keep_only(ours, ARRAY_LEN(ours)) == 0 &&
 	    setns(way_in(side), CLONE_NEWPID) == 0)
 		pid = cgroup_fork(&box->group, CLONE_PARENT, box->main_pid);
 	if (pid < 0 && errno == EAGAIN) {
@@ -521,6 +489,13 @@ void process_child(const struct process_side *side)
 	const struct container *box = side->box;
 	struct init_failure f = {0};
 
+	if (!side->start) {
+		struct prepared p;
+
+		if (prepare_wait(side, &p, &f) == 0)
+			become(&p.side, &f);
+		fail_child(side, &f);
+	}
 	if (side->start->flags & AGENT_START_OWN)
 		own_child(side);
 	if (!box->plain && box->config->oci) {

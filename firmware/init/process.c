@@ -5,6 +5,7 @@
  */
 #include "firmware/init/process.h"
 
+#include "vmm/base/descriptors.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -86,7 +88,8 @@ static bool has_crun(const struct container *box)
 static pid_t fork_process(const struct process_side *side)
 {
 	const struct container *box = side->box;
-	const bool is_main = side->start->flags & AGENT_START_MAIN;
+	const bool is_main =
+		!side->start || side->start->flags & AGENT_START_MAIN;
 
 	if (box->plain || has_crun(box) || !is_main || process_shares_pids(box))
 		return fork();
@@ -178,6 +181,7 @@ static int watch_main(struct container *box, pid_t pid, struct init_failure *f)
 void process_main_ended(struct container *box)
 {
 	util_close(&box->main_fd);
+	util_close(&box->wait_fd);
 	box->main_pid = 0;
 	box->running = false;
 }
@@ -198,40 +202,131 @@ void process_abandon(struct container *box, struct process_starting *p)
 	*p = PROCESS_STARTING_NONE;
 }
 
+/* Forks the process of SIDE, whose other end P gets. 0 or -1. */
+static int start_process(struct container *box, struct process_side *side,
+			 struct process_starting *p, struct init_failure *f)
+{
+	const int on = 1;
+	int report[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0)
+		return fail(f, "socket pair");
+	p->report_fd = report[0];
+	p->pid = -1;
+	if (setsockopt(p->report_fd, SOL_SOCKET, SO_PASSCRED, &on,
+		       sizeof(on)) == 0) {
+		side->report_fd = report[1];
+		p->pid = fork_process(side);
+	}
+	if (p->pid == 0)
+		process_child(side);
+	if (p->pid < 0)
+		fail(f, "start a process");
+	close(report[1]);
+	return p->pid < 0 || (p->is_main && !process_shares_pids(box) &&
+			      watch_main(box, p->pid, f))
+		       ? -1
+		       : 0;
+}
+
+int process_prepare(struct container *box, struct process_starting *ret,
+		    struct init_failure *f)
+{
+	struct process_starting p = PROCESS_STARTING_NONE;
+	struct process_side side = {.box = box, .in = -1, .out = -1, .err = -1};
+
+	p.is_main = true;
+	p.prepares = true;
+	if (!box->plain && cgroup_make(&box->group, box->config, f))
+		return -1;
+	if (start_process(box, &side, &p, f)) {
+		process_abandon(box, &p);
+		return -1;
+	}
+	*ret = p;
+	return 0;
+}
+
+/* ---- one that waits */
+
+/* A file without a name, with the items of CONFIGURE and of START. */
+static int make_request(const struct init_config *config,
+			const struct init_start *start)
+{
+	autofd int fd = memfd_create("start", MFD_CLOEXEC);
+
+	if (fd < 0 || util_write_all(fd, config->bytes, config->nbytes) < 0 ||
+	    util_write_all(fd, start->bytes, start->nbytes) < 0 ||
+	    lseek(fd, 0, SEEK_SET) < 0)
+		return -1;
+	return take_fd(&fd);
+}
+
+static int send_go(const struct container *box, const struct init_start *start,
+		   const int theirs[3])
+{
+	const struct process_go go = {
+		.config_bytes = box->config->nbytes,
+		.start_bytes = start->nbytes,
+		.has = {theirs[0] >= 0, theirs[1] >= 0, theirs[2] >= 0},
+	};
+	autofd int request = make_request(box->config, start);
+	ssize_t n;
+
+	if (request < 0)
+		return -1;
+	n = descriptors_send(box->wait_fd, &go, sizeof(go), &request, 1);
+	for (unsigned i = 0; n >= 0 && i < 3; i++) {
+		if (theirs[i] >= 0)
+			n = descriptors_send(box->wait_fd, "", 1, &theirs[i],
+					     1);
+	}
+	errno = n < 0 ? (int)-n : 0;
+	return n < 0 ? -1 : 0;
+}
+
+/* Has it become P. 0 or -1. */
+static int wake(struct container *box, const struct init_start *start,
+		const int theirs[3], struct process_starting *p,
+		struct init_failure *f)
+{
+	if (box->wait_fd < 0)
+		return init_fail(f, INIT_STATUS_SETUP, 0,
+				 "start the process: it was killed");
+	if (send_go(box, start, theirs) < 0)
+		return fail(f, "wake the process");
+	p->pid = box->main_pid;
+	p->report_fd = box->wait_fd;
+	box->wait_fd = -1;
+	return 0;
+}
+
+/* ---- */
+
 int process_begin(struct container *box, const struct init_start *start,
 		  struct process_starting *ret, struct init_failure *f)
 {
 	struct process_starting p = PROCESS_STARTING_NONE;
 	struct process_side side = {.box = box, .start = start};
 	int theirs[3] = {-1, -1, -1};
-	const int on = 1;
-	int report[2];
+	int r;
 
 	p.is_main = start->flags & AGENT_START_MAIN;
-	if (p.is_main && !box->plain && !has_crun(box) &&
+	if (p.is_main && !box->plain && !has_crun(box) && !box->prepared &&
 	    cgroup_make(&box->group, box->config, f))
 		return -1;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0)
-		return fail(f, "socket pair");
-	p.report_fd = report[0];
-	p.pid = -1;
-	if (setsockopt(p.report_fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) ==
-		    0 &&
-	    make_pipes(start, &p.child, theirs) == 0) {
-		side.report_fd = report[1];
-		side.in = theirs[0];
-		side.out = theirs[1];
-		side.err = theirs[2];
-		p.pid = fork_process(&side);
-	}
-	if (p.pid == 0)
-		process_child(&side);
-	if (p.pid < 0)
-		fail(f, "start a process");
-	close(report[1]);
+	r = make_pipes(start, &p.child, theirs);
+	side.in = theirs[0];
+	side.out = theirs[1];
+	side.err = theirs[2];
+	if (r < 0)
+		r = fail(f, "start a process");
+	else if (p.is_main && box->prepared)
+		r = wake(box, start, theirs, &p, f);
+	else
+		r = start_process(box, &side, &p, f);
 	close_all(theirs, 3);
-	if (p.pid < 0 || (p.is_main && !process_shares_pids(box) &&
-			  watch_main(box, p.pid, f))) {
+	if (r < 0) {
 		process_abandon(box, &p);
 		return -1;
 	}
@@ -288,6 +383,11 @@ static int take_report(struct container *box, struct process_starting *p,
 		return p->is_main ? watch_main(box, p->child.pid, f) : 0;
 	case PROCESS_READY:
 		return take_ready(box, p, report, extras, f);
+	case PROCESS_PREPARED:
+		if (!p->prepares)
+			break;
+		p->ready = true;
+		return 0;
 	case PROCESS_FAILED:
 		*f = report->failure;
 		f->text[sizeof(f->text) - 1] = 0;
@@ -328,6 +428,12 @@ int process_proceed(struct container *box, struct process_starting *p,
 		if (r < 0) {
 			process_abandon(box, p);
 			return -1;
+		}
+		if (p->prepares && p->ready) {
+			box->wait_fd = p->report_fd;
+			box->prepared = true;
+			*p = PROCESS_STARTING_NONE;
+			return 1;
 		}
 	}
 	util_close(&p->report_fd);

@@ -24,13 +24,17 @@ struct container {
 	struct cgroup group; /* owned */
 	pid_t main_pid;      /* 0: none runs */
 	bool running;        /* the main one has become its program */
+	bool prepared;       /* process_prepare() was done */
+	int wait_fd;         /* the main one waits there; owned; -1 */
 	int main_fd;         /* pidfd, owned; -1 */
 	int mounts_fd; /* owned; keeps them until they are synced; -1; first */
 };
 
 #define CONTAINER_NONE                                                         \
-	((struct container){                                                   \
-		.group = CGROUP_NONE, .main_fd = -1, .mounts_fd = -1})
+	((struct container){.group = CGROUP_NONE,                              \
+			    .wait_fd = -1,                                     \
+			    .main_fd = -1,                                     \
+			    .mounts_fd = -1})
 
 /* A process that was started; its descriptors are owned by the receiver. */
 struct init_child {
@@ -48,6 +52,7 @@ struct init_child {
 /* One that has not become its program yet. */
 struct process_starting {
 	bool is_main, ready;
+	bool prepares; /* by process_prepare() */
 	pid_t pid;     /* what the agent itself has forked; 0: it has ended */
 	int report_fd; /* owned; gets readable when there is news; -1: none */
 	struct init_child child;
@@ -65,6 +70,14 @@ struct process_starting {
  */
 int process_begin(struct container *box, const struct init_start *start,
 		  struct process_starting *ret, struct init_failure *f);
+
+/*
+ * Begins to make the container, and its main process, which waits for
+ * process_begin() with AGENT_START_MAIN. process_proceed() says when it does: 1
+ * then, and nothing of P is left. 0, or -1 with the failure filled in.
+ */
+int process_prepare(struct container *box, struct process_starting *ret,
+		    struct init_failure *f);
 
 /*
  * Takes the news there are, without waiting: 1 when its program runs, and P's
@@ -90,6 +103,17 @@ enum process_report_kind {
 	PROCESS_BORN = 1,  /* the one that sends it will be the program */
 	PROCESS_READY = 2, /* with a terminal: master and slave come along */
 	PROCESS_FAILED = 3,
+	PROCESS_PREPARED = 4, /* it waits for a process_go */
+};
+
+/*
+ * The agent sends it to a process that waits, with the descriptor of a file
+ * that has the items of CONFIGURE and of START, one behind the other. A byte
+ * with the descriptor of each stream follows.
+ */
+struct process_go {
+	size_t config_bytes, start_bytes;
+	bool has[3]; /* standard input, output, error */
 };
 
 struct process_report {
@@ -102,9 +126,9 @@ struct process_report {
 /* The new process gets these from the agent. */
 struct process_side {
 	const struct container *box;
-	const struct init_start *start;
-	int report_fd;    /* closed by a successful exec */
-	int in, out, err; /* its ends of the pipes; -1 */
+	const struct init_start *start; /* NULL: it is told later */
+	int report_fd;                  /* closed by a successful exec */
+	int in, out, err;               /* its ends of the pipes; -1 */
 };
 
 /*
@@ -142,6 +166,18 @@ void process_drop_priority(pid_t pid); /* 0: the caller */
  */
 void process_hurry(void);
 void process_slow_down(void);
+
+/* Closes all descriptors above the first three but these; -1 is none. 0 or -1.
+ */
+int process_keep_only(const int *fds, unsigned n);
+
+/*
+ * By the agent's view of processes, for which FD was opened: the container may
+ * have covered its own. Most have what the agent has, which is nothing special.
+ */
+int process_open_oom_score(void); /* owned; -1 */
+int process_set_oom_score(const struct init_start *s, int fd,
+			  struct init_failure *f);
 
 /* The agent handles none and ignores one. */
 void process_reset_signals(void);

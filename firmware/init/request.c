@@ -516,6 +516,14 @@ static int take_clone(void *target, const void *fixed, const char *const *text)
 	return 0;
 }
 
+static int take_warm(void *target, const void *fixed, const char *const *text)
+{
+	struct init_config *c = target;
+
+	(void)fixed;
+	return strings_add(&c->warm, text[0]);
+}
+
 /* A configuration may have these, a change of a machine that runs no others. */
 #define NETWORK_RULES                                                          \
 	{AGENT_ITEM_LINK, sizeof(struct agent_link_item), 1, true, take_link}, \
@@ -558,27 +566,45 @@ static const struct rule attach_rules[] = {
 	{0},
 };
 
+/* These make a container, wherever and whenever it runs. */
+#define CONTAINER_RULES                                                        \
+	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,               \
+	 take_config_flags},                                                   \
+		{AGENT_ITEM_ROOT, sizeof(struct agent_flags), 1, false,        \
+		 take_root},                                                   \
+		{AGENT_ITEM_MOUNT, sizeof(struct agent_mount_item), 4, true,   \
+		 take_mount},                                                  \
+		{AGENT_ITEM_DNS, 0, 1, true, take_dns},                        \
+		{AGENT_ITEM_SEARCH, 0, 1, true, take_search},                  \
+		{AGENT_ITEM_HOST, 0, 1, true, take_host},                      \
+		{AGENT_ITEM_SYSCTL, 0, 1, true, take_sysctl},                  \
+		{AGENT_ITEM_MASKED, 0, 1, true, take_masked},                  \
+		{AGENT_ITEM_READONLY, 0, 1, true, take_readonly},              \
+		{AGENT_ITEM_DEVICE, sizeof(struct agent_device), 1, true,      \
+		 take_device},                                                 \
+	{                                                                      \
+		AGENT_ITEM_RULE, sizeof(struct agent_device_rule), 0, true,    \
+			take_rule                                              \
+	}
+
 static const struct rule config_rules[] = {
 	NETWORK_RULES,
 	LIMIT_RULES,
 	MACHINE_RULES,
+	CONTAINER_RULES,
 	{AGENT_ITEM_TREE, 0, 1, false, take_tree},
-	{AGENT_ITEM_FLAGS, sizeof(struct agent_flags), 0, false,
-	 take_config_flags},
-	{AGENT_ITEM_ROOT, sizeof(struct agent_flags), 1, false, take_root},
-	{AGENT_ITEM_MOUNT, sizeof(struct agent_mount_item), 4, true,
-	 take_mount},
 	{AGENT_ITEM_GATEWAY, sizeof(struct agent_address), 0, true,
 	 take_gateway},
-	{AGENT_ITEM_DNS, 0, 1, true, take_dns},
-	{AGENT_ITEM_SEARCH, 0, 1, true, take_search},
-	{AGENT_ITEM_HOST, 0, 1, true, take_host},
-	{AGENT_ITEM_SYSCTL, 0, 1, true, take_sysctl},
-	{AGENT_ITEM_MASKED, 0, 1, true, take_masked},
-	{AGENT_ITEM_READONLY, 0, 1, true, take_readonly},
-	{AGENT_ITEM_DEVICE, sizeof(struct agent_device), 1, true, take_device},
-	{AGENT_ITEM_RULE, sizeof(struct agent_device_rule), 0, true, take_rule},
 	{AGENT_ITEM_OCI, 0, 1, false, take_oci},
+	{0},
+};
+
+static const struct rule prepare_rules[] = {
+	CONTAINER_RULES,
+	{AGENT_ITEM_HOSTNAME, 0, 1, false, take_hostname},
+	{AGENT_ITEM_PIDS, sizeof(struct agent_number), 0, false, take_pids},
+	{AGENT_ITEM_CPU, sizeof(struct agent_cpu), 0, false, take_cpu},
+	{AGENT_ITEM_WARM, 0, 1, true, take_warm},
 	{0},
 };
 
@@ -858,17 +884,35 @@ static int check_scope(const struct init_config *c, struct init_failure *f)
 	return 0;
 }
 
-int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
-		      struct init_failure *f)
+/* 0, or -1 with the failure filled in, and BYTES are freed. */
+static int parse_config(const struct rule *rules, uint8_t *bytes, size_t n,
+			struct init_config *ret, struct init_failure *f)
 {
-	struct init_config c = {.bytes = bytes};
+	struct init_config c = {.bytes = bytes, .nbytes = n};
 
-	if (parse(config_rules, &c, bytes, n, f) || check_scope(&c, f)) {
+	if (parse(rules, &c, bytes, n, f)) {
 		init_config_done(&c);
 		return -1;
 	}
 	*ret = c;
 	return 0;
+}
+
+int init_config_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		      struct init_failure *f)
+{
+	if (parse_config(config_rules, bytes, n, ret, f))
+		return -1;
+	if (check_scope(ret, f) == 0)
+		return 0;
+	init_config_done(ret);
+	return -1;
+}
+
+int init_prepare_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		       struct init_failure *f)
+{
+	return parse_config(prepare_rules, bytes, n, ret, f);
 }
 
 int init_network_parse(uint8_t *bytes, size_t n, struct init_config *ret,
@@ -895,31 +939,19 @@ int init_network_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 int init_limits_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f)
 {
-	struct init_config c = {.bytes = bytes};
-	int r = parse(limit_rules, &c, bytes, n, f);
-
-	if (r == 0 && !c.container)
-		r = init_fail(f, INIT_STATUS_SETUP, EINVAL,
-			      "limits of the machine's own container");
-	if (r) {
-		init_config_done(&c);
+	if (parse_config(limit_rules, bytes, n, ret, f))
 		return -1;
-	}
-	*ret = c;
-	return 0;
+	if (ret->container)
+		return 0;
+	init_config_done(ret);
+	return init_fail(f, INIT_STATUS_SETUP, EINVAL,
+			 "limits of the machine's own container");
 }
 
 int init_attach_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f)
 {
-	struct init_config c = {.bytes = bytes};
-
-	if (parse(attach_rules, &c, bytes, n, f)) {
-		init_config_done(&c);
-		return -1;
-	}
-	*ret = c;
-	return 0;
+	return parse_config(attach_rules, bytes, n, ret, f);
 }
 
 int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
@@ -927,6 +959,7 @@ int init_start_parse(uint8_t *bytes, size_t n, struct init_start *ret,
 {
 	struct init_start s = {
 		.bytes = bytes,
+		.nbytes = n,
 		.caps = {.bounding = AGENT_CAPS_DEFAULT,
 			 .effective = AGENT_CAPS_DEFAULT,
 			 .permitted = AGENT_CAPS_DEFAULT},
@@ -950,43 +983,4 @@ int init_target_parse(const uint8_t *bytes, size_t n, const char **ret,
 {
 	*ret = NULL;
 	return parse(target_rules, ret, bytes, n, f);
-}
-
-struct init_caps init_start_caps(const struct init_start *s, uint32_t uid)
-{
-	const bool root_only = s->root_caps || s->flags & AGENT_START_ROOT_CAPS;
-
-	if (uid == 0 || !root_only)
-		return s->caps;
-	return (struct init_caps){.bounding = s->caps.bounding};
-}
-
-void init_config_done(struct init_config *c)
-{
-	free(c->mounts);
-	free(c->links);
-	free(c->addresses);
-	free(c->routes);
-	free(c->neighbours);
-	free(c->dns.list);
-	free(c->search.list);
-	free(c->hosts.list);
-	free(c->sysctls.list);
-	free(c->masked.list);
-	free(c->readonly.list);
-	free(c->devices);
-	free(c->rules);
-	free(c->bytes);
-	*c = (struct init_config){0};
-}
-
-void init_start_done(struct init_start *s)
-{
-	free(s->args.list);
-	free(s->env.list);
-	free(s->groups.list);
-	free(s->rlimits);
-	free(s->filter);
-	free(s->bytes);
-	*s = (struct init_start){0};
 }

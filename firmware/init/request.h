@@ -64,7 +64,8 @@ struct init_clone {
 };
 
 struct init_config {
-	uint8_t *bytes;                  /* owned: what the strings are in */
+	uint8_t *bytes; /* owned: what the strings are in */
+	size_t nbytes;
 	uint32_t flags;                  /* AGENT_CONFIG_* */
 	const char *container;           /* NULL: the machine's own */
 	const char *hostname, *root_tag; /* NULL: not given */
@@ -91,6 +92,7 @@ struct init_config {
 	struct agent_time time;
 	struct agent_entropy *entropy; /* in `bytes`; NULL: not given */
 	struct init_clone clone;
+	struct init_strings warm; /* of PREPARE: files */
 	uint64_t pids_max; /* processes of the container; 0: any number */
 	uint64_t cpu_quota, cpu_period; /* us; 0: all of the CPUs' time */
 	uint64_t memory_max;            /* bytes; 0: all there is */
@@ -108,7 +110,8 @@ struct init_caps {
 };
 
 struct init_start {
-	uint8_t *bytes;        /* owned: what the strings are in */
+	uint8_t *bytes; /* owned: what the strings are in */
+	size_t nbytes;
 	uint32_t flags;        /* AGENT_START_* */
 	const char *container; /* NULL: the machine's own */
 	struct init_strings args, env, groups;
@@ -155,6 +158,18 @@ int init_limits_parse(uint8_t *bytes, size_t n, struct init_config *ret,
  */
 int init_attach_parse(uint8_t *bytes, size_t n, struct init_config *ret,
 		      struct init_failure *f);
+
+/*
+ * The part of a configuration that AGENT_PREPARE has. BYTES is taken over, also
+ * on failure. 0, or -1 with the failure filled in.
+ */
+int init_prepare_parse(uint8_t *bytes, size_t n, struct init_config *ret,
+		       struct init_failure *f);
+/*
+ * Whether the container that PREPARED has made is C's, but for what may differ.
+ */
+bool init_config_fits(const struct init_config *prepared,
+		      const struct init_config *c);
 
 /*
  * The container that a request is about which has no items besides; NULL: the

@@ -186,6 +186,45 @@ void container_rename(int root, const struct init_config *c,
 }
 
 /*
+ * Files that are mounted on the root's are ours by their own path; others are
+ * in the upper layer, and reached through the overlay, which would not hear of
+ * a change below it.
+ */
+static int open_etc(int root, const struct etc_file *e)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/files/%s", strrchr(e->path, '/') + 1);
+	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	return fd >= 0 ? fd
+		       : util_openat2(root, e->path + 1,
+				      O_WRONLY | O_TRUNC | O_NOFOLLOW,
+				      RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+int container_write_etc(int root, const struct init_config *before,
+			const struct init_config *c, struct init_failure *f)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(etc_files); i++) {
+		const struct etc_file *e = &etc_files[i];
+		size_t bytes = 0;
+		autofree char *text = etc_text(e, c, &bytes);
+		autofd int fd = -1;
+
+		if (etc_wanted(e, before) != etc_wanted(e, c))
+			return init_fail_path(f, EINVAL, "prepared without",
+					      e->path);
+		if (!etc_wanted(e, c))
+			continue;
+		fd = open_etc(root, e);
+		if (!text || fd < 0 || util_write_all(fd, text, bytes) < 0)
+			return init_fail_path(f, errno, "write", e->path);
+	}
+	return 0;
+}
+
+/*
  * /dev is of the guest's memory, whatever the root is, and its root's alone: so
  * the file can be written where the root is read-only, is never the host's, and
  * no other user of the container can forge it.

@@ -45,6 +45,9 @@ struct server_actions {
 	/* 0, or -1 with the failure filled in. */
 	int (*configure)(const struct init_config *config,
 			 struct init_failure *f);
+	/* As process_prepare(). NULL: there is no way. */
+	int (*prepare)(struct container *box, struct process_starting *ret,
+		       struct init_failure *f);
 	/* As process_begin(). */
 	int (*start)(struct container *box, const struct init_start *start,
 		     struct process_starting *ret, struct init_failure *f);

@@ -47,6 +47,8 @@ void session_send(struct session *s);
 /* Begins to start the process. 0, or -1 with the failure filled in. */
 int session_begin(struct session *s, const struct init_start *start,
 		  struct init_failure *f);
+/* The same for the one that is to wait: SESSION_STARTING until it does. */
+int session_prepare(struct session *s, struct init_failure *f);
 /* SESSION_STARTING: the start has failed; ends what was started. */
 void session_abandon(struct session *s);
 

@@ -115,6 +115,19 @@ int session_begin(struct session *s, const struct init_start *start,
 	return 0;
 }
 
+int session_prepare(struct session *s, struct init_failure *f)
+{
+	struct container *box = &s->container->box;
+
+	if (!s->server->actions->prepare)
+		return init_fail(f, INIT_STATUS_SETUP, ENOSYS, "prepare");
+	if (s->server->actions->prepare(box, &s->starting, f))
+		return -1;
+	s->state = SESSION_STARTING;
+	s->start_ms = server_now_ms() + START_MS;
+	return 0;
+}
+
 void session_abandon(struct session *s)
 {
 	process_abandon(&s->container->box, &s->starting);
@@ -168,6 +181,7 @@ bool session_is_late(const struct session *s)
 
 void session_hear(struct session *s)
 {
+	const bool prepares = s->starting.prepares;
 	struct init_failure f;
 	int r;
 
@@ -178,7 +192,10 @@ void session_hear(struct session *s)
 		r = init_fail(&f, INIT_STATUS_SETUP, ETIMEDOUT,
 			      "start the process");
 	}
-	if (r > 0) {
+	if (r > 0 && prepares) {
+		s->state = SESSION_REQUEST;
+		session_put(s, AGENT_DONE, NULL, 0);
+	} else if (r > 0) {
 		started(s);
 	} else if (r < 0) {
 		session_abandon(s);

@@ -114,6 +114,25 @@ static int take_entropy(struct server *server, struct agent_entropy **entropy,
 	return r;
 }
 
+/* The machine's own container, as far as it is known by now. */
+static int prepare(struct session *s, struct init_failure *f)
+{
+	struct server_container *c = &s->server->first;
+	uint8_t *request = take_ptr(s->request);
+	const size_t n = s->nrequest;
+	struct init_config config;
+
+	s->nrequest = 0;
+	if (init_prepare_parse(request, n, &config, f))
+		return -1;
+	if (c->configured || c->config.root_tag) {
+		init_config_done(&config);
+		return init_fail(f, INIT_STATUS_SETUP, EALREADY, "prepare");
+	}
+	c->config = config;
+	return session_prepare(s, f);
+}
+
 /* Both take what they keep of CONFIG. */
 static int configure_first(struct session *s, struct init_config *config,
 			   struct init_failure *f)
@@ -123,6 +142,10 @@ static int configure_first(struct session *s, struct init_config *config,
 
 	if (c->configured)
 		return init_fail(f, INIT_STATUS_SETUP, EALREADY, "configure");
+	if (c->box.prepared && !init_config_fits(&c->config, config))
+		return init_fail(f, INIT_STATUS_SETUP, EINVAL,
+				 "another container than was prepared");
+	init_config_done(&c->config);
 	c->config = *config;
 	*config = (struct init_config){0};
 	c->configured = true;
@@ -413,6 +436,10 @@ static bool take_request(struct session *s, const struct agent_message *m)
 		return take_freeze(s, m);
 	case AGENT_HOLD:
 		return take_hold(s, m);
+	case AGENT_PREPARE:
+		if (prepare(s, &f))
+			session_put_failed(s, &f);
+		return m->bytes == 0;
 	case AGENT_ATTACH:
 		if (m->bytes != 0)
 			return false;

@@ -45,7 +45,7 @@ struct session {
 	uint8_t *request; /* owned: the items so far */
 	size_t nrequest;
 
-	struct process_starting starting;
+	struct process_starting starting; /* or one that is to wait: PREPARE */
 	uint64_t start_ms; /* SESSION_STARTING: when patience ends */
 	struct init_child child;
 	bool with_input;       /* AGENT_START_STDIN */

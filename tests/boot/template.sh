@@ -72,6 +72,111 @@ host"
 	expect_nothing_left
 }
 
+# A container of an image is in a template of its own from the second warm start
+# on: same output, names, files, user and limits as of one that is made anew.
+test_image()
+{
+	make_root
+	mkdir root/etc/old
+	make_archive box.tar
+	run --rm --hostname one box.tar one
+	expect_status 0
+	expect_out "says one"
+	expect_templates 1
+	# This one is recorded, the next one makes the second template.
+	warm test:1 two
+	expect_out "says two"
+	expect_templates 1
+	warm --hostname three --entrypoint sh test:1 -c 'hostname; cat /etc/hostname'
+	expect_out "three
+three"
+	expect_templates 2
+	# shellcheck disable=SC2016 # for the guest
+	warm --hostname four --add-host far:10.9.8.7 --env A=B -u user \
+		--entrypoint sh test:1 -c '
+		hostname; cat /etc/hostname; grep four /etc/hosts
+		grep far /etc/hosts; id -un; pwd; echo $A $FROM $HOSTNAME
+		ls -d /etc/old; echo $$; cat /proc/1/comm; exit 0'
+	expect_status 0
+	expect_out "four
+four
+127.0.1.1	four
+10.9.8.7 far
+user
+/tmp
+B image four
+/etc/old
+1
+sh"
+	expect_templates 2
+	# Its changes are its own.
+	warm --entrypoint sh test:1 -c 'echo new >/etc/old/new; rm /bin/cat'
+	warm --entrypoint sh test:1 -c 'ls /etc/old; ls /bin/cat'
+	expect_out /bin/cat
+	# Another container has another one, or the first one.
+	warm --read-only --tmpfs /run:size=1m --entrypoint sh test:1 -c '
+		hostname >/tmp/x || echo read-only; df /run | tail -n 1'
+	grep -q read-only out || fail "not read-only"
+	expect_templates 2
+	# Exit statuses, input, a missing program.
+	echo input >in
+	command="bulkhead run -i"
+	"$BULKHEAD" run --rm -i --network none --entrypoint cat test:1 <in >out ||
+		fail "cat failed"
+	expect_out input
+	# shellcheck disable=SC2016
+	warm --init --entrypoint sh test:1 -c 'kill -9 $$'
+	expect_status 137
+	run --rm --entrypoint missing test:1
+	expect_status 127
+	expect_templates 2
+	expect_nothing_left
+}
+
+# make_image_templates: both of test:1, of which `image` is the second one.
+make_image_templates()
+{
+	make_root
+	make_archive box.tar
+	bulkhead template make --network none box.tar
+	expect_status 0
+	expect_templates 2
+	image=$(cat out)
+}
+
+# A container's template that cannot be used is no reason to boot.
+test_image_damaged()
+{
+	local image dir
+
+	make_image_templates
+	dir=store/templates/$image
+	# Zeros: a guest that cannot go on.
+	truncate -s 536870912 zero
+	tail -c 4096 "$dir/memory" >>zero
+	mv zero "$dir/memory"
+	run --rm --log-level debug test:1
+	expect_status 0
+	expect_out "says nothing"
+	grep -q 'no good any more, and removed' err || fail "no word of it"
+	[ ! -e "$dir" ] || fail "it is still there"
+	grep -q 'map saved memory' err || fail "it has booted"
+	expect_templates 2
+	: >err
+	bulkhead template make --network none test:1
+	expect_out "$image"
+	: >"$dir/state"
+	run --rm test:1
+	expect_out "says nothing"
+	grep -q 'made anew' err || fail "no word of it"
+	# Nothing of one image's is for another one.
+	rm -rf root/etc/group
+	make_archive other.tar
+	warm other.tar
+	bulkhead template rm --all
+	expect_nothing_left
+}
+
 # Volumes of each kind join at the start: a template cannot know them.
 test_volumes()
 {
@@ -291,7 +396,7 @@ test_damaged()
 	run --rm root echo hello
 	expect_status 0
 	expect_out hello
-	grep -q 'no good any more: booting' err || fail "no word of it"
+	grep -q 'no good any more, and removed' err || fail "no word of it"
 	expect_templates 0
 	bulkhead template make --network none root
 	chmod 755 store/templates

@@ -110,6 +110,24 @@ static int fake_start(struct container *box, const struct init_start *start,
 	return 0;
 }
 
+static int fake_prepare(struct container *box, struct process_starting *ret,
+			struct init_failure *f)
+{
+	const struct process_report report = {.kind = PROCESS_PREPARED};
+	int pair[2];
+
+	(void)f;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
+	    process_tell(pair[1], &report, (const int[]){-1, -1}) < 0)
+		abort();
+	close(pair[1]);
+	*ret = PROCESS_STARTING_NONE;
+	ret->report_fd = pair[0];
+	ret->is_main = ret->prepares = true;
+	box->main_pid = FAKE_PID;
+	return 0;
+}
+
 static void fake_kill(pid_t pid, int number)
 {
 	if (pid != FAKE_PID || number < 1 || number > 64)
@@ -118,6 +136,7 @@ static void fake_kill(pid_t pid, int number)
 
 static const struct server_actions fake_actions = {
 	.configure = fake_configure,
+	.prepare = fake_prepare,
 	.start = fake_start,
 	.set_clock = agent_leave_clock,
 	.add_entropy = agent_take_entropy,

@@ -217,12 +217,10 @@ static void add_limits(struct agent_items *items, const struct agent_limits *l)
 				0);
 }
 
-static int config_items(struct agent_items *items, const struct agent_config *c)
+/* These make a container, wherever and whenever it runs. */
+static void container_items(struct agent_items *items,
+			    const struct agent_config *c)
 {
-	int r = c->entropy ? add_entropy(items) : 0;
-
-	if (r < 0)
-		return r;
 	add_flags(items, AGENT_ITEM_FLAGS,
 		  (c->host_bound ? AGENT_CONFIG_HOST_BOUND : 0U) |
 			  (c->keep_etc ? AGENT_CONFIG_KEEP_ETC : 0U) |
@@ -230,10 +228,6 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 			  (c->share_ipc ? AGENT_CONFIG_SHARE_IPC : 0U) |
 			  (c->share_pid ? AGENT_CONFIG_SHARE_PID : 0U),
 		  NULL);
-	add_text(items, AGENT_ITEM_CONTAINER, c->container);
-	add_text(items, AGENT_ITEM_TREE, c->root_tree);
-	if (!c->container)
-		add_time(items);
 	add_text(items, AGENT_ITEM_HOSTNAME, c->hostname);
 	if (c->root_tag)
 		add_flags(items, AGENT_ITEM_ROOT,
@@ -242,11 +236,6 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 			  c->root_tag);
 	for (size_t i = 0; i < c->nmounts; i++)
 		add_mount(items, &c->mounts[i]);
-	for (size_t i = 0; i < c->nlinks; i++) {
-		r = add_link(items, &c->links[i]);
-		if (r < 0)
-			return r;
-	}
 	add_list(items, AGENT_ITEM_DNS, c->dns);
 	add_list(items, AGENT_ITEM_SEARCH, c->search);
 	add_list(items, AGENT_ITEM_HOST, c->hosts);
@@ -263,6 +252,24 @@ static int config_items(struct agent_items *items, const struct agent_config *c)
 				  .cpu_quota = c->cpu_quota,
 				  .cpu_period = c->cpu_period,
 			  });
+}
+
+static int config_items(struct agent_items *items, const struct agent_config *c)
+{
+	int r = c->entropy ? add_entropy(items) : 0;
+
+	if (r < 0)
+		return r;
+	add_text(items, AGENT_ITEM_CONTAINER, c->container);
+	add_text(items, AGENT_ITEM_TREE, c->root_tree);
+	if (!c->container)
+		add_time(items);
+	container_items(items, c);
+	for (size_t i = 0; i < c->nlinks; i++) {
+		r = add_link(items, &c->links[i]);
+		if (r < 0)
+			return r;
+	}
 	add_text(items, AGENT_ITEM_OCI, c->oci);
 	return 0;
 }
@@ -300,6 +307,85 @@ int agent_configure(struct agent_session *agent,
 		r = agent_await_done(agent, AGENT_MACHINE_MS, what);
 	trace_mark(agent->trace, TRACE_CONFIGURED);
 	return r;
+}
+
+/* ---- a container that is made before its run */
+
+/* These are of an interface, which comes later, or of all that there are. */
+static bool needs_links(const char *sysctl)
+{
+	return strncmp(sysctl, "net", 3) == 0 &&
+	       (strstr(sysctl, "conf") || strstr(sysctl, "neigh"));
+}
+
+bool agent_can_prepare(const struct agent_config *c)
+{
+	for (size_t i = 0; i < c->nmounts; i++) {
+		if (c->mounts[i].tag)
+			return false;
+	}
+	for (size_t i = 0; c->sysctls && c->sysctls[i]; i++) {
+		if (needs_links(c->sysctls[i]))
+			return false;
+	}
+	return !c->container && !c->oci && !c->keep_etc && c->root_tag &&
+	       c->root_overlay;
+}
+
+/* Names and addresses, which differ from run to run, are words of ours. */
+static void prepare_items(struct agent_items *items,
+			  const struct agent_config *config)
+{
+	static const char *const address[] = {"127.0.0.1", NULL};
+	static const char *const domain[] = {"invalid", NULL};
+	struct agent_config c = *config;
+
+	c.hostname = c.hostname ? "prepared" : NULL;
+	c.dns = c.dns && *c.dns ? address : NULL;
+	c.search = !c.dns && c.search && *c.search ? domain : NULL;
+	c.hosts = NULL;
+	container_items(items, &c);
+}
+
+int agent_prepare_bytes(const struct agent_config *config, uint8_t **ret,
+			size_t *ret_bytes)
+{
+	struct agent_items items = {0};
+
+	prepare_items(&items, config);
+	if (items.error) {
+		agent_items_done(&items);
+		return log_ret(items.error, "a container's configuration: %s",
+			       strerror(-items.error));
+	}
+	*ret = items.data;
+	*ret_bytes = items.bytes;
+	return 0;
+}
+
+int agent_prepare(struct agent_session *agent,
+		  const struct agent_config *config, const char *const *warm,
+		  struct agent_failure *ret_failure)
+{
+	struct agent_items items = {0};
+	struct agent_message m;
+	int r;
+
+	prepare_items(&items, config);
+	add_list(&items, AGENT_ITEM_WARM, warm);
+	r = agent_send_items(agent, &items, AGENT_PREPARE, "the container");
+	agent_items_done(&items);
+	if (r == 0)
+		r = agent_await(agent, AGENT_MACHINE_MS, &m);
+	if (r < 0)
+		return r;
+	if (m.type == AGENT_FAILED) {
+		r = agent_read_failed(&m, ret_failure);
+		return r < 0 ? r : -EREMOTEIO;
+	}
+	return m.type == AGENT_DONE && m.bytes == 0
+		       ? 0
+		       : agent_violation("an answer to PREPARE");
 }
 
 static_assert(AGENT_LIMITS_NONE == AGENT_NO_LIMIT, "as on the wire");

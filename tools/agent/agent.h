@@ -134,6 +134,35 @@ struct agent_config {
 int agent_configure(struct agent_session *agent,
 		    const struct agent_config *config);
 
+/* Why it did not start: what the user is told and `run` exits with. */
+struct agent_failure {
+	int status;      /* 125, 126 or 127 */
+	int error;       /* errno in the guest, or 0 */
+	char text[1024]; /* printable; without "bulkhead:" and newline */
+};
+
+/* ---- a container that is made before its run: AGENT_PREPARE */
+
+/*
+ * Whether the container of CONFIG can be: it has no shares but its root, whose
+ * changes stay in the guest's memory, and nothing that waits for a network.
+ */
+bool agent_can_prepare(const struct agent_config *config);
+/*
+ * Tells the containers apart that agent_prepare() makes: the same bytes for
+ * each run that one of them fits. Allocated. 0 or -errno, logged.
+ */
+int agent_prepare_bytes(const struct agent_config *config, uint8_t **ret,
+			size_t *ret_bytes);
+/*
+ * Before agent_configure(), which has to have the same CONFIG but for names and
+ * addresses. WARM, or NULL, are paths in the container, which end with NULL:
+ * the first file that is there is read. As agent_start().
+ */
+int agent_prepare(struct agent_session *agent,
+		  const struct agent_config *config, const char *const *warm,
+		  struct agent_failure *ret_failure);
+
 /* ---- a process: at most one in a session */
 
 /* The process's part in its container and session; zeroed: one more program. */
@@ -145,13 +174,6 @@ struct agent_start_options {
 	bool own;   /* a program of the agent's own, see agent_own() */
 	bool bound; /* killed when the session ends before it */
 	const struct spec_filter *filter; /* of system calls; or NULL */
-};
-
-/* Why it did not start: what the user is told and `run` exits with. */
-struct agent_failure {
-	int status;      /* 125, 126 or 127 */
-	int error;       /* errno in the guest, or 0 */
-	char text[1024]; /* printable; without "bulkhead:" and newline */
 };
 
 /*

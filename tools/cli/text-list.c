@@ -46,6 +46,19 @@ int text_list_add_all(struct text_list *list, const char *const *texts)
 	return r;
 }
 
+const char *text_list_value(const struct text_list *list, const char *name)
+{
+	const size_t n = strlen(name);
+
+	for (unsigned i = list->count; i > 0; i--) {
+		const char *text = list->item[i - 1];
+
+		if (strncmp(text, name, n) == 0 && text[n] == '=')
+			return text + n + 1;
+	}
+	return NULL;
+}
+
 void text_list_done(struct text_list *list)
 {
 	for (unsigned i = 0; i < list->count; i++)

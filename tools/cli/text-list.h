@@ -14,6 +14,8 @@ int text_list_add(struct text_list *list, const char *text);
 int text_list_add_all(struct text_list *list, const char *const *texts);
 /* "NAME=value" replaces what has that name. 0 or -ENOMEM, logged. */
 int text_list_set(struct text_list *list, const char *text);
+/* The value of the last "NAME=value", borrowed; NULL: there is none. */
+const char *text_list_value(const struct text_list *list, const char *name);
 void text_list_done(struct text_list *list);
 /* All of them with BETWEEN between; allocated, or NULL. */
 char *text_list_join(const struct text_list *list, const char *between);

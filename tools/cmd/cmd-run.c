@@ -140,7 +140,7 @@ static int begin_trace(struct run_options *opt)
 	return trace_option("run", opt->trace, &opt->marks);
 }
 
-/* The name of the template on standard output, once it is there. */
+/* One that is there is no reason to do anything. */
 static int make_template(struct run *run)
 {
 	const char *name = template_name(run->machine.template);
@@ -164,14 +164,43 @@ static int make_template(struct run *run)
 static int start(struct run *run)
 {
 	const struct run_options *opt = run->opt;
-	int status;
 
-	if (!opt->template_only)
-		return opt->detach ? supervise_detached(run)
-				   : supervise(run, -1);
-	status = make_template(run);
-	if (status == VM_EXIT_OK)
-		puts(template_name(run->machine.template));
+	if (opt->template_only)
+		return make_template(run);
+	return opt->detach ? supervise_detached(run) : supervise(run, -1);
+}
+
+/*
+ * The name of the template on standard output, once it is there. True: that is
+ * one without a container, from which another one is made.
+ */
+static bool say_template(const struct run *run)
+{
+	if (template_lacks_container(run->machine.template))
+		return true;
+	puts(template_name(run->machine.template));
+	return false;
+}
+
+/* *RET_AGAIN: once more, as another machine. */
+static int run_once(struct run_options *opt, bool *ret_again)
+{
+	struct run run = {
+		.opt = opt,
+		.root.hold = -1,
+		.machine.initrd_fd = -1,
+	};
+	int status = RUN_EXIT_FAILED;
+
+	*ret_again = false;
+	instance_init(&run.instance);
+	if (prepare(&run, opt) == 0)
+		status = start(&run);
+	if (opt->template_only && status == VM_EXIT_OK)
+		*ret_again = say_template(&run);
+	if (*ret_again)
+		run_release_signals(&run);
+	run_done(&run);
 	return status;
 }
 
@@ -181,27 +210,20 @@ static int run_main(int argc, char **argv, bool template_only)
 		.forward_signals = true,
 		.template_only = template_only,
 	};
-	struct run run = {
-		.opt = &opt,
-		.root.hold = -1,
-		.machine.initrd_fd = -1,
-	};
 	int status = RUN_EXIT_FAILED;
 	int r = run_options_parse(&opt, argc, argv);
 
-	/* No command is run, and the root need not have one. */
-	if (r == 0 && template_only && !opt.bundle && !opt.args[0])
-		opt.entrypoint = "none";
-	instance_init(&run.instance);
 	if (r == OPTIONS_HELP) {
 		status = VM_EXIT_OK;
 	} else if (r == 0 && set_log_level(&opt) == 0 &&
 		   begin_trace(&opt) == 0) {
+		bool again = false;
+
 		instance_sweep();
-		if (prepare(&run, &opt) == 0)
-			status = start(&run);
+		status = run_once(&opt, &again);
+		if (again)
+			status = run_once(&opt, &again);
 	}
-	run_done(&run);
 	trace_finish(opt.marks, false);
 	run_options_done(&opt);
 	return status;

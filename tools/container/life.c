@@ -193,6 +193,20 @@ static int connect_agent_unless(void *arg, int gone_fd,
 	return agent_connect_unless(s->life->socket, gone_fd, -1, ret);
 }
 
+/*
+ * Has the guest make as much of its container as does not depend on this run.
+ * 0, or the exit status; *RET is -errno where the agent is to blame.
+ */
+static int prepare_container(struct running *s, int *ret)
+{
+	struct agent_failure failure;
+
+	*ret = agent_prepare(s->agent, s->life->agent, s->life->warm, &failure);
+	trace_mark(s->life->cfg->trace, TRACE_PREPARED);
+	log_time(s, "container prepared");
+	return *ret == -EREMOTEIO ? fail(s, failure.status, failure.text) : 0;
+}
+
 /* 0, or the exit status. */
 static int start_command(struct running *s)
 {
@@ -557,7 +571,8 @@ static int begin_machine(struct running *s, bool *ret_started)
 
 	if (r == 0 || !*ret_started || !is_unfit(s, r))
 		return r;
-	log_warn("'%s': its template is no good any more: booting", life->name);
+	log_warn("'%s': its template is no good any more, and removed",
+		 life->name);
 	monitor_done(&s->monitor);
 	util_close(&s->gone_fd);
 	s->monitor = MONITOR_NONE;
@@ -581,7 +596,12 @@ static int live(struct running *s)
 		r = begin_machine(s, &started);
 	if (r < 0 && !started)
 		return RUN_EXIT_FAILED;
-	/* Before it has been told anything. */
+	if (r == 0 && template_is_prepared(life->template)) {
+		status = prepare_container(s, &r);
+		if (status != 0)
+			return status;
+	}
+	/* Before it has been told anything of this run. */
 	if (r == 0 && template_is_wanted(life->template)) {
 		const int saved =
 			template_save(life->template, life->cfg->control);

@@ -62,6 +62,8 @@ struct life {
 	const struct config *cfg;
 	/* From which it goes on, or which it is to become; NULL: neither. */
 	struct template *template;
+	/* Where its program may be, for one with its container; NULL. */
+	const char *const *warm;
 	bool disposable;    /* the guest can change nothing of the host's */
 	bool template_only; /* it ends once it is that; no command is run */
 	/*

@@ -172,40 +172,72 @@ static int wants_crun(const struct run_options *opt)
 /* A template that cannot be had is no reason not to run. */
 static int find_template(struct run_machine *machine,
 			 const struct run_options *opt,
+			 const struct rootfs *root,
 			 const struct initrd_files *files)
 {
-	return template_new(&machine->cfg, machine->distro.version, files,
-			    opt->templates, &machine->template);
+	return template_new(
+		&(const struct template_wish){
+			.cfg = &machine->cfg,
+			.distro = machine->distro.version,
+			.files = files,
+			/* A directory may be another one the next time. */
+			.container = {root->digest, root->path,
+				      &machine->agent},
+			.dir = opt->templates,
+			.now = opt->template_only,
+		},
+		&machine->template);
+}
+
+/* Files that crun needs. 0 or -errno, logged. */
+static int find_files(const struct run_options *opt, struct initrd_files *files)
+{
+	const int r = wants_crun(opt);
+
+	return r > 0 ? guest_crun_find(files) : r;
+}
+
+/* Where no template is, the machine boots. */
+static int make_initrd(struct run_machine *machine, struct initrd_files *files)
+{
+	const int r =
+		kernel_initrd(&machine->cfg, &machine->distro, false, files);
+
+	machine->initrd_fd = r < 0 ? -1 : r;
+	trace_mark(machine->cfg.trace, TRACE_INITRD);
+	return r < 0 ? r : 0;
 }
 
 /* After all devices: a distribution's kernel has modules for them. */
 static int make_start(struct run_machine *machine,
-		      const struct run_options *opt, bool cold)
+		      const struct run_options *opt, const struct rootfs *root)
 {
 	struct initrd_files files = {0};
-	int r = wants_crun(opt);
+	int r = find_files(opt, &files);
 
-	if (r > 0)
-		r = guest_crun_find(&files);
-	if (r == 0 && !cold)
-		r = find_template(machine, opt, &files);
-	if (r == 0 && !template_snapshot(machine->template)) {
-		r = kernel_initrd(&machine->cfg, &machine->distro, false,
-				  &files);
-		machine->initrd_fd = r < 0 ? -1 : r;
-		trace_mark(machine->cfg.trace, TRACE_INITRD);
-	} else {
+	if (r == 0 && !opt->cold)
+		r = find_template(machine, opt, root, &files);
+	if (r == 0 && !template_snapshot(machine->template))
+		r = make_initrd(machine, &files);
+	else
 		trace_mark(machine->cfg.trace, TRACE_SNAPSHOT);
-	}
 	initrd_files_done(&files);
-	return r < 0 ? r : 0;
+	return r;
 }
 
-int run_machine_make_cold(struct run_machine *machine,
-			  const struct run_options *opt)
+int run_machine_make_again(struct run_machine *machine,
+			   const struct run_options *opt)
 {
-	template_drop(machine->template);
-	return make_start(machine, opt, true);
+	struct initrd_files files = {0};
+	int r = 0;
+
+	if (template_fall_back(machine->template))
+		return 0;
+	r = find_files(opt, &files);
+	if (r == 0)
+		r = make_initrd(machine, &files);
+	initrd_files_done(&files);
+	return r;
 }
 
 /* Last, as config.json repeats all that is above. */
@@ -343,10 +375,10 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 		r = run_guest_make(machine, spec, opt);
 	if (r == 0)
 		r = run_network_make(machine, opt);
-	if (r == 0 && !opt->restored)
-		r = make_start(machine, opt, opt->cold);
 	if (r == 0)
 		r = make_oci(machine, spec, opt);
+	if (r == 0 && !opt->restored)
+		r = make_start(machine, opt, root);
 	machine->disposable = is_disposable(cfg);
 	/* All that go on from one memory have the same ones otherwise. */
 	machine->agent.entropy = true;

@@ -41,6 +41,9 @@ static int make_argv(struct spec_process *process,
 		args = (const char *const *)image->cmd;
 	if (r == 0)
 		r = text_list_add_all(&process->args, args);
+	/* Where no command is run the root need not have one. */
+	if (r == 0 && process->args.count == 0 && opt->template_only)
+		r = text_list_add(&process->args, "none");
 	if (r == 0 && process->args.count == 0)
 		r = log_ret(-EINVAL,
 			    "no command: '%s' names none, and none is given",
@@ -292,6 +295,29 @@ int run_terminal_make(struct spec_process *process,
 		process->console_width = size.ws_col;
 	}
 	return 0;
+}
+
+int run_process_paths(const struct spec_process *process, struct text_list *ret)
+{
+	const char *name = process->args.item[0];
+	const char *path = text_list_value(&process->env, "PATH");
+	int r = 0;
+
+	if (strchr(name, '/'))
+		return text_list_add(ret, name);
+	for (path = path ? path : AGENT_PATH; r == 0 && *path;
+	     path += strspn(path, ":")) {
+		const int n = (int)strcspn(path, ":");
+		autofree char *file = NULL;
+
+		if (asprintf(&file, "%.*s/%s", n, path, name) < 0) {
+			file = NULL;
+			return log_ret(-ENOMEM, "out of memory");
+		}
+		r = text_list_add(ret, file);
+		path += n;
+	}
+	return r;
 }
 
 int run_stop_signal(const struct run_options *opt,

@@ -116,6 +116,9 @@ int run_mounts_make(struct spec *spec, const struct run_options *opt);
 int run_process_make(struct spec_process *process,
 		     const struct run_options *opt,
 		     const struct rootfs_config *image);
+/* The paths where PROCESS's program is looked for. 0 or -ENOMEM, logged. */
+int run_process_paths(const struct spec_process *process,
+		      struct text_list *ret);
 /* The signal that `bulkhead stop` sends. -EINVAL: no such one, logged. */
 int run_stop_signal(const struct run_options *opt,
 		    const struct rootfs_config *image);
@@ -171,10 +174,10 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 void run_machine_done(struct run_machine *machine);
 /*
  * Makes of one that would go on from a template, which cannot be used and is
- * removed, one that boots. 0 or -errno, logged.
+ * removed, one that goes on from another one, or boots. 0 or -errno, logged.
  */
-int run_machine_make_cold(struct run_machine *machine,
-			  const struct run_options *opt);
+int run_machine_make_again(struct run_machine *machine,
+			   const struct run_options *opt);
 /*
  * Whether run_machine_make() will take SPEC with KERNEL, as far as that can be
  * told before its mounts and networks are there: for those who make it later.

@@ -8,6 +8,7 @@
 
 #include "tools/container/keeper.h"
 #include "tools/container/life.h"
+#include "tools/container/template.h"
 #include "tools/instance/runlog.h"
 #include "vmm/base/streams.h"
 #include "vmm/base/util.h"
@@ -140,7 +141,7 @@ static int be_cold(void *arg)
 {
 	const struct supervisor *s = arg;
 
-	return run_machine_make_cold(&s->run->machine, s->run->opt);
+	return run_machine_make_again(&s->run->machine, s->run->opt);
 }
 
 static void read_killer(void *arg, char ret[LIFE_KILLER_BYTES])
@@ -183,14 +184,26 @@ static void finish(struct supervisor *s, int status)
 	}
 }
 
+/* For a template that has it in its memory. */
+static struct text_list find_program(const struct run *run)
+{
+	struct text_list paths = {0};
+
+	if (template_is_prepared(run->machine.template))
+		(void)run_process_paths(&run->state.spec.process, &paths);
+	return paths;
+}
+
 int supervise(struct run *run, int ready_fd)
 {
 	struct supervisor s = {.run = run, .ready_fd = ready_fd};
+	struct text_list warm = find_program(run);
 	const struct life life = {
 		.name = run->instance.name,
 		.socket = run->instance.socket,
 		.cfg = &run->machine.cfg,
 		.template = run->machine.template,
+		.warm = text_list_items(&warm),
 		.disposable = run->machine.disposable,
 		.template_only = run->opt->template_only,
 		.snapshot = run->snapshot,
@@ -214,6 +227,7 @@ int supervise(struct run *run, int ready_fd)
 	instance_status_write(&run->instance, INSTANCE_NO_STATUS);
 	runlog_open(&s.log, run->instance.dir_fd);
 	status = life_run(&life);
+	text_list_done(&warm);
 	runlog_close(&s.log);
 	finish(&s, status);
 	keeper_stop(s.keeper);

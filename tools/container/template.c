@@ -2,6 +2,7 @@
 /* Which template a machine has, and making it. */
 #include "tools/container/template.h"
 
+#include "tools/agent/agent.h"
 #include "tools/container/vm-socket.h"
 #include "tools/image/rootfs.h"
 #include "tools/image/sha256.h"
@@ -29,9 +30,10 @@
 struct template
 {
 	struct template_store store;
-	char name[TEMPLATE_NAME];
 	uint64_t limit; /* of the store, in bytes */
-	bool found;     /* SNAPSHOT is it */
+	/* Names: its agent is there; with its container, or "". */
+	char shape[TEMPLATE_NAME], prepared[TEMPLATE_NAME];
+	const char *found; /* SNAPSHOT is that one; NULL: none is */
 	struct snapshot snapshot;
 	struct template_part part; /* with a lock where it is to be made */
 };
@@ -143,45 +145,74 @@ static int say_shape(FILE *to, const struct config *cfg, const char *distro,
 	return r < 0 ? r : 1;
 }
 
-static int find_name(struct template *t, const struct config *cfg,
-		     const char *distro, const struct initrd_files *files)
+/* A container that can be made before its run. 1, 0 or -errno, logged. */
+static int say_container(FILE *to, const struct template_container *c)
+{
+	autofree uint8_t *bytes = NULL;
+	char hex[SHA256_HEX];
+	size_t n;
+	int r;
+
+	if (!agent_can_prepare(c->agent))
+		return 0;
+	r = agent_prepare_bytes(c->agent, &bytes, &n);
+	if (r < 0)
+		return r;
+	sha256_hex(bytes, n, hex);
+	fprintf(to, "image %s\ncontainer %s\n", c->digest, hex);
+	r = say_path(to, "root", c->root);
+	return r < 0 ? r : 1;
+}
+
+static void make_name(const char *boot, const char *text, size_t bytes,
+		      char ret[TEMPLATE_NAME])
+{
+	char hex[SHA256_HEX];
+
+	sha256_hex(text, bytes, hex);
+	snprintf(ret, TEMPLATE_NAME, "%s-%.12s", boot, hex);
+}
+
+static int find_names(struct template *t, const struct template_wish *wish)
 {
 	autofree char *text = NULL;
 	size_t bytes = 0;
 	FILE *to = open_memstream(&text, &bytes);
-	char boot[9], hex[SHA256_HEX];
+	char boot[9];
 	int r;
 
 	if (!to)
 		return log_ret(-ENOMEM, "out of memory");
-	r = say_shape(to, cfg, distro, files);
-	if (fclose(to) != 0 && r > 0)
+	r = templates_boot(boot);
+	if (r == 0)
+		r = say_shape(to, wish->cfg, wish->distro, wish->files);
+	if (r > 0 && fflush(to) == 0)
+		make_name(boot, text, bytes, t->shape);
+	if (r > 0 && wish->container.digest &&
+	    say_container(to, &wish->container) > 0 && fflush(to) == 0)
+		make_name(boot, text, bytes, t->prepared);
+	if (fclose(to) != 0)
 		r = log_ret(-ENOMEM, "out of memory");
-	if (r > 0 && templates_boot(boot) < 0)
-		r = -EIO;
-	if (r <= 0)
-		return r;
-	sha256_hex(text, bytes, hex);
-	snprintf(t->name, sizeof(t->name), "%s-%.12s", boot, hex);
-	return 1;
+	return r > 0 && !t->shape[0] ? -ENOMEM : r;
 }
 
 /* ---- one that is there, or is to be */
 
-static bool open_found(struct template *t)
+static bool open_found(struct template *t, const char *name, bool records)
 {
-	autofree char *path = template_find(&t->store, t->name);
+	autofree char *path = name[0] ? template_find(&t->store, name) : NULL;
 
 	if (!path)
 		return false;
-	t->found = snapshot_open(&t->snapshot, path) == 0;
-	if (t->found) {
-		working_set_open(&t->snapshot, path, WORKING_SET_AUTO);
-	} else {
-		log_warn("template %s: removed, and made anew", t->name);
-		template_drop(t);
+	t->found = name;
+	if (snapshot_open(&t->snapshot, path) == 0) {
+		if (records)
+			working_set_open(&t->snapshot, path, WORKING_SET_AUTO);
+		return true;
 	}
-	return t->found;
+	log_warn("template %s: removed, and made anew", name);
+	template_drop(t);
+	return false;
 }
 
 static bool open_store(struct template *t, const char *dir)
@@ -218,24 +249,35 @@ static bool has_room(const struct template *t, const struct config *cfg)
 	return true;
 }
 
-static int prepare(struct template *t, const struct config *cfg,
-		   const char *distro, const struct initrd_files *files,
-		   const char *dir)
+/*
+ * A template with a container is for one image: it is made by the second start
+ * of that, since many have no second one; and not by a start that is recorded,
+ * as its own work would be in the record.
+ */
+static bool wants_prepared(const struct template *t, bool now)
 {
-	int r = templates_limit(&t->limit);
-
-	if (r < 0 || t->limit == 0)
-		return r;
-	/* From here on an error, which is logged, means that there is none. */
-	if (find_name(t, cfg, distro, files) > 0 && open_store(t, dir) &&
-	    !open_found(t) && has_room(t, cfg))
-		(void)template_begin(&t->store, t->name, &t->part);
-	return 0;
+	return t->prepared[0] &&
+	       (template_is_known(&t->store, t->prepared) || now) &&
+	       !t->snapshot.working_set.records;
 }
 
-int template_new(const struct config *cfg, const char *distro,
-		 const struct initrd_files *files, const char *dir,
-		 struct template **ret)
+static void look(struct template *t, const struct template_wish *wish)
+{
+	const char *part = NULL;
+
+	if (open_found(t, t->prepared, true))
+		return;
+	if (!open_found(t, t->shape, !wish->now))
+		part = t->shape;
+	else if (wants_prepared(t, wish->now))
+		part = t->prepared;
+	if (part && has_room(t, wish->cfg))
+		(void)template_begin(&t->store, part, &t->part);
+	if (t->prepared[0])
+		template_make_known(&t->store, t->prepared);
+}
+
+int template_new(const struct template_wish *wish, struct template **ret)
 {
 	struct template *t = calloc(1, sizeof(*t));
 	int r;
@@ -245,12 +287,16 @@ int template_new(const struct config *cfg, const char *distro,
 	t->store.dir = -1;
 	t->snapshot.memory_fd = -1;
 	t->part = TEMPLATE_PART_NONE;
-	r = prepare(t, cfg, distro, files, dir);
+	r = templates_limit(&t->limit);
+	/* From here on an error, which is logged, means that there is none. */
+	if (r == 0 && t->limit > 0 && find_names(t, wish) > 0 &&
+	    open_store(t, wish->dir))
+		look(t, wish);
 	if (r < 0)
 		template_free(t);
 	else
 		*ret = t;
-	return r < 0 ? r : 0;
+	return r;
 }
 
 void template_free(struct template *t)
@@ -265,7 +311,9 @@ void template_free(struct template *t)
 
 const char *template_name(const struct template *t)
 {
-	return t && t->store.dir >= 0 ? t->name : NULL;
+	if (!t || t->store.dir < 0)
+		return NULL;
+	return t->part.name[0] ? t->part.name : t->found ? t->found : t->shape;
 }
 
 const struct snapshot *template_snapshot(const struct template *t)
@@ -281,6 +329,17 @@ bool template_records(const struct template *t)
 bool template_is_wanted(const struct template *t)
 {
 	return t && t->part.lock >= 0;
+}
+
+bool template_is_prepared(const struct template *t)
+{
+	return template_is_wanted(t) && t->found;
+}
+
+bool template_lacks_container(const struct template *t)
+{
+	return t && t->prepared[0] && t->found != t->prepared &&
+	       strcmp(t->part.name, t->prepared) != 0;
 }
 
 void template_close_writable(struct template *t)
@@ -327,7 +386,7 @@ int template_save(struct template *t, const char *control)
 		template_abandon(&t->store, &t->part);
 		return r;
 	}
-	log_debug("template %s saved within %llu us", t->name,
+	log_debug("template %s saved within %llu us", t->part.name,
 		  (unsigned long long)(util_now_ns() - start_ns) / 1000);
 	return template_commit(&t->store, &t->part, t->limit);
 }
@@ -362,7 +421,15 @@ void template_leave(struct template *t)
 void template_drop(struct template *t)
 {
 	snapshot_close(&t->snapshot);
-	t->found = false;
-	if (t->store.dir >= 0)
-		(void)template_remove(&t->store, t->name);
+	if (t->store.dir >= 0 && t->found)
+		(void)template_remove(&t->store, t->found);
+	t->found = NULL;
+}
+
+bool template_fall_back(struct template *t)
+{
+	const bool had = t->found == t->prepared;
+
+	template_drop(t);
+	return had && open_found(t, t->shape, true);
 }

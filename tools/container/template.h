@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A machine that has come as far as its agent and knows of no container yet:
- * saved once, others of its shape go on from there and need not boot.
+ * saved once, others of its shape go on from there and need not boot. And one
+ * that has made the container of an image, and waits for its program: saved
+ * once, others of that container go on from there.
  *
  * The shape is all that a guest has found out by then: CPUs, memory, kernel,
  * and which devices there are. A start brings with it what is behind the
@@ -16,24 +18,38 @@
 
 #include <stdbool.h>
 
+struct agent_config;
 struct config;
 struct config_device;
 struct snapshot;
 
 struct template;
 
+/* A container that the machine is for, of an image. */
+struct template_container {
+	const char *digest; /* NULL: none that can be in a template */
+	const char *root;   /* the image's tree */
+	const struct agent_config *agent;
+};
+
+/* The machine that is to start; all of it borrowed. */
+struct template_wish {
+	const struct config *cfg;
+	const char *distro;               /* its kernel's version; NULL */
+	const struct initrd_files *files; /* besides the agent */
+	struct template_container container;
+	const char *dir; /* NULL: the image store's templates */
+	bool now;        /* `template make`: nothing else is run */
+};
+
 /*
- * Looks in the directory DIR, or NULL for that of the image store, for the
- * template of CFG's machine, whose initial RAM disk has FILES besides the agent
- * and what DISTRO, a version or NULL, stands for. Where there
- * is none, this machine is to become it, unless another one does just now. A
- * machine that can have none (its memory is in huge pages, say) has neither.
- * 0; or -errno, logged: the user asked for what cannot be, or -ENOMEM. Other
- * errors are logged, and no reason for the machine not to run.
+ * Looks for the template of WISH's machine, with its container if there is such
+ * a one. Where there is none, this machine is to become it, unless another one
+ * does just now. A machine that can have none (its memory is in huge pages,
+ * say) has neither. 0; or -errno, logged: the user asked for what cannot be, or
+ * -ENOMEM. Other errors are logged, and no reason for the machine not to run.
  */
-int template_new(const struct config *cfg, const char *distro,
-		 const struct initrd_files *files, const char *dir,
-		 struct template **ret);
+int template_new(const struct template_wish *wish, struct template **ret);
 void template_free(struct template *t); /* NULL is fine */
 
 /* Its name, or the one that it will have; NULL: there can be none. */
@@ -42,13 +58,17 @@ const char *template_name(const struct template *t);
 const struct snapshot *template_snapshot(const struct template *t);
 /* Whether this start of it is the one that is recorded. T may be NULL. */
 bool template_records(const struct template *t);
-/* Whether it is to become it. T may be NULL. */
+/* Whether it is to become one. T may be NULL. */
 bool template_is_wanted(const struct template *t);
+/* Whether that is one with its container, see agent_prepare(). */
+bool template_is_prepared(const struct template *t);
+/* Whether there could be one with its container, which it has no part in. */
+bool template_lacks_container(const struct template *t);
 
 /*
  * Has the machine whose CONTROL socket that is (vm-socket.h) become it: its
- * agent has told that it is there, and was told nothing. -errno, logged, is no
- * reason for the machine to end.
+ * agent has told that it is there, and was told nothing, or its container is
+ * prepared. -errno, logged, is no reason for the machine to end.
  */
 int template_save(struct template *t, const char *control);
 
@@ -78,5 +98,7 @@ void template_leave(struct template *t);
 
 /* It cannot be used: removes it. */
 void template_drop(struct template *t);
+/* The same. True: there is one without a container, to be used instead. */
+bool template_fall_back(struct template *t);
 
 #endif

@@ -19,6 +19,10 @@
 #define BOOT_FILE   "/proc/sys/kernel/random/boot_id"
 #define PART        ".part"
 #define PART_ROOM   (TEMPLATE_NAME + sizeof(PART))
+#define KNOWN       ".known"
+#define KNOWN_ROOM  (TEMPLATE_NAME + sizeof(KNOWN))
+/* Nobody runs as many images in turns. */
+#define KNOWN_MAX 1024
 
 static const char *const file_names[2] = {"state", "memory"};
 
@@ -178,6 +182,33 @@ char *template_find(const struct template_store *store, const char *name)
 	    asprintf(&path, "%s/%s", store->path, name) < 0)
 		return NULL;
 	return path;
+}
+
+/* ---- what was looked for */
+
+static void known_name(const char *name, char ret[KNOWN_ROOM])
+{
+	snprintf(ret, KNOWN_ROOM, "%.*s" KNOWN, TEMPLATE_NAME - 1, name);
+}
+
+bool template_is_known(const struct template_store *store, const char *name)
+{
+	char known[KNOWN_ROOM];
+
+	known_name(name, known);
+	return faccessat(store->dir, known, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Where that cannot be, it is as if it were the first time, each time. */
+void template_make_known(const struct template_store *store, const char *name)
+{
+	char known[KNOWN_ROOM];
+	int fd;
+
+	known_name(name, known);
+	fd = openat(store->dir, known,
+		    O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	util_close(&fd);
 }
 
 /* ---- making one */
@@ -413,17 +444,26 @@ static void remove_left_over(const struct template_store *store,
 		(void)tree_remove(store->dir, name);
 }
 
-static void remove_parts(const struct template_store *store)
+static bool ends_with(const char *name, const char *end)
+{
+	const size_t n = strlen(name), m = strlen(end);
+
+	return n > m && strcmp(name + n - m, end) == 0;
+}
+
+static void remove_parts(const struct template_store *store, const char *boot)
 {
 	DIR *dir = read_store(store);
 	const struct dirent *entry;
+	unsigned known = 0;
 
 	while (dir && (entry = readdir(dir))) {
-		const size_t n = strlen(entry->d_name);
-
-		if (n > strlen(PART) &&
-		    strcmp(entry->d_name + n - strlen(PART), PART) == 0)
+		if (ends_with(entry->d_name, PART))
 			remove_left_over(store, entry->d_name);
+		else if (ends_with(entry->d_name, KNOWN) &&
+			 (strncmp(entry->d_name, boot, 8) != 0 ||
+			  ++known > KNOWN_MAX))
+			(void)unlinkat(store->dir, entry->d_name, 0);
 	}
 	if (dir)
 		closedir(dir);
@@ -436,8 +476,10 @@ static void prune(const struct template_store *store, uint64_t limit)
 	uint64_t bytes = 0;
 	struct all all;
 
-	remove_parts(store);
-	if (templates_boot(boot) < 0 || find_all(store, &all) < 0)
+	if (templates_boot(boot) < 0)
+		return;
+	remove_parts(store, boot);
+	if (find_all(store, &all) < 0)
 		return;
 	for (size_t i = 0; i < all.count; i++) {
 		const struct found *f = &all.list[i];

@@ -5,6 +5,7 @@
  *   templates/NAME        a snapshot's files (vmm/snapshot.h); when it was last
  *                         used is the directory's time
  *   templates/NAME.part   being made by who has its lock; else left over
+ *   templates/NAME.known  an empty file: it was looked for once
  *
  * They have what a guest's kernel has in its memory: only the owner gets in.
  * None outlives the boot of the host that it was made in: so what is on the
@@ -57,6 +58,10 @@ int template_store_unnamed(void);
  * none.
  */
 char *template_find(const struct template_store *store, const char *name);
+
+/* Whether NAME was looked for before, and that it has been. */
+bool template_is_known(const struct template_store *store, const char *name);
+void template_make_known(const struct template_store *store, const char *name);
 
 /* One that is being made. */
 struct template_part {

@@ -79,7 +79,7 @@ static int cold(void *arg)
 {
 	struct init *init = arg;
 
-	return run_machine_make_cold(&init->machine, &init->options);
+	return run_machine_make_again(&init->machine, &init->options);
 }
 
 static void ready(void *arg)

@@ -49,6 +49,7 @@ static const struct {
 	[TRACE_CONSOLE] = {"first console output", MONITOR},
 	[TRACE_CONNECTED] = {"vsock connected", SUPERVISOR},
 	[TRACE_GREETED] = {"agent greeted", AGENT},
+	[TRACE_PREPARED] = {"container prepared", SUPERVISOR},
 	[TRACE_TEMPLATE] = {"template saved", SUPERVISOR},
 	[TRACE_CONFIGURE] = {"CONFIGURE sent", SUPERVISOR},
 	[TRACE_CONFIGURED] = {"CONFIGURE done", AGENT},
