@@ -17,7 +17,7 @@
 
 static const struct oci_command commands[] = {
 	{"create", oci_cmd_create, "create a container"},
-	{"start", oci_cmd_pass, "start its process"},
+	{"start", oci_cmd_start, "start its process"},
 	{"run", oci_cmd_create, "create and start one"},
 	{"exec", oci_cmd_exec, "start another process in one"},
 	{"state", oci_cmd_state, "print the state of one"},
@@ -38,7 +38,7 @@ static const struct oci_command commands[] = {
 };
 
 struct globals {
-	const char *root, *log, *log_format, *host;
+	const char *root, *log, *log_format, *host, *trace;
 	bool debug, systemd_cgroup, cold, help, version;
 };
 
@@ -47,6 +47,7 @@ static const struct oci_option options[] = {
 	{"log", 0, OCI_OWN_VALUE, offsetof(struct globals, log)},
 	{"log-format", 0, OCI_OWN_VALUE, offsetof(struct globals, log_format)},
 	{"host-runtime", 0, OCI_OWN_VALUE, offsetof(struct globals, host)},
+	{"trace", 0, OCI_OWN_VALUE, offsetof(struct globals, trace)},
 	{"debug", 0, OCI_OWN_FLAG, offsetof(struct globals, debug)},
 	{"systemd-cgroup", 0, OCI_OWN_FLAG,
 	 offsetof(struct globals, systemd_cgroup)},
@@ -75,6 +76,7 @@ static int print_help(int status)
 		    "  --host-runtime PATH  runc or crun [found in PATH]\n"
 		    "  --systemd-cgroup     cgroups by systemd\n"
 		    "  --cold               machines boot, from no template\n"
+		    "  --trace boot[=FILE]  print where a start's time goes\n"
 		    "  --debug              say more\n"
 		    "\nSee bulkhead-runtime(1).\n");
 	return status;
@@ -145,6 +147,8 @@ static int set_up(struct oci *oci, const struct globals *g)
 		return r;
 	if (g->root && !g->root[0])
 		return log_ret(-EINVAL, "--root: it names no directory");
+	if (g->trace && oci_trace_begin(oci, g->trace) < 0)
+		return -EINVAL;
 	oci->cold = g->cold;
 	oci->root = g->root ? absolute(g->root) : default_root();
 	oci->host = g->host ? strdup(g->host) : NULL;
@@ -205,6 +209,7 @@ int main(int argc, char **argv)
 		status = print_help(OCI_EXIT_FAILED);
 	else if (n >= 0 && set_up(&oci, &globals) == 0)
 		status = run(&oci, argc - n, argv + n);
+	trace_free(oci.trace);
 	text_list_done(&oci.pass);
 	free(oci.root);
 	free(oci.host);

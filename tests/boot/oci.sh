@@ -52,6 +52,63 @@ test_run()
 	expect_none_left
 }
 
+# phases FILE: the names of a trace's phases that are not the monitor's, each
+# with its process
+phases()
+{
+	sed -nE 's/ +[0-9]+ +[0-9]+  (runtime|supervisor|agent)$/: \1/p' "$1"
+}
+
+# Where the time of a start goes, through the processes of both runtimes: `run`
+# says it, or `delete`, in a file to which all of an engine's containers go.
+test_trace()
+{
+	local machine='initrd made: supervisor
+keeper started: supervisor
+monitor forked: supervisor
+monitor recorded: supervisor
+vsock connected: supervisor
+agent greeted: agent
+CONFIGURE sent: supervisor
+CONFIGURE done: agent
+START sent: supervisor
+STARTED: agent
+first output: agent
+EXIT: agent
+end: supervisor'
+
+	make_bundle '$c->{process}{args} = ["echo", "up"];'
+	oci --cold --trace boot run --bundle one c1
+	expect_status 0
+	grep -qx c1: err || fail "no trace: $(cat err)"
+	[ "$(phases err)" = "exec: runtime
+options read: runtime
+bundle written: runtime
+init executed: supervisor
+$machine" ] || fail "its phases: $(cat err)"
+	oci --cold --trace boot=trace create --bundle one c2
+	expect_status 0
+	oci --trace boot=trace start c2
+	expect_status 0
+	wait_until is_stopped c2 || fail "does not end"
+	[ ! -e trace ] || fail "it is there before its end: $(cat trace)"
+	oci --trace boot=trace delete c2
+	expect_status 0
+	[ "$(head -n 1 trace)" = c2: ] || fail "the file: $(cat trace)"
+	[ "$(phases trace)" = "exec: runtime
+options read: runtime
+bundle written: runtime
+created: runtime
+start called: runtime
+init executed: supervisor
+$machine" ] || fail "its phases: $(cat trace)"
+	grep -q '^first KVM_RUN .* monitor$' trace || fail "no monitor"
+	oci --trace boot= run --bundle one c3
+	expect_status 1
+	expect_error "--trace 'boot=': not known"
+	expect_none_left
+}
+
 # field NAME: of the state in out
 field()
 {

@@ -4,6 +4,7 @@
 #define TOOLS_CLI_TRACE_OPTION_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 struct trace;
 
@@ -12,6 +13,9 @@ struct trace;
  * options are read. 0, or an exit status: there is no such one, as a line says.
  */
 int trace_option(const char *command, const char *value, struct trace **ret);
+
+/* A table, or one line of JSON, on TO. */
+void trace_print(const struct trace *trace, FILE *to, bool json);
 
 /*
  * Ends TRACE: prints it on standard error, as a table or as one line of JSON,

@@ -54,13 +54,17 @@ _bulkhead_runtime()
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
+	--trace)
+		mapfile -t COMPREPLY < <(compgen -W 'boot boot=' -- "$cur")
+		return
+		;;
 	--log-format)
 		mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur")
 		return
 		;;
 	esac
 	if [ -z "$command" ]; then
-		words="$commands --root --log --log-format --host-runtime --cold
+		words="$commands --root --log --log-format --host-runtime --cold --trace
 			--debug --systemd-cgroup --rootless --cgroup-manager --criu --help
 			--version"
 	elif [[ $cur == -* ]]; then

@@ -13,6 +13,7 @@ complete -c bulkhead-runtime -n "not __fish_seen_subcommand_from $commands" -a "
 complete -c bulkhead-runtime -l root -r -F -d 'where state is kept'
 complete -c bulkhead-runtime -l log -r -F -d 'errors go there, too'
 complete -c bulkhead-runtime -l log-format -xa 'text json' -d 'of that file'
+complete -c bulkhead-runtime -l trace -xa 'boot boot=' -d 'note where the time of a start goes'
 complete -c bulkhead-runtime -l cold -d 'machines boot, from no template'
 complete -c bulkhead-runtime -l host-runtime -r -F -d 'runc or crun'
 complete -c bulkhead-runtime -l systemd-cgroup -d 'control groups by systemd'

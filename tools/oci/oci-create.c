@@ -322,9 +322,17 @@ static int create(struct oci *oci, struct request *req)
 		return OCI_EXIT_FAILED;
 	/* If it cannot be opened, `init` says why. */
 	oci->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	status = write_files(oci, req) == 0 ? hand_over(oci, req)
-					    : OCI_EXIT_FAILED;
+	status = write_files(oci, req) == 0 ? 0 : OCI_EXIT_FAILED;
+	if (status == 0) {
+		oci_trace_note(oci, req->id, TRACE_BUNDLE);
+		status = hand_over(oci, req);
+	}
 	util_close(&oci->kvm_fd);
+	/* `init` of `run` has the file by now. */
+	if (status == 0 && !req->run)
+		oci_trace_note(oci, req->id, TRACE_CREATED);
+	if (req->run && !req->detach)
+		oci_trace_print(oci, req->id);
 	/* `run` in the foreground has deleted what the host's runtime kept. */
 	if ((req->run && !req->detach && !is_kept(oci, req)) ||
 	    ((!req->run || req->detach) && status != 0))

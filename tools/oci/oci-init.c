@@ -63,6 +63,8 @@ static void started(void *arg)
 
 	template_leave(init->machine.template);
 	oci_note_started();
+	/* Its end may be that of this process, too. */
+	oci_trace_keep(init->options.marks);
 }
 
 /* By which it is saved, or its record ends; there is nothing else to ask. */
@@ -168,6 +170,7 @@ static int run(struct spec *spec, bool has_kvm)
 				.trees_socket =
 					OCI_INSIDE_VM "/" OCI_TREES_FILE,
 				.trees = TREES,
+				.marks = oci_trace_inside(),
 			},
 		.machine = {.initrd_fd = -1},
 	};
@@ -209,6 +212,9 @@ static int run(struct spec *spec, bool has_kvm)
 		leave_control(machine);
 		status = life_run(&life);
 	}
+	trace_mark(init.options.marks, TRACE_END);
+	oci_trace_keep(init.options.marks);
+	trace_free(init.options.marks);
 	run_machine_done(machine);
 	free(instance.socket);
 	free(instance.control);

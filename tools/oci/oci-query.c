@@ -214,6 +214,8 @@ int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 		if (status != 0 && only_ours(oci, argv[n]))
 			status = 0;
 	}
+	if (status == 0)
+		oci_trace_print(oci, argv[n]);
 	if (status == 0 && oci_forget(oci, argv[n]) < 0)
 		status = OCI_EXIT_FAILED;
 	return status;
@@ -271,6 +273,13 @@ int oci_cmd_pass(struct oci *oci, int argc, char **argv)
 	r = r == 0 ? oci_host_exec(&command) : OCI_EXIT_FAILED;
 	text_list_done(&command);
 	return r;
+}
+
+int oci_cmd_start(struct oci *oci, int argc, char **argv)
+{
+	if (argc == 2 && oci_check_container(oci, argv[1]) == 0)
+		oci_trace_note(oci, argv[1], TRACE_BEGUN);
+	return oci_cmd_pass(oci, argc, argv);
 }
 
 static json_t *texts(const char *const *list)

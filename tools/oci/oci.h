@@ -15,6 +15,7 @@
 #define TOOLS_OCI_OCI_H
 
 #include "tools/cli/text-list.h"
+#include "vmm/base/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,6 +52,7 @@ struct json_t;
 #define OCI_NAMESPACES_FILE "namespaces.json" /* of a machine's own one */
 #define OCI_EXEC_PREFIX     "exec-" /* processes of `exec`, until they start */
 #define OCI_STARTED_FILE    "started"      /* the process runs */
+#define OCI_TRACE_FILE      "trace.json"   /* see oci_trace_begin() */
 #define OCI_CONTROL_FILE    "control.sock" /* socket: `init` has it saved */
 /* In the container's directory: its machine stands still. */
 #define OCI_PAUSED_FILE "paused"
@@ -62,15 +64,17 @@ struct json_t;
 
 /* The global options. */
 struct oci {
-	const char *command;   /* for messages */
-	char *root;            /* owned */
-	char *host;            /* owned: path of the host's runtime; or NULL */
-	const char *log;       /* where errors go as well, or NULL */
-	struct text_list pass; /* what the host's runtime gets, too */
-	const char *maker;     /* see oci_host_await_maker(); or NULL */
-	bool maker_stays;      /* the same */
-	bool bound;            /* the host's runtime is killed with us */
-	bool cold;             /* no machine goes on from a template */
+	const char *command;    /* for messages */
+	char *root;             /* owned */
+	char *host;             /* owned: path of the host's runtime; or NULL */
+	const char *log;        /* where errors go as well, or NULL */
+	struct text_list pass;  /* what the host's runtime gets, too */
+	const char *maker;      /* see oci_host_await_maker(); or NULL */
+	bool maker_stays;       /* the same */
+	bool bound;             /* the host's runtime is killed with us */
+	bool cold;              /* no machine goes on from a template */
+	struct trace *trace;    /* owned: of this process; NULL: none */
+	const char *trace_file; /* where it is printed; NULL: standard error */
 	int kvm_fd; /* > 0: that one's container gets it, as OCI_KVM_FD */
 };
 
@@ -118,6 +122,19 @@ bool oci_host_is(struct oci *oci, const char *id, const char *name);
  * wait for ever, but kills it. 0 or -errno, logged.
  */
 int oci_host_await_maker(const struct oci *oci, const char *id, bool force);
+
+/* ---- --trace boot (oci-trace.c) */
+
+/* VALUE: "boot", or "boot=FILE". 0 or -errno, logged. */
+int oci_trace_begin(struct oci *oci, const char *value);
+/* ID's start has come to POINT: `init` and oci_trace_print() find it. */
+void oci_trace_note(const struct oci *oci, const char *id,
+		    enum trace_point point);
+/* ID has ended, and its directory is there still. */
+void oci_trace_print(const struct oci *oci, const char *id);
+/* `init`: what `create` has begun, or NULL; and what the others find. */
+struct trace *oci_trace_inside(void);
+void oci_trace_keep(const struct trace *trace);
 
 /* ---- a container's directory */
 
@@ -357,6 +374,7 @@ int oci_cmd_list(struct oci *oci, int argc, char **argv);
 int oci_cmd_pause(struct oci *oci, int argc, char **argv); /* and resume */
 int oci_cmd_state(struct oci *oci, int argc, char **argv);
 int oci_cmd_update(struct oci *oci, int argc, char **argv);
+int oci_cmd_start(struct oci *oci, int argc, char **argv);
 /* Those that are the host's runtime's alone. */
 int oci_cmd_pass(struct oci *oci, int argc, char **argv);
 

@@ -13,7 +13,7 @@ struct trace {
 	uint64_t at_ns[TRACE_POINTS]; /* CLOCK_MONOTONIC; 0: not yet */
 };
 
-enum process { SUPERVISOR, MONITOR, AGENT };
+enum process { SUPERVISOR, MONITOR, AGENT, RUNTIME };
 
 /* The agent's are when the supervisor reads its message. */
 static const struct {
@@ -22,6 +22,10 @@ static const struct {
 } points[TRACE_POINTS] = {
 	[TRACE_EXEC] = {"exec", SUPERVISOR},
 	[TRACE_OPTIONS] = {"options read", SUPERVISOR},
+	[TRACE_BUNDLE] = {"bundle written", RUNTIME},
+	[TRACE_CREATED] = {"created", RUNTIME},
+	[TRACE_BEGUN] = {"start called", RUNTIME},
+	[TRACE_INIT] = {"init executed", SUPERVISOR},
 	[TRACE_ROOT] = {"root ready", SUPERVISOR},
 	[TRACE_SAVED] = {"source saved", SUPERVISOR},
 	[TRACE_SNAPSHOT] = {"snapshot opened", SUPERVISOR},
@@ -62,9 +66,19 @@ static const struct {
 	[TRACE_END] = {"end", SUPERVISOR},
 };
 
-static uint64_t get(const struct trace *trace, enum trace_point point)
+const char *trace_name(enum trace_point point)
+{
+	return points[point].name;
+}
+
+uint64_t trace_get(const struct trace *trace, enum trace_point point)
 {
 	return __atomic_load_n(&trace->at_ns[point], __ATOMIC_RELAXED);
+}
+
+void trace_set(struct trace *trace, enum trace_point point, uint64_t at_ns)
+{
+	__atomic_store_n(&trace->at_ns[point], at_ns, __ATOMIC_RELAXED);
 }
 
 static struct trace *make(void)
@@ -98,7 +112,7 @@ struct trace *trace_copy(const struct trace *of)
 	struct trace *trace = of ? make() : NULL;
 
 	for (unsigned i = 0; trace && i < TRACE_POINTS; i++)
-		trace->at_ns[i] = get(of, i);
+		trace_set(trace, i, trace_get(of, i));
 	return trace;
 }
 
@@ -119,29 +133,38 @@ void trace_mark_now(struct trace *trace, enum trace_point point)
 void trace_restart(struct trace *trace)
 {
 	for (unsigned i = TRACE_FORKED; trace && i < TRACE_POINTS; i++)
-		__atomic_store_n(&trace->at_ns[i], 0, __ATOMIC_RELAXED);
+		trace_set(trace, i, 0);
 }
 
-static const char *process_name(const struct trace *trace, enum process process)
+static const char *process_name(const struct trace *trace,
+				enum trace_point point)
 {
-	/* `boot` has one process for both. */
-	if (process == SUPERVISOR && !get(trace, TRACE_FORKED))
+	static const char *const names[] = {
+		[SUPERVISOR] = "supervisor",
+		[MONITOR] = "monitor",
+		[AGENT] = "agent",
+		[RUNTIME] = "runtime",
+	};
+	enum process process = points[point].process;
+
+	/* An engine's runtime begins; `boot` has one process for both. */
+	if (point <= TRACE_OPTIONS && trace_get(trace, TRACE_BUNDLE))
+		process = RUNTIME;
+	else if (process == SUPERVISOR && !trace_get(trace, TRACE_FORKED))
 		process = MONITOR;
-	return process == SUPERVISOR ? "supervisor"
-	       : process == MONITOR  ? "monitor"
-				     : "agent";
+	return names[process];
 }
 
 size_t trace_lines(const struct trace *trace, struct trace_line *ret)
 {
-	const uint64_t exec_ns = get(trace, TRACE_EXEC);
+	const uint64_t exec_ns = trace_get(trace, TRACE_EXEC);
 	size_t n = 0;
 
 	for (unsigned i = 0; i < TRACE_POINTS; i++) {
-		const uint64_t at_ns = get(trace, i);
+		const uint64_t at_ns = trace_get(trace, i);
 		struct trace_line line = {
 			.name = points[i].name,
-			.process = process_name(trace, points[i].process),
+			.process = process_name(trace, i),
 		};
 		size_t place = n;
 

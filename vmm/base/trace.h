@@ -19,6 +19,10 @@
 enum trace_point {
 	TRACE_EXEC, /* trace_new() finds out when that was */
 	TRACE_OPTIONS,
+	TRACE_BUNDLE,
+	TRACE_CREATED,
+	TRACE_BEGUN,
+	TRACE_INIT,
 	TRACE_ROOT,
 	TRACE_SAVED,
 	TRACE_SNAPSHOT,
@@ -83,6 +87,11 @@ static inline void trace_mark(struct trace *trace, enum trace_point point)
 	if (trace)
 		trace_mark_now(trace, point);
 }
+
+/* For one that goes on in another program: by its name; 0: not come to. */
+const char *trace_name(enum trace_point point);
+uint64_t trace_get(const struct trace *trace, enum trace_point point);
+void trace_set(struct trace *trace, enum trace_point point, uint64_t at_ns);
 
 /* The machine is made once more: forgets all from the monitor's fork on. */
 void trace_restart(struct trace *trace);

@@ -89,6 +89,31 @@ static void test_copy(void **state)
 	trace_free(trace);
 }
 
+/* Another program goes on with it, by the names of its points. */
+static void test_taken(void **state)
+{
+	struct trace_line lines[TRACE_POINTS];
+	struct trace *trace = trace_new(), *other = trace_new();
+
+	(void)state;
+	trace_mark(trace, TRACE_BUNDLE);
+	for (unsigned i = 0; i < TRACE_POINTS; i++) {
+		assert_non_null(trace_name(i));
+		for (unsigned k = 0; k < i; k++)
+			assert_string_not_equal(trace_name(i), trace_name(k));
+		trace_set(other, i, trace_get(trace, i));
+	}
+	trace_mark(other, TRACE_INIT);
+	trace_mark(other, TRACE_FORKED);
+	assert_int_equal(trace_lines(other, lines), 4);
+	expect(&lines[0], "exec", "runtime");
+	expect(&lines[1], "bundle written", "runtime");
+	expect(&lines[2], "init executed", "supervisor");
+	assert_int_equal(lines[0].at_us, 0);
+	trace_free(other);
+	trace_free(trace);
+}
+
 /* Exec is as far back as the CPU time that the process has used. */
 static void test_exec(void **state)
 {
@@ -152,11 +177,9 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_processes),
-		cmocka_unit_test(test_copy),
-		cmocka_unit_test(test_exec),
-		cmocka_unit_test(test_restart),
-		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_processes), cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_taken),     cmocka_unit_test(test_exec),
+		cmocka_unit_test(test_restart),   cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
