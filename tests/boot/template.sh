@@ -144,6 +144,38 @@ make_image_templates()
 	image=$(cat out)
 }
 
+# The files of /etc are written where the root cannot be, and where /etc is a
+# link, which the guest's kernel follows.
+test_image_etc()
+{
+	make_root
+	mkdir root/usr
+	mv root/etc root/usr/etc
+	ln -s usr/etc root/etc
+	make_archive box.tar
+	for how in --rm --read-only; do
+		bulkhead template make "$how" --network none box.tar
+		expect_status 0
+		warm "$how" --hostname name --dns 10.0.0.1 --dns-search a.example \
+			--entrypoint sh test:1 -c 'hostname; cd /etc
+			cat hostname resolv.conf; grep name hosts
+			touch /etc/new 2>/dev/null || echo read-only'
+		expect_status 0
+		cat <<-END >expected
+			name
+			name
+			nameserver 10.0.0.1
+			search a.example
+			127.0.1.1	name
+		END
+		[ "$how" = --rm ] || echo read-only >>expected
+		expect_out "$(cat expected)"
+		expect_templates 2
+		bulkhead template rm --all
+	done
+	expect_nothing_left
+}
+
 # A container's template that cannot be used is no reason to boot.
 test_image_damaged()
 {
@@ -161,7 +193,7 @@ test_image_damaged()
 	grep -q 'no good any more, and removed' err || fail "no word of it"
 	[ ! -e "$dir" ] || fail "it is still there"
 	grep -q 'map saved memory' err || fail "it has booted"
-	expect_templates 2
+	expect_templates 1
 	: >err
 	bulkhead template make --network none test:1
 	expect_out "$image"
@@ -172,7 +204,10 @@ test_image_damaged()
 	# Nothing of one image's is for another one.
 	rm -rf root/etc/group
 	make_archive other.tar
-	warm other.tar
+	run --rm --log-level debug other.tar
+	expect_out "says nothing"
+	grep -q 'map saved memory' err || fail "it has booted"
+	: >err
 	bulkhead template rm --all
 	expect_nothing_left
 }
