@@ -362,15 +362,7 @@ int pager_start(struct pager *pager, const struct snapshot *snapshot,
 {
 	int r;
 
-	*pager = (struct pager){
-		.mem = mem,
-		.confined = confined,
-		.uffd = uffd,
-		.failed = failed,
-		.stop_fd = -1,
-		.memory_fd = -1,
-		.prepared = true,
-	};
+	*pager = PAGER_PREPARED(mem, confined, uffd, failed);
 	r = prepare(pager, snapshot);
 	if (r == 0)
 		r = add_ranges(pager);
@@ -428,6 +420,8 @@ void pager_done(struct pager *pager)
 	free(pager->range);
 	util_close(&pager->memory_fd);
 	util_close(&pager->stop_fd);
+	util_close(&pager->server_fd);
+	util_close(&pager->server_pid_fd);
 	util_close(&pager->uffd);
 	*pager = (struct pager){0};
 }

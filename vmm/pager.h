@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * RAM that comes from a compressed snapshot. A thread waits for accesses to
+ * RAM that comes from a compressed snapshot, or from another process (see
+ * pager_connect()). A thread waits for accesses to
  * pages that are not there yet - the guest's, KVM's, the devices' - and puts
  * the chunk that the page is in there (userfaultfd(2)); whoever made the access
  * waits for it. The thread itself never touches RAM, and takes no lock.
@@ -32,7 +33,7 @@ struct pager_range {
 /* A zeroed one has nothing to do. */
 struct pager {
 	const struct mem *mem;  /* borrowed */
-	char *name;             /* owned: the snapshot's file, for messages */
+	char *name;             /* owned: of file or socket, for messages */
 	int uffd;               /* owned */
 	int stop_fd, memory_fd; /* owned */
 	struct chunks chunks;
@@ -43,6 +44,7 @@ struct pager {
 	uint32_t left;   /* so many are not */
 	struct pager_range *range; /* owned */
 	uint32_t nranges;
+	int server_fd, server_pid_fd; /* owned: of a memory server */
 	bool confined;
 	void (*failed)(void);
 	pthread_t thread;
@@ -67,6 +69,15 @@ int pager_start(struct pager *pager, const struct snapshot *snapshot,
 		const struct mem *mem, bool confined, int uffd,
 		void (*failed)(void));
 
+/*
+ * The same, but the process that listens at the Unix socket SERVER has the
+ * RAM's content, and serves accesses by UFFD until the machine ends; the thread
+ * calls FAILED, after a line, when that process has ended.
+ */
+int pager_connect(struct pager *pager, const char *server,
+		  const struct mem *mem, bool confined, int uffd,
+		  void (*failed)(void));
+
 /* Reads all of SNAPSHOT, compressed, to MEM instead. 0 or -errno (logged). */
 int pager_load_all(const struct snapshot *snapshot, const struct mem *mem);
 
@@ -80,5 +91,23 @@ int pager_bring_in_all(const struct pager *pager, bool (*stops)(void *arg),
 
 /* Nobody touches RAM any more. Also of a zeroed one. */
 void pager_done(struct pager *pager);
+
+/* ---- between the two files of it */
+
+#define PAGER_PREPARED(m, c, u, f)                                             \
+	((struct pager){                                                       \
+		.mem = (m),                                                    \
+		.confined = (c),                                               \
+		.uffd = (u),                                                   \
+		.failed = (f),                                                 \
+		.stop_fd = -1,                                                 \
+		.memory_fd = -1,                                               \
+		.server_fd = -1,                                               \
+		.server_pid_fd = -1,                                           \
+		.prepared = true,                                              \
+	})
+
+/* The thread's sandbox, where another process serves. */
+extern const struct sandbox_rule pager_remote_syscalls[];
 
 #endif

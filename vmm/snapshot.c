@@ -469,15 +469,21 @@ static int check_memory(struct snapshot *s, const char *path, uint64_t bytes)
 	return 0;
 }
 
-int snapshot_open(struct snapshot *snapshot, const char *path)
+int snapshot_open_state(struct snapshot *snapshot, const char *path)
 {
 	uint64_t bytes = 0;
 	autofd int fd = -1;
-	int r;
 
 	*snapshot = (struct snapshot){.memory_fd = -1};
 	fd = open_file(path, SNAPSHOT_STATE_FILE, &bytes);
-	r = fd < 0 ? fd : read_state(snapshot, path, fd, bytes);
+	return fd < 0 ? fd : read_state(snapshot, path, fd, bytes);
+}
+
+int snapshot_open(struct snapshot *snapshot, const char *path)
+{
+	const int r = snapshot_open_state(snapshot, path);
+	uint64_t bytes = 0;
+
 	if (r < 0)
 		return r;
 	snapshot->memory_fd = open_file(path, SNAPSHOT_MEMORY_FILE, &bytes);

@@ -45,6 +45,9 @@ struct snapshot {
 	bool compressed;                /* the memory's file; see chunks.h */
 	struct chunks chunks;           /* owned: its index */
 	struct working_set working_set; /* owned; see working_set_open() */
+	/* The caller's: the socket of a process that has the memory; or NULL.
+	 */
+	const char *memory_server;
 	/* The caller's: the guest's clocks count the time since saved_ns. */
 	bool catches_up;
 };
@@ -54,6 +57,8 @@ struct snapshot {
  * 0, or -errno, logged; snapshot_close() accepts what a failed one left.
  */
 int snapshot_open(struct snapshot *snapshot, const char *path);
+/* The same of its state alone: a memory's file need not be there. */
+int snapshot_open_state(struct snapshot *snapshot, const char *path);
 void snapshot_close(struct snapshot *snapshot);
 /*
  * The same from files that are open and may have no name: NAME is for messages.
@@ -61,6 +66,12 @@ void snapshot_close(struct snapshot *snapshot);
  */
 int snapshot_take(struct snapshot *snapshot, const char *name, int state_fd,
 		  int memory_fd);
+
+/* Whether RAM can be a private mapping of its file. */
+static inline bool snapshot_is_mapped(const struct snapshot *snapshot)
+{
+	return !snapshot->memory_server && !snapshot->compressed;
+}
 
 /* Reads all of the memory: 0; -EBADMSG: it is damaged; -errno; logged. */
 int snapshot_verify(const struct snapshot *snapshot);

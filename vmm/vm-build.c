@@ -85,8 +85,25 @@ static void end_process(void)
 	_exit(VM_EXIT_HOST);
 }
 
+/* From a memory server, as it is touched. */
+static int connect_memory(struct vm *vm)
+{
+	const char *server = vm->snapshot->memory_server;
+	const int uffd = pager_open();
+	int r;
+
+	if (uffd < 0)
+		return log_ret(uffd,
+			       "--memory-server '%s': this user may not use "
+			       "userfaultfd: %s: see docs/STARTUP",
+			       server, strerror(-uffd));
+	r = pager_connect(&vm->pager, server, &vm->mem, vm->cfg->sandbox, uffd,
+			  end_process);
+	return r == 0 && vm->cfg->prefault ? mem_prefault(&vm->mem) : r;
+}
+
 /* From a compressed snapshot: as it is touched, or now. */
-static int fill_memory(struct vm *vm)
+static int unpack_memory(struct vm *vm)
 {
 	const struct snapshot *snapshot = vm->snapshot;
 	const int uffd = vm->cfg->prefault ? -1 : pager_open();
@@ -103,25 +120,38 @@ static int fill_memory(struct vm *vm)
 	return r == 0 && vm->cfg->prefault ? mem_prefault(&vm->mem) : r;
 }
 
+/* Its working set is brought in where it is not all there. */
+static int fill_memory(struct vm *vm)
+{
+	const struct snapshot *snapshot = vm->snapshot;
+	int r = 0;
+
+	if (snapshot->memory_server)
+		r = connect_memory(vm);
+	else if (snapshot->compressed)
+		r = unpack_memory(vm);
+	if (r == 0 && !vm->cfg->prefault &&
+	    (snapshot_is_mapped(snapshot) || vm->pager.started))
+		working_set_prepare(&vm->working_set, snapshot, &vm->mem,
+				    vm->cfg->sandbox);
+	return r;
+}
+
 static int map_memory(struct vm *vm)
 {
 	const bool restored = vm->snapshot != NULL;
-	const bool compressed = restored && vm->snapshot->compressed;
+	const bool mapped = restored && snapshot_is_mapped(vm->snapshot);
 	const struct mem_options options = {
 		.hugetlb = vm->cfg->hugetlb,
 		.small_pages = restored,
-		.prefault = vm->cfg->prefault && !compressed,
-		.from_file = restored && !compressed,
+		.prefault = vm->cfg->prefault && mapped == restored,
+		.from_file = mapped,
 		.file_fd = restored ? vm->snapshot->memory_fd : -1,
 	};
 	int r = mem_init(&vm->mem, vm->cfg->memory_bytes, &options);
 
-	if (r == 0 && compressed)
+	if (r == 0 && restored)
 		r = fill_memory(vm);
-	if (r == 0 && restored && !vm->cfg->prefault &&
-	    (!compressed || vm->pager.started))
-		working_set_prepare(&vm->working_set, vm->snapshot, &vm->mem,
-				    vm->cfg->sandbox);
 	if (r == 0)
 		r = build_pages(vm);
 	if (r < 0)
@@ -271,7 +301,7 @@ static int build(const struct config *cfg, const struct snapshot *snapshot,
 		return log_ret(VM_EXIT_HOST, "out of memory");
 	vm->cfg = cfg;
 	vm->snapshot = snapshot;
-	if (snapshot && !snapshot->compressed) {
+	if (snapshot && snapshot_is_mapped(snapshot)) {
 		vm->base.exists = true;
 		memcpy(vm->base.id, snapshot->id, sizeof(vm->base.id));
 		vm->base.memory_sum = snapshot->memory_sum;

@@ -52,7 +52,7 @@ struct vm {
 
 	struct kvm kvm;
 	struct mem mem;
-	struct pager pager; /* of a compressed snapshot's RAM */
+	struct pager pager; /* of RAM that is not a snapshot's file, mapped */
 	struct working_set_task working_set;
 	struct bus bus;
 	struct loop loop;

@@ -299,7 +299,7 @@ int vm_build_saving(struct vm *vm)
 	/* Without it, all of the RAM is read. */
 	vm->pagemap_fd = pagemap_open();
 	open_oom_adj(vm);
-	if (vm->snapshot && !vm->snapshot->compressed) {
+	if (vm->snapshot && snapshot_is_mapped(vm->snapshot)) {
 		vm->file_fd =
 			fcntl(vm->snapshot->memory_fd, F_DUPFD_CLOEXEC, 0);
 		if (vm->file_fd < 0)

@@ -490,6 +490,55 @@ test_compressed_damaged()
 	expect_no_out FAIL
 }
 
+# served [COUNT]: a memory server has plain/memory, for one machine.
+served()
+{
+	timeout -k 5 "$LIMIT" "$GUEST/page-server" ./pages plain/memory "$@" \
+		>server.out 2>&1 &
+	server=$!
+	wait_for server.out listening
+}
+
+# A process has the memory, and the snapshot's directory has none. It is saved
+# with what nobody has touched. It ends with its server.
+test_memory_server()
+{
+	local server
+
+	guest_start vm 'sweep:16M:1000000,poweroff' --memory 96M \
+		--control ./control
+	wait_for vm.out 'sweep 3'
+	ask snapshot --live ./control snap
+	expect_status 0
+	killed vm
+	mkdir plain
+	mv snap/memory plain
+	served
+	restored again --memory-server ./pages --control ./control
+	wait_until sweeps again 2 || fail "it does not go on"
+	grep -q '"page_size":4096' server.out || fail "no regions came"
+	ask snapshot --base snap ./control snap2
+	expect_status 1
+	swept_live again snap2
+	wait "$server" || fail "the server: $(cat server.out)"
+
+	served 100
+	ask restore --memory-server ./pages snap
+	expect_status 3
+	expect_error "'./pages': the memory server has ended"
+	wait "$server" || fail "the server: $(cat server.out)"
+	ask restore --memory-server ./pages snap
+	expect_status 3
+	expect_error "memory server: './pages'" 'refused'
+	rm -r snap
+	mv snap2 snap
+	restored last --verify
+	wait_until sweeps last 2 || fail "it does not go on"
+	killed last
+	expect_silence
+	expect_no_out FAIL
+}
+
 # sweeps NAME N: so many rounds are done.
 sweeps()
 {

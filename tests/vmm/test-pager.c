@@ -3,6 +3,7 @@
 #include "vmm/pager.h"
 
 #include "tests/tempdir.h"
+#include "vmm/base/descriptors.h"
 #include "vmm/base/mem.h"
 #include "vmm/base/util.h"
 #include "vmm/memory-copy.h"
@@ -11,10 +12,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,7 +38,7 @@
 
 struct rig {
 	struct tempdir dir; /* its path: the state's file */
-	char memory[2 * TEMPDIR_ROOM];
+	char memory[2 * TEMPDIR_ROOM], socket[TEMPDIR_ROOM + 16];
 	struct mem was, mem;
 	struct snapshot snapshot;
 	struct pager pager;
@@ -118,6 +127,7 @@ static int setup(void **state)
 	assert_true(tempdir_make(&rig->dir, SNAPSHOT_STATE_FILE));
 	snprintf(rig->memory, sizeof(rig->memory), "%s/%s", rig->dir.dir,
 		 SNAPSHOT_MEMORY_FILE);
+	snprintf(rig->socket, sizeof(rig->socket), "%s/pages", rig->dir.dir);
 	assert_int_equal(mem_init(&rig->was, BYTES, &none), 0);
 	ram = rig->was.region[0].host;
 	/* Pages among zeros, zeros among pages, a gap, and the end. */
@@ -145,6 +155,7 @@ static int teardown(void **state)
 	snapshot_close(&rig->snapshot);
 	close(rig->pagemap);
 	(void)unlink(rig->memory);
+	(void)unlink(rig->socket);
 	(void)unlink(rig->dir.path);
 	assert_true(tempdir_remove(&rig->dir));
 	free(rig);
@@ -188,8 +199,11 @@ static void test_touched(void **state)
 	assert_int_equal(ram[PAGE], 0);
 	ram[0] = 1;
 	expect_all(rig);
-	/* It is memory like any other now. */
-	assert_int_equal(rig->pager.left, 0);
+	/* It is memory like any other now: a page that is given back is zero.
+	 */
+	assert_int_equal(madvise(rig->mem.region[0].host, PAGE, MADV_DONTNEED),
+			 0);
+	assert_int_equal(ram[0], 0);
 }
 
 static void *sum_up(void *arg)
@@ -251,6 +265,17 @@ static void test_saved_again(void **state)
 	expect_all(rig);
 }
 
+static bool has_uffd(struct rig *rig)
+{
+	const int uffd = pager_open();
+
+	if (uffd < 0)
+		return false;
+	close(uffd);
+	return mem_inherit(&rig->mem, true) == 0 &&
+	       mem_inherit(&rig->was, true) == 0;
+}
+
 /* In a process of its own: how it ends when it touches all. */
 static int status_of(struct rig *rig, bool confined)
 {
@@ -269,13 +294,9 @@ static int status_of(struct rig *rig, bool confined)
 static void test_confined(void **state)
 {
 	struct rig *rig = *state;
-	const int uffd = pager_open();
 
-	if (uffd < 0)
+	if (!has_uffd(rig))
 		skip();
-	close(uffd);
-	assert_int_equal(mem_inherit(&rig->mem, true), 0);
-	assert_int_equal(mem_inherit(&rig->was, true), 0);
 	assert_int_equal(status_of(rig, true), 0);
 }
 
@@ -283,29 +304,142 @@ static void test_confined(void **state)
 static void test_damaged(void **state)
 {
 	struct rig *rig = *state;
-	const int uffd = pager_open();
-	uint8_t byte;
+	uint8_t was[64], bad[64];
 
-	if (uffd < 0)
+	if (!has_uffd(rig))
 		skip();
-	close(uffd);
-	assert_int_equal(mem_inherit(&rig->mem, true), 0);
-	assert_int_equal(mem_inherit(&rig->was, true), 0);
+	memset(bad, 0xff, sizeof(bad));
 	for (uint64_t at = 3; at < 3000; at += 1499) {
 		autofd int fd = open(rig->memory, O_RDWR);
 
-		assert_int_equal(util_read_at(fd, &byte, 1, at), 0);
-		byte ^= 4;
-		assert_int_equal(util_write_at(fd, &byte, 1, at), 0);
+		assert_int_equal(util_read_at(fd, was, sizeof(was), at), 0);
+		assert_int_equal(util_write_at(fd, bad, sizeof(bad), at), 0);
 		assert_int_equal(snapshot_verify(&rig->snapshot), -EBADMSG);
 		assert_int_equal(status_of(rig, true), ENDED);
 		assert_int_equal(pager_load_all(&rig->snapshot, &rig->was),
 				 -EBADMSG);
-		byte ^= 4;
-		assert_int_equal(util_write_at(fd, &byte, 1, at), 0);
+		assert_int_equal(util_write_at(fd, was, sizeof(was), at), 0);
 	}
 	assert_int_equal(truncate(rig->memory, 100), 0);
 	assert_int_equal(status_of(rig, true), ENDED);
+}
+
+/* ---- memory of another process */
+
+static void serve(const struct rig *rig, int uffd, int64_t host, unsigned left)
+{
+	struct pollfd pfd = {.fd = uffd, .events = POLLIN};
+	struct uffd_msg message;
+
+	for (; left > 0 && poll(&pfd, 1, -1) > 0; left--) {
+		struct uffdio_copy copy = {.len = PAGE};
+
+		if (read(uffd, &message, sizeof(message)) != sizeof(message))
+			continue;
+		copy.dst = message.arg.pagefault.address & ~(PAGE - 1ull);
+		copy.src = (uintptr_t)rig->was.region[0].host + copy.dst -
+			   (uint64_t)host;
+		(void)ioctl(uffd, UFFDIO_COPY, &copy);
+	}
+}
+
+/*
+ * A process that serves COUNT pages, and then ends; or, with CLOSES, has
+ * nothing but the descriptor.
+ */
+static pid_t serve_pages(const struct rig *rig, unsigned count, bool closes)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	char text[1024] = "";
+	int64_t host, bytes;
+	int ready[2], uffd;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		int connection;
+
+		strcpy(un.sun_path, rig->socket);
+		(void)unlink(un.sun_path);
+		if (bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 ||
+		    listen(fd, 1) < 0 || write(ready[1], "", 1) != 1)
+			_exit(1);
+		connection = accept(fd, NULL, NULL);
+		if (descriptors_receive(connection, text, sizeof(text) - 1,
+					&uffd, 1, 0) <= 0 ||
+		    sscanf(text,
+			   "[{\"base_host_virt_addr\":%" SCNi64
+			   ",\"size\":%" SCNi64 ",\"offset\":0,"
+			   "\"page_size\":4096,\"page_size_kib\":4096}]",
+			   &host, &bytes) != 2 ||
+		    bytes != (int64_t)BYTES)
+			_exit(2);
+		if (closes)
+			close(connection);
+		serve(rig, uffd, host, count);
+		_exit(0);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], text, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
+static int connect_pager(struct rig *rig, bool confined)
+{
+	return pager_connect(&rig->pager, rig->socket, &rig->mem, confined,
+			     pager_open(), give_up);
+}
+
+static void test_server(void **state)
+{
+	struct rig *rig = *state;
+	pid_t pid;
+
+	if (!has_uffd(rig))
+		skip();
+	pid = serve_pages(rig, UINT_MAX, true);
+	assert_int_equal(connect_pager(rig, false), 0);
+	assert_int_equal(rig->mem.region[0].host[8 * MIB], 0x77);
+	assert_false(is_there(rig, 9 * MIB));
+	assert_int_equal(pager_bring_in_all(&rig->pager, goes_on, NULL), 0);
+	assert_true(is_there(rig, 9 * MIB));
+	expect_all(rig);
+	pager_done(&rig->pager);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	/* Nobody is there. */
+	mem_done(&rig->mem);
+	assert_int_equal(mem_init(&rig->mem, BYTES, &(struct mem_options){0}),
+			 0);
+	assert_int_equal(connect_pager(rig, false), -ECONNREFUSED);
+}
+
+/* The process ends with its server, and nobody finds zeros. */
+static void test_server_ends(void **state)
+{
+	struct rig *rig = *state;
+	pid_t server, pid;
+	int status;
+
+	if (!has_uffd(rig))
+		skip();
+	for (unsigned i = 0; i < 2; i++) {
+		server = serve_pages(rig, 20, i == 1);
+		pid = fork();
+		if (pid == 0) {
+			assert_int_equal(connect_pager(rig, true), 0);
+			expect_all(rig);
+			_exit(0);
+		}
+		/* Its end is seen at once, though nobody has waited for it. */
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), ENDED);
+		assert_int_equal(waitpid(server, &status, 0), server);
+	}
 }
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -316,6 +450,7 @@ int main(void)
 		TEST(test_touched),  TEST(test_at_once),
 		TEST(test_load_all), TEST(test_saved_again),
 		TEST(test_confined), TEST(test_damaged),
+		TEST(test_server),   TEST(test_server_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

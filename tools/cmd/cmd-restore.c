@@ -29,7 +29,8 @@
 struct request {
 	bool clock_realtime, verify, json, no_sandbox, no_working_set, detach,
 		remove;
-	const char *control, *name, *log_level, *record, *network, *trace;
+	const char *control, *name, *log_level, *record, *network, *trace,
+		*memory_server;
 	struct trace *marks; /* NULL: none */
 	uint64_t record_s;   /* 0: as it comes */
 	struct option_list disks, nets, shares, vsocks, publish;
@@ -50,6 +51,8 @@ static const struct option_entry entries[] = {
 	 "record the memory that is touched for so long [1, the first time]"},
 	{"no-working-set", 0, NULL, OPTION_FLAG, AT(no_working_set), NULL,
 	 "bring no memory in ahead, and record nothing"},
+	{"memory-server", 0, "SOCKET", OPTION_TEXT, AT(memory_server), NULL,
+	 "the process that listens there has the memory, and not DIR"},
 	{"disk", 0, "FILE[,KEY...]", OPTION_LIST, AT(disks),
 	 "Other things behind its devices, in their order",
 	 "instead of the first disk, the second ..."},
@@ -246,6 +249,7 @@ static int restore(const struct request *req, const char *path)
 			.name = req->name,
 			.network = req->network,
 			.publish = &req->publish,
+			.memory_server = req->memory_server,
 			.verify = req->verify,
 			.detach = req->detach,
 			.remove = req->remove,
@@ -261,7 +265,7 @@ static int restore(const struct request *req, const char *path)
 	if (check_machine(req))
 		return status;
 	config_init(&cfg);
-	r = snapshot_open(&snapshot, path);
+	r = restore_open(&snapshot, path, req->memory_server);
 	snapshot.catches_up = req->clock_realtime;
 	if (r == 0 && req->verify)
 		r = snapshot_verify(&snapshot);
@@ -301,6 +305,9 @@ int cmd_restore(int argc, char **argv)
 	else if (n > 0 && req.record && req.no_working_set)
 		usage_error("restore",
 			    "--record: not together with --no-working-set");
+	else if (n > 0 && req.verify && req.memory_server)
+		usage_error("restore",
+			    "--verify: not together with --memory-server");
 	else if (n > 0 && req.trace && req.detach)
 		usage_error("restore", "--trace: not together with --detach, "
 				       "which prints nothing at the end");

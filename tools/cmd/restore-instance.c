@@ -172,6 +172,16 @@ void restore_free(struct run *run, struct run_options *opt)
 	instance_done(&run->instance);
 }
 
+int restore_open(struct snapshot *snapshot, const char *path,
+		 const char *memory_server)
+{
+	const int r = memory_server ? snapshot_open_state(snapshot, path)
+				    : snapshot_open(snapshot, path);
+
+	snapshot->memory_server = memory_server;
+	return r;
+}
+
 void restore_working_set(struct snapshot *snapshot, const char *path, bool none,
 			 uint64_t record_s)
 {
@@ -193,7 +203,7 @@ int restore_instance(const struct restore_request *req)
 		.snapshot = &snapshot,
 	};
 	int status = RUN_EXIT_FAILED;
-	int r = snapshot_open(&snapshot, req->path);
+	int r = restore_open(&snapshot, req->path, req->memory_server);
 
 	instance_init(&run.instance);
 	if (r == 0 && req->verify)

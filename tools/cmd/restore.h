@@ -18,11 +18,16 @@ struct restore_request {
 	const char *network;               /* NULL: as it was */
 	const struct option_list *publish; /* empty: as they were */
 	bool no_publish;                   /* none at all */
+	const char *memory_server;         /* see struct snapshot; NULL: none */
 	bool verify, detach, remove, no_sandbox;
 	bool no_working_set;
 	uint64_t record_s;   /* 0: as it comes */
 	struct trace *trace; /* NULL: none */
 };
+
+/* Opens it, with its memory if no server has that. 0 or -errno, logged. */
+int restore_open(struct snapshot *snapshot, const char *path,
+		 const char *memory_server);
 
 /*
  * Has the start bring memory in ahead, or record it. Behind what else can fail:

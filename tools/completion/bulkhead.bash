@@ -72,7 +72,7 @@ _bulkhead_snapshot()
 
 	[ "${COMP_WORDS[1]}" != snapshot ] || opts='--live --base --track --compress --help'
 	[ "${COMP_WORDS[1]}" != restore ] ||
-		opts='--control --name --clock-realtime --detach --rm --network --publish --verify --record --no-working-set
+		opts='--control --name --clock-realtime --detach --rm --network --publish --verify --record --no-working-set --memory-server
 			--disk --net --share --vsock --no-sandbox --trace --log-level
 			--json --help'
 	if [[ $cur == -* ]]; then
