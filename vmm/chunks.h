@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHUNK_BYTES 65536
+#define CHUNK_BYTES 16384
 
 struct z_stream_s;
 

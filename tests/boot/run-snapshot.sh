@@ -209,6 +209,31 @@ test_warm()
 	expect_nothing_left
 }
 
+# Its memory is compressed, and comes as it is touched: it goes on, and so does a
+# clone of it.
+test_compressed()
+{
+	local name
+
+	make_root
+	counting one
+	bulkhead snapshot --live --compress one snap
+	expect_ok
+	expect_out ', compressed to'
+	bulkhead rm -f one
+	bulkhead restore -d --name two snap
+	expect_status 0
+	bulkhead clone two
+	expect_status 0
+	for name in two two-1; do
+		wait_until logs_have "$name" "n $(($(first "$name") + 10)) " ||
+			fail "'$name' does not go on: $(cat out)"
+		expect_counted "$name"
+	done
+	bulkhead rm -f two two-1
+	expect_nothing_left
+}
+
 # A command that pauses, saves or stops an instance waits for another one.
 test_one_at_a_time()
 {
