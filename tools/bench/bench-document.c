@@ -17,8 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const mark_names[BENCH_MARKS] = {"guest", "pid1", "output",
-						    "exit"};
+static const char *const mark_names[BENCH_MARKS] = {"output", "exit"};
 
 static json_t *words_json(char *const *words)
 {
@@ -115,6 +114,34 @@ static json_t *phases_json(const struct bench_peer *peer)
 	return list;
 }
 
+static json_t *memory_json(const struct bench_memory *memory)
+{
+	return json_pack(
+		"{s:i, s:o, s:i, s:I, s:I, s:o}", "count", (int)memory->count,
+		"at_ms", ms_json(memory->at_ms), "processes",
+		(int)memory->processes, "pss_kib", (json_int_t)memory->pss_kib,
+		"shared_kib",
+		(json_int_t)(memory->pss_kib > memory->private_kib
+				     ? memory->pss_kib - memory->private_kib
+				     : 0),
+		"private_each_kib",
+		ms_json((double)memory->private_kib / memory->count));
+}
+
+static json_t *density_json(const struct bench_density *density)
+{
+	json_t *instances = json_array(), *idle = json_array();
+
+	for (unsigned i = 0; i < density->nmemory; i++)
+		json_array_append_new(instances,
+				      memory_json(&density->memory[i]));
+	for (unsigned i = 0; i < density->nidle; i++)
+		json_array_append_new(idle, memory_json(&density->idle[i]));
+	return json_pack("{s:o, s:o, s:o}", "up_ms",
+			 bench_summary(density->up_ms, density->nup),
+			 "instances", instances, "idle", idle);
+}
+
 static const char *note_of(const struct bench_peer *peer)
 {
 	return peer->hybrid_hidden
@@ -147,6 +174,9 @@ static json_t *peer_json(const struct bench_peer *peer)
 		json_object_set_new(json, "note", json_string(note_of(peer)));
 	json_object_set_new(json, "runs", json_integer(peer->count));
 	json_object_set_new(json, "failed", json_integer(peer->failed));
+	if (peer->density.nup > 0)
+		json_object_set_new(json, "memory",
+				    density_json(&peer->density));
 	if (peer->failure)
 		json_object_set_new(json, "failure",
 				    json_string(peer->failure));
@@ -196,9 +226,10 @@ json_t *bench_document(const struct bench_result *result)
 				      peer_json(&result->peers->item[i]));
 	return json_pack("{s:s, s:i, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}",
 			 "schema", BENCH_SCHEMA, "version", BENCH_VERSION,
-			 "benchmark", "startup", "bulkhead", BULKHEAD_VERSION,
-			 "date", date_json(), "root", root ? root : "",
-			 "command", words_json(result->what->command), "method",
+			 "benchmark", result->benchmark, "bulkhead",
+			 BULKHEAD_VERSION, "date", date_json(), "root",
+			 root ? root : "", "command",
+			 words_json(result->what->command), "method",
 			 plan_json(result->plan), "host",
 			 bench_host_json(result), "runtimes", runtimes);
 }

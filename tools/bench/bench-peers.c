@@ -18,6 +18,7 @@
 #include <sys/vfs.h>
 
 #define LINE_MAX_BYTES 160
+#define TEXT_MAX_BYTES 4096
 
 static int out_of_memory(void)
 {
@@ -29,6 +30,15 @@ int bench_leave_out(struct bench_peer *peer, const char *why)
 	free(peer->why_not);
 	peer->why_not = strdup(why);
 	return peer->why_not ? 0 : out_of_memory();
+}
+
+int bench_failed(struct bench_peer *peer, const char *why)
+{
+	peer->failed++;
+	if (peer->failure)
+		return 0;
+	peer->failure = text_printable(why);
+	return peer->failure ? 0 : out_of_memory();
 }
 
 static bool is_installed(const char *program, size_t bytes)
@@ -130,14 +140,13 @@ static void last_line(int fd, char ret[LINE_MAX_BYTES])
 	text_make_printable(ret);
 }
 
-int bench_script(const struct bench_peer *peer, const struct bench_what *what,
-		 const char *id, const char *script, char **ret_line)
+/* Its output and messages go to FD. The exit status, or -errno, logged. */
+static int call(const struct bench_peer *peer, const struct bench_what *what,
+		const char *id, const char *script, int fd)
 {
 	const struct places places = places_of(peer, what, id);
 	struct text_list argv = {0}, environment = {0};
-	autofd int fd = bench_messages();
 	struct bench_end end = {.status = 255};
-	char line[LINE_MAX_BYTES];
 	int r = fd < 0 ? log_ret(-errno, "messages: %s", strerror(errno)) : 0;
 
 	if (r == 0)
@@ -160,13 +169,42 @@ int bench_script(const struct bench_peer *peer, const struct bench_what *what,
 		};
 
 		bench_spawn(&start, &end);
-		last_line(fd, line);
-		*ret_line = strdup(line);
-		r = *ret_line ? end.status : out_of_memory();
+		r = end.status;
 	}
 	text_list_done(&argv);
 	text_list_done(&environment);
 	return r;
+}
+
+int bench_script(const struct bench_peer *peer, const struct bench_what *what,
+		 const char *id, const char *script, char **ret_line)
+{
+	autofd int fd = bench_messages();
+	char line[LINE_MAX_BYTES];
+	int r = call(peer, what, id, script, fd);
+
+	if (r < 0)
+		return r;
+	last_line(fd, line);
+	*ret_line = strdup(line);
+	return *ret_line ? r : out_of_memory();
+}
+
+int bench_script_text(const struct bench_peer *peer,
+		      const struct bench_what *what, const char *id,
+		      const char *script, char **ret_text)
+{
+	autofd int fd = bench_messages();
+	char text[TEXT_MAX_BYTES + 1];
+	int r = call(peer, what, id, script, fd);
+	ssize_t n;
+
+	if (r < 0)
+		return r;
+	n = pread(fd, text, TEXT_MAX_BYTES, 0);
+	text[n > 0 ? n : 0] = '\0';
+	*ret_text = strdup(text);
+	return *ret_text ? r : out_of_memory();
 }
 
 /* Runs one of the driver's scripts if there is one; its failure's last line is
@@ -430,6 +468,7 @@ void bench_peers_done(struct bench_peers *peers, struct bench_what *what)
 		free(peer->bundle);
 		free(peer->run);
 		free(peer->failure);
+		free(peer->density.up_ms);
 	}
 	/* A mount there is not this program's to remove. */
 	if (what->scratch)

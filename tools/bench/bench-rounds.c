@@ -174,9 +174,8 @@ static int take_failure(struct bench_peer *peer, const struct bench_what *what,
 				 &line);
 	if (r >= 0 && first)
 		r = bench_leave_out(peer, why);
-	peer->failed += !first;
-	if (!first && !peer->failure)
-		peer->failure = take_ptr(why);
+	if (r >= 0 && !first)
+		r = bench_failed(peer, why);
 	return r < 0 ? r : 0;
 }
 

@@ -183,10 +183,40 @@ static void print_phases(const json_t *runtimes)
 	}
 }
 
-int bench_print(const json_t *document)
+static void print_memory(const json_t *runtimes)
 {
-	const json_t *runtimes = json_object_get(document, "runtimes");
-	const char *busy = text_of(json_object_get(document, "host"), "busy");
+	bool any = false;
+	size_t i;
+	json_t *runtime;
+
+	json_array_foreach(runtimes, i, runtime) {
+		const json_t *memory = json_object_get(runtime, "memory");
+		const json_t *up = json_object_get(memory, "up_ms");
+		const json_t *list = json_object_get(memory, "instances");
+		const json_t *last =
+			json_array_get(list, json_array_size(list) - 1);
+
+		if (!last)
+			continue;
+		if (!any)
+			printf("\nmemory of instances that idle, KiB:\n"
+			       "%-21s %9s %8s %8s %11s %12s %13s\n",
+			       "", "instances", "up p50", "up max", "all (PSS)",
+			       "shared once", "private each");
+		any = true;
+		printf("%-21s %9lld", text_of(runtime, "runtime"),
+		       json_integer_value(json_object_get(last, "count")));
+		print_number(json_object_get(up, "p50"), 8);
+		print_number(json_object_get(up, "max"), 8);
+		print_number(json_object_get(last, "pss_kib"), 11);
+		print_number(json_object_get(last, "shared_kib"), 12);
+		print_number(json_object_get(last, "private_each_kib"), 13);
+		putchar('\n');
+	}
+}
+
+static void print_table(const json_t *document, const json_t *runtimes)
+{
 	const double reference = find_reference(runtimes);
 	size_t i;
 	json_t *runtime;
@@ -198,6 +228,16 @@ int bench_print(const json_t *document)
 	json_array_foreach(runtimes, i, runtime) {
 		print_runtime(runtime, reference);
 	}
+}
+
+int bench_print(const json_t *document)
+{
+	const json_t *runtimes = json_object_get(document, "runtimes");
+	const char *busy = text_of(json_object_get(document, "host"), "busy");
+
+	if (strcmp(text_of(document, "benchmark"), "density") != 0)
+		print_table(document, runtimes);
+	print_memory(runtimes);
 	print_skipped(runtimes);
 	puts("");
 	print_notes(runtimes);
@@ -213,9 +253,8 @@ int bench_print(const json_t *document)
 /* As RFC 4180 has it; names of drivers need no quotes. */
 static void write_row(FILE *out, const json_t *runtime, size_t i)
 {
-	static const char *const columns[] = {"round", "status", "ok",
-					      "guest", "pid1",   "output",
-					      "exit",  "cpu"};
+	static const char *const columns[] = {"round",  "status", "ok",
+					      "output", "exit",   "cpu"};
 	const json_t *samples = json_object_get(runtime, "samples_ms");
 
 	fputs(text_of(runtime, "runtime"), out);
@@ -243,9 +282,7 @@ int bench_write_csv(const json_t *document, const char *file)
 
 	if (!out)
 		return log_ret(-errno, "'%s': %s", file, strerror(errno));
-	fputs("runtime,round,status,ok,guest_ms,pid1_ms,output_ms,exit_ms,"
-	      "cpu_ms\r\n",
-	      out);
+	fputs("runtime,round,status,ok,output_ms,exit_ms,cpu_ms\r\n", out);
 	json_array_foreach(runtimes, i, runtime) {
 		const size_t n =
 			json_array_size(get(runtime, "samples_ms", "round"));

@@ -90,12 +90,7 @@ static void become(const struct bench_start *start, int out_fd,
 enum { WATCH_END, WATCH_OUTPUT, WATCHES };
 
 struct running {
-	pid_t pid; /* 0: not started, or ended */
-	/*
-	 * The pipe's other end stays open here: when the child closes its own,
-	 * it would wake this process once more, in the middle of its exit.
-	 */
-	int pipe_fd;
+	struct bench_running run; /* .pid 0: not started, or ended */
 	uint64_t started_ns;
 	bool asked; /* to end */
 };
@@ -105,7 +100,6 @@ struct loop {
 	struct bench_signals *signals;
 	struct running *running;
 	struct pollfd *poll; /* WATCHES for each, then the signals' */
-	uint64_t *exec_ns;   /* a child writes its own before it executes */
 	unsigned started, ended;
 	uint64_t next_ns; /* the next one is to start */
 };
@@ -113,11 +107,6 @@ struct loop {
 static double ms_of(const struct timeval *time)
 {
 	return (double)time->tv_sec * 1e3 + (double)time->tv_usec / 1e3;
-}
-
-static struct pollfd *watch(struct loop *loop, unsigned i, unsigned what)
-{
-	return &loop->poll[i * WATCHES + what];
 }
 
 /*
@@ -134,42 +123,72 @@ static pid_t start_child(const struct bench_start *start, int pipe_fd,
 	return pid;
 }
 
-/* Whether it has; else its end has no status. */
-static bool start_one(struct loop *loop, unsigned i)
+int bench_run_start(const struct bench_start *start, struct bench_running *ret)
 {
-	const struct bench_start *start = &loop->group->start[i];
-	struct running *run = &loop->running[i];
+	/*
+	 * The pipe's other end stays open here: when the child closes its own,
+	 * it would wake this process once more, in the middle of its exit.
+	 */
 	int pipe_fd[2] = {-1, -1};
 
+	*ret = (struct bench_running){
+		.out_fd = -1, .end_fd = -1, .pipe_fd = -1};
 	if (start->out_fd < 0 && pipe2(pipe_fd, O_CLOEXEC) < 0)
-		return log_ret(false, "cannot make a pipe: %s",
+		return log_ret(-errno, "cannot make a pipe: %s",
 			       strerror(errno));
 	if (pipe_fd[0] >= 0)
 		(void)fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK);
-	run->started_ns = util_now_ns();
-	run->pipe_fd = pipe_fd[1];
-	watch(loop, i, WATCH_OUTPUT)->fd = pipe_fd[0];
-	run->pid = start_child(start, pipe_fd[1], &loop->exec_ns[i]);
-	if (run->pid < 0) {
-		run->pid = 0;
-		return log_ret(false, "cannot fork: %s", strerror(errno));
+	ret->out_fd = pipe_fd[0];
+	ret->pipe_fd = pipe_fd[1];
+	ret->pid = start_child(start, pipe_fd[1], &ret->exec_ns);
+	if (ret->pid < 0) {
+		ret->pid = 0;
+		bench_run_close(ret);
+		return log_ret(-errno, "cannot fork: %s", strerror(errno));
 	}
-	watch(loop, i, WATCH_END)->fd =
-		(int)syscall(SYS_pidfd_open, run->pid, 0);
-	if (watch(loop, i, WATCH_END)->fd >= 0)
-		return true;
+	ret->end_fd = (int)syscall(SYS_pidfd_open, ret->pid, 0);
+	if (ret->end_fd >= 0)
+		return 0;
 	(void)log_ret(0, "cannot watch a process: %s", strerror(errno));
-	kill(run->pid, SIGKILL);
-	(void)waitpid(run->pid, NULL, 0);
-	run->pid = 0;
-	return false;
+	kill(ret->pid, SIGKILL);
+	(void)waitpid(ret->pid, NULL, 0);
+	ret->pid = 0;
+	bench_run_close(ret);
+	return -ENOSYS;
+}
+
+void bench_run_close(struct bench_running *run)
+{
+	util_close(&run->out_fd);
+	util_close(&run->end_fd);
+	util_close(&run->pipe_fd);
+}
+
+/* ---- several, until their ends */
+
+static struct pollfd *watch(struct loop *loop, unsigned i, unsigned what)
+{
+	return &loop->poll[i * WATCHES + what];
+}
+
+/* Whether it has; else its end has no status. */
+static bool start_one(struct loop *loop, unsigned i)
+{
+	struct running *running = &loop->running[i];
+
+	running->started_ns = util_now_ns();
+	if (bench_run_start(&loop->group->start[i], &running->run) < 0)
+		return false;
+	watch(loop, i, WATCH_OUTPUT)->fd = running->run.out_fd;
+	watch(loop, i, WATCH_END)->fd = running->run.end_fd;
+	return true;
 }
 
 static void close_watches(struct loop *loop, unsigned i)
 {
-	util_close(&watch(loop, i, WATCH_OUTPUT)->fd);
-	util_close(&watch(loop, i, WATCH_END)->fd);
-	util_close(&loop->running[i].pipe_fd);
+	watch(loop, i, WATCH_OUTPUT)->fd = -1;
+	watch(loop, i, WATCH_END)->fd = -1;
+	bench_run_close(&loop->running[i].run);
 }
 
 static uint64_t since(uint64_t now_ns, uint64_t exec_ns)
@@ -187,26 +206,26 @@ static void take_output(struct loop *loop, unsigned i, uint64_t now_ns)
 	while ((n = read(poll->fd, buf, sizeof(buf))) > 0)
 		if (!end->at_ns[BENCH_OUTPUT])
 			end->at_ns[BENCH_OUTPUT] =
-				since(now_ns, loop->exec_ns[i]);
+				since(now_ns, loop->running[i].run.exec_ns);
 }
 
 static void take_end(struct loop *loop, unsigned i, uint64_t now_ns)
 {
 	struct bench_end *end = &loop->group->end[i];
+	struct bench_running *run = &loop->running[i].run;
 	struct rusage usage = {0};
 	int status = 0;
 
 	if (watch(loop, i, WATCH_OUTPUT)->fd >= 0)
 		take_output(loop, i, now_ns);
-	if (wait4(loop->running[i].pid, &status, 0, &usage) ==
-	    loop->running[i].pid) {
-		end->exec_ns = loop->exec_ns[i];
+	if (wait4(run->pid, &status, 0, &usage) == run->pid) {
+		end->exec_ns = run->exec_ns;
 		end->at_ns[BENCH_EXIT] = since(now_ns, end->exec_ns);
 		end->cpu_ms = ms_of(&usage.ru_utime) + ms_of(&usage.ru_stime);
 		if (WIFEXITED(status))
 			end->status = WEXITSTATUS(status);
 	}
-	loop->running[i].pid = 0;
+	run->pid = 0;
 	close_watches(loop, i);
 	loop->ended++;
 }
@@ -220,8 +239,8 @@ static void take_signal(struct loop *loop)
 		loop->signals->came = (int)info.ssi_signo;
 	/* A signal that ends the bench also ends the programs that it runs. */
 	for (unsigned i = 0; loop->signals->came && i < loop->started; i++)
-		if (loop->running[i].pid > 0) {
-			kill(loop->running[i].pid, SIGTERM);
+		if (loop->running[i].run.pid > 0) {
+			kill(loop->running[i].run.pid, SIGTERM);
 			loop->running[i].asked = true;
 			loop->running[i].started_ns = util_now_ns();
 		}
@@ -238,10 +257,10 @@ static uint64_t enforce_limits(struct loop *loop, uint64_t now_ns)
 		uint64_t due_ns =
 			run->started_ns + (run->asked ? GRACE_NS : limit_ns);
 
-		if (run->pid == 0 || (!run->asked && limit_ns == 0))
+		if (run->run.pid == 0 || (!run->asked && limit_ns == 0))
 			continue;
 		if (now_ns >= due_ns) {
-			kill(run->pid, run->asked ? SIGKILL : SIGTERM);
+			kill(run->run.pid, run->asked ? SIGKILL : SIGTERM);
 			loop->group->end[i].late = true;
 			run->asked = true;
 			run->started_ns = now_ns;
@@ -316,17 +335,16 @@ int bench_group_run(struct bench_group *group)
 	autofree struct pollfd *poll =
 		calloc(count * WATCHES + 1, sizeof(*poll));
 	autofree struct running *running = calloc(count, sizeof(*running));
-	autofree uint64_t *exec_ns = calloc(count, sizeof(*exec_ns));
 
 	for (unsigned i = 0; i < count; i++)
 		group->end[i] = (struct bench_end){.status = STATUS_NONE};
-	if (signal_fd < 0 || !exec_ns || !poll || !running)
+	if (signal_fd < 0 || !poll || !running)
 		return log_ret(-ENOMEM, "out of memory or of descriptors");
-	loop.exec_ns = exec_ns;
 	loop.poll = poll;
 	loop.running = running;
 	for (unsigned i = 0; i < count; i++)
-		running[i].pipe_fd = -1;
+		running[i].run = (struct bench_running){
+			.out_fd = -1, .end_fd = -1, .pipe_fd = -1};
 	for (unsigned i = 0; i < count * WATCHES; i++)
 		poll[i] = (struct pollfd){.fd = -1, .events = POLLIN};
 	poll[count * WATCHES] =

@@ -35,9 +35,7 @@ int bench_messages(void);
 
 /* Each in nanoseconds after exec; 0: not had. */
 enum bench_mark {
-	BENCH_GUEST,  /* the kernel enters the first guest */
-	BENCH_PID1,   /* the command's program is executed */
-	BENCH_OUTPUT, /* its first byte arrives */
+	BENCH_OUTPUT, /* the first byte of it arrives */
 	BENCH_EXIT,
 	BENCH_MARKS,
 };
@@ -74,6 +72,19 @@ struct bench_group {
 /* Starts all and waits for their ends. 0 or -errno, logged. */
 int bench_group_run(struct bench_group *group);
 
+/* One that runs. */
+struct bench_running {
+	pid_t pid;
+	int out_fd; /* its output */
+	int end_fd; /* readable when it has ended */
+	int pipe_fd;
+	uint64_t exec_ns;
+};
+
+/* Starts one that is left running. 0 or -errno, logged. */
+int bench_run_start(const struct bench_start *start, struct bench_running *ret);
+void bench_run_close(struct bench_running *run);
+
 /*
  * A mount namespace in which no cgroup2 hierarchy lies beside those of version
  * 1: the descriptor that keeps it, or -errno.
@@ -89,6 +100,25 @@ struct bench_run;
 struct bench_phase {
 	const char *name; /* a constant */
 	double ms;        /* median */
+};
+
+/* The memory that COUNT instances take. */
+struct bench_memory {
+	unsigned count, processes;
+	uint64_t pss_kib, private_kib;
+	double at_ms; /* since the first one was up */
+};
+
+#define BENCH_MEMORY_MAX 12
+#define BENCH_IDLE_MAX   601
+
+struct bench_density {
+	double *up_ms; /* owned: from exec to the first byte, of each */
+	unsigned nup;
+	struct bench_memory memory[BENCH_MEMORY_MAX];
+	unsigned nmemory;
+	struct bench_memory idle[BENCH_IDLE_MAX]; /* of the first one */
+	unsigned nidle;
 };
 
 /* A driver that is ready to run the command. All of it is owned. */
@@ -107,6 +137,7 @@ struct bench_peer {
 	char *failure; /* the first one's reason */
 	struct bench_phase phase[BENCH_PHASES];
 	unsigned nphases;
+	struct bench_density density;
 };
 
 struct bench_peers {
@@ -139,6 +170,8 @@ int bench_peers_make(struct bench_peers *peers,
 		     struct bench_what *what);
 void bench_peers_done(struct bench_peers *peers, struct bench_what *what);
 
+/* A run failed, for the first time because of WHY. 0 or -ENOMEM, logged. */
+int bench_failed(struct bench_peer *peer, const char *why);
 /* 0 or -ENOMEM, logged. */
 int bench_leave_out(struct bench_peer *peer, const char *why);
 /* The words of a template of its driver's for the run ID. */
@@ -151,6 +184,11 @@ int bench_peer_words(const struct bench_peer *peer,
  */
 int bench_script(const struct bench_peer *peer, const struct bench_what *what,
 		 const char *id, const char *script, char **ret_line);
+
+/* The same; RET_TEXT is all that it wrote, up to 4 KiB. */
+int bench_script_text(const struct bench_peer *peer,
+		      const struct bench_what *what, const char *id,
+		      const char *script, char **ret_text);
 
 /* This program's environment and PEER's. 0 or -ENOMEM, logged. */
 int bench_peer_environment(const struct bench_peer *peer,
@@ -196,6 +234,19 @@ int bench_rounds(struct bench_peers *peers, const struct bench_what *what,
 int bench_phases(struct bench_peer *peer, const struct bench_what *what,
 		 unsigned runs);
 
+/* ---- instances that stay */
+
+/*
+ * Starts COUNT instances of a command that says something and stays, watches
+ * the first one for IDLE_SECONDS, and ends all; PEER gets the figures. 0 or
+ * -errno, logged; -EINTR, not logged: a signal came.
+ */
+int bench_density(struct bench_peer *peer, const struct bench_what *what,
+		  unsigned count, unsigned idle_seconds, unsigned limit_s);
+/* The memory of all processes below this one and below ROOTS. 0 or -errno. */
+int bench_memory_look(const pid_t *roots, unsigned nroots,
+		      struct bench_memory *ret);
+
 /* ---- statistics */
 
 void bench_sort(double *values, unsigned count);
@@ -226,6 +277,7 @@ void bench_host_look(struct bench_host *host);
 struct json_t;
 
 struct bench_result {
+	const char *benchmark; /* "startup", "density" */
 	const struct bench_what *what;
 	const struct bench_plan *plan;
 	const struct bench_peers *peers;

@@ -12,6 +12,7 @@ int bench_list(int argc, char **argv);
 int bench_show(int argc, char **argv);
 int bench_compare_command(int argc, char **argv);
 int bench_overhead_command(int argc, char **argv);
+int bench_density_command(int argc, char **argv);
 
 /* ---- what several of them share */
 
@@ -37,5 +38,19 @@ int bench_setup_open(struct bench_setup *setup, const char *root,
 		     char *const *command);
 /* Either may have failed, or not have been called on zeroed SETUP. */
 void bench_setup_done(struct bench_setup *setup);
+
+/* Looks at the other work of the machine, before anything is measured. */
+void bench_watch_host(struct bench_host *from, struct bench_host *to);
+/* VM_EXIT_HOST, logged: one that was named, or all, could not be measured. */
+int bench_check_measured(const struct bench_setup *setup);
+/* A number from MIN to MAX, if TEXT is there. False: usage error, logged. */
+bool bench_number(const char *option, const char *text, uint64_t min,
+		  uint64_t max, uint64_t *ret);
+
+/* A shell that says something and stays. */
+extern char *const bench_idle_command[];
+/* Makes the peers and measures their memory. 0 or -errno, logged. */
+int bench_measure_density(struct bench_setup *setup, unsigned count,
+			  unsigned idle_s);
 
 #endif

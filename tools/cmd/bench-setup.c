@@ -13,6 +13,9 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#define IDLE_NS 500000000
 
 static int out_of_memory(void)
 {
@@ -143,4 +146,44 @@ void bench_setup_done(struct bench_setup *setup)
 	free(setup->runtime);
 	free(setup->kernel);
 	free(setup->arguments);
+}
+
+bool bench_number(const char *option, const char *text, uint64_t min,
+		  uint64_t max, uint64_t *ret)
+{
+	if (!text || util_parse_number(text, min, max, ret) == 0)
+		return true;
+	(void)usage_error("bench", "--%s '%s': not a number from %llu to %llu",
+			  option, text, (unsigned long long)min,
+			  (unsigned long long)max);
+	return false;
+}
+
+void bench_watch_host(struct bench_host *from, struct bench_host *to)
+{
+	const struct timespec ns = {.tv_nsec = IDLE_NS};
+
+	bench_host_look(from);
+	(void)nanosleep(&ns, NULL);
+	bench_host_look(to);
+}
+
+int bench_check_measured(const struct bench_setup *setup)
+{
+	const struct bench_peer *missing = NULL;
+	bool any = false;
+
+	for (unsigned i = 0; i < setup->peers.count; i++) {
+		const struct bench_peer *peer = &setup->peers.item[i];
+
+		any = any || !peer->why_not;
+		if (peer->why_not && setup->what.only &&
+		    bench_is_named(setup->what.only, peer->driver->name))
+			missing = peer;
+	}
+	if (missing)
+		return log_ret(VM_EXIT_HOST, "%s: %s", missing->driver->name,
+			       missing->why_not);
+	return any ? VM_EXIT_OK
+		   : log_ret(VM_EXIT_HOST, "nothing could be measured");
 }

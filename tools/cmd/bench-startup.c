@@ -16,17 +16,19 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define RUNS_DEFAULT    100
 #define GROUP_STAGGERED 10
 #define LIMIT_DEFAULT_S 120
-#define IDLE_NS         500000000
+/* The first instance is watched for so long. */
+#define IDLE_S 10
 
 struct request {
-	const char *runs, *burst, *staggered, *limit, *only, *csv, *html;
+	const char *runs, *burst, *staggered, *limit, *only, *csv, *html,
+		*memory;
 	struct option_list drivers;
 	bool json;
+	uint64_t instances; /* whose memory is measured; 0: none's */
 	struct bench_plan plan;
 	const char *root;
 	char *const *command;
@@ -45,6 +47,8 @@ static const struct option_entry entries[] = {
 	 NULL, "start one each MS milliseconds, ten (or --burst) in a row"},
 	{"limit", 0, "SECS", OPTION_TEXT, offsetof(struct request, limit), NULL,
 	 "end a run that takes longer; it has failed [120]"},
+	{"memory", 0, "N", OPTION_TEXT, offsetof(struct request, memory), NULL,
+	 "also measure the memory of N shells of the root that sleep"},
 	{"json", 0, NULL, OPTION_FLAG, offsetof(struct request, json), "Output",
 	 "print every run's figures as JSON"},
 	{"csv", 0, "FILE", OPTION_TEXT, offsetof(struct request, csv), NULL,
@@ -72,27 +76,17 @@ static const struct option_table table = {
 
 /* ---- the command line */
 
-/* A number from MIN to MAX, if TEXT is there. False: usage error, logged. */
-static bool number(const char *option, const char *text, uint64_t min,
-		   uint64_t max, uint64_t *ret)
-{
-	if (!text || util_parse_number(text, min, max, ret) == 0)
-		return true;
-	(void)usage_error("bench", "--%s '%s': not a number from %llu to %llu",
-			  option, text, (unsigned long long)min,
-			  (unsigned long long)max);
-	return false;
-}
-
 static bool parse_plan(struct request *req)
 {
 	uint64_t runs = RUNS_DEFAULT, limit = LIMIT_DEFAULT_S, interval = 0;
 	uint64_t group = req->staggered ? GROUP_STAGGERED : 1;
 
-	if (!number("runs", req->runs, 1, BENCH_RUNS_MAX, &runs) ||
-	    !number("burst", req->burst, 1, BENCH_GROUP_MAX, &group) ||
-	    !number("staggered", req->staggered, 1, 60000, &interval) ||
-	    !number("limit", req->limit, 1, 86400, &limit))
+	if (!bench_number("runs", req->runs, 1, BENCH_RUNS_MAX, &runs) ||
+	    !bench_number("burst", req->burst, 1, BENCH_GROUP_MAX, &group) ||
+	    !bench_number("staggered", req->staggered, 1, 60000, &interval) ||
+	    !bench_number("limit", req->limit, 1, 86400, &limit) ||
+	    !bench_number("memory", req->memory, 1, BENCH_GROUP_MAX,
+			  &req->instances))
 		return false;
 	req->plan = (struct bench_plan){
 		.runs = (unsigned)runs,
@@ -126,16 +120,6 @@ static int parse(struct request *req, int argc, char **argv)
 
 /* ---- measuring */
 
-/* Looks at the other work of the machine, before anything is measured. */
-static void watch_idle(struct bench_host *from, struct bench_host *to)
-{
-	const struct timespec ns = {.tv_nsec = IDLE_NS};
-
-	bench_host_look(from);
-	(void)nanosleep(&ns, NULL);
-	bench_host_look(to);
-}
-
 static int measure_peers(const struct request *req, struct bench_setup *setup)
 {
 	struct bench_peers *peers = &setup->peers;
@@ -150,44 +134,47 @@ static int measure_peers(const struct request *req, struct bench_setup *setup)
 	return r;
 }
 
+/* By a setup of its own, as the command is another one. */
+static int measure_memory(const struct request *req, struct bench_setup *setup)
+{
+	struct bench_peers *peers = &setup->peers;
+	struct bench_setup idle = {0};
+	int r = -EINVAL;
+
+	if (bench_setup_find(&idle, &req->drivers, req->only) == VM_EXIT_OK &&
+	    bench_setup_open(&idle, req->root, bench_idle_command) ==
+		    VM_EXIT_OK)
+		r = bench_measure_density(&idle, (unsigned)req->instances,
+					  IDLE_S);
+	if (r == 0 && idle.signals.came)
+		r = -EINTR;
+	setup->signals.came = idle.signals.came;
+	for (unsigned i = 0; r == 0 && i < peers->count; i++) {
+		peers->item[i].density = idle.peers.item[i].density;
+		idle.peers.item[i].density = (struct bench_density){0};
+	}
+	bench_setup_done(&idle);
+	return r;
+}
+
 static json_t *measure(const struct request *req, struct bench_setup *setup)
 {
 	struct bench_host idle_from, idle_to, end;
 	const struct bench_result result = {
-		&setup->what, &req->plan, &setup->peers,
-		&idle_from,   &idle_to,   &end,
+		"startup",  &setup->what, &req->plan, &setup->peers,
+		&idle_from, &idle_to,     &end,
 	};
 	json_t *document;
 
-	watch_idle(&idle_from, &idle_to);
-	if (measure_peers(req, setup) < 0)
+	bench_watch_host(&idle_from, &idle_to);
+	if (measure_peers(req, setup) < 0 ||
+	    (req->instances > 0 && measure_memory(req, setup) < 0))
 		return NULL;
 	bench_host_look(&end);
 	document = bench_document(&result);
 	if (!document)
 		(void)log_ret(0, "out of memory");
 	return document;
-}
-
-/* One that was named, or all of them, could not be measured. */
-static int check_measured(const struct bench_setup *setup)
-{
-	const struct bench_peer *missing = NULL;
-	bool any = false;
-
-	for (unsigned i = 0; i < setup->peers.count; i++) {
-		const struct bench_peer *peer = &setup->peers.item[i];
-
-		any = any || !peer->why_not;
-		if (peer->why_not && setup->what.only &&
-		    bench_is_named(setup->what.only, peer->driver->name))
-			missing = peer;
-	}
-	if (missing)
-		return log_ret(VM_EXIT_HOST, "%s: %s", missing->driver->name,
-			       missing->why_not);
-	return any ? VM_EXIT_OK
-		   : log_ret(VM_EXIT_HOST, "nothing could be measured");
 }
 
 static int show(const struct request *req, const struct json_t *document)
@@ -219,7 +206,7 @@ static int run(const struct request *req, struct bench_setup *setup)
 	else
 		status = document ? show(req, document) : VM_EXIT_HOST;
 	if (status == VM_EXIT_OK)
-		status = check_measured(setup);
+		status = bench_check_measured(setup);
 	json_decref(document);
 	return status;
 }

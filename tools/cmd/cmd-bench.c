@@ -19,6 +19,7 @@ static const struct {
 	{"list", bench_list, "list the runtimes that can be measured here"},
 	{"show", bench_show, "print a result that was kept"},
 	{"compare", bench_compare_command, "say what changed between two"},
+	{"density", bench_density_command, "measure the memory of many"},
 	{"overhead", bench_overhead_command, "say what the bench itself adds"},
 };
 
