@@ -103,10 +103,11 @@ static int slots_make(struct slots *slots, const struct bench_peer *peer,
 
 static bool is_ok(const struct bench_peer *peer, const struct bench_end *end)
 {
-	return !end->late &&
-	       (end->status == 0 ||
-		(bench_driver_needs(peer->driver, "any-status") &&
-		 end->exec_ns != 0 && end->at_ns[BENCH_OUTPUT] != 0));
+	if (end->late)
+		return false;
+	return bench_driver_needs(peer->driver, "any-status")
+		       ? end->at_ns[BENCH_OUTPUT] != 0
+		       : end->status == 0;
 }
 
 /* The reason for a failure: its status, and the first line of its messages. */
@@ -119,6 +120,8 @@ static char *why_failed(const struct bench_end *end, int err_fd)
 	line[n > 0 ? n : 0] = '\0';
 	line[strcspn(line, "\r\n")] = '\0';
 	text_make_printable(line);
+	if (!end->late && end->status == 0)
+		return strdup("wrote nothing");
 	if (end->late ? asprintf(&why, "did not end in time%s%s",
 				 line[0] ? ": " : "", line) < 0
 		      : asprintf(&why, "ended with status %d%s%s", end->status,
