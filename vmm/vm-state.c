@@ -229,6 +229,9 @@ static int track(struct vm_saving *saving)
 		say(saving, "the host had no memory to map what it had saved: "
 			    "the machine has lost its RAM, and ends");
 		stop_request(&vm->stop, STOP_HOST, VM_EXIT_HOST);
+	} else if (r == -ENODEV) {
+		say(saving, "its file system cannot map files into memory: "
+			    "save it elsewhere, or without --track");
 	}
 	return r;
 }
