@@ -70,8 +70,8 @@ monitor recorded: supervisor
 vsock connected: supervisor
 agent greeted: agent
 CONFIGURE sent: supervisor
-CONFIGURE done: agent
 START sent: supervisor
+CONFIGURE done: agent
 STARTED: agent
 first output: agent
 EXIT: agent

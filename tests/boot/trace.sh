@@ -74,8 +74,8 @@ end"
 }
 
 CONFIGURED='CONFIGURE sent
-CONFIGURE done
-START sent'
+START sent
+CONFIGURE done'
 
 # Cold, the one that makes the template, and warm.
 test_run()

@@ -22,9 +22,10 @@ struct agent_session {
 	struct agent_reader reader;
 	uint8_t *out; /* owned: one frame of data, or a few short ones */
 	size_t out_start, out_end;
-	unsigned minor; /* the guest's version, as it says */
-	bool started;   /* it has a process */
-	bool input;     /* whose standard input is open */
+	unsigned minor;  /* the guest's version, as it says */
+	bool configures; /* the answer to CONFIGURE is to come */
+	bool started;    /* it has a process */
+	bool input;      /* whose standard input is open */
 	size_t window;
 	bool watched;               /* events may come */
 	struct agent_memory memory; /* the last one not told; what 0: none */

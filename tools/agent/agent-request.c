@@ -286,10 +286,11 @@ static int check_container(const struct agent_session *agent,
 		       : 0;
 }
 
-int agent_configure(struct agent_session *agent,
-		    const struct agent_config *config)
+static const char configuration[] = "the guest's configuration";
+
+int agent_configure_begin(struct agent_session *agent,
+			  const struct agent_config *config)
 {
-	static const char what[] = "the guest's configuration";
 	struct agent_items items = {0};
 	int r = check_container(agent, config->container);
 
@@ -300,13 +301,33 @@ int agent_configure(struct agent_session *agent,
 	if (r == 0)
 		r = config_items(&items, config);
 	if (r == 0)
-		r = agent_send_items(agent, &items, AGENT_CONFIGURE, what);
+		r = agent_send_items(agent, &items, AGENT_CONFIGURE,
+				     configuration);
 	agent_items_done(&items);
 	trace_mark(agent->trace, TRACE_CONFIGURE);
-	if (r == 0)
-		r = agent_await_done(agent, AGENT_MACHINE_MS, what);
+	agent->configures = r == 0;
+	return r;
+}
+
+/* 0 also where nothing was begun. */
+static int configure_end(struct agent_session *agent)
+{
+	int r;
+
+	if (!agent->configures)
+		return 0;
+	agent->configures = false;
+	r = agent_await_done(agent, AGENT_MACHINE_MS, configuration);
 	trace_mark(agent->trace, TRACE_CONFIGURED);
 	return r;
+}
+
+int agent_configure(struct agent_session *agent,
+		    const struct agent_config *config)
+{
+	const int r = agent_configure_begin(agent, config);
+
+	return r < 0 ? r : configure_end(agent);
 }
 
 /* ---- a container that is made before its run */
@@ -578,6 +599,8 @@ int agent_start(struct agent_session *agent, const struct spec_process *process,
 	r = agent_send_items(agent, &items, AGENT_START, "the command");
 	trace_mark(agent->trace, TRACE_START);
 	agent_items_done(&items);
+	if (r == 0)
+		r = configure_end(agent);
 	if (r == 0)
 		r = agent_await(agent, AGENT_MACHINE_MS, &m);
 	if (r < 0)

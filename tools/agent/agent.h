@@ -133,6 +133,12 @@ struct agent_config {
 /* Also sets the guest's clock. -EINVAL: CONFIG cannot be; logged. */
 int agent_configure(struct agent_session *agent,
 		    const struct agent_config *config);
+/*
+ * The same without waiting for the answer, which agent_start() in this session
+ * takes: nothing but agent_watch() comes between.
+ */
+int agent_configure_begin(struct agent_session *agent,
+			  const struct agent_config *config);
 
 /* Why it did not start: what the user is told and `run` exits with. */
 struct agent_failure {

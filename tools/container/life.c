@@ -177,6 +177,19 @@ static int start_names(struct running *s)
 	return r < 0 ? r : agent_names_open(agent, names, &s->names);
 }
 
+/*
+ * The answer comes with the start's, which saves the guest from being woken for
+ * each; unless there is more to do between.
+ */
+static int configure(struct running *s)
+{
+	const struct agent_config *config = s->life->agent;
+
+	return config->names && *config->names
+		       ? agent_configure(s->agent, config)
+		       : agent_configure_begin(s->agent, config);
+}
+
 static int connect_agent(void *arg, struct agent_session **ret)
 {
 	const struct running *s = arg;
@@ -613,7 +626,7 @@ static int live(struct running *s)
 		r = template_show(life->cfg->control);
 	}
 	if (r == 0 && !life->snapshot)
-		r = agent_configure(s->agent, life->agent);
+		r = configure(s);
 	if (r == 0)
 		r = start_names(s);
 	if (r < 0)
