@@ -203,6 +203,13 @@ static int open_etc(int root, const struct etc_file *e)
 				      RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
+/* It is hidden by a mount on /etc, or never was there, as /etc is odd. */
+static bool is_out_of_reach(int error)
+{
+	return error == -ENOENT || error == -ENOTDIR || error == -ELOOP ||
+	       error == -EROFS;
+}
+
 int container_write_etc(int root, const struct init_config *before,
 			const struct init_config *c, struct init_failure *f)
 {
@@ -218,7 +225,12 @@ int container_write_etc(int root, const struct init_config *before,
 		if (!etc_wanted(e, c))
 			continue;
 		fd = open_etc(root, e);
-		if (!text || fd < 0 || util_write_all(fd, text, bytes) < 0)
+		if (is_out_of_reach(fd))
+			continue;
+		if (!text || fd < 0)
+			return init_fail_path(f, fd < 0 ? -fd : ENOMEM, "write",
+					      e->path);
+		if (util_write_all(fd, text, bytes) < 0)
 			return init_fail_path(f, errno, "write", e->path);
 	}
 	return 0;

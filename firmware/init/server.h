@@ -37,6 +37,7 @@ struct server_container {
 	struct init_config config;
 	char *hostname; /* owned: config's, where it got another one */
 	bool configured;
+	bool failed;       /* its CONFIGURE has: it is never started */
 	bool main_started; /* there is no second one */
 	uint64_t held;     /* bit N - 1: signal N waits for the main process */
 };

@@ -81,6 +81,9 @@ int session_begin(struct session *s, const struct init_start *start,
 				 c->configured
 					 ? "the container has started before"
 					 : "the guest is not configured");
+	if (is_main && c->failed)
+		return init_fail(f, INIT_STATUS_SETUP, 0,
+				 "the guest's configuration has failed");
 	/* Others need the machine's own. */
 	if (c != &server->first && !server->first.box.running)
 		return init_fail(f, INIT_STATUS_SETUP, 0,

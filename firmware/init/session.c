@@ -149,12 +149,16 @@ static int configure_first(struct session *s, struct init_config *config,
 	c->config = *config;
 	*config = (struct init_config){0};
 	c->configured = true;
+	/* START may have come already, and must not run then. */
+	c->failed = true;
 	if (c->config.has_time &&
 	    server->actions->set_clock(&c->config.time, f))
 		return -1;
-	if (take_entropy(server, &c->config.entropy, f))
+	if (take_entropy(server, &c->config.entropy, f) ||
+	    server->actions->configure(&c->config, f))
 		return -1;
-	return server->actions->configure(&c->config, f);
+	c->failed = false;
+	return 0;
 }
 
 static int configure_other(struct session *s, struct init_config *config,

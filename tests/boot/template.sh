@@ -176,6 +176,21 @@ test_image_etc()
 	expect_nothing_left
 }
 
+# With a mount on /etc there is nothing to write.
+test_image_covered()
+{
+	make_root
+	make_archive box.tar
+	bulkhead template make --tmpfs /etc --network none box.tar
+	expect_status 0
+	warm --tmpfs /etc --hostname name --entrypoint sh test:1 -c \
+		'hostname; ls -A /etc'
+	expect_status 0
+	expect_out name
+	expect_templates 2
+	expect_nothing_left
+}
+
 # A container's template that cannot be used is no reason to boot.
 test_image_damaged()
 {

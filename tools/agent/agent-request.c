@@ -319,7 +319,8 @@ static int configure_end(struct agent_session *agent)
 	agent->configures = false;
 	r = agent_await_done(agent, AGENT_MACHINE_MS, configuration);
 	trace_mark(agent->trace, TRACE_CONFIGURED);
-	return r;
+	/* That one says that START has been refused, and why. */
+	return r == -EREMOTEIO ? -EIO : r;
 }
 
 int agent_configure(struct agent_session *agent,
@@ -339,6 +340,13 @@ static bool needs_links(const char *sysctl)
 	       (strstr(sysctl, "conf") || strstr(sysctl, "neigh"));
 }
 
+/* It would have to come behind the name that the run has. */
+static bool names_host(const char *sysctl)
+{
+	return strncmp(sysctl, "kernel.hostname", 15) == 0 ||
+	       strncmp(sysctl, "kernel/hostname", 15) == 0;
+}
+
 bool agent_can_prepare(const struct agent_config *c)
 {
 	for (size_t i = 0; i < c->nmounts; i++) {
@@ -346,7 +354,7 @@ bool agent_can_prepare(const struct agent_config *c)
 			return false;
 	}
 	for (size_t i = 0; c->sysctls && c->sysctls[i]; i++) {
-		if (needs_links(c->sysctls[i]))
+		if (needs_links(c->sysctls[i]) || names_host(c->sysctls[i]))
 			return false;
 	}
 	return !c->container && !c->oci && !c->keep_etc && c->root_tag &&

@@ -174,16 +174,16 @@ static int start(struct run *run)
  * The name of the template on standard output, once it is there. True: that is
  * one without a container, from which another one is made.
  */
-static bool say_template(const struct run *run)
+static bool say_template(const struct run *run, bool last)
 {
-	if (template_lacks_container(run->machine.template))
+	if (!last && template_lacks_container(run->machine.template))
 		return true;
 	puts(template_name(run->machine.template));
 	return false;
 }
 
-/* *RET_AGAIN: once more, as another machine. */
-static int run_once(struct run_options *opt, bool *ret_again)
+/* *RET_AGAIN: once more, as another machine, unless this is the LAST one. */
+static int run_once(struct run_options *opt, bool last, bool *ret_again)
 {
 	struct run run = {
 		.opt = opt,
@@ -197,7 +197,7 @@ static int run_once(struct run_options *opt, bool *ret_again)
 	if (prepare(&run, opt) == 0)
 		status = start(&run);
 	if (opt->template_only && status == VM_EXIT_OK)
-		*ret_again = say_template(&run);
+		*ret_again = say_template(&run, last);
 	if (*ret_again)
 		run_release_signals(&run);
 	run_done(&run);
@@ -220,9 +220,9 @@ static int run_main(int argc, char **argv, bool template_only)
 		bool again = false;
 
 		instance_sweep();
-		status = run_once(&opt, &again);
+		status = run_once(&opt, false, &again);
 		if (again)
-			status = run_once(&opt, &again);
+			status = run_once(&opt, true, &again);
 	}
 	trace_finish(opt.marks, false);
 	run_options_done(&opt);

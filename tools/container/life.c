@@ -217,7 +217,10 @@ static int prepare_container(struct running *s, int *ret)
 	*ret = agent_prepare(s->agent, s->life->agent, s->life->warm, &failure);
 	trace_mark(s->life->cfg->trace, TRACE_PREPARED);
 	log_time(s, "container prepared");
-	return *ret == -EREMOTEIO ? fail(s, failure.status, failure.text) : 0;
+	if (*ret != -EREMOTEIO)
+		return 0;
+	template_distrust(s->life->template);
+	return fail(s, failure.status, failure.text);
 }
 
 /* 0, or the exit status. */
@@ -236,8 +239,12 @@ static int start_command(struct running *s)
 	if (r == 0)
 		r = agent_start(s->agent, life->process, &options, &failure,
 				NULL);
-	if (r == -EREMOTEIO)
+	if (r == -EREMOTEIO) {
+		/* It may be the template's container that cannot be. */
+		if (failure.status == RUN_EXIT_FAILED)
+			template_distrust(life->template);
 		return fail(s, failure.status, failure.text);
+	}
 	if (r < 0)
 		return give_up(s, r);
 	/* The rest is the command's, and not the start's. */
@@ -582,17 +589,19 @@ static int begin_machine(struct running *s, bool *ret_started)
 	const struct life *life = s->life;
 	int r = start_machine(s, ret_started);
 
-	if (r == 0 || !*ret_started || !is_unfit(s, r))
-		return r;
-	log_warn("'%s': its template is no good any more, and removed",
-		 life->name);
-	monitor_done(&s->monitor);
-	util_close(&s->gone_fd);
-	s->monitor = MONITOR_NONE;
-	*ret_started = false;
-	trace_restart(life->cfg->trace);
-	r = life->hooks->cold(life->arg);
-	return r < 0 ? r : start_machine(s, ret_started);
+	while (r < 0 && *ret_started && is_unfit(s, r)) {
+		log_warn("'%s': its template is no good any more, and removed",
+			 life->name);
+		monitor_done(&s->monitor);
+		util_close(&s->gone_fd);
+		s->monitor = MONITOR_NONE;
+		*ret_started = false;
+		trace_restart(life->cfg->trace);
+		r = life->hooks->cold(life->arg);
+		if (r == 0)
+			r = start_machine(s, ret_started);
+	}
+	return r;
 }
 
 static int live(struct running *s)

@@ -418,8 +418,26 @@ void template_leave(struct template *t)
 		util_close(&t->store.dir);
 }
 
+/* A machine without it would be saved under a name that says otherwise. */
+static void give_up_container(struct template *t)
+{
+	if (strcmp(t->part.name, t->prepared) == 0)
+		template_abandon(&t->store, &t->part);
+}
+
+void template_distrust(struct template *t)
+{
+	if (!t || !t->prepared[0] || t->store.dir < 0)
+		return;
+	give_up_container(t);
+	template_forget(&t->store, t->prepared);
+	if (t->found == t->prepared)
+		template_drop(t);
+}
+
 void template_drop(struct template *t)
 {
+	give_up_container(t);
 	snapshot_close(&t->snapshot);
 	if (t->store.dir >= 0 && t->found)
 		(void)template_remove(&t->store, t->found);

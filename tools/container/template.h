@@ -96,6 +96,12 @@ void template_close_record(struct template *t);
 /* From now on it is never removed by template_drop(). T may be NULL. */
 void template_leave(struct template *t);
 
+/*
+ * The container could not be made, or started: where T is one that has it, or
+ * is to become that, it is not, and is not made by the next start. NULL is fine.
+ */
+void template_distrust(struct template *t);
+
 /* It cannot be used: removes it. */
 void template_drop(struct template *t);
 /* The same. True: there is one without a container, to be used instead. */

@@ -211,6 +211,14 @@ void template_make_known(const struct template_store *store, const char *name)
 	util_close(&fd);
 }
 
+void template_forget(const struct template_store *store, const char *name)
+{
+	char known[KNOWN_ROOM];
+
+	known_name(name, known);
+	(void)unlinkat(store->dir, known, 0);
+}
+
 /* ---- making one */
 
 static void part_name(const struct template_part *part, char ret[PART_ROOM])

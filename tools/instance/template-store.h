@@ -62,6 +62,7 @@ char *template_find(const struct template_store *store, const char *name);
 /* Whether NAME was looked for before, and that it has been. */
 bool template_is_known(const struct template_store *store, const char *name);
 void template_make_known(const struct template_store *store, const char *name);
+void template_forget(const struct template_store *store, const char *name);
 
 /* One that is being made. */
 struct template_part {

@@ -5,6 +5,7 @@
  */
 #include "firmware/init/server.h"
 #include "tests/agent-process.h"
+#include "tests/tempdir.h"
 #include "tools/agent/agent-parts.h"
 #include "tools/spec/spec.h"
 #include "vmm/base/util.h"
@@ -21,8 +22,15 @@
 
 #include <cmocka.h>
 
+static int configure(const struct init_config *config, struct init_failure *f)
+{
+	return config->hostname && strcmp(config->hostname, "refused") == 0
+		       ? init_fail(f, INIT_STATUS_SETUP, EPERM, "configure")
+		       : 0;
+}
+
 static const struct server_actions actions = {
-	.configure = agent_no_configure,
+	.configure = configure,
 	.prepare = process_prepare,
 	.start = process_begin,
 	.set_clock = agent_leave_clock,
@@ -211,6 +219,29 @@ static bool is_same(const struct agent_config *a, const struct agent_config *b)
 	return nx == ny && memcmp(x, y, nx) == 0;
 }
 
+/* START comes before it is known that CONFIGURE has failed. */
+static void test_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct agent_config refused = one;
+	struct agent_failure failure;
+	struct agent_message m;
+	struct tempdir dir;
+	char script[160];
+
+	assert_true(tempdir_make(&dir, "ran"));
+	snprintf(script, sizeof(script), ": >%s", dir.path);
+	refused.hostname = "refused";
+	assert_int_equal(agent_configure_begin(f->main, &refused), 0);
+	assert_int_equal(start(f, script, false, &failure), -EPERM);
+	/* START has its own answer. */
+	assert_int_equal(agent_await(f->main, PATIENCE_MS, &m), 0);
+	assert_int_equal(m.type, AGENT_FAILED);
+	(void)fixture_free(f, SIGTERM);
+	*state = fixture_new(&actions);
+	assert_true(tempdir_remove(&dir));
+}
+
 /* A run's own names make no difference; the container's mounts do. */
 static void test_bytes(void **state)
 {
@@ -218,6 +249,7 @@ static void test_bytes(void **state)
 						  NULL};
 	static const char *const bound_sysctl[] = {
 		"net.ipv4.conf.eth0.forwarding=1", NULL};
+	static const char *const name_sysctl[] = {"kernel.hostname=x", NULL};
 	struct agent_config c = one;
 
 	(void)state;
@@ -246,6 +278,8 @@ static void test_bytes(void **state)
 	assert_false(is_same(&one, &c));
 	c.sysctls = bound_sysctl;
 	assert_false(agent_can_prepare(&c));
+	c.sysctls = name_sysctl;
+	assert_false(agent_can_prepare(&c));
 }
 
 int main(void)
@@ -257,6 +291,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failure, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test(test_bytes),
 	};
 
