@@ -71,6 +71,9 @@ static bool receive(const struct vm_socket *s, int fd, struct request *ret,
 		{.fd = s->stop_fd, .events = POLLIN},
 	};
 
+	/* Also where nothing comes: 0 would be a descriptor of somebody's. */
+	for (unsigned i = 0; i < FILES; i++)
+		files[i] = -1;
 	if (poll(pfd, 2, PATIENCE_S * 1000) < 1 || !pfd[0].revents)
 		return false;
 	return descriptors_receive(fd, ret, sizeof(*ret), files, FILES,
@@ -140,7 +143,7 @@ static void serve_connection(struct vm_socket *s)
 {
 	struct vm_answer answer;
 	autofd int first = -1, second = -1, third = -1;
-	int files[FILES] = {-1, -1};
+	int files[FILES];
 	struct request request;
 	autofd int fd = listener_accept(&s->listener);
 	bool whole;
