@@ -336,9 +336,11 @@ int vm_save_to(struct vm *vm, const struct vm_save_target *to,
 	       struct vm_saved *saved)
 {
 	struct vm_saving saving = {.vm = vm, .to = to, .saved = saved};
-	int r = vm_saving_begin(&saving);
+	int r;
 
+	/* Before any step says why it fails. */
 	*saved = (struct vm_saved){0};
+	r = vm_saving_begin(&saving);
 	/* All pages are read now, which the start did not touch. */
 	vm_end_record(vm);
 	/* While the guest runs; a process that is forked has no pager. */

@@ -406,6 +406,26 @@ test_track()
 	done
 }
 
+# A machine in huge pages is told why it cannot be tracked.
+test_track_hugetlb()
+{
+	local before pages=/proc/sys/vm/nr_hugepages
+
+	before=$(cat "$pages")
+	# shellcheck disable=SC2064 # as it is now
+	trap "echo $before >$pages" EXIT
+	echo 32 >"$pages"
+	[ "$(cat "$pages")" -ge 32 ] || skip "the host gives no huge pages"
+	guest_start vm 'ticks:600:100,poweroff' --memory 64M --hugetlb \
+		--control ./control
+	wait_for vm.out 'tick 2'
+	ask snapshot --track ./control snap
+	expect_status 1
+	expect_error 'its RAM is in huge pages (--hugetlb)'
+	! compgen -G 'snap*' || fail "something is left"
+	killed vm
+}
+
 # swept_compressed: a machine that sweeps is saved live and compressed in snap/.
 swept_compressed()
 {
