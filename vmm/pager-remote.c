@@ -11,7 +11,6 @@
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 #include "vmm/base/mem.h"
-#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -21,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -90,14 +88,8 @@ static int watch(struct pager *p)
 static void *watch_thread(void *arg)
 {
 	struct pager *p = arg;
-	int r = 0;
+	int r = pager_confine(p, pager_remote_syscalls);
 
-	(void)prctl(PR_SET_NAME, "pager");
-	if (p->confined)
-		r = sandbox_enter_thread(
-			(const struct sandbox_rule *const[]){
-				pager_remote_syscalls},
-			1, 0);
 	if (r == 0)
 		r = watch(p);
 	if (r < 0)
@@ -198,10 +190,5 @@ int pager_connect(struct pager *pager, const char *server,
 		r = connect_to(pager);
 	if (r == 0)
 		r = tell_regions(pager);
-	if (r < 0)
-		return r;
-	r = thread_start(&pager->thread, 0, watch_thread, pager);
-	pager->started = r == 0;
-	return r < 0 ? log_ret(r, "cannot start a thread: %s", strerror(-r))
-		     : 0;
+	return r < 0 ? r : pager_start_thread(pager, watch_thread);
 }

@@ -264,20 +264,44 @@ static int serve(struct pager *p)
 	return r;
 }
 
+/* It is there before the machine's sandbox, as working-set.c's is. */
+int pager_confine(struct pager *pager, const struct sandbox_rule *rules)
+{
+	int r = 0;
+
+	(void)prctl(PR_SET_NAME, "pager");
+	if (pager->confined)
+		r = sandbox_enter_thread(&rules, 1, 0);
+	sem_post(&pager->ready);
+	return r;
+}
+
+void pager_await(struct pager *pager)
+{
+	if (pager->started)
+		thread_await(&pager->ready);
+}
+
+int pager_start_thread(struct pager *pager, void *(*fn)(void *))
+{
+	int r;
+
+	sem_init(&pager->ready, 0, 0);
+	r = thread_start(&pager->thread, 0, fn, pager);
+	pager->started = r == 0;
+	return r < 0 ? log_ret(r, "cannot start a thread: %s", strerror(-r))
+		     : 0;
+}
+
 static void *serve_thread(void *arg)
 {
-	static const struct sandbox_rule *const lists[] = {syscalls};
 	struct pager *p = arg;
 	struct pollfd pfd[2] = {
 		{.fd = p->uffd, .events = POLLIN},
 		{.fd = p->stop_fd, .events = POLLIN},
 	};
-	int r = 0;
+	int r = pager_confine(p, syscalls);
 
-	(void)prctl(PR_SET_NAME, "pager");
-	/* It is there before the machine's sandbox, as working-set.c's is. */
-	if (p->confined)
-		r = sandbox_enter_thread(lists, ARRAY_LEN(lists), 0);
 	while (r == 0 && !pfd[1].revents) {
 		if (poll(pfd, ARRAY_LEN(pfd), -1) > 0 && pfd[0].revents)
 			r = serve(p);
@@ -366,12 +390,7 @@ int pager_start(struct pager *pager, const struct snapshot *snapshot,
 	r = prepare(pager, snapshot);
 	if (r == 0)
 		r = add_ranges(pager);
-	if (r < 0)
-		return r;
-	r = thread_start(&pager->thread, 0, serve_thread, pager);
-	pager->started = r == 0;
-	return r < 0 ? log_ret(r, "cannot start a thread: %s", strerror(-r))
-		     : 0;
+	return r < 0 ? r : pager_start_thread(pager, serve_thread);
 }
 
 /* Pages that are there cost nothing. Linux before 5.14 has no MADV_POPULATE. */
@@ -411,6 +430,7 @@ void pager_done(struct pager *pager)
 	if (pager->started) {
 		loop_signal(pager->stop_fd);
 		pthread_join(pager->thread, NULL);
+		sem_destroy(&pager->ready);
 	}
 	chunks_close(&pager->chunks);
 	chunk_reader_done(&pager->reader);

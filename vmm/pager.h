@@ -18,6 +18,7 @@
 #include "vmm/chunks.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,6 +49,7 @@ struct pager {
 	bool confined;
 	void (*failed)(void);
 	pthread_t thread;
+	sem_t ready; /* if `started`: posted once by the thread */
 	bool prepared, started;
 };
 
@@ -89,7 +91,14 @@ int pager_load_all(const struct snapshot *snapshot, const struct mem *mem);
 int pager_bring_in_all(const struct pager *pager, bool (*stops)(void *arg),
 		       void *arg);
 
-/* Nobody touches RAM any more. Also of a zeroed one. */
+/*
+ * The thread is in its sandbox when this returns: before sandbox_enter(), once.
+ * Also of a zeroed one.
+ */
+void pager_await(struct pager *pager);
+
+/* Nobody touches RAM any more, or it is other memory now. Also of a zeroed one.
+ */
 void pager_done(struct pager *pager);
 
 /* ---- between the two files of it */
@@ -106,6 +115,10 @@ void pager_done(struct pager *pager);
 		.server_pid_fd = -1,                                           \
 		.prepared = true,                                              \
 	})
+
+int pager_start_thread(struct pager *pager, void *(*fn)(void *));
+/* The thread's first act: 0, or -errno (logged). */
+int pager_confine(struct pager *pager, const struct sandbox_rule *rules);
 
 /* The thread's sandbox, where another process serves. */
 extern const struct sandbox_rule pager_remote_syscalls[];

@@ -100,6 +100,9 @@ static int enter_sandbox(struct vm *vm)
 	const struct sandbox_rule *lists[2 * MACHINE_VIRTIO_MAX + 6];
 	unsigned n = 0;
 
+	/* One that is not in its own yet would be in this one. */
+	pager_await(&vm->pager);
+	working_set_await(&vm->working_set);
 	for (unsigned i = 0; i < vm->nvirtio; i++) {
 		const struct virtio_ops *ops = vm->virtio[i]->ops;
 		int r = 0;

@@ -499,6 +499,7 @@ static void *bring_in_thread(void *arg)
 
 	(void)prctl(PR_SET_NAME, "bring in");
 	r = confine(task);
+	sem_post(&task->ready);
 	if (r == 0)
 		r = bring_in(task);
 	if (r < 0)
@@ -566,6 +567,7 @@ void working_set_prepare(struct working_set_task *task,
 	memcpy(task->id, snapshot->id, sizeof(task->id));
 	copy_set(task, &snapshot->working_set);
 	pthread_mutex_init(&task->lock, NULL);
+	sem_init(&task->ready, 0, 0);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&task->changed, &attr);
@@ -573,6 +575,12 @@ void working_set_prepare(struct working_set_task *task,
 	task->prepared = true;
 	if (task->set.range)
 		start(task, bring_in_thread);
+}
+
+void working_set_await(struct working_set_task *task)
+{
+	if (task->started)
+		thread_await(&task->ready);
 }
 
 void working_set_record(struct working_set_task *task)
@@ -602,5 +610,6 @@ void working_set_done(struct working_set_task *task)
 	util_close(&task->pagemap_fd);
 	pthread_cond_destroy(&task->changed);
 	pthread_mutex_destroy(&task->lock);
+	sem_destroy(&task->ready);
 	task->prepared = false;
 }

@@ -19,6 +19,7 @@
 #include "vmm/base/sandbox.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -74,6 +75,7 @@ struct working_set_task {
 	int pagemap_fd; /* owned, if set.records */
 	uint64_t born_ns;
 	pthread_t thread;
+	sem_t ready; /* posted once by the thread that brings in */
 	bool prepared, started;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -92,6 +94,11 @@ extern const struct sandbox_rule working_set_syscalls[];
 void working_set_prepare(struct working_set_task *task,
 			 const struct snapshot *snapshot, const struct mem *mem,
 			 bool confined);
+/*
+ * A thread that brings in is in its sandbox when this returns: before
+ * sandbox_enter(), once. Also of a zeroed one.
+ */
+void working_set_await(struct working_set_task *task);
 /* A record, if one is prepared, begins. */
 void working_set_record(struct working_set_task *task);
 /*

@@ -300,6 +300,36 @@ static void test_confined(void **state)
 	assert_int_equal(status_of(rig, true), 0);
 }
 
+/*
+ * The process's sandbox comes at once, and allows less: a thread that was not
+ * in its own yet could not enter that any more.
+ */
+static void test_confined_soon(void **state)
+{
+	static const struct sandbox_rule *const none[] = {NULL};
+	struct rig *rig = *state;
+	int status;
+	pid_t pid;
+
+	if (!has_uffd(rig))
+		skip();
+	for (unsigned i = 0; i < 20; i++) {
+		pid = fork();
+		if (pid == 0) {
+			start(rig, true);
+			pager_await(&rig->pager);
+			if (sandbox_enter(none, ARRAY_LEN(none)) < 0)
+				_exit(1);
+			expect_all(rig);
+			/* As a machine does whose RAM is other memory now. */
+			pager_done(&rig->pager);
+			_exit(0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+}
+
 /* The process ends, and nobody finds zeros. */
 static void test_damaged(void **state)
 {
@@ -451,6 +481,7 @@ int main(void)
 		TEST(test_load_all), TEST(test_saved_again),
 		TEST(test_confined), TEST(test_damaged),
 		TEST(test_server),   TEST(test_server_ends),
+		TEST(test_confined_soon),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

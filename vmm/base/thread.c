@@ -3,6 +3,7 @@
 
 #include "vmm/base/util.h"
 
+#include <errno.h>
 #include <signal.h>
 
 #define STACK_BYTES (128 * KIB)
@@ -25,4 +26,10 @@ int thread_start(pthread_t *ret_thread, int signal, void *(*fn)(void *),
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 	return -r;
+}
+
+void thread_await(sem_t *sem)
+{
+	while (sem_wait(sem) < 0 && errno == EINTR)
+		;
 }

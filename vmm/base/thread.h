@@ -4,6 +4,7 @@
 #define VMM_BASE_THREAD_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 /*
  * Starts FN(ARG) on a thread of its own, whose handle is in *RET_THREAD; the
@@ -13,5 +14,8 @@
  */
 int thread_start(pthread_t *ret_thread, int signal, void *(*fn)(void *),
 		 void *arg);
+
+/* Waits until another thread has posted SEM. */
+void thread_await(sem_t *sem);
 
 #endif
