@@ -114,9 +114,17 @@ static int connect_to(struct pager *p)
 	    connect(p->server_fd, (struct sockaddr *)&un, sizeof(un)) < 0)
 		return log_ret(-errno, "memory server: '%s': %s", p->name,
 			       strerror(errno));
-	if (getsockopt(p->server_fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) ==
-		    0 &&
-	    peer.pid > 0)
+	if (getsockopt(p->server_fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) <
+	    0)
+		return log_ret(-errno, "memory server: '%s': %s", p->name,
+			       strerror(errno));
+	/* With the descriptor it has all of this process's private memory. */
+	if (peer.uid != 0 && peer.uid != geteuid())
+		return log_ret(-EPERM,
+			       "memory server: '%s': it is user %u's, but has "
+			       "to be root's or this user's (%u)",
+			       p->name, peer.uid, geteuid());
+	if (peer.pid > 0)
 		p->server_pid_fd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
 	return 0;
 }

@@ -37,6 +37,7 @@
 #define ENDED 77 /* the status of a process whose pager gives up */
 
 struct rig {
+	uid_t server_uid;   /* of the process that has the memory */
 	struct tempdir dir; /* its path: the state's file */
 	char memory[2 * TEMPDIR_ROOM], socket[TEMPDIR_ROOM + 16];
 	struct mem was, mem;
@@ -141,6 +142,7 @@ static int setup(void **state)
 	assert_true(rig->pagemap >= 0);
 	save(rig, &rig->was, rig->pagemap);
 	open_again(rig);
+	rig->server_uid = geteuid();
 	*state = rig;
 	return 0;
 }
@@ -394,6 +396,8 @@ static pid_t serve_pages(const struct rig *rig, unsigned count, bool closes)
 		strcpy(un.sun_path, rig->socket);
 		(void)unlink(un.sun_path);
 		if (bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 ||
+		    setresuid(rig->server_uid, rig->server_uid,
+			      rig->server_uid) < 0 ||
 		    listen(fd, 1) < 0 || write(ready[1], "", 1) != 1)
 			_exit(1);
 		connection = accept(fd, NULL, NULL);
@@ -472,16 +476,35 @@ static void test_server_ends(void **state)
 	}
 }
 
+/* It would have the monitor's memory in its hands. */
+static void test_server_of_another(void **state)
+{
+	struct rig *rig = *state;
+	pid_t server;
+	int status;
+
+	if (!has_uffd(rig) || geteuid() != 0)
+		skip();
+	rig->server_uid = 65534;
+	server = serve_pages(rig, UINT_MAX, false);
+	assert_int_equal(connect_pager(rig, false), -EPERM);
+	pager_done(&rig->pager);
+	/* It got nothing. */
+	assert_int_equal(waitpid(server, &status, 0), server);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 2);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_touched),  TEST(test_at_once),
-		TEST(test_load_all), TEST(test_saved_again),
-		TEST(test_confined), TEST(test_damaged),
-		TEST(test_server),   TEST(test_server_ends),
-		TEST(test_confined_soon),
+		TEST(test_touched),       TEST(test_at_once),
+		TEST(test_load_all),      TEST(test_saved_again),
+		TEST(test_confined),      TEST(test_damaged),
+		TEST(test_server),        TEST(test_server_ends),
+		TEST(test_confined_soon), TEST(test_server_of_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
