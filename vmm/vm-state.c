@@ -193,7 +193,10 @@ static int take_memory(struct vm_saving *saving)
 		vm_saving_is_over, saving, &saving->saved->memory_bytes);
 }
 
-/* RAM is mapped from the file of FD. */
+/*
+ * RAM is mapped from the file of FD: nothing of what it was is left to be
+ * brought in, and nobody who brought it in is needed any more.
+ */
 static void take_as_base(struct vm *vm, const struct snapshot *snapshot,
 			 int *fd)
 {
@@ -202,6 +205,7 @@ static void take_as_base(struct vm *vm, const struct snapshot *snapshot,
 	vm->base.exists = true;
 	memcpy(vm->base.id, snapshot->id, sizeof(vm->base.id));
 	vm->base.memory_sum = snapshot->memory_sum;
+	pager_done(&vm->pager);
 }
 
 /*

@@ -542,6 +542,22 @@ test_memory_server()
 	swept_live again snap2
 	wait "$server" || fail "the server: $(cat server.out)"
 
+	# With RAM that is mapped from a snapshot's file it needs none any more.
+	served
+	restored again --memory-server ./pages --control ./control
+	wait_until sweeps again 2 || fail "it does not go on"
+	ask snapshot --track ./control snap3
+	expect_status 0
+	wait "$server" || fail "it keeps its server: $(cat server.out)"
+	wait_until sweeps again $(($(grep -c sweep again.out) + 2)) ||
+		fail "it does not go on"
+	ask snapshot --track --base snap3 ./control snap4
+	expect_status 0
+	killed again
+	expect_silence
+	expect_no_out FAIL
+	rm -r snap3 snap4
+
 	served 100
 	ask restore --memory-server ./pages snap
 	expect_status 3
