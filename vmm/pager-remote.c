@@ -16,10 +16,12 @@
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -28,6 +30,8 @@
 
 #define PAGE_BYTES 4096
 #define END_MS     2000 /* from the end of the connection to the process's */
+#define STUCK_MS   5000 /* from a signal to the end of one that waits */
+#define STEP_MS    100
 
 const struct sandbox_rule pager_remote_syscalls[] = {
 	SANDBOX_CALL(recvfrom),
@@ -39,6 +43,22 @@ const struct sandbox_rule pager_remote_syscalls[] = {
 /* ---- the server's life */
 
 /*
+ * The main loop takes signals: one that stays pending has come while the loop's
+ * thread waits for a page, or for a thread that does.
+ */
+static bool is_stuck(const struct pager *p)
+{
+	struct pollfd signals = {.fd = p->signals_fd, .events = POLLIN};
+	struct pollfd stop = {.fd = p->stop_fd, .events = POLLIN};
+
+	for (unsigned ms = 0; ms < STUCK_MS; ms += STEP_MS) {
+		if (poll(&signals, 1, 0) == 0 || poll(&stop, 1, STEP_MS) > 0)
+			return false;
+	}
+	return true;
+}
+
+/*
  * A server that closes its connection may go on serving, as some do: the end of
  * its process is the end, which comes a moment later where that was why. One
  * whose process cannot be watched has to keep the connection.
@@ -47,10 +67,11 @@ static int watch(struct pager *p)
 {
 	char rest[64];
 	int timeout_ms = -1;
-	struct pollfd pfd[3] = {
+	struct pollfd pfd[4] = {
 		{.fd = p->stop_fd, .events = POLLIN},
 		{.fd = p->server_fd, .events = POLLIN},
 		{.fd = p->server_pid_fd, .events = POLLIN},
+		{.fd = p->signals_fd, .events = POLLIN},
 	};
 
 	while (!pfd[0].revents) {
@@ -69,6 +90,11 @@ static int watch(struct pager *p)
 			return log_ret(-ECONNRESET,
 				       "'%s': the memory server has ended: the "
 				       "machine cannot go on",
+				       p->name);
+		if (pfd[3].revents && is_stuck(p))
+			return log_ret(-ETIMEDOUT,
+				       "'%s': told to end while the memory "
+				       "server does not answer",
 				       p->name);
 		/* It has nothing to say that would matter. */
 		if (!pfd[1].revents ||
@@ -129,6 +155,22 @@ static int connect_to(struct pager *p)
 	return 0;
 }
 
+/* Those that the machine ends at, which all threads of it have blocked. */
+static int open_signals(struct pager *p)
+{
+	static const int ending[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+	const sigset_t set = util_signals(ending, ARRAY_LEN(ending));
+
+	p->stop_fd = loop_eventfd();
+	if (p->stop_fd < 0)
+		return log_ret(p->stop_fd, "eventfd: %s",
+			       strerror(-p->stop_fd));
+	p->signals_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return p->signals_fd < 0
+		       ? log_ret(-errno, "signals: %s", strerror(errno))
+		       : 0;
+}
+
 static int add_region(struct pager *p, const struct mem_region *region)
 {
 	struct uffdio_register area = {
@@ -181,17 +223,14 @@ int pager_connect(struct pager *pager, const char *server,
 		  const struct mem *mem, bool confined, int uffd,
 		  void (*failed)(void))
 {
-	int r = 0;
+	int r;
 
 	*pager = PAGER_PREPARED(mem, confined, uffd, failed);
 	pager->name = strdup(server);
 	pager->range = calloc(ARRAY_LEN(mem->region), sizeof(*pager->range));
 	if (!pager->name || !pager->range)
 		return log_ret(-ENOMEM, "out of memory");
-	pager->stop_fd = loop_eventfd();
-	if (pager->stop_fd < 0)
-		return log_ret(pager->stop_fd, "eventfd: %s",
-			       strerror(-pager->stop_fd));
+	r = open_signals(pager);
 	for (unsigned i = 0; r == 0 && i < mem->nregions; i++)
 		r = add_region(pager, &mem->region[i]);
 	if (r == 0)

@@ -442,6 +442,7 @@ void pager_done(struct pager *pager)
 	util_close(&pager->stop_fd);
 	util_close(&pager->server_fd);
 	util_close(&pager->server_pid_fd);
+	util_close(&pager->signals_fd);
 	util_close(&pager->uffd);
 	*pager = (struct pager){0};
 }

@@ -46,6 +46,7 @@ struct pager {
 	struct pager_range *range; /* owned */
 	uint32_t nranges;
 	int server_fd, server_pid_fd; /* owned: of a memory server */
+	int signals_fd; /* owned: one that ends the process is pending */
 	bool confined;
 	void (*failed)(void);
 	pthread_t thread;
@@ -74,7 +75,8 @@ int pager_start(struct pager *pager, const struct snapshot *snapshot,
 /*
  * The same, but the process that listens at the Unix socket SERVER has the
  * RAM's content, and serves accesses by UFFD until the machine ends; the thread
- * calls FAILED, after a line, when that process has ended.
+ * calls FAILED, after a line, when that process has ended, or when nobody has
+ * taken a signal to end for some seconds, as happens where all wait for it.
  */
 int pager_connect(struct pager *pager, const char *server,
 		  const struct mem *mem, bool confined, int uffd,
@@ -113,6 +115,7 @@ void pager_done(struct pager *pager);
 		.memory_fd = -1,                                               \
 		.server_fd = -1,                                               \
 		.server_pid_fd = -1,                                           \
+		.signals_fd = -1,                                              \
 		.prepared = true,                                              \
 	})
 

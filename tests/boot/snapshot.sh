@@ -558,6 +558,20 @@ test_memory_server()
 	expect_no_out FAIL
 	rm -r snap3 snap4
 
+	# One that lives and does not answer keeps nobody from ending it.
+	served
+	kill -STOP "$(pgrep -P "$server")"
+	restored stuck --memory-server ./pages
+	sleep 2
+	PAUSE=1 wait_until tells stuck || fail "it waits for ever"
+	guest_wait stuck
+	case $status in
+	3) expect_error "'./pages': told to end while the memory server" ;;
+	*) expect_status 143 ;;
+	esac
+	kill -KILL "$(pgrep -P "$server")"
+	wait "$server" && fail "the server ended by itself"
+
 	served 100
 	ask restore --memory-server ./pages snap
 	expect_status 3
@@ -573,6 +587,12 @@ test_memory_server()
 	killed last
 	expect_silence
 	expect_no_out FAIL
+}
+
+# tells NAME: it is told to end, again; true: it has
+tells()
+{
+	! kill -TERM "$(guest_pid "$1")" 2>/dev/null
 }
 
 # sweeps NAME N: so many rounds are done.

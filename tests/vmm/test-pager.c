@@ -495,6 +495,36 @@ static void test_server_of_another(void **state)
 	assert_int_equal(WEXITSTATUS(status), 2);
 }
 
+/* A server that lives and does not answer is not waited for for ever. */
+static void test_server_stuck(void **state)
+{
+	struct rig *rig = *state;
+	pid_t server, pid;
+	sigset_t set;
+	int status;
+
+	if (!has_uffd(rig))
+		skip();
+	server = serve_pages(rig, UINT_MAX, false);
+	pid = fork();
+	if (pid == 0) {
+		sigemptyset(&set);
+		sigaddset(&set, SIGTERM);
+		sigprocmask(SIG_BLOCK, &set, NULL);
+		assert_int_equal(connect_pager(rig, true), 0);
+		pager_await(&rig->pager);
+		kill(server, SIGSTOP);
+		kill(getpid(), SIGTERM);
+		expect_all(rig);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	kill(server, SIGKILL);
+	assert_int_equal(waitpid(server, NULL, 0), server);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), ENDED);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -505,6 +535,7 @@ int main(void)
 		TEST(test_confined),      TEST(test_damaged),
 		TEST(test_server),        TEST(test_server_ends),
 		TEST(test_confined_soon), TEST(test_server_of_another),
+		TEST(test_server_stuck),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
