@@ -60,9 +60,9 @@ void container_hide_trees(const struct init_config *config);
 int container_root(const struct init_config *config, struct init_failure *f);
 
 /*
- * The files of /etc below ROOT, as BEFORE made them, become what C makes. One that
- * is out of reach there stays as it is. 0, or -1 with the failure filled in:
- * such as for a file that BEFORE had not.
+ * The files of /etc below ROOT, as BEFORE made them, become what C makes. One
+ * that is out of reach there stays as it is. 0, or -1 with the failure filled
+ * in: such as for a file that BEFORE had not.
  */
 int container_write_etc(int root, const struct init_config *before,
 			const struct init_config *c, struct init_failure *f);

@@ -98,7 +98,8 @@ void template_leave(struct template *t);
 
 /*
  * The container could not be made, or started: where T is one that has it, or
- * is to become that, it is not, and is not made by the next start. NULL is fine.
+ * is to become that, it is not, and is not made by the next start. NULL is
+ * fine.
  */
 void template_distrust(struct template *t);
 
