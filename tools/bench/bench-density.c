@@ -187,13 +187,11 @@ static void stop(struct instances *all)
 	const char *script = all->peer->driver->stop;
 
 	for (unsigned i = 0; i < all->started; i++) {
-		autofree char *line = NULL;
 		char id[64];
 
 		make_id(all, i, id);
 		if (script)
-			(void)bench_script(all->peer, all->what, id, script,
-					   &line);
+			bench_clean_up(all->peer, all->what, id, script);
 		else
 			kill(all->run[i].pid, SIGTERM);
 	}

@@ -190,6 +190,24 @@ int bench_script(const struct bench_peer *peer, const struct bench_what *what,
 	return *ret_line ? r : out_of_memory();
 }
 
+void bench_clean_up(const struct bench_peer *peer,
+		    const struct bench_what *what, const char *id,
+		    const char *script)
+{
+	/* After a signal nothing is started any more, except for this. */
+	struct bench_signals signals = *what->signals;
+	struct bench_what now = *what;
+	autofree char *line = NULL;
+
+	if (!script)
+		return;
+	signals.came = 0;
+	now.signals = &signals;
+	(void)bench_script(peer, &now, id, script, &line);
+	if (!what->signals->came)
+		what->signals->came = signals.came;
+}
+
 int bench_script_text(const struct bench_peer *peer,
 		      const struct bench_what *what, const char *id,
 		      const char *script, char **ret_text)
@@ -454,11 +472,10 @@ void bench_peers_done(struct bench_peers *peers, struct bench_what *what)
 {
 	for (unsigned i = 0; i < peers->count; i++) {
 		struct bench_peer *peer = &peers->item[i];
-		autofree char *line = NULL;
 
-		if (peer->prepared && peer->driver->remove)
-			(void)bench_script(peer, what, what->tag,
-					   peer->driver->remove, &line);
+		if (peer->prepared)
+			bench_clean_up(peer, what, what->tag,
+				       peer->driver->remove);
 		text_list_done(&peer->argv);
 		text_list_done(&peer->environment);
 		util_close(&peer->mount_ns);

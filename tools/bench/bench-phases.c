@@ -146,6 +146,9 @@ int bench_phases(struct bench_peer *peer, const struct bench_what *what,
 		r = 1;
 		for (unsigned n = 0; r == 1 && n < runs && n < PHASE_RUNS; n++)
 			r = run_once(peer, &start, &s);
+		if (r < 1)
+			bench_clean_up(peer, what, what->tag,
+				       peer->driver->stop);
 	}
 	text_list_done(&argv);
 	text_list_done(&environment);

@@ -167,19 +167,22 @@ static int take_failure(struct bench_peer *peer, const struct bench_what *what,
 			const struct slots *slots, unsigned i, bool first)
 {
 	autofree char *why = why_failed(&slots->end[i], slots->err_fd[i]);
-	autofree char *line = NULL;
-	int r = 0;
 
 	if (!why)
 		return log_ret(-ENOMEM, "out of memory");
-	if (peer->driver->stop)
-		r = bench_script(peer, what, slots->id[i], peer->driver->stop,
-				 &line);
-	if (r >= 0 && first)
-		r = bench_leave_out(peer, why);
-	if (r >= 0 && !first)
-		r = bench_failed(peer, why);
-	return r < 0 ? r : 0;
+	bench_clean_up(peer, what, slots->id[i], peer->driver->stop);
+	return first ? bench_leave_out(peer, why) : bench_failed(peer, why);
+}
+
+/* A signal, or an error of the bench, ended some in the middle. */
+static void stop_group(const struct bench_peer *peer,
+		       const struct bench_what *what, const struct slots *slots,
+		       unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (slots->end[i].exec_ns && !is_ok(peer, &slots->end[i]))
+			bench_clean_up(peer, what, slots->id[i],
+				       peer->driver->stop);
 }
 
 /* ROUND 0 is the one that does not count. */
@@ -199,7 +202,9 @@ static int run_group(struct bench_peer *peer, const struct bench_what *what,
 	if (r == 0)
 		r = bench_group_run(&group);
 	if (r == 0 && what->signals->came)
-		return -EINTR;
+		r = -EINTR;
+	if (r < 0)
+		stop_group(peer, what, slots, count);
 	for (unsigned i = 0; r == 0 && i < count; i++) {
 		if (round > 0)
 			record(peer, &slots->end[i], round);

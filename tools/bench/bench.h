@@ -185,7 +185,15 @@ int bench_peer_words(const struct bench_peer *peer,
 int bench_script(const struct bench_peer *peer, const struct bench_what *what,
 		 const char *id, const char *script, char **ret_line);
 
-/* The same; RET_TEXT is all that it wrote, up to 4 KiB. */
+/*
+ * Runs a script that removes what a run ID or a driver left; NULL: none. It
+ * runs after a signal as well; another signal ends it early.
+ */
+void bench_clean_up(const struct bench_peer *peer,
+		    const struct bench_what *what, const char *id,
+		    const char *script);
+
+/* The same as bench_script(); RET_TEXT is all that it wrote, up to 4 KiB. */
 int bench_script_text(const struct bench_peer *peer,
 		      const struct bench_what *what, const char *id,
 		      const char *script, char **ret_text);
