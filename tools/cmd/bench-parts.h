@@ -33,7 +33,10 @@ struct bench_setup {
  */
 int bench_setup_find(struct bench_setup *setup, const struct option_list *files,
 		     const char *only);
-/* Opens ROOT, and blocks the signals. An exit status; not 0: logged. */
+/*
+ * Opens ROOT, and blocks the signals, unless .what.signals are already those of
+ * another setup. An exit status; not 0: logged.
+ */
 int bench_setup_open(struct bench_setup *setup, const char *root,
 		     char *const *command);
 /* Either may have failed, or not have been called on zeroed SETUP. */

@@ -131,8 +131,10 @@ int bench_setup_open(struct bench_setup *setup, const char *root,
 	what->runtime = setup->runtime;
 	what->kernel = setup->kernel;
 	what->tag = setup->tag;
-	what->signals = &setup->signals;
-	bench_signals_take(&setup->signals);
+	if (!what->signals) {
+		what->signals = &setup->signals;
+		bench_signals_take(&setup->signals);
+	}
 	return VM_EXIT_OK;
 }
 

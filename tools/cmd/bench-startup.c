@@ -138,7 +138,8 @@ static int measure_peers(const struct request *req, struct bench_setup *setup)
 static int measure_memory(const struct request *req, struct bench_setup *setup)
 {
 	struct bench_peers *peers = &setup->peers;
-	struct bench_setup idle = {0};
+	/* Taken again, the signals would stay blocked in what it starts. */
+	struct bench_setup idle = {.what = {.signals = &setup->signals}};
 	int r = -EINVAL;
 
 	if (bench_setup_find(&idle, &req->drivers, req->only) == VM_EXIT_OK &&
@@ -146,9 +147,8 @@ static int measure_memory(const struct request *req, struct bench_setup *setup)
 		    VM_EXIT_OK)
 		r = bench_measure_density(&idle, (unsigned)req->instances,
 					  IDLE_S);
-	if (r == 0 && idle.signals.came)
+	if (r == 0 && setup->signals.came)
 		r = -EINTR;
-	setup->signals.came = idle.signals.came;
 	for (unsigned i = 0; r == 0 && i < peers->count; i++) {
 		peers->item[i].density = idle.peers.item[i].density;
 		idle.peers.item[i].density = (struct bench_density){0};
