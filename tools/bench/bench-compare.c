@@ -130,6 +130,11 @@ static const char *text_of(const json_t *json, const char *key)
 	return text ? text : "";
 }
 
+static double number_of(const json_t *json, const char *key)
+{
+	return json_number_value(json_object_get(json, key));
+}
+
 /* The runs of MARK that succeeded. 0 or -ENOMEM, logged. */
 static int take_samples(const json_t *runtime, const char *mark,
 			struct bench_samples *ret)
@@ -209,6 +214,46 @@ static const json_t *find_runtime(const json_t *document, const char *name)
 	return NULL;
 }
 
+/* Whether there is a figure of it. */
+static bool is_measured(const json_t *runtime)
+{
+	return runtime && !json_object_get(runtime, "skipped") &&
+	       (number_of(runtime, "failed") < number_of(runtime, "runs") ||
+		json_object_get(runtime, "memory"));
+}
+
+/* Says what became of one that was measured: 1: it is worse; 0. */
+static int compare_failures(const json_t *from, const json_t *to)
+{
+	const double failed_from = number_of(from, "failed"),
+		     failed_to = number_of(to, "failed");
+	const double runs_from = number_of(from, "runs"),
+		     runs_to = number_of(to, "runs");
+	autofree char *name = text_printable(text_of(from, "runtime"));
+	autofree char *why = NULL;
+
+	if (!is_measured(from))
+		return 0;
+	why = text_printable(*text_of(to, "skipped") ? text_of(to, "skipped")
+						     : text_of(to, "failure"));
+	if (!is_measured(to)) {
+		printf("%-21s NOT MEASURED AFTER: %s\n", name ? name : "",
+		       !to           ? "it is not there"
+		       : why && *why ? why
+				     : "no run succeeded");
+		return 1;
+	}
+	/* Density has no runs, but instances that may fail. */
+	if (failed_to * (runs_from > 0 ? runs_from : 1) <=
+	    failed_from * (runs_to > 0 ? runs_to : 1))
+		return 0;
+	printf("%-21s MORE FAILURES: %.0f of %.0f before, %.0f of %.0f "
+	       "after%s%s\n",
+	       name ? name : "", failed_from, runs_from, failed_to, runs_to,
+	       why && *why ? ": " : "", why ? why : "");
+	return 1;
+}
+
 static void print_value(const json_t *value)
 {
 	char *json = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT)
@@ -269,6 +314,8 @@ int bench_compare(const json_t *from, const json_t *to)
 			r = compare_mark(runtime, other, marks[k]);
 			slower = slower || r == 1;
 		}
+		if (compare_failures(runtime, other))
+			slower = true;
 	}
 	puts("");
 	print_circumstances(from, to);

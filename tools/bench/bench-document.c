@@ -234,6 +234,22 @@ json_t *bench_document(const struct bench_result *result)
 			 bench_host_json(result), "runtimes", runtimes);
 }
 
+/* They are printed as they are, and are the first column of a CSV. */
+static bool has_names(const json_t *runtimes)
+{
+	size_t i;
+	json_t *runtime;
+
+	json_array_foreach(runtimes, i, runtime) {
+		const char *name =
+			json_string_value(json_object_get(runtime, "runtime"));
+
+		if (!name || !bench_driver_is_name(name))
+			return false;
+	}
+	return true;
+}
+
 json_t *bench_document_read(const char *file)
 {
 	json_error_t error;
@@ -249,10 +265,19 @@ json_t *bench_document_read(const char *file)
 	if (schema && strcmp(schema, BENCH_SCHEMA) == 0 &&
 	    json_integer_value(json_object_get(json, "version")) ==
 		    BENCH_VERSION &&
-	    json_is_array(json_object_get(json, "runtimes")))
-		return json;
-	(void)log_ret(0, "'%s' is no document of 'bulkhead bench', version %d",
-		      file, BENCH_VERSION);
+	    json_is_array(json_object_get(json, "runtimes"))) {
+		if (has_names(json_object_get(json, "runtimes")))
+			return json;
+		(void)log_ret(0,
+			      "'%s': the name of a runtime has more than "
+			      "letters, digits and +-_.",
+			      file);
+	} else {
+		(void)log_ret(0,
+			      "'%s' is no document of 'bulkhead bench', "
+			      "version %d",
+			      file, BENCH_VERSION);
+	}
 	json_decref(json);
 	return NULL;
 }

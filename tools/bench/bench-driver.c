@@ -158,12 +158,18 @@ static int check_needs(const struct bench_driver *driver)
 	return 0;
 }
 
-/* The file's name without directories and end; it is printed and is a path. */
-static int name_it(struct bench_driver *driver, const char *file)
+bool bench_driver_is_name(const char *name)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
 				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "0123456789+-_.";
+
+	return *name && *name != '.' && strspn(name, allowed) == strlen(name);
+}
+
+/* The file's name without directories and end; it is printed and is a path. */
+static int name_it(struct bench_driver *driver, const char *file)
+{
 	const char *slash = strrchr(file, '/');
 	const char *base = slash ? slash + 1 : file;
 	size_t len = strlen(base);
@@ -176,7 +182,7 @@ static int name_it(struct bench_driver *driver, const char *file)
 	driver->file = strdup(file);
 	if (!driver->name || !driver->file)
 		return log_ret(-ENOMEM, "out of memory");
-	if (len == 0 || *base == '.' || strspn(driver->name, allowed) != len)
+	if (!bench_driver_is_name(driver->name))
 		return log_ret(-EINVAL,
 			       "driver '%s': its name has more than letters, "
 			       "digits and +-_.",

@@ -29,6 +29,9 @@ struct bench_driver {
 	char *environment, *command, *trace;
 };
 
+/* Whether it has no more than letters, digits and +-_., and no '.' first. */
+bool bench_driver_is_name(const char *name);
+
 /* Reads a file. 0 or -errno, logged, with the line. */
 int bench_driver_read(struct bench_driver *driver, const char *file);
 void bench_driver_done(struct bench_driver *driver);

@@ -62,7 +62,7 @@ static void print_runtime(const json_t *runtime, double reference)
 
 	if (json_object_get(runtime, "skipped"))
 		return;
-	printf("%-17s %5lld %4lld", text_of(runtime, "runtime"),
+	printf("%-21s %5lld %4lld", text_of(runtime, "runtime"),
 	       json_integer_value(json_object_get(runtime, "runs")),
 	       json_integer_value(json_object_get(runtime, "failed")));
 	print_number(json_object_get(get(runtime, "marks_ms", "output"), "p50"),
@@ -156,7 +156,7 @@ static void print_skipped(const json_t *runtimes)
 		if (!any)
 			puts("\nnot compared:");
 		any = true;
-		printf("%-17s ", text_of(runtime, "runtime"));
+		printf("%-21s ", text_of(runtime, "runtime"));
 		print_text("", text_of(runtime, "skipped"), "\n");
 	}
 }
@@ -222,7 +222,7 @@ static void print_table(const json_t *document, const json_t *runtimes)
 	json_t *runtime;
 
 	print_method(document);
-	printf("%-17s %5s %4s %8s %8s %15s %8s %8s %8s %8s %7s %6s\n", "",
+	printf("%-21s %5s %4s %8s %8s %15s %8s %8s %8s %8s %7s %6s\n", "",
 	       "runs", "bad", "output", "exit p50", "interval", "p90", "p95",
 	       "p99", "max", "CPU", "ratio");
 	json_array_foreach(runtimes, i, runtime) {

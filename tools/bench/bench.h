@@ -343,7 +343,10 @@ int bench_difference(struct bench_samples *a, struct bench_samples *b,
  */
 int bench_overhead(char *const *argv, unsigned runs,
 		   struct bench_signals *signals, struct bench_difference *ret);
-/* Prints what changed. 1: something is slower; 0; or -errno, logged. */
+/*
+ * Prints what changed. 1: something is slower, fails more, or is not measured
+ * any more; 0; or -errno, logged.
+ */
 int bench_compare(const struct json_t *from, const struct json_t *to);
 
 /* Progress, on a terminal alone; "" ends it. */
