@@ -14,7 +14,8 @@ struct request {
 
 static const struct option_entry entries[] = {
 	{"fail-if-slower", 0, NULL, OPTION_FLAG, offsetof(struct request, fail),
-	 NULL, "end with status 1 if something is slower, fails more, or is gone"},
+	 NULL,
+	 "end with status 1 if something is slower, fails more, or is gone"},
 	{0},
 };
 
