@@ -26,6 +26,8 @@ struct instances {
 	const struct bench_what *what;
 	struct bench_running *run; /* of COUNT places */
 	struct text_list environment;
+	struct bench_pids before; /* other children of this program's */
+	bool denied_said;
 	unsigned started;
 	unsigned limit_s;
 };
@@ -140,18 +142,62 @@ static unsigned find_roots(const struct instances *all, pid_t *roots,
 	return n;
 }
 
-static int look(const struct instances *all, struct bench_memory *ret)
+/* The number, from 1 on, of an instance that has ended; 0: all are there. */
+static unsigned find_ended(const struct instances *all)
 {
-	const unsigned room = 4 * all->started;
-	autofree pid_t *roots = calloc(room, sizeof(*roots));
+	for (unsigned i = 0; i < all->started; i++) {
+		struct pollfd end = {.fd = all->run[i].end_fd,
+				     .events = POLLIN};
 
-	if (!roots)
-		return log_ret(-ENOMEM, "out of memory");
-	ret->count = all->started;
-	return bench_memory_look(roots, find_roots(all, roots, room), ret);
+		if (poll(&end, 1, 0) > 0)
+			return i + 1;
+	}
+	return 0;
 }
 
-static int watch_idle(const struct instances *all, unsigned seconds)
+static void say_denied(struct instances *all, unsigned denied)
+{
+	if (denied == 0 || all->denied_said)
+		return;
+	all->denied_said = true;
+	log_warn("%s: the memory of %u processes is not in its figures, as "
+		 "this user may not read it: measure as root",
+		 all->peer->driver->name, denied);
+}
+
+/* 1; 0: there is no such memory, as the peer says; or -errno, logged. */
+static int look(struct instances *all, struct bench_memory *ret)
+{
+	const unsigned room = 4 * all->started;
+	autofree pid_t *pids = calloc(room, sizeof(*pids));
+	struct bench_pids roots = {.item = pids};
+	unsigned ended;
+	int r;
+
+	if (!pids)
+		return log_ret(-ENOMEM, "out of memory");
+	ret->count = all->started;
+	roots.count = find_roots(all, pids, room);
+	r = bench_memory_look(&roots, &all->before, ret);
+	if (r < 0)
+		return r;
+	say_denied(all, ret->denied);
+	ended = find_ended(all);
+	if (ended > 0) {
+		char why[80];
+
+		snprintf(why, sizeof(why),
+			 "instance %u ended before its memory was read", ended);
+		return bench_failed(all->peer, why);
+	}
+	return ret->processes > 0
+		       ? 1
+		       : bench_failed(all->peer,
+				      "no memory of its processes can be read");
+}
+
+/* As look(). */
+static int watch_idle(struct instances *all, unsigned seconds)
 {
 	struct bench_density *density = &all->peer->density;
 	const uint64_t start_ns = util_now_ns();
@@ -167,11 +213,11 @@ static int watch_idle(const struct instances *all, unsigned seconds)
 			return -EINTR;
 		memory->at_ms = (double)(util_now_ns() - start_ns) / 1e6;
 		r = look(all, memory);
-		if (r < 0)
+		if (r <= 0)
 			return r;
 		density->nidle = i + 1;
 	}
-	return 0;
+	return 1;
 }
 
 /* ---- the end */
@@ -232,7 +278,7 @@ static int start_all(struct instances *all, unsigned count,
 		density->up_ms[density->nup++] = ms;
 		if (all->started == 1 && idle_seconds > 0) {
 			r = watch_idle(all, idle_seconds);
-			if (r < 0)
+			if (r <= 0)
 				return r;
 		}
 		if (!is_stop(all->started, count) ||
@@ -240,7 +286,7 @@ static int start_all(struct instances *all, unsigned count,
 			continue;
 		wait_ms(SETTLE_MS);
 		r = look(all, &density->memory[density->nmemory]);
-		if (r < 0)
+		if (r <= 0)
 			return r;
 		density->nmemory++;
 	}
@@ -262,10 +308,16 @@ int bench_density(struct bench_peer *peer, const struct bench_what *what,
 	if (r == 0)
 		r = bench_peer_environment(peer, &all.environment);
 	if (r == 0)
+		r = bench_memory_below(&all.before);
+	if (r == 0)
 		r = start_all(&all, count, idle_seconds);
+	if (r == 0 && peer->density.nmemory == 0)
+		r = bench_leave_out(peer, peer->failure ? peer->failure
+							: "nothing was read");
 	stop(&all);
 	bench_progress("%s", "");
 	text_list_done(&all.environment);
+	free(all.before.item);
 	free(all.run);
 	return r;
 }

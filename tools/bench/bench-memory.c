@@ -74,24 +74,24 @@ static int read_processes(struct processes *all)
 	return r;
 }
 
-static bool is_root(const struct process *process, const pid_t *roots,
-		    unsigned nroots)
+static bool has(const struct bench_pids *pids, pid_t pid)
 {
-	if (process->parent == getpid())
-		return true;
-	for (unsigned i = 0; i < nroots; i++)
-		if (process->pid == roots[i])
+	for (unsigned i = 0; i < pids->count; i++)
+		if (pids->item[i] == pid)
 			return true;
 	return false;
 }
 
 /* Marks the roots, and then children of marked ones until there are no more. */
-static void mark(struct processes *all, const pid_t *roots, unsigned nroots)
+static void mark(struct processes *all, const struct bench_pids *roots,
+		 const struct bench_pids *before)
 {
 	bool more = true;
 
 	for (unsigned i = 0; i < all->count; i++)
-		all->item[i].counts = is_root(&all->item[i], roots, nroots);
+		all->item[i].counts = has(roots, all->item[i].pid) ||
+				      (all->item[i].parent == getpid() &&
+				       !has(before, all->item[i].pid));
 	while (more) {
 		more = false;
 		for (unsigned i = 0; i < all->count; i++)
@@ -107,33 +107,59 @@ static void add_memory(pid_t pid, struct bench_memory *ret)
 {
 	char path[48], line[128];
 	unsigned long long kib;
+	bool any = false;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
 	f = fopen(path, "re");
-	if (!f)
+	if (!f) {
+		ret->denied += errno == EACCES || errno == EPERM;
 		return;
+	}
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Pss: %llu", &kib) == 1)
+		if (sscanf(line, "Pss: %llu", &kib) == 1) {
 			ret->pss_kib += kib;
+			any = true;
+		}
 		if (sscanf(line, "Private_Clean: %llu", &kib) == 1 ||
 		    sscanf(line, "Private_Dirty: %llu", &kib) == 1)
 			ret->private_kib += kib;
 	}
 	fclose(f);
-	ret->processes++;
+	/* One that has ended, and waits for its parent, has none. */
+	ret->processes += any;
 }
 
-int bench_memory_look(const pid_t *roots, unsigned nroots,
-		      struct bench_memory *ret)
+int bench_memory_below(struct bench_pids *ret)
+{
+	const struct bench_pids none = {0};
+	struct processes all = {0};
+	int r = read_processes(&all);
+
+	*ret = (struct bench_pids){
+		.item = calloc(all.count + 1, sizeof(*ret->item))};
+	if (r == 0 && !ret->item)
+		r = log_ret(-ENOMEM, "out of memory");
+	if (r == 0) {
+		mark(&all, &none, &none);
+		for (unsigned i = 0; i < all.count; i++)
+			if (all.item[i].counts)
+				ret->item[ret->count++] = all.item[i].pid;
+	}
+	free(all.item);
+	return r;
+}
+
+int bench_memory_look(const struct bench_pids *roots,
+		      const struct bench_pids *before, struct bench_memory *ret)
 {
 	struct processes all = {0};
 	int r = read_processes(&all);
 
 	ret->pss_kib = ret->private_kib = 0;
-	ret->processes = 0;
+	ret->processes = ret->denied = 0;
 	if (r == 0) {
-		mark(&all, roots, nroots);
+		mark(&all, roots, before);
 		for (unsigned i = 0; i < all.count; i++)
 			if (all.item[i].counts)
 				add_memory(all.item[i].pid, ret);

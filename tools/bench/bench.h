@@ -105,6 +105,7 @@ struct bench_phase {
 /* The memory that COUNT instances take. */
 struct bench_memory {
 	unsigned count, processes;
+	unsigned denied; /* processes that this user may not look at */
 	uint64_t pss_kib, private_kib;
 	double at_ms; /* since the first one was up */
 };
@@ -251,8 +252,19 @@ int bench_phases(struct bench_peer *peer, const struct bench_what *what,
  */
 int bench_density(struct bench_peer *peer, const struct bench_what *what,
 		  unsigned count, unsigned idle_seconds, unsigned limit_s);
-/* The memory of all processes below this one and below ROOTS. 0 or -errno. */
-int bench_memory_look(const pid_t *roots, unsigned nroots,
+struct bench_pids {
+	pid_t *item; /* owned */
+	unsigned count;
+};
+
+/* All processes below this one. 0 or -errno, logged. */
+int bench_memory_below(struct bench_pids *ret);
+/*
+ * The memory of all processes below this one, except for BEFORE, and of those
+ * below ROOTS. 0 or -errno, logged.
+ */
+int bench_memory_look(const struct bench_pids *roots,
+		      const struct bench_pids *before,
 		      struct bench_memory *ret);
 
 /* ---- statistics */

@@ -150,6 +150,12 @@ static int measure_memory(const struct request *req, struct bench_setup *setup)
 	if (r == 0 && setup->signals.came)
 		r = -EINTR;
 	for (unsigned i = 0; r == 0 && i < peers->count; i++) {
+		const struct bench_peer *peer = &idle.peers.item[i];
+		const char *why = peer->why_not ? peer->why_not : peer->failure;
+
+		if (why && !peers->item[i].why_not)
+			log_warn("%s: --memory %llu: %s", peer->driver->name,
+				 (unsigned long long)req->instances, why);
 		peers->item[i].density = idle.peers.item[i].density;
 		idle.peers.item[i].density = (struct bench_density){0};
 	}
