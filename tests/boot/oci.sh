@@ -439,7 +439,7 @@ test_warm()
 	tail -c 4096 "$dir/memory" >>"$dir/memory.zero"
 	mv "$dir/memory.zero" "$dir/memory"
 	says_hello
-	[ "$(grep -c 'no good any more: booting' err)" -eq 1 ] || fail "$(cat err)"
+	[ "$(grep -c 'no good any more, and removed' err)" -eq 1 ] || fail "$(cat err)"
 	expect_templates 0
 	perl -MJSON::PP -0777 -i -pe '$c = decode_json($_);
 		$c->{annotations}{"bulkhead.cold"} = "hot"; $_ = encode_json($c)' \
