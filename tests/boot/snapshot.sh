@@ -779,6 +779,9 @@ test_document()
 	truncate -s 64M root.img
 	mke2fs -q -t ext4 -d root root.img
 	for line in "${commands[@]}"; do
+		# A hundred runs of all that is installed take a reader's time.
+		line=${line/#bulkhead bench startup/bulkhead bench startup -n 1 \
+			--only bulkhead}
 		command=$line
 		case $line in
 		'bulkhead boot '*)
