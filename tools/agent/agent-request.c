@@ -331,6 +331,18 @@ int agent_configure(struct agent_session *agent,
 	return r < 0 ? r : configure_end(agent);
 }
 
+/* An answer that is no FAILED. -EREMOTEIO: it is one, and nothing is logged. */
+static int await_success(struct agent_session *agent, struct agent_message *ret,
+			 struct agent_failure *ret_failure)
+{
+	int r = agent_await(agent, AGENT_MACHINE_MS, ret);
+
+	if (r < 0 || ret->type != AGENT_FAILED)
+		return r;
+	r = agent_read_failed(ret, ret_failure);
+	return r < 0 ? r : -EREMOTEIO;
+}
+
 /* ---- a container that is made before its run */
 
 /* These are of an interface, which comes later, or of all that there are. */
@@ -405,13 +417,9 @@ int agent_prepare(struct agent_session *agent,
 	r = agent_send_items(agent, &items, AGENT_PREPARE, "the container");
 	agent_items_done(&items);
 	if (r == 0)
-		r = agent_await(agent, AGENT_MACHINE_MS, &m);
+		r = await_success(agent, &m, ret_failure);
 	if (r < 0)
 		return r;
-	if (m.type == AGENT_FAILED) {
-		r = agent_read_failed(&m, ret_failure);
-		return r < 0 ? r : -EREMOTEIO;
-	}
 	return m.type == AGENT_DONE && m.bytes == 0
 		       ? 0
 		       : agent_violation("an answer to PREPARE");
@@ -610,14 +618,8 @@ int agent_start(struct agent_session *agent, const struct spec_process *process,
 	if (r == 0)
 		r = configure_end(agent);
 	if (r == 0)
-		r = agent_await(agent, AGENT_MACHINE_MS, &m);
-	if (r < 0)
-		return r;
-	if (m.type == AGENT_FAILED) {
-		r = agent_read_failed(&m, ret_failure);
-		return r < 0 ? r : -EREMOTEIO;
-	}
-	return take_started(agent, &m, options, ret_pid);
+		r = await_success(agent, &m, ret_failure);
+	return r < 0 ? r : take_started(agent, &m, options, ret_pid);
 }
 
 static void add_clone(struct agent_items *items,
