@@ -256,9 +256,14 @@ json_t *bench_document_read(const char *file)
 	json_t *json = json_load_file(file, 0, &error);
 	const char *schema;
 
+	/* It has no line where the file was not read at all. */
+	if (!json && error.line < 0) {
+		log_error("'%s': %s: give a file that --json has written", file,
+			  strerror(errno));
+		return NULL;
+	}
 	if (!json) {
-		(void)log_ret(0, "'%s' line %d: %s", file, error.line,
-			      error.text);
+		log_error("'%s' line %d: %s", file, error.line, error.text);
 		return NULL;
 	}
 	schema = json_string_value(json_object_get(json, "schema"));
