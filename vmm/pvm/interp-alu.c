@@ -17,9 +17,9 @@ static uint64_t alu(struct interp *in, unsigned op, uint64_t a, uint64_t b,
 	case OR:
 		return logic(in, a | b, size);
 	case ADC:
-		return add(in, a, b, in->flags & CF, size);
+		return add(in, a, b, in->low & CF, size);
 	case SBB:
-		return sub(in, a, b, in->flags & CF, size);
+		return sub(in, a, b, in->low & CF, size);
 	case AND:
 		return logic(in, a & b, size);
 	case XOR:
@@ -35,16 +35,17 @@ static uint64_t alu(struct interp *in, unsigned op, uint64_t a, uint64_t b,
 static int alu_place(struct interp *in, const struct uop *u, unsigned op,
 		     uint64_t b, unsigned size)
 {
-	uint64_t before = in->flags, value;
+	const uint8_t low = in->low;
 	struct place place;
+	uint64_t value;
 
 	do {
-		in->flags = before;
+		in->low = low; /* its carry, for ADC and SBB */
 		if (!get_place(in, u, size, op != CMP, &place))
-			return INTERP_STOP;
+			return interp_stop(in, u);
 		value = alu(in, op, place.value, b, size);
 	} while (op != CMP && !set_place(in, u, &place, value));
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 00 08 .. 38: op r/m, r */
@@ -64,11 +65,11 @@ int interp_op_alu_r_rm(struct interp *in, const struct uop *u)
 	uint64_t value;
 
 	if (!get_place(in, u, size, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	value = alu(in, op, get_reg(in, u, u->reg, size), place.value, size);
 	if (op != CMP)
 		set_reg(in, u, u->reg, size, value);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 04 0c .. 3c: op rax, imm */
@@ -80,7 +81,7 @@ int interp_op_alu_a_imm(struct interp *in, const struct uop *u)
 
 	if (op != CMP)
 		set_reg(in, u, RAX, size, value);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 80 81 83 */
@@ -96,35 +97,35 @@ int interp_op_test(struct interp *in, const struct uop *u)
 	struct place place;
 
 	if (!get_place(in, u, size, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	logic(in,
 	      place.value & (u->opcode >= 0xf6 ? (uint64_t)u->imm
 					       : get_reg(in, u, u->reg, size)),
 	      size);
-	return 0;
+	return interp_next(in, u);
 }
 
 int interp_op_test_a(struct interp *in, const struct uop *u)
 {
 	logic(in, in->r[RAX] & (uint64_t)u->imm, size_of(u));
-	return 0;
+	return interp_next(in, u);
 }
 
 /* fe ff /0 /1: INC, DEC leave CF alone */
 int interp_op_inc_dec(struct interp *in, const struct uop *u)
 {
 	unsigned size = size_of(u);
-	uint64_t carry = in->flags & CF, value;
+	uint64_t carry = in->low & CF, value;
 	struct place place;
 
 	do {
 		if (!get_place(in, u, size, true, &place))
-			return INTERP_STOP;
+			return interp_stop(in, u);
 		value = u->reg & 1 ? sub(in, place.value, 1, 0, size)
 				   : add(in, place.value, 1, 0, size);
 		set_flags(in, CF, carry);
 	} while (!set_place(in, u, &place, value));
-	return 0;
+	return interp_next(in, u);
 }
 
 /* f6 f7 /2 /3 */
@@ -136,11 +137,11 @@ int interp_op_not_neg(struct interp *in, const struct uop *u)
 
 	do {
 		if (!get_place(in, u, size, true, &place))
-			return INTERP_STOP;
+			return interp_stop(in, u);
 		value = u->reg & 1 ? sub(in, 0, place.value, 0, size)
 				   : ~place.value;
 	} while (!set_place(in, u, &place, value));
-	return 0;
+	return interp_next(in, u);
 }
 
 /* f6 f7 /4 /5: MUL, IMUL into RDX:RAX; of bytes it is not worth it */
@@ -152,7 +153,7 @@ int interp_op_mul(struct interp *in, const struct uop *u)
 	bool high;
 
 	if (size == 1 || !get_place(in, u, size, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	if (u->reg & 1) {
 		product = (__int128)extend(in->r[RAX], size) *
 			  extend(place.value, size);
@@ -170,7 +171,7 @@ int interp_op_mul(struct interp *in, const struct uop *u)
 		(uint64_t)((unsigned __int128)product >> bits));
 	set_flags(in, STATUS,
 		  result_flags((uint64_t)product, size) | (high ? CF | OF : 0));
-	return 0;
+	return interp_next(in, u);
 }
 
 /* f7 /6: DIV; whatever would raise #DE is left to KVM */
@@ -182,15 +183,15 @@ int interp_op_div(struct interp *in, const struct uop *u)
 
 	if (size == 1 || !get_place(in, u, size, false, &place) ||
 	    place.value == 0)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	dividend = (unsigned __int128)(in->r[RDX] & mask_of(size)) << bits |
 		   (in->r[RAX] & mask_of(size));
 	quotient = dividend / place.value;
 	if (quotient >> bits != 0)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	set_reg(in, u, RAX, size, (uint64_t)quotient);
 	set_reg(in, u, RDX, size, (uint64_t)(dividend % place.value));
-	return 0;
+	return interp_next(in, u);
 }
 
 /* f7 /7 */
@@ -202,7 +203,7 @@ int interp_op_idiv(struct interp *in, const struct uop *u)
 	int64_t divisor;
 
 	if (size < 4 || !get_place(in, u, size, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	divisor = extend(place.value, size);
 	if (size == 8)
 		dividend = (__int128)((unsigned __int128)in->r[RDX] << 64 |
@@ -211,13 +212,13 @@ int interp_op_idiv(struct interp *in, const struct uop *u)
 		dividend = (int64_t)(in->r[RDX] << 32 | (uint32_t)in->r[RAX]);
 	/* -1 apart: the most negative number has no positive counterpart. */
 	if (divisor == 0 || divisor == -1)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	quotient = dividend / divisor;
 	if (quotient != extend((uint64_t)quotient, size))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	set_reg(in, u, RAX, size, (uint64_t)quotient);
 	set_reg(in, u, RDX, size, (uint64_t)(dividend % divisor));
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 69 6b, 0f af */
@@ -229,7 +230,7 @@ int interp_op_imul(struct interp *in, const struct uop *u)
 	__int128 product;
 
 	if (!get_place(in, u, size, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	factor = u->opcode == 0xaf ? extend(in->r[u->reg], size) : u->imm;
 	product = (__int128)extend(place.value, size) * factor;
 	set_reg(in, u, u->reg, size, (uint64_t)product);
@@ -237,7 +238,7 @@ int interp_op_imul(struct interp *in, const struct uop *u)
 		  result_flags((uint64_t)product, size) |
 			  (product != extend((uint64_t)product, size) ? CF | OF
 								      : 0));
-	return 0;
+	return interp_next(in, u);
 }
 
 enum { ROL, ROR, RCL, RCR, SHL, SHR, SAL, SAR };
@@ -300,9 +301,9 @@ int interp_op_shift(struct interp *in, const struct uop *u)
 		n = (unsigned)in->r[RCX];
 	n &= size == 8 ? 63 : 31;
 	if (op == RCL || op == RCR || !get_place(in, u, size, true, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	if (n == 0 && place.p)
-		return 0;
+		return interp_next(in, u);
 	if (n == 0)
 		value = place.value; /* a 32-bit register is extended */
 	else if (op == ROL || op == ROR)
@@ -310,7 +311,7 @@ int interp_op_shift(struct interp *in, const struct uop *u)
 	else
 		value = shift(in, op, place.value, n, size);
 	set_place(in, u, &place, value);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 0f a4 a5 ac ad: SHLD, SHRD of 32 and 64 bits */
@@ -323,11 +324,11 @@ int interp_op_shift_double(struct interp *in, const struct uop *u)
 
 	n &= size == 8 ? 63 : 31;
 	if (size == 2 || !get_place(in, u, size, true, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	if (n == 0) {
 		if (!place.p)
 			set_reg(in, u, u->rm, size, place.value);
-		return 0;
+		return interp_next(in, u);
 	}
 	if (u->opcode < 0xa8) {
 		value = place.value << n | other >> (bits - n);
@@ -340,7 +341,7 @@ int interp_op_shift_double(struct interp *in, const struct uop *u)
 	set |= (value ^ place.value) & sign_of(size) ? OF : 0;
 	set_flags(in, STATUS, set | result_flags(value, size));
 	set_place(in, u, &place, value);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 0f a3 ab b3 bb (bit number in a register), 0f ba (immediate) */
@@ -366,7 +367,7 @@ int interp_op_bit(struct interp *in, const struct uop *u)
 
 			place.p = interp_pointer(in, va, size, op != 0);
 			if (!place.p || (u->lock && splits_line(va, size)))
-				return INTERP_STOP;
+				return interp_stop(in, u);
 			place.value = load(place.p, size);
 		}
 		one = UINT64_C(1) << (bit & (8 * size - 1));
@@ -377,7 +378,7 @@ int interp_op_bit(struct interp *in, const struct uop *u)
 			break;
 	}
 	set_flags(in, CF, place.value & one ? CF : 0);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 0f bc, 0f bd; with f3 TZCNT, LZCNT */
@@ -388,12 +389,12 @@ int interp_op_bit_scan(struct interp *in, const struct uop *u)
 	struct place place;
 
 	if (!get_place(in, u, size, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	if (place.value == 0) {
 		if (count)
 			set_reg(in, u, u->reg, size, bits);
 		set_flags(in, ZF | CF, count ? CF : ZF);
-		return 0;
+		return interp_next(in, u);
 	}
 	n = reverse ? 63 - (unsigned)__builtin_clzll(place.value)
 		    : (unsigned)__builtin_ctzll(place.value);
@@ -401,7 +402,7 @@ int interp_op_bit_scan(struct interp *in, const struct uop *u)
 		n = bits - 1 - n;
 	set_reg(in, u, u->reg, size, n);
 	set_flags(in, ZF | CF, count && n == 0 ? ZF : 0);
-	return 0;
+	return interp_next(in, u);
 }
 
 int interp_op_popcnt(struct interp *in, const struct uop *u)
@@ -409,11 +410,11 @@ int interp_op_popcnt(struct interp *in, const struct uop *u)
 	struct place place;
 
 	if (u->prefix != 0xf3 || !get_place(in, u, u->operand, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	set_reg(in, u, u->reg, u->operand,
 		(uint64_t)__builtin_popcountll(place.value));
 	set_flags(in, STATUS, place.value ? 0 : ZF);
-	return 0;
+	return interp_next(in, u);
 }
 
 int interp_op_bswap(struct interp *in, const struct uop *u)
@@ -424,5 +425,5 @@ int interp_op_bswap(struct interp *in, const struct uop *u)
 		in->r[n] = __builtin_bswap64(in->r[n]);
 	else
 		in->r[n] = __builtin_bswap32((uint32_t)in->r[n]);
-	return 0;
+	return interp_next(in, u);
 }

@@ -20,13 +20,13 @@ int interp_op_mov_store(struct interp *in, const struct uop *u)
 
 	if (u->mod == 3) {
 		set_reg(in, u, u->rm, size, value);
-		return 0;
+		return interp_next(in, u);
 	}
 	p = interp_pointer(in, address(in, u), size, true);
 	if (!p)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	store(p, size, value);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 8c: a selector, of which a register gets all its bytes */
@@ -39,16 +39,16 @@ int interp_op_mov_segment(struct interp *in, const struct uop *u)
 	void *p;
 
 	if (u->reg >= ARRAY_LEN(selector))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	if (u->mod == 3) {
 		set_reg(in, u, u->rm, u->operand, selector[u->reg]);
-		return 0;
+		return interp_next(in, u);
 	}
 	p = interp_pointer(in, address(in, u), 2, true);
 	if (!p)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	store(p, 2, selector[u->reg]);
-	return 0;
+	return interp_next(in, u);
 }
 
 int interp_op_mov_load(struct interp *in, const struct uop *u)
@@ -57,9 +57,9 @@ int interp_op_mov_load(struct interp *in, const struct uop *u)
 	struct place place;
 
 	if (!get_place(in, u, size, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	set_reg(in, u, u->reg, size, place.value);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* b0..b7, b8..bf: the register is in the opcode, extended by REX.B */
@@ -67,15 +67,15 @@ int interp_op_mov_imm(struct interp *in, const struct uop *u)
 {
 	set_reg(in, u, (u->opcode & 7) | (u->rm & 8),
 		u->opcode < 0xb8 ? 1 : u->operand, (uint64_t)u->imm);
-	return 0;
+	return interp_next(in, u);
 }
 
 int interp_op_lea(struct interp *in, const struct uop *u)
 {
 	if (u->mod == 3)
-		return INTERP_STOP;
-	set_reg(in, u, u->reg, u->operand, effective(in, u));
-	return 0;
+		return interp_stop(in, u);
+	set_reg(in, u, u->reg, u->operand, address(in, u));
+	return interp_next(in, u);
 }
 
 /* 0f b6 b7 be bf, 63 */
@@ -85,12 +85,12 @@ int interp_op_movx(struct interp *in, const struct uop *u)
 	struct place place;
 
 	if (!get_place(in, u, size, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	set_reg(in, u, u->reg, u->operand,
 		u->opcode == 0xb6 || u->opcode == 0xb7
 			? place.value
 			: (uint64_t)extend(place.value, size));
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 86 87: always locked */
@@ -102,12 +102,12 @@ int interp_op_xchg(struct interp *in, const struct uop *u)
 
 	do {
 		if (!get_place(in, u, size, true, &place))
-			return INTERP_STOP;
+			return interp_stop(in, u);
 	} while (place.p && !exchange(place.p, size, place.value, value));
 	if (!place.p)
 		set_reg(in, u, u->rm, size, value);
 	set_reg(in, u, u->reg, size, place.value);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 90..97: XCHG with RAX; 90 itself is NOP or PAUSE unless REX.B is there */
@@ -119,11 +119,11 @@ int interp_op_xchg_a(struct interp *in, const struct uop *u)
 	if (n == RAX) {
 		if (u->prefix == 0xf3)
 			__builtin_ia32_pause();
-		return 0;
+		return interp_next(in, u);
 	}
 	set_reg(in, u, RAX, u->operand, in->r[n]);
 	set_reg(in, u, n, u->operand, value);
-	return 0;
+	return interp_next(in, u);
 }
 
 int interp_op_cmpxchg(struct interp *in, const struct uop *u)
@@ -135,15 +135,15 @@ int interp_op_cmpxchg(struct interp *in, const struct uop *u)
 		uint64_t a = in->r[RAX] & mask_of(size);
 
 		if (!get_place(in, u, size, true, &place))
-			return INTERP_STOP;
+			return interp_stop(in, u);
 		if (place.value != a) {
 			sub(in, a, place.value, 0, size);
 			set_reg(in, u, RAX, size, place.value);
-			return 0;
+			return interp_next(in, u);
 		}
 		if (set_place(in, u, &place, get_reg(in, u, u->reg, size))) {
 			sub(in, a, place.value, 0, size);
-			return 0;
+			return interp_next(in, u);
 		}
 	}
 }
@@ -156,13 +156,13 @@ int interp_op_xadd(struct interp *in, const struct uop *u)
 
 	do {
 		if (!get_place(in, u, size, true, &place))
-			return INTERP_STOP;
+			return interp_stop(in, u);
 		value = add(in, place.value, b, 0, size);
 	} while (place.p && !set_place(in, u, &place, value));
 	set_reg(in, u, u->reg, size, place.value);
 	if (!place.p)
 		set_reg(in, u, u->rm, size, value);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 98: CBW CWDE CDQE; 99: CWD CDQ CQO */
@@ -176,7 +176,7 @@ int interp_op_convert(struct interp *in, const struct uop *u)
 	else
 		set_reg(in, u, RDX, size,
 			in->r[RAX] & sign_of(size) ? UINT64_MAX : 0);
-	return 0;
+	return interp_next(in, u);
 }
 
 int interp_op_push(struct interp *in, const struct uop *u)
@@ -185,15 +185,15 @@ int interp_op_push(struct interp *in, const struct uop *u)
 	struct place place;
 
 	if (u->operand == 2)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	if (u->opcode < 0x58) {
 		value = in->r[(u->opcode & 7) | (u->rm & 8)];
 	} else if (u->opcode == 0xff) {
 		if (!get_place(in, u, 8, false, &place))
-			return INTERP_STOP;
+			return interp_stop(in, u);
 		value = place.value;
 	}
-	return push(in, value) ? 0 : INTERP_STOP;
+	return push(in, value) ? interp_next(in, u) : interp_stop(in, u);
 }
 
 int interp_op_pop(struct interp *in, const struct uop *u)
@@ -201,10 +201,10 @@ int interp_op_pop(struct interp *in, const struct uop *u)
 	void *p = interp_pointer(in, in->r[RSP], 8, false);
 
 	if (u->operand == 2 || !p)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	in->r[RSP] += 8;
 	in->r[(u->opcode & 7) | (u->rm & 8)] = load(p, 8);
-	return 0;
+	return interp_next(in, u);
 }
 
 int interp_op_leave(struct interp *in, const struct uop *u)
@@ -212,41 +212,47 @@ int interp_op_leave(struct interp *in, const struct uop *u)
 	void *p = interp_pointer(in, in->r[RBP], 8, false);
 
 	if (u->operand == 2 || !p)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	in->r[RSP] = in->r[RBP] + 8;
 	in->r[RBP] = load(p, 8);
-	return 0;
+	return interp_next(in, u);
 }
 
 /*
  * STI holds interrupts off for one more instruction. Here they come between
  * calls only; MWAIT and SYSEXIT after it are KVM's, and so is the STI then.
  */
+static bool may_set_if(struct interp *in, const struct uop *u)
+{
+	const uint8_t *next = interp_pointer(in, next_rip(in, u), 1, false);
+
+	return next && *next != 0x0f;
+}
+
 int interp_op_flag(struct interp *in, const struct uop *u)
 {
-	const uint8_t *next = interp_pointer(in, in->next, 1, false);
-
 	switch (u->opcode) {
 	case 0xfa:
 		in->flags &= ~(uint64_t)IF;
-		return 0;
+		break;
 	case 0xfb:
-		if (!next || *next == 0x0f)
-			return INTERP_STOP;
+		if (!may_set_if(in, u))
+			return interp_stop(in, u);
 		in->flags |= IF;
-		return 0;
+		break;
 	case 0xfc:
 		in->flags &= ~(uint64_t)DF;
-		return 0;
+		break;
 	case 0xf8:
-		in->flags &= ~(uint64_t)CF;
-		return 0;
+		in->low &= (uint8_t)~CF;
+		break;
 	case 0xf9:
-		in->flags |= CF;
-		return 0;
+		in->low |= CF;
+		break;
 	default:
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	}
+	return interp_next(in, u);
 }
 
 int interp_op_pushf(struct interp *in, const struct uop *u)
@@ -254,8 +260,9 @@ int interp_op_pushf(struct interp *in, const struct uop *u)
 	const uint64_t hidden = 0x30000; /* RF and VM read as 0 */
 
 	if (u->operand == 2)
-		return INTERP_STOP;
-	return push(in, in->flags & ~hidden) ? 0 : INTERP_STOP;
+		return interp_stop(in, u);
+	return push(in, get_flags(in) & ~hidden) ? interp_next(in, u)
+						 : interp_stop(in, u);
 }
 
 int interp_op_popf(struct interp *in, const struct uop *u)
@@ -264,68 +271,33 @@ int interp_op_popf(struct interp *in, const struct uop *u)
 	uint64_t value;
 
 	if (u->operand == 2 || !p)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	value = load(p, 8);
 	if (((value ^ in->flags) & ~(uint64_t)POPF_BITS & 0x3fffff) ||
 	    (in->smap && (value ^ in->flags) & AC))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	in->r[RSP] += 8;
-	in->flags = (in->flags & ~(uint64_t)POPF_BITS) | (value & POPF_BITS);
-	return 0;
-}
-
-static bool condition(uint64_t flags, unsigned cc)
-{
-	bool holds;
-
-	switch (cc >> 1) {
-	case 0:
-		holds = flags & OF;
-		break;
-	case 1:
-		holds = flags & CF;
-		break;
-	case 2:
-		holds = flags & ZF;
-		break;
-	case 3:
-		holds = flags & (CF | ZF);
-		break;
-	case 4:
-		holds = flags & SF;
-		break;
-	case 5:
-		holds = flags & PF;
-		break;
-	case 6:
-		holds = !(flags & SF) != !(flags & OF);
-		break;
-	default:
-		holds = (flags & ZF) || !(flags & SF) != !(flags & OF);
-		break;
-	}
-	return holds != (cc & 1);
+	put_flags(in, (in->flags & ~(uint64_t)POPF_BITS) | (value & POPF_BITS));
+	return interp_next(in, u);
 }
 
 int interp_op_jcc(struct interp *in, const struct uop *u)
 {
-	if (condition(in->flags, u->opcode & 15))
-		in->next += (uint64_t)u->imm;
-	return 0;
+	if (condition(in, u->opcode))
+		return interp_go(in, u, (uint64_t)u->disp);
+	return interp_next(in, u);
 }
 
 int interp_op_jmp(struct interp *in, const struct uop *u)
 {
-	in->next += (uint64_t)u->imm;
-	return 0;
+	return interp_go(in, u, (uint64_t)u->disp);
 }
 
 int interp_op_call(struct interp *in, const struct uop *u)
 {
-	if (!push(in, in->next))
-		return INTERP_STOP;
-	in->next += (uint64_t)u->imm;
-	return 0;
+	if (!push(in, next_rip(in, u)))
+		return interp_stop(in, u);
+	return interp_go(in, u, (uint64_t)u->disp);
 }
 
 /* ff /2 /4 */
@@ -334,22 +306,22 @@ int interp_op_indirect(struct interp *in, const struct uop *u)
 	struct place place;
 
 	if (!get_place(in, u, 8, false, &place))
-		return INTERP_STOP;
-	if ((u->reg & 7) == 2 && !push(in, in->next))
-		return INTERP_STOP;
-	in->next = place.value;
-	return 0;
+		return interp_stop(in, u);
+	if ((u->reg & 7) == 2 && !push(in, next_rip(in, u)))
+		return interp_stop(in, u);
+	return interp_go(in, u, place.value);
 }
 
 int interp_op_ret(struct interp *in, const struct uop *u)
 {
 	void *p = interp_pointer(in, in->r[RSP], 8, false);
+	uint64_t rip;
 
 	if (!p)
-		return INTERP_STOP;
-	in->next = load(p, 8);
+		return interp_stop(in, u);
+	rip = load(p, 8);
 	in->r[RSP] += 8 + (u->opcode == 0xc2 ? (uint16_t)u->imm : 0);
-	return 0;
+	return interp_go(in, u, rip);
 }
 
 /*
@@ -364,34 +336,35 @@ int interp_op_iret(struct interp *in, const struct uop *u)
 	uint64_t frame[5], change; /* RIP, CS, RFLAGS, RSP, SS */
 
 	if (u->operand != 8 || !p)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	for (unsigned i = 0; i < 5; i++)
 		frame[i] = load((const uint64_t *)p + i, 8);
-	change = frame[2] ^ in->flags;
+	change = frame[2] ^ get_flags(in);
 	if (frame[1] != s->cs.selector || frame[4] != s->ss.selector ||
 	    change & ~mine & 0x3fffff || in->flags & nt ||
 	    (in->smap && change & AC) || !mmu_canonical(s, frame[0]))
-		return INTERP_STOP;
-	in->flags ^= change & mine;
+		return interp_stop(in, u);
+	put_flags(in, get_flags(in) ^ (change & mine));
 	in->r[RSP] = frame[3];
-	in->next = frame[0];
-	return 0;
+	/* It is what kernels run before code that they have changed. */
+	interp_forget_code(in);
+	return interp_go(in, u, frame[0]);
 }
 
 int interp_op_setcc(struct interp *in, const struct uop *u)
 {
-	uint64_t value = condition(in->flags, u->opcode & 15);
+	uint64_t value = condition(in, u->opcode);
 	void *p;
 
 	if (u->mod == 3) {
 		set_reg(in, u, u->rm, 1, value);
-		return 0;
+		return interp_next(in, u);
 	}
 	p = interp_pointer(in, address(in, u), 1, true);
 	if (!p)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	store(p, 1, value);
-	return 0;
+	return interp_next(in, u);
 }
 
 /* The load happens, and a 32-bit register is extended, in any case. */
@@ -400,12 +373,11 @@ int interp_op_cmovcc(struct interp *in, const struct uop *u)
 	struct place place;
 
 	if (!get_place(in, u, u->operand, false, &place))
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	set_reg(in, u, u->reg, u->operand,
-		condition(in->flags, u->opcode & 15)
-			? place.value
-			: get_reg(in, u, u->reg, u->operand));
-	return 0;
+		condition(in, u->opcode) ? place.value
+					 : get_reg(in, u, u->reg, u->operand));
+	return interp_next(in, u);
 }
 
 /* How many elements of SIZE fit before VA's page ends, at most COUNT. */
@@ -424,18 +396,17 @@ static void fill(uint8_t *p, unsigned size, uint64_t n, uint64_t value)
 		store(p, size, value);
 }
 
-/* Stores in RCX how far it came (SDM REP). Returns how long that took. */
+/* Stores in RCX how far it came (SDM REP), and counts how long that took. */
 static int repeated(struct interp *in, const struct uop *u, uint64_t done)
 {
 	const unsigned elements_at_a_time = 16; /* as long as others take */
 
 	if (u->prefix != 0xf3 && u->prefix != 0xf2)
-		return 0;
+		return interp_next(in, u);
 	in->r[RCX] -= done;
-	if (in->r[RCX] > 0)
-		in->next = in->rip;
-	done /= elements_at_a_time;
-	return done > INTERP_STOP ? (int)done : 0;
+	in->left -= min_u64(in->left, done / elements_at_a_time);
+	return interp_go(in, u,
+			 in->r[RCX] > 0 ? this_rip(in, u) : next_rip(in, u));
 }
 
 /* How many elements to do at most. */
@@ -452,13 +423,13 @@ int interp_op_stos(struct interp *in, const struct uop *u)
 	void *p;
 
 	if ((in->flags & DF) || u->address != 8)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	if (n == 0)
-		return 0;
+		return interp_next(in, u);
 	n = in_page(in->r[RDI], size, n);
 	p = n ? interp_pointer(in, in->r[RDI], size, true) : NULL;
 	if (!p || in->dry)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	fill(p, size, n, in->r[RAX] & mask_of(size));
 	in->r[RDI] += n * size;
 	return repeated(in, u, n);
@@ -485,16 +456,15 @@ int interp_op_movs(struct interp *in, const struct uop *u)
 	const void *from;
 	void *to;
 
-	if ((in->flags & DF) || u->address != 8 || u->segment == INSN_FS ||
-	    u->segment == INSN_GS)
-		return INTERP_STOP;
+	if ((in->flags & DF) || u->address != 8 || u->segment != INTERP_ZERO)
+		return interp_stop(in, u);
 	if (n == 0)
-		return 0;
+		return interp_next(in, u);
 	n = in_page(in->r[RSI], size, in_page(in->r[RDI], size, n));
 	from = n ? interp_pointer(in, in->r[RSI], size, false) : NULL;
 	to = from ? interp_pointer(in, in->r[RDI], size, true) : NULL;
 	if (!to || in->dry)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	copy(to, from, size, n);
 	in->r[RSI] += n * size;
 	in->r[RDI] += n * size;
@@ -506,11 +476,37 @@ bool interp_is_string(const struct uop *u)
 	return u->run == interp_op_stos || u->run == interp_op_movs;
 }
 
+/* A loop's end is mostly followed by its beginning. */
+static bool jumps_back(const struct uop *u)
+{
+	return u->run == interp_op_jcc && u->imm < 0;
+}
+
+bool interp_is_last(const struct uop *u)
+{
+	return interp_is_string(u) || jumps_back(u) ||
+	       u->run == interp_op_jmp || u->run == interp_op_call ||
+	       u->run == interp_op_indirect || u->run == interp_op_ret ||
+	       u->run == interp_op_iret || u->run == interp_op_group7;
+}
+
+int interp_op_end(struct interp *in, const struct uop *u)
+{
+	in->at = u;
+	in->rip = this_rip(in, u);
+	return INTERP_END;
+}
+
+int interp_op_unknown(struct interp *in, const struct uop *u)
+{
+	return interp_stop(in, u);
+}
+
 int interp_op_nop(struct interp *in, const struct uop *u)
 {
 	(void)in;
 	(void)u;
-	return 0;
+	return interp_next(in, u);
 }
 
 /* 0f ae: fences, CLFLUSH, bases; vector state and TPAUSE are left to KVM */
@@ -521,20 +517,21 @@ int interp_op_fence(struct interp *in, const struct uop *u)
 	/* RDFSBASE, RDGSBASE */
 	if (u->prefix == 0xf3 && u->mod == 3 && op < 2 && u->operand != 2 &&
 	    in->mmu.sregs->cr4 & CR4_FSGSBASE) {
-		set_reg(in, u, u->rm, u->operand, op == 0 ? in->fs : in->gs);
-		return 0;
+		set_reg(in, u, u->rm, u->operand,
+			in->r[op == 0 ? INTERP_FS : INTERP_GS]);
+		return interp_next(in, u);
 	}
 	if (u->prefix == 0xf3 || u->prefix == 0xf2)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	if (u->mod == 3 && op >= 5 && u->prefix == 0) {
 		atomic_thread_fence(memory_order_seq_cst);
-		return 0;
+		return interp_next(in, u);
 	}
 	/* Faults as a load does; RAM is never out of a guest's caches. */
 	return u->mod != 3 && op == 7 &&
 			       interp_pointer(in, address(in, u), 1, false)
-		       ? 0
-		       : INTERP_STOP;
+		       ? interp_next(in, u)
+		       : interp_stop(in, u);
 }
 
 /*
@@ -544,9 +541,9 @@ int interp_op_fence(struct interp *in, const struct uop *u)
 static int invlpg(struct interp *in, const struct uop *u)
 {
 	if (address(in, u) >> 63 == 0)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	interp_flush(in);
-	return 0;
+	return interp_go(in, u, next_rip(in, u));
 }
 
 /* 0f 01: INVLPG; ca, cb: CLAC, STAC */
@@ -556,11 +553,11 @@ int interp_op_group7(struct interp *in, const struct uop *u)
 		return invlpg(in, u);
 	if (u->mod != 3 || (u->reg & 7) != 1 ||
 	    ((u->rm & 7) != 2 && (u->rm & 7) != 3) || u->prefix)
-		return INTERP_STOP;
+		return interp_stop(in, u);
 	in->flags =
 		(u->rm & 7) == 2 ? in->flags & ~(uint64_t)AC : in->flags | AC;
 	/* These instructions change which pages may be accessed. */
 	if (in->smap)
 		interp_flush(in);
-	return 0;
+	return interp_go(in, u, next_rip(in, u));
 }

@@ -85,30 +85,57 @@ static inline void set_reg(struct interp *in, const struct uop *u, unsigned n,
 	}
 }
 
-/* The effective address without the segment: LEA. */
-static inline uint64_t effective(const struct interp *in, const struct uop *u)
+/* A 32-bit address, or one of base, index and segment. */
+static inline uint64_t odd_address(const struct interp *in, const struct uop *u,
+				   uint64_t ea)
 {
-	uint64_t ea = (uint64_t)(int64_t)u->disp;
-
-	if (u->base == INSN_RIP)
-		ea += in->rip + u->len;
-	else if (u->base != INSN_NO_REG)
-		ea += in->r[u->base];
-	if (u->index != INSN_NO_REG)
-		ea += in->r[u->index] << u->scale;
-	return u->address == 8 ? ea : (uint32_t)ea;
+	if (u->address != 8)
+		ea = (uint32_t)ea;
+	return ea + in->r[u->segment];
 }
 
 static inline uint64_t address(const struct interp *in, const struct uop *u)
 {
-	uint64_t ea = effective(in, u);
+	uint64_t ea = in->r[u->base] + (in->r[u->index] << u->scale) +
+		      (uint64_t)u->disp;
 
-	if (u->segment == INSN_GS)
-		return ea + in->gs;
-	if (u->segment == INSN_FS)
-		return ea + in->fs;
-	return ea;
+	return __builtin_expect(u->odd, 0) ? odd_address(in, u, ea) : ea;
 }
+
+/* ---- where to go on ------------------------------------------------------ */
+
+static inline int interp_next(struct interp *in, const struct uop *u)
+{
+	return u[1].run(in, u + 1);
+}
+
+/* U cannot be done here, and nothing of it has been. */
+static inline int interp_stop(struct interp *in, const struct uop *u)
+{
+	in->at = u;
+	return INTERP_STOP;
+}
+
+/* U is done, and its block is left for RIP. */
+static inline int interp_go(struct interp *in, const struct uop *u,
+			    uint64_t rip)
+{
+	in->at = u + 1;
+	in->rip = rip;
+	return INTERP_END;
+}
+
+static inline uint64_t this_rip(const struct interp *in, const struct uop *u)
+{
+	return in->block->rip + u->off;
+}
+
+static inline uint64_t next_rip(const struct interp *in, const struct uop *u)
+{
+	return in->block->rip + u->off + u->len;
+}
+
+/* ---- memory -------------------------------------------------------------- */
 
 /* Guest memory: any alignment, and other vCPUs write it, too. */
 typedef uint16_t __attribute__((aligned(1), may_alias)) u16_any;
@@ -248,9 +275,51 @@ static inline bool push(struct interp *in, uint64_t value)
 	return true;
 }
 
+/* ---- flags --------------------------------------------------------------- */
+
+/* Changes the status flags AFFECTED to what SET has of them. */
 static inline void set_flags(struct interp *in, uint64_t affected, uint64_t set)
 {
-	in->flags = (in->flags & ~affected) | set;
+	in->low = (uint8_t)((in->low & ~affected) | (set & (STATUS & 0xff)));
+	if (affected & OF)
+		in->of = set & OF ? 1 : 0;
+}
+
+static inline uint64_t get_flags(const struct interp *in)
+{
+	return in->flags | (in->low & STATUS) | (in->of ? OF : 0);
+}
+
+/* All but the status flags go to in->flags. */
+static inline void put_flags(struct interp *in, uint64_t flags)
+{
+	in->flags = flags & ~(uint64_t)STATUS;
+	in->low = (uint8_t)flags;
+	in->of = flags & OF ? 1 : 0;
+}
+
+/* The conditions (SDM 1 appendix B) that hold with some flags: a bit each. */
+#define CONDITION(c, p, z, s, o)                                               \
+	((o) ? 1u : 2u) | ((c) ? 4u : 8u) | ((z) ? 16u : 32u) |                \
+		((c) || (z) ? 64u : 128u) | ((s) ? 256u : 512u) |              \
+		((p) ? 1024u : 2048u) | ((s) != (o) ? 4096u : 8192u) |         \
+		((z) || (s) != (o) ? 16384u : 32768u)
+#define CONDITIONS(n)                                                          \
+	[n] = CONDITION((n)&1, (n)&4, (n)&8, ((n)&16) != 0, ((n)&2) != 0)
+#define CONDITIONS_8(n)                                                        \
+	CONDITIONS(n), CONDITIONS((n) + 1), CONDITIONS((n) + 2),               \
+		CONDITIONS((n) + 3), CONDITIONS((n) + 4), CONDITIONS((n) + 5), \
+		CONDITIONS((n) + 6), CONDITIONS((n) + 7)
+
+static inline bool condition(const struct interp *in, unsigned cc)
+{
+	static const uint16_t holds[32] = {CONDITIONS_8(0), CONDITIONS_8(8),
+					   CONDITIONS_8(16), CONDITIONS_8(24)};
+	/* CF, OF, PF, ZF, SF from the lowest bit up. */
+	unsigned flags = (in->low & (CF | PF)) | (in->low & (ZF | SF)) >> 3 |
+			 (unsigned)in->of << 1;
+
+	return holds[flags] >> (cc & 15) & 1;
 }
 
 /* SF, ZF and PF of a result (SDM 1 3.4.3.1). */
