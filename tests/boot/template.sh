@@ -191,6 +191,50 @@ test_image_covered()
 	expect_nothing_left
 }
 
+# spoil FILE FROM TO: a text in it is another one
+spoil()
+{
+	local at
+
+	for at in $(grep -abo "$2" "$1" | cut -d: -f1); do
+		printf '%s' "$3" |
+			dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+	done
+}
+
+# A start that fails in a container which is in a template is made once more
+# without: it may be that container. One that fails there, too, says so once, and
+# the template stays.
+test_image_fails()
+{
+	local image
+
+	make_image_templates
+	run --rm -u missing test:1
+	expect_status 125
+	[ "$(grep -c "missing" err)" = 1 ] || fail "not said once: $(cat err)"
+	expect_templates 2
+	[ -e "store/templates/$image" ] || fail "the template is gone"
+	spoil "store/templates/$image/memory" user:x: uzer:x:
+	warm -u user --entrypoint sh test:1 -c 'id -un'
+	expect_status 0
+	expect_out user
+	[ ! -e "store/templates/$image" ] || fail "it is still there"
+	expect_templates 1
+	# A container that cannot be made ahead, nor otherwise: the template
+	# without it is not to blame.
+	for again in 1 2 3; do
+		run --rm --tmpfs /bin/busybox/x test:1
+		expect_status 125
+		tail -n 1 err | grep -q "': make mount point" ||
+			fail "run $again: $(cat err)"
+		cat err >>all
+		expect_templates 1
+	done
+	grep -q "no template has its container" all || fail "it was never tried"
+	expect_nothing_left
+}
+
 # A container's template that cannot be used is no reason to boot.
 test_image_damaged()
 {

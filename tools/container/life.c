@@ -33,6 +33,8 @@
 #define END_TIMEOUT_MS 15000
 /* A machine that goes on has nothing to do before its agent greets. */
 #define WARM_TIMEOUT_MS 60000
+/* From a session's end to its monitor's, where that is the reason. */
+#define CRASH_MS 2000
 /* For a session that only passes on a connection. */
 #define PORT_TIMEOUT_MS 10000
 
@@ -162,8 +164,6 @@ static int meet_agent(struct running *s)
 	return r;
 }
 
-static int give_up(struct running *s, int error);
-
 /* The guest's name servers, where its own loopback has some of the host's. */
 static int start_names(struct running *s)
 {
@@ -206,24 +206,44 @@ static int connect_agent_unless(void *arg, int gone_fd,
 	return agent_connect_unless(s->life->socket, gone_fd, -1, ret);
 }
 
-/*
- * Has the guest make as much of its container as does not depend on this run.
- * 0, or the exit status; *RET is -errno where the agent is to blame.
- */
-static int prepare_container(struct running *s, int *ret)
-{
-	struct agent_failure failure;
+static int give_up(struct running *s, int error);
 
-	*ret = agent_prepare(s->agent, s->life->agent, s->life->warm, &failure);
-	trace_mark(s->life->cfg->trace, TRACE_PREPARED);
-	log_time(s, "container prepared");
-	if (*ret != -EREMOTEIO)
-		return 0;
-	template_distrust(s->life->template);
-	return fail(s, failure.status, failure.text);
+/* Of a start: instead of an exit status, of which none is negative. */
+#define START_AGAIN (-1)
+
+static bool is_signalled(const struct running *s)
+{
+	struct pollfd pfd = {.fd = s->signal_fd, .events = POLLIN};
+
+	return poll(&pfd, 1, 0) != 0;
 }
 
-/* 0, or the exit status. */
+/*
+ * Has the guest make as much of its container as does not depend on this run.
+ * 0, the exit status, or START_AGAIN: the run can do without.
+ */
+static int prepare_container(struct running *s)
+{
+	const struct life *life = s->life;
+	struct agent_failure failure;
+	const int r = agent_prepare(s->agent, life->agent, life->warm, &failure);
+
+	trace_mark(life->cfg->trace, TRACE_PREPARED);
+	log_time(s, "container prepared");
+	if (r == 0)
+		return 0;
+	template_distrust(life->template);
+	if (r == -EREMOTEIO && life->template_only)
+		return fail(s, failure.status, failure.text);
+	if (r == -EREMOTEIO)
+		log_warn("'%s': no template has its container: %s", life->name,
+			 failure.text);
+	if (r == -EINTR || life->template_only || is_signalled(s))
+		return give_up(s, r == -EREMOTEIO ? -ECONNRESET : r);
+	return START_AGAIN;
+}
+
+/* 0, the exit status, or START_AGAIN: the template was to blame. */
 static int start_command(struct running *s)
 {
 	const struct life *life = s->life;
@@ -240,13 +260,19 @@ static int start_command(struct running *s)
 		r = agent_start(s->agent, life->process, &options, &failure,
 				NULL);
 	if (r == -EREMOTEIO) {
-		/* It may be the template's container that cannot be. */
-		if (failure.status == RUN_EXIT_FAILED)
-			template_distrust(life->template);
+		/* No program has run. */
+		if (failure.status == RUN_EXIT_FAILED &&
+		    template_suspect(life->template) && !is_signalled(s)) {
+			log_debug("'%s': once more, from no template that has "
+				  "its container: %s",
+				  life->name, failure.text);
+			return START_AGAIN;
+		}
 		return fail(s, failure.status, failure.text);
 	}
 	if (r < 0)
 		return give_up(s, r);
+	template_blame(life->template);
 	/* The rest is the command's, and not the start's. */
 	if (template_records(life->template))
 		template_end_record(life->cfg->control);
@@ -565,87 +591,130 @@ static int start_machine(struct running *s, bool *ret_started)
 
 /*
  * A machine that its template does not fit ends by itself and says so; one that
- * is broken crashes, or stays silent.
+ * is broken crashes, or stays silent. Its command was not asked for yet.
  */
 static bool is_unfit(struct running *s, int error)
 {
-	struct pollfd pfd = {.fd = s->signal_fd, .events = POLLIN};
 	int status;
 
-	if (!template_snapshot(s->life->template) || poll(&pfd, 1, 0) != 0)
+	if (!template_snapshot(s->life->template) || is_signalled(s))
 		return false;
 	if (error == -ETIME)
 		return true;
-	if (error != -ECONNRESET || monitor_wait(&s->monitor, 0) < 0)
+	if (error != -ECONNRESET || monitor_wait(&s->monitor, CRASH_MS) < 0)
 		return false;
 	status = s->monitor.wait_status;
 	return WIFEXITED(status) && (WEXITSTATUS(status) == VM_EXIT_SNAPSHOT ||
 				     WEXITSTATUS(status) == VM_EXIT_CRASH);
 }
 
-/* From the template, or, where that cannot be used, by a boot. */
-static int begin_machine(struct running *s, bool *ret_started)
+/* 0, the exit status, or START_AGAIN: something came before the command. */
+static int answer_error(struct running *s, int error)
+{
+	if (!is_unfit(s, error))
+		return give_up(s, error);
+	log_warn("'%s': its template is no good any more, and removed",
+		 s->life->name);
+	return START_AGAIN;
+}
+
+/* The machine, before it has been told anything of this run. */
+static int keep_template(struct running *s)
 {
 	const struct life *life = s->life;
-	int r = start_machine(s, ret_started);
+	const int saved = template_save(life->template, life->cfg->control);
 
-	while (r < 0 && *ret_started && is_unfit(s, r)) {
-		log_warn("'%s': its template is no good any more, and removed",
-			 life->name);
-		monitor_done(&s->monitor);
-		util_close(&s->gone_fd);
-		s->monitor = MONITOR_NONE;
-		*ret_started = false;
-		trace_restart(life->cfg->trace);
-		r = life->hooks->cold(life->arg);
-		if (r == 0)
-			r = start_machine(s, ret_started);
-	}
+	trace_mark(life->cfg->trace, TRACE_TEMPLATE);
+	log_time(s, "template kept");
+	return saved;
+}
+
+/* All that the command needs, short of itself. 0 or -errno. */
+static int set_up_guest(struct running *s)
+{
+	const struct life *life = s->life;
+	int r = life->snapshot ? 0 : configure(s);
+
+	if (r == 0)
+		r = start_names(s);
+	/* The monitor runs already, and has none of its descriptors. */
+	if (r == 0 && life->ports)
+		(void)netns_ports_open(connect_agent, s, &s->ports);
+	log_time(s, "guest set up");
 	return r;
+}
+
+/*
+ * From nothing to the command: *RET_DONE, if the run ends here. 0, the exit
+ * status, or START_AGAIN.
+ */
+static int start(struct running *s, bool *ret_done)
+{
+	const struct life *life = s->life;
+	bool started = false;
+	int status = 0;
+	int r = start_machine(s, &started);
+
+	if (r < 0)
+		return started ? answer_error(s, r) : RUN_EXIT_FAILED;
+	if (template_is_prepared(life->template))
+		status = prepare_container(s);
+	if (status != 0)
+		return status;
+	if (template_is_wanted(life->template)) {
+		r = keep_template(s);
+		*ret_done = life->template_only;
+		if (life->template_only)
+			return r < 0 ? RUN_EXIT_FAILED : 0;
+		r = template_show(life->cfg->control);
+	}
+	if (r == 0)
+		r = set_up_guest(s);
+	if (r < 0)
+		return answer_error(s, r);
+	return life->snapshot ? attach_command(s) : start_command(s);
+}
+
+/* Nothing is left of a machine that is not the one. */
+static void clear(struct running *s)
+{
+	agent_names_close(take_ptr(s->names));
+	netns_ports_close(take_ptr(s->ports));
+	agent_free(take_ptr(s->agent));
+	monitor_done(&s->monitor);
+	s->monitor = MONITOR_NONE;
+	util_close(&s->listen_fd);
+	util_close(&s->gone_fd);
+}
+
+/* Without the template, or the part of it, that cannot be used. */
+static int start_again(struct running *s)
+{
+	const struct life *life = s->life;
+
+	clear(s);
+	trace_restart(life->cfg->trace);
+	return life->hooks->cold(life->arg) < 0 ? RUN_EXIT_FAILED : 0;
 }
 
 static int live(struct running *s)
 {
 	const struct life *life = s->life;
-	bool started = false;
+	bool done = false;
 	int status;
 	int r = take_signals(s);
 
 	if (r == 0)
 		r = life->hooks->begin(life->arg);
 	trace_mark(life->cfg->trace, TRACE_KEEPER);
-	if (r == 0)
-		r = begin_machine(s, &started);
-	if (r < 0 && !started)
-		return RUN_EXIT_FAILED;
-	if (r == 0 && template_is_prepared(life->template)) {
-		status = prepare_container(s, &r);
-		if (status != 0)
-			return status;
-	}
-	/* Before it has been told anything of this run. */
-	if (r == 0 && template_is_wanted(life->template)) {
-		const int saved =
-			template_save(life->template, life->cfg->control);
-
-		trace_mark(life->cfg->trace, TRACE_TEMPLATE);
-		log_time(s, "template kept");
-		if (life->template_only)
-			return saved < 0 ? RUN_EXIT_FAILED : 0;
-		r = template_show(life->cfg->control);
-	}
-	if (r == 0 && !life->snapshot)
-		r = configure(s);
-	if (r == 0)
-		r = start_names(s);
 	if (r < 0)
-		return give_up(s, r);
-	/* The monitor runs already, and has none of its descriptors. */
-	if (life->ports)
-		(void)netns_ports_open(connect_agent, s, &s->ports);
-	log_time(s, "guest set up");
-	status = life->snapshot ? attach_command(s) : start_command(s);
-	if (status != 0)
+		return RUN_EXIT_FAILED;
+	while ((status = start(s, &done)) == START_AGAIN) {
+		status = start_again(s);
+		if (status != 0)
+			break;
+	}
+	if (status != 0 || done)
 		return status;
 	log_time(s, "command started");
 	if (life->interactive && life->detach)
@@ -668,14 +737,9 @@ int life_run(const struct life *life)
 	};
 	const int status = live(&s);
 
-	agent_names_close(s.names);
-	netns_ports_close(s.ports);
-	agent_free(s.agent);
-	monitor_done(&s.monitor);
-	util_close(&s.listen_fd);
+	clear(&s);
 	util_close(&s.signal_fd);
 	if (s.input_fd != STDIN_FILENO)
 		util_close(&s.input_fd);
-	util_close(&s.gone_fd);
 	return status;
 }

@@ -34,6 +34,8 @@ struct template
 	/* Names: its agent is there; with its container, or "". */
 	char shape[TEMPLATE_NAME], prepared[TEMPLATE_NAME];
 	const char *found; /* SNAPSHOT is that one; NULL: none is */
+	bool sound;        /* it was not to blame: see template_distrust() */
+	bool suspected;    /* the one that has its container may be */
 	struct snapshot snapshot;
 	struct template_part part; /* with a lock where it is to be made */
 };
@@ -431,8 +433,23 @@ void template_distrust(struct template *t)
 		return;
 	give_up_container(t);
 	template_forget(&t->store, t->prepared);
-	if (t->found == t->prepared)
-		template_drop(t);
+	t->sound = true;
+}
+
+bool template_suspect(struct template *t)
+{
+	if (t && t->store.dir >= 0 && t->found && t->found == t->prepared)
+		t->suspected = true;
+	return t && t->suspected && t->found == t->prepared;
+}
+
+void template_blame(struct template *t)
+{
+	if (!t || !t->suspected)
+		return;
+	t->suspected = false;
+	template_forget(&t->store, t->prepared);
+	(void)template_remove(&t->store, t->prepared);
 }
 
 void template_drop(struct template *t)
@@ -448,6 +465,15 @@ bool template_fall_back(struct template *t)
 {
 	const bool had = t->found == t->prepared;
 
-	template_drop(t);
+	if (t->sound) {
+		t->sound = false;
+		return t->found;
+	}
+	if (!t->suspected || !had) {
+		template_drop(t);
+	} else {
+		snapshot_close(&t->snapshot);
+		t->found = NULL;
+	}
 	return had && open_found(t, t->shape, true);
 }

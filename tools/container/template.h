@@ -97,15 +97,25 @@ void template_close_record(struct template *t);
 void template_leave(struct template *t);
 
 /*
- * The container could not be made, or started: where T is one that has it, or
- * is to become that, it is not, and is not made by the next start. NULL is
- * fine.
+ * The container could not be made: T does not become one that has it, and the
+ * next start makes none. The one that the machine went on from is as good as it
+ * was. NULL is fine, here and below.
  */
 void template_distrust(struct template *t);
 
+/*
+ * The program could not be started: true, if T had its container, which may be
+ * the reason. If it starts without, that was: template_blame() removes it.
+ */
+bool template_suspect(struct template *t);
+void template_blame(struct template *t);
+
 /* It cannot be used: removes it. */
 void template_drop(struct template *t);
-/* The same. True: there is one without a container, to be used instead. */
+/*
+ * The same, unless one of the above has come before. True: there is one to be
+ * used, without a container.
+ */
 bool template_fall_back(struct template *t);
 
 #endif
