@@ -435,8 +435,8 @@ static int system_call(struct assist *assist, struct vcpu *vcpu)
 
 /* ---- kernel code --------------------------------------------------------- */
 
-/* About a millisecond: how long an interrupt may have to wait. */
-#define BUDGET UINT64_C(30000)
+/* Half a millisecond or two: how long an interrupt may have to wait. */
+#define BUDGET UINT64_C(100000)
 
 static int set_stepping(struct vcpu *vcpu, struct assist_cpu *cpu, bool on)
 {

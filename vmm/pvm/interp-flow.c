@@ -51,6 +51,19 @@ int interp_op_mov_segment(struct interp *in, const struct uop *u)
 	return interp_next(in, u);
 }
 
+/* 0f 20: from CR0, CR2, CR3, CR4, which no instruction here changes */
+int interp_op_mov_control(struct interp *in, const struct uop *u)
+{
+	const struct kvm_sregs *s = in->mmu.sregs;
+	const uint64_t value[] = {s->cr0, 0, s->cr2, s->cr3, s->cr4};
+
+	/* The prefixes do nothing but make it rare; CR8 is the APIC's. */
+	if (u->reg >= ARRAY_LEN(value) || u->reg == 1 || u->prefix != 0)
+		return interp_stop(in, u);
+	in->r[u->rm] = value[u->reg];
+	return interp_next(in, u);
+}
+
 int interp_op_mov_load(struct interp *in, const struct uop *u)
 {
 	unsigned size = size_of(u);
@@ -426,8 +439,11 @@ int interp_op_stos(struct interp *in, const struct uop *u)
 		return interp_stop(in, u);
 	if (n == 0)
 		return interp_next(in, u);
+	/* One that lies on two pages goes alone. */
 	n = in_page(in->r[RDI], size, n);
-	p = n ? interp_pointer(in, in->r[RDI], size, true) : NULL;
+	if (n == 0)
+		n = 1;
+	p = interp_pointer(in, in->r[RDI], size, true);
 	if (!p || in->dry)
 		return interp_stop(in, u);
 	fill(p, size, n, in->r[RAX] & mask_of(size));
@@ -454,6 +470,7 @@ int interp_op_movs(struct interp *in, const struct uop *u)
 	unsigned size = size_of(u);
 	uint64_t n = repetitions(in, u);
 	const void *from;
+	uint64_t value;
 	void *to;
 
 	if ((in->flags & DF) || u->address != 8 || u->segment != INTERP_ZERO)
@@ -461,11 +478,21 @@ int interp_op_movs(struct interp *in, const struct uop *u)
 	if (n == 0)
 		return interp_next(in, u);
 	n = in_page(in->r[RSI], size, in_page(in->r[RDI], size, n));
-	from = n ? interp_pointer(in, in->r[RSI], size, false) : NULL;
-	to = from ? interp_pointer(in, in->r[RDI], size, true) : NULL;
+	from = interp_pointer(in, in->r[RSI], size, false);
+	if (!from)
+		return interp_stop(in, u);
+	/* One that lies on two pages goes alone, and may be read no more after.
+	 */
+	value = load(from, size);
+	to = interp_pointer(in, in->r[RDI], size, true);
 	if (!to || in->dry)
 		return interp_stop(in, u);
-	copy(to, from, size, n);
+	if (n > 0) {
+		copy(to, from, size, n);
+	} else {
+		store(to, size, value);
+		n = 1;
+	}
 	in->r[RSI] += n * size;
 	in->r[RDI] += n * size;
 	return repeated(in, u, n);

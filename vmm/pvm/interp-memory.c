@@ -65,37 +65,87 @@ static bool has_code(const struct interp *in, const uint8_t *host)
 	return false;
 }
 
+static uint8_t *translate(struct interp *in, uint64_t va, bool write,
+			  gpa_t *ret_gpa)
+{
+	in->mmu.rflags = in->flags;
+	if (mmu_translate(&in->mmu, va, write ? MMU_WRITE : MMU_READ, ret_gpa,
+			  &in->fault) < 0)
+		return NULL;
+	return mem_at(in->mmu.mem, *ret_gpa, 1);
+}
+
+/* On both pages: a copy. What is written to it goes to them in the end. */
+static void *pointer_across(struct interp *in, uint64_t va, unsigned size,
+			    bool write)
+{
+	unsigned first = (unsigned)(PAGE - (va & (PAGE - 1)));
+	gpa_t gpa[2];
+	uint8_t *host[2] = {translate(in, va, write, &gpa[0]),
+			    translate(in, va + first, write, &gpa[1])};
+
+	if (!host[0] || !host[1] || size > sizeof(in->across))
+		return NULL;
+	for (unsigned i = 0; write && in->ptables && i < 2; i++) {
+		if (!ptables_holds(in->ptables, gpa[i]))
+			continue;
+		in->held = (struct interp_write){
+			.gpa = gpa[i], .bytes = i ? size - first : first};
+		return NULL;
+	}
+	if (write && in->dry) {
+		in->writes = true;
+		return NULL;
+	}
+	if (write && !in->careful) {
+		in->careful_write = true;
+		return NULL;
+	}
+	memcpy(in->across, host[0], first);
+	memcpy(in->across + first, host[1], size - first);
+	if (write)
+		in->parts = (struct interp_parts){{host[0], host[1]},
+						  {first, size - first}};
+	return in->across;
+}
+
+void interp_write_across(struct interp *in)
+{
+	const struct interp_parts *p = &in->parts;
+
+	if (p->bytes[0] == 0)
+		return;
+	memcpy(p->host[0], in->across, p->bytes[0]);
+	memcpy(p->host[1], in->across + p->bytes[0], p->bytes[1]);
+}
+
 void *interp_pointer_slow(struct interp *in, uint64_t va, unsigned size,
 			  bool write)
 {
 	struct interp_tlb *e = &in->tlb[write][va >> 12 & (INTERP_TLB - 1)];
 	uint64_t page = va & ~(PAGE - 1);
+	unsigned off = va & (PAGE - 1);
 	gpa_t gpa;
 	uint8_t *host;
 
-	if ((va & (PAGE - 1)) + size > PAGE)
-		return NULL;
-	in->mmu.rflags = in->flags;
-	if (mmu_translate(&in->mmu, page, write ? MMU_WRITE : MMU_READ, &gpa,
-			  &in->fault) < 0)
-		return NULL;
-	host = mem_at(in->mmu.mem, gpa, PAGE);
+	if (off + size > PAGE)
+		return pointer_across(in, va, size, write);
+	host = translate(in, page, write, &gpa);
 	if (!host)
 		return NULL;
 	if (write && in->ptables && ptables_holds(in->ptables, gpa))
-		return hold(in, gpa + (va & (PAGE - 1)),
-			    host + (va & (PAGE - 1)), size);
+		return hold(in, gpa + off, host + off, size);
 	if (write && in->dry) {
 		in->writes = true;
 		return NULL;
 	}
 	if (write && has_code(in, host)) {
-		in->code_write = !in->patching;
-		return in->patching ? host + (va & (PAGE - 1)) : NULL;
+		in->careful_write = !in->careful;
+		return in->careful ? host + off : NULL;
 	}
 	if (write)
 		interp_filter_add(in->write_filter, host);
 	e->tag = page | in->generation;
 	e->delta = (uintptr_t)host - page;
-	return host + (va & (PAGE - 1));
+	return host + off;
 }

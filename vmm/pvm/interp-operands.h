@@ -411,6 +411,7 @@ interp_fn interp_op_pushf;
 interp_fn interp_op_popf;
 interp_fn interp_op_iret;
 interp_fn interp_op_mov_segment;
+interp_fn interp_op_mov_control;
 interp_fn interp_op_jcc;
 interp_fn interp_op_jmp;
 interp_fn interp_op_call;

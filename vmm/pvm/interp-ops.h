@@ -93,10 +93,18 @@ struct interp {
 	struct interp_write held; /* see interp_held() */
 	struct fault fault;       /* KVM raises it again: not looked at */
 	bool smap;
-	bool dry;        /* what is written goes to held.value or nowhere */
-	bool writes;     /* it would have gone to RAM */
-	bool code_write; /* stopped before a write to code */
-	bool patching;   /* such a write may be done */
+	bool dry;    /* what is written goes to held.value or nowhere */
+	bool writes; /* it would have gone to RAM */
+	/*
+	 * Stopped before a write to code, or to two pages, which is done alone;
+	 * as it is now.
+	 */
+	bool careful_write, careful;
+	struct interp_parts {
+		uint8_t *host[2];
+		unsigned bytes[2]; /* 0: there is no such write under way */
+	} parts;
+	uint8_t across[64]; /* instead of bytes on two pages */
 	/*
 	 * Blocks that were compared with the code in this generation are not
 	 * compared again. Pages of such code are not in tlb for writes, so that
@@ -167,7 +175,12 @@ void interp_forget_code(struct interp *in);
 void interp_flush(struct interp *in);
 /* Forgets translations for writes to a page of RAM. */
 void interp_flush_writes(struct interp *in, const uint8_t *host);
-/* SIZE bytes at VA, all in one page of RAM, or NULL. */
+/* Has a write to two pages reach them, at the end of a careful one. */
+void interp_write_across(struct interp *in);
+/*
+ * SIZE bytes at VA, which are RAM's, or NULL. Those on two pages are a copy,
+ * for writing only if careful.
+ */
 void *interp_pointer_slow(struct interp *in, uint64_t va, unsigned size,
 			  bool write);
 

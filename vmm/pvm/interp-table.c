@@ -60,6 +60,7 @@ static interp_fn *const two_byte[256] = {
 	[0x01] = interp_op_group7,
 	[0x0d] = interp_op_nop,
 	[0x18 ... 0x1f] = interp_op_nop,
+	[0x20] = interp_op_mov_control,
 	[0x40 ... 0x4f] = interp_op_cmovcc,
 	[0x80 ... 0x8f] = interp_op_jcc,
 	[0x90 ... 0x9f] = interp_op_setcc,

@@ -119,18 +119,21 @@ static void look_ahead(struct interp *in)
 }
 
 /*
- * The instruction at in->at writes to code: all is compared again after it.
- * True when it was done.
+ * The instruction at in->at writes to code, or to two pages. All code is
+ * compared again after it. True when it was done.
  */
-static bool patch(struct interp *in, const struct interp_block *b)
+static bool write_carefully(struct interp *in, const struct interp_block *b)
 {
 	int r;
 
 	b = interp_block_alone(in, b, in->at->off);
-	in->code_write = false;
-	in->patching = true;
+	in->careful_write = false;
+	in->parts = (struct interp_parts){0};
+	in->careful = true;
 	r = enter(in, b);
-	in->patching = false;
+	in->careful = false;
+	if (r == INTERP_END)
+		interp_write_across(in);
 	interp_forget_code(in);
 	return r == INTERP_END;
 }
@@ -190,7 +193,7 @@ static uint64_t run_blocks(struct interp *in, uint64_t budget,
 		if (r == INTERP_END)
 			continue;
 		in->rip = b->rip + in->at->off;
-		if (!in->code_write || !patch(in, b))
+		if (!in->careful_write || !write_carefully(in, b))
 			return done;
 		done++;
 		in->left -= min_u64(in->left, 1);

@@ -63,13 +63,13 @@ static void put_modrm(struct program *p, unsigned r, unsigned rm)
 	put(p, 0xc0 | (r & 7) << 3 | (rm & 7), 1);
 }
 
-/* disp32(%rdi), rarely across pages' borders, which would be KVM's. */
+/* disp32(%rdi), now and then across a page's end. */
 static void put_data(struct program *p, unsigned r)
 {
-	uint64_t off = rnd(&p->seed) % (BYTES - 2048);
+	uint64_t bits = rnd(&p->seed), off = bits % (BYTES - 2048);
 
-	if ((off & 4095) > 4088)
-		off -= 16;
+	if ((bits >> 32 & 15) == 0)
+		off = 4096 - 1 - (bits & 7);
 	put(p, 0x87 | (r & 7) << 3, 1);
 	put(p, off, 4);
 }

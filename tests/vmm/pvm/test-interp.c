@@ -144,10 +144,10 @@ static void test_string_fault(void **state)
 	assert_int_equal(ig_run(g, 100), 1);
 	assert_int_equal(g->regs.rdi, before + 80);
 	assert_int_equal(g->regs.rcx, 590);
-	/* An element across pages is KVM's. */
-	g->regs.rdi = DATA + 4092;
+	/* An element across pages, of which one is read-only, is KVM's. */
+	g->regs.rdi = DATA + 0x2000 - 4;
 	assert_int_equal(ig_run(g, 100), 0);
-	assert_int_equal(g->regs.rdi, DATA + 4092);
+	assert_int_equal(g->regs.rdi, DATA + 0x2000 - 4);
 	assert_int_equal(g->regs.rcx, 590);
 	/* So is the other direction. */
 	g->regs.rdi = DATA;
@@ -434,10 +434,18 @@ static void test_faults(void **state)
 			set_operand(g, DATA + 4096, push);
 			assert_stops(g, code);
 		}
-		*pte = mapped;
+		/* On two pages, of which the second is not there, or is. */
+		*pte = 0;
 		set_operand(g, DATA + 4095, push);
 		if (!(what & BYTE))
 			assert_stops(g, code);
+		*pte = mapped;
+		set_operand(g, DATA + 4095, push);
+		code_at(g, g->regs.rip, code->at, code->len);
+		memset(ig_at(g, DATA + 4096 - 8), 0x11, 16);
+		/* But for XCHG, locked on two lines, and POPF of anything. */
+		if (code->at[0] != 0x87 && code->at[0] != 0x9d)
+			assert_int_equal(ig_run(g, 1), 1);
 		set_operand(g, UINT64_C(1) << 60, push);
 		assert_stops(g, code);
 		set_operand(g, DATA + 4096, push);
@@ -445,6 +453,84 @@ static void test_faults(void **state)
 		assert_stops(g, code);
 		g->sregs.cr3 = IG_TABLES;
 	}
+	free_guest(g);
+}
+
+/* Operands on two pages that lie apart in RAM. */
+static void test_across_pages(void **state)
+{
+	struct iguest *g = new_guest();
+	uint8_t *first = ig_at(g, DATA + 4096 - 8), *second;
+	uint64_t want = UINT64_C(0x1122334455667788);
+
+	(void)state;
+	*ig_pte(g, DATA + 4096) = (IG_RAM + 0x9000) | 3;
+	second = g->ram + IG_RAM + 0x9000;
+	for (uint64_t va = DATA + 4096 - 7; va < DATA + 4096; va++) {
+		unsigned here = (unsigned)(DATA + 4096 - va);
+
+		memset(first, 0, 8);
+		memset(second, 0, 8);
+		/* mov %rax, (%rbx); mov (%rbx), %rcx; add %rax, (%rbx) */
+		set_code(g, 0x48, 0x89, 0x03, 0x48, 0x8b, 0x0b, 0x48, 0x01,
+			 0x03);
+		g->regs.rax = want;
+		g->regs.rbx = va;
+		g->regs.rcx = 0;
+		assert_int_equal(ig_run(g, 2), 2);
+		assert_memory_equal(first + 8 - here, &want, here);
+		assert_memory_equal(second, (uint8_t *)&want + here, 8 - here);
+		assert_true(g->regs.rcx == want);
+		assert_int_equal(first[7 - here], 0);
+		assert_int_equal(second[8 - here], 0);
+		assert_int_equal(ig_run(g, 10), 1);
+		set_code(g, 0x48, 0x8b, 0x0b);
+		assert_int_equal(ig_run(g, 10), 1);
+		assert_true(g->regs.rcx == 2 * want);
+		/* rep movsq, whose elements lie across at both ends */
+		set_code(g, 0xf3, 0x48, 0xa5);
+		g->regs.rsi = va;
+		g->regs.rdi = va - 0x800;
+		g->regs.rcx = 3;
+		while (g->regs.rip == CODE)
+			assert_in_range(ig_run(g, 10), 1, 3);
+		assert_int_equal(g->regs.rsi, va + 24);
+		want = want << 1 | 1;
+		set_code(g, 0x48, 0xab); /* stosq */
+		g->regs.rdi = va;
+		g->regs.rax = want;
+		assert_int_equal(ig_run(g, 10), 1);
+		assert_memory_equal(second, (uint8_t *)&want + here, 8 - here);
+	}
+	/* A write across the border of code sees to that code, too. */
+	set_code(g, 0xc7, 0x03, 0x90, 0x90, 0x90, 0xb0);
+	memset(ig_at(g, CODE + 6), 0x90, 4096 - 6);
+	memcpy(ig_at(g, CODE + 4096), (uint8_t[]){0xb0, 1, STOP}, 3);
+	g->regs.rbx = CODE + 4096 - 3;
+	assert_int_equal(ig_run(g, UINT64_MAX), 1 + 4096 - 6 + 1);
+	assert_int_equal(g->regs.rax & 0xff, 1);
+	free_guest(g);
+}
+
+/* What the kernel reads at each page fault. */
+static void test_control_registers(void **state)
+{
+	struct iguest *g = new_guest();
+
+	(void)state;
+	g->sregs.cr2 = UINT64_C(0x123456789000);
+	/* mov %cr2, %rax; mov %cr3, %r9; mov %cr0, %rbx; mov %cr4, %rsi */
+	set_code(g, 0x0f, 0x20, 0xd0, 0x41, 0x0f, 0x20, 0xd9, 0x0f, 0x20, 0xc3,
+		 0x0f, 0x20, 0xe6);
+	assert_int_equal(ig_run(g, 10), 4);
+	assert_true(g->regs.rax == g->sregs.cr2);
+	assert_true(g->regs.r9 == g->sregs.cr3);
+	assert_true(g->regs.rbx == g->sregs.cr0);
+	assert_true(g->regs.rsi == g->sregs.cr4);
+	/* No such register, the APIC's, and none but a prefix. */
+	assert_stops(g, &(struct bytes){3, {0x0f, 0x20, 0xc8}});
+	assert_stops(g, &(struct bytes){4, {0x44, 0x0f, 0x20, 0xc0}});
+	assert_stops(g, &(struct bytes){4, {0xf0, 0x0f, 0x20, 0xc0}});
 	free_guest(g);
 }
 
@@ -821,6 +907,29 @@ static void test_held(void **state)
 	free_with_tables(g, &ptables);
 }
 
+/* A write of which the second half would go to a table. */
+static void test_held_across_pages(void **state)
+{
+	struct ptables ptables;
+	struct iguest *g = new_with_tables(&ptables);
+
+	(void)state;
+	set_code(g, 0x48, 0x89, 0x07); /* mov %rax, (%rdi) */
+	g->regs.rdi = PAGE(10) - 2;
+	for (unsigned budget = 0; budget < 2; budget++) {
+		assert_int_equal(ig_run(g, budget), 0);
+		/* Page 9 is one, too, and comes first. */
+		assert_int_equal(interp_held(g->in)->gpa, FRAME(9) + 4094);
+		assert_int_equal(interp_held(g->in)->bytes, 2);
+		assert_false(interp_held(g->in)->known);
+	}
+	g->regs.rdi = PAGE(8) - 2;
+	assert_int_equal(ig_run(g, 1), 0);
+	assert_int_equal(interp_held(g->in)->gpa, FRAME(8));
+	assert_int_equal(interp_held(g->in)->bytes, 6);
+	free_with_tables(g, &ptables);
+}
+
 /* The instruction after the budget is KVM's, and a write to a table then. */
 static void test_held_after_budget(void **state)
 {
@@ -855,6 +964,8 @@ int main(void)
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_split_lock),
 		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_across_pages),
+		cmocka_unit_test(test_control_registers),
 		cmocka_unit_test(test_rights),
 		cmocka_unit_test(test_smap),
 		cmocka_unit_test(test_code_changes),
@@ -865,6 +976,7 @@ int main(void)
 		cmocka_unit_test(test_bases),
 		cmocka_unit_test(test_iret),
 		cmocka_unit_test(test_held),
+		cmocka_unit_test(test_held_across_pages),
 		cmocka_unit_test(test_held_after_budget),
 	};
 
