@@ -75,7 +75,7 @@ static uint8_t *translate(struct interp *in, uint64_t va, bool write,
 	return mem_at(in->mmu.mem, *ret_gpa, 1);
 }
 
-/* On both pages: a copy. What is written to it goes to them in the end. */
+/* A copy of what is on two pages; writes to it go to both in the end. */
 static void *pointer_across(struct interp *in, uint64_t va, unsigned size,
 			    bool write)
 {

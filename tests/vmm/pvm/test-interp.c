@@ -512,7 +512,7 @@ static void test_across_pages(void **state)
 	free_guest(g);
 }
 
-/* What the kernel reads at each page fault. */
+/* Kernels read CR2 at each page fault. */
 static void test_control_registers(void **state)
 {
 	struct iguest *g = new_guest();
