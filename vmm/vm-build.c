@@ -381,6 +381,7 @@ void vm_free(struct vm *vm)
 	pager_done(&vm->pager);
 	mem_done(&vm->mem);
 	vm_done_signals(vm);
+	loop_timer_close(&vm->started);
 	loop_done(&vm->loop);
 	pthread_mutex_destroy(&vm->life_lock);
 	visit_done(&vm->loading);

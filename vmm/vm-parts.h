@@ -56,6 +56,7 @@ struct vm {
 	struct working_set_task working_set;
 	struct bus bus;
 	struct loop loop;
+	struct loop_timer started; /* the start is over: see vm_start() */
 	struct stop stop;
 	struct loop_source signals; /* fd: signalfd, owned */
 	sigset_t signals_before;
