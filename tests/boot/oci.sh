@@ -290,6 +290,38 @@ test_steps()
 	expect_none_left
 }
 
+# A container is its maker's: the host's other runtime, which comes to be found
+# first when it is installed, does not know it.
+test_makers()
+{
+	local other
+
+	other=$(command -v runc) || skip "no runc"
+	make_bundle '$c->{process}{args} = ["sleep", "1000"];'
+	create_and_start
+	HOST=$other
+	oci state c1
+	expect_status 0
+	[ "$(NAME=status field)" = running ] || fail "not running"
+	oci list -q
+	[ "$(cat out)" = c1 ] || fail "list: $(cat out)"
+	oci create --bundle one c2
+	expect_status 0
+	oci list -q
+	[ "$(sort out | xargs)" = "c1 c2" ] || fail "list of both: $(cat out)"
+	[ ! -s err ] || fail "said: $(cat err)"
+	oci exec c1 true
+	expect_status 0
+	oci kill c1 KILL
+	expect_status 0
+	wait_until is_stopped c1 || fail "does not end"
+	oci delete c1
+	expect_status 0
+	oci delete --force c2
+	expect_status 0
+	expect_none_left
+}
+
 # A user of the host's who may open nothing is the container's root: the monitor
 # gets /dev/kvm from the one who starts it.
 test_users()

@@ -183,18 +183,22 @@ static int place(struct oci *oci, struct request *req, json_t *config,
  * This program's own notes. Another one's network is left to that one, as is a
  * control group that there was before: others may be in it.
  */
-static json_t *make_own(const struct request *req, json_t *config)
+static json_t *make_own(const struct oci *oci, const struct request *req,
+			json_t *config)
 {
 	const char *group =
 		oci_text(json_object_get(config, "linux"), "cgroupsPath");
 	json_t *own =
-		json_pack("{s:s, s:s, s:s}", "bundle", req->path, "network",
+		json_pack("{s:s, s:s, s:s, s:s}", "bundle", req->path,
+			  "network",
 			  req->pod.id ? "" : oci_network_path(config), "cgroup",
-			  oci_group_exists(OCI_GROUPS, group) ? "" : group);
+			  oci_group_exists(OCI_GROUPS, group) ? "" : group,
+			  "host", oci->host);
 
 	/* A path can be anything, a text of JSON cannot. */
 	if (!own)
-		log_error("--bundle '%s': not UTF-8", req->path);
+		log_error("--bundle '%s', or --host-runtime '%s': not UTF-8",
+			  req->path, oci->host);
 	return own;
 }
 
@@ -243,7 +247,7 @@ static int write_files(struct oci *oci, struct request *req)
 	int r = config ? split(oci, req, config, &host, &guest) : -EINVAL;
 
 	if (r == 0) {
-		own = make_own(req, config);
+		own = make_own(oci, req, config);
 		r = own ? 0 : -EINVAL;
 	}
 	if (r == 0)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,11 +61,30 @@ int oci_host_find(struct oci *oci)
 				   "install runc)");
 }
 
-int oci_host_command(struct oci *oci, const char *name, struct text_list *ret)
+/* Both may be installed, and neither knows the other's containers. */
+static int use_maker_of(struct oci *oci, const char *id)
+{
+	json_t *own = oci_store_read(oci, id, "container.json");
+	const char *host = oci_text(own, "host");
+	char *copy = host[0] ? strdup(host) : NULL;
+	int r = host[0] && !copy ? log_ret(-ENOMEM, "out of memory") : 0;
+
+	if (copy) {
+		free(oci->host);
+		oci->host = copy;
+	}
+	json_decref(own);
+	return r;
+}
+
+int oci_host_command(struct oci *oci, const char *name, const char *id,
+		     struct text_list *ret)
 {
 	autofree char *root = NULL;
-	int r = oci_host_find(oci);
+	int r = id ? use_maker_of(oci, id) : 0;
 
+	if (r == 0)
+		r = oci_host_find(oci);
 	if (r < 0)
 		return r;
 	root = oci_path(oci, "@host", NULL);
@@ -322,7 +342,7 @@ int oci_host_call(struct oci *oci, const char *name, const char *const *args,
 		  const struct text_list *pass, const char *id)
 {
 	struct text_list command = {0};
-	int r = oci_host_command(oci, name, &command);
+	int r = oci_host_command(oci, name, id, &command);
 
 	if (r == 0)
 		r = text_list_add_all(&command, args);

@@ -11,20 +11,26 @@
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
-/* COMMAND NAME ARGUMENTS, with standard output in RET. The exit status. */
+/*
+ * COMMAND NAME ARGUMENTS ID, with standard output in RET. ID may be NULL. The
+ * exit status.
+ */
 static int ask(struct oci *oci, const char *name, const char *const *args,
-	       char **ret)
+	       const char *id, char **ret)
 {
 	struct text_list command = {0};
-	int r = oci_host_command(oci, name, &command);
+	int r = oci_host_command(oci, name, id, &command);
 
 	for (; r == 0 && *args; args++)
 		r = text_list_add(&command, *args);
+	if (r == 0 && id)
+		r = text_list_add(&command, id);
 	if (r == 0)
 		r = oci_host_run(&command, ret);
 	text_list_done(&command);
@@ -59,10 +65,10 @@ static int print(json_t *json)
 
 int oci_host_state(struct oci *oci, const char *id, json_t **ret)
 {
-	const char *const args[] = {id, NULL};
+	static const char *const none[] = {NULL};
 	autofree char *text = NULL;
 	json_t *state;
-	int status = ask(oci, "state", args, &text);
+	int status = ask(oci, "state", none, id, &text);
 
 	if (status != 0)
 		return status;
@@ -133,6 +139,71 @@ static int print_table(json_t *list, bool quiet)
 	return 0;
 }
 
+/*
+ * Which of the host's runtimes has made the containers, as far as that is
+ * noted: becomes OCI's. False: there is more than one.
+ */
+static bool find_maker(struct oci *oci)
+{
+	DIR *dir = opendir(oci->root);
+	const struct dirent *entry;
+	bool same = true;
+	char *found = NULL;
+
+	while (dir && same && (entry = readdir(dir))) {
+		json_t *own = NULL;
+		const char *host;
+
+		if (entry->d_name[0] != '.' && entry->d_name[0] != '@')
+			own = oci_store_read(oci, entry->d_name,
+					     "container.json");
+		host = oci_text(own, "host");
+		if (host[0] && !found)
+			found = strdup(host);
+		else if (host[0] && found)
+			same = strcmp(host, found) == 0;
+		json_decref(own);
+	}
+	if (dir)
+		closedir(dir);
+	if (found) {
+		free(oci->host);
+		oci->host = found;
+	}
+	return same;
+}
+
+static int list_of_one(struct oci *oci, json_t **ret)
+{
+	static const char *const args[] = {"--format", "json", NULL};
+	autofree char *text = NULL;
+	const int status = ask(oci, "list", args, NULL, &text);
+
+	*ret = status == 0 ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+	return status;
+}
+
+/* Each lists its own alone: so all are asked one by one. */
+static int list_of_several(struct oci *oci, json_t **ret)
+{
+	DIR *dir = opendir(oci->root);
+	const struct dirent *entry;
+
+	*ret = json_array();
+	while (dir && (entry = readdir(dir))) {
+		const char *id = entry->d_name;
+		json_t *state = NULL;
+
+		if (id[0] != '.' && id[0] != '@' &&
+		    oci_store_has(oci, "@host", id) &&
+		    oci_host_state(oci, id, &state) == 0)
+			(void)json_array_append_new(*ret, state);
+	}
+	if (dir)
+		closedir(dir);
+	return *ret ? 0 : log_ret(OCI_EXIT_FAILED, "out of memory");
+}
+
 int oci_cmd_list(struct oci *oci, int argc, char **argv)
 {
 	static const struct oci_option options[] = {
@@ -142,10 +213,8 @@ int oci_cmd_list(struct oci *oci, int argc, char **argv)
 		 offsetof(struct list_request, quiet)},
 		{0},
 	};
-	static const char *const args[] = {"--format", "json", NULL};
 	struct list_request req = {.format = "table"};
 	struct text_list pass = {0};
-	autofree char *text = NULL;
 	json_t *list, *state;
 	size_t i;
 	int status;
@@ -157,10 +226,10 @@ int oci_cmd_list(struct oci *oci, int argc, char **argv)
 		return log_ret(OCI_EXIT_FAILED,
 			       "list: --format '%s': known are table and json",
 			       req.format);
-	status = ask(oci, "list", args, &text);
+	status = find_maker(oci) ? list_of_one(oci, &list)
+				 : list_of_several(oci, &list);
 	if (status != 0)
 		return status;
-	list = json_loads(text, JSON_DECODE_ANY, NULL);
 	json_array_foreach(list, i, state) {
 		restore(oci, state);
 	}
@@ -206,10 +275,9 @@ int oci_cmd_delete(struct oci *oci, int argc, char **argv)
 	if (only_ours(oci, argv[n])) {
 		status = 0;
 	} else {
-		const char *const args[] = {req.force ? "--force" : argv[n],
-					    req.force ? argv[n] : NULL, NULL};
+		const char *const args[] = {req.force ? "--force" : NULL, NULL};
 
-		status = ask(oci, "delete", args, NULL);
+		status = ask(oci, "delete", args, argv[n], NULL);
 		/* runc says so where a group is busy, and has forgotten it. */
 		if (status != 0 && only_ours(oci, argv[n]))
 			status = 0;
@@ -247,26 +315,30 @@ static const char *find_id(int argc, char **argv)
 	return i < argc ? argv[i] : NULL;
 }
 
-/* In this program's words: those of the host's runtimes differ. */
-static int check_id_of(const struct oci *oci, int argc, char **argv)
+/*
+ * In this program's words: those of the host's runtimes differ. *RET is NULL
+ * where no container is meant.
+ */
+static int check_id_of(const struct oci *oci, int argc, char **argv,
+		       const char **ret)
 {
-	const char *id;
-
+	*ret = NULL;
 	if (strcmp(argv[0], "spec") == 0)
 		return 0;
-	id = find_id(argc, argv);
-	if (!id)
+	*ret = find_id(argc, argv);
+	if (!*ret)
 		return log_ret(-EINVAL, "%s: give a container id", argv[0]);
-	return oci_check_container(oci, id);
+	return oci_check_container(oci, *ret);
 }
 
 int oci_cmd_pass(struct oci *oci, int argc, char **argv)
 {
 	struct text_list command = {0};
-	int r = check_id_of(oci, argc, argv);
+	const char *id;
+	int r = check_id_of(oci, argc, argv, &id);
 
 	if (r == 0)
-		r = oci_host_command(oci, argv[0], &command);
+		r = oci_host_command(oci, argv[0], id, &command);
 
 	for (int i = 1; r == 0 && i < argc; i++)
 		r = text_list_add(&command, argv[i]);

@@ -87,9 +87,11 @@ struct oci {
 int oci_host_find(struct oci *oci);
 /*
  * Its command line up to the subcommand, which NAME is: the program, --root,
- * and what it gets of the global options.
+ * and what it gets of the global options. ID: a container's, whose command it
+ * is for: the program is the one that made that, and becomes OCI's; or NULL.
  */
-int oci_host_command(struct oci *oci, const char *name, struct text_list *ret);
+int oci_host_command(struct oci *oci, const char *name, const char *id,
+		     struct text_list *ret);
 /* Becomes it. Returns on errors only, with an exit status. */
 int oci_host_exec(const struct text_list *command);
 /*
