@@ -9,6 +9,7 @@
 
 #include "vmm/pvm/assist-entry.h"
 #include "vmm/pvm/assist-exec.h"
+#include "vmm/pvm/assist-left.h"
 #include "vmm/pvm/assist-quick.h"
 #include "vmm/pvm/assist-syscall.h"
 #include "vmm/pvm/interp.h"
@@ -47,6 +48,7 @@ struct assist_cpu {
 	struct interp_write held;
 	uint64_t held_old;
 	uint64_t interpreted, steps, mended;
+	struct left left;
 };
 
 struct assist {
@@ -484,15 +486,15 @@ enum last { LAST_OTHER, LAST_HALT, LAST_TO_USER, LAST_FEATURES };
  * guest is back in its kernel.
  */
 static enum last last_of(const struct assist *assist,
-			 const struct kvm_sync_regs *s)
+			 const struct kvm_sync_regs *s,
+			 uint8_t code[LEFT_BYTES])
 {
 	const struct mmu mmu = {assist->mem, &s->sregs, s->regs.rflags};
 	struct fault fault;
-	uint8_t code[4] = {0};
 	unsigned operand = 4, at = 0;
 	uint16_t cs = 0;
 
-	for (unsigned i = 0; i < sizeof(code); i++) {
+	for (unsigned i = 0; i < LEFT_BYTES; i++) {
 		if (mmu_read(&mmu, s->regs.rip + i, &code[i], 1, MMU_FETCH,
 			     &fault) < 0)
 			break;
@@ -691,7 +693,9 @@ static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 	struct kvm_run *run = vcpu->run;
 	struct kvm_sync_regs *s = &run->s.regs;
 	bool may_run = interpretable(s);
+	uint8_t code[LEFT_BYTES] = {0};
 	int64_t done = 0;
+	enum last last;
 
 	if (may_run)
 		done = run_budget(assist, vcpu);
@@ -708,7 +712,10 @@ static int run_kernel(struct assist *assist, struct vcpu *vcpu)
 	}
 	cpu->interpreted += (uint64_t)done;
 	cpu->steps++;
-	switch (last_of(assist, s)) {
+	last = last_of(assist, s, code);
+	left_count(&cpu->left,
+		   may_run ? interp_cause(cpu->interp) : INTERP_EVENT, code);
+	switch (last) {
 	case LAST_HALT:
 		cpu->halted = may_run;
 		return may_run ? halt(vcpu) : 0;
@@ -967,6 +974,8 @@ void assist_log(const struct assist *assist)
 			  cpu, (unsigned long long)assist->cpu[cpu].interpreted,
 			  (unsigned long long)assist->cpu[cpu].steps,
 			  (unsigned long long)assist->cpu[cpu].mended);
+	for (unsigned cpu = 0; cpu < assist->ncpus; cpu++)
+		left_log(&assist->cpu[cpu].left, cpu);
 	for (unsigned cpu = 0; cpu < assist->ncpus; cpu++)
 		log_debug("assists: vCPU %u: system calls that exited %llu, "
 			  "the others %s",

@@ -68,11 +68,14 @@ static bool has_code(const struct interp *in, const uint8_t *host)
 static uint8_t *translate(struct interp *in, uint64_t va, bool write,
 			  gpa_t *ret_gpa)
 {
+	uint8_t *host = NULL;
+
 	in->mmu.rflags = in->flags;
 	if (mmu_translate(&in->mmu, va, write ? MMU_WRITE : MMU_READ, ret_gpa,
-			  &in->fault) < 0)
-		return NULL;
-	return mem_at(in->mmu.mem, *ret_gpa, 1);
+			  &in->fault) == 0)
+		host = mem_at(in->mmu.mem, *ret_gpa, 1);
+	in->no_access |= !host;
+	return host;
 }
 
 /* A copy of what is on two pages; writes to it go to both in the end. */

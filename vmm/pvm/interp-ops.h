@@ -92,6 +92,8 @@ struct interp {
 	unsigned epoch;           /* of ptables, that tlb goes by */
 	struct interp_write held; /* see interp_held() */
 	struct fault fault;       /* KVM raises it again: not looked at */
+	enum interp_cause cause;
+	bool no_access; /* memory that an instruction needs: faults, no RAM */
 	bool smap;
 	bool dry;    /* what is written goes to held.value or nowhere */
 	bool writes; /* it would have gone to RAM */

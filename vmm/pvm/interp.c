@@ -24,6 +24,7 @@ struct interp *interp_new(const struct mem *mem, struct ptables *ptables)
 	}
 	in->mmu.mem = mem;
 	in->ptables = ptables;
+	in->held.gpa = UINT64_MAX;
 	in->generation = 1;
 	if (ptables)
 		ptables_join(ptables, &in->writer);
@@ -80,6 +81,11 @@ static unsigned epoch(const struct interp *in)
 	return in->ptables ? atomic_load_explicit(&in->ptables->epoch,
 						  memory_order_acquire)
 			   : 0;
+}
+
+enum interp_cause interp_cause(const struct interp *in)
+{
+	return in->cause;
 }
 
 const struct interp_write *interp_held(const struct interp *in)
@@ -164,12 +170,20 @@ static int enter_part(struct interp *in, struct interp_block **b)
 	return r;
 }
 
+static enum interp_cause cause_of_stop(const struct interp *in)
+{
+	if (in->held.gpa != UINT64_MAX)
+		return INTERP_TABLE;
+	return in->no_access ? INTERP_ACCESS : INTERP_UNKNOWN;
+}
+
 static uint64_t run_blocks(struct interp *in, uint64_t budget,
 			   bool *ret_stopped)
 {
 	uint64_t done = 0;
 
 	*ret_stopped = true;
+	in->no_access = false;
 	in->left = budget;
 	while (in->left > 0) {
 		struct interp_block *b;
@@ -184,8 +198,10 @@ static uint64_t run_blocks(struct interp *in, uint64_t budget,
 			continue;
 		}
 		b = interp_block(in);
-		if (!b)
+		if (!b) {
+			in->cause = INTERP_ACCESS;
 			return done;
+		}
 		r = b->n > in->left ? enter_part(in, &b) : enter(in, b);
 		n = (uint64_t)(in->at - b->uop);
 		done += n;
@@ -193,12 +209,15 @@ static uint64_t run_blocks(struct interp *in, uint64_t budget,
 		if (r == INTERP_END)
 			continue;
 		in->rip = b->rip + in->at->off;
-		if (!in->careful_write || !write_carefully(in, b))
+		if (!in->careful_write || !write_carefully(in, b)) {
+			in->cause = cause_of_stop(in);
 			return done;
+		}
 		done++;
 		in->left -= min_u64(in->left, 1);
 	}
 	*ret_stopped = false;
+	in->cause = INTERP_BUDGET;
 	return done;
 }
 

@@ -44,6 +44,17 @@ void interp_free(struct interp *in);
 uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 		    const struct kvm_sregs *sregs, uint64_t budget);
 
+/* The reasons why interp_run() ends, the last one apart. */
+enum interp_cause {
+	INTERP_BUDGET,  /* it was used up */
+	INTERP_UNKNOWN, /* an instruction, or a form of one */
+	INTERP_ACCESS,  /* a fault, or no RAM */
+	INTERP_TABLE,   /* a write to what SHADOW holds */
+	INTERP_EVENT,   /* it could not be called */
+	INTERP_CAUSES,
+};
+enum interp_cause interp_cause(const struct interp *in);
+
 /* A write to what SHADOW holds. */
 struct interp_write {
 	uint64_t gpa;   /* UINT64_MAX: there is none */
