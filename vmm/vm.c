@@ -195,9 +195,9 @@ static void start_is_over(struct loop_timer *timer)
 }
 
 /*
- * What the start needed of the program's code is given up when the start is
- * over, and not in the midst of it, where it costs some ms in the lab: many a
- * container has ended by then. Before the sandbox, which has no such call.
+ * The code that the start alone needed is given up when that is over, and not
+ * in its midst, where it costs some ms in the lab: many a container has ended
+ * by then. The timer is set before the sandbox, which has no such call.
  */
 static void drop_code_later(struct vm *vm)
 {

@@ -194,12 +194,13 @@ test_image_covered()
 # spoil FILE FROM TO: a text in it is another one
 spoil()
 {
-	local at
+	local at rest
 
-	for at in $(grep -abo "$2" "$1" | cut -d: -f1); do
+	grep -abo "$2" "$1" >places || fail "no '$2' in it"
+	while IFS=: read -r at rest; do
 		printf '%s' "$3" |
 			dd of="$1" bs=1 seek="$at" conv=notrunc status=none
-	done
+	done <places
 }
 
 # A start that fails in a container which is in a template is made once more

@@ -208,7 +208,7 @@ static int connect_agent_unless(void *arg, int gone_fd,
 
 static int give_up(struct running *s, int error);
 
-/* Of a start: instead of an exit status, of which none is negative. */
+/* A start's result instead of an exit status, of which none is negative. */
 #define START_AGAIN (-1)
 
 static bool is_signalled(const struct running *s)
