@@ -188,12 +188,11 @@ static json_t *make_own(const struct oci *oci, const struct request *req,
 {
 	const char *group =
 		oci_text(json_object_get(config, "linux"), "cgroupsPath");
-	json_t *own =
-		json_pack("{s:s, s:s, s:s, s:s}", "bundle", req->path,
-			  "network",
-			  req->pod.id ? "" : oci_network_path(config), "cgroup",
-			  oci_group_exists(OCI_GROUPS, group) ? "" : group,
-			  "host", oci->host);
+	json_t *own = json_pack(
+		"{s:s, s:s, s:s, s:s}", "bundle", req->path, "network",
+		req->pod.id ? "" : oci_network_path(config), "cgroup",
+		oci_group_exists(OCI_GROUPS, group) ? "" : group, "host",
+		oci->host);
 
 	/* A path can be anything, a text of JSON cannot. */
 	if (!own)
