@@ -226,7 +226,8 @@ static int prepare_container(struct running *s)
 {
 	const struct life *life = s->life;
 	struct agent_failure failure;
-	const int r = agent_prepare(s->agent, life->agent, life->warm, &failure);
+	const int r =
+		agent_prepare(s->agent, life->agent, life->warm, &failure);
 
 	trace_mark(life->cfg->trace, TRACE_PREPARED);
 	log_time(s, "container prepared");
