@@ -5,6 +5,7 @@
  */
 #include "vmm/pvm/insn.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -29,6 +30,19 @@ static int next_number(struct cursor *c, unsigned len, int64_t *ret_value)
 	uint64_t value = 0;
 	uint8_t byte = 0;
 
+	if (len == 0) {
+		*ret_value = 0;
+		return 0;
+	}
+	/* Mostly there is enough behind it to look at all at once. */
+	if (c->at + 8 <= c->n && c->at + len <= INSN_MAX_BYTES) {
+		unsigned shift = 64 - 8 * len;
+
+		memcpy(&value, c->bytes + c->at, 8);
+		*ret_value = (int64_t)(le64toh(value) << shift) >> shift;
+		c->at += len;
+		return 0;
+	}
 	for (unsigned i = 0; i < len; i++) {
 		int r = next_byte(c, &byte);
 

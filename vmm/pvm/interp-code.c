@@ -5,7 +5,7 @@
  * a block is compared with the code's bytes when it is first come to after
  * anything that may have changed them (interp_forget_code()).
  */
-#include "vmm/pvm/interp-ops.h"
+#include "vmm/pvm/interp-operands.h"
 
 #include "vmm/base/util.h"
 
@@ -157,11 +157,13 @@ static int decode(struct uop *u, uint64_t rip, const uint8_t *bytes, unsigned n)
 	int r = insn_decode(&insn, bytes, n, INSN_64);
 	interp_fn *run = r == 0 ? interp_find(&insn) : NULL;
 
-	*u = (struct uop){.run = interp_op_unknown,
-			  .len = r == 0 ? insn.len
-					: (uint8_t)min_u64(n, INSN_MAX_BYTES)};
-	if (r < 0 || !run)
+	if (!run) {
+		*u = (struct uop){
+			.run = interp_op_unknown,
+			.len = r == 0 ? insn.len
+				      : (uint8_t)min_u64(n, INSN_MAX_BYTES)};
 		return r < 0 ? r : -ENOENT;
+	}
 	*u = (struct uop){
 		.run = run,
 		.imm = insn.imm,
@@ -191,8 +193,10 @@ static int decode(struct uop *u, uint64_t rip, const uint8_t *bytes, unsigned n)
 static void fuse(struct interp_block *b)
 {
 	for (unsigned i = 0; i + 1 < b->n; i++) {
-		interp_fn *run = interp_fused(&b->uop[i]);
+		interp_fn *run = NULL;
 
+		if (b->uop[i + 1].run == interp_op_jcc)
+			run = interp_fused(&b->uop[i]);
 		if (run)
 			b->uop[i].run = run;
 	}

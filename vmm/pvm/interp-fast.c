@@ -516,8 +516,6 @@ interp_fn *interp_fast(struct uop *u, enum insn_map map)
 
 interp_fn *interp_fused(const struct uop *u)
 {
-	if (u[1].run != interp_op_jcc)
-		return NULL;
 	for (unsigned size = 0; size < 3; size++) {
 		for (unsigned form = 0; form < FORMS; form++) {
 			if (u->run == alu[7][size][form])

@@ -140,8 +140,7 @@ interp_fn *interp_find(const struct insn *insn);
 
 /* interp-fast.c: a handler for just the form that U has; or the same. */
 interp_fn *interp_fast(struct uop *u, enum insn_map map);
-/* One that does what follows U, too: a conditional branch. NULL: there is none.
- */
+/* One that does the conditional branch behind U, too. NULL: there is none. */
 interp_fn *interp_fused(const struct uop *u);
 bool interp_is_fused(const struct uop *u);
 
