@@ -3,13 +3,10 @@
  */
 #include "tools/cmd/bench-parts.h"
 
-#include "tools/cli/print.h"
 #include "tools/cli/usage.h"
-#include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
-#include <jansson.h>
 #include <string.h>
 
 #define INSTANCES_DEFAULT 8
@@ -17,27 +14,25 @@
 #define LIMIT_S           120
 
 struct request {
-	const char *instances, *idle, *only, *html;
-	struct option_list drivers;
-	bool json;
+	struct bench_options shared; /* the first one */
+	const char *instances, *idle;
 	uint64_t count, idle_s;
 	const char *root;
 	char *const *command;
 };
+
+_Static_assert(offsetof(struct request, shared) == 0,
+	       "the shared options' offsets are those of the struct itself");
 
 static const struct option_entry entries[] = {
 	{"instances", 0, "N", OPTION_TEXT, offsetof(struct request, instances),
 	 NULL, "start as many of each runtime [8]"},
 	{"idle", 0, "SECS", OPTION_TEXT, offsetof(struct request, idle), NULL,
 	 "watch the first one's memory for so long [10]"},
-	{"only", 0, "NAMES", OPTION_TEXT, offsetof(struct request, only), NULL,
-	 "measure these alone, commas between; 'bench list' has the names"},
-	{"driver", 0, "FILE", OPTION_LIST, offsetof(struct request, drivers),
-	 NULL, "measure the runtime that this file describes, too"},
-	{"json", 0, NULL, OPTION_FLAG, offsetof(struct request, json), "Output",
-	 "print the figures as JSON"},
-	{"html", 0, "FILE", OPTION_TEXT, offsetof(struct request, html), NULL,
-	 "write a page with curves and all that is known"},
+	BENCH_OPTION_ONLY,
+	BENCH_OPTION_DRIVER,
+	BENCH_OPTION_JSON,
+	BENCH_OPTION_HTML,
 	{0},
 };
 
@@ -98,18 +93,6 @@ int bench_measure_density(struct bench_setup *setup, unsigned count,
 	return r;
 }
 
-static int show(const struct request *req, const json_t *document)
-{
-	int r = req->html ? bench_write_html(document, req->html) : 0;
-
-	if (r == 0)
-		r = req->json ? print_json(document,
-					   JSON_INDENT(1) |
-						   JSON_REAL_PRECISION(9))
-			      : bench_print(document);
-	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
-}
-
 static int measure(const struct request *req, struct bench_setup *setup)
 {
 	struct bench_host idle_from, idle_to, end;
@@ -119,22 +102,13 @@ static int measure(const struct request *req, struct bench_setup *setup)
 		"density",  &setup->what, &plan, &setup->peers,
 		&idle_from, &idle_to,     &end,
 	};
-	json_t *document;
-	int r, status;
+	int r;
 
 	bench_watch_host(&idle_from, &idle_to);
 	r = bench_measure_density(setup, (unsigned)req->count,
 				  (unsigned)req->idle_s);
 	bench_host_look(&end);
-	if (setup->signals.came)
-		return 128 + setup->signals.came;
-	if (r < 0)
-		return VM_EXIT_HOST;
-	document = bench_document(&result);
-	status = document ? show(req, document)
-			  : log_ret(VM_EXIT_HOST, "out of memory");
-	json_decref(document);
-	return status == VM_EXIT_OK ? bench_check_measured(setup) : status;
+	return bench_show_result(&req->shared, setup, &result, r);
 }
 
 int bench_density_command(int argc, char **argv)
@@ -145,12 +119,13 @@ int bench_density_command(int argc, char **argv)
 	int status = n == OPTIONS_HELP ? VM_EXIT_OK : VM_EXIT_USAGE;
 
 	if (n == 0)
-		status = bench_setup_find(&setup, &req.drivers, req.only);
+		status = bench_setup_find(&setup, &req.shared.drivers,
+					  req.shared.only);
 	if (n == 0 && status == VM_EXIT_OK)
 		status = bench_setup_open(&setup, req.root, req.command);
 	if (n == 0 && status == VM_EXIT_OK)
 		status = measure(&req, &setup);
 	bench_setup_done(&setup);
-	option_list_done(&req.drivers);
+	option_list_done(&req.shared.drivers);
 	return status;
 }

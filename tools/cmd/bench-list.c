@@ -11,13 +11,8 @@
 
 #include <stdio.h>
 
-struct request {
-	struct option_list drivers;
-};
-
 static const struct option_entry entries[] = {
-	{"driver", 0, "FILE", OPTION_LIST, offsetof(struct request, drivers),
-	 NULL, "list the runtime that this file describes, too"},
+	BENCH_OPTION_DRIVER,
 	{0},
 };
 
@@ -61,18 +56,18 @@ static int list(struct bench_setup *setup)
 
 int bench_list(int argc, char **argv)
 {
-	struct request req = {0};
+	struct bench_options options = {0};
 	struct bench_setup setup = {0};
-	const int n = options_parse(&table, &req, argc, argv);
+	const int n = options_parse(&table, &options, argc, argv);
 	int status = n == OPTIONS_HELP ? VM_EXIT_OK : VM_EXIT_USAGE;
 
 	if (n >= 0 && n < argc)
 		status = usage_error("bench", "list takes no operands");
 	else if (n >= 0)
-		status = bench_setup_find(&setup, &req.drivers, NULL);
+		status = bench_setup_find(&setup, &options.drivers, NULL);
 	if (n >= 0 && status == VM_EXIT_OK)
 		status = list(&setup);
 	bench_setup_done(&setup);
-	option_list_done(&req.drivers);
+	option_list_done(&options.drivers);
 	return status;
 }

@@ -16,6 +16,48 @@ int bench_density_command(int argc, char **argv);
 
 /* ---- what several of them share */
 
+struct json_t;
+
+/* The first member of a command's own struct, as the offsets below are its. */
+struct bench_options {
+	struct option_list drivers;
+	const char *only, *csv, *html;
+	bool json;
+};
+
+#define BENCH_OPTION_ONLY                                                      \
+	{                                                                      \
+		"only", 0, "NAMES", OPTION_TEXT,                               \
+			offsetof(struct bench_options, only), NULL,            \
+			"measure these alone, commas between; 'bench list' "   \
+			"has the names"                                        \
+	}
+#define BENCH_OPTION_DRIVER                                                    \
+	{                                                                      \
+		"driver", 0, "FILE", OPTION_LIST,                              \
+			offsetof(struct bench_options, drivers), NULL,         \
+			"take the runtime that this file describes, too"       \
+	}
+#define BENCH_OPTION_JSON                                                      \
+	{                                                                      \
+		"json", 0, NULL, OPTION_FLAG,                                  \
+			offsetof(struct bench_options, json), "Output",        \
+			"print all figures as JSON"                            \
+	}
+#define BENCH_OPTION_CSV                                                       \
+	{                                                                      \
+		"csv", 0, "FILE", OPTION_TEXT,                                 \
+			offsetof(struct bench_options, csv), NULL,             \
+			"write a line for every run"                           \
+	}
+#define BENCH_OPTION_HTML                                                      \
+	{                                                                      \
+		"html", 0, "FILE", OPTION_TEXT,                                \
+			offsetof(struct bench_options, html), NULL,            \
+			"write a page with curves, phases and all that is "    \
+			"known"                                                \
+	}
+
 /* A root, a command, and the runtimes that are to run it. */
 struct bench_setup {
 	struct bench_drivers drivers;
@@ -41,6 +83,17 @@ int bench_setup_open(struct bench_setup *setup, const char *root,
 		     char *const *command);
 /* Either may have failed, or not have been called on zeroed SETUP. */
 void bench_setup_done(struct bench_setup *setup);
+
+/* Shows a document in the forms that are asked for. An exit status. */
+int bench_show_document(const struct bench_options *options,
+			const struct json_t *document);
+/*
+ * Makes the document of a measurement that has come to R, and shows it. An exit
+ * status.
+ */
+int bench_show_result(const struct bench_options *options,
+		      const struct bench_setup *setup,
+		      const struct bench_result *result, int r);
 
 /* Looks at the other work of the machine, before anything is measured. */
 void bench_watch_host(struct bench_host *from, struct bench_host *to);

@@ -2,6 +2,7 @@
 /* The root, the command and the drivers of a measurement. */
 #include "tools/cmd/bench-parts.h"
 
+#include "tools/cli/print.h"
 #include "tools/cli/text-list.h"
 #include "tools/cli/usage.h"
 #include "tools/guest/kernel.h"
@@ -10,6 +11,7 @@
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
+#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -188,4 +190,38 @@ int bench_check_measured(const struct bench_setup *setup)
 			       missing->why_not);
 	return any ? VM_EXIT_OK
 		   : log_ret(VM_EXIT_HOST, "nothing could be measured");
+}
+
+int bench_show_document(const struct bench_options *options,
+			const json_t *document)
+{
+	int r = options->csv ? bench_write_csv(document, options->csv) : 0;
+
+	if (r == 0 && options->html)
+		r = bench_write_html(document, options->html);
+	if (r == 0)
+		r = options->json ? print_json(document,
+					       JSON_INDENT(1) |
+						       JSON_REAL_PRECISION(9))
+				  : bench_print(document);
+	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
+}
+
+int bench_show_result(const struct bench_options *options,
+		      const struct bench_setup *setup,
+		      const struct bench_result *result, int r)
+{
+	json_t *document;
+	int status;
+
+	if (setup->signals.came)
+		return 128 + setup->signals.came;
+	if (r < 0)
+		return VM_EXIT_HOST;
+	document = bench_document(result);
+	if (!document)
+		return out_of_memory();
+	status = bench_show_document(options, document);
+	json_decref(document);
+	return status == VM_EXIT_OK ? bench_check_measured(setup) : status;
 }

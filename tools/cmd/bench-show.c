@@ -2,22 +2,14 @@
 /* `bulkhead bench show`: a document that was kept, in another form. */
 #include "tools/cmd/bench-parts.h"
 
-#include "tools/cli/print.h"
 #include "tools/cli/usage.h"
-#include "vmm/base/log.h"
 #include "vmm/vm.h"
 
 #include <jansson.h>
 
-struct request {
-	const char *csv, *html;
-};
-
 static const struct option_entry entries[] = {
-	{"csv", 0, "FILE", OPTION_TEXT, offsetof(struct request, csv), NULL,
-	 "write a line for every run"},
-	{"html", 0, "FILE", OPTION_TEXT, offsetof(struct request, html), NULL,
-	 "write a page with curves, phases and all that is known"},
+	BENCH_OPTION_CSV,
+	BENCH_OPTION_HTML,
 	{0},
 };
 
@@ -32,10 +24,10 @@ static const struct option_table table = {
 
 int bench_show(int argc, char **argv)
 {
-	struct request req = {0};
-	const int n = options_parse(&table, &req, argc, argv);
+	struct bench_options options = {0};
+	const int n = options_parse(&table, &options, argc, argv);
 	json_t *document;
-	int r;
+	int status;
 
 	if (n < 0)
 		return n == OPTIONS_HELP ? VM_EXIT_OK : VM_EXIT_USAGE;
@@ -44,11 +36,7 @@ int bench_show(int argc, char **argv)
 	document = bench_document_read(argv[n]);
 	if (!document)
 		return VM_EXIT_USAGE;
-	r = req.csv ? bench_write_csv(document, req.csv) : 0;
-	if (r == 0 && req.html)
-		r = bench_write_html(document, req.html);
-	if (r == 0)
-		r = bench_print(document);
+	status = bench_show_document(&options, document);
 	json_decref(document);
-	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
+	return status;
 }

@@ -5,7 +5,6 @@
  */
 #include "tools/cmd/bench-parts.h"
 
-#include "tools/cli/print.h"
 #include "tools/cli/usage.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
@@ -13,7 +12,6 @@
 #include "vmm/vm.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,23 +22,22 @@
 #define IDLE_S 10
 
 struct request {
-	const char *runs, *burst, *staggered, *limit, *only, *csv, *html,
-		*memory;
-	struct option_list drivers;
-	bool json;
+	struct bench_options shared; /* the first one */
+	const char *runs, *burst, *staggered, *limit, *memory;
 	uint64_t instances; /* whose memory is measured; 0: none's */
 	struct bench_plan plan;
 	const char *root;
 	char *const *command;
 };
 
+_Static_assert(offsetof(struct request, shared) == 0,
+	       "the shared options' offsets are those of the struct itself");
+
 static const struct option_entry entries[] = {
 	{"runs", 'n', "N", OPTION_TEXT, offsetof(struct request, runs), NULL,
 	 "measure each N times [100], after one run not counted"},
-	{"only", 0, "NAMES", OPTION_TEXT, offsetof(struct request, only), NULL,
-	 "measure these alone, commas between; 'bench list' has the names"},
-	{"driver", 0, "FILE", OPTION_LIST, offsetof(struct request, drivers),
-	 NULL, "measure the runtime that this file describes, too"},
+	BENCH_OPTION_ONLY,
+	BENCH_OPTION_DRIVER,
 	{"burst", 0, "N", OPTION_TEXT, offsetof(struct request, burst), NULL,
 	 "start N at once"},
 	{"staggered", 0, "MS", OPTION_TEXT, offsetof(struct request, staggered),
@@ -49,12 +46,9 @@ static const struct option_entry entries[] = {
 	 "end a run that takes longer; it has failed [120]"},
 	{"memory", 0, "N", OPTION_TEXT, offsetof(struct request, memory), NULL,
 	 "also measure the memory of N shells of the root that sleep"},
-	{"json", 0, NULL, OPTION_FLAG, offsetof(struct request, json), "Output",
-	 "print every run's figures as JSON"},
-	{"csv", 0, "FILE", OPTION_TEXT, offsetof(struct request, csv), NULL,
-	 "write a line for every run"},
-	{"html", 0, "FILE", OPTION_TEXT, offsetof(struct request, html), NULL,
-	 "write a page with curves, phases and all that is known"},
+	BENCH_OPTION_JSON,
+	BENCH_OPTION_CSV,
+	BENCH_OPTION_HTML,
 	{0},
 };
 
@@ -142,7 +136,8 @@ static int measure_memory(const struct request *req, struct bench_setup *setup)
 	struct bench_setup idle = {.what = {.signals = &setup->signals}};
 	int r = -EINVAL;
 
-	if (bench_setup_find(&idle, &req->drivers, req->only) == VM_EXIT_OK &&
+	if (bench_setup_find(&idle, &req->shared.drivers, req->shared.only) ==
+		    VM_EXIT_OK &&
 	    bench_setup_open(&idle, req->root, bench_idle_command) ==
 		    VM_EXIT_OK)
 		r = bench_measure_density(&idle, (unsigned)req->instances,
@@ -163,58 +158,31 @@ static int measure_memory(const struct request *req, struct bench_setup *setup)
 	return r;
 }
 
-static json_t *measure(const struct request *req, struct bench_setup *setup)
+static int measure(const struct request *req, struct bench_setup *setup)
 {
 	struct bench_host idle_from, idle_to, end;
 	const struct bench_result result = {
 		"startup",  &setup->what, &req->plan, &setup->peers,
 		&idle_from, &idle_to,     &end,
 	};
-	json_t *document;
+	int r;
 
 	bench_watch_host(&idle_from, &idle_to);
-	if (measure_peers(req, setup) < 0 ||
-	    (req->instances > 0 && measure_memory(req, setup) < 0))
-		return NULL;
+	r = measure_peers(req, setup);
+	if (r == 0 && req->instances > 0)
+		r = measure_memory(req, setup);
 	bench_host_look(&end);
-	document = bench_document(&result);
-	if (!document)
-		(void)log_ret(0, "out of memory");
-	return document;
-}
-
-static int show(const struct request *req, const struct json_t *document)
-{
-	int r = req->csv ? bench_write_csv(document, req->csv) : 0;
-
-	if (r == 0 && req->html)
-		r = bench_write_html(document, req->html);
-	if (r == 0)
-		r = req->json ? print_json(document,
-					   JSON_INDENT(1) |
-						   JSON_REAL_PRECISION(9))
-			      : bench_print(document);
-	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
+	return bench_show_result(&req->shared, setup, &result, r);
 }
 
 static int run(const struct request *req, struct bench_setup *setup)
 {
-	json_t *document;
-	int status = bench_setup_find(setup, &req->drivers, req->only);
+	int status =
+		bench_setup_find(setup, &req->shared.drivers, req->shared.only);
 
 	if (status == VM_EXIT_OK)
 		status = bench_setup_open(setup, req->root, req->command);
-	if (status != VM_EXIT_OK)
-		return status;
-	document = measure(req, setup);
-	if (setup->signals.came)
-		status = 128 + setup->signals.came;
-	else
-		status = document ? show(req, document) : VM_EXIT_HOST;
-	if (status == VM_EXIT_OK)
-		status = bench_check_measured(setup);
-	json_decref(document);
-	return status;
+	return status == VM_EXIT_OK ? measure(req, setup) : status;
 }
 
 int bench_startup(int argc, char **argv)
@@ -227,6 +195,6 @@ int bench_startup(int argc, char **argv)
 					       : VM_EXIT_USAGE;
 
 	bench_setup_done(&setup);
-	option_list_done(&req.drivers);
+	option_list_done(&req.shared.drivers);
 	return status;
 }
