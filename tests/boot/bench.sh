@@ -11,7 +11,7 @@ export TMPDIR=$PWD/tmp
 
 runs_of()
 {
-	sed -nE "s/^$1 +([0-9]+) +0( +[0-9.-]+){9}\$/\1/p" out
+	sed -nE "s/^$1 +([0-9]+) +0( +[0-9.-]+){11}\$/\1/p" out
 }
 
 # json PERL: of $doc, the printed JSON, and %by, its results by name.
@@ -62,7 +62,7 @@ test_startup()
 	expect_silence
 	for name in ${names//,/ }; do
 		[ "$(runs_of "$name")" = 1 ] || fail "$name did not run"
-		grep -qE "^${name//+/\\+},1,0,1(,[0-9.]+){3}.\$" runs.csv ||
+		grep -qE "^${name//+/\\+},1,0,1(,[0-9.]*){2}(,[0-9.]+){3}.\$" runs.csv ||
 			fail "$name is not in the CSV"
 	done
 	grep -q '^runc  *left out by --only' out || fail "runc takes part"
@@ -130,6 +130,11 @@ test_json()
 		abs(2 * $b->{p50} - $b->{min} - $b->{max}) < 1e-4 * $b->{p50}' ||
 		fail "figures"
 	json '"@{$doc->{command}}" eq "busybox true"' || fail "command"
+	[ -z "${BULKHEAD_LAB-}" ] || json 'my $b = $by{bulkhead}{marks_ms};
+		$b->{guest}{count} == 2 && $b->{guest}{min} > 1 &&
+		$b->{guest}{max} < $b->{exit}{max}' || fail "guest"
+	json '$by{bulkhead}{not_taken}{pid1} =~ /^PID 1 is the guest/' ||
+		fail "PID 1"
 	json '$by{$_}{skipped} =~ /^not installed|^needs root/ or die
 		for qw(crun runc docker podman); 1' || fail "who is left out"
 	json '$doc->{host}{cpus} > 0 && $doc->{host}{kernel}' || fail "host"

@@ -296,7 +296,8 @@ static void print_circumstances(const json_t *from, const json_t *to)
 
 int bench_compare(const json_t *from, const json_t *to)
 {
-	static const char *const marks[] = {"output", "exit", "cpu"};
+	static const char *const marks[] = {"guest", "pid1", "output", "exit",
+					    "cpu"};
 	bool slower = false;
 	size_t i;
 	json_t *runtime;

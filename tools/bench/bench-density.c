@@ -102,6 +102,8 @@ static int start(struct instances *all, double *ret_ms)
 	char id[64];
 	int r;
 
+	if (err_fd < 0)
+		return bench_no_file("a file for messages");
 	make_id(all, all->started, id);
 	r = bench_peer_words(all->peer, all->what, id,
 			     all->peer->driver->command, &argv);

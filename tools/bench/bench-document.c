@@ -17,7 +17,8 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const mark_names[BENCH_MARKS] = {"output", "exit"};
+const char *const bench_mark_names[BENCH_MARKS] = {"guest", "pid1", "output",
+						   "exit"};
 
 static json_t *words_json(char *const *words)
 {
@@ -69,7 +70,7 @@ static json_t *samples_json(const struct bench_peer *peer)
 		json_array_append_new(cpu, ms_json(run->cpu_ms));
 	}
 	for (unsigned mark = 0; mark < BENCH_MARKS; mark++)
-		json_object_set_new(samples, mark_names[mark],
+		json_object_set_new(samples, bench_mark_names[mark],
 				    mark_samples(peer, mark));
 	return samples;
 }
@@ -86,10 +87,26 @@ static json_t *marks_json(const struct bench_peer *peer, double *values)
 			if (peer->run[i].ok && peer->run[i].at_ns[mark])
 				values[n++] =
 					(double)peer->run[i].at_ns[mark] / 1e6;
-		json_object_set_new(marks, mark_names[mark],
+		json_object_set_new(marks, bench_mark_names[mark],
 				    bench_summary(values, n));
 	}
 	return marks;
+}
+
+/* NULL: all marks are taken. */
+static json_t *not_taken_json(const struct bench_peer *peer)
+{
+	json_t *why = NULL;
+
+	for (unsigned mark = 0; mark < BENCH_MARKS; mark++) {
+		if (!peer->not_taken[mark])
+			continue;
+		if (!why)
+			why = json_object();
+		json_object_set_new(why, bench_mark_names[mark],
+				    json_string(peer->not_taken[mark]));
+	}
+	return why;
 }
 
 static json_t *cpu_json(const struct bench_peer *peer, double *values)
@@ -157,6 +174,7 @@ static json_t *peer_json(const struct bench_peer *peer)
 				 driver->name, "title", driver->title,
 				 "operation", driver->operation, "isolation",
 				 driver->isolation, "version", peer->version);
+	json_t *not_taken;
 	autofree double *values = calloc(peer->count + 1, sizeof(*values));
 
 	if (peer->why_not) {
@@ -166,6 +184,7 @@ static json_t *peer_json(const struct bench_peer *peer)
 	}
 	if (!values)
 		return json;
+	not_taken = not_taken_json(peer);
 	json_object_set_new(json, "command", words_json(peer->argv.item));
 	if (peer->environment.count > 0)
 		json_object_set_new(json, "environment",
@@ -181,6 +200,8 @@ static json_t *peer_json(const struct bench_peer *peer)
 		json_object_set_new(json, "failure",
 				    json_string(peer->failure));
 	json_object_set_new(json, "marks_ms", marks_json(peer, values));
+	if (not_taken)
+		json_object_set_new(json, "not_taken", not_taken);
 	json_object_set_new(json, "cpu_ms", cpu_json(peer, values));
 	if (peer->nphases > 0)
 		json_object_set_new(json, "phases", phases_json(peer));

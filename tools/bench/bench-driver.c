@@ -27,6 +27,7 @@ static const struct key {
 	KEY(programs), KEY(note),      KEY(check),     KEY(version),
 	KEY(prepare),  KEY(before),    KEY(stop),      KEY(processes),
 	KEY(remove),   KEY(command),   KEY(trace),     KEY(environment),
+	KEY(limit),
 #undef KEY
 };
 
@@ -45,6 +46,17 @@ void bench_driver_done(struct bench_driver *driver)
 	free(driver->name);
 	free(driver->file);
 	*driver = (struct bench_driver){0};
+}
+
+const char *bench_driver_key(const struct bench_driver *driver,
+			     const char *value)
+{
+	struct bench_driver copy = *driver;
+
+	for (unsigned i = 0; i < ARRAY_LEN(keys); i++)
+		if (*value_of(&copy, keys[i].offset) == value)
+			return keys[i].name;
+	return "script";
 }
 
 /* ---- one file */
@@ -158,6 +170,20 @@ static int check_needs(const struct bench_driver *driver)
 	return 0;
 }
 
+static int take_limit(struct bench_driver *driver)
+{
+	uint64_t seconds = BENCH_DRIVER_LIMIT_S;
+
+	if (driver->limit &&
+	    util_parse_number(driver->limit, 1, 86400, &seconds) < 0)
+		return log_ret(-EINVAL,
+			       "'%s': limit '%s': not a number of seconds from "
+			       "1 to 86400",
+			       driver->file, driver->limit);
+	driver->limit_s = (unsigned)seconds;
+	return 0;
+}
+
 bool bench_driver_is_name(const char *name)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
@@ -205,7 +231,8 @@ static int read_text(struct bench_driver *driver, char *text)
 		return r;
 	if (!driver->command)
 		return log_ret(-EINVAL, "'%s' has no 'command'", driver->file);
-	return check_needs(driver);
+	r = check_needs(driver);
+	return r < 0 ? r : take_limit(driver);
 }
 
 int bench_driver_read(struct bench_driver *driver, const char *file)

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 
 #define BENCH_DRIVER_END ".driver"
+/* In the lab the slowest one, of an engine's image, takes a fifth of it. */
+#define BENCH_DRIVER_LIMIT_S 300
 
 /* All owned; NULL: the file does not say. */
 struct bench_driver {
@@ -23,6 +25,8 @@ struct bench_driver {
 	char *needs;     /* words: root, kvm, kernel, no-hybrid, any-status */
 	char *programs;  /* that have to be installed */
 	char *note;
+	char *limit;      /* see limit_s */
+	unsigned limit_s; /* of each script */
 	/* Scripts for sh. */
 	char *check, *version, *prepare, *before, *stop, *processes, *remove;
 	/* Templates: words with {PLACES} in them. */
@@ -35,6 +39,9 @@ bool bench_driver_is_name(const char *name);
 /* Reads a file. 0 or -errno, logged, with the line. */
 int bench_driver_read(struct bench_driver *driver, const char *file);
 void bench_driver_done(struct bench_driver *driver);
+/* The key whose value VALUE is: one of DRIVER's pointers. */
+const char *bench_driver_key(const struct bench_driver *driver,
+			     const char *value);
 /* Whether WORD is one of NEEDS. */
 bool bench_driver_needs(const struct bench_driver *driver, const char *word);
 

@@ -61,7 +61,7 @@ static json_t *thin(const json_t *list, const json_t *ok)
 
 static void thin_samples(json_t *samples)
 {
-	static const char *const drawn[] = {"output", "exit"};
+	static const char *const drawn[] = {"guest", "pid1", "output", "exit"};
 	const json_t *ok = json_object_get(samples, "ok");
 
 	if (json_array_size(ok) > PAGE_SAMPLES) {

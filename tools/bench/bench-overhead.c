@@ -3,6 +3,7 @@
  * The time that the bench adds to its own figures: the same program by
  * bench_group_run(), and by vfork(2), execve(2) and waitpid(2) alone.
  */
+#include "tools/bench/bench-observer.h"
 #include "tools/bench/bench.h"
 
 #include "vmm/base/log.h"
@@ -34,7 +35,8 @@ static double run_bare(char *const *argv)
 	return (double)(util_now_ns() - exec_ns) / 1e6;
 }
 
-static double run_measured(char *const *argv, struct bench_signals *signals)
+static double run_measured(char *const *argv, struct bench_signals *signals,
+			   struct bench_observer *observer)
 {
 	const struct bench_start start = {.argv = argv,
 					  .in_fd = -1,
@@ -42,11 +44,34 @@ static double run_measured(char *const *argv, struct bench_signals *signals)
 					  .err_fd = -1,
 					  .mount_ns = -1,
 					  .signals = signals};
-	struct bench_end end;
+	struct bench_end end = {.status = 255};
+	struct bench_group group = {
+		.start = &start, .end = &end, .count = 1, .observer = observer};
 
-	bench_spawn(&start, &end);
+	if (bench_group_run(&group) < 0)
+		return -1;
 	return end.status == 0 ? (double)end.at_ns[BENCH_EXIT] / 1e6
 			       : log_ret(-1, "'%s' does not run", argv[0]);
+}
+
+/* They take turns, and so does the first one of a turn. */
+static int run_both(char *const *argv, unsigned runs,
+		    struct bench_signals *signals,
+		    struct bench_observer *observer, double *bare,
+		    double *measured)
+{
+	for (unsigned i = 0; i < runs; i++) {
+		if (i % 2)
+			bare[i] = run_bare(argv);
+		measured[i] = run_measured(argv, signals, observer);
+		if (i % 2 == 0)
+			bare[i] = run_bare(argv);
+		if (signals->came)
+			return -EINTR;
+		if (bare[i] < 0 || measured[i] < 0)
+			return -EIO;
+	}
+	return 0;
 }
 
 int bench_overhead(char *const *argv, unsigned runs,
@@ -55,20 +80,12 @@ int bench_overhead(char *const *argv, unsigned runs,
 	autofree double *bare = calloc(runs, sizeof(*bare));
 	autofree double *measured = calloc(runs, sizeof(*measured));
 	struct bench_samples a = {bare, runs}, b = {measured, runs};
+	struct bench_observer observer = {0};
+	int r = bare && measured ? observer_open(&observer, 1)
+				 : log_ret(-ENOMEM, "out of memory");
 
-	if (!bare || !measured)
-		return log_ret(-ENOMEM, "out of memory");
-	/* They take turns, and so does the first one of a turn. */
-	for (unsigned i = 0; i < runs; i++) {
-		if (i % 2)
-			bare[i] = run_bare(argv);
-		measured[i] = run_measured(argv, signals);
-		if (i % 2 == 0)
-			bare[i] = run_bare(argv);
-		if (signals->came)
-			return -EINTR;
-		if (bare[i] < 0 || measured[i] < 0)
-			return -EIO;
-	}
-	return bench_difference(&a, &b, ret);
+	if (r == 0)
+		r = run_both(argv, runs, signals, &observer, bare, measured);
+	observer_close(&observer);
+	return r < 0 ? r : bench_difference(&a, &b, ret);
 }

@@ -140,14 +140,17 @@ static void last_line(int fd, char ret[LINE_MAX_BYTES])
 	text_make_printable(ret);
 }
 
-/* Its output and messages go to FD. The exit status, or -errno, logged. */
+/*
+ * Its output and messages go to FD. The exit status, BENCH_SCRIPT_LATE, or
+ * -errno, logged.
+ */
 static int call(const struct bench_peer *peer, const struct bench_what *what,
 		const char *id, const char *script, int fd)
 {
 	const struct places places = places_of(peer, what, id);
 	struct text_list argv = {0}, environment = {0};
 	struct bench_end end = {.status = 255};
-	int r = fd < 0 ? log_ret(-errno, "messages: %s", strerror(errno)) : 0;
+	int r = fd < 0 ? bench_no_file("a file for messages") : 0;
 
 	if (r == 0)
 		r = text_list_add_all(
@@ -165,11 +168,13 @@ static int call(const struct bench_peer *peer, const struct bench_what *what,
 			.out_fd = fd,
 			.err_fd = fd,
 			.mount_ns = -1,
+			.own_group = true,
 			.signals = what->signals,
 		};
 
-		bench_spawn(&start, &end);
-		r = end.status;
+		r = bench_spawn(&start, peer->driver->limit_s, &end);
+		if (r == 0)
+			r = end.late ? BENCH_SCRIPT_LATE : end.status;
 	}
 	text_list_done(&argv);
 	text_list_done(&environment);
@@ -180,13 +185,23 @@ int bench_script(const struct bench_peer *peer, const struct bench_what *what,
 		 const char *id, const char *script, char **ret_line)
 {
 	autofd int fd = bench_messages();
-	char line[LINE_MAX_BYTES];
+	char line[LINE_MAX_BYTES], reason[LINE_MAX_BYTES];
 	int r = call(peer, what, id, script, fd);
 
 	if (r < 0)
 		return r;
 	last_line(fd, line);
-	*ret_line = strdup(line);
+	if (r == BENCH_SCRIPT_LATE)
+		snprintf(reason, sizeof(reason),
+			 "its driver's '%s' did not end within %u s",
+			 bench_driver_key(peer->driver, script),
+			 peer->driver->limit_s);
+	else
+		snprintf(reason, sizeof(reason),
+			 "its driver's '%s' ended with status %d",
+			 bench_driver_key(peer->driver, script), r);
+	*ret_line = strdup(
+		r == BENCH_SCRIPT_LATE || (r != 0 && !line[0]) ? reason : line);
 	return *ret_line ? r : out_of_memory();
 }
 
@@ -203,7 +218,9 @@ void bench_clean_up(const struct bench_peer *peer,
 		return;
 	signals.came = 0;
 	now.signals = &signals;
-	(void)bench_script(peer, &now, id, script, &line);
+	/* There may be nothing to clean up: only a limit is worth a line. */
+	if (bench_script(peer, &now, id, script, &line) == BENCH_SCRIPT_LATE)
+		log_warn("%s: %s", peer->driver->name, line);
 	if (!what->signals->came)
 		what->signals->came = signals.came;
 }
@@ -225,27 +242,15 @@ int bench_script_text(const struct bench_peer *peer,
 	return *ret_text ? r : out_of_memory();
 }
 
-/* Runs one of the driver's scripts if there is one; its failure's last line is
- * the reason to leave it out. */
+/* Runs one of the driver's scripts if there is one; its failure is the reason
+ * to leave it out. */
 static int run_script(struct bench_peer *peer, const struct bench_what *what,
-		      const char *script, const char *name)
+		      const char *script)
 {
-	autofree char *line = NULL, *why = NULL;
-	int r;
+	autofree char *line = NULL;
+	int r = script ? bench_script(peer, what, what->tag, script, &line) : 0;
 
-	if (!script)
-		return 0;
-	r = bench_script(peer, what, what->tag, script, &line);
-	if (r <= 0)
-		return r;
-	if (line[0])
-		return bench_leave_out(peer, line);
-	if (asprintf(&why, "its driver's '%s' ended with status %d", name, r) <
-	    0) {
-		why = NULL;
-		return out_of_memory();
-	}
-	return bench_leave_out(peer, why);
+	return r > 0 ? bench_leave_out(peer, line) : r;
 }
 
 /* ---- what it needs */
@@ -384,11 +389,11 @@ static int make(struct bench_peer *peer, const struct bench_what *what)
 	if (r == 0 && !peer->why_not)
 		r = make_environment(peer, what);
 	if (r == 0 && !peer->why_not)
-		r = run_script(peer, what, driver->check, "check");
+		r = run_script(peer, what, driver->check);
 	if (r == 0 && !peer->why_not)
 		r = find_version(peer, what);
 	if (r == 0 && !peer->why_not && !what->look_only) {
-		r = run_script(peer, what, driver->prepare, "prepare");
+		r = run_script(peer, what, driver->prepare);
 		peer->prepared = true;
 	}
 	if (r == 0 && !peer->why_not)
@@ -485,6 +490,8 @@ void bench_peers_done(struct bench_peers *peers, struct bench_what *what)
 		free(peer->bundle);
 		free(peer->run);
 		free(peer->failure);
+		for (unsigned mark = 0; mark < BENCH_MARKS; mark++)
+			free(peer->not_taken[mark]);
 		free(peer->density.up_ms);
 	}
 	/* A mount there is not this program's to remove. */

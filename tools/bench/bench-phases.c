@@ -84,18 +84,21 @@ static void first_line(const char *log, char ret[160])
 
 /* 1; 0: this one has no phases, as a line says; or -errno, logged. */
 static int run_once(const struct bench_peer *peer, const struct bench_start *of,
-		    struct samples *s)
+		    unsigned limit_s, struct samples *s)
 {
 	autofd int fd = bench_messages();
 	struct bench_start start = *of;
 	struct bench_end end;
 	char log[16384], line[160];
 	ssize_t n;
+	int r;
 
 	if (fd < 0)
-		return log_ret(-errno, "messages: %s", strerror(errno));
+		return bench_no_file("a file for messages");
 	start.err_fd = fd;
-	bench_spawn(&start, &end);
+	r = bench_spawn(&start, limit_s, &end);
+	if (r < 0)
+		return r;
 	n = pread(fd, log, sizeof(log) - 1, 0);
 	log[n > 0 ? n : 0] = '\0';
 	if (start.signals->came)
@@ -103,9 +106,14 @@ static int run_once(const struct bench_peer *peer, const struct bench_start *of,
 	if (end.status == 0 && take_run(log, s))
 		return 1;
 	first_line(log, line);
-	log_warn("%s: no phases: the run that should tell them ended with "
-		 "status %d: %s",
-		 peer->driver->name, end.status, line);
+	if (end.late)
+		log_warn("%s: no phases: the run that should tell them did not "
+			 "end within %u s: %s",
+			 peer->driver->name, limit_s, line);
+	else
+		log_warn("%s: no phases: the run that should tell them ended "
+			 "with status %d: %s",
+			 peer->driver->name, end.status, line);
 	return 0;
 }
 
@@ -124,7 +132,7 @@ static void take_medians(struct bench_peer *peer, struct samples *s)
 }
 
 int bench_phases(struct bench_peer *peer, const struct bench_what *what,
-		 unsigned runs)
+		 const struct bench_plan *plan)
 {
 	struct text_list argv = {0}, environment = {0};
 	struct samples s = {.count = 0};
@@ -144,8 +152,9 @@ int bench_phases(struct bench_peer *peer, const struct bench_what *what,
 		};
 
 		r = 1;
-		for (unsigned n = 0; r == 1 && n < runs && n < PHASE_RUNS; n++)
-			r = run_once(peer, &start, &s);
+		for (unsigned n = 0; r == 1 && n < plan->runs && n < PHASE_RUNS;
+		     n++)
+			r = run_once(peer, &start, plan->limit_s, &s);
 		if (r < 1)
 			bench_clean_up(peer, what, what->tag,
 				       peer->driver->stop);

@@ -3,6 +3,7 @@
  * Rounds of runs: the runtimes take turns, so that what else the machine does
  * hits them alike, and each round begins with another one.
  */
+#include "tools/bench/bench-observer.h"
 #include "tools/bench/bench.h"
 
 #include "vmm/base/log.h"
@@ -22,7 +23,9 @@ struct slots {
 	struct bench_start *start;
 	struct bench_end *end;
 	int *err_fd;
+	char **why; /* one that was not started; owned */
 	unsigned count;
+	struct bench_observer *observer; /* borrowed */
 };
 
 void bench_progress(const char *format, ...)
@@ -47,8 +50,11 @@ static void slots_done(struct slots *slots)
 			text_list_done(&slots->argv[i]);
 		if (slots->err_fd)
 			util_close(&slots->err_fd[i]);
+		if (slots->why)
+			free(slots->why[i]);
 	}
 	text_list_done(&slots->environment);
+	free(slots->why);
 	free(slots->id);
 	free(slots->argv);
 	free(slots->start);
@@ -88,10 +94,11 @@ static int slots_make(struct slots *slots, const struct bench_peer *peer,
 	slots->start = calloc(count, sizeof(*slots->start));
 	slots->end = calloc(count, sizeof(*slots->end));
 	slots->err_fd = calloc(count, sizeof(*slots->err_fd));
+	slots->why = calloc(count, sizeof(*slots->why));
 	for (unsigned i = 0; slots->err_fd && i < count; i++)
 		slots->err_fd[i] = -1;
 	if (!slots->id || !slots->argv || !slots->start || !slots->end ||
-	    !slots->err_fd)
+	    !slots->err_fd || !slots->why)
 		return log_ret(-ENOMEM, "out of memory");
 	r = bench_peer_environment(peer, &slots->environment);
 	for (unsigned i = 0; r == 0 && i < count; i++)
@@ -130,24 +137,43 @@ static char *why_failed(const struct bench_end *end, int err_fd)
 	return why;
 }
 
-static int before_and_messages(struct slots *slots,
-			       const struct bench_peer *peer,
-			       const struct bench_what *what, unsigned count)
+/* One whose `before` fails is not started. 0 or -errno, logged. */
+static int make_ready(struct slots *slots, const struct bench_peer *peer,
+		      const struct bench_what *what, unsigned i)
+{
+	autofree char *line = NULL;
+	int r = peer->driver->before ? bench_script(peer, what, slots->id[i],
+						    peer->driver->before, &line)
+				     : 0;
+
+	if (r < 0)
+		return r;
+	slots->start[i].argv = r == 0 ? slots->argv[i].item : NULL;
+	if (r > 0) {
+		slots->why[i] = line;
+		line = NULL;
+	}
+	slots->err_fd[i] = bench_messages();
+	slots->start[i].err_fd = slots->err_fd[i];
+	return slots->err_fd[i] < 0 ? bench_no_file("a file for messages") : 0;
+}
+
+static void group_done(struct slots *slots, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
-		autofree char *line = NULL;
-		int r = peer->driver->before
-				? bench_script(peer, what, slots->id[i],
-					       peer->driver->before, &line)
-				: 0;
-
-		if (r < 0)
-			return r;
 		util_close(&slots->err_fd[i]);
-		slots->err_fd[i] = bench_messages();
-		slots->start[i].err_fd = slots->err_fd[i];
+		free(slots->why[i]);
+		slots->why[i] = NULL;
 	}
-	return 0;
+}
+
+/* A PID namespace around a guest or a sentry says nothing of its PID 1. */
+static bool has_guest(const struct bench_peer *peer)
+{
+	const char *isolation = peer->driver->isolation;
+
+	return isolation && strcmp(isolation, "namespaces") != 0 &&
+	       strcmp(isolation, "none") != 0;
 }
 
 static void record(struct bench_peer *peer, const struct bench_end *end,
@@ -161,12 +187,16 @@ static void record(struct bench_peer *peer, const struct bench_end *end,
 				  .late = end->late,
 				  .cpu_ms = end->cpu_ms};
 	memcpy(run->at_ns, end->at_ns, sizeof(run->at_ns));
+	if (has_guest(peer))
+		run->at_ns[BENCH_PID1] = 0;
 }
 
 static int take_failure(struct bench_peer *peer, const struct bench_what *what,
 			const struct slots *slots, unsigned i, bool first)
 {
-	autofree char *why = why_failed(&slots->end[i], slots->err_fd[i]);
+	autofree char *why =
+		slots->why[i] ? strdup(slots->why[i])
+			      : why_failed(&slots->end[i], slots->err_fd[i]);
 
 	if (!why)
 		return log_ret(-ENOMEM, "out of memory");
@@ -196,9 +226,14 @@ static int run_group(struct bench_peer *peer, const struct bench_what *what,
 		.count = count,
 		.interval_ns = plan->interval_ms * 1000000,
 		.limit_ns = UINT64_C(1000000000) * plan->limit_s,
+		.observer = slots->observer,
 	};
-	int r = before_and_messages(slots, peer, what, count);
+	int r = 0;
 
+	for (unsigned i = 0; i < count; i++)
+		slots->end[i] = (struct bench_end){.status = 255};
+	for (unsigned i = 0; r == 0 && i < count; i++)
+		r = make_ready(slots, peer, what, i);
 	if (r == 0)
 		r = bench_group_run(&group);
 	if (r == 0 && what->signals->came)
@@ -211,6 +246,7 @@ static int run_group(struct bench_peer *peer, const struct bench_what *what,
 		if (!is_ok(peer, &slots->end[i]))
 			r = take_failure(peer, what, slots, i, round == 0);
 	}
+	group_done(slots, count);
 	return r;
 }
 
@@ -264,11 +300,70 @@ static int run_rounds(struct bench_peers *peers, const struct bench_what *what,
 	return r;
 }
 
+/* ---- marks that no run has */
+
+static bool has_mark(const struct bench_peer *peer, enum bench_mark mark)
+{
+	for (unsigned i = 0; i < peer->count; i++)
+		if (peer->run[i].at_ns[mark])
+			return true;
+	return false;
+}
+
+static const char *why_no_guest(const struct bench_peer *peer,
+				const struct bench_observer *observer)
+{
+	if (!peer->driver->isolation ||
+	    strcmp(peer->driver->isolation, "virtual machine") != 0)
+		return "there is no guest";
+	return observer->why_no_entry
+		       ? observer->why_no_entry
+		       : "no process below the one that was started entered a "
+			 "guest: a daemon's are not below it";
+}
+
+static const char *why_no_pid1(const struct bench_peer *peer,
+			       const struct bench_observer *observer)
+{
+	if (has_guest(peer))
+		return "PID 1 is the guest's, which this kernel does not see";
+	if (peer->driver->isolation &&
+	    strcmp(peer->driver->isolation, "none") == 0)
+		return "there is no container";
+	return observer->why_no_init
+		       ? observer->why_no_init
+		       : "no process below the one that was started was the "
+			 "first of a PID namespace: a daemon's are not below "
+			 "it";
+}
+
+static int say_not_taken(struct bench_peer *peer,
+			 const struct bench_observer *observer)
+{
+	const char *why[BENCH_MARKS] = {
+		[BENCH_GUEST] = why_no_guest(peer, observer),
+		[BENCH_PID1] = why_no_pid1(peer, observer),
+		[BENCH_OUTPUT] = "no run wrote anything",
+		[BENCH_EXIT] = "no run ended",
+	};
+
+	for (unsigned mark = 0; mark < BENCH_MARKS; mark++) {
+		if (has_mark(peer, mark))
+			continue;
+		peer->not_taken[mark] = strdup(why[mark]);
+		if (!peer->not_taken[mark])
+			return log_ret(-ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
 int bench_rounds(struct bench_peers *peers, const struct bench_what *what,
 		 const struct bench_plan *plan)
 {
 	autofree struct slots *slots = calloc(peers->count, sizeof(*slots));
-	int r = slots ? 0 : log_ret(-ENOMEM, "out of memory");
+	struct bench_observer observer = {0};
+	int r = slots ? observer_open(&observer, plan->group)
+		      : log_ret(-ENOMEM, "out of memory");
 
 	for (unsigned i = 0; r == 0 && i < peers->count; i++) {
 		struct bench_peer *peer = &peers->item[i];
@@ -278,9 +373,14 @@ int bench_rounds(struct bench_peers *peers, const struct bench_what *what,
 		peer->run = calloc(plan->runs, sizeof(*peer->run));
 		r = peer->run ? slots_make(&slots[i], peer, what, plan->group)
 			      : log_ret(-ENOMEM, "out of memory");
+		slots[i].observer = &observer;
 	}
 	if (r == 0)
 		r = run_rounds(peers, what, plan, slots);
+	for (unsigned i = 0; r == 0 && i < peers->count; i++)
+		if (!peers->item[i].why_not)
+			r = say_not_taken(&peers->item[i], &observer);
+	observer_close(&observer);
 	for (unsigned i = 0; slots && i < peers->count; i++)
 		slots_done(&slots[i]);
 	return r;

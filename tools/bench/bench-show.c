@@ -65,9 +65,11 @@ static void print_runtime(const json_t *runtime, double reference)
 	printf("%-21s %5lld %4lld", text_of(runtime, "runtime"),
 	       json_integer_value(json_object_get(runtime, "runs")),
 	       json_integer_value(json_object_get(runtime, "failed")));
-	print_number(json_object_get(get(runtime, "marks_ms", "output"), "p50"),
-		     8);
-	print_number(json_object_get(exit, "p50"), 8);
+	for (unsigned mark = 0; mark < BENCH_MARKS; mark++)
+		print_number(json_object_get(get(runtime, "marks_ms",
+						 bench_mark_names[mark]),
+					     "p50"),
+			     8);
 	print_interval(exit);
 	print_number(json_object_get(exit, "p90"), 8);
 	print_number(json_object_get(exit, "p95"), 8);
@@ -141,6 +143,46 @@ static void print_notes(const json_t *runtimes)
 				   ": a run failed: ");
 			print_text("", text_of(runtime, "failure"), "\n");
 		}
+	}
+}
+
+/* Whether a runtime before the Ith has no such mark, for the same reason. */
+static bool is_said(const json_t *runtimes, size_t i, const char *mark,
+		    const char *why)
+{
+	for (size_t k = 0; k < i; k++)
+		if (strcmp(text_of(json_object_get(json_array_get(runtimes, k),
+						   "not_taken"),
+				   mark),
+			   why) == 0)
+			return true;
+	return false;
+}
+
+/* One line for a mark, a reason, and all whom it concerns. */
+static void print_not_taken(const json_t *runtimes, const char *mark)
+{
+	size_t i, k;
+	json_t *runtime, *other;
+
+	json_array_foreach(runtimes, i, runtime) {
+		const char *why =
+			text_of(json_object_get(runtime, "not_taken"), mark);
+		const char *comma = " (";
+
+		if (!*why || is_said(runtimes, i, mark, why))
+			continue;
+		print_text(mark, " is not taken: ", "");
+		print_text("", why, "");
+		json_array_foreach(runtimes, k, other) {
+			if (strcmp(text_of(json_object_get(other, "not_taken"),
+					   mark),
+				   why) != 0)
+				continue;
+			print_text(comma, text_of(other, "runtime"), "");
+			comma = ", ";
+		}
+		puts(")");
 	}
 }
 
@@ -222,9 +264,9 @@ static void print_table(const json_t *document, const json_t *runtimes)
 	json_t *runtime;
 
 	print_method(document);
-	printf("%-21s %5s %4s %8s %8s %15s %8s %8s %8s %8s %7s %6s\n", "",
-	       "runs", "bad", "output", "exit p50", "interval", "p90", "p95",
-	       "p99", "max", "CPU", "ratio");
+	printf("%-21s %5s %4s %8s %8s %8s %8s %15s %8s %8s %8s %8s %7s %6s\n",
+	       "", "runs", "bad", "guest", "PID 1", "output", "exit p50",
+	       "interval", "p90", "p95", "p99", "max", "CPU", "ratio");
 	json_array_foreach(runtimes, i, runtime) {
 		print_runtime(runtime, reference);
 	}
@@ -241,6 +283,8 @@ int bench_print(const json_t *document)
 	print_skipped(runtimes);
 	puts("");
 	print_notes(runtimes);
+	for (unsigned mark = 0; mark < BENCH_MARKS; mark++)
+		print_not_taken(runtimes, bench_mark_names[mark]);
 	print_phases(runtimes);
 	if (*busy)
 		print_text("\nTHIS MACHINE IS BUSY: ", busy,
@@ -253,8 +297,9 @@ int bench_print(const json_t *document)
 /* As RFC 4180 has it; names of drivers need no quotes. */
 static void write_row(FILE *out, const json_t *runtime, size_t i)
 {
-	static const char *const columns[] = {"round",  "status", "ok",
-					      "output", "exit",   "cpu"};
+	static const char *const columns[] = {"round", "status", "ok",
+					      "guest", "pid1",   "output",
+					      "exit",  "cpu"};
 	const json_t *samples = json_object_get(runtime, "samples_ms");
 
 	fputs(text_of(runtime, "runtime"), out);
@@ -282,7 +327,9 @@ int bench_write_csv(const json_t *document, const char *file)
 
 	if (!out)
 		return log_ret(-errno, "'%s': %s", file, strerror(errno));
-	fputs("runtime,round,status,ok,output_ms,exit_ms,cpu_ms\r\n", out);
+	fputs("runtime,round,status,ok,guest_ms,pid1_ms,output_ms,exit_ms,"
+	      "cpu_ms\r\n",
+	      out);
 	json_array_foreach(runtimes, i, runtime) {
 		const size_t n =
 			json_array_size(get(runtime, "samples_ms", "round"));

@@ -4,6 +4,7 @@
  * clock is read by the child just before exec, and by this process when poll(2)
  * says that output or an end is there.
  */
+#include "tools/bench/bench-observer.h"
 #include "tools/bench/bench.h"
 
 #include "vmm/base/log.h"
@@ -36,6 +37,12 @@ void bench_signals_take(struct bench_signals *signals)
 		sigaddset(&signals->awaited, list[i]);
 	sigprocmask(SIG_BLOCK, &signals->awaited, &signals->before);
 	signals->came = 0;
+	if (getrlimit(RLIMIT_NOFILE, &signals->files_before) == 0) {
+		struct rlimit most = signals->files_before;
+
+		most.rlim_cur = most.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &most);
+	}
 }
 
 void bench_signals_look(struct bench_signals *signals)
@@ -75,10 +82,15 @@ static void become(const struct bench_start *start, int out_fd,
 	/* This program ignores it; others may count on it. */
 	(void)signal(SIGPIPE, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &start->signals->before, NULL);
+	if (start->own_group)
+		(void)setpgid(0, 0);
 	if (start->mount_ns >= 0 && setns(start->mount_ns, CLONE_NEWNS) < 0)
 		_exit(STATUS_NONE);
 	if (streams_set(from) < 0)
 		_exit(STATUS_NONE);
+	/* Some programs take longer the more files they could have open. */
+	if (start->signals->files_before.rlim_max > 0)
+		(void)setrlimit(RLIMIT_NOFILE, &start->signals->files_before);
 	*exec_ns = util_now_ns();
 	execvpe(start->argv[0], start->argv,
 		start->environment ? start->environment : environ);
@@ -101,6 +113,7 @@ struct loop {
 	struct running *running;
 	struct pollfd *poll; /* WATCHES for each, then the signals' */
 	unsigned started, ended;
+	int error;        /* of this program's: no more are started */
 	uint64_t next_ns; /* the next one is to start */
 };
 
@@ -127,6 +140,18 @@ static pid_t start_child(const struct bench_start *start, int pipe_fd,
 	return pid;
 }
 
+int bench_no_file(const char *what)
+{
+	const int error = errno;
+	const bool many = error == EMFILE || error == ENFILE;
+
+	return log_ret(
+		-error, "cannot make %s: %s%s", what, strerror(error),
+		many ? ": raise the limit of open files (ulimit -Hn), or "
+		       "start fewer at once"
+		     : "");
+}
+
 int bench_run_start(const struct bench_start *start, struct bench_running *ret)
 {
 	/*
@@ -134,31 +159,32 @@ int bench_run_start(const struct bench_start *start, struct bench_running *ret)
 	 * it would wake this process once more, in the middle of its exit.
 	 */
 	int pipe_fd[2] = {-1, -1};
+	int r;
 
 	*ret = (struct bench_running){
 		.out_fd = -1, .end_fd = -1, .pipe_fd = -1};
 	if (start->out_fd < 0 && pipe2(pipe_fd, O_CLOEXEC) < 0)
-		return log_ret(-errno, "cannot make a pipe: %s",
-			       strerror(errno));
+		return bench_no_file("a pipe");
 	if (pipe_fd[0] >= 0)
 		(void)fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK);
 	ret->out_fd = pipe_fd[0];
 	ret->pipe_fd = pipe_fd[1];
 	ret->pid = start_child(start, pipe_fd[1], &ret->exec_ns);
 	if (ret->pid < 0) {
+		r = log_ret(-errno, "cannot fork: %s", strerror(errno));
 		ret->pid = 0;
 		bench_run_close(ret);
-		return log_ret(-errno, "cannot fork: %s", strerror(errno));
+		return r;
 	}
 	ret->end_fd = (int)syscall(SYS_pidfd_open, ret->pid, 0);
 	if (ret->end_fd >= 0)
 		return 0;
-	(void)log_ret(0, "cannot watch a process: %s", strerror(errno));
+	r = bench_no_file("a watch of a process");
 	kill(ret->pid, SIGKILL);
 	(void)waitpid(ret->pid, NULL, 0);
 	ret->pid = 0;
 	bench_run_close(ret);
-	return -ENOSYS;
+	return r;
 }
 
 void bench_run_close(struct bench_running *run)
@@ -175,17 +201,18 @@ static struct pollfd *watch(struct loop *loop, unsigned i, unsigned what)
 	return &loop->poll[i * WATCHES + what];
 }
 
-/* Whether it has; else its end has no status. */
-static bool start_one(struct loop *loop, unsigned i)
+/* 0 or -errno, logged. */
+static int start_one(struct loop *loop, unsigned i)
 {
 	struct running *running = &loop->running[i];
+	int r;
 
 	running->started_ns = util_now_ns();
-	if (bench_run_start(&loop->group->start[i], &running->run) < 0)
-		return false;
+	r = bench_run_start(&loop->group->start[i], &running->run);
+	loop->group->end[i].pid = running->run.pid;
 	watch(loop, i, WATCH_OUTPUT)->fd = running->run.out_fd;
 	watch(loop, i, WATCH_END)->fd = running->run.end_fd;
-	return true;
+	return r;
 }
 
 static void close_watches(struct loop *loop, unsigned i)
@@ -222,6 +249,9 @@ static void take_end(struct loop *loop, unsigned i, uint64_t now_ns)
 
 	if (watch(loop, i, WATCH_OUTPUT)->fd >= 0)
 		take_output(loop, i, now_ns);
+	/* Nobody can have its number as long as it is not waited for. */
+	if (loop->running[i].asked && loop->group->start[i].own_group)
+		kill(-run->pid, SIGKILL);
 	if (wait4(run->pid, &status, 0, &usage) == run->pid) {
 		end->exec_ns = run->exec_ns;
 		end->at_ns[BENCH_EXIT] = since(now_ns, end->exec_ns);
@@ -234,6 +264,25 @@ static void take_end(struct loop *loop, unsigned i, uint64_t now_ns)
 	loop->ended++;
 }
 
+static void end_one(const struct loop *loop, unsigned i, int signo)
+{
+	const pid_t pid = loop->running[i].run.pid;
+
+	if (!loop->group->start[i].own_group || kill(-pid, signo) < 0)
+		kill(pid, signo);
+}
+
+/* A signal or an error that ends the bench also ends what it runs. */
+static void ask_all_to_end(struct loop *loop)
+{
+	for (unsigned i = 0; i < loop->started; i++)
+		if (loop->running[i].run.pid > 0) {
+			end_one(loop, i, SIGTERM);
+			loop->running[i].asked = true;
+			loop->running[i].started_ns = util_now_ns();
+		}
+}
+
 static void take_signal(struct loop *loop)
 {
 	struct signalfd_siginfo info;
@@ -241,13 +290,8 @@ static void take_signal(struct loop *loop)
 
 	if (read(poll->fd, &info, sizeof(info)) == sizeof(info))
 		loop->signals->came = (int)info.ssi_signo;
-	/* A signal that ends the bench also ends the programs that it runs. */
-	for (unsigned i = 0; loop->signals->came && i < loop->started; i++)
-		if (loop->running[i].run.pid > 0) {
-			kill(loop->running[i].run.pid, SIGTERM);
-			loop->running[i].asked = true;
-			loop->running[i].started_ns = util_now_ns();
-		}
+	if (loop->signals->came)
+		ask_all_to_end(loop);
 }
 
 /* Ends those that take too long; when to look again, or UINT64_MAX. */
@@ -264,7 +308,7 @@ static uint64_t enforce_limits(struct loop *loop, uint64_t now_ns)
 		if (run->run.pid == 0 || (!run->asked && limit_ns == 0))
 			continue;
 		if (now_ns >= due_ns) {
-			kill(run->run.pid, run->asked ? SIGKILL : SIGTERM);
+			end_one(loop, i, run->asked ? SIGKILL : SIGTERM);
 			loop->group->end[i].late = true;
 			run->asked = true;
 			run->started_ns = now_ns;
@@ -276,21 +320,36 @@ static uint64_t enforce_limits(struct loop *loop, uint64_t now_ns)
 	return next_ns;
 }
 
+static bool starts_more(const struct loop *loop)
+{
+	return loop->started < loop->group->count && loop->error == 0 &&
+	       !loop->signals->came;
+}
+
 /* Starts those whose time has come; when the next one's has. */
 static uint64_t start_due(struct loop *loop, uint64_t now_ns)
 {
 	struct bench_group *group = loop->group;
 
-	while (loop->started < group->count && !loop->signals->came &&
-	       now_ns >= loop->next_ns) {
-		if (!start_one(loop, loop->started)) {
-			close_watches(loop, loop->started);
+	while (starts_more(loop) && now_ns >= loop->next_ns) {
+		const unsigned i = loop->started++;
+
+		loop->next_ns += group->interval_ns;
+		if (group->start[i].argv)
+			loop->error = start_one(loop, i);
+		if (loop->running[i].run.pid == 0) {
+			close_watches(loop, i);
 			loop->ended++;
 		}
-		loop->started++;
-		loop->next_ns += group->interval_ns;
+		if (loop->error < 0)
+			ask_all_to_end(loop);
 	}
-	return loop->started < group->count ? loop->next_ns : UINT64_MAX;
+	return starts_more(loop) ? loop->next_ns : UINT64_MAX;
+}
+
+static bool is_over(const struct loop *loop)
+{
+	return loop->ended == loop->started && !starts_more(loop);
 }
 
 static void turn(struct loop *loop)
@@ -302,6 +361,9 @@ static void turn(struct loop *loop)
 	const uint64_t due_ns = start_ns < limit_ns ? start_ns : limit_ns;
 	struct timespec wait = {0};
 
+	/* None of the last ones may have been started. */
+	if (is_over(loop))
+		return;
 	if (due_ns > now_ns) {
 		wait.tv_sec = (time_t)((due_ns - now_ns) / 1000000000);
 		wait.tv_nsec = (long)((due_ns - now_ns) % 1000000000);
@@ -322,28 +384,63 @@ static void turn(struct loop *loop)
 		take_signal(loop);
 }
 
-static bool is_over(const struct loop *loop)
+/*
+ * Whether COUNT runs can be started when OPEN is the number of a file that was
+ * opened just now: a pipe and a pidfd for each, and those that a child has for
+ * a moment. poll(2) takes no more of them than may be open, either.
+ */
+static bool has_files(unsigned open, unsigned count)
 {
-	return loop->ended == loop->group->count ||
-	       (loop->signals->came && loop->ended == loop->started);
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+	       open + 3 * (rlim_t)count + 8 <= limit.rlim_cur;
+}
+
+/* 0 or -ENOMEM, logged. */
+static int take_observed(struct bench_group *group)
+{
+	autofree struct observer_run *runs =
+		calloc(group->count, sizeof(*runs));
+	int r = 0;
+
+	if (!group->observer)
+		return 0;
+	if (!runs)
+		return log_ret(-ENOMEM, "out of memory");
+	for (unsigned i = 0; i < group->count; i++)
+		runs[i].pid = group->end[i].pid;
+	r = observer_end(group->observer, runs, group->count);
+	for (unsigned i = 0; r == 0 && i < group->count; i++) {
+		struct bench_end *end = &group->end[i];
+
+		end->at_ns[BENCH_GUEST] = since(runs[i].entry_ns, end->exec_ns);
+		end->at_ns[BENCH_PID1] = since(runs[i].init_ns, end->exec_ns);
+	}
+	return r;
 }
 
 int bench_group_run(struct bench_group *group)
 {
 	const unsigned count = group->count;
-	struct loop loop = {.group = group,
-			    .signals = group->start[0].signals,
-			    .next_ns = util_now_ns()};
+	struct loop loop = {.group = group, .signals = group->start[0].signals};
 	autofd int signal_fd = signalfd(-1, &loop.signals->awaited,
 					SFD_CLOEXEC | SFD_NONBLOCK);
 	autofree struct pollfd *poll =
 		calloc(count * WATCHES + 1, sizeof(*poll));
 	autofree struct running *running = calloc(count, sizeof(*running));
+	int r;
 
 	for (unsigned i = 0; i < count; i++)
 		group->end[i] = (struct bench_end){.status = STATUS_NONE};
-	if (signal_fd < 0 || !poll || !running)
-		return log_ret(-ENOMEM, "out of memory or of descriptors");
+	if (signal_fd < 0)
+		return bench_no_file("a watch of signals");
+	if (!has_files((unsigned)signal_fd, count)) {
+		errno = EMFILE;
+		return bench_no_file("so many runs at once");
+	}
+	if (!poll || !running)
+		return log_ret(-ENOMEM, "out of memory");
 	loop.poll = poll;
 	loop.running = running;
 	for (unsigned i = 0; i < count; i++)
@@ -353,17 +450,26 @@ int bench_group_run(struct bench_group *group)
 		poll[i] = (struct pollfd){.fd = -1, .events = POLLIN};
 	poll[count * WATCHES] =
 		(struct pollfd){.fd = signal_fd, .events = POLLIN};
+	observer_begin(group->observer);
+	loop.next_ns = util_now_ns();
 	while (!is_over(&loop))
 		turn(&loop);
-	return 0;
+	r = take_observed(group);
+	return loop.error < 0 ? loop.error : r;
 }
 
-void bench_spawn(const struct bench_start *start, struct bench_end *ret)
+int bench_spawn(const struct bench_start *start, unsigned limit_s,
+		struct bench_end *ret)
 {
-	struct bench_group group = {.start = start, .end = ret, .count = 1};
+	struct bench_group group = {
+		.start = start,
+		.end = ret,
+		.count = 1,
+		.limit_ns = limit_s * UINT64_C(1000000000),
+	};
 
 	*ret = (struct bench_end){.status = STATUS_NONE};
-	(void)bench_group_run(&group);
+	return bench_group_run(&group);
 }
 
 /* ---- a host whose cgroups are of both versions */

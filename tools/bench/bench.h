@@ -13,16 +13,22 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 /* ---- one run */
 
-/* Signals that end the bench early wait until it has cleaned up. */
+/*
+ * Signals that end the bench early wait until it has cleaned up. Its children
+ * get the mask that it was given, and the limit of open files.
+ */
 struct bench_signals {
-	sigset_t before; /* what its children get */
+	sigset_t before;
 	sigset_t awaited;
 	int came; /* 0: none */
+	struct rlimit files_before;
 };
 
+/* Also raises the limit of open files: each run of a group takes five. */
 void bench_signals_take(struct bench_signals *signals);
 /* One that is there already counts, too. */
 void bench_signals_look(struct bench_signals *signals);
@@ -33,33 +39,47 @@ void bench_signals_look(struct bench_signals *signals);
  */
 int bench_messages(void);
 
+/* Says that WHAT could not be made. -errno, as errno has it. */
+int bench_no_file(const char *what);
+
 /* Each in nanoseconds after exec; 0: not had. */
 enum bench_mark {
+	BENCH_GUEST,  /* a thread enters a guest for the first time */
+	BENCH_PID1,   /* a container's executes its program */
 	BENCH_OUTPUT, /* the first byte of it arrives */
 	BENCH_EXIT,
 	BENCH_MARKS,
 };
 
+/* Their names in documents. */
+extern const char *const bench_mark_names[BENCH_MARKS];
+
 struct bench_start {
-	char *const *argv;
+	char *const *argv;        /* NULL: not started, and has no status */
 	char *const *environment; /* NULL: this program's own */
 	int in_fd;                /* its input; -1: nothing */
 	int out_fd;               /* its output; -1: watched for a first byte */
 	int err_fd;               /* its messages; -1: nowhere */
 	int mount_ns;             /* -1: this program's own */
+	bool own_group;           /* what it starts is ended with it */
 	struct bench_signals *signals;
 };
 
 struct bench_end {
-	int status;       /* 255: none */
-	bool late;        /* ended for being so long */
+	int status; /* 255: none */
+	bool late;  /* ended for being so long */
+	pid_t pid;
 	uint64_t exec_ns; /* CLOCK_MONOTONIC, just before exec */
 	uint64_t at_ns[BENCH_MARKS];
 	double cpu_ms; /* its own and that of those it waited for */
 };
 
-/* Starts a program and waits for its end. */
-void bench_spawn(const struct bench_start *start, struct bench_end *ret);
+/*
+ * Starts a program and waits for its end, or ends it after so long. 0, or
+ * -errno, logged: it could not be started.
+ */
+int bench_spawn(const struct bench_start *start, unsigned limit_s,
+		struct bench_end *ret);
 
 struct bench_group {
 	const struct bench_start *start; /* COUNT of them */
@@ -67,9 +87,14 @@ struct bench_group {
 	unsigned count;
 	uint64_t interval_ns; /* between their starts; 0: all at once */
 	uint64_t limit_ns;    /* for each; 0: none */
+	struct bench_observer *observer; /* NULL: BENCH_GUEST and _PID1 are not
+					    taken */
 };
 
-/* Starts all and waits for their ends. 0 or -errno, logged. */
+/*
+ * Starts all and waits for their ends. 0 or -errno, logged: this program could
+ * not start one, so those that ran were ended.
+ */
 int bench_group_run(struct bench_group *group);
 
 /* One that runs. */
@@ -135,7 +160,8 @@ struct bench_peer {
 	struct bench_run *run;
 	unsigned count;
 	unsigned failed;
-	char *failure; /* the first one's reason */
+	char *failure;                /* the first one's reason */
+	char *not_taken[BENCH_MARKS]; /* why no run has such a mark; or NULL */
 	struct bench_phase phase[BENCH_PHASES];
 	unsigned nphases;
 	struct bench_density density;
@@ -179,9 +205,13 @@ int bench_leave_out(struct bench_peer *peer, const char *why);
 int bench_peer_words(const struct bench_peer *peer,
 		     const struct bench_what *what, const char *id,
 		     const char *text, struct text_list *ret);
+#define BENCH_SCRIPT_LATE 256
+
 /*
- * Runs a script of its driver's for the run ID. The exit status, or -errno,
- * logged; RET_LINE is the last line that it wrote, printable, allocated.
+ * Runs a script of its driver's for the run ID. The exit status,
+ * BENCH_SCRIPT_LATE after the driver's `limit`, or -errno, logged. RET_LINE is
+ * the reason where it is not 0, and the last line that it wrote otherwise;
+ * printable, allocated.
  */
 int bench_script(const struct bench_peer *peer, const struct bench_what *what,
 		 const char *id, const char *script, char **ret_line);
@@ -194,7 +224,7 @@ void bench_clean_up(const struct bench_peer *peer,
 		    const struct bench_what *what, const char *id,
 		    const char *script);
 
-/* The same as bench_script(); RET_TEXT is all that it wrote, up to 4 KiB. */
+/* As bench_script(); RET_TEXT is all that it wrote, up to 4 KiB. */
 int bench_script_text(const struct bench_peer *peer,
 		      const struct bench_what *what, const char *id,
 		      const char *script, char **ret_text);
@@ -236,12 +266,12 @@ int bench_rounds(struct bench_peers *peers, const struct bench_what *what,
 		 const struct bench_plan *plan);
 
 /*
- * Where the time of a runtime's starts goes, by up to RUNS runs that tell;
+ * Where the time of a runtime's starts goes, by up to PLAN's runs that tell;
  * there may be no phases, as a line says. 0 or -errno, logged; -EINTR, not
  * logged: a signal came.
  */
 int bench_phases(struct bench_peer *peer, const struct bench_what *what,
-		 unsigned runs);
+		 const struct bench_plan *plan);
 
 /* ---- instances that stay */
 

@@ -124,7 +124,7 @@ static int measure_peers(const struct request *req, struct bench_setup *setup)
 	for (unsigned i = 0; r == 0 && i < peers->count; i++)
 		if (!peers->item[i].why_not && peers->item[i].driver->trace)
 			r = bench_phases(&peers->item[i], &setup->what,
-					 req->plan.runs);
+					 &req->plan);
 	return r;
 }
 

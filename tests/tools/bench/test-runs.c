@@ -133,7 +133,7 @@ static void test_no_program(void **state)
 
 	(void)state;
 	bench_signals_take(&signals);
-	bench_spawn(&start, &end);
+	assert_int_equal(bench_spawn(&start, 0, &end), 0);
 	sigprocmask(SIG_SETMASK, &signals.before, NULL);
 	assert_int_equal(end.status, 255);
 }
@@ -167,11 +167,12 @@ static void phases_of(struct bench_peer *peer, const char *script)
 					.tag = "tag",
 					.arguments = "",
 					.signals = &signals};
+	const struct bench_plan plan = {.runs = 3, .limit_s = 60};
 	struct bench_driver driver;
 
 	make_peer(peer, &driver, script);
 	bench_signals_take(&signals);
-	assert_int_equal(bench_phases(peer, &what, 3), 0);
+	assert_int_equal(bench_phases(peer, &what, &plan), 0);
 	sigprocmask(SIG_SETMASK, &signals.before, NULL);
 	free(driver.trace);
 }
