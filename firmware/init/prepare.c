@@ -6,93 +6,19 @@
 #include "firmware/init/prepare.h"
 
 #include "firmware/init/container.h"
-#include "firmware/init/mount.h"
+#include "firmware/init/warm.h"
 #include "vmm/base/descriptors.h"
 #include "vmm/base/util.h"
 
-#include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-/* Larger programs are not read whole by their start either. */
-#define WARM_MAX  (16 * MIB)
-#define WARM_STEP (128 * KIB)
 
 static int fail(struct init_failure *f, int error, const char *what)
 {
 	return init_fail(f, INIT_STATUS_SETUP, error, "%s", what);
-}
-
-/* ---- the program's file, so that it is in the guest's memory */
-
-/* The file's interpreter, of at most PATH_MAX bytes. False: it has none. */
-static bool find_interpreter(int fd, char ret[PATH_MAX])
-{
-	Elf64_Ehdr head;
-	Elf64_Phdr part;
-
-	if (pread(fd, &head, sizeof(head), 0) != sizeof(head) ||
-	    memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 ||
-	    head.e_ident[EI_CLASS] != ELFCLASS64)
-		return false;
-	for (unsigned i = 0; i < head.e_phnum; i++) {
-		const off_t at = (off_t)(head.e_phoff + i * sizeof(part));
-
-		if (pread(fd, &part, sizeof(part), at) != sizeof(part))
-			return false;
-		if (part.p_type != PT_INTERP)
-			continue;
-		if (part.p_filesz == 0 || part.p_filesz > PATH_MAX ||
-		    pread(fd, ret, part.p_filesz, (off_t)part.p_offset) !=
-			    (ssize_t)part.p_filesz)
-			return false;
-		ret[part.p_filesz - 1] = '\0';
-		return true;
-	}
-	return false;
-}
-
-/* A descriptor of what was read, or -1. */
-static int read_file(int root, const char *path)
-{
-	autofd int fd = root_open(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	autofree char *data = malloc(WARM_STEP);
-	struct stat st;
-
-	if (fd < 0 || !data || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-	    st.st_size > (off_t)WARM_MAX)
-		return -1;
-	while (read(fd, data, WARM_STEP) > 0)
-		;
-	return take_fd(&fd);
-}
-
-static void read_one(int root, const char *path)
-{
-	int fd = read_file(root, path);
-
-	util_close(&fd);
-}
-
-/* The first of PATHS that is there, and what a start reads; none need be. */
-static void warm(int root, const struct init_strings *paths)
-{
-	char interpreter[PATH_MAX];
-	int fd = -1;
-
-	for (size_t i = 0; fd < 0 && i < paths->n; i++)
-		fd = read_file(root, paths->list[i]);
-	if (fd >= 0 && find_interpreter(fd, interpreter))
-		read_one(root, interpreter);
-	util_close(&fd);
-	read_one(root, "/etc/passwd");
-	read_one(root, "/etc/group");
 }
 
 /* ---- what comes later */
@@ -164,7 +90,7 @@ int prepare_wait(const struct process_side *early, struct prepared *p,
 	if (!plain && root < 0)
 		return -1;
 	if (!plain)
-		warm(root, &before->warm);
+		(void)warm_program(root, &before->warm);
 	*p = (struct prepared){.box = *early->box, .side = *early};
 	p->box.config = &p->config;
 	p->side.box = &p->box;
