@@ -66,7 +66,14 @@ int agent_take_credit(struct agent_session *agent,
 int agent_await(struct agent_session *agent, int timeout_ms,
 		struct agent_message *ret);
 
-/* Sends a request's items and the frame that ends them. 0 or -errno, logged. */
+/*
+ * A request's items and the frame that ends them are to be sent, with what
+ * comes next: agent_flush_all(). 0 or -errno, logged.
+ */
+int agent_put_items(struct agent_session *agent,
+		    const struct agent_items *items, enum agent_type type,
+		    const char *what);
+/* The same, and sends them. */
 int agent_send_items(struct agent_session *agent,
 		     const struct agent_items *items, enum agent_type type,
 		     const char *what);

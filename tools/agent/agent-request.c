@@ -301,8 +301,8 @@ int agent_configure_begin(struct agent_session *agent,
 	if (r == 0)
 		r = config_items(&items, config);
 	if (r == 0)
-		r = agent_send_items(agent, &items, AGENT_CONFIGURE,
-				     configuration);
+		r = agent_put_items(agent, &items, AGENT_CONFIGURE,
+				    configuration);
 	agent_items_done(&items);
 	trace_mark(agent->trace, TRACE_CONFIGURE);
 	agent->configures = r == 0;
@@ -326,8 +326,10 @@ static int configure_end(struct agent_session *agent)
 int agent_configure(struct agent_session *agent,
 		    const struct agent_config *config)
 {
-	const int r = agent_configure_begin(agent, config);
+	int r = agent_configure_begin(agent, config);
 
+	if (r == 0)
+		r = agent_flush_all(agent, AGENT_MACHINE_MS);
 	return r < 0 ? r : configure_end(agent);
 }
 

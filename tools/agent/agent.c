@@ -240,6 +240,14 @@ int agent_await(struct agent_session *agent, int timeout_ms,
 	}
 }
 
+static int make_room(struct agent_session *agent, size_t bytes)
+{
+	return sizeof(struct agent_frame) + bytes >
+			       AGENT_OUT_ROOM - agent->out_end
+		       ? agent_flush_all(agent, ANSWER_MS)
+		       : 0;
+}
+
 static int put_items(struct agent_session *agent,
 		     const struct agent_items *items, const char *what)
 {
@@ -253,27 +261,36 @@ static int put_items(struct agent_session *agent,
 	do {
 		const size_t n =
 			(size_t)min_u64(items->bytes - at, AGENT_PAYLOAD_MAX);
-		int r;
+		const int r = make_room(agent, n);
 
-		agent_put(agent, AGENT_ITEMS, items->data + at, n);
-		at += n;
-		r = agent_flush_all(agent, ANSWER_MS);
 		if (r < 0)
 			return r;
+		agent_put(agent, AGENT_ITEMS, items->data + at, n);
+		at += n;
 	} while (at < items->bytes);
 	return 0;
+}
+
+int agent_put_items(struct agent_session *agent,
+		    const struct agent_items *items, enum agent_type type,
+		    const char *what)
+{
+	int r = put_items(agent, items, what);
+
+	if (r == 0)
+		r = make_room(agent, 0);
+	if (r == 0)
+		agent_put(agent, type, NULL, 0);
+	return r;
 }
 
 int agent_send_items(struct agent_session *agent,
 		     const struct agent_items *items, enum agent_type type,
 		     const char *what)
 {
-	const int r = put_items(agent, items, what);
+	const int r = agent_put_items(agent, items, type, what);
 
-	if (r < 0)
-		return r;
-	agent_put(agent, type, NULL, 0);
-	return agent_flush_all(agent, ANSWER_MS);
+	return r < 0 ? r : agent_flush_all(agent, ANSWER_MS);
 }
 
 int agent_send_target(struct agent_session *agent, const char *container)
@@ -561,10 +578,13 @@ static int simple_request(struct agent_session *agent, enum agent_type type,
 int agent_watch(struct agent_session *agent, unsigned percent)
 {
 	const struct agent_watch wire = {.percent = htole32(percent)};
+	const int r = make_room(agent, sizeof(wire));
 
+	if (r < 0)
+		return r;
 	agent->watched = true;
 	agent_put(agent, AGENT_WATCH, &wire, sizeof(wire));
-	return agent_flush_all(agent, ANSWER_MS);
+	return agent->configures ? 0 : agent_flush_all(agent, ANSWER_MS);
 }
 
 int agent_signal(struct agent_session *agent, const char *container, int signal)

@@ -134,8 +134,9 @@ struct agent_config {
 int agent_configure(struct agent_session *agent,
 		    const struct agent_config *config);
 /*
- * The same without waiting for the answer, which agent_start() in this session
- * takes: nothing but agent_watch() comes between.
+ * The same, but it is sent by agent_start() in this session, with that one's
+ * request, so that the guest is woken once; which takes the answer, too.
+ * Nothing but agent_watch() comes between.
  */
 int agent_configure_begin(struct agent_session *agent,
 			  const struct agent_config *config);
