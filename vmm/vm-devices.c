@@ -117,13 +117,13 @@ static bool is_share(const struct config_device *device)
 	return strcmp(device->type, "fs") == 0;
 }
 
-/* The budget of all shared trees, before the first is opened. */
-static void build_budget(struct vm *vm)
+/* Trees that share one budget. */
+static unsigned count_trees(const struct config *cfg)
 {
 	unsigned shares = 0;
 
-	for (unsigned i = 0; i < vm->cfg->ndevices; i++) {
-		const struct config_device *device = &vm->cfg->device[i];
+	for (unsigned i = 0; i < cfg->ndevices; i++) {
+		const struct config_device *device = &cfg->device[i];
 
 		shares += is_tree(device) ||
 			  (is_share(device) && config_text(device, "dir"));
@@ -131,6 +131,14 @@ static void build_budget(struct vm *vm)
 			shares += (unsigned)config_number(device, "trees",
 							  FS_TREES_DEFAULT);
 	}
+	return shares;
+}
+
+/* Before the first is opened. */
+static void build_budget(struct vm *vm)
+{
+	const unsigned shares = count_trees(vm->cfg);
+
 	if (shares > 0)
 		fs_budget_init(&vm->files, vm->mem.bytes, shares);
 }
@@ -222,6 +230,117 @@ void vm_show(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->nvirtio; i++)
 		virtio_show(vm->virtio[i]);
+}
+
+/* ---- a machine that waited */
+
+static bool is_vsock(const struct config_device *device)
+{
+	return strcmp(device->type, "vsock") == 0;
+}
+
+bool vm_adopts(const struct config_device *device, bool prepared)
+{
+	if (prepared)
+		return is_vsock(device);
+	return is_tree(device) || is_vsock(device) ||
+	       (is_share(device) && config_text(device, "dir"));
+}
+
+static bool is_same_device(const struct config_device *a,
+			   const struct config_device *b)
+{
+	if (strcmp(a->type, b->type) != 0 || a->nparams != b->nparams)
+		return false;
+	/* Its path is the container's own. */
+	for (unsigned i = 0; !is_vsock(a) && i < a->nparams; i++) {
+		const char *text = config_text(b, a->param[i].key);
+
+		if (!text || strcmp(a->param[i].value, text) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool has_same_devices(const struct config *a, const struct config *b)
+{
+	bool same = a->ndevices == b->ndevices;
+
+	for (unsigned i = 0; same && i < a->ndevices; i++)
+		same = is_same_device(&a->device[i], &b->device[i]);
+	return same;
+}
+
+/* The place in CFG of the virtio device after that of place I; or none. */
+static unsigned next_device(const struct config *cfg, unsigned i)
+{
+	while (i < cfg->ndevices && is_tree(&cfg->device[i]))
+		i++;
+	return i;
+}
+
+/* Whether CFG's devices are those that the machine has. */
+static bool is_same_machine(const struct vm *vm, const struct config *cfg)
+{
+	unsigned at = 0;
+
+	if (cfg->memory_bytes != vm->cfg->memory_bytes ||
+	    cfg->cpus != vm->cfg->cpus || cfg->console != vm->cfg->console ||
+	    !cfg->control != !vm->cfg->control ||
+	    cfg->sandbox != vm->cfg->sandbox)
+		return false;
+	for (unsigned i = 0; i < vm->nvirtio; i++) {
+		const struct virtio_ops *ops = vm->virtio[i]->ops;
+
+		if (ops->id == VIRTIO_ID_CONSOLE)
+			continue;
+		at = next_device(cfg, at);
+		if (at == cfg->ndevices ||
+		    strcmp(cfg->device[at].type, ops->type.name) != 0)
+			return false;
+		at++;
+	}
+	return next_device(cfg, at) == cfg->ndevices;
+}
+
+/* Gives up what is behind all devices. */
+static int give_up_behind(struct vm *vm, const struct config *cfg)
+{
+	const unsigned shares = count_trees(cfg);
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < vm->nvirtio; i++)
+		r = virtio_adopt(vm->virtio[i], NULL);
+	if (r == 0 && shares > 0)
+		fs_budget_again(&vm->files, vm->mem.bytes, shares);
+	return r;
+}
+
+int vm_adopt(struct vm *vm, const struct config *cfg, int *fds, bool prepared)
+{
+	unsigned at = 0;
+	int r;
+
+	if (!vm->cfg->adopts || !is_same_machine(vm, cfg) ||
+	    (prepared && !has_same_devices(vm->cfg, cfg)))
+		return log_ret(-EINVAL,
+			       "a machine that waits: another one is wanted");
+	r = prepared ? 0 : give_up_behind(vm, cfg);
+	for (unsigned i = 0; r == 0 && i < vm->nvirtio; i++) {
+		struct virtio_adoption adoption = {
+			.machine = cfg,
+			.fds = fds,
+			.keeps = prepared,
+		};
+
+		if (vm->virtio[i]->ops->id == VIRTIO_ID_CONSOLE)
+			continue;
+		adoption.index = at = next_device(cfg, at);
+		r = virtio_adopt(vm->virtio[i], &adoption);
+		at++;
+	}
+	vm->cfg = cfg;
+	return r;
 }
 
 void vm_pause_devices(struct vm *vm)

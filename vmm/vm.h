@@ -154,6 +154,19 @@ int vm_unplug(struct vm *vm, unsigned number);
 int vm_hide(struct vm *vm, unsigned number);
 void vm_show(struct vm *vm);
 
+/*
+ * Has a machine whose configuration `adopts`, and which runs, take over what
+ * CFG has behind its devices: the same devices, none of which its guest has
+ * looked at. CFG is borrowed as long as the VM is; FDS has a descriptor for
+ * each device of CFG that vm_adopts() is true for: a directory, or a socket
+ * that listens, else -1; the VM owns those that are -1 afterwards. PREPARED:
+ * its guest has mounted its shares, which have to be those of CFG, and stay. 0,
+ * or -errno, logged: it can only be ended. The main loop's thread.
+ */
+int vm_adopt(struct vm *vm, const struct config *cfg, int *fds, bool prepared);
+struct config_device;
+bool vm_adopts(const struct config_device *device, bool prepared);
+
 /* Whether it ended as its guest rebooted. After vm_run(); VM may be NULL. */
 bool vm_rebooted(struct vm *vm);
 

@@ -46,7 +46,14 @@ static uint64_t descriptors(void)
 void fs_budget_init(struct fs_budget *budget, uint64_t ram_bytes,
 		    unsigned shares)
 {
-	const uint64_t fds = descriptors();
+	budget->all_files = descriptors();
+	fs_budget_again(budget, ram_bytes, shares);
+}
+
+void fs_budget_again(struct fs_budget *budget, uint64_t ram_bytes,
+		     unsigned shares)
+{
+	const uint64_t fds = budget->all_files;
 	uint64_t paths = min_u64(fds / 4 / shares, PATHS_MAX);
 	uint64_t files;
 

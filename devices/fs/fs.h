@@ -60,6 +60,7 @@ struct fs_budget {
 	struct fs_purse bytes;
 	struct fs_purse files; /* descriptors of open files and of locks */
 	unsigned paths;        /* descriptors of inodes: each share's own */
+	uint64_t all_files;    /* that all of them may have */
 };
 /*
  * For SHARES (at least one) of a VM with RAM_BYTES of memory: a quarter of
@@ -70,6 +71,9 @@ struct fs_budget {
  */
 void fs_budget_init(struct fs_budget *budget, uint64_t ram_bytes,
 		    unsigned shares);
+/* The same once more, for others, when all shares are closed. */
+void fs_budget_again(struct fs_budget *budget, uint64_t ram_bytes,
+		     unsigned shares);
 
 /*
  * Shared by the trees of one thread that a guest sees in one file system. All

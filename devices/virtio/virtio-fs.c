@@ -63,11 +63,14 @@ struct share {
 	 */
 	struct loop_source job_source; /* fd: owned */
 	pthread_cond_t job_done;
-	enum { JOB_NONE, JOB_FORGETS, JOB_VISIT } job;
+	enum { JOB_NONE, JOB_FORGETS, JOB_VISIT, JOB_ADOPT } job;
 	struct visitor *visitor; /* borrowed, of JOB_VISIT */
-	unsigned held;           /* answers not yet published */
-	bool active;             /* kicked since the timer was due last */
-	bool looks;              /* kicks of HIPRIO are few: the timer looks */
+	/* Borrowed, of JOB_ADOPT; NULL: all trees are given up. */
+	const struct virtio_adoption *adoption;
+	int adopted;   /* its result */
+	unsigned held; /* answers not yet published */
+	bool active;   /* kicked since the timer was due last */
+	bool looks;    /* kicks of HIPRIO are few: the timer looks */
 	struct iovec iov[FUSE_IOV];
 };
 
@@ -299,6 +302,19 @@ static const struct sandbox_rule fs_syscalls[] = {
 	SANDBOX_END,
 };
 
+/* fs_open()'s, for trees that come when the sandbox is around the thread. */
+static const struct sandbox_rule adopt_syscalls[] = {
+	SANDBOX_CALL(geteuid),
+	SANDBOX_CALL(getegid),
+	SANDBOX_CALL(capget),
+	SANDBOX_END,
+};
+
+static bool adopts(const struct virtio_dev *d)
+{
+	return d->machine && d->machine->adopts;
+}
+
 /*
  * To make files that belong to others, and to reach what the guest's kernel
  * has found its user may. CAP_MKNOD is dropped unless devices are allowed.
@@ -409,6 +425,8 @@ static void timer_due(struct loop_timer *timer)
 
 /* ---- pausing, saving and loading */
 
+static int adopt_trees(struct share *share);
+
 static void do_job(struct share *share)
 {
 	struct virtio_dev *d = share->dev;
@@ -418,6 +436,8 @@ static void do_job(struct share *share)
 		;
 	if (share->job == JOB_VISIT)
 		fuse_visit(share->fuse, share->visitor);
+	if (share->job == JOB_ADOPT)
+		share->adopted = adopt_trees(share);
 	share->job = JOB_NONE;
 	pthread_cond_signal(&share->job_done);
 }
@@ -494,6 +514,15 @@ static bool locks_are_hosts(unsigned said, bool readonly, enum fuse_cache cache)
 	return said == 0 ? !readonly && cache != FUSE_CACHE_ALWAYS : said == 1;
 }
 
+/* Where it comes from another process; NULL: it is opened by its path. */
+static const int *adopted_dir(const struct share *share,
+			      const struct config_device *tree)
+{
+	const struct virtio_adoption *a = share->adoption;
+
+	return a ? &a->fds[tree - a->machine->device] : NULL;
+}
+
 /* By SHARE's keys, and those of TREE: SHARE itself, if it has the one tree. */
 static int open_tree(struct virtio_dev *d, const struct config_device *share,
 		     const struct config_device *tree)
@@ -506,8 +535,11 @@ static int open_tree(struct virtio_dev *d, const struct config_device *share,
 	};
 	static const char *const devices[] = {"refuse", "allow", NULL};
 	struct share *state = d->state;
+	const int *fd = adopted_dir(state, tree);
 	const struct fs_options options = {
 		.path = config_text(tree, "dir"),
+		.has_fd = fd,
+		.fd = fd ? *fd : -1,
 		.only = config_text(tree, "only"),
 		.no_submounts = config_text(tree, "submounts") &&
 				!config_flag(tree, "submounts"),
@@ -602,6 +634,73 @@ static int open_session(struct virtio_dev *d, const struct config_device *cfg)
 	return one ? 0 : name_trees(d, cfg);
 }
 
+static void close_trees(struct share *share)
+{
+	fuse_free(share->fuse);
+	share->fuse = NULL;
+	for (unsigned i = 0; i < share->ntrees; i++)
+		fs_close(share->trees[i]);
+	free(share->trees);
+	share->trees = NULL;
+	share->ntrees = 0;
+}
+
+/* Until it has others: a guest that asks finds nothing. */
+static int open_empty_session(struct share *share)
+{
+	const struct fuse_options options = {.answered = answered,
+					     .arg = share};
+
+	share->fuse = fuse_new(NULL, &options);
+	return share->fuse ? 0 : -ENOMEM;
+}
+
+static const char *const caches[] = {
+	[FUSE_CACHE_AUTO] = "auto",
+	[FUSE_CACHE_ALWAYS] = "always",
+	[FUSE_CACHE_NEVER] = "never",
+	NULL,
+};
+
+/* On the device's thread: it has the privileges that files take. */
+static int adopt_trees(struct share *share)
+{
+	const struct virtio_adoption *a = share->adoption;
+	const struct config_device *cfg =
+		a ? &a->machine->device[a->index] : NULL;
+	int r;
+
+	if (fuse_is_mounted(share->fuse))
+		return log_ret(-EBUSY, "%s: its guest has mounted it already",
+			       share->dev->name);
+	close_trees(share);
+	if (!cfg)
+		return open_empty_session(share);
+	share->cache = choice(cfg, "cache", caches);
+	r = open_trees(share->dev, cfg);
+	if (r == 0)
+		r = open_session(share->dev, cfg);
+	/* Requests may come whatever becomes of this. */
+	if (r < 0) {
+		close_trees(share);
+		(void)open_empty_session(share);
+	}
+	return r;
+}
+
+static int fs_adopt(struct virtio_dev *d, const struct virtio_adoption *a)
+{
+	struct share *share = d->state;
+
+	if (a && a->keeps)
+		return 0;
+	share->adoption = a;
+	share->job = JOB_ADOPT;
+	run_job(share);
+	share->adoption = NULL;
+	return share->adopted;
+}
+
 static int open_socket(struct virtio_dev *d, const struct config_device *cfg)
 {
 	const unsigned most =
@@ -623,12 +722,6 @@ static int open_socket(struct virtio_dev *d, const struct config_device *cfg)
 
 static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 {
-	static const char *const caches[] = {
-		[FUSE_CACHE_AUTO] = "auto",
-		[FUSE_CACHE_ALWAYS] = "always",
-		[FUSE_CACHE_NEVER] = "never",
-		NULL,
-	};
 	const char *tag = config_text(cfg, "tag");
 	struct virtio_fs_config config = {.num_request_queues = htole32(1)};
 	struct share *share = d->state;
@@ -645,6 +738,8 @@ static int fs_device_open(struct virtio_dev *d, const struct config_device *cfg)
 	memcpy(config.tag, tag, strlen(tag));
 	d->config_bytes = sizeof(config);
 	memcpy(d->config, &config, sizeof(config));
+	if (adopts(d))
+		d->more_syscalls = adopt_syscalls;
 	r = config_text(cfg, "socket") ? open_socket(d, cfg)
 				       : open_trees(d, cfg);
 	if (r == 0)
@@ -669,16 +764,15 @@ static void fs_device_close(struct virtio_dev *d)
 	util_close(&share->job_source.fd);
 	pthread_cond_destroy(&share->job_done);
 	fuse_free(share->fuse);
+	share->fuse = NULL;
 	fs_trees_close(share->come);
-	for (unsigned i = 0; i < share->ntrees; i++)
-		fs_close(share->trees[i]);
-	free(share->trees);
+	close_trees(share);
 }
 
 static int fs_thread(struct virtio_dev *d)
 {
 	struct share *share = d->state;
-	int r = share->come ? fs_thread_init_ahead() : 0;
+	int r = share->come || adopts(d) ? fs_thread_init_ahead() : 0;
 
 	for (unsigned i = 0; r == 0 && i < share->ntrees; i++)
 		r = fs_thread_init(share->trees[i]);
@@ -737,5 +831,6 @@ const struct virtio_ops virtio_fs = {
 	.pause = fs_pause,
 	.resume = fs_resume,
 	.visit = fs_visit_session,
+	.adopt = fs_adopt,
 	.kick = fs_kick,
 };

@@ -869,6 +869,32 @@ static void vsock_close(struct virtio_dev *d)
 	vsock_host_close(&v->host);
 }
 
+/* The socket that others connect to; its connections stay. */
+static int vsock_adopt(struct virtio_dev *d, const struct virtio_adoption *a)
+{
+	struct vsock *v = d->state;
+	const char *path;
+	struct listener host;
+	int *fd, r;
+
+	if (!a)
+		return 0;
+	path = config_text(&a->machine->device[a->index], "path");
+	fd = &a->fds[a->index];
+	r = *fd < 0 ? -EBADF : listener_adopt(&host, path, *fd);
+	if (r < 0)
+		return log_ret(r, "%s: socket '%s': %s", d->name, path,
+			       strerror(-r));
+	*fd = -1;
+	loop_del(d->loop, &v->listener);
+	vsock_host_close(&v->host);
+	v->host.listener = host;
+	v->listener.fd = host.fd;
+	r = loop_add(d->loop, &v->listener, v->accepting ? EPOLLIN : 0);
+	return r < 0 ? log_ret(r, "%s: event loop: %s", d->name, strerror(-r))
+		     : 0;
+}
+
 /* Data that the guest sent still reaches the host; all else is over. */
 static void vsock_stop(struct virtio_dev *d)
 {
@@ -928,5 +954,6 @@ const struct virtio_ops virtio_vsock = {
 	.stop = vsock_stop,
 	.resume = vsock_resume,
 	.visit = vsock_visit,
+	.adopt = vsock_adopt,
 	.kick = vsock_kick,
 };

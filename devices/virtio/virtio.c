@@ -275,6 +275,19 @@ int virtio_unplug(struct virtio_dev *d)
 	return r;
 }
 
+int virtio_adopt(struct virtio_dev *d, const struct virtio_adoption *a)
+{
+	int r = 0;
+
+	virtio_lock(d);
+	if (a)
+		d->machine = a->machine;
+	if (d->ops->adopt)
+		r = d->ops->adopt(d, a);
+	virtio_unlock(d);
+	return r;
+}
+
 int virtio_hide(struct virtio_dev *d)
 {
 	int r = -EBUSY;

@@ -37,6 +37,18 @@ struct virtio_plug {
 	uint16_t mtu;
 };
 
+/*
+ * The host's side of a machine that waited for it: its configuration, and
+ * descriptors, one for each device of that, or -1. Those that are taken are -1
+ * afterwards.
+ */
+struct virtio_adoption {
+	const struct config *machine; /* borrowed, as long as the device is */
+	unsigned index;               /* this device's in it */
+	int *fds;
+	bool keeps; /* what its driver knows of: that is the same in it */
+};
+
 struct virtio_ops {
 	struct config_type type; /* name, help, keys: --disk's, --net's ... */
 	uint16_t id;             /* VIRTIO_ID_* */
@@ -120,15 +132,21 @@ struct virtio_ops {
 	int (*plug)(struct virtio_dev *d, const struct virtio_plug *plug);
 	/* The other way. A driver may still be there; it is told afterwards. */
 	void (*unplug)(struct virtio_dev *d);
+	/*
+	 * Gives up what is behind it, and takes over A's: in two calls, the
+	 * first one with NULL, to all devices. The driver knows of neither yet.
+	 * 0 or -errno (logged). NULL: it has nothing of the kind.
+	 */
+	int (*adopt)(struct virtio_dev *d, const struct virtio_adoption *a);
 };
 
 /*
  * All ops run with D->lock held: open, close, resized: main thread; kick and
  * the handlers of the device's own sources: D->loop's thread; start, stop,
  * config_written: a vCPU's thread; pause, resume, visit, visit_backend, plug,
- * unplug: the thread that calls virtio_pause() and so on, which also calls
- * start when it loads. A source's handler locks by itself: virtio_lock(d) /
- * virtio_unlock(d).
+ * unplug, adopt: the thread that calls virtio_pause() and so on, which also
+ * calls start when it loads. A source's handler locks by itself: virtio_lock(d)
+ * / virtio_unlock(d).
  */
 struct virtio_dev {
 	const struct virtio_ops *ops;
@@ -263,6 +281,12 @@ int virtio_unplug(struct virtio_dev *d);
  */
 int virtio_hide(struct virtio_dev *d);
 void virtio_show(struct virtio_dev *d);
+
+/*
+ * ops->adopt, for a machine that waited: first all devices of it with NULL,
+ * then those of A's configuration. 0 or -errno (logged). The main thread.
+ */
+int virtio_adopt(struct virtio_dev *d, const struct virtio_adoption *a);
 
 /* Has the device look for a change of its size. The main thread. */
 void virtio_resized(struct virtio_dev *d);

@@ -379,11 +379,11 @@ static int say_hello(struct agent_session *agent, int timeout_ms)
 	return 0;
 }
 
-static int open_session(int fd, int gone_fd, int timeout_ms,
-			struct agent_session **ret_agent)
+/* FD is taken, also on failure. */
+static int make_session(int fd, int gone_fd, struct agent_session **ret_agent)
 {
 	struct agent_session *agent = calloc(1, sizeof(*agent));
-	int r;
+	int r = 0;
 
 	if (!agent) {
 		close(fd);
@@ -396,14 +396,27 @@ static int open_session(int fd, int gone_fd, int timeout_ms,
 		r = log_ret(-ENOMEM, "agent: out of memory");
 	else if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		r = log_ret(-errno, "agent: socket: %s", strerror(errno));
-	else
-		r = say_hello(agent, timeout_ms);
-	if (r < 0) {
+	if (r < 0)
 		agent_free(agent);
+	else
+		*ret_agent = agent;
+	return r;
+}
+
+static int open_session(int fd, int gone_fd, int timeout_ms,
+			struct agent_session **ret_agent)
+{
+	struct agent_session *agent;
+	int r = make_session(fd, gone_fd, &agent);
+
+	if (r < 0)
 		return r;
-	}
-	*ret_agent = agent;
-	return 0;
+	r = say_hello(agent, timeout_ms);
+	if (r < 0)
+		agent_free(agent);
+	else
+		*ret_agent = agent;
+	return r;
 }
 
 int agent_open(int fd, int timeout_ms, struct agent_session **ret_agent)
@@ -485,6 +498,28 @@ int agent_accept(int fd, int gone_fd, int timeout_ms, struct trace *trace,
 	r = open_session(connection, gone_fd, left_ms(until), ret_agent);
 	if (r < 0)
 		return r;
+	(*ret_agent)->trace = trace;
+	trace_mark(trace, TRACE_GREETED);
+	return 0;
+}
+
+int agent_give(struct agent_session *agent, unsigned *ret_minor)
+{
+	const int fd = take_fd(&agent->fd);
+
+	*ret_minor = agent->minor;
+	agent_free(agent);
+	return fd;
+}
+
+int agent_given(int fd, int gone_fd, unsigned minor, struct trace *trace,
+		struct agent_session **ret_agent)
+{
+	int r = make_session(fd, gone_fd, ret_agent);
+
+	if (r < 0)
+		return r;
+	(*ret_agent)->minor = (uint16_t)minor;
 	(*ret_agent)->trace = trace;
 	trace_mark(trace, TRACE_GREETED);
 	return 0;

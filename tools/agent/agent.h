@@ -42,6 +42,15 @@ int agent_listen(const char *vsock_path, int *ret_fd);
 int agent_accept(int fd, int gone_fd, int timeout_ms, struct trace *trace,
 		 struct agent_session **ret_agent);
 
+/*
+ * A session goes to another process of this program, before it was told
+ * anything: its connection, owned, and the agent's version; AGENT is freed. And
+ * there: FD is taken, also on failure.
+ */
+int agent_give(struct agent_session *agent, unsigned *ret_minor);
+int agent_given(int fd, int gone_fd, unsigned minor, struct trace *trace,
+		struct agent_session **ret_agent);
+
 /* For everyone later: a session through the vsock device's socket. */
 int agent_connect(const char *vsock_path, int timeout_ms,
 		  struct agent_session **ret_agent);

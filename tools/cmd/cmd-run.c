@@ -204,11 +204,12 @@ static int run_once(struct run_options *opt, bool last, bool *ret_again)
 	return status;
 }
 
-static int run_main(int argc, char **argv, bool template_only)
+static int run_main(int argc, char **argv, bool template_only, bool waits)
 {
 	struct run_options opt = {
 		.forward_signals = true,
 		.template_only = template_only,
+		.waits = waits,
 	};
 	int status = RUN_EXIT_FAILED;
 	int r = run_options_parse(&opt, argc, argv);
@@ -231,10 +232,15 @@ static int run_main(int argc, char **argv, bool template_only)
 
 int cmd_run(int argc, char **argv)
 {
-	return run_main(argc, argv, false);
+	return run_main(argc, argv, false, false);
 }
 
 int cmd_run_template(int argc, char **argv)
 {
-	return run_main(argc, argv, true);
+	return run_main(argc, argv, true, false);
+}
+
+int cmd_run_template_waiting(int argc, char **argv)
+{
+	return run_main(argc, argv, true, true);
 }

@@ -32,6 +32,7 @@ static const struct command commands[] = {
 	{"wait", cmd_wait, "wait for an instance's end, print its exit status"},
 	{"inspect", cmd_inspect, "print all that is known of an instance"},
 	{"volume", cmd_volume, "list, make or remove named volumes"},
+	{"pool", cmd_pool, "keep machines that wait for run"},
 	{"template", cmd_template, "list, make or remove saved machines"},
 	{"images", cmd_images, "list the images that were unpacked"},
 	{"tag", cmd_tag, "give an image another name"},

@@ -30,6 +30,7 @@ int cmd_inspect(int argc, char **argv);
 int cmd_kill(int argc, char **argv);
 int cmd_logs(int argc, char **argv);
 int cmd_pause(int argc, char **argv);
+int cmd_pool(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_rmi(int argc, char **argv);
@@ -37,6 +38,8 @@ int cmd_tag(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 /* The same, but for the template of its machine, as far as that. */
 int cmd_run_template(int argc, char **argv);
+/* And that has no container in it, whatever the root is. */
+int cmd_run_template_waiting(int argc, char **argv);
 int cmd_restart(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_resume(int argc, char **argv);

@@ -162,6 +162,10 @@ _bulkhead_container()
 		opts='--quiet --all --help'
 		names=templates
 		;;
+	pool)
+		opts='--size --help'
+		names=pools
+		;;
 	pause | resume | unpause)
 		opts=--help
 		names=machines
@@ -232,6 +236,11 @@ _bulkhead_container()
 			mapfile -t COMPREPLY < <(compgen -W \
 				"ls create rm $("$1" volume -q 2>/dev/null)" \
 				-- "$cur")
+		elif [ "$names" = pools ]; then
+			compopt -o filenames
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur"
+				compgen -W "ls $("$1" images 2>/dev/null |
+					sed -n '2,$s/ .*//p')" -- "$cur")
 		elif [ "$names" = templates ]; then
 			mapfile -t COMPREPLY < <(compgen -W \
 				"ls make rm $("$1" template -q 2>/dev/null)" \
@@ -261,7 +270,7 @@ _bulkhead()
 	fi
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi
+			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template pool images tag rmi
 			bench boot pause resume unpause snapshot restore clone
 			check help version --help --version' -- "$cur")
 		return
@@ -269,14 +278,14 @@ _bulkhead()
 	case ${COMP_WORDS[1]} in
 	boot) _bulkhead_boot "$1" ;;
 	snapshot | restore) _bulkhead_snapshot ;;
-	run | exec | cp | attach | ps | top | stats | logs | stop | start | restart | kill | rm | wait | inspect | volume | template | \
+	run | exec | cp | attach | ps | top | stats | logs | stop | start | restart | kill | rm | wait | inspect | volume | template | pool | \
 		pause | resume | unpause | clone | images | tag | rmi | bench)
 		_bulkhead_container "$1"
 		;;
 	check) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W \
-			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi
+			'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template pool images tag rmi
 			bench boot pause resume unpause snapshot restore clone
 			check version' -- "$cur")
 		;;

@@ -19,6 +19,7 @@ complete -c bulkhead -n __fish_use_subcommand -a wait -d 'wait for an end, print
 complete -c bulkhead -n __fish_use_subcommand -a inspect -d 'print all that is known of an instance'
 complete -c bulkhead -n __fish_use_subcommand -a volume -d 'list, make or remove named volumes'
 complete -c bulkhead -n __fish_use_subcommand -a template -d 'list, make or remove saved machines'
+complete -c bulkhead -n __fish_use_subcommand -a pool -d 'keep machines that wait for run'
 complete -c bulkhead -n __fish_use_subcommand -a images -d 'list unpacked images'
 complete -c bulkhead -n __fish_use_subcommand -a tag -d 'give an image another name'
 complete -c bulkhead -n __fish_use_subcommand -a rmi -d 'remove images'
@@ -33,7 +34,7 @@ complete -c bulkhead -n __fish_use_subcommand -a clone -d 'start what goes on wh
 complete -c bulkhead -n __fish_use_subcommand -a check -d 'say what this host can do'
 complete -c bulkhead -n __fish_use_subcommand -a help -d 'explain a command'
 complete -c bulkhead -n __fish_use_subcommand -a version -d 'print the version'
-complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template images tag rmi bench boot pause resume unpause snapshot restore clone check version'
+complete -c bulkhead -n '__fish_seen_subcommand_from help' -a 'run exec cp attach ps top stats logs stop start restart kill rm wait inspect volume template pool images tag rmi bench boot pause resume unpause snapshot restore clone check version'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l json -d 'print JSON'
 complete -c bulkhead -n '__fish_seen_subcommand_from images' -l quiet -s q -d 'identifiers only'
 complete -c bulkhead -n '__fish_seen_subcommand_from pause resume unpause snapshot restore' -F
@@ -228,6 +229,10 @@ __bulkhead_opt volume -a 'ls create rm (bulkhead volume -q 2>/dev/null)'
 __bulkhead_opt template -l quiet -s q -d 'ls: names only'
 __bulkhead_opt template -l all -s a -d 'rm: all of them'
 __bulkhead_opt template -a 'ls make rm (bulkhead template -q 2>/dev/null)'
+__bulkhead_opt pool -l size -x -d 'so many wait'
+__bulkhead_opt pool -l help -d 'print help'
+__bulkhead_opt pool -a ls
+__bulkhead_opt pool -a '(bulkhead images 2>/dev/null | tail -n +2 | cut -d " " -f 1)' -d image
 __bulkhead_opt 'logs start restart rm wait inspect' -a '(bulkhead ps -aq 2>/dev/null)'
 __bulkhead_opt 'run bench' -F
 __bulkhead_opt bench -a startup -d 'starts of a command'

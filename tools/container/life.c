@@ -11,6 +11,7 @@
 #include "tools/container/netns-follow.h"
 #include "tools/container/netns-ports.h"
 #include "tools/container/netns.h"
+#include "tools/container/pool.h"
 #include "tools/container/run.h"
 #include "tools/container/template.h"
 #include "vmm/base/trace.h"
@@ -116,6 +117,23 @@ static int take_signals(struct running *s)
 	return 0;
 }
 
+/* Waits for the guest from now on, up to its end or a signal. */
+static int watch_monitor(struct running *s)
+{
+	const struct life *life = s->life;
+	int r;
+
+	trace_mark(life->cfg->trace, TRACE_FORKED);
+	life->hooks->born(life->arg, s->monitor.pid);
+	trace_mark(life->cfg->trace, TRACE_RECORDED);
+	s->gone_fd = epoll_create1(EPOLL_CLOEXEC);
+	r = s->gone_fd < 0 ? -errno : watch(s->gone_fd, s->monitor.pid_fd);
+	if (r == 0)
+		r = watch(s->gone_fd, s->signal_fd);
+	return r < 0 ? log_ret(r, "waiting for the guest: %s", strerror(-r))
+		     : 0;
+}
+
 static int start_monitor(struct running *s)
 {
 	const struct life *life = s->life;
@@ -133,17 +151,20 @@ static int start_monitor(struct running *s)
 
 	/* The monitor has its own, and its lock ends with the record. */
 	template_close_record(life->template);
-	if (r < 0)
-		return r;
-	trace_mark(life->cfg->trace, TRACE_FORKED);
-	life->hooks->born(life->arg, s->monitor.pid);
-	trace_mark(life->cfg->trace, TRACE_RECORDED);
-	s->gone_fd = epoll_create1(EPOLL_CLOEXEC);
-	r = s->gone_fd < 0 ? -errno : watch(s->gone_fd, s->monitor.pid_fd);
+	return r < 0 ? r : watch_monitor(s);
+}
+
+/* One that has waited for this: its agent has greeted. */
+static int take_machine(struct running *s, struct pool_taken *taken)
+{
+	int r = monitor_take(&s->monitor, taken);
+
 	if (r == 0)
-		r = watch(s->gone_fd, s->signal_fd);
-	return r < 0 ? log_ret(r, "waiting for the guest: %s", strerror(-r))
-		     : 0;
+		r = watch_monitor(s);
+	return r < 0 ? r
+		     : agent_given(take_fd(&taken->agent_fd), s->gone_fd,
+				   taken->agent_minor, s->life->cfg->trace,
+				   &s->agent);
 }
 
 /* One session comes in this way, then nobody may any more. */
@@ -578,8 +599,16 @@ static int relay(struct running *s)
 /* *RET_STARTED: the monitor was, so there is something to explain. */
 static int start_machine(struct running *s, bool *ret_started)
 {
-	int r = agent_listen(s->life->socket, &s->listen_fd);
+	struct pool_taken *taken = template_taken(s->life->template);
+	int r;
 
+	if (taken) {
+		*ret_started = true;
+		r = take_machine(s, taken);
+		log_time(s, "machine taken");
+		return r;
+	}
+	r = agent_listen(s->life->socket, &s->listen_fd);
 	if (r == 0)
 		r = start_monitor(s);
 	*ret_started = r == 0;
@@ -598,7 +627,9 @@ static bool is_unfit(struct running *s, int error)
 {
 	int status;
 
-	if (!template_snapshot(s->life->template) || is_signalled(s))
+	if ((!template_snapshot(s->life->template) &&
+	     !template_taken(s->life->template)) ||
+	    is_signalled(s))
 		return false;
 	if (error == -ETIME)
 		return true;
@@ -614,7 +645,11 @@ static int answer_error(struct running *s, int error)
 {
 	if (!is_unfit(s, error))
 		return give_up(s, error);
-	log_warn("'%s': its template is no good any more, and removed",
+	log_warn(template_taken(s->life->template)
+			 ? "'%s': its machine of a pool is no good, and is "
+			   "given up"
+			 : "'%s': its template is no good any more, and "
+			   "removed",
 		 s->life->name);
 	return START_AGAIN;
 }

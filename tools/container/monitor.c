@@ -4,6 +4,7 @@
 
 #include "tools/container/control.h"
 #include "tools/container/plug.h"
+#include "tools/container/pool.h"
 #include "tools/container/template.h"
 #include "tools/container/vm-socket.h"
 #include "vmm/config/config.h"
@@ -62,7 +63,8 @@ static int hide_networks(struct vm *vm, const struct config *cfg)
 
 /* Until its end: an exit status. The threads come behind the sandbox. */
 static int run_vm(struct vm *vm, struct control *control,
-		  struct vm_socket *socket)
+		  struct vm_socket *socket, struct pool_adopt *adopt,
+		  int order_fd)
 {
 	int r;
 
@@ -71,7 +73,9 @@ static int run_vm(struct vm *vm, struct control *control,
 	r = vm_start(vm);
 	if (r == 0 && control->stop_fd >= 0)
 		r = control_start(control, vm);
-	if (r == 0 && socket->stop_fd >= 0)
+	if (r == 0 && order_fd > 0)
+		r = pool_adopt_start(adopt, order_fd, vm, socket);
+	else if (r == 0 && socket->stop_fd >= 0)
 		r = vm_socket_start(socket, vm);
 	return r < 0 ? vm_exit_status(r) : vm_run(vm);
 }
@@ -86,6 +90,7 @@ static int run_child(const struct config *cfg, pid_t parent,
 {
 	struct control control = CONTROL_NONE;
 	struct vm_socket socket = VM_SOCKET_NONE;
+	struct pool_adopt adopt = POOL_ADOPT_NONE;
 	const bool hide = template_is_wanted(options->template);
 	struct vm *vm = NULL;
 	int status;
@@ -105,7 +110,9 @@ static int run_child(const struct config *cfg, pid_t parent,
 	if ((options->control_dir || plug_fd >= 0) &&
 	    control_open(&control, options->control_dir, plug_fd) < 0)
 		return VM_EXIT_HOST;
-	if (cfg->control && vm_socket_open(&socket, cfg->control) < 0)
+	if (cfg->control &&
+	    (options->order_fd > 0 ? vm_socket_open_later(&socket)
+				   : vm_socket_open(&socket, cfg->control)) < 0)
 		return VM_EXIT_HOST;
 	template_close_writable(options->template);
 	trace_mark(cfg->trace, TRACE_MONITOR);
@@ -117,10 +124,13 @@ static int run_child(const struct config *cfg, pid_t parent,
 		status = VM_EXIT_HOST;
 	/* All paths that it was given are open; it keeps no directory busy. */
 	if (status == VM_EXIT_OK && chdir("/") == 0)
-		status = run_vm(vm, &control, &socket);
+		status = run_vm(vm, &control, &socket, &adopt,
+				options->order_fd);
 	control_done(&control);
+	pool_adopt_stop(&adopt);
 	vm_socket_done(&socket);
 	vm_free(vm);
+	pool_adopt_done(&adopt);
 	return status;
 }
 
@@ -265,14 +275,29 @@ int monitor_start(struct monitor *monitor, const struct config *cfg,
 	if (monitor->pid_fd < 0)
 		return log_ret(-errno, "the monitor's process: %s",
 			       strerror(errno));
+	return options->order_fd > 0 ? 0 : start_reader(monitor);
+}
+
+int monitor_take(struct monitor *monitor, struct pool_taken *taken)
+{
+	monitor->pid = taken->pid;
+	monitor->link_fd = take_fd(&taken->link_fd);
+	monitor->pid_fd = take_fd(&taken->pid_fd);
+	monitor->console_fd = take_fd(&taken->console_fd);
+	monitor->messages_fd = take_fd(&taken->messages_fd);
 	return start_reader(monitor);
 }
 
 void monitor_kill(const struct monitor *monitor)
 {
-	/* Not collected yet, so the number is still its own. */
-	if (monitor->pid > 0)
+	if (monitor->pid <= 0)
+		return;
+	/* Not collected yet, so a child's number is still its own. */
+	if (monitor->link_fd < 0)
 		kill(monitor->pid, SIGKILL);
+	else
+		(void)syscall(SYS_pidfd_send_signal, monitor->pid_fd, SIGKILL,
+			      NULL, 0);
 }
 
 int monitor_wait(struct monitor *monitor, int timeout_ms)
@@ -287,9 +312,12 @@ int monitor_wait(struct monitor *monitor, int timeout_ms)
 	} while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return -ETIME;
-	while (waitpid(monitor->pid, &monitor->wait_status, 0) < 0 &&
-	       errno == EINTR)
-		;
+	if (monitor->link_fd >= 0)
+		monitor->wait_status = pool_await_status(monitor->link_fd);
+	else
+		while (waitpid(monitor->pid, &monitor->wait_status, 0) < 0 &&
+		       errno == EINTR)
+			;
 	monitor->pid = 0;
 	if (monitor->has_thread)
 		pthread_join(monitor->thread, NULL);
@@ -303,6 +331,7 @@ void monitor_done(struct monitor *monitor)
 	(void)monitor_wait(monitor, -1);
 	util_close(&monitor->pid_fd);
 	util_close(&monitor->plug_fd);
+	util_close(&monitor->link_fd);
 	util_close(&monitor->console_fd);
 	util_close(&monitor->messages_fd);
 }

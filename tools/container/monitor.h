@@ -25,6 +25,9 @@ struct monitor {
 	pid_t pid;   /* 0: not started, or its end was collected */
 	int pid_fd;  /* owned; readable when it has ended */
 	int plug_fd; /* owned: our end of plug.h; -1: no network comes */
+	/* Owned: to its parent, where that is a pool's keeper; -1: it is our
+	 * own child. */
+	int link_fd;
 	int wait_status;
 	/* the reader; all below is its own until it is joined */
 	pthread_t thread;
@@ -41,6 +44,7 @@ struct monitor {
 #define MONITOR_NONE                                                           \
 	((struct monitor){.pid_fd = -1,                                        \
 			  .plug_fd = -1,                                       \
+			  .link_fd = -1,                                       \
 			  .console_fd = -1,                                    \
 			  .messages_fd = -1})
 
@@ -54,6 +58,11 @@ struct monitor_options {
 	const struct snapshot *snapshot;
 	struct template *template; /* the child closes its files; NULL */
 	bool plug;                 /* networks may come and go (plug.h) */
+	/*
+	 * It waits for a container, which comes by this socket (pool.h); 0: it
+	 * has one. Its console and messages wait, too.
+	 */
+	int order_fd;
 };
 
 /*
@@ -63,6 +72,13 @@ struct monitor_options {
  */
 int monitor_start(struct monitor *monitor, const struct config *cfg,
 		  const struct monitor_options *options);
+
+/*
+ * The same with a machine of a pool's, whose descriptors are taken. 0 or
+ * -errno, logged.
+ */
+struct pool_taken;
+int monitor_take(struct monitor *monitor, struct pool_taken *taken);
 
 void monitor_kill(const struct monitor *monitor);
 

@@ -173,8 +173,13 @@ static int wants_crun(const struct run_options *opt)
 static int find_template(struct run_machine *machine,
 			 const struct run_options *opt,
 			 const struct rootfs *root,
+			 const struct instance *instance,
 			 const struct initrd_files *files)
 {
+	/* An engine's monitor is in the container that it makes. */
+	const bool takes =
+		!opt->template_only && !opt->waits && !opt->templates;
+
 	return template_new(
 		&(const struct template_wish){
 			.cfg = &machine->cfg,
@@ -184,6 +189,7 @@ static int find_template(struct run_machine *machine,
 			.container = {root->digest, root->path,
 				      &machine->agent},
 			.dir = opt->templates,
+			.instance = takes ? instance : NULL,
 			.now = opt->template_only,
 		},
 		&machine->template);
@@ -210,14 +216,17 @@ static int make_initrd(struct run_machine *machine, struct initrd_files *files)
 
 /* After all devices: a distribution's kernel has modules for them. */
 static int make_start(struct run_machine *machine,
-		      const struct run_options *opt, const struct rootfs *root)
+		      const struct run_options *opt, const struct rootfs *root,
+		      const struct instance *instance)
 {
 	struct initrd_files files = {0};
 	int r = find_files(opt, &files);
 
 	if (r == 0 && !opt->cold)
-		r = find_template(machine, opt, root, &files);
-	if (r == 0 && !template_snapshot(machine->template))
+		r = find_template(machine, opt, root, instance, &files);
+	if (r == 0 && template_taken(machine->template))
+		trace_mark(machine->cfg.trace, TRACE_TAKEN);
+	else if (r == 0 && !template_snapshot(machine->template))
 		r = make_initrd(machine, &files);
 	else
 		trace_mark(machine->cfg.trace, TRACE_SNAPSHOT);
@@ -378,7 +387,7 @@ int run_machine_make(struct run_machine *machine, struct spec *spec,
 	if (r == 0)
 		r = make_oci(machine, spec, opt);
 	if (r == 0 && !opt->restored)
-		r = make_start(machine, opt, root);
+		r = make_start(machine, opt, root, instance);
 	machine->disposable = is_disposable(cfg);
 	/* All that go on from one memory have the same ones otherwise. */
 	machine->agent.entropy = true;

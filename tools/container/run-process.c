@@ -42,7 +42,8 @@ static int make_argv(struct spec_process *process,
 	if (r == 0)
 		r = text_list_add_all(&process->args, args);
 	/* Where no command is run the root need not have one. */
-	if (r == 0 && process->args.count == 0 && opt->template_only)
+	if (r == 0 && process->args.count == 0 &&
+	    (opt->template_only || opt->waits))
 		r = text_list_add(&process->args, "none");
 	if (r == 0 && process->args.count == 0)
 		r = log_ret(-EINVAL,

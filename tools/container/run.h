@@ -52,6 +52,7 @@ struct run_options {
 	struct trace *marks; /* for --trace; owned by the command; NULL */
 	bool restored;       /* its machine is a snapshot's, and never boots */
 	bool cold;           /* from no template, and none is made of it */
+	bool waits;          /* for a container: its own is none */
 	bool template_only;  /* its template is made, and nothing is run */
 	const char *templates; /* their directory; NULL: the image store's */
 	/* For containers that come later, see run_trees_make(); NULL. */

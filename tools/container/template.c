@@ -3,6 +3,7 @@
 #include "tools/container/template.h"
 
 #include "tools/agent/agent.h"
+#include "tools/container/pool.h"
 #include "tools/container/vm-socket.h"
 #include "tools/image/rootfs.h"
 #include "tools/image/sha256.h"
@@ -14,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +35,13 @@ struct template
 	uint64_t limit; /* of the store, in bytes */
 	/* Names: its agent is there; with its container, or "". */
 	char shape[TEMPLATE_NAME], prepared[TEMPLATE_NAME];
+	/* The same, for a pool's machines: an image's have the template's. */
+	char pooled[TEMPLATE_NAME];
 	const char *found; /* SNAPSHOT is that one; NULL: none is */
 	bool sound;        /* it was not to blame: see template_distrust() */
 	bool suspected;    /* the one that has its container may be */
 	struct snapshot snapshot;
+	struct pool_taken taken;   /* link_fd -1: none */
 	struct template_part part; /* with a lock where it is to be made */
 };
 
@@ -147,6 +152,18 @@ static int say_shape(FILE *to, const struct config *cfg, const char *distro,
 	return r < 0 ? r : 1;
 }
 
+/* Its files may change, before a machine is taken as well as behind. */
+static int say_directory(FILE *to, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return log_ret(-errno, "'%s': %s", path, strerror(errno));
+	fprintf(to, "directory %llu:%llu %s\n", (unsigned long long)st.st_dev,
+		(unsigned long long)st.st_ino, path);
+	return 0;
+}
+
 /* A container that can be made before its run. 1, 0 or -errno, logged. */
 static int say_container(FILE *to, const struct template_container *c)
 {
@@ -161,8 +178,10 @@ static int say_container(FILE *to, const struct template_container *c)
 	if (r < 0)
 		return r;
 	sha256_hex(bytes, n, hex);
-	fprintf(to, "image %s\ncontainer %s\n", c->digest, hex);
-	r = say_path(to, "root", c->root);
+	fprintf(to, "image %s\ncontainer %s\n", c->digest ? c->digest : "none",
+		hex);
+	r = c->digest ? say_path(to, "root", c->root)
+		      : say_directory(to, c->root);
 	return r < 0 ? r : 1;
 }
 
@@ -190,9 +209,11 @@ static int find_names(struct template *t, const struct template_wish *wish)
 		r = say_shape(to, wish->cfg, wish->distro, wish->files);
 	if (r > 0 && fflush(to) == 0)
 		make_name(boot, text, bytes, t->shape);
-	if (r > 0 && wish->container.digest &&
-	    say_container(to, &wish->container) > 0 && fflush(to) == 0)
-		make_name(boot, text, bytes, t->prepared);
+	if (r > 0 && say_container(to, &wish->container) > 0 && fflush(to) == 0)
+		make_name(boot, text, bytes, t->pooled);
+	/* A directory may be another one the next time. */
+	if (wish->container.digest)
+		memcpy(t->prepared, t->pooled, sizeof(t->prepared));
 	if (fclose(to) != 0)
 		r = log_ret(-ENOMEM, "out of memory");
 	return r > 0 && !t->shape[0] ? -ENOMEM : r;
@@ -263,13 +284,30 @@ static bool wants_prepared(const struct template *t, bool now)
 	       !t->snapshot.working_set.records;
 }
 
+/* A template that is gone has no machines that are worth it. */
+static bool take_machine(struct template *t, const struct template_wish *wish,
+			 const char *name)
+{
+	const bool prepared = name == t->pooled;
+	const char *from = prepared && t->prepared[0] ? t->prepared : t->shape;
+
+	return wish->instance && name[0] &&
+	       faccessat(t->store.dir, from, F_OK, 0) == 0 &&
+	       pool_take(t->store.dir, name, prepared, wish->cfg,
+			 wish->instance, &t->taken) == 0;
+}
+
 static void look(struct template *t, const struct template_wish *wish)
 {
 	const char *part = NULL;
 
-	if (open_found(t, t->prepared, true))
+	if (take_machine(t, wish, t->pooled) ||
+	    open_found(t, t->prepared, true))
 		return;
-	if (!open_found(t, t->shape, !wish->now))
+	/* One that is to become a template was told nothing of a container. */
+	if (!wants_prepared(t, wish->now) && take_machine(t, wish, t->shape))
+		part = NULL;
+	else if (!open_found(t, t->shape, !wish->now))
 		part = t->shape;
 	else if (wants_prepared(t, wish->now))
 		part = t->prepared;
@@ -289,6 +327,7 @@ int template_new(const struct template_wish *wish, struct template **ret)
 	t->store.dir = -1;
 	t->snapshot.memory_fd = -1;
 	t->part = TEMPLATE_PART_NONE;
+	t->taken = POOL_TAKEN_NONE;
 	r = templates_limit(&t->limit);
 	/* From here on an error, which is logged, means that there is none. */
 	if (r == 0 && t->limit > 0 && find_names(t, wish) > 0 &&
@@ -307,6 +346,7 @@ void template_free(struct template *t)
 		return;
 	template_abandon(&t->store, &t->part);
 	snapshot_close(&t->snapshot);
+	pool_release(&t->taken);
 	template_store_close(&t->store);
 	free(t);
 }
@@ -323,14 +363,40 @@ const struct snapshot *template_snapshot(const struct template *t)
 	return t && t->found ? &t->snapshot : NULL;
 }
 
+struct pool_taken *template_taken(struct template *t)
+{
+	return t && t->taken.pid > 0 ? &t->taken : NULL;
+}
+
+int template_dir(const struct template *t)
+{
+	return t ? t->store.dir : -1;
+}
+
 bool template_records(const struct template *t)
 {
-	return t && t->found && t->snapshot.working_set.records;
+	return t && ((t->found && t->snapshot.working_set.records) ||
+		     (t->taken.pid > 0 && t->taken.records));
+}
+
+void template_record_long(struct template *t)
+{
+	t->snapshot.working_set.record_ms = INT_MAX;
 }
 
 bool template_is_wanted(const struct template *t)
 {
 	return t && t->part.lock >= 0;
+}
+
+bool template_has_container(const struct template *t)
+{
+	return t && t->found && t->found == t->prepared;
+}
+
+const char *template_pool(const struct template *t, bool prepared)
+{
+	return prepared && t->pooled[0] ? t->pooled : t->shape;
 }
 
 bool template_is_prepared(const struct template *t)
@@ -356,7 +422,7 @@ void template_close_writable(struct template *t)
 
 void template_close_record(struct template *t)
 {
-	if (template_records(t))
+	if (t && t->found && t->snapshot.working_set.records)
 		util_close(&t->snapshot.working_set.file_fd);
 }
 
@@ -436,11 +502,20 @@ void template_distrust(struct template *t)
 	t->sound = true;
 }
 
+/* The machine has, whether it was taken or goes on from the template. */
+static bool has_container(const struct template *t)
+{
+	return t->taken.pid > 0 ? t->taken.prepared
+				: t->found && t->found == t->prepared;
+}
+
 bool template_suspect(struct template *t)
 {
-	if (t && t->store.dir >= 0 && t->found && t->found == t->prepared)
+	const bool has = t && t->store.dir >= 0 && has_container(t);
+
+	if (has)
 		t->suspected = true;
-	return t && t->suspected && t->found == t->prepared;
+	return has;
 }
 
 void template_blame(struct template *t)
@@ -448,6 +523,8 @@ void template_blame(struct template *t)
 	if (!t || !t->suspected)
 		return;
 	t->suspected = false;
+	if (!t->prepared[0])
+		return;
 	template_forget(&t->store, t->prepared);
 	(void)template_remove(&t->store, t->prepared);
 }
@@ -455,6 +532,11 @@ void template_blame(struct template *t)
 void template_drop(struct template *t)
 {
 	give_up_container(t);
+	/* It is no fault of the template's. */
+	if (template_taken(t)) {
+		pool_release(&t->taken);
+		return;
+	}
 	snapshot_close(&t->snapshot);
 	if (t->store.dir >= 0 && t->found)
 		(void)template_remove(&t->store, t->found);
@@ -468,6 +550,10 @@ bool template_fall_back(struct template *t)
 	if (t->sound) {
 		t->sound = false;
 		return t->found;
+	}
+	if (template_taken(t)) {
+		pool_release(&t->taken);
+		return open_found(t, t->shape, true);
 	}
 	if (!t->suspected || !had) {
 		template_drop(t);

@@ -21,6 +21,8 @@
 struct agent_config;
 struct config;
 struct config_device;
+struct instance;
+struct pool_taken;
 struct snapshot;
 
 struct template;
@@ -28,7 +30,7 @@ struct template;
 /* A container that the machine is for, of an image. */
 struct template_container {
 	const char *digest; /* NULL: none that can be in a template */
-	const char *root;   /* the image's tree */
+	const char *root;   /* the image's tree, or the directory */
 	const struct agent_config *agent;
 };
 
@@ -39,7 +41,10 @@ struct template_wish {
 	const struct initrd_files *files; /* besides the agent */
 	struct template_container container;
 	const char *dir; /* NULL: the image store's templates */
-	bool now;        /* `template make`: nothing else is run */
+	/* It takes a machine that waits (pool.h), if there is one; NULL: none.
+	 */
+	const struct instance *instance;
+	bool now; /* `template make`: nothing else is run */
 };
 
 /*
@@ -54,12 +59,27 @@ void template_free(struct template *t); /* NULL is fine */
 
 /* Its name, or the one that it will have; NULL: there can be none. */
 const char *template_name(const struct template *t);
-/* From which the machine goes on; NULL: it boots. T may be NULL. */
+/*
+ * From which the machine goes on; NULL: it boots, or was taken. T may be NULL.
+ */
 const struct snapshot *template_snapshot(const struct template *t);
+/* One that waited, and is this start's; NULL: none. T may be NULL. */
+struct pool_taken *template_taken(struct template *t);
+/* Its directory of all templates; -1: there is none. */
+int template_dir(const struct template *t);
 /* Whether this start of it is the one that is recorded. T may be NULL. */
 bool template_records(const struct template *t);
+/* The record goes on until template_end_record(). */
+void template_record_long(struct template *t);
 /* Whether it is to become one. T may be NULL. */
 bool template_is_wanted(const struct template *t);
+/* Whether the one from which the machine goes on has its container. */
+bool template_has_container(const struct template *t);
+/*
+ * Which machines of a pool are T's: those that have its container, or a start
+ * of any.
+ */
+const char *template_pool(const struct template *t, bool prepared);
 /* Whether that is one with its container, see agent_prepare(). */
 bool template_is_prepared(const struct template *t);
 /* Whether there could be one with its container, which it has no part in. */

@@ -53,14 +53,27 @@ int vm_socket_open(struct vm_socket *s, const char *path)
 {
 	int r;
 
+	r = vm_socket_open_later(s);
+	return r < 0 ? r : listener_open(&s->listener, path, 0, "--control");
+}
+
+int vm_socket_open_later(struct vm_socket *s)
+{
 	*s = VM_SOCKET_NONE;
-	r = listener_open(&s->listener, path, 0, "--control");
-	if (r < 0)
-		return r;
 	s->stop_fd = loop_eventfd();
 	return s->stop_fd < 0 ? log_ret(s->stop_fd, "eventfd: %s",
 					strerror(-s->stop_fd))
 			      : 0;
+}
+
+int vm_socket_adopt(struct vm_socket *s, const char *path, int *fd)
+{
+	const int r = listener_adopt(&s->listener, path, *fd);
+
+	if (r < 0)
+		return log_ret(r, "socket '%s': %s", path, strerror(-r));
+	*fd = -1;
+	return 0;
 }
 
 static bool receive(const struct vm_socket *s, int fd, struct request *ret,

@@ -46,6 +46,9 @@ extern const struct sandbox_rule vm_socket_syscalls[];
  * -errno, logged; vm_socket_done() accepts what a failed one left.
  */
 int vm_socket_open(struct vm_socket *s, const char *path);
+/* The same later, with a socket that listens already; *FD is -1 then. */
+int vm_socket_open_later(struct vm_socket *s);
+int vm_socket_adopt(struct vm_socket *s, const char *path, int *fd);
 /*
  * Does to VM, which runs, what it is asked for, from vm_run() on: by a thread
  * that starts when somebody asks for the first time. After vm_start(), so that

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define DESCRIPTORS_MAX 3 /* in a message */
+#define DESCRIPTORS_MAX 64 /* in a message */
 
 /*
  * Sends BYTES at DATA with COUNT descriptors at FDS, borrowed; with none where

@@ -114,6 +114,26 @@ int listener_open(struct listener *listener, const char *path, size_t room,
 		     : 0;
 }
 
+int listener_adopt(struct listener *listener, const char *path, int fd)
+{
+	char *copy = strdup(path);
+	struct stat st;
+
+	if (!copy)
+		return -ENOMEM;
+	if (lstat(path, &st) < 0) {
+		free(copy);
+		return -errno;
+	}
+	*listener = (struct listener){
+		.path = copy,
+		.fd = fd,
+		.device = st.st_dev,
+		.inode = st.st_ino,
+	};
+	return 0;
+}
+
 void listener_close(struct listener *listener)
 {
 	struct stat st;

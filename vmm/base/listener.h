@@ -28,6 +28,11 @@ struct listener {
  */
 int listener_open(struct listener *listener, const char *path, size_t room,
 		  const char *name);
+/*
+ * Takes over the socket FD, which another process listens on at PATH. 0; or
+ * -errno, not logged, and FD is still the caller's.
+ */
+int listener_adopt(struct listener *listener, const char *path, int fd);
 /* Removes the socket, if it is still the one that was made. Accepts what a
  * failed listener_open() left. */
 void listener_close(struct listener *listener);

@@ -30,6 +30,7 @@ static const struct {
 	[TRACE_SAVED] = {"source saved", SUPERVISOR},
 	[TRACE_SNAPSHOT] = {"snapshot opened", SUPERVISOR},
 	[TRACE_CLONE] = {"clone forked", SUPERVISOR},
+	[TRACE_TAKEN] = {"machine taken", SUPERVISOR},
 	[TRACE_INITRD] = {"initrd made", SUPERVISOR},
 	[TRACE_INSTANCE] = {"instance made", SUPERVISOR},
 	[TRACE_KEEPER] = {"keeper started", SUPERVISOR},

@@ -111,6 +111,9 @@ struct config {
 	enum config_reboot on_reboot;
 	unsigned reboot_status; /* the exit status when the guest rebooted */
 	int kvm_fd; /* /dev/kvm, borrowed; 0: is opened. In no file */
+	/* It gets what its devices have behind them later: vm_adopt(). In no
+	 * file. */
+	bool adopts;
 	/* For --trace; borrowed, NULL: none. In no file. */
 	struct trace *trace;
 	bool sandbox; /* around the VMM, as in sandbox.h; on by default */
