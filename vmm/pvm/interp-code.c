@@ -18,6 +18,8 @@
 #define ARENA_BYTES (512 * KIB)
 #define BLOCK_INSNS 24u
 #define BLOCK_BYTES 96u
+/* Guests choose which addresses share a bucket: no search takes long. */
+#define BUCKET_BLOCKS 16u
 /* So many are looked at: then the last instruction is there in full. */
 #define FETCH_BYTES (BLOCK_BYTES + INSN_MAX_BYTES)
 
@@ -287,14 +289,21 @@ static void add_block(struct interp *in, struct interp_block *b,
 	*bucket = b;
 }
 
-/* B in its bucket, before all others there, or NULL. */
-static struct interp_block *take(const struct interp *in,
+/*
+ * The block at in->rip, which is then before all others in its BUCKET, or NULL.
+ * Those that were not asked for for longest are forgotten.
+ */
+static struct interp_block *take(struct interp *in,
 				 struct interp_block **bucket)
 {
 	struct interp_block **link = bucket, *b = *link;
 
-	for (; b != &in->none && b->rip != in->rip; b = *link)
+	for (unsigned n = 1; b != &in->none && b->rip != in->rip; n++) {
 		link = &b->next;
+		if (n == BUCKET_BLOCKS)
+			*link = &in->none;
+		b = *link;
+	}
 	if (b == &in->none)
 		return NULL;
 	*link = b->next;

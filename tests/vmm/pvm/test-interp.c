@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <time.h>
 
 /* A kernel that calls through a null pointer. */
 static void test_rip_zero(void **state)
@@ -607,6 +608,52 @@ static void test_page_border(void **state)
 	free_guest(g);
 }
 
+/* Seconds for a run through N jumps from one to the next, at VA[] each. */
+static double run_around(struct iguest *g, const uint64_t *va, unsigned n)
+{
+	struct timespec before, after;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t to = va[(i + 1) % n] - (va[i] + 5);
+		uint8_t *code = ig_at(g, va[i]);
+
+		*code = 0xe9;
+		memcpy(code + 1, &to, 4);
+	}
+	g->regs.rip = va[0];
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+	assert_int_equal(ig_run(g, 50000), 50000);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+	return (double)(after.tv_sec - before.tv_sec) +
+	       (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+}
+
+/*
+ * Code at addresses which the interpreter looks for in one place: it takes no
+ * longer where there is more of it, and an interrupt waits for the budget.
+ */
+static void test_colliding_code(void **state)
+{
+	const unsigned pages = 480;
+	struct iguest *g = new_guest();
+	uint64_t va[960];
+	unsigned n = 0;
+	double few;
+
+	(void)state;
+	for (unsigned i = 0; i < pages; i++)
+		*ig_pte(g, IG_VA + i * 4096) = (IG_RAM + i * 4096) | 3;
+	for (uint64_t at = IG_VA; n < ARRAY_LEN(va); at++) {
+		assert_true(at < IG_VA + pages * 4096);
+		if (((at ^ at >> 11) & 2047) == 0)
+			va[n++] = at;
+	}
+	run_around(g, va, 64);
+	few = run_around(g, va, 64);
+	assert_true(run_around(g, va, n) < 8 * few);
+	free_guest(g);
+}
+
 /* ---- flags --------------------------------------------------------------- */
 
 static void test_interrupt_flag(void **state)
@@ -798,6 +845,7 @@ int main(void)
 		cmocka_unit_test(test_smap),
 		cmocka_unit_test(test_code_changes),
 		cmocka_unit_test(test_page_border),
+		cmocka_unit_test(test_colliding_code),
 		cmocka_unit_test(test_interrupt_flag),
 		cmocka_unit_test(test_popf),
 		cmocka_unit_test(test_segments),
