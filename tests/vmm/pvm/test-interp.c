@@ -608,6 +608,85 @@ static void test_page_border(void **state)
 	free_guest(g);
 }
 
+/*
+ * Three times a byte at TARGET is written and then the code at FUNCTION called,
+ * all in one run. The three results, the last in the lowest byte.
+ */
+static uint64_t patch_and_call(struct iguest *g, uint64_t target,
+			       uint64_t function, unsigned shift)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		/* movb $i, (%rdi); call; shr $shift, %eax; shl, or to %rbx */
+		uint8_t code[] = {0xc6, 0x07,           (uint8_t)(i + 1),
+				  0xff, 0xd1,           0xc1,
+				  0xe8, (uint8_t)shift, 0x48,
+				  0xc1, 0xe3,           8,
+				  0x48, 0x09,           0xc3};
+
+		code_at(g, CODE + i * sizeof(code), code, sizeof(code));
+	}
+	g->regs.rip = CODE;
+	g->regs.rbx = 0;
+	g->regs.rdi = target;
+	g->regs.rcx = function;
+	assert_int_equal(ig_run(g, 1000), 21);
+	return g->regs.rbx;
+}
+
+/* Written before it has run and after, by this and by another address. */
+static void test_code_written(void **state)
+{
+	static const uint8_t function[] = {0xb8, 0, 0, 0, 0, 0xc3};
+	const uint64_t alias = 32 * 4096;
+	struct iguest *g = new_guest();
+
+	(void)state;
+	for (unsigned i = 0; i < IG_PAGES; i++)
+		*ig_pte(g, IG_VA + alias + i * 4096) =
+			*ig_pte(g, IG_VA + i * 4096);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t here = DATA + 0x100, end = DATA + 0x2000;
+
+		code_at(g, here, function, sizeof(function));
+		assert_int_equal(
+			patch_and_call(g, here + 1 + i * alias, here, 0),
+			0x010203);
+		/* On two pages, of which the second one changes. */
+		code_at(g, end - 3, function, sizeof(function));
+		assert_int_equal(
+			patch_and_call(g, end + i * alias, end - 3, 16),
+			0x010203);
+	}
+	free_guest(g);
+}
+
+/* The kernel maps another page where it has run code, in one run. */
+static void test_code_remapped(void **state)
+{
+	const uint64_t high = UINT64_C(0xffff800000000000);
+	struct iguest *g = new_guest();
+	uint64_t *tables = (uint64_t *)(g->ram + IG_TABLES);
+
+	(void)state;
+	tables[256] = tables[0];
+	*ig_pte(g, IG_VA + 32 * 4096) = (IG_TABLES + 0x3000) | 3;
+	code_at(g, DATA, (const uint8_t[]){0xb3, 1, 0xc3}, 3);
+	code_at(g, DATA + 4096, (const uint8_t[]){0xb7, 2, 0xc3}, 3);
+	/* call *%rcx; mov %rsi, (%rdi); invlpg (%rcx); call *%rcx */
+	set_code(g, 0xff, 0xd1, 0x48, 0x89, 0x37, 0x0f, 0x01, 0x39, 0xff, 0xd1);
+	g->regs.rcx = high | DATA;
+	g->regs.rsi = *ig_pte(g, DATA + 4096);
+	g->regs.rdi = IG_VA + 32 * 4096 + (DATA >> 12 & 511) * 8;
+	assert_int_equal(ig_run(g, 1000), 8);
+	assert_int_equal(g->regs.rbx, 0x0201);
+	/* And one that it may not execute. */
+	g->regs.rip = CODE;
+	g->regs.rsi |= UINT64_C(1) << 63;
+	assert_int_equal(ig_run(g, 1000), 6);
+	assert_int_equal(g->regs.rip, high | DATA);
+	free_guest(g);
+}
+
 /* Seconds for a run through N jumps from one to the next, at VA[] each. */
 static double run_around(struct iguest *g, const uint64_t *va, unsigned n)
 {
@@ -845,6 +924,8 @@ int main(void)
 		cmocka_unit_test(test_smap),
 		cmocka_unit_test(test_code_changes),
 		cmocka_unit_test(test_page_border),
+		cmocka_unit_test(test_code_written),
+		cmocka_unit_test(test_code_remapped),
 		cmocka_unit_test(test_colliding_code),
 		cmocka_unit_test(test_interrupt_flag),
 		cmocka_unit_test(test_popf),
