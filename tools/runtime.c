@@ -151,7 +151,8 @@ static int set_up(struct oci *oci, const struct globals *g)
 		return -EINVAL;
 	oci->cold = g->cold;
 	oci->root = g->root ? absolute(g->root) : default_root();
-	oci->host = g->host ? strdup(g->host) : NULL;
+	/* Later commands for its containers may come from elsewhere. */
+	oci->host = g->host ? absolute(g->host) : NULL;
 	if (!oci->root || (g->host && !oci->host))
 		return log_ret(-ENOMEM, "out of memory");
 	return 0;

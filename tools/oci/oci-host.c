@@ -61,18 +61,19 @@ int oci_host_find(struct oci *oci)
 				   "install runc)");
 }
 
-/* Both may be installed, and neither knows the other's containers. */
-static int use_maker_of(struct oci *oci, const char *id)
+/*
+ * Both may be installed, and neither knows the other's containers. RET is
+ * allocated; NULL: it is not noted. 0 or -ENOMEM, logged.
+ */
+static int find_maker_of(const struct oci *oci, const char *id, char **ret)
 {
 	json_t *own = oci_store_read(oci, id, "container.json");
 	const char *host = oci_text(own, "host");
-	char *copy = host[0] ? strdup(host) : NULL;
-	int r = host[0] && !copy ? log_ret(-ENOMEM, "out of memory") : 0;
+	int r = 0;
 
-	if (copy) {
-		free(oci->host);
-		oci->host = copy;
-	}
+	*ret = host[0] ? strdup(host) : NULL;
+	if (host[0] && !*ret)
+		r = log_ret(-ENOMEM, "out of memory");
 	json_decref(own);
 	return r;
 }
@@ -80,17 +81,18 @@ static int use_maker_of(struct oci *oci, const char *id)
 int oci_host_command(struct oci *oci, const char *name, const char *id,
 		     struct text_list *ret)
 {
+	autofree char *maker = NULL;
 	autofree char *root = NULL;
-	int r = id ? use_maker_of(oci, id) : 0;
+	int r = id ? find_maker_of(oci, id, &maker) : 0;
 
-	if (r == 0)
+	if (r == 0 && !maker)
 		r = oci_host_find(oci);
 	if (r < 0)
 		return r;
 	root = oci_path(oci, "@host", NULL);
 	if (!root)
 		return -ENOMEM;
-	r = text_list_add(ret, oci->host);
+	r = text_list_add(ret, maker ? maker : oci->host);
 	if (r == 0)
 		r = text_list_add(ret, "--root");
 	if (r == 0)

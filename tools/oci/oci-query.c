@@ -75,7 +75,9 @@ int oci_host_state(struct oci *oci, const char *id, json_t **ret)
 	state = json_loads(text, 0, NULL);
 	if (!state)
 		return log_ret(OCI_EXIT_FAILED,
-			       "'%s' gave no JSON for its state", oci->host);
+			       "container '%s': the host's runtime gave no "
+			       "JSON for its state",
+			       id);
 	*ret = state;
 	return 0;
 }
@@ -140,8 +142,9 @@ static int print_table(json_t *list, bool quiet)
 }
 
 /*
- * Which of the host's runtimes has made the containers, as far as that is
- * noted: becomes OCI's. False: there is more than one.
+ * Which of the host's runtimes has made the containers: becomes OCI's. One that
+ * has no note of it is of the runtime that is found, or named. False: there may
+ * be more than one.
  */
 static bool find_maker(struct oci *oci)
 {
@@ -151,25 +154,26 @@ static bool find_maker(struct oci *oci)
 	char *found = NULL;
 
 	while (dir && same && (entry = readdir(dir))) {
-		json_t *own = NULL;
-		const char *host;
+		const char *id = entry->d_name;
+		json_t *own;
 
-		if (entry->d_name[0] != '.' && entry->d_name[0] != '@')
-			own = oci_store_read(oci, entry->d_name,
-					     "container.json");
-		host = oci_text(own, "host");
-		if (host[0] && !found)
-			found = strdup(host);
-		else if (host[0] && found)
-			same = strcmp(host, found) == 0;
+		if (id[0] == '.' || id[0] == '@' ||
+		    !oci_store_has(oci, "@host", id))
+			continue;
+		own = oci_store_read(oci, id, "container.json");
+		if (!found)
+			found = strdup(oci_text(own, "host"));
+		else
+			same = strcmp(oci_text(own, "host"), found) == 0;
 		json_decref(own);
 	}
 	if (dir)
 		closedir(dir);
-	if (found) {
+	if (same && found && found[0]) {
 		free(oci->host);
-		oci->host = found;
+		oci->host = take_ptr(found);
 	}
+	free(found);
 	return same;
 }
 

@@ -88,7 +88,7 @@ int oci_host_find(struct oci *oci);
 /*
  * Its command line up to the subcommand, which NAME is: the program, --root,
  * and what it gets of the global options. ID: a container's, whose command it
- * is for: the program is the one that made that, and becomes OCI's; or NULL.
+ * is for: the program is the one that made that, where it is noted; or NULL.
  */
 int oci_host_command(struct oci *oci, const char *name, const char *id,
 		     struct text_list *ret);
