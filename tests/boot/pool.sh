@@ -279,6 +279,17 @@ test_network()
 	"$BULKHEAD" run --rm -p 127.0.0.1:18081:80 --log-level debug root true \
 		2>err || fail "it fails: $(cat err)"
 	! grep -q ': taken$' err || fail "a machine without its port was taken"
+	if [ -d "$group" ]; then
+		# One that a start has moved, which ended before it had taken it.
+		awk 'NR == 2 { print $2 }' pool.ls >"$group/cgroup.procs"
+		"$BULKHEAD" run -d --name box --network user --log-level debug \
+			root sleep 1000 2>err || fail "it fails: $(cat err)"
+		grep -q ': taken$' err || fail "it has taken none: $(cat err)"
+		[ "$(group_of "$(monitor_pid box)")" = "$(group_of $$)" ] ||
+			fail "its monitor stays in another's group"
+		bulkhead rm -f box
+		expect_waiting 1
+	fi
 	end_pool 0
 	: >err
 	expect_nothing_left

@@ -283,18 +283,24 @@ static bool receive(int fd, struct pool_request *ret)
 	       ret->magic == POOL_MAGIC;
 }
 
-/* 0, or what the start is told. */
-static int32_t decide(struct keeper *k, const struct pool_request *request)
+/*
+ * 0, or what the start is told. Another one may have moved some of the
+ * processes and ended then: where they are now is what counts.
+ */
+static int32_t decide(const struct keeper *k,
+		      const struct pool_request *request)
 {
-	if (strncmp(request->place.hash, k->place.hash, SHA256_HEX) != 0)
+	const struct pool_place *place = &request->place;
+	bool here;
+
+	if (strncmp(place->hash, k->place.hash, SHA256_HEX) != 0)
 		return -EPERM;
-	if (strncmp(request->place.cgroup, k->place.cgroup, SHA256_HEX) == 0)
-		return 0;
-	/* It may be there by now: the start has moved it. */
-	if (pool_place_read(&k->place) == 0 &&
-	    strncmp(request->place.cgroup, k->place.cgroup, SHA256_HEX) == 0)
-		return 0;
-	return -EXDEV;
+	here = pool_place_has(place, getpid()) &&
+	       pool_place_has(place, k->monitor.pid);
+	for (unsigned i = 0; here && i < POOL_HELPERS; i++)
+		here = k->helpers[i] <= 0 ||
+		       pool_place_has(place, k->helpers[i]);
+	return here ? 0 : -EXDEV;
 }
 
 static bool give(struct keeper *k, int fd, const struct pool_answer *answer)

@@ -170,6 +170,18 @@ int pool_place_read(struct pool_place *ret)
 	return 0;
 }
 
+bool pool_place_has(const struct pool_place *place, pid_t pid)
+{
+	autofree char *groups = NULL;
+	char path[32], hash[SHA256_HEX];
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (read_text(path, &groups) < 0)
+		return false;
+	sha256_hex(groups, strlen(groups), hash);
+	return strncmp(hash, place->cgroup, SHA256_HEX) == 0;
+}
+
 /* ---- control groups: version 2 alone, where there is one for all */
 
 int pool_place_open_group(void)

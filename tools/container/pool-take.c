@@ -42,11 +42,16 @@
 
 /* ---- keepers */
 
-/* Through the directory, as the store's path may be too long for an address. */
+/*
+ * Through the directory, as the store's path may be too long for an address.
+ * -EAGAIN: more have connected already than wait at a socket, as with a keeper
+ * that was stopped; connect(2) would wait for it without a limit.
+ */
 static int connect_to(int store_dir, const char *name)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	autofd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	autofd int fd = socket(
+		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct ucred peer;
 	socklen_t bytes = sizeof(peer);
 

@@ -41,6 +41,8 @@ struct pool_place {
 
 /* This process's. 0 or -errno, logged. */
 int pool_place_read(struct pool_place *ret);
+/* Whether the process PID is in the control groups of PLACE; false: unknown. */
+bool pool_place_has(const struct pool_place *place, pid_t pid);
 /*
  * A descriptor by which processes are moved to this process's control group, or
  * -errno, not logged: there is no such way.
