@@ -139,9 +139,13 @@ static int measure_memory(const struct request *req, struct bench_setup *setup)
 	if (bench_setup_find(&idle, &req->shared.drivers, req->shared.only) ==
 		    VM_EXIT_OK &&
 	    bench_setup_open(&idle, req->root, bench_idle_command) ==
-		    VM_EXIT_OK)
+		    VM_EXIT_OK) {
+		/* The other one's things of that name are there still.
+		 */
+		strcat(idle.tag, "-idle");
 		r = bench_measure_density(&idle, (unsigned)req->instances,
 					  IDLE_S);
+	}
 	if (r == 0 && setup->signals.came)
 		r = -EINTR;
 	for (unsigned i = 0; r == 0 && i < peers->count; i++) {
