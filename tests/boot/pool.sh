@@ -320,6 +320,8 @@ test_saved()
 	make_root
 	start_pool 1
 	start box --hostname box root sh -c 'echo begun >/tmp/x; exec sleep 1000'
+	bulkhead exec box sh -c 'until [ -s /tmp/x ]; do usleep 50000; done'
+	expect_status 0
 	bulkhead snapshot box saved
 	expect_status 0
 	bulkhead restore -d --name again saved
