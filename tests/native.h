@@ -7,6 +7,7 @@
 #define TESTS_NATIVE_H
 
 #include "tests/interp.h"
+#include "vmm/pvm/interp-operands.h"
 
 #include <asm/prctl.h>
 #include <stdint.h>
@@ -23,17 +24,6 @@
 #define BYTES ((uint64_t)PAGES * 4096)
 #define GS    UINT64_C(0x0f000000)
 #define STACK (DATA + BYTES - 1024)
-
-enum {
-	CF = 0x001,
-	PF = 0x004,
-	AF = 0x010,
-	ZF = 0x040,
-	SF = 0x080,
-	DF = 0x400,
-	OF = 0x800,
-	STATUS = CF | PF | AF | ZF | SF | OF,
-};
 
 /* At STATE; the assembly below knows the offsets. */
 struct cpu {

@@ -55,10 +55,7 @@ end_pool()
 # taken ARGUMENT...: a run that takes one; `err` is left empty.
 taken()
 {
-	run --rm --log-level debug "$@"
-	grep -q ': taken$' err || fail "it has taken none: $(cat err)"
-	! grep -q ' warn: ' err || fail "a warning"
-	: >err
+	run_logged ': taken$' "it has taken none" "$@"
 }
 
 # untaken ARGUMENT...: one that does not, and runs all the same.

@@ -252,3 +252,16 @@ expect_nothing_left()
 	count_mounts
 	[ "$mounts" = "$mounts_before" ] || fail "left behind: a mount"
 }
+
+# run_logged WANTED LACK ARGUMENT...: a run whose log has WANTED, else fails with
+# LACK, and no warning; `err` is left empty.
+run_logged()
+{
+	local wanted=$1 lack=$2
+
+	shift 2
+	run --rm --log-level debug "$@"
+	grep -q "$wanted" err || fail "$lack: $(cat err)"
+	! grep -q ' warn: ' err || fail "a warning: $(cat err)"
+	: >err
+}

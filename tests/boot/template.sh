@@ -23,10 +23,7 @@ expect_templates()
 # warm ARGUMENT...: a run that goes on from a template; `err` is left empty.
 warm()
 {
-	run --rm --log-level debug "$@"
-	grep -q 'map saved memory' err || fail "it has booted"
-	! grep -q ' warn: ' err || fail "a warning"
-	: >err
+	run_logged 'map saved memory' "it has booted" "$@"
 }
 
 # make_templates: of the machine of `run root`

@@ -4,6 +4,7 @@
 
 #include "tools/cli/usage.h"
 #include "tools/cmd/bench-parts.h"
+#include "vmm/base/suggest.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
@@ -34,6 +35,21 @@ static int help(void)
 	return VM_EXIT_OK;
 }
 
+static int unknown(const char *name)
+{
+	const char *names[ARRAY_LEN(parts) + 1] = {NULL};
+	const char *near;
+
+	for (unsigned i = 0; i < ARRAY_LEN(parts); i++)
+		names[i] = parts[i].name;
+	near = suggest(name, names);
+	if (near)
+		return usage_error("bench",
+				   "'%s': no such command; did you mean '%s'?",
+				   name, near);
+	return usage_error("bench", "'%s': no such command", name);
+}
+
 int cmd_bench(int argc, char **argv)
 {
 	if (argc > 1 &&
@@ -42,6 +58,8 @@ int cmd_bench(int argc, char **argv)
 	for (unsigned i = 0; argc > 1 && i < ARRAY_LEN(parts); i++)
 		if (strcmp(argv[1], parts[i].name) == 0)
 			return parts[i].run(argc - 1, argv + 1);
+	if (argc > 1)
+		return unknown(argv[1]);
 	return usage_error("bench", "say what: bulkhead bench startup (--help "
 				    "lists all)");
 }

@@ -29,29 +29,8 @@
 static int read_text(const char *path, char **ret)
 {
 	autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t room = 4096, used = 0;
-	autofree char *text = malloc(room);
-	ssize_t n = 1;
 
-	if (fd < 0)
-		return -errno;
-	while (text && (n = read(fd, text + used, room - used - 1)) > 0) {
-		char *more;
-
-		used += (size_t)n;
-		if (used < room - 1)
-			continue;
-		more = room < TEXT_MAX ? realloc(text, room * 2) : NULL;
-		if (!more)
-			return room < TEXT_MAX ? -ENOMEM : -E2BIG;
-		text = more;
-		room *= 2;
-	}
-	if (!text || n < 0)
-		return text ? -errno : -ENOMEM;
-	text[used] = '\0';
-	*ret = take_ptr(text);
-	return 0;
+	return fd < 0 ? -errno : util_read_stream(fd, TEXT_MAX, ret);
 }
 
 /* ---- the text */

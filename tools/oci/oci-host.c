@@ -112,38 +112,6 @@ int oci_host_exec(const struct text_list *command)
 		       command->item[0], strerror(errno));
 }
 
-/* All that comes from FD, as a text. */
-static int read_all(int fd, char **ret)
-{
-	size_t used = 0, room = 4096;
-	char *text = malloc(room);
-	ssize_t n = 0;
-
-	while (text && used < OUTPUT_MAX) {
-		n = read(fd, text + used, room - used - 1);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		used += (size_t)n;
-		if (room - used < 2) {
-			char *more = realloc(text, room * 2);
-
-			if (!more)
-				free(text);
-			text = more;
-			room *= 2;
-		}
-	}
-	if (!text || n < 0 || used >= OUTPUT_MAX) {
-		free(text);
-		return !text ? -ENOMEM : n < 0 ? -errno : -EFBIG;
-	}
-	text[used] = '\0';
-	*ret = text;
-	return 0;
-}
-
 /* The signals that whoever called this program sends are for that one. */
 static sigset_t passed_signals(void)
 {
@@ -318,7 +286,7 @@ static int run_command(const struct oci *oci, const struct text_list *command,
 	r = pid < 0 ? -errno : 0;
 	util_close(&ends[1]);
 	if (r == 0 && ret_output)
-		r = read_all(ends[0], ret_output);
+		r = util_read_stream(ends[0], OUTPUT_MAX, ret_output);
 	util_close(&ends[0]);
 	if (pid >= 0) {
 		const int waited = wait_for(pid, signal_fd, &status);

@@ -77,6 +77,39 @@ int util_read_file(int fd, size_t max, char **ret_text, size_t *ret_bytes)
 	return 0;
 }
 
+int util_read_stream(int fd, size_t max, char **ret_text)
+{
+	size_t used = 0, room = 4096;
+	autofree char *text = malloc(room);
+
+	while (text) {
+		const ssize_t n = read(fd, text + used, room - used - 1);
+		char *more;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		used += (size_t)n;
+		if (used >= max)
+			return -EFBIG;
+		if (n == 0)
+			break;
+		if (room - used > 1)
+			continue;
+		more = realloc(text, room * 2);
+		if (!more)
+			return -ENOMEM;
+		text = more;
+		room *= 2;
+	}
+	if (!text)
+		return -ENOMEM;
+	text[used] = '\0';
+	*ret_text = take_ptr(text);
+	return 0;
+}
+
 int util_write_all(int fd, const void *buf, size_t len)
 {
 	const uint8_t *p = buf;

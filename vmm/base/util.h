@@ -112,6 +112,13 @@ int util_write_at(int fd, const void *buf, size_t len, uint64_t offset);
 int util_read_file(int fd, size_t max, char **ret_text, size_t *ret_bytes);
 
 /*
+ * All that comes from FD up to its end - a pipe, or a file of /proc, whose size
+ * is not known before - as a text; the caller frees it. 0, -errno, or -EFBIG
+ * when it has MAX bytes or more. Any thread.
+ */
+int util_read_stream(int fd, size_t max, char **ret_text);
+
+/*
  * openat2(2) with RESOLVE_* flags, and O_CLOEXEC: the descriptor or -errno. A
  * rename anywhere on the host may make the kernel ask for another try, which it
  * gets. Any thread.

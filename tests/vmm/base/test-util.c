@@ -11,8 +11,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static void test_sizes(void **state)
 {
@@ -207,9 +209,40 @@ static void test_signals(void **state)
 	assert_true(sigismember(&set, SIGHUP));
 }
 
+/* A size that a buffer has when it is full, one more, and too many. */
+static void test_read_stream(void **state)
+{
+	static const size_t sizes[] = {0, 1, 4094, 4095, 4096, 8191, 20000};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+		char data[20000], *text = NULL;
+		int ends[2];
+
+		memset(data, 'a' + (int)i, sizeof(data));
+		assert_int_equal(pipe(ends), 0);
+		assert_int_equal(write(ends[1], data, sizes[i]), sizes[i]);
+		close(ends[1]);
+		assert_int_equal(util_read_stream(ends[0], 20001, &text), 0);
+		assert_int_equal(strlen(text), sizes[i]);
+		assert_memory_equal(text, data, sizes[i]);
+		free(text);
+		close(ends[0]);
+		assert_int_equal(util_read_stream(ends[0], 20001, &text),
+				 -EBADF);
+		assert_int_equal(pipe(ends), 0);
+		assert_int_equal(write(ends[1], data, sizes[i]), sizes[i]);
+		close(ends[1]);
+		assert_int_equal(util_read_stream(ends[0], sizes[i], &text),
+				 -EFBIG);
+		close(ends[0]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_read_stream),
 		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_numbers),
