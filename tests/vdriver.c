@@ -673,6 +673,11 @@ uint32_t vdriver_acknowledge(struct vdriver *v)
 	return bits;
 }
 
+bool vdriver_wait_config_change(struct vdriver *v)
+{
+	return wait_until(vdriver_acknowledge(v) & VIRTIO_MMIO_INT_CONFIG);
+}
+
 void vdriver_want_interrupt(struct vdriver *v, unsigned q, uint16_t idx)
 {
 	__atomic_store_n(avail16(v, q, 4 + 2 * v->queue[q].size), htole16(idx),

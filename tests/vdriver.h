@@ -185,6 +185,12 @@ void vdriver_saved_done(struct vdriver_saved *saved);
 unsigned vdriver_interrupts(struct vdriver *v);
 /* InterruptStatus, acknowledged. */
 uint32_t vdriver_acknowledge(struct vdriver *v);
+/*
+ * Waits for the interrupt of a configuration change, and acknowledges it. A
+ * test that has read the new value must wait, too: the device's thread raises
+ * the interrupt after it has changed the configuration.
+ */
+bool vdriver_wait_config_change(struct vdriver *v);
 /* With EVENT_IDX: interrupt when the used index passes IDX. Else a flag. */
 void vdriver_want_interrupt(struct vdriver *v, unsigned q, uint16_t idx);
 void vdriver_no_interrupts(struct vdriver *v, unsigned q, bool none);

@@ -578,7 +578,7 @@ static void expect_link_down(struct vdriver *v)
 
 	assert_true(wait_until(
 		(vdriver_config_read(v, 0, &config, 12), config.status == 0)));
-	assert_true(vdriver_acknowledge(v) & VIRTIO_INTERRUPT_CONFIG);
+	assert_true(vdriver_wait_config_change(v));
 	/* The guest may go on as if nothing had happened. */
 	request(v, packet(v, 100, ECHO));
 	assert_true(vdriver_up(v, ALL));

@@ -607,7 +607,7 @@ static void test_tap_deleted(void **state)
 	netns_delete("tap0");
 	assert_true(wait_until(
 		(vdriver_config_read(v, 0, &config, 12), config.status == 0)));
-	assert_true(vdriver_acknowledge(v) & VIRTIO_INTERRUPT_CONFIG);
+	assert_true(vdriver_wait_config_change(v));
 	/* The guest may go on as if nothing had happened. */
 	out = packet(v, 100, 1);
 	assert_int_equal(vdriver_request(v, TX, &out, 1, NULL, 0), 0);

@@ -176,7 +176,7 @@ static void test_malformed_chain(void **state)
 	vdriver_avail(v, 0, 1000);
 	vdriver_kick(v, 0);
 	assert_true(vdriver_wait_needs_reset(v));
-	assert_true(vdriver_acknowledge(v) & VIRTIO_INTERRUPT_CONFIG);
+	assert_true(vdriver_wait_config_change(v));
 	assert_true(vdriver_up(v, ALL));
 	in = vdriver_buf(v, NULL, 64);
 	assert_int_equal(vdriver_request(v, 0, NULL, 0, &in, 1), 64);
