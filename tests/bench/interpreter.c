@@ -6,7 +6,8 @@
  * virtualization, measured without KVM: functions of the guest kernel VMLINUX,
  * found by the System.map beside it, run in RAM of this program's own, and two
  * programs made here. In one go, and in parts of 200 instructions, as between
- * two that are left to KVM.
+ * two that are left to KVM. Then how long a guest can have a vCPU's whole
+ * budget take, by code that costs the interpreter most.
  */
 #include "vmm/base/mem.h"
 #include "vmm/base/util.h"
@@ -521,6 +522,89 @@ static void run_wide(struct guest *g)
 	call(g, va(PROGRAMS + 0x1000), (const uint64_t[6]){va(DATA)});
 }
 
+/* ---- hostile programs ---------------------------------------------------- */
+
+#define BUDGET UINT64_C(100000) /* assist.c's */
+
+/* Branches, each to the next: more behind one than is run of them. */
+static void make_ahead(struct guest *g)
+{
+	uint8_t *code = at(g, PROGRAMS);
+
+	for (uint64_t i = 0; i <= BUDGET; i++)
+		memcpy(code + 2 * i, "\x72\x00", 2); /* jb 0 */
+	g->regs.rip = va(PROGRAMS);
+}
+
+/* The same, and each lies on another page. */
+static void make_spread(struct guest *g)
+{
+	for (uint64_t i = 0; i <= BUDGET; i++) {
+		uint64_t from = i % NPAGES * PAGE + i / NPAGES * 6;
+		uint64_t to = (i + 1) % NPAGES * PAGE + (i + 1) / NPAGES * 6;
+		int32_t rel = (int32_t)(to - from - 6);
+
+		memcpy(at(g, PAGES + from), "\x0f\x82", 2); /* jb */
+		memcpy(at(g, PAGES + from + 2), &rel, 4);
+	}
+	g->regs.rip = PAGES_VA;
+}
+
+/* A pointer from page to page, followed by each instruction. */
+static void make_chase(struct guest *g)
+{
+	uint8_t *code = at(g, PROGRAMS);
+
+	for (uint64_t i = 0; i < NPAGES; i++) {
+		uint64_t to = PAGES_VA + (i * 1021 + 1) % NPAGES * PAGE;
+
+		memcpy(at(g, PAGES + i * PAGE), &to, 8);
+	}
+	for (unsigned i = 0; i < 20; i++)
+		memcpy(code + i * 3, "\x48\x8b\x3f", 3); /* mov (%rdi), %rdi */
+	memcpy(code + 60, "\xeb\xc2", 2);                /* jmp to the first */
+	g->regs.rip = va(PROGRAMS);
+	g->regs.rdi = PAGES_VA;
+}
+
+static void make_invlpg(struct guest *g)
+{
+	/* invlpg (%rdi); mov (%rdi), %rax; jmp to the first */
+	static const uint8_t code[] = {0x0f, 0x01, 0x3f, 0x48,
+				       0x8b, 0x07, 0xeb, 0xf8};
+
+	memcpy(at(g, PROGRAMS), code, sizeof(code));
+	g->regs.rip = va(PROGRAMS);
+	g->regs.rdi = va(DATA);
+}
+
+/* Writes to the page that it lies on. */
+static void make_written(struct guest *g)
+{
+	/* mov %al, 256(%rip); jmp to the first */
+	static const uint8_t code[] = {0x88, 0x05, 0, 1, 0, 0, 0xeb, 0xf8};
+
+	memcpy(at(g, PROGRAMS), code, sizeof(code));
+	g->regs.rip = va(PROGRAMS);
+}
+
+/* Writes to each page before it runs a branch there. */
+static void make_patched(struct guest *g)
+{
+	for (uint64_t i = 0; i < NPAGES; i++) {
+		/* mov %al, 4352(%rip); jmp to the next page */
+		static const uint8_t code[] = {0x88, 0x05, 0,    0x11, 0,   0,
+					       0xe9, 0xf5, 0x0f, 0,    0x00};
+
+		memcpy(at(g, PAGES + i * PAGE), code, sizeof(code));
+	}
+	/* The last one jumps to the first. */
+	*(int32_t *)at(g, PAGES + (NPAGES - 1) * PAGE + 7) =
+		-(int32_t)((NPAGES - 1) * PAGE + 11);
+	*(int32_t *)at(g, PAGES + (NPAGES - 1) * PAGE + 2) = 256;
+	g->regs.rip = PAGES_VA;
+}
+
 /* ---- measuring ----------------------------------------------------------- */
 
 static const struct workload {
@@ -532,6 +616,15 @@ static const struct workload {
 	{"inflate", run_inflate}, {"copies", run_copies},
 	{"strings", run_strings}, {"symbols", run_symbols},
 	{"pages", run_pages},     {"wide", run_wide},
+};
+
+static const struct hostile {
+	const char *name;
+	void (*make)(struct guest *g);
+} hostile[] = {
+	{"ahead", make_ahead},     {"spread", make_spread},
+	{"chase", make_chase},     {"invlpg", make_invlpg},
+	{"written", make_written}, {"patched", make_patched},
 };
 
 static double now(void)
@@ -578,6 +671,53 @@ static double measure(struct guest *g, const struct workload *w,
 	return ns[ROUNDS / 2];
 }
 
+/* The median of ROUNDS, each of one budget by an interpreter without code. */
+static double measure_hostile(struct guest *g, const struct hostile *h,
+			      uint64_t *ret_done)
+{
+	double ns[ROUNDS];
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		double start;
+
+		interp_free(g->in);
+		g->in = interp_new(&g->mem, NULL);
+		if (!g->in)
+			die("out of memory");
+		g->regs = (struct kvm_regs){.rflags = 3}; /* CF */
+		h->make(g);
+		start = now();
+		*ret_done = interp_run(g->in, &g->regs, &g->sregs, BUDGET);
+		ns[i] = now() - start;
+	}
+	qsort(ns, ROUNDS, sizeof(ns[0]), compare);
+	return ns[ROUNDS / 2];
+}
+
+static bool is_wanted(int argc, char **argv, const char *name)
+{
+	for (int i = 2; i < argc; i++) {
+		if (strcmp(argv[i], name) == 0)
+			return true;
+	}
+	return argc == 2;
+}
+
+static void measure_all_hostile(struct guest *g, int argc, char **argv)
+{
+	for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
+		uint64_t done;
+		double ns;
+
+		if (!is_wanted(argc, argv, hostile[i].name))
+			continue;
+		ns = measure_hostile(g, &hostile[i], &done);
+		printf("%-10s %12llu %8.1f   (ms for a budget of %llu)\n",
+		       hostile[i].name, (unsigned long long)done, ns / 1e6,
+		       (unsigned long long)BUDGET);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static struct guest g;
@@ -591,13 +731,10 @@ int main(int argc, char **argv)
 	       "instructions", "at once", "200 at a time");
 	for (size_t i = 0; i < ARRAY_LEN(workloads); i++) {
 		const struct workload *w = &workloads[i];
-		bool wanted = argc == 2;
 		double ns[2];
 		uint64_t done;
 
-		for (int k = 2; k < argc; k++)
-			wanted |= strcmp(argv[k], w->name) == 0;
-		if (!wanted)
+		if (!is_wanted(argc, argv, w->name))
 			continue;
 		for (unsigned parts = 0; parts < 2; parts++) {
 			g.slice = parts ? 200 : UINT64_MAX;
@@ -612,5 +749,6 @@ int main(int argc, char **argv)
 	if (n > 1)
 		printf("%-10s %12s %8.1f %14.1f\n", "mean", "", sum[0] / n,
 		       sum[1] / n);
+	measure_all_hostile(&g, argc, argv);
 	return 0;
 }

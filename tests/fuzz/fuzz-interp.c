@@ -15,7 +15,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
-#define BUDGET 600
+#define BUDGET 3000
 
 struct head {
 	uint8_t control[8];
@@ -116,10 +116,10 @@ static void with_tables(struct iguest *g, struct ptables *ptables,
 	ptables_enter(ptables, IG_RAM + (head->control[4] & 15) * 4096u,
 		      head->control[4] & 0x10 ? 5 : 4);
 	for (unsigned i = 0; i < 4; i++) {
-		uint64_t done = ig_run(g, head->control[5]);
+		uint64_t done = ig_run(g, head->control[5] * 8);
 
 		/* Up to 64 more, as one repeated. */
-		check(done <= head->control[5] + 64u);
+		check(done <= head->control[5] * 8 + 64u);
 		before = g->regs;
 		memcpy(copy, g->ram + IG_RAM, IG_PAGES * 4096);
 		check(ig_run(g, 0) == 0);

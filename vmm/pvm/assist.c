@@ -439,6 +439,8 @@ static int system_call(struct assist *assist, struct vcpu *vcpu)
 
 /* Half a millisecond or two: how long an interrupt may have to wait. */
 #define BUDGET UINT64_C(100000)
+/* run_quick() uses up so much of it, with the call of interp_run() after it. */
+#define QUICK_COST 100u
 
 static int set_stepping(struct vcpu *vcpu, struct assist_cpu *cpu, bool on)
 {
@@ -648,7 +650,7 @@ static int settle_bases(struct vcpu *vcpu, struct quick *q, uint64_t fs,
 }
 
 /*
- * Up to BUDGET instructions. The last look is always the interpreter's: it
+ * As much as BUDGET allows. The last look is always the interpreter's: it
  * knows what KVM may be left with. How many were done, or -errno.
  */
 static int64_t run_budget(struct assist *assist, struct vcpu *vcpu)
@@ -656,13 +658,14 @@ static int64_t run_budget(struct assist *assist, struct vcpu *vcpu)
 	struct assist_cpu *cpu = &assist->cpu[vcpu->id];
 	struct kvm_sync_regs *s = &vcpu->run->s.regs;
 	const uint64_t fs = s->sregs.fs.base, gs = s->sregs.gs.base;
-	uint64_t done = 0;
+	uint64_t done = 0, spent = 0;
 	int r;
 
 	do {
 		done += interp_run(cpu->interp, &s->regs, &s->sregs,
-				   BUDGET - done);
-		r = done < BUDGET - 1 ? run_quick(assist, vcpu) : 0;
+				   BUDGET - spent);
+		spent += interp_spent(cpu->interp) + QUICK_COST;
+		r = spent < BUDGET ? run_quick(assist, vcpu) : 0;
 		done += r == 1;
 	} while (r == 1);
 	if (r == 0)

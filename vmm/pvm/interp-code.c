@@ -59,6 +59,7 @@ static struct interp_fetch *fetch_page(struct interp *in, uint64_t va)
 	if (f->tag == (page | in->generation))
 		return f;
 	in->mmu.rflags = in->flags;
+	interp_charge(in, INTERP_COST_WALK);
 	if (mmu_pointer(&in->mmu, page, PAGE, MMU_FETCH, &host, &in->fault) < 0)
 		return NULL;
 	*f = (struct interp_fetch){page | in->generation, host, 0};
@@ -70,6 +71,7 @@ static void note(struct interp *in, struct interp_fetch *f)
 {
 	if (f->noted == in->code_generation)
 		return;
+	interp_charge(in, INTERP_COST_FORGET);
 	if (in->ncode == INTERP_CODE_PAGES)
 		interp_forget_code(in);
 	f->noted = in->code_generation;
@@ -233,6 +235,7 @@ static bool decode_block(struct interp *in, struct interp_block *b,
 	}
 	if (i == 0 && r == -ENODATA)
 		return false;
+	interp_charge(in, (i + 1) * INTERP_COST_DECODE);
 	b->rip = in->rip;
 	b->n = (uint8_t)i;
 	b->crosses = false;
@@ -255,6 +258,7 @@ struct interp_block *interp_block_alone(struct interp *in,
 	struct uop *u = a->uop;
 	const uint8_t *code = code_of(b) + off;
 
+	interp_charge(in, INTERP_COST_DECODE);
 	decode(u, b->rip + off, code, b->bytes - off);
 	a->rip = b->rip + off;
 	a->n = 1;
@@ -356,6 +360,7 @@ struct interp_block *interp_block_slow(struct interp *in)
 
 	if (!f)
 		return NULL;
+	interp_charge(in, INTERP_COST_COMPARE);
 	if (b && b->crosses)
 		return block_across(in, bucket, b, f->host);
 	note(in, f);

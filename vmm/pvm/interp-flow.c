@@ -417,7 +417,7 @@ static int repeated(struct interp *in, const struct uop *u, uint64_t done)
 	if (u->prefix != 0xf3 && u->prefix != 0xf2)
 		return interp_next(in, u);
 	in->r[RCX] -= done;
-	in->left -= min_u64(in->left, done / elements_at_a_time);
+	interp_charge(in, done / elements_at_a_time);
 	return interp_go(in, u,
 			 in->r[RCX] > 0 ? this_rip(in, u) : next_rip(in, u));
 }

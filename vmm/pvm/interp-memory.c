@@ -70,6 +70,7 @@ static uint8_t *translate(struct interp *in, uint64_t va, bool write,
 {
 	uint8_t *host = NULL;
 
+	interp_charge(in, INTERP_COST_WALK);
 	in->mmu.rflags = in->flags;
 	if (mmu_translate(&in->mmu, va, write ? MMU_WRITE : MMU_READ, ret_gpa,
 			  &in->fault) == 0)

@@ -85,7 +85,9 @@ struct interp {
 	const struct interp_block *block; /* that runs */
 	const struct uop *at;             /* where it ended */
 	uint64_t left;                    /* of the budget */
-	uint64_t generation;              /* 1..4095, in valid tags */
+	uint64_t charged; /* since BLOCK was looked for, beside instructions */
+	uint64_t spent;   /* see interp_spent() */
+	uint64_t generation; /* 1..4095, in valid tags */
 	struct mmu mmu;
 	struct ptables *ptables; /* borrowed, or NULL */
 	struct ptables_writer writer;
@@ -127,6 +129,23 @@ struct interp {
 	struct interp_fetch fetch[INTERP_FETCH_TLB];
 	struct interp_tlb tlb[2][INTERP_TLB]; /* for reads, for writes */
 };
+
+/*
+ * A guest can have more done than instructions. So many of those, which the
+ * budget counts, take as long. `make bench-interpreter` shows whether this is
+ * true.
+ */
+enum {
+	INTERP_COST_DECODE = 6,  /* an instruction */
+	INTERP_COST_COMPARE = 6, /* a block with the code as it is */
+	INTERP_COST_WALK = 8,    /* of page tables, for a translation */
+	INTERP_COST_FORGET = 20, /* code, or translations for writes */
+};
+
+static inline void interp_charge(struct interp *in, uint64_t cost)
+{
+	in->charged += cost;
+}
 
 /* interp-flow.c: true when U is one that KVM may do many times in a step. */
 bool interp_is_string(const struct uop *u);

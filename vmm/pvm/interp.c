@@ -88,6 +88,11 @@ enum interp_cause interp_cause(const struct interp *in)
 	return in->cause;
 }
 
+uint64_t interp_spent(const struct interp *in)
+{
+	return in->spent;
+}
+
 const struct interp_write *interp_held(const struct interp *in)
 {
 	return &in->held;
@@ -133,6 +138,7 @@ static bool write_carefully(struct interp *in, const struct interp_block *b)
 	int r;
 
 	b = interp_block_alone(in, b, in->at->off);
+	interp_charge(in, INTERP_COST_FORGET);
 	in->careful_write = false;
 	in->parts = (struct interp_parts){0};
 	in->careful = true;
@@ -177,6 +183,15 @@ static enum interp_cause cause_of_stop(const struct interp *in)
 	return in->no_access ? INTERP_ACCESS : INTERP_UNKNOWN;
 }
 
+/* N instructions were done, and what came with them. */
+static void spend(struct interp *in, uint64_t n)
+{
+	n += in->charged;
+	in->charged = 0;
+	in->spent += n;
+	in->left -= min_u64(in->left, n);
+}
+
 static uint64_t run_blocks(struct interp *in, uint64_t budget,
 			   bool *ret_stopped)
 {
@@ -185,6 +200,7 @@ static uint64_t run_blocks(struct interp *in, uint64_t budget,
 	*ret_stopped = true;
 	in->no_access = false;
 	in->left = budget;
+	in->charged = 0;
 	while (in->left > 0) {
 		struct interp_block *b;
 		uint64_t n;
@@ -205,7 +221,7 @@ static uint64_t run_blocks(struct interp *in, uint64_t budget,
 		r = b->n > in->left ? enter_part(in, &b) : enter(in, b);
 		n = (uint64_t)(in->at - b->uop);
 		done += n;
-		in->left -= min_u64(in->left, n);
+		spend(in, n);
 		if (r == INTERP_END)
 			continue;
 		in->rip = b->rip + in->at->off;
@@ -214,7 +230,7 @@ static uint64_t run_blocks(struct interp *in, uint64_t budget,
 			return done;
 		}
 		done++;
-		in->left -= min_u64(in->left, 1);
+		spend(in, 1);
 	}
 	*ret_stopped = false;
 	in->cause = INTERP_BUDGET;
@@ -271,6 +287,7 @@ uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 	in->r[INTERP_FS] = sregs->fs.base;
 	in->r[INTERP_GS] = sregs->gs.base;
 	in->smap = sregs->cr4 & CR4_SMAP;
+	in->spent = 0;
 	interp_flush(in);
 	if (in->ptables)
 		return run_held(in, regs, budget);

@@ -34,15 +34,19 @@ void interp_free(struct interp *in);
  * an instruction is not known here, faults, or touches what is not RAM, or
  * BUDGET instructions are done. REGS are then those before that instruction;
  * nothing of it has happened. The number of instructions done; of a repeated
- * one each part done in one go counts, and long parts use up more of BUDGET,
- * so that it bounds the time, too. At the end of BUDGET, unless it is 0, some
- * more may be done: up to one that writes nothing.
+ * one each part done in one go counts. BUDGET bounds the time, too: whatever
+ * takes longer than most instructions - decoding, page walks, long parts of
+ * repeated ones - uses up more of it. One is done on any BUDGET but 0. At its
+ * end some more may be done: up to one that writes nothing.
  *
  * Translations are forgotten at each call: whatever KVM or another vCPU did
  * meanwhile is seen.
  */
 uint64_t interp_run(struct interp *in, struct kvm_regs *regs,
 		    const struct kvm_sregs *sregs, uint64_t budget);
+
+/* How much of its budget the last interp_run() used up; it may be more. */
+uint64_t interp_spent(const struct interp *in);
 
 /* The reasons why interp_run() ends, the last one apart. */
 enum interp_cause {
