@@ -57,9 +57,10 @@ struct insn {
 	bool has_modrm;
 	uint8_t mod;
 	uint8_t reg; /* with its extension bit; opcode extensions: reg & 7 */
-	uint8_t rm;  /* likewise; a register if mod is 3 */
+	/* Likewise; a register if mod is 3. No ModRM: the opcode's, if any. */
+	uint8_t rm;
 
-	/* The memory operand, if mod is not 3. */
+	/* The memory operand, if mod is not 3; else INSN_NO_REG. */
 	uint8_t base, index; /* register numbers or INSN_NO_REG, INSN_RIP */
 	uint8_t scale;       /* 0..3 */
 	int32_t disp;
@@ -76,5 +77,10 @@ struct insn {
  */
 int insn_decode(struct insn *insn, const uint8_t *bytes, size_t n,
 		enum insn_mode mode);
+
+/* The same for BYTES that have as many more behind the N, whatever is there. */
+#define INSN_PADDING 48
+int insn_decode_padded(struct insn *insn, const uint8_t *bytes, size_t n,
+		       enum insn_mode mode);
 
 #endif

@@ -33,9 +33,10 @@ static void empty(struct interp *in)
 bool interp_code_init(struct interp *in)
 {
 	in->code_generation = 1;
-	in->arena = malloc(ARENA_BYTES);
+	/* An instruction at the end may be decoded again. */
+	in->arena = malloc(ARENA_BYTES + INSN_PADDING);
 	in->alone = calloc(1, sizeof(*in->alone) + 2 * sizeof(struct uop) +
-				      INSN_MAX_BYTES);
+				      INSN_MAX_BYTES + INSN_PADDING);
 	empty(in);
 	return in->arena && in->alone;
 }
@@ -103,35 +104,17 @@ static unsigned fetch_across(struct interp *in, uint64_t rip,
 
 /* ---- decoding ------------------------------------------------------------ */
 
-/* The register that the opcode itself names, with REX.B as bit 3. */
-static uint8_t opcode_register(const struct insn *insn)
-{
-	unsigned opcode_at = insn->len - insn->imm_bytes - 1u;
-	unsigned rex_at = opcode_at - 1 - (insn->map == INSN_0F);
-
-	return (insn->opcode & 7) |
-	       (insn->rex ? (uint8_t)((insn->bytes[rex_at] & 1) << 3) : 0);
-}
-
 /* The operand's address; RIP is that of the next instruction. */
 static void decode_address(struct uop *u, const struct insn *insn, uint64_t rip)
 {
 	bool lea = insn->map == INSN_ONE_BYTE && insn->opcode == 0x8d;
 
-	u->disp = insn->disp;
-	u->base = insn->base;
-	if (insn->base == INSN_RIP) {
-		u->disp = (int64_t)(rip + (uint64_t)(int64_t)insn->disp);
-		u->base = INTERP_ZERO;
-	} else if (insn->base == INSN_NO_REG) {
-		u->base = INTERP_ZERO;
-	}
-	u->index = insn->index;
-	u->scale = insn->scale;
-	if (insn->index == INSN_NO_REG) {
-		u->index = INTERP_ZERO;
-		u->scale = 0;
-	}
+	uint64_t from = insn->base == INSN_RIP ? rip : 0;
+
+	u->disp = (int64_t)(from + (uint64_t)(int64_t)insn->disp);
+	u->base = insn->base < INTERP_ZERO ? insn->base : INTERP_ZERO;
+	u->index = insn->index < INTERP_ZERO ? insn->index : INTERP_ZERO;
+	u->scale = insn->index < INTERP_ZERO ? insn->scale : 0;
 	u->segment = lea                        ? INTERP_ZERO
 		     : insn->segment == INSN_GS ? INTERP_GS
 		     : insn->segment == INSN_FS ? INTERP_FS
@@ -152,13 +135,14 @@ static bool is_relative_branch(const struct insn *insn)
 }
 
 /*
- * The instruction at RIP, of whose N bytes some may not be its own. -ENODATA:
+ * The instruction at RIP, of whose N bytes some may not be its own, and which
+ * INSN_PADDING more follow. -ENODATA:
  * it is longer. Any other error: it is KVM's; u->len is what is known of it.
  */
 static int decode(struct uop *u, uint64_t rip, const uint8_t *bytes, unsigned n)
 {
 	struct insn insn;
-	int r = insn_decode(&insn, bytes, n, INSN_64);
+	int r = insn_decode_padded(&insn, bytes, n, INSN_64);
 	interp_fn *run = r == 0 ? interp_find(&insn) : NULL;
 
 	if (!run) {
@@ -177,15 +161,13 @@ static int decode(struct uop *u, uint64_t rip, const uint8_t *bytes, unsigned n)
 		.operand = insn.operand,
 		.mod = insn.mod,
 		.reg = insn.reg,
-		.rm = insn.has_modrm ? insn.rm : opcode_register(&insn),
+		.rm = insn.rm,
 		.address = insn.address,
 		/* XCHG on memory is locked without saying so. */
 		.lock = insn.lock || (insn.map == INSN_ONE_BYTE &&
 				      (insn.opcode & 0xfe) == 0x86),
 		.rex = insn.rex,
 	};
-	if (!insn.has_modrm)
-		insn.base = insn.index = INSN_NO_REG;
 	decode_address(u, &insn, rip + insn.len);
 	if (is_relative_branch(&insn))
 		u->disp = (int64_t)(rip + insn.len + (uint64_t)insn.imm);
@@ -212,7 +194,8 @@ static const uint8_t *code_of(const struct interp_block *b)
 }
 
 /*
- * Makes B the instructions that the N bytes at in->rip begin with. False:
+ * Makes B the instructions that the N bytes at in->rip begin with, which
+ * INSN_PADDING more follow. False:
  * there is not even one in full.
  */
 static bool decode_block(struct interp *in, struct interp_block *b,
@@ -322,7 +305,7 @@ static struct interp_block *block_across(struct interp *in,
 					 struct interp_block *b,
 					 const uint8_t *host)
 {
-	uint8_t bytes[INSN_MAX_BYTES];
+	uint8_t bytes[INSN_MAX_BYTES + INSN_PADDING] = {0};
 	unsigned n = fetch_across(in, in->rip, host, bytes);
 
 	/* One that was not there in full may be now. */
@@ -356,7 +339,7 @@ struct interp_block *interp_block_slow(struct interp *in)
 		&in->bucket[(in->rip ^ in->rip >> 11) & (INTERP_BUCKETS - 1)];
 	struct interp_block *b = take(in, bucket);
 	struct interp_fetch *f = fetch_page(in, in->rip);
-	uint8_t bytes[FETCH_BYTES];
+	uint8_t bytes[FETCH_BYTES + INSN_PADDING];
 
 	if (!f)
 		return NULL;
@@ -373,6 +356,7 @@ struct interp_block *interp_block_slow(struct interp *in)
 		*bucket = b->next;
 	/* Once copied: the guest may patch it while it is decoded. */
 	memcpy(bytes, f->host + at, n);
+	memset(bytes + n, 0, INSN_PADDING);
 	b = new_block(in);
 	if (!decode_block(in, b, bytes, n))
 		return block_across(in, bucket, NULL, f->host);

@@ -352,35 +352,138 @@ HANDLER(pop_r)
 
 /* ---- which handler ------------------------------------------------------- */
 
-enum { RR, RI, RM, MR, MI, FORMS };
+/*
+ * By what the operands are: registers, memory at r/m, immediates; RX is a
+ * register and one at r/m. NONE: there is no handler.
+ */
+enum { NONE, RR, RI, RM, MR, MI, RX, FORMS };
+
+/* An operation's handlers: by the size's logarithm, and form. */
+struct forms {
+	interp_fn *run[4][FORMS];
+	const struct forms *fused; /* with the branch behind it, or NULL */
+};
 
 #define FORMS_OF(name, bits, suffix)                                           \
 	{                                                                      \
-		name##bits##_rr##suffix, name##bits##_ri##suffix,              \
-			name##bits##_rm##suffix, name##bits##_mr##suffix,      \
-			name##bits##_mi##suffix                                \
+		[RR] = name##bits##_rr##suffix,                                \
+		[RI] = name##bits##_ri##suffix,                                \
+		[RM] = name##bits##_rm##suffix,                                \
+		[MR] = name##bits##_mr##suffix,                                \
+		[MI] = name##bits##_mi##suffix,                                \
 	}
 #define SIZES_OF(name, suffix)                                                 \
 	{                                                                      \
-		FORMS_OF(name, 8, suffix), FORMS_OF(name, 32, suffix),         \
-			FORMS_OF(name, 64, suffix)                             \
+		[0] = FORMS_OF(name, 8, suffix),                               \
+		[2] = FORMS_OF(name, 32, suffix),                              \
+		[3] = FORMS_OF(name, 64, suffix),                              \
 	}
 
-/* By operation as the opcode has it, size, form. ADC and SBB are none here. */
-static interp_fn *const alu[8][3][FORMS] = {
-	[0] = SIZES_OF(add, ), [1] = SIZES_OF(or, ),  [4] = SIZES_OF(and, ),
-	[5] = SIZES_OF(sub, ), [6] = SIZES_OF(xor, ), [7] = SIZES_OF(cmp, ),
-};
-static interp_fn *const test[3][FORMS] = SIZES_OF(test, );
-static interp_fn *const cmp_jcc[3][FORMS] = SIZES_OF(cmp, _jcc);
-static interp_fn *const test_jcc[3][FORMS] = SIZES_OF(test, _jcc);
-static interp_fn *const mov[3][FORMS] = SIZES_OF(mov, );
+static const struct forms add_forms = {SIZES_OF(add, ), NULL};
+static const struct forms or_forms = {SIZES_OF(or, ), NULL};
+static const struct forms and_forms = {SIZES_OF(and, ), NULL};
+static const struct forms sub_forms = {SIZES_OF(sub, ), NULL};
+static const struct forms xor_forms = {SIZES_OF(xor, ), NULL};
+static const struct forms cmp_jcc_forms = {SIZES_OF(cmp, _jcc), NULL};
+static const struct forms cmp_forms = {SIZES_OF(cmp, ), &cmp_jcc_forms};
+static const struct forms test_jcc_forms = {SIZES_OF(test, _jcc), NULL};
+static const struct forms test_forms = {SIZES_OF(test, ), &test_jcc_forms};
+static const struct forms mov_forms = {SIZES_OF(mov, ), NULL};
+static const struct forms mov_back_forms = {
+	{[0] = {[RM] = mov8_rm},
+	 [2] = {[RM] = mov32_rm, [RX] = mov32_back},
+	 [3] = {[RM] = mov64_rm, [RX] = mov64_back}},
+	NULL};
+static const struct forms movzx8_forms = {
+	{[2] = {[RM] = movzx8_rm, [RX] = movzx8_rr},
+	 [3] = {[RM] = movzx8_rm, [RX] = movzx8_rr}},
+	NULL};
+static const struct forms movzx16_forms = {
+	{[2] = {[RM] = movzx16_rm, [RX] = movzx16_rr},
+	 [3] = {[RM] = movzx16_rm, [RX] = movzx16_rr}},
+	NULL};
+static const struct forms movsxd_forms = {
+	{[3] = {[RM] = movsxd_rm, [RX] = movsxd_rr}}, NULL};
+static const struct forms lea_forms = {
+	{[2] = {[RM] = lea32}, [3] = {[RM] = lea64}}, NULL};
+static const struct forms push_forms = {
+	{[2] = {[RR] = push_r}, [3] = {[RR] = push_r}}, NULL};
+static const struct forms pop_forms = {
+	{[2] = {[RR] = pop_r}, [3] = {[RR] = pop_r}}, NULL};
+static const struct forms shl_forms = {
+	{[2] = {[RI] = shl32_ri}, [3] = {[RI] = shl64_ri}}, NULL};
+static const struct forms shr_forms = {
+	{[2] = {[RI] = shr32_ri}, [3] = {[RI] = shr64_ri}}, NULL};
+static const struct forms sar_forms = {
+	{[2] = {[RI] = sar32_ri}, [3] = {[RI] = sar64_ri}}, NULL};
 
-/* In the tables above; 3: none there. */
-static unsigned size_index(unsigned size)
-{
-	return size == 8 ? 2 : size == 4 ? 1 : size == 1 ? 0 : 3;
-}
+/* By ModRM's reg field. ADC and SBB are none here. */
+static const struct forms *const group1[8] = {
+	&add_forms, &or_forms,  NULL,       NULL,
+	&and_forms, &sub_forms, &xor_forms, &cmp_forms};
+static const struct forms *const group2[8] = {
+	[4] = &shl_forms, [5] = &shr_forms, [7] = &sar_forms};
+static const struct forms *const group3[8] = {&test_forms, &test_forms};
+
+enum {
+	/* AH, CH, DH or BH may be there, which no handler here has. */
+	HIGH_REG = 1,
+	HIGH_RM = 2,
+	IN_RAX = 4, /* the operand that the opcode has is RAX */
+	SHIFT = 8,  /* the immediate is a number of bits */
+};
+
+/* An opcode. */
+struct fast {
+	const struct forms *forms;
+	const struct forms *const *group; /* instead */
+	uint8_t reg, mem; /* the form if mod is 3, and if it is not */
+	uint8_t size;     /* of operands; 0: as prefixes say */
+	uint8_t flags;
+};
+
+#define ALU(first, name)                                                       \
+	[first] = {&(name), NULL, RR, MR, 1, HIGH_REG | HIGH_RM},              \
+	[(first) + 1] = {&(name), NULL, RR, MR, 0, 0},                         \
+	[(first) + 2] = {&(name), NULL, NONE, RM, 1, HIGH_REG},                \
+	[(first) + 3] = {&(name), NULL, NONE, RM, 0, 0},                       \
+	[(first) + 4] = {&(name), NULL, RI, RI, 1, IN_RAX},                    \
+	[(first) + 5] = {&(name), NULL, RI, RI, 0, IN_RAX}
+
+static const struct fast one_byte[256] = {
+	ALU(0x00, add_forms),
+	ALU(0x08, or_forms),
+	ALU(0x20, and_forms),
+	ALU(0x28, sub_forms),
+	ALU(0x30, xor_forms),
+	ALU(0x38, cmp_forms),
+	[0x50 ... 0x57] = {&push_forms, NULL, RR, RR, 0, 0},
+	[0x58 ... 0x5f] = {&pop_forms, NULL, RR, RR, 0, 0},
+	[0x63] = {&movsxd_forms, NULL, RX, RM, 0, 0},
+	[0x80] = {NULL, group1, RI, MI, 1, HIGH_RM},
+	[0x81] = {NULL, group1, RI, MI, 0, 0},
+	[0x83] = {NULL, group1, RI, MI, 0, 0},
+	[0x84] = {&test_forms, NULL, RR, MR, 1, HIGH_REG | HIGH_RM},
+	[0x85] = {&test_forms, NULL, RR, MR, 0, 0},
+	[0x88] = {&mov_forms, NULL, RR, MR, 1, HIGH_REG | HIGH_RM},
+	[0x89] = {&mov_forms, NULL, RR, MR, 0, 0},
+	[0x8a] = {&mov_back_forms, NULL, RX, RM, 1, HIGH_REG},
+	[0x8b] = {&mov_back_forms, NULL, RX, RM, 0, 0},
+	[0x8d] = {&lea_forms, NULL, NONE, RM, 0, 0},
+	[0xa8] = {&test_forms, NULL, RI, RI, 1, IN_RAX},
+	[0xa9] = {&test_forms, NULL, RI, RI, 0, IN_RAX},
+	[0xb8 ... 0xbf] = {&mov_forms, NULL, RI, RI, 0, 0},
+	[0xc1] = {NULL, group2, RI, NONE, 0, SHIFT},
+	[0xc6] = {&mov_forms, NULL, RI, MI, 1, HIGH_RM},
+	[0xc7] = {&mov_forms, NULL, RI, MI, 0, 0},
+	[0xf6] = {NULL, group3, RI, MI, 1, HIGH_RM},
+	[0xf7] = {NULL, group3, RI, MI, 0, 0},
+};
+
+static const struct fast map_0f[256] = {
+	[0xb6] = {&movzx8_forms, NULL, RX, RM, 0, HIGH_RM},
+	[0xb7] = {&movzx16_forms, NULL, RX, RM, 0, 0},
+};
 
 /* True for AH, CH, DH and BH. */
 static bool is_high(const struct uop *u, unsigned n)
@@ -388,153 +491,53 @@ static bool is_high(const struct uop *u, unsigned n)
 	return n >= 4 && n < 8 && !u->rex;
 }
 
-/* Which form U's operands are, for those whose ModRM has them. FORMS: none. */
-static unsigned form_of(const struct uop *u, unsigned size, bool imm,
-			bool to_reg)
+/* The operation that U is, as E has its opcode. NULL: there is none here. */
+static const struct forms *forms_of(const struct fast *e, const struct uop *u)
 {
-	if (u->odd || u->lock || size_index(size) > 2)
-		return FORMS;
-	if (size == 1 && ((!imm && is_high(u, u->reg)) ||
-			  (u->mod == 3 && is_high(u, u->rm))))
-		return FORMS;
-	if (u->mod != 3)
-		return imm ? MI : to_reg ? RM : MR;
-	/* Those of two registers are of one form only. */
-	return imm ? RI : to_reg ? FORMS : RR;
+	return e->group ? e->group[u->reg & 7] : e->forms;
 }
 
-static interp_fn *pick(interp_fn *const table[3][FORMS], const struct uop *u,
-		       unsigned size, unsigned form)
+static interp_fn *pick(const struct forms *forms, const struct fast *e,
+		       const struct uop *u)
 {
-	return form < FORMS && table[size_index(size)][form]
-		       ? table[size_index(size)][form]
-		       : u->run;
-}
+	unsigned size = e->size ? e->size : u->operand;
 
-static interp_fn *pick_mov(const struct uop *u)
-{
-	unsigned size = size_of(u);
-
-	switch (u->opcode & 0xfe) {
-	case 0x88:
-		return pick(mov, u, size, form_of(u, size, false, false));
-	case 0x8a:
-		if (u->mod == 3 && size > 2)
-			return size == 8 ? mov64_back : mov32_back;
-		return pick(mov, u, size, form_of(u, size, false, true));
-	default:
-		return pick(mov, u, size, form_of(u, size, true, false));
-	}
-}
-
-static interp_fn *pick_shift(const struct uop *u)
-{
-	static interp_fn *const shifts[8][2] = {
-		[4] = {shl32_ri, shl64_ri},
-		[5] = {shr32_ri, shr64_ri},
-		[7] = {sar32_ri, sar64_ri},
-	};
-	bool wide = u->operand == 8;
-	interp_fn *run = shifts[u->reg & 7][wide];
-
-	if (u->opcode != 0xc1 || u->mod != 3 || u->operand == 2 || !run ||
-	    u->imm <= 0 || u->imm > (wide ? 63 : 31))
-		return u->run;
-	return run;
-}
-
-static interp_fn *fast_0f(const struct uop *u)
-{
-	bool is_reg = u->mod == 3;
-
-	if (u->odd || u->operand == 2)
-		return u->run;
-	switch (u->opcode) {
-	case 0xb6:
-		if (is_reg && is_high(u, u->rm))
-			return u->run;
-		return is_reg ? movzx8_rr : movzx8_rm;
-	case 0xb7:
-		return is_reg ? movzx16_rr : movzx16_rm;
-	default:
-		return u->run;
-	}
-}
-
-static interp_fn *fast_one_byte(struct uop *u)
-{
-	unsigned op = u->opcode, size = size_of(u);
-
-	if (op < 0x40 && (op & 7) < 4)
-		return pick(alu[op >> 3], u, size,
-			    form_of(u, size, false, op & 2));
-	if (op < 0x40 || op == 0xa8 || op == 0xa9) { /* RAX, immediate */
-		u->rm = RAX;
-		return pick(op < 0x40 ? alu[op >> 3] : test, u, size,
-			    size == 2 ? FORMS : RI);
-	}
-	if (op >= 0x80 && op <= 0x83)
-		return pick(alu[u->reg & 7], u, size,
-			    form_of(u, size, true, false));
-	if (op >= 0x50 && op <= 0x5f)
-		return u->operand == 2 ? u->run : op < 0x58 ? push_r : pop_r;
-	if (op >= 0xb8 && op <= 0xbf)
-		return u->operand == 2   ? u->run
-		       : u->operand == 8 ? mov64_ri
-					 : mov32_ri;
-	switch (op) {
-	case 0x63:
-		if (u->odd || u->operand != 8)
-			return u->run;
-		return u->mod == 3 ? movsxd_rr : movsxd_rm;
-	case 0x84:
-	case 0x85:
-		return pick(test, u, size, form_of(u, size, false, false));
-	case 0xf6:
-	case 0xf7:
-		return (u->reg & 7) < 2 ? pick(test, u, size,
-					       form_of(u, size, true, false))
-					: u->run;
-	case 0x88 ... 0x8b:
-	case 0xc6 ... 0xc7:
-		return pick_mov(u);
-	case 0x8d:
-		if (u->mod == 3 || u->odd || u->operand == 2)
-			return u->run;
-		return u->operand == 8 ? lea64 : lea32;
-	case 0xc1:
-		return pick_shift(u);
-	default:
-		return u->run;
-	}
+	return forms->run[__builtin_ctz(size)][u->mod == 3 ? e->reg : e->mem];
 }
 
 interp_fn *interp_fast(struct uop *u, enum insn_map map)
 {
-	return map == INSN_0F ? fast_0f(u) : fast_one_byte(u);
+	const struct fast *e = &(map == INSN_0F ? map_0f : one_byte)[u->opcode];
+	const struct forms *forms = forms_of(e, u);
+	interp_fn *run = forms ? pick(forms, e, u) : NULL;
+
+	if (!run || u->odd || u->lock)
+		return u->run;
+	if (((e->flags & HIGH_REG) && is_high(u, u->reg)) ||
+	    ((e->flags & HIGH_RM) && u->mod == 3 && is_high(u, u->rm)))
+		return u->run;
+	if ((e->flags & SHIFT) && (u->imm <= 0 || u->imm >= 8 * u->operand))
+		return u->run;
+	if (e->flags & IN_RAX)
+		u->rm = RAX;
+	return run;
 }
 
 interp_fn *interp_fused(const struct uop *u)
 {
-	for (unsigned size = 0; size < 3; size++) {
-		for (unsigned form = 0; form < FORMS; form++) {
-			if (u->run == alu[7][size][form])
-				return cmp_jcc[size][form];
-			if (u->run == test[size][form])
-				return test_jcc[size][form];
-		}
-	}
-	return NULL;
+	const struct fast *e = &one_byte[u->opcode];
+	const struct forms *forms = forms_of(e, u);
+
+	/* The handler tells that it is this opcode, of this map. */
+	if (!forms || !forms->fused || u->run != pick(forms, e, u))
+		return NULL;
+	return pick(forms->fused, e, u);
 }
 
 bool interp_is_fused(const struct uop *u)
 {
-	for (unsigned size = 0; size < 3; size++) {
-		for (unsigned form = 0; form < FORMS; form++) {
-			if (u->run == cmp_jcc[size][form] ||
-			    u->run == test_jcc[size][form])
-				return true;
-		}
-	}
-	return false;
+	const struct fast *e = &one_byte[u->opcode];
+	const struct forms *forms = forms_of(e, u);
+
+	return forms && forms->fused && u->run == pick(forms->fused, e, u);
 }

@@ -138,6 +138,8 @@ static bool odd(const struct insn *insn)
 	unsigned op = insn->opcode;
 	bool map_0f = insn->map == INSN_0F;
 
+	if (insn->operand != 2 && insn->address == 8)
+		return false;
 	/* The bit number counts before the address is cut to 32 bits. */
 	if (insn->address != 8 && map_0f &&
 	    (op == 0xa3 || op == 0xab || op == 0xb3 || op == 0xbb))
