@@ -11,7 +11,7 @@ export TMPDIR=$PWD/tmp
 
 runs_of()
 {
-	sed -nE "s/^$1 +([0-9]+) +0( +[0-9.-]+){11}\$/\1/p" out
+	sed -nE "s/^$1 +([0-9]+) +0( +[0-9.-]+){12}\$/\1/p" out
 }
 
 # json PERL: of $doc, the printed JSON, and %by, its results by name.
@@ -62,7 +62,7 @@ test_startup()
 	expect_silence
 	for name in ${names//,/ }; do
 		[ "$(runs_of "$name")" = 1 ] || fail "$name did not run"
-		grep -qE "^${name//+/\\+},1,0,1(,[0-9.]*){2}(,[0-9.]+){3}.\$" runs.csv ||
+		grep -qE "^${name//+/\\+},1,0,1(,[0-9.]*){2},[0-9.]+,[0-9.]*(,[0-9.]+){2},[0-9]*.\$" runs.csv ||
 			fail "$name is not in the CSV"
 	done
 	grep -q '^runc  *left out by --only' out || fail "runc takes part"
@@ -133,6 +133,10 @@ test_json()
 	[ -z "${BULKHEAD_LAB-}" ] || json 'my $b = $by{bulkhead}{marks_ms};
 		$b->{guest}{count} == 2 && $b->{guest}{min} > 1 &&
 		$b->{guest}{max} < $b->{exit}{max}' || fail "guest"
+	[ -z "${BULKHEAD_LAB-}" ] || json 'my $s = $by{bulkhead}{samples_ms};
+		!grep { !($s->{guest}[$_] < $s->{resident}[$_] &&
+			$s->{resident}[$_] < $s->{exit}[$_] &&
+			$s->{faults}[$_] > 300) } 0, 1' || fail "resident"
 	json '$by{bulkhead}{not_taken}{pid1} =~ /^PID 1 is the guest/' ||
 		fail "PID 1"
 	json '$by{$_}{skipped} =~ /^not installed|^needs root/ or die

@@ -174,7 +174,7 @@ static void print_difference(const char *name, const char *mark,
 		snprintf(p, sizeof(p), d->p < 0.0001 ? "<0.0001" : "%.4f",
 			 d->p);
 	}
-	printf("%-21s %-6s %9.1f %9.1f %+7.1f%% %19s %8s  %s\n", name, mark,
+	printf("%-21s %-8s %9.1f %9.1f %+7.1f%% %19s %8s  %s\n", name, mark,
 	       d->from, d->to,
 	       d->from > 0 ? 100 * (d->to - d->from) / d->from : 0, interval, p,
 	       verdicts[d->verdict]);
@@ -296,8 +296,8 @@ static void print_circumstances(const json_t *from, const json_t *to)
 
 int bench_compare(const json_t *from, const json_t *to)
 {
-	static const char *const marks[] = {"guest", "pid1", "output", "exit",
-					    "cpu"};
+	static const char *const marks[] = {"guest",    "pid1", "output",
+					    "resident", "exit", "cpu"};
 	bool slower = false;
 	size_t i;
 	json_t *runtime;
@@ -305,7 +305,7 @@ int bench_compare(const json_t *from, const json_t *to)
 
 	puts("medians in ms; the change's interval, 95 %, is a bootstrap's; p "
 	     "is Mann-Whitney's:\n");
-	printf("%-21s %-6s %9s %9s %8s %19s %8s\n", "", "", "before", "after",
+	printf("%-21s %-8s %9s %9s %8s %19s %8s\n", "", "", "before", "after",
 	       "change", "interval, ms", "p");
 	json_array_foreach(json_object_get(from, "runtimes"), i, runtime) {
 		const json_t *other =

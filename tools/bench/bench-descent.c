@@ -83,6 +83,39 @@ static void take_mark(uint64_t *mark, uint64_t time_ns)
 		*mark = time_ns;
 }
 
+static void take_fault(struct observer_run *runs, const struct process *process,
+		       struct observer_record *record)
+{
+	struct observer_run *run = &runs[process->run];
+
+	if (record->time_ns < run->from_ns || record->time_ns > run->until_ns)
+		return;
+	record->run = process->run + 1;
+	run->faults++;
+}
+
+/* The time of each run's fault with which its share of them is reached. */
+static void find_resident(const struct observer_record *records,
+			  unsigned nrecords, struct observer_run *runs,
+			  unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const uint64_t share =
+			(uint64_t)runs[i].faults * OBSERVER_RESIDENT_PERCENT;
+		uint64_t seen = 0;
+
+		if (runs[i].faults < OBSERVER_FAULTS_LEAST)
+			continue;
+		for (unsigned k = 0; k < nrecords; k++) {
+			if (records[k].run != i + 1)
+				continue;
+			runs[i].resident_ns = records[k].time_ns;
+			if (++seen * 100 >= share)
+				break;
+		}
+	}
+}
+
 int observer_find(struct observer_record *records, unsigned nrecords,
 		  struct observer_run *runs, unsigned count)
 {
@@ -104,9 +137,13 @@ int observer_find(struct observer_record *records, unsigned nrecords,
 			 record->tid != record->pid)
 			take_mark(&runs[process->run].entry_ns,
 				  record->time_ns);
+		else if (process && record->kind == OBSERVER_FAULT)
+			take_fault(runs, process, record);
 		else if (!process && record->kind == OBSERVER_ENTRY)
 			record->kind = OBSERVER_OTHER;
 	}
 	free(tree.item);
+	if (r == 0)
+		find_resident(records, nrecords, runs, count);
 	return r;
 }

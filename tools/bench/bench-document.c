@@ -18,7 +18,7 @@
 #include <time.h>
 
 const char *const bench_mark_names[BENCH_MARKS] = {"guest", "pid1", "output",
-						   "exit"};
+						   "resident", "exit"};
 
 static json_t *words_json(char *const *words)
 {
@@ -57,9 +57,10 @@ static json_t *mark_samples(const struct bench_peer *peer, enum bench_mark mark)
 static json_t *samples_json(const struct bench_peer *peer)
 {
 	json_t *rounds = json_array(), *status = json_array();
-	json_t *ok = json_array(), *cpu = json_array();
-	json_t *samples = json_pack("{s:o, s:o, s:o, s:o}", "round", rounds,
-				    "status", status, "ok", ok, "cpu", cpu);
+	json_t *ok = json_array(), *cpu = json_array(), *faults = json_array();
+	json_t *samples = json_pack("{s:o, s:o, s:o, s:o, s:o}", "round",
+				    rounds, "status", status, "ok", ok, "cpu",
+				    cpu, "faults", faults);
 
 	for (unsigned i = 0; i < peer->count; i++) {
 		const struct bench_run *run = &peer->run[i];
@@ -68,6 +69,9 @@ static json_t *samples_json(const struct bench_peer *peer)
 		json_array_append_new(status, json_integer(run->status));
 		json_array_append_new(ok, json_boolean(run->ok));
 		json_array_append_new(cpu, ms_json(run->cpu_ms));
+		json_array_append_new(faults,
+				      run->faults ? json_integer(run->faults)
+						  : json_null());
 	}
 	for (unsigned mark = 0; mark < BENCH_MARKS; mark++)
 		json_object_set_new(samples, bench_mark_names[mark],
@@ -116,6 +120,16 @@ static json_t *cpu_json(const struct bench_peer *peer, double *values)
 	for (unsigned i = 0; i < peer->count; i++)
 		if (peer->run[i].ok)
 			values[n++] = peer->run[i].cpu_ms;
+	return bench_summary(values, n);
+}
+
+static json_t *faults_json(const struct bench_peer *peer, double *values)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < peer->count; i++)
+		if (peer->run[i].ok && peer->run[i].faults)
+			values[n++] = peer->run[i].faults;
 	return bench_summary(values, n);
 }
 
@@ -203,6 +217,7 @@ static json_t *peer_json(const struct bench_peer *peer)
 	if (not_taken)
 		json_object_set_new(json, "not_taken", not_taken);
 	json_object_set_new(json, "cpu_ms", cpu_json(peer, values));
+	json_object_set_new(json, "faults", faults_json(peer, values));
 	if (peer->nphases > 0)
 		json_object_set_new(json, "phases", phases_json(peer));
 	json_object_set_new(json, "samples_ms", samples_json(peer));
@@ -210,6 +225,17 @@ static json_t *peer_json(const struct bench_peer *peer)
 }
 
 /* ---- all */
+
+/* NULL: nothing took any. */
+static json_t *took_json(const struct bench_took *took)
+{
+	if (!took)
+		return NULL;
+	return json_pack("{s:i, s:o, s:o, s:o}", "runs", (int)took->runs,
+			 "all_ms", ms_json((double)took->all_ns / 1e6),
+			 "runs_ms", ms_json((double)took->runs_ns / 1e6),
+			 "before_ms", ms_json((double)took->before_ns / 1e6));
+}
 
 static json_t *plan_json(const struct bench_plan *plan)
 {
@@ -245,14 +271,15 @@ json_t *bench_document(const struct bench_result *result)
 	for (unsigned i = 0; i < result->peers->count; i++)
 		json_array_append_new(runtimes,
 				      peer_json(&result->peers->item[i]));
-	return json_pack("{s:s, s:i, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}",
-			 "schema", BENCH_SCHEMA, "version", BENCH_VERSION,
-			 "benchmark", result->benchmark, "bulkhead",
-			 BULKHEAD_VERSION, "date", date_json(), "root",
-			 root ? root : "", "command",
-			 words_json(result->what->command), "method",
-			 plan_json(result->plan), "host",
-			 bench_host_json(result), "runtimes", runtimes);
+	return json_pack(
+		"{s:s, s:i, s:s, s:s, s:o, s:s, s:o, s:o, s:o*, s:o, "
+		"s:o}",
+		"schema", BENCH_SCHEMA, "version", BENCH_VERSION, "benchmark",
+		result->benchmark, "bulkhead", BULKHEAD_VERSION, "date",
+		date_json(), "root", root ? root : "", "command",
+		words_json(result->what->command), "method",
+		plan_json(result->plan), "took", took_json(result->took),
+		"host", bench_host_json(result), "runtimes", runtimes);
 }
 
 /* They are printed as they are, and are the first column of a CSV. */

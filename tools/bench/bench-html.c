@@ -61,7 +61,8 @@ static json_t *thin(const json_t *list, const json_t *ok)
 
 static void thin_samples(json_t *samples)
 {
-	static const char *const drawn[] = {"guest", "pid1", "output", "exit"};
+	static const char *const drawn[] = {"guest", "pid1", "output",
+					    "resident", "exit"};
 	const json_t *ok = json_object_get(samples, "ok");
 
 	if (json_array_size(ok) > PAGE_SAMPLES) {
@@ -75,6 +76,7 @@ static void thin_samples(json_t *samples)
 	json_object_del(samples, "round");
 	json_object_del(samples, "status");
 	json_object_del(samples, "cpu");
+	json_object_del(samples, "faults");
 }
 
 /* ---- the page */

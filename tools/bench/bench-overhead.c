@@ -7,14 +7,24 @@
 #include "tools/bench/bench.h"
 
 #include "vmm/base/log.h"
+#include "vmm/base/text.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/wait.h>
 
+static double does_not_run(const char *program, int status)
+{
+	autofree char *name = text_printable(program);
+
+	return log_ret(-1, "'%s' does not run: status %d", name ? name : "",
+		       status);
+}
+
 /* From exec to the end, in ms, with nothing in between; < 0: logged. */
-static double run_bare(char *const *argv)
+static double run_bare(char *const *argv, int null_fd)
 {
 	/* The child has this memory until it executes. */
 	volatile uint64_t exec_ns = 0;
@@ -22,8 +32,10 @@ static double run_bare(char *const *argv)
 	const pid_t pid = vfork();
 
 	if (pid == 0) {
+		for (int fd = 0; fd < 3; fd++)
+			(void)dup2(null_fd, fd);
 		exec_ns = util_now_ns();
-		execve(argv[0], argv, environ);
+		execvp(argv[0], argv);
 		_exit(255);
 	}
 	if (pid < 0)
@@ -31,7 +43,8 @@ static double run_bare(char *const *argv)
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return log_ret(-1, "'%s' does not run", argv[0]);
+		return does_not_run(
+			argv[0], WIFEXITED(status) ? WEXITSTATUS(status) : 255);
 	return (double)(util_now_ns() - exec_ns) / 1e6;
 }
 
@@ -51,7 +64,7 @@ static double run_measured(char *const *argv, struct bench_signals *signals,
 	if (bench_group_run(&group) < 0)
 		return -1;
 	return end.status == 0 ? (double)end.at_ns[BENCH_EXIT] / 1e6
-			       : log_ret(-1, "'%s' does not run", argv[0]);
+			       : does_not_run(argv[0], end.status);
 }
 
 /* They take turns, and so does the first one of a turn. */
@@ -60,12 +73,17 @@ static int run_both(char *const *argv, unsigned runs,
 		    struct bench_observer *observer, double *bare,
 		    double *measured)
 {
+	autofd int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null_fd < 0)
+		return bench_no_file("a run's input");
 	for (unsigned i = 0; i < runs; i++) {
 		if (i % 2)
-			bare[i] = run_bare(argv);
-		measured[i] = run_measured(argv, signals, observer);
-		if (i % 2 == 0)
-			bare[i] = run_bare(argv);
+			bare[i] = run_bare(argv, null_fd);
+		if (bare[i] >= 0)
+			measured[i] = run_measured(argv, signals, observer);
+		if (i % 2 == 0 && measured[i] >= 0)
+			bare[i] = run_bare(argv, null_fd);
 		if (signals->came)
 			return -EINTR;
 		if (bare[i] < 0 || measured[i] < 0)

@@ -26,6 +26,7 @@ struct slots {
 	char **why; /* one that was not started; owned */
 	unsigned count;
 	struct bench_observer *observer; /* borrowed */
+	struct bench_took *took;         /* borrowed */
 };
 
 void bench_progress(const char *format, ...)
@@ -176,8 +177,33 @@ static bool has_guest(const struct bench_peer *peer)
 	       strcmp(isolation, "none") != 0;
 }
 
+static bool is_machine(const struct bench_peer *peer)
+{
+	return peer->driver->isolation &&
+	       strcmp(peer->driver->isolation, "virtual machine") == 0;
+}
+
+static bool is_bare(const struct bench_peer *peer)
+{
+	return peer->driver->isolation &&
+	       strcmp(peer->driver->isolation, "none") == 0;
+}
+
+/*
+ * Whether the page faults of RUN are those of what it started, its guest's
+ * included: where the work is a daemon's, they are only those of its client.
+ */
+static bool has_faults(const struct bench_peer *peer,
+		       const struct bench_end *end,
+		       const struct bench_observer *observer)
+{
+	if (is_machine(peer))
+		return end->at_ns[BENCH_GUEST] && !observer->why_no_guest_fault;
+	return is_bare(peer) || end->at_ns[BENCH_PID1];
+}
+
 static void record(struct bench_peer *peer, const struct bench_end *end,
-		   unsigned round)
+		   const struct bench_observer *observer, unsigned round)
 {
 	struct bench_run *run = &peer->run[peer->count++];
 
@@ -185,8 +211,13 @@ static void record(struct bench_peer *peer, const struct bench_end *end,
 				  .status = end->status,
 				  .ok = is_ok(peer, end),
 				  .late = end->late,
+				  .faults = end->faults,
 				  .cpu_ms = end->cpu_ms};
 	memcpy(run->at_ns, end->at_ns, sizeof(run->at_ns));
+	if (!has_faults(peer, end, observer)) {
+		run->at_ns[BENCH_RESIDENT] = 0;
+		run->faults = 0;
+	}
 	if (has_guest(peer))
 		run->at_ns[BENCH_PID1] = 0;
 }
@@ -215,6 +246,25 @@ static void stop_group(const struct bench_peer *peer,
 				       peer->driver->stop);
 }
 
+/* From the first one's exec to the last one's exit. */
+static uint64_t group_ns(const struct bench_end *end, unsigned count)
+{
+	uint64_t from_ns = UINT64_MAX, to_ns = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		const uint64_t exit_ns =
+			end[i].exec_ns + end[i].at_ns[BENCH_EXIT];
+
+		if (!end[i].exec_ns)
+			continue;
+		if (end[i].exec_ns < from_ns)
+			from_ns = end[i].exec_ns;
+		if (exit_ns > to_ns)
+			to_ns = exit_ns;
+	}
+	return to_ns > from_ns ? to_ns - from_ns : 0;
+}
+
 /* ROUND 0 is the one that does not count. */
 static int run_group(struct bench_peer *peer, const struct bench_what *what,
 		     const struct bench_plan *plan, struct slots *slots,
@@ -228,21 +278,28 @@ static int run_group(struct bench_peer *peer, const struct bench_what *what,
 		.limit_ns = UINT64_C(1000000000) * plan->limit_s,
 		.observer = slots->observer,
 	};
+	const uint64_t begin_ns = util_now_ns();
 	int r = 0;
 
 	for (unsigned i = 0; i < count; i++)
 		slots->end[i] = (struct bench_end){.status = 255};
 	for (unsigned i = 0; r == 0 && i < count; i++)
 		r = make_ready(slots, peer, what, i);
+	if (round > 0 && peer->driver->before)
+		slots->took->before_ns += util_now_ns() - begin_ns;
 	if (r == 0)
 		r = bench_group_run(&group);
+	if (r == 0 && round > 0) {
+		slots->took->runs_ns += group_ns(slots->end, count);
+		slots->took->runs += count;
+	}
 	if (r == 0 && what->signals->came)
 		r = -EINTR;
 	if (r < 0)
 		stop_group(peer, what, slots, count);
 	for (unsigned i = 0; r == 0 && i < count; i++) {
 		if (round > 0)
-			record(peer, &slots->end[i], round);
+			record(peer, &slots->end[i], slots->observer, round);
 		if (!is_ok(peer, &slots->end[i]))
 			r = take_failure(peer, what, slots, i, round == 0);
 	}
@@ -272,12 +329,14 @@ static void tell(const struct bench_peer *peer, unsigned round, unsigned rounds,
 }
 
 static int run_rounds(struct bench_peers *peers, const struct bench_what *what,
-		      const struct bench_plan *plan, struct slots *slots)
+		      const struct bench_plan *plan, struct slots *slots,
+		      struct bench_took *took)
 {
 	const unsigned rounds = (plan->runs + plan->group - 1) / plan->group;
 	uint64_t start_ns = util_now_ns();
 	int r = 0;
 
+	*took = (struct bench_took){0};
 	for (unsigned n = 0; r == 0 && n <= rounds; n++) {
 		if (n == 1)
 			start_ns = util_now_ns();
@@ -296,6 +355,7 @@ static int run_rounds(struct bench_peers *peers, const struct bench_what *what,
 				      n);
 		}
 	}
+	took->all_ns = util_now_ns() - start_ns;
 	bench_progress("%s", "");
 	return r;
 }
@@ -313,8 +373,7 @@ static bool has_mark(const struct bench_peer *peer, enum bench_mark mark)
 static const char *why_no_guest(const struct bench_peer *peer,
 				const struct bench_observer *observer)
 {
-	if (!peer->driver->isolation ||
-	    strcmp(peer->driver->isolation, "virtual machine") != 0)
+	if (!is_machine(peer))
 		return "there is no guest";
 	return observer->why_no_entry
 		       ? observer->why_no_entry
@@ -327,14 +386,40 @@ static const char *why_no_pid1(const struct bench_peer *peer,
 {
 	if (has_guest(peer))
 		return "PID 1 is the guest's, which this kernel does not see";
-	if (peer->driver->isolation &&
-	    strcmp(peer->driver->isolation, "none") == 0)
+	if (is_bare(peer))
 		return "there is no container";
 	return observer->why_no_init
 		       ? observer->why_no_init
 		       : "no process below the one that was started was the "
 			 "first of a PID namespace: a daemon's are not below "
 			 "it";
+}
+
+static bool has_any_faults(const struct bench_peer *peer)
+{
+	for (unsigned i = 0; i < peer->count; i++)
+		if (peer->run[i].faults)
+			return true;
+	return false;
+}
+
+static const char *why_no_resident(const struct bench_peer *peer,
+				   const struct bench_observer *observer)
+{
+	if (observer->why_no_fault)
+		return observer->why_no_fault;
+	if (is_machine(peer) && observer->why_no_entry)
+		return observer->why_no_entry;
+	if (is_machine(peer) && observer->why_no_guest_fault)
+		return observer->why_no_guest_fault;
+	if (has_any_faults(peer))
+		return "there are too few page faults to tell 95 in a hundred "
+		       "of them";
+	if (observer->faults_lost)
+		return "the kernel lost records of page faults: this machine "
+		       "has other work, or too many are started at once";
+	return "page faults of what was started are not known: a daemon's "
+	       "processes are not below the one that was started";
 }
 
 static int say_not_taken(struct bench_peer *peer,
@@ -344,6 +429,7 @@ static int say_not_taken(struct bench_peer *peer,
 		[BENCH_GUEST] = why_no_guest(peer, observer),
 		[BENCH_PID1] = why_no_pid1(peer, observer),
 		[BENCH_OUTPUT] = "no run wrote anything",
+		[BENCH_RESIDENT] = why_no_resident(peer, observer),
 		[BENCH_EXIT] = "no run ended",
 	};
 
@@ -358,7 +444,7 @@ static int say_not_taken(struct bench_peer *peer,
 }
 
 int bench_rounds(struct bench_peers *peers, const struct bench_what *what,
-		 const struct bench_plan *plan)
+		 const struct bench_plan *plan, struct bench_took *ret)
 {
 	autofree struct slots *slots = calloc(peers->count, sizeof(*slots));
 	struct bench_observer observer = {0};
@@ -374,9 +460,10 @@ int bench_rounds(struct bench_peers *peers, const struct bench_what *what,
 		r = peer->run ? slots_make(&slots[i], peer, what, plan->group)
 			      : log_ret(-ENOMEM, "out of memory");
 		slots[i].observer = &observer;
+		slots[i].took = ret;
 	}
 	if (r == 0)
-		r = run_rounds(peers, what, plan, slots);
+		r = run_rounds(peers, what, plan, slots, ret);
 	for (unsigned i = 0; r == 0 && i < peers->count; i++)
 		if (!peers->item[i].why_not)
 			r = say_not_taken(&peers->item[i], &observer);

@@ -126,6 +126,27 @@ static void print_method(const json_t *document)
 	puts("");
 }
 
+/* Whether the runs' own times make up the time that all took. */
+static void print_took(const json_t *document)
+{
+	const json_t *took = json_object_get(document, "took");
+	const double all = json_number_value(json_object_get(took, "all_ms"));
+	const double runs = json_number_value(json_object_get(took, "runs_ms"));
+	const double before =
+		json_number_value(json_object_get(took, "before_ms"));
+	const double rest = all - runs - before;
+
+	if (runs <= 0)
+		return;
+	printf("\n%lld runs took %.1f s: %.1f s their own, ",
+	       json_integer_value(json_object_get(took, "runs")), all / 1e3,
+	       runs / 1e3);
+	if (before > 0)
+		printf("%.1f s what drivers do before, ", before / 1e3);
+	printf("%.1f s the bench, %.1f %% more\n", rest / 1e3,
+	       100 * rest / runs);
+}
+
 static void print_notes(const json_t *runtimes)
 {
 	size_t i;
@@ -264,12 +285,15 @@ static void print_table(const json_t *document, const json_t *runtimes)
 	json_t *runtime;
 
 	print_method(document);
-	printf("%-21s %5s %4s %8s %8s %8s %8s %15s %8s %8s %8s %8s %7s %6s\n",
-	       "", "runs", "bad", "guest", "PID 1", "output", "exit p50",
-	       "interval", "p90", "p95", "p99", "max", "CPU", "ratio");
+	printf("%-21s %5s %4s %8s %8s %8s %8s %8s %15s %8s %8s %8s %8s %7s "
+	       "%6s\n",
+	       "", "runs", "bad", "guest", "PID 1", "output", "resident",
+	       "exit p50", "interval", "p90", "p95", "p99", "max", "CPU",
+	       "ratio");
 	json_array_foreach(runtimes, i, runtime) {
 		print_runtime(runtime, reference);
 	}
+	print_took(document);
 }
 
 int bench_print(const json_t *document)
@@ -297,9 +321,9 @@ int bench_print(const json_t *document)
 /* As RFC 4180 has it; names of drivers need no quotes. */
 static void write_row(FILE *out, const json_t *runtime, size_t i)
 {
-	static const char *const columns[] = {"round", "status", "ok",
-					      "guest", "pid1",   "output",
-					      "exit",  "cpu"};
+	static const char *const columns[] = {
+		"round",  "status",   "ok",   "guest", "pid1",
+		"output", "resident", "exit", "cpu",   "faults"};
 	const json_t *samples = json_object_get(runtime, "samples_ms");
 
 	fputs(text_of(runtime, "runtime"), out);
@@ -327,8 +351,8 @@ int bench_write_csv(const json_t *document, const char *file)
 
 	if (!out)
 		return log_ret(-errno, "'%s': %s", file, strerror(errno));
-	fputs("runtime,round,status,ok,guest_ms,pid1_ms,output_ms,exit_ms,"
-	      "cpu_ms\r\n",
+	fputs("runtime,round,status,ok,guest_ms,pid1_ms,output_ms,resident_ms,"
+	      "exit_ms,cpu_ms,faults\r\n",
 	      out);
 	json_array_foreach(runtimes, i, runtime) {
 		const size_t n =

@@ -408,14 +408,24 @@ static int take_observed(struct bench_group *group)
 		return 0;
 	if (!runs)
 		return log_ret(-ENOMEM, "out of memory");
-	for (unsigned i = 0; i < group->count; i++)
-		runs[i].pid = group->end[i].pid;
+	for (unsigned i = 0; i < group->count; i++) {
+		const struct bench_end *end = &group->end[i];
+
+		runs[i] = (struct observer_run){
+			.pid = end->pid,
+			.from_ns = end->exec_ns,
+			.until_ns = end->exec_ns + end->at_ns[BENCH_EXIT],
+		};
+	}
 	r = observer_end(group->observer, runs, group->count);
 	for (unsigned i = 0; r == 0 && i < group->count; i++) {
 		struct bench_end *end = &group->end[i];
 
 		end->at_ns[BENCH_GUEST] = since(runs[i].entry_ns, end->exec_ns);
 		end->at_ns[BENCH_PID1] = since(runs[i].init_ns, end->exec_ns);
+		end->at_ns[BENCH_RESIDENT] =
+			since(runs[i].resident_ns, end->exec_ns);
+		end->faults = runs[i].faults * OBSERVER_FAULT_PERIOD;
 	}
 	return r;
 }

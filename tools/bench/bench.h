@@ -44,9 +44,10 @@ int bench_no_file(const char *what);
 
 /* Each in nanoseconds after exec; 0: not had. */
 enum bench_mark {
-	BENCH_GUEST,  /* a thread enters a guest for the first time */
-	BENCH_PID1,   /* a container's executes its program */
-	BENCH_OUTPUT, /* the first byte of it arrives */
+	BENCH_GUEST,    /* a thread enters a guest for the first time */
+	BENCH_PID1,     /* a container's executes its program */
+	BENCH_OUTPUT,   /* the first byte of it arrives */
+	BENCH_RESIDENT, /* nearly all of its page faults are taken */
 	BENCH_EXIT,
 	BENCH_MARKS,
 };
@@ -71,7 +72,8 @@ struct bench_end {
 	pid_t pid;
 	uint64_t exec_ns; /* CLOCK_MONOTONIC, just before exec */
 	uint64_t at_ns[BENCH_MARKS];
-	double cpu_ms; /* its own and that of those it waited for */
+	unsigned faults; /* about so many, its guest's included; 0: not had */
+	double cpu_ms;   /* its own and that of those it waited for */
 };
 
 /*
@@ -87,8 +89,8 @@ struct bench_group {
 	unsigned count;
 	uint64_t interval_ns; /* between their starts; 0: all at once */
 	uint64_t limit_ns;    /* for each; 0: none */
-	struct bench_observer *observer; /* NULL: BENCH_GUEST and _PID1 are not
-					    taken */
+	struct bench_observer *observer; /* NULL: BENCH_GUEST, _PID1 and
+					    _RESIDENT are not taken */
 };
 
 /*
@@ -246,6 +248,7 @@ struct bench_run {
 	int status;
 	bool ok, late;
 	uint64_t at_ns[BENCH_MARKS];
+	unsigned faults; /* 0: not had */
 	double cpu_ms;
 };
 
@@ -257,13 +260,21 @@ struct bench_plan {
 	bool is_default;      /* the number of runs */
 };
 
+/* How long all runs took that count. */
+struct bench_took {
+	uint64_t all_ns;    /* from the first one's beginning to the end */
+	uint64_t runs_ns;   /* from exec to exit, of each group of them */
+	uint64_t before_ns; /* the drivers' `before` */
+	unsigned runs;
+};
+
 /*
  * Measures all peers that take part, in turns. One that does not come through
  * its first run, which is not counted, is left out. 0 or -errno, logged;
  * -EINTR, not logged: a signal came.
  */
 int bench_rounds(struct bench_peers *peers, const struct bench_what *what,
-		 const struct bench_plan *plan);
+		 const struct bench_plan *plan, struct bench_took *ret);
 
 /*
  * Where the time of a runtime's starts goes, by up to PLAN's runs that tell;
@@ -333,6 +344,7 @@ struct bench_result {
 	const struct bench_peers *peers;
 	const struct bench_host *idle_from, *idle_to; /* before the runs */
 	const struct bench_host *end;
+	const struct bench_took *took; /* NULL: nothing was run in rounds */
 };
 
 /* The document; NULL: no memory. The caller has a reference. */
@@ -380,7 +392,7 @@ struct bench_difference {
 int bench_difference(struct bench_samples *a, struct bench_samples *b,
 		     struct bench_difference *ret);
 /*
- * Runs ARGV, an absolute path first, RUNS times without the bench (`from`) and
+ * Runs ARGV RUNS times without the bench (`from`) and
  * with it (`to`). 0 or -errno, logged; -EINTR, not logged: a signal came.
  */
 int bench_overhead(char *const *argv, unsigned runs,

@@ -100,7 +100,7 @@ static int measure(const struct request *req, struct bench_setup *setup)
 					.group = 1};
 	const struct bench_result result = {
 		"density",  &setup->what, &plan, &setup->peers,
-		&idle_from, &idle_to,     &end,
+		&idle_from, &idle_to,     &end,  NULL,
 	};
 	int r;
 

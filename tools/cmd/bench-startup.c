@@ -114,13 +114,14 @@ static int parse(struct request *req, int argc, char **argv)
 
 /* ---- measuring */
 
-static int measure_peers(const struct request *req, struct bench_setup *setup)
+static int measure_peers(const struct request *req, struct bench_setup *setup,
+			 struct bench_took *took)
 {
 	struct bench_peers *peers = &setup->peers;
 	int r = bench_peers_make(peers, &setup->drivers, &setup->what);
 
 	if (r == 0)
-		r = bench_rounds(peers, &setup->what, &req->plan);
+		r = bench_rounds(peers, &setup->what, &req->plan, took);
 	for (unsigned i = 0; r == 0 && i < peers->count; i++)
 		if (!peers->item[i].why_not && peers->item[i].driver->trace)
 			r = bench_phases(&peers->item[i], &setup->what,
@@ -165,14 +166,15 @@ static int measure_memory(const struct request *req, struct bench_setup *setup)
 static int measure(const struct request *req, struct bench_setup *setup)
 {
 	struct bench_host idle_from, idle_to, end;
+	struct bench_took took = {0};
 	const struct bench_result result = {
 		"startup",  &setup->what, &req->plan, &setup->peers,
-		&idle_from, &idle_to,     &end,
+		&idle_from, &idle_to,     &end,       &took,
 	};
 	int r;
 
 	bench_watch_host(&idle_from, &idle_to);
-	r = measure_peers(req, setup);
+	r = measure_peers(req, setup, &took);
 	if (r == 0 && req->instances > 0)
 		r = measure_memory(req, setup);
 	bench_host_look(&end);

@@ -105,6 +105,52 @@ static void test_reuse(void **state)
 	assert_int_equal(run.init_ns, 0);
 }
 
+/* A fault of process P, or of the guest that its thread runs. */
+#define FAULT(t, p)                                                            \
+	{                                                                      \
+		.time_ns = (t), .kind = OBSERVER_FAULT, .pid = (p),            \
+		.tid = (p) + 1                                                 \
+	}
+
+static unsigned add_faults(struct observer_record *records, unsigned count,
+			   uint64_t from_ns, pid_t pid)
+{
+	for (unsigned i = 0; i < count; i++)
+		records[i] = (struct observer_record)FAULT(from_ns + i, pid);
+	return count;
+}
+
+/*
+ * 100 faults from 1000 on, and another four at 5000: the 99th of 104 is the
+ * first one after which 95 in a hundred are taken. Others' do not count, nor
+ * those before exec and after the end.
+ */
+static void test_resident(void **state)
+{
+	struct observer_record records[256] = {FORK(1, 10, 1), FORK(2, 20, 1),
+					       FORK(3, 11, 10)};
+	struct observer_run run[] = {
+		{.pid = 10, .from_ns = 500, .until_ns = 6000},
+		{.pid = 20, .from_ns = 500, .until_ns = 6000},
+	};
+	unsigned n = 3;
+
+	(void)state;
+	n += add_faults(records + n, 20, 400, 10);
+	n += add_faults(records + n, 50, 1000, 10);
+	n += add_faults(records + n, 50, 1050, 11);
+	n += add_faults(records + n, 50, 2000, 99);
+	n += add_faults(records + n, OBSERVER_FAULTS_LEAST - 1, 4000, 20);
+	n += add_faults(records + n, 4, 5000, 11);
+	n += add_faults(records + n, 20, 7000, 10);
+	find(records, n, run, 2);
+	assert_int_equal(run[0].faults, 104);
+	assert_int_equal(run[0].resident_ns, 1098);
+	/* So few do not tell. */
+	assert_int_equal(run[1].faults, OBSERVER_FAULTS_LEAST - 1);
+	assert_int_equal(run[1].resident_ns, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -112,6 +158,7 @@ int main(void)
 		cmocka_unit_test(test_machine),
 		cmocka_unit_test(test_several),
 		cmocka_unit_test(test_reuse),
+		cmocka_unit_test(test_resident),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
