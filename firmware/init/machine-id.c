@@ -34,8 +34,8 @@ static const char *const places[] = {
 
 static int open_place(int root, const char *path, int flags)
 {
-	return util_openat2(root, path, flags | O_NOFOLLOW,
-			    RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	return util_open_regular(root, path, flags | O_NOFOLLOW,
+				 RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 static bool is_digit(char c)
@@ -46,13 +46,11 @@ static bool is_digit(char c)
 /* "uninitialized", which systemd writes before the first boot, is none. */
 static bool read_id(int root, const char *path, char id[DIGITS])
 {
-	/* A pipe of that name must not hold this up. */
-	autofd int fd = open_place(root, path, O_RDONLY | O_NONBLOCK);
+	autofd int fd = open_place(root, path, O_RDONLY);
 	char text[DIGITS + 2];
-	struct stat st;
 	ssize_t n;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	if (fd < 0)
 		return false;
 	n = pread(fd, text, sizeof(text), 0);
 	if (n < DIGITS || n > DIGITS + 1 ||
@@ -78,12 +76,14 @@ static bool is_guests(int fd)
 /* Asked before it is opened for writing: that alone changes an overlay. */
 static bool write_id(int root, const char *path, const char id[DIGITS])
 {
-	autofd int there = open_place(root, path, O_PATH);
+	autofd int there =
+		util_openat2(root, path, O_PATH | O_NOFOLLOW,
+			     RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 	autofd int fd = -1;
 
 	if (there < 0 || !is_guests(there))
 		return false;
-	fd = open_place(root, path, O_WRONLY | O_NONBLOCK);
+	fd = open_place(root, path, O_WRONLY);
 	return fd >= 0 && is_guests(fd) && pwrite(fd, id, DIGITS, 0) == DIGITS;
 }
 

@@ -173,10 +173,8 @@ void container_rename(int root, const struct init_config *c,
 		if (!before || !text || !etc_wanted(e, c) ||
 		    strcmp(before, text) == 0)
 			continue;
-		/* A pipe of that name must not hold this up. */
-		fd = util_openat2(root, e->path + 1,
-				  O_RDWR | O_NOFOLLOW | O_NONBLOCK,
-				  RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+		fd = util_open_regular(root, e->path + 1, O_RDWR | O_NOFOLLOW,
+				       RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 		if (fd < 0 || !has_text(fd, before, before_bytes) ||
 		    ftruncate(fd, 0) < 0)
 			continue;

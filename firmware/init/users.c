@@ -5,6 +5,8 @@
  */
 #include "firmware/init/users.h"
 
+#include "vmm/base/util.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -23,14 +25,12 @@
 /* NULL when there is no such file, which is an empty one. */
 static FILE *open_regular(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	struct stat st;
+	const int fd = util_open_regular(AT_FDCWD, path, O_RDONLY, 0);
 	FILE *file;
 
 	if (fd < 0)
 		return NULL;
-	file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? fdopen(fd, "r")
-							  : NULL;
+	file = fdopen(fd, "r");
 	if (!file)
 		close(fd);
 	return file;

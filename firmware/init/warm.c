@@ -6,12 +6,12 @@
  */
 #include "firmware/init/warm.h"
 
-#include "firmware/init/mount.h"
 #include "vmm/base/util.h"
 
 #include <elf.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,13 +59,14 @@ struct elf {
 static int read_file(struct warm *w, const char *path)
 {
 	autofd int fd =
-		root_open(w->root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+		util_open_regular(w->root, path, O_RDONLY,
+				  RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 	autofree char *data = malloc(READ_STEP);
 	uint64_t bytes = 0;
 	struct stat st;
 	ssize_t n;
 
-	if (fd < 0 || !data || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	if (fd < 0 || !data || fstat(fd, &st) < 0 ||
 	    st.st_size > (off_t)FILE_MAX || (uint64_t)st.st_size > w->left)
 		return -1;
 	while (bytes <= FILE_MAX && (n = read(fd, data, READ_STEP)) > 0)

@@ -296,6 +296,30 @@ int util_openat2(int dir, const char *path, int flags, uint64_t resolve)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+static int check_regular(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? 0 : -ENXIO;
+}
+
+/* It may have become another one between the two: then it is not waited for. */
+int util_open_regular(int dir, const char *path, int flags, uint64_t resolve)
+{
+	autofd int there =
+		util_openat2(dir, path, O_PATH | (flags & O_NOFOLLOW), resolve);
+	autofd int fd = -1;
+	int r = there < 0 ? there : check_regular(there);
+
+	if (r < 0)
+		return r;
+	fd = util_openat2(dir, path, flags | O_NONBLOCK | O_NOCTTY, resolve);
+	r = fd < 0 ? fd : check_regular(fd);
+	return r < 0 ? r : take_fd(&fd);
+}
+
 bool util_in_user_namespace(void)
 {
 	FILE *file = fopen("/proc/self/uid_map", "re");

@@ -124,6 +124,12 @@ int util_read_stream(int fd, size_t max, char **ret_text);
  * gets. Any thread.
  */
 int util_openat2(int dir, const char *path, int flags, uint64_t resolve);
+/*
+ * The same where PATH is a regular file: whatever else it is, is not opened, as
+ * that waits for somebody (a pipe) or acts (a watchdog). -ENXIO: it is
+ * something else.
+ */
+int util_open_regular(int dir, const char *path, int flags, uint64_t resolve);
 
 /* Writes all LEN bytes to FD at its position. 0 or -errno. Any thread. */
 int util_write_all(int fd, const void *buf, size_t len);

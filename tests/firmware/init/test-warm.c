@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -129,6 +130,23 @@ static void test_none(void **state)
 	assert_int_equal(warm(ctx, "/bin/sh"), 3);
 }
 
+/* Nothing but a file is opened: to open a device may be to start it. */
+static void test_no_file(void **state)
+{
+	const struct ctx *ctx = *state;
+	autofd int watch = inotify_init1(IN_NONBLOCK);
+	struct inotify_event event;
+	char path[TEMPDIR_ROOM + 16];
+
+	run(ctx, "mkdir bin etc; mkfifo bin/sh etc/passwd; touch etc/group");
+	snprintf(path, sizeof(path), "%s/bin/sh", ctx->dir);
+	assert_true(inotify_add_watch(watch, path, IN_OPEN) >= 0);
+	snprintf(path, sizeof(path), "%s/etc/passwd", ctx->dir);
+	assert_true(inotify_add_watch(watch, path, IN_OPEN) >= 0);
+	assert_int_equal(warm(ctx, "/bin/sh"), 1);
+	assert_int_equal(read(watch, &event, sizeof(event)), -1);
+}
+
 static void test_libraries(void **state)
 {
 	const struct ctx *ctx = *state;
@@ -181,6 +199,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_none, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_libraries, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
