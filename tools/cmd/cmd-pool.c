@@ -141,7 +141,7 @@ static int watch(struct pool *pool, struct watched *w)
 /* The kernel's path is the template's. */
 static int find_kernel(struct pool *pool)
 {
-	autofree char *path = template_find(&pool->store, pool->name);
+	autofree char *path = template_find(&pool->store, pool->name, NULL);
 	struct snapshot snapshot = {.memory_fd = -1};
 	struct config cfg;
 	int r = path ? snapshot_open(&snapshot, path) : -ENOENT;

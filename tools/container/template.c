@@ -38,6 +38,8 @@ struct template
 	/* The same, for a pool's machines: an image's have the template's. */
 	char pooled[TEMPLATE_NAME];
 	const char *found; /* SNAPSHOT is that one; NULL: none is */
+	int found_fd;      /* owned: its directory; -1 */
+	int suspect_fd;    /* owned: of the one that is suspected; -1 */
 	bool sound;        /* it was not to blame: see template_distrust() */
 	bool suspected;    /* the one that has its container may be */
 	struct snapshot snapshot;
@@ -223,10 +225,15 @@ static int find_names(struct template *t, const struct template_wish *wish)
 
 static bool open_found(struct template *t, const char *name, bool records)
 {
-	autofree char *path = name[0] ? template_find(&t->store, name) : NULL;
+	autofree char *path = NULL;
+	autofd int fd = -1;
 
+	if (name[0])
+		path = template_find(&t->store, name, &fd);
 	if (!path)
 		return false;
+	util_close(&t->found_fd);
+	t->found_fd = take_fd(&fd);
 	t->found = name;
 	if (snapshot_open(&t->snapshot, path) == 0) {
 		if (records)
@@ -326,6 +333,7 @@ int template_new(const struct template_wish *wish, struct template **ret)
 		return log_ret(-ENOMEM, "out of memory");
 	t->store.dir = -1;
 	t->snapshot.memory_fd = -1;
+	t->found_fd = t->suspect_fd = -1;
 	t->part = TEMPLATE_PART_NONE;
 	t->taken = POOL_TAKEN_NONE;
 	r = templates_limit(&t->limit);
@@ -347,6 +355,8 @@ void template_free(struct template *t)
 	template_abandon(&t->store, &t->part);
 	snapshot_close(&t->snapshot);
 	pool_release(&t->taken);
+	util_close(&t->found_fd);
+	util_close(&t->suspect_fd);
 	template_store_close(&t->store);
 	free(t);
 }
@@ -417,6 +427,8 @@ void template_close_writable(struct template *t)
 	util_close(&t->part.files[0]);
 	util_close(&t->part.files[1]);
 	util_close(&t->part.lock);
+	util_close(&t->found_fd);
+	util_close(&t->suspect_fd);
 	util_close(&t->store.dir);
 }
 
@@ -513,9 +525,15 @@ bool template_suspect(struct template *t)
 {
 	const bool has = t && t->store.dir >= 0 && has_container(t);
 
-	if (has)
-		t->suspected = true;
-	return has;
+	if (!has)
+		return false;
+	t->suspected = true;
+	/* A machine that waited has no descriptor of what it came from. */
+	if (template_taken(t) && t->prepared[0])
+		t->suspect_fd =
+			openat(t->store.dir, t->prepared,
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return true;
 }
 
 void template_blame(struct template *t)
@@ -526,7 +544,7 @@ void template_blame(struct template *t)
 	if (!t->prepared[0])
 		return;
 	template_forget(&t->store, t->prepared);
-	(void)template_remove(&t->store, t->prepared);
+	(void)template_remove_that(&t->store, t->prepared, t->suspect_fd);
 }
 
 void template_drop(struct template *t)
@@ -539,7 +557,7 @@ void template_drop(struct template *t)
 	}
 	snapshot_close(&t->snapshot);
 	if (t->store.dir >= 0 && t->found)
-		(void)template_remove(&t->store, t->found);
+		(void)template_remove_that(&t->store, t->found, t->found_fd);
 	t->found = NULL;
 }
 
@@ -560,6 +578,7 @@ bool template_fall_back(struct template *t)
 	} else {
 		snapshot_close(&t->snapshot);
 		t->found = NULL;
+		t->suspect_fd = take_fd(&t->found_fd);
 	}
 	return had && open_found(t, t->shape, true);
 }

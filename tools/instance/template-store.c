@@ -171,7 +171,8 @@ static bool is_name(const char *name)
 	       strspn(name, "0123456789abcdef-") == TEMPLATE_NAME - 1;
 }
 
-char *template_find(const struct template_store *store, const char *name)
+char *template_find(const struct template_store *store, const char *name,
+		    int *ret_fd)
 {
 	autofd int fd = openat(store->dir, name,
 			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -181,6 +182,8 @@ char *template_find(const struct template_store *store, const char *name)
 	if (fd < 0 || futimens(fd, NULL) < 0 ||
 	    asprintf(&path, "%s/%s", store->path, name) < 0)
 		return NULL;
+	if (ret_fd)
+		*ret_fd = take_fd(&fd);
 	return path;
 }
 
@@ -436,6 +439,29 @@ int template_remove(const struct template_store *store, const char *name)
 	    faccessat(store->dir, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 		return -ENOENT;
 	return tree_remove(store->dir, name);
+}
+
+/*
+ * It is moved first, and looked at under a name that nobody else uses: what was
+ * another one by then goes back. A process that is killed between leaves a
+ * part, which goes with those.
+ */
+int template_remove_that(const struct template_store *store, const char *name,
+			 int fd)
+{
+	char moved[PART_ROOM + 16];
+
+	if (!is_name(name) || !is_same(store->dir, name, fd))
+		return -ENOENT;
+	snprintf(moved, sizeof(moved), "%s.%d" PART, name, (int)getpid());
+	if (renameat(store->dir, name, store->dir, moved) < 0)
+		return -errno;
+	if (is_same(store->dir, moved, fd))
+		return tree_remove(store->dir, moved);
+	if (renameat2(store->dir, moved, store->dir, name, RENAME_NOREPLACE) <
+	    0)
+		(void)tree_remove(store->dir, moved);
+	return -ENOENT;
 }
 
 /* ---- not too many */

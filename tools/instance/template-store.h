@@ -55,9 +55,12 @@ int template_store_unnamed(void);
 
 /*
  * The directory of NAME, allocated, which counts as used now. NULL: there is
- * none.
+ * none. *RET_FD, unless RET_FD is NULL: the directory, for
+ * template_remove_that(); as long as it is open no other one can be taken for
+ * it.
  */
-char *template_find(const struct template_store *store, const char *name);
+char *template_find(const struct template_store *store, const char *name,
+		    int *ret_fd);
 
 /* Whether NAME was looked for before, and that it has been. */
 bool template_is_known(const struct template_store *store, const char *name);
@@ -102,5 +105,11 @@ int template_each(const struct template_store *store,
 
 /* Machines that run from it go on. 0; -ENOENT or -errno, not logged. */
 int template_remove(const struct template_store *store, const char *name);
+/*
+ * The same of the one that FD is, and of no other that another process has made
+ * under its name meanwhile: -ENOENT then.
+ */
+int template_remove_that(const struct template_store *store, const char *name,
+			 int fd);
 
 #endif

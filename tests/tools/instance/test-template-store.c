@@ -84,14 +84,14 @@ static void test_find(void **state)
 {
 	struct ctx *ctx = *state;
 	autofree char *name = strdup(name_of(ctx, 1));
-	autofree char *path = template_find(&ctx->store, name);
+	autofree char *path = template_find(&ctx->store, name, NULL);
 	char file[TEMPDIR_ROOM + 64], text[8] = "";
 	autofd int fd = -1;
 	struct stat st;
 
 	assert_null(path);
 	make(ctx, name, 4096, 1);
-	path = template_find(&ctx->store, name);
+	path = template_find(&ctx->store, name, NULL);
 	assert_non_null(path);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
@@ -111,7 +111,7 @@ static void test_one_makes_it(void **state)
 
 	assert_int_equal(template_begin(&ctx->store, name, &first), 0);
 	assert_int_equal(template_begin(&ctx->store, name, &second), -EBUSY);
-	assert_null(template_find(&ctx->store, name));
+	assert_null(template_find(&ctx->store, name, NULL));
 	template_abandon(&ctx->store, &second);
 	template_abandon(&ctx->store, &first);
 	assert_int_equal(template_begin(&ctx->store, name, &second), 0);
@@ -138,7 +138,7 @@ static void test_left_over(void **state)
 	make(ctx, name_of(ctx, 2), 4096, 1);
 	assert_true(is_there(ctx, name_of(ctx, 2)));
 	snprintf(name, sizeof(name), "%s", name_of(ctx, 1));
-	assert_null(template_find(&ctx->store, name));
+	assert_null(template_find(&ctx->store, name, NULL));
 	assert_int_equal(template_begin(&ctx->store, name, &part), 0);
 	template_abandon(&ctx->store, &part);
 	/* Nothing but the one is left. */
@@ -197,6 +197,37 @@ static void test_names(void **state)
 			 -ENOENT);
 }
 
+/* One that was judged is removed, and not the one that has come in its place.
+ */
+static void test_remove_that(void **state)
+{
+	struct ctx *ctx = *state;
+	autofree char *name = strdup(name_of(ctx, 1));
+	autofree char *first = NULL, *second = NULL;
+	autofd int first_fd = -1, second_fd = -1;
+	struct template_part part;
+
+	make(ctx, name, 4096, 1);
+	first = template_find(&ctx->store, name, &first_fd);
+	assert_non_null(first);
+	assert_int_equal(template_remove(&ctx->store, name), 0);
+	make(ctx, name, 4096, 1);
+	second = template_find(&ctx->store, name, &second_fd);
+	assert_int_equal(template_remove_that(&ctx->store, name, first_fd),
+			 -ENOENT);
+	assert_true(is_there(ctx, name));
+	assert_int_equal(template_remove_that(&ctx->store, name, -1), -ENOENT);
+	assert_int_equal(template_remove_that(&ctx->store, "..", second_fd),
+			 -ENOENT);
+	assert_int_equal(template_remove_that(&ctx->store, name, second_fd), 0);
+	assert_false(is_there(ctx, name));
+	assert_int_equal(template_remove_that(&ctx->store, name, second_fd),
+			 -ENOENT);
+	/* Nor is anything left that the next one would find. */
+	assert_int_equal(template_begin(&ctx->store, name, &part), 0);
+	template_abandon(&ctx->store, &part);
+}
+
 /* A directory that others can read or write is not used. */
 static void test_others(void **state)
 {
@@ -236,13 +267,10 @@ static void test_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_find),
-		TEST(test_one_makes_it),
-		TEST(test_left_over),
-		TEST(test_not_too_many),
-		TEST(test_names),
-		TEST(test_others),
-		cmocka_unit_test(test_limit),
+		TEST(test_find),      TEST(test_one_makes_it),
+		TEST(test_left_over), TEST(test_not_too_many),
+		TEST(test_names),     TEST(test_remove_that),
+		TEST(test_others),    cmocka_unit_test(test_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
