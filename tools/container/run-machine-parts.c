@@ -67,6 +67,7 @@ void run_machine_done(struct run_machine *machine)
 	text_list_done(&machine->search);
 	text_list_done(&machine->dns);
 	text_list_done(&machine->names);
+	run_chosen_done(&machine->chosen);
 	for (unsigned i = 0; i < machine->nvolume_fds; i++)
 		close(machine->volume_fds[i]);
 	if (machine->netns.places > 0)

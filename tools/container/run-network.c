@@ -174,7 +174,7 @@ static int make_user(struct run_machine *machine, const struct run_options *opt)
 	const struct net_user_facts *facts = net_user_facts();
 	struct text_list publish = {0};
 	char address[64];
-	int r = run_publish_resolve(&opt->publish, &publish);
+	int r = run_publish_resolve(&opt->publish, &machine->chosen, &publish);
 
 	if (r == 0)
 		r = describe_ports(machine, &publish);

@@ -10,15 +10,20 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
-/* So many are held while others are chosen; passt takes no more. */
-#define CHOSEN_MAX 32
+/* The name of a port that is chosen, for a socket without a file. */
+#define NAME "bulkhead/published/%s/%u"
+/* Others' that were offered meanwhile; then something is wrong. */
+#define OTHERS_MAX 64
 
-struct chosen {
-	int fd[CHOSEN_MAX]; /* owned */
+/* Sockets at ports, so that each one is offered once. passt takes no more. */
+struct offered {
+	int fd[RUN_CHOSEN_MAX + OTHERS_MAX]; /* owned */
 	unsigned n;
 };
 
@@ -77,36 +82,75 @@ static bool take_wanted(const char *text, struct wanted *w)
 }
 
 /*
- * A port that nobody has. It is held until all are chosen; then it is passt's
- * to take, which the kernel gives to nobody else as soon after. 0 or -errno,
- * logged.
+ * Between the choice and passt's start a port is nobody's as the kernel sees
+ * it, and another start may be offered it. A socket without a file, whose names
+ * are a network namespace's as ports are, says that it is taken. 0, -EADDRINUSE
+ * or -errno, not logged.
  */
-static int choose(const char *text, const struct wanted *w,
-		  struct chosen *chosen, unsigned *ret_port)
+static int reserve(const struct wanted *w, unsigned port,
+		   struct run_chosen *chosen)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	autofd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const int n = snprintf(un.sun_path + 1, sizeof(un.sun_path) - 1, NAME,
+			       w->udp ? "udp" : "tcp", port);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&un,
+			   (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+				       1 + (size_t)n)) < 0)
+		return -errno;
+	chosen->fd[chosen->n++] = take_fd(&fd);
+	return 0;
+}
+
+/* A port that nobody has: it is held until all are chosen. 0 or -errno. */
+static int offer(const struct wanted *w, struct offered *offered,
+		 unsigned *ret_port)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET};
 	socklen_t n = sizeof(at);
 	int fd;
 
-	if (chosen->n == CHOSEN_MAX)
-		return log_ret(-E2BIG, "--publish '%s': more than %d ports",
-			       text, CHOSEN_MAX);
 	if (w->address[0])
 		inet_pton(AF_INET, w->address, &at.sin_addr);
 	fd = socket(AF_INET, (w->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC,
 		    0);
 	if (fd >= 0)
-		chosen->fd[chosen->n++] = fd;
+		offered->fd[offered->n++] = fd;
 	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&at, &n) < 0)
-		return log_ret(-errno, "--publish '%s': no free port: %s", text,
-			       strerror(errno));
+		return -errno;
 	*ret_port = ntohs(at.sin_port);
 	return 0;
 }
 
+/* 0 or -errno, logged. */
+static int choose(const char *text, const struct wanted *w,
+		  struct run_chosen *chosen, struct offered *offered,
+		  unsigned *ret_port)
+{
+	int r;
+
+	if (chosen->n == RUN_CHOSEN_MAX)
+		return log_ret(-E2BIG, "--publish '%s': more than %d ports",
+			       text, RUN_CHOSEN_MAX);
+	do {
+		r = offered->n == ARRAY_LEN(offered->fd)
+			    ? -EADDRINUSE
+			    : offer(w, offered, ret_port);
+		if (r < 0)
+			return log_ret(r, "--publish '%s': no free port: %s",
+				       text, strerror(-r));
+		r = reserve(w, *ret_port, chosen);
+	} while (r == -EADDRINUSE);
+	return r < 0 ? log_ret(r, "--publish '%s': port %u: %s", text,
+			       *ret_port, strerror(-r))
+		     : 0;
+}
+
 static int add_chosen(const char *text, const struct wanted *w,
-		      struct chosen *chosen, struct text_list *ret)
+		      struct run_chosen *chosen, struct offered *offered,
+		      struct text_list *ret)
 {
 	int r = 0;
 
@@ -114,7 +158,7 @@ static int add_chosen(const char *text, const struct wanted *w,
 		unsigned host = 0;
 		char full[64];
 
-		r = choose(text, w, chosen, &host);
+		r = choose(text, w, chosen, offered, &host);
 		snprintf(full, sizeof(full), "%s%s%u:%u%s", w->address,
 			 w->address[0] ? ":" : "", host, (unsigned)guest,
 			 w->udp ? "/udp" : "");
@@ -131,19 +175,28 @@ bool run_publish_chooses(const char *text)
 	return take_wanted(text, &w);
 }
 
-int run_publish_resolve(const struct option_list *list, struct text_list *ret)
+int run_publish_resolve(const struct option_list *list,
+			struct run_chosen *chosen, struct text_list *ret)
 {
-	struct chosen chosen = {.n = 0};
+	struct offered offered = {.n = 0};
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < list->count; i++) {
 		const char *text = list->item[i];
 		struct wanted w;
 
-		r = take_wanted(text, &w) ? add_chosen(text, &w, &chosen, ret)
-					  : text_list_add(ret, text);
+		r = take_wanted(text, &w)
+			    ? add_chosen(text, &w, chosen, &offered, ret)
+			    : text_list_add(ret, text);
 	}
-	for (unsigned i = 0; i < chosen.n; i++)
-		close(chosen.fd[i]);
+	for (unsigned i = 0; i < offered.n; i++)
+		close(offered.fd[i]);
 	return r;
+}
+
+void run_chosen_done(struct run_chosen *chosen)
+{
+	for (unsigned i = 0; i < chosen->n; i++)
+		close(chosen->fd[i]);
+	chosen->n = 0;
 }

@@ -133,6 +133,16 @@ const char *run_seccomp_file(const struct run_options *opt);
 
 /* ---- the machine */
 
+/*
+ * Ports of the host's that were chosen: no other start in this network
+ * namespace chooses them as long as these are open. A zeroed one has none.
+ */
+#define RUN_CHOSEN_MAX 32
+struct run_chosen {
+	int fd[RUN_CHOSEN_MAX]; /* owned */
+	unsigned n;
+};
+
 struct run_machine {
 	struct config cfg;         /* of the VM */
 	struct distro distro;      /* where its kernel is a distribution's */
@@ -147,6 +157,7 @@ struct run_machine {
 	const char *addresses[2], *gateways[2];
 	struct text_list dns, search, hosts;
 	struct text_list names;     /* those of dns that the host answers for */
+	struct run_chosen chosen;   /* ports */
 	char *ports;                /* for `ps`; NULL: none */
 	const char *network;        /* which it became; borrowed */
 	struct netns netns;         /* with run_netns_make() */
@@ -191,11 +202,13 @@ int run_shares_make(struct run_machine *machine, struct spec *spec);
 /* Whether its mounts' types and options are ones that are done. */
 int run_shares_check(const struct spec *spec);
 /*
- * The texts of -p, and where they name no port of the host's, a free one each.
- * 0 or -errno, logged. Other mistakes in them are left for their parser to
- * tell.
+ * The texts of -p, and where they name no port of the host's, a free one each,
+ * which is CHOSEN's until run_chosen_done(). 0 or -errno, logged. Other
+ * mistakes in them are left for their parser to tell.
  */
-int run_publish_resolve(const struct option_list *list, struct text_list *ret);
+int run_publish_resolve(const struct option_list *list,
+			struct run_chosen *chosen, struct text_list *ret);
+void run_chosen_done(struct run_chosen *chosen);
 /* Whether a text of -p has a free port chosen there. */
 bool run_publish_chooses(const char *text);
 int run_network_make(struct run_machine *machine,

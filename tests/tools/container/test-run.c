@@ -214,56 +214,6 @@ static void test_env_file(void **state)
 	free(set);
 }
 
-static void expect_publish(const char *text, unsigned n, const char *ends)
-{
-	const struct option_list list = {&text, 1};
-	struct text_list all = {0};
-	const size_t length = strlen(ends);
-
-	assert_int_equal(run_publish_resolve(&list, &all), 0);
-	assert_int_equal(all.count, n);
-	assert_true(strlen(all.item[n - 1]) >= length);
-	assert_string_equal(all.item[n - 1] + strlen(all.item[n - 1]) - length,
-			    ends);
-	text_list_done(&all);
-}
-
-/* A port that is not given is chosen; all else is passed on as it is. */
-static void test_publish(void **state)
-{
-	const char *items[] = {"80", "127.0.0.1::80-81"};
-	struct text_list all = {0};
-	const struct option_list list = {items, 2};
-	unsigned port[3];
-	char end;
-
-	(void)state;
-	expect_publish("8080:80", 1, "8080:80");
-	expect_publish("1.2.3.4:8080:80/udp", 1, "1.2.3.4:8080:80/udp");
-	expect_publish("x", 1, "x");
-	expect_publish("0", 1, "0");
-	expect_publish("65536", 1, "65536");
-	expect_publish("80/sctp", 1, "80/sctp");
-	expect_publish("[::1]::80", 1, "[::1]::80");
-	expect_publish(":80", 1, ":80");
-	expect_publish("::80", 1, "::80");
-	expect_publish("9-8", 1, "9-8");
-	expect_publish("80", 1, ":80");
-	expect_publish("0:80", 1, ":80");
-	expect_publish("53/udp", 1, ":53/udp");
-	expect_publish("127.0.0.1:0:53/tcp", 1, ":53");
-	expect_publish("80-82", 3, ":82");
-	assert_int_equal(run_publish_resolve(&list, &all), 0);
-	assert_int_equal(all.count, 3);
-	assert_int_equal(sscanf(all.item[0], "%u:80%c", &port[0], &end), 1);
-	assert_int_equal(
-		sscanf(all.item[1], "127.0.0.1:%u:80%c", &port[1], &end), 1);
-	assert_int_equal(
-		sscanf(all.item[2], "127.0.0.1:%u:81%c", &port[2], &end), 1);
-	assert_true(port[0] > 0 && port[0] != port[1] && port[1] != port[2]);
-	text_list_done(&all);
-}
-
 static void expect_caps(struct ctx *ctx, const char *line, uint64_t caps)
 {
 	assert_int_equal(parse(ctx, line), 0);
@@ -935,7 +885,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_argv, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_env, setup, teardown),
 		cmocka_unit_test(test_env_file),
-		cmocka_unit_test(test_publish),
 		cmocka_unit_test_setup_teardown(test_caps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_process, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_process_refused, setup,
