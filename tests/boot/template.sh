@@ -205,9 +205,16 @@ spoil()
 # the template stays.
 test_image_fails()
 {
-	local image
+	local image wrong again
 
 	make_image_templates
+	# A user that the image lacks is missing in each container of it.
+	for wrong in "-u missing" "-u root:missing" "--group-add missing"; do
+		# shellcheck disable=SC2086 # two words
+		run --rm --log-level debug $wrong test:1
+		expect_status 125
+		grep -q "once more" err && fail "a second start: $(cat err)"
+	done
 	run --rm -u missing test:1
 	expect_status 125
 	[ "$(grep -c "missing" err)" = 1 ] || fail "not said once: $(cat err)"
@@ -517,6 +524,69 @@ test_none()
 	expect_error 'no room for one' 128M
 	expect_templates 0
 	[ -z "$(ls store/templates)" ] || fail "something is left"
+	expect_nothing_left
+}
+
+# saves: a template is being written
+saves()
+{
+	local memory
+
+	for memory in store/templates/*.part/memory; do
+		[ -s "$memory" ] && return
+	done
+	return 1
+}
+
+# stop_saving COMMAND...: begins it, and stops its monitor amid the saving of its
+# template; sets `pid`, the command's. False: it was saved before.
+stop_saving()
+{
+	local children child comm
+
+	# The shell has programs in the background ignore SIGINT.
+	env --default-signal=INT "$BULKHEAD" "$@" >out 2>err &
+	pid=$!
+	until saves; do
+		kill -0 "$pid" 2>/dev/null || break
+	done
+	read -r children <"/proc/$pid/task/$pid/children" || :
+	for child in $children; do
+		read -r comm <"/proc/$child/comm" || :
+		[ "$comm" != bulkhead-vm ] || kill -STOP "$child"
+	done
+	saves && return
+	kill -9 "$pid"
+	wait "$pid" || :
+	bulkhead template rm --all
+	return 1
+}
+
+# Ctrl-C ends a start at once also while the machine is being saved, and leaves
+# neither half of a template nor a machine.
+test_interrupted()
+{
+	local signal try start
+
+	make_root
+	for signal in INT TERM; do
+		for try in 1 2 3 4 5; do
+			stop_saving template make --network none root && break
+			[ "$try" != 5 ] || fail "always saved before"
+		done
+		start=$SECONDS
+		kill -s "$signal" "$pid"
+		status=0
+		wait "$pid" || status=$?
+		command="bulkhead template make"
+		expect_status $((128 + $(kill -l "$signal")))
+		[ $((SECONDS - start)) -lt 40 ] || fail "it took $((SECONDS - start)) s"
+		[ -z "$(ls store/templates)" ] || fail "left: $(ls store/templates)"
+		expect_nothing_left
+	done
+	run --rm root echo hello
+	expect_out hello
+	expect_templates 1
 	expect_nothing_left
 }
 

@@ -230,7 +230,13 @@ int agent_await(struct agent_session *agent, int timeout_ms,
 		r = left_ms(until)
 			    ? wait_for(agent->fd, agent->gone_fd, POLLIN, until)
 			    : 0;
-		if (r <= 0)
+		if (r == 0)
+			return log_ret(-ETIME,
+				       "the guest's agent does not answer "
+				       "within %d s: the guest hangs, or has "
+				       "too little memory or time",
+				       timeout_ms / 1000);
+		if (r < 0)
 			return waited_in_vain(r, "does not answer");
 		n = agent_reader_fill(&agent->reader, agent->fd);
 		if (n == -EAGAIN)

@@ -7,6 +7,7 @@
  */
 #include "tools/container/life.h"
 
+#include "tools/container/helpers.h"
 #include "tools/container/monitor.h"
 #include "tools/container/netns-follow.h"
 #include "tools/container/netns-ports.h"
@@ -16,6 +17,7 @@
 #include "tools/container/template.h"
 #include "vmm/base/trace.h"
 #include "vmm/base/util.h"
+#include "vmm/config/config.h"
 #include "vmm/vm.h"
 
 #include <errno.h>
@@ -39,6 +41,9 @@
 /* For a session that only passes on a connection. */
 #define PORT_TIMEOUT_MS 10000
 
+/* passt ends when it finds its machine gone. */
+#define HELPERS_END_MS 5000
+
 /* Percent of the guest's memory: less is worth a word. */
 #define MEMORY_SHORT 10
 
@@ -59,6 +64,7 @@ struct running {
 	bool killed;                  /* the monitor, by us */
 	bool started;                 /* the command has */
 	bool told_short, told_killed; /* of its memory */
+	struct helpers others; /* children that are no helpers of a monitor's */
 	uint64_t born_ns;
 };
 
@@ -265,6 +271,17 @@ static int prepare_container(struct running *s)
 	return START_AGAIN;
 }
 
+/* Whether the container in the template may be why no program was started. */
+static bool is_suspect(struct running *s, const struct agent_failure *failure)
+{
+	const struct life *life = s->life;
+
+	if (failure->status != RUN_EXIT_FAILED || is_signalled(s) ||
+	    (life->hooks->is_vain && life->hooks->is_vain(life->arg)))
+		return false;
+	return template_suspect(life->template);
+}
+
 /* 0, the exit status, or START_AGAIN: the template was to blame. */
 static int start_command(struct running *s)
 {
@@ -283,8 +300,7 @@ static int start_command(struct running *s)
 				NULL);
 	if (r == -EREMOTEIO) {
 		/* No program has run. */
-		if (failure.status == RUN_EXIT_FAILED &&
-		    template_suspect(life->template) && !is_signalled(s)) {
+		if (is_suspect(s, &failure)) {
 			log_debug("'%s': once more, from no template that has "
 				  "its container: %s",
 				  life->name, failure.text);
@@ -297,7 +313,7 @@ static int start_command(struct running *s)
 	template_blame(life->template);
 	/* The rest is the command's, and not the start's. */
 	if (template_records(life->template))
-		template_end_record(life->cfg->control);
+		template_end_record(life->cfg->control, s->gone_fd);
 	s->started = true;
 	life->hooks->started(life->arg);
 	return 0;
@@ -318,6 +334,7 @@ static int attach_command(struct running *s)
 				 &options, NULL);
 	if (r < 0)
 		return give_up(s, r);
+	s->started = true;
 	life->hooks->started(life->arg);
 	return 0;
 }
@@ -425,7 +442,8 @@ static int give_up(struct running *s, int error)
 {
 	int signal;
 
-	if (error == -ECONNRESET && signal_came(s, &signal)) {
+	/* Before the command a signal ends the start, whatever else fails. */
+	if ((error == -ECONNRESET || !s->started) && signal_came(s, &signal)) {
 		monitor_kill(&s->monitor);
 		(void)monitor_wait(&s->monitor, -1);
 		return 128 + signal;
@@ -440,8 +458,12 @@ static int give_up(struct running *s, int error)
 		s->killed = true;
 		monitor_kill(&s->monitor);
 		(void)monitor_wait(&s->monitor, -1);
-		if (error == -ETIME)
+		if (error == -ETIME) {
 			(void)monitor_print_tail(&s->monitor, STDERR_FILENO);
+			s->life->hooks->error(s->life->arg,
+					      "its guest did not answer in "
+					      "time, and was ended");
+		}
 	}
 	/* It came as far as its agent, and no container can be the reason. */
 	if (!s->started && template_snapshot(s->life->template) &&
@@ -658,7 +680,8 @@ static int answer_error(struct running *s, int error)
 static int keep_template(struct running *s)
 {
 	const struct life *life = s->life;
-	const int saved = template_save(life->template, life->cfg->control);
+	const int saved =
+		template_save(life->template, life->cfg->control, s->gone_fd);
 
 	trace_mark(life->cfg->trace, TRACE_TEMPLATE);
 	log_time(s, "template kept");
@@ -700,9 +723,10 @@ static int start(struct running *s, bool *ret_done)
 	if (template_is_wanted(life->template)) {
 		r = keep_template(s);
 		*ret_done = life->template_only;
-		if (life->template_only)
+		if (life->template_only && r != -ECONNRESET)
 			return r < 0 ? RUN_EXIT_FAILED : 0;
-		r = template_show(life->cfg->control);
+		if (r != -ECONNRESET)
+			r = template_show(life->cfg->control, s->gone_fd);
 	}
 	if (r == 0)
 		r = set_up_guest(s);
@@ -711,7 +735,20 @@ static int start(struct running *s, bool *ret_done)
 	return life->snapshot ? attach_command(s) : start_command(s);
 }
 
-/* Nothing is left of a machine that is not the one. */
+/* Whether ports of the host's are the guest's, by a helper of its monitor's. */
+static bool publishes(const struct config *cfg)
+{
+	for (unsigned i = 0; i < cfg->ndevices; i++) {
+		if (config_text(&cfg->device[i], "publish"))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Nothing is left of a machine: those who start another one with the same ports
+ * of the host's find them free.
+ */
 static void clear(struct running *s)
 {
 	agent_names_close(take_ptr(s->names));
@@ -721,6 +758,8 @@ static void clear(struct running *s)
 	s->monitor = MONITOR_NONE;
 	util_close(&s->listen_fd);
 	util_close(&s->gone_fd);
+	if (publishes(s->life->cfg))
+		helpers_await(&s->others, HELPERS_END_MS);
 }
 
 /* Without the template, or the part of it, that cannot be used. */
@@ -730,7 +769,14 @@ static int start_again(struct running *s)
 
 	clear(s);
 	trace_restart(life->cfg->trace);
-	return life->hooks->cold(life->arg) < 0 ? RUN_EXIT_FAILED : 0;
+	if (life->hooks->cold(life->arg) < 0)
+		return RUN_EXIT_FAILED;
+	/* One that only makes a template has no command to run. */
+	if (life->template_only && !template_is_wanted(life->template))
+		return fail(s, RUN_EXIT_FAILED,
+			    "no template was made: the one that it begins "
+			    "from was no good: make it once more");
+	return 0;
 }
 
 static int live(struct running *s)
@@ -742,6 +788,8 @@ static int live(struct running *s)
 
 	if (r == 0)
 		r = life->hooks->begin(life->arg);
+	if (publishes(life->cfg))
+		helpers_begin(&s->others);
 	trace_mark(life->cfg->trace, TRACE_KEEPER);
 	if (r < 0)
 		return RUN_EXIT_FAILED;

@@ -51,6 +51,11 @@ struct life_hooks {
 	 * that boots. 0 or -errno, logged. Needed with a template alone.
 	 */
 	int (*cold)(void *arg);
+	/*
+	 * The command cannot be started whatever the template has: the image
+	 * lacks what it asks for. Or NULL.
+	 */
+	bool (*is_vain)(void *arg);
 	/* Our own command that has killed the monitor, or "". */
 	void (*killer)(void *arg, char ret[LIFE_KILLER_BYTES]);
 };

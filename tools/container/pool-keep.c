@@ -8,6 +8,7 @@
 #include "tools/container/pool-wire.h"
 
 #include "tools/agent/agent.h"
+#include "tools/container/helpers.h"
 #include "tools/container/monitor.h"
 #include "tools/container/run.h"
 #include "tools/container/template.h"
@@ -207,20 +208,14 @@ static int start_monitor(struct keeper *k)
  */
 static void find_helpers(struct keeper *k)
 {
-	char path[64];
-	FILE *from;
+	struct helpers all;
 	unsigned n = 0;
-	int pid;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/children",
-		 (int)getpid());
-	from = fopen(path, "re");
-	while (from && n < POOL_HELPERS && fscanf(from, "%d", &pid) == 1) {
-		if (pid != k->monitor.pid)
-			k->helpers[n++] = pid;
+	helpers_find(&all);
+	for (unsigned i = 0; i < all.n && n < POOL_HELPERS; i++) {
+		if (all.pid[i] != k->monitor.pid)
+			k->helpers[n++] = all.pid[i];
 	}
-	if (from)
-		fclose(from);
 }
 
 /* ---- its socket */

@@ -120,6 +120,12 @@ int run_process_make(struct spec_process *process,
 /* The paths where PROCESS's program is looked for. 0 or -ENOMEM, logged. */
 int run_process_paths(const struct spec_process *process,
 		      struct text_list *ret);
+/*
+ * Whether ROOT is an image that has not the user of PROCESS, or not one of its
+ * groups. False also where that cannot be told.
+ */
+bool run_user_is_missing(const struct rootfs *root,
+			 const struct spec_process *process);
 /* The signal that `bulkhead stop` sends. -EINVAL: no such one, logged. */
 int run_stop_signal(const struct run_options *opt,
 		    const struct rootfs_config *image);

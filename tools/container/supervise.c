@@ -144,6 +144,13 @@ static int be_cold(void *arg)
 	return run_machine_make_again(&s->run->machine, s->run->opt);
 }
 
+static bool is_vain(void *arg)
+{
+	const struct supervisor *s = arg;
+
+	return run_user_is_missing(&s->run->root, &s->run->state.spec.process);
+}
+
 static void read_killer(void *arg, char ret[LIFE_KILLER_BYTES])
 {
 	const struct supervisor *s = arg;
@@ -160,6 +167,7 @@ static const struct life_hooks hooks = {
 	.output = keep_output,
 	.error = keep_error,
 	.cold = be_cold,
+	.is_vain = is_vain,
 	.killer = read_killer,
 };
 

@@ -439,7 +439,7 @@ void template_close_record(struct template *t)
 }
 
 /* 0 or -errno, logged. */
-static int save(const struct template *t, const char *control)
+static int save(const struct template *t, const char *control, int gone_fd)
 {
 	struct vm_answer answer;
 	uint8_t id[SNAPSHOT_ID_BYTES];
@@ -447,8 +447,8 @@ static int save(const struct template *t, const char *control)
 
 	if (getrandom(id, sizeof(id), 0) != sizeof(id))
 		return log_ret(-errno, "getrandom: %s", strerror(errno));
-	r = vm_socket_ask(control, VM_REQUEST_SAVE, id, t->part.files,
-			  ANSWER_MS, &answer);
+	r = vm_socket_ask_unless(control, VM_REQUEST_SAVE, id, t->part.files,
+				 gone_fd, ANSWER_MS, &answer);
 	if (r < 0 || answer.result >= 0)
 		return r;
 	return log_ret(answer.result, "the machine: %s",
@@ -456,13 +456,15 @@ static int save(const struct template *t, const char *control)
 					   : strerror(-answer.result));
 }
 
-int template_save(struct template *t, const char *control)
+int template_save(struct template *t, const char *control, int gone_fd)
 {
 	const uint64_t start_ns = util_now_ns();
-	const int r = save(t, control);
+	const int r = save(t, control, gone_fd);
 
 	if (r < 0) {
-		log_warn("its machine is no template for the next ones");
+		if (r != -ECONNRESET)
+			log_warn(
+				"its machine is no template for the next ones");
 		template_abandon(&t->store, &t->part);
 		return r;
 	}
@@ -476,20 +478,20 @@ bool template_hides(const struct config_device *net)
 	return config_text(net, "tap") || config_text(net, "join");
 }
 
-int template_show(const char *control)
+int template_show(const char *control, int gone_fd)
 {
 	struct vm_answer answer;
 
-	return vm_socket_ask(control, VM_REQUEST_SHOW, NULL, NULL, ANSWER_MS,
-			     &answer);
+	return vm_socket_ask_unless(control, VM_REQUEST_SHOW, NULL, NULL,
+				    gone_fd, ANSWER_MS, &answer);
 }
 
-void template_end_record(const char *control)
+void template_end_record(const char *control, int gone_fd)
 {
 	struct vm_answer answer;
 
-	(void)vm_socket_ask(control, VM_REQUEST_END_RECORD, NULL, NULL,
-			    ANSWER_MS, &answer);
+	(void)vm_socket_ask_unless(control, VM_REQUEST_END_RECORD, NULL, NULL,
+				   gone_fd, ANSWER_MS, &answer);
 }
 
 void template_leave(struct template *t)

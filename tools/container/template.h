@@ -88,9 +88,11 @@ bool template_lacks_container(const struct template *t);
 /*
  * Has the machine whose CONTROL socket that is (vm-socket.h) become it: its
  * agent has told that it is there, and was told nothing, or its container is
- * prepared. -errno, logged, is no reason for the machine to end.
+ * prepared. -errno, logged, is no reason for the machine to end; nor is there
+ * anything left of a template then. -ECONNRESET, not logged: GONE_FD has become
+ * readable.
  */
-int template_save(struct template *t, const char *control);
+int template_save(struct template *t, const char *control, int gone_fd);
 
 /*
  * Whether NET, a network device of a machine that becomes one, has to be hidden
@@ -99,12 +101,12 @@ int template_save(struct template *t, const char *control);
 bool template_hides(const struct config_device *net);
 /*
  * Shows them, whether or not it was saved. 0 or -errno, logged: the guest will
- * not find them.
+ * not find them. -ECONNRESET as above.
  */
-int template_show(const char *control);
+int template_show(const char *control, int gone_fd);
 
-/* The machine has started; the rest is not recorded. */
-void template_end_record(const char *control);
+/* The machine has started; the rest is not recorded. GONE_FD ends the wait. */
+void template_end_record(const char *control, int gone_fd);
 
 /*
  * For the monitor, which is handed what it may write to when that is due: the

@@ -290,13 +290,17 @@ static int send_request(const char *path, const struct request *request,
 	return take_fd(&fd);
 }
 
+static int too_late(const char *path)
+{
+	return log_ret(-ETIME, "'%s': the machine does not answer", path);
+}
+
 static int take_answer(int fd, const char *path, struct vm_answer *ret)
 {
 	const ssize_t n = recv(fd, ret, sizeof(*ret), MSG_WAITALL);
 
 	if (n < 0 && errno == EAGAIN)
-		return log_ret(-ETIME, "'%s': the machine does not answer",
-			       path);
+		return too_late(path);
 	if (n < 0)
 		return log_ret(-errno, "'%s': %s", path, strerror(errno));
 	if (n != sizeof(*ret))
@@ -314,13 +318,40 @@ static int take_answer(int fd, const char *path, struct vm_answer *ret)
 int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 		  const int files[2], int timeout_ms, struct vm_answer *ret)
 {
+	return vm_socket_ask_unless(path, what, id, files, -1, timeout_ms, ret);
+}
+
+/* 0: there is an answer, or the connection's end; else as above. */
+static int await_answer(int fd, const char *path, int gone_fd, int timeout_ms)
+{
+	struct pollfd pfd[2] = {
+		{.fd = fd, .events = POLLIN},
+		{.fd = gone_fd, .events = POLLIN},
+	};
+	const int n = poll(pfd, 2, timeout_ms ? timeout_ms : -1);
+
+	if (n < 0)
+		return log_ret(-errno, "'%s': %s", path, strerror(errno));
+	if (n == 0)
+		return too_late(path);
+	return pfd[0].revents ? 0 : -ECONNRESET;
+}
+
+int vm_socket_ask_unless(const char *path, enum vm_request what,
+			 const uint8_t id[16], const int files[2], int gone_fd,
+			 int timeout_ms, struct vm_answer *ret)
+{
 	struct request request = {.protocol = PROTOCOL, .what = what};
 	autofd int fd = -1;
+	int r;
 
 	if (id)
 		memcpy(request.id, id, sizeof(request.id));
 	fd = send_request(path, &request, files, -1, timeout_ms);
-	return fd < 0 ? fd : take_answer(fd, path, ret);
+	if (fd < 0)
+		return fd;
+	r = await_answer(fd, path, gone_fd, timeout_ms);
+	return r < 0 ? r : take_answer(fd, path, ret);
 }
 
 int vm_socket_save(const char *path, const struct vm_socket_target *to,

@@ -74,6 +74,10 @@ struct vm_answer {
  */
 int vm_socket_ask(const char *path, enum vm_request what, const uint8_t id[16],
 		  const int files[2], int timeout_ms, struct vm_answer *ret);
+/* The same. -ECONNRESET, not logged: GONE_FD has become readable before. */
+int vm_socket_ask_unless(const char *path, enum vm_request what,
+			 const uint8_t id[16], const int files[2], int gone_fd,
+			 int timeout_ms, struct vm_answer *ret);
 /*
  * VM_REQUEST_SAVE_TO: as above, as long as it takes. GOES_ON, if it is one, is
  * called with ARG when the guest goes on, before its memory is written; not
