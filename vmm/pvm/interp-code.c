@@ -55,13 +55,15 @@ static struct interp_fetch *fetch_page(struct interp *in, uint64_t va)
 	uint64_t page = va & ~(PAGE - 1);
 	struct interp_fetch *f =
 		&in->fetch[page >> 12 & (INTERP_FETCH_TLB - 1)];
-	void *host;
+	uint8_t *host;
+	gpa_t gpa;
 
 	if (f->tag == (page | in->generation))
 		return f;
-	in->mmu.rflags = in->flags;
-	interp_charge(in, INTERP_COST_WALK);
-	if (mmu_pointer(&in->mmu, page, PAGE, MMU_FETCH, &host, &in->fault) < 0)
+	if (!interp_translate(in, page, INTERP_FETCH, &gpa))
+		return NULL;
+	host = mem_at(in->mmu.mem, gpa, PAGE);
+	if (!host)
 		return NULL;
 	*f = (struct interp_fetch){page | in->generation, host, 0};
 	return f;

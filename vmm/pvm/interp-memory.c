@@ -8,6 +8,9 @@
 
 #define PAGE UINT64_C(4096)
 
+/* The smallest large pages are of 2 MiB. */
+#define LARGE_SHIFT 21
+
 void interp_forget_code(struct interp *in)
 {
 	in->code_generation++;
@@ -22,6 +25,7 @@ void interp_flush(struct interp *in)
 	if (++in->generation < PAGE)
 		return;
 	memset(in->tlb, 0, sizeof(in->tlb));
+	memset(in->large, 0, sizeof(in->large));
 	memset(in->fetch, 0, sizeof(in->fetch));
 	in->generation = 1;
 }
@@ -65,15 +69,38 @@ static bool has_code(const struct interp *in, const uint8_t *host)
 	return false;
 }
 
+bool interp_translate(struct interp *in, uint64_t va, enum interp_access access,
+		      gpa_t *ret_gpa)
+{
+	static const unsigned kind[INTERP_ACCESSES] = {MMU_READ, MMU_WRITE,
+						       MMU_FETCH};
+	struct interp_large *l =
+		&in->large[access][va >> LARGE_SHIFT & (INTERP_LARGE_TLB - 1)];
+	uint64_t mask = (UINT64_C(1) << LARGE_SHIFT) - 1;
+	unsigned shift;
+
+	interp_charge(in, INTERP_COST_WALK);
+	if (l->tag == ((va & ~mask) | in->generation)) {
+		*ret_gpa = l->gpa | (va & mask);
+		return true;
+	}
+	in->mmu.rflags = in->flags;
+	if (mmu_translate_page(&in->mmu, va, kind[access], ret_gpa, &shift,
+			       &in->fault) < 0)
+		return false;
+	if (shift >= LARGE_SHIFT)
+		*l = (struct interp_large){(va & ~mask) | in->generation,
+					   *ret_gpa & ~mask};
+	return true;
+}
+
 static uint8_t *translate(struct interp *in, uint64_t va, bool write,
 			  gpa_t *ret_gpa)
 {
 	uint8_t *host = NULL;
 
-	interp_charge(in, INTERP_COST_WALK);
-	in->mmu.rflags = in->flags;
-	if (mmu_translate(&in->mmu, va, write ? MMU_WRITE : MMU_READ, ret_gpa,
-			  &in->fault) == 0)
+	if (interp_translate(in, va, write ? INTERP_WRITE : INTERP_READ,
+			     ret_gpa))
 		host = mem_at(in->mmu.mem, *ret_gpa, 1);
 	in->no_access |= !host;
 	return host;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #define INTERP_TLB        512  /* pages, a power of two */
+#define INTERP_LARGE_TLB  16   /* pieces of large pages, a power of two */
 #define INTERP_FETCH_TLB  64   /* pages of code, a power of two */
 #define INTERP_CODE_PAGES 256  /* whose code may be known to be as decoded */
 #define INTERP_BUCKETS    2048 /* of blocks, a power of two */
@@ -65,9 +66,22 @@ struct interp_block {
 	struct uop uop[]; /* N, and one that ends or stops */
 };
 
+enum interp_access {
+	INTERP_READ,
+	INTERP_WRITE,
+	INTERP_FETCH,
+	INTERP_ACCESSES,
+};
+
 struct interp_tlb {
 	uint64_t tag;    /* page | generation */
 	uintptr_t delta; /* from guest to host */
+};
+
+/* 2 MiB of a page that is at least as large. */
+struct interp_large {
+	uint64_t tag; /* address | generation */
+	gpa_t gpa;
 };
 
 struct interp_fetch {
@@ -126,6 +140,7 @@ struct interp {
 	struct interp_block *alone; /* owned; room for one instruction */
 	uint8_t *arena;             /* owned; where blocks are */
 	size_t arena_used;
+	struct interp_large large[INTERP_ACCESSES][INTERP_LARGE_TLB];
 	struct interp_fetch fetch[INTERP_FETCH_TLB];
 	struct interp_tlb tlb[2][INTERP_TLB]; /* for reads, for writes */
 };
@@ -189,6 +204,9 @@ static inline struct interp_block *interp_block(struct interp *in)
 
 /* interp-memory.c */
 
+/* Where VA is for the guest. False: there is no access, and in->fault. */
+bool interp_translate(struct interp *in, uint64_t va, enum interp_access access,
+		      gpa_t *ret_gpa);
 /* Has all code compared again before it runs. */
 void interp_forget_code(struct interp *in);
 /* Forgets translations, and that code was compared. */

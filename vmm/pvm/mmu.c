@@ -93,7 +93,7 @@ static bool mark_entry(uint64_t *slot, uint64_t entry, uint64_t bits)
 
 /* One walk. -EAGAIN: an entry changed under it, walk again. */
 static int walk(const struct mmu *mmu, uint64_t va, unsigned access,
-		gpa_t *ret_gpa, struct fault *fault)
+		gpa_t *ret_gpa, unsigned *ret_shift, struct fault *fault)
 {
 	int level = mmu->sregs->cr4 & CR4_LA57 ? 5 : 4;
 	gpa_t table = mmu->sregs->cr3 & PTE_ADDR;
@@ -130,6 +130,7 @@ static int walk(const struct mmu *mmu, uint64_t va, unsigned access,
 			uint64_t mask = (UINT64_C(1) << shift) - 1;
 
 			*ret_gpa = (table & ~mask) | (va & mask);
+			*ret_shift = shift;
 			return 0;
 		}
 	}
@@ -142,13 +143,14 @@ bool mmu_canonical(const struct kvm_sregs *sregs, uint64_t va)
 	return (uint64_t)((int64_t)(va << unused) >> unused) == va;
 }
 
-int mmu_translate(const struct mmu *mmu, uint64_t va, unsigned access,
-		  gpa_t *ret_gpa, struct fault *fault)
+int mmu_translate_page(const struct mmu *mmu, uint64_t va, unsigned access,
+		       gpa_t *ret_gpa, unsigned *ret_shift, struct fault *fault)
 {
 	int r = -EAGAIN;
 
 	if (!(mmu->sregs->cr0 & CR0_PG)) {
 		*ret_gpa = va & UINT32_MAX;
+		*ret_shift = 12;
 		return 0;
 	}
 	if (!(mmu->sregs->efer & EFER_LMA))
@@ -160,8 +162,16 @@ int mmu_translate(const struct mmu *mmu, uint64_t va, unsigned access,
 	 * time.
 	 */
 	for (int i = 0; i < 100 && r == -EAGAIN; i++)
-		r = walk(mmu, va, access, ret_gpa, fault);
+		r = walk(mmu, va, access, ret_gpa, ret_shift, fault);
 	return r == -EAGAIN ? -ENXIO : r;
+}
+
+int mmu_translate(const struct mmu *mmu, uint64_t va, unsigned access,
+		  gpa_t *ret_gpa, struct fault *fault)
+{
+	unsigned shift;
+
+	return mmu_translate_page(mmu, va, access, ret_gpa, &shift, fault);
 }
 
 int mmu_pointer(const struct mmu *mmu, uint64_t va, size_t len, unsigned access,

@@ -38,6 +38,10 @@ struct mmu {
  */
 int mmu_translate(const struct mmu *mmu, uint64_t va, unsigned access,
 		  gpa_t *ret_gpa, struct fault *fault);
+/* The same; all of the 1 << *RET_SHIFT bytes around VA are translated so. */
+int mmu_translate_page(const struct mmu *mmu, uint64_t va, unsigned access,
+		       gpa_t *ret_gpa, unsigned *ret_shift,
+		       struct fault *fault);
 
 /*
  * Across pages if need be. On a fault nothing has been read or written when

@@ -625,6 +625,70 @@ static void test_code_remapped(void **state)
 	free_guest(g);
 }
 
+/* ---- large pages --------------------------------------------------------- */
+
+#define LARGE (IG_VA + 2 * MIB) /* all of RAM, in one page */
+
+static uint64_t *large_entry(const struct iguest *g)
+{
+	return (uint64_t *)(g->ram + IG_TABLES + 0x2000) + (LARGE >> 21 & 511);
+}
+
+/* Reads of a large page say nothing of writes, nor of execution. */
+static void test_large_rights(void **state)
+{
+	const uint64_t large = 0x80, nx = UINT64_C(1) << 63;
+	struct iguest *g = new_guest();
+
+	(void)state;
+	*large_entry(g) = IG_PRESENT | large;
+	/* mov (%rbx), %rax; mov 4096(%rbx), %rcx; mov %rax, (%rbx) */
+	set_code(g, 0x48, 0x8b, 0x03, 0x48, 0x8b, 0x8b, 0, 0x10, 0, 0, 0x48,
+		 0x89, 0x03);
+	g->regs.rbx = LARGE + 0x8000;
+	g->ram[0x8000] = 0x12;
+	g->ram[0x9000] = 0x34;
+	assert_int_equal(ig_run(g, 1000), 2);
+	assert_int_equal(g->regs.rax, 0x12);
+	assert_int_equal(g->regs.rcx, 0x34);
+	*large_entry(g) = IG_PRESENT | IG_WRITE | large | nx;
+	/* mov %rax, (%rbx); jmp *%rbx */
+	set_code(g, 0x48, 0x89, 0x03, 0xff, 0xe3);
+	assert_int_equal(ig_run(g, 1000), 2);
+	assert_int_equal(g->regs.rip, LARGE + 0x8000);
+	assert_int_equal(interp_cause(g->in), INTERP_ACCESS);
+	free_guest(g);
+}
+
+/* Its entry becomes a page table while the guest runs. */
+static void test_large_remapped(void **state)
+{
+	const uint64_t high = UINT64_C(0xffff800000000000);
+	struct iguest *g = new_guest();
+	uint64_t *tables = (uint64_t *)(g->ram + IG_TABLES);
+
+	(void)state;
+	tables[256] = tables[0];
+	*large_entry(g) = IG_PRESENT | IG_WRITE | 0x80;
+	/* mov (%rbx), %rax; mov %rsi, (%rdi); invlpg (%rbx); mov (%rbx), %rcx
+	 */
+	set_code(g, 0x48, 0x8b, 0x03, 0x48, 0x89, 0x37, 0x0f, 0x01, 0x3b, 0x48,
+		 0x8b, 0x0b);
+	g->regs.rbx = high | (LARGE + 0x8000);
+	g->regs.rdi = LARGE + (uint64_t)((uint8_t *)large_entry(g) - g->ram);
+	g->regs.rsi = (IG_TABLES + 0x3000) | IG_PRESENT;
+	g->ram[0x8000] = 0x12;
+	g->ram[IG_RAM + 0x8000] = 0x34;
+	assert_int_equal(ig_run(g, 1000), 4);
+	assert_int_equal(g->regs.rax, 0x12);
+	assert_int_equal(g->regs.rcx, 0x34);
+	/* From outside it needs no INVLPG: translations live for one call. */
+	*large_entry(g) = 0;
+	set_code(g, 0x48, 0x8b, 0x03);
+	assert_int_equal(ig_run(g, 1000), 0);
+	free_guest(g);
+}
+
 /* ---- flags --------------------------------------------------------------- */
 
 static void test_interrupt_flag(void **state)
@@ -817,6 +881,8 @@ int main(void)
 		cmocka_unit_test(test_page_border),
 		cmocka_unit_test(test_code_written),
 		cmocka_unit_test(test_code_remapped),
+		cmocka_unit_test(test_large_rights),
+		cmocka_unit_test(test_large_remapped),
 		cmocka_unit_test(test_interrupt_flag),
 		cmocka_unit_test(test_popf),
 		cmocka_unit_test(test_segments),
