@@ -63,14 +63,19 @@ int oci_host_find(struct oci *oci)
 
 /*
  * Both may be installed, and neither knows the other's containers. RET is
- * allocated; NULL: it is not noted. 0 or -ENOMEM, logged.
+ * allocated; NULL: it is not noted. 0 or -errno, logged. DELETES: one whose
+ * notes are damaged can be removed nevertheless.
  */
-static int find_maker_of(const struct oci *oci, const char *id, char **ret)
+static int find_maker_of(const struct oci *oci, const char *id, bool deletes,
+			 char **ret)
 {
-	json_t *own = oci_store_read(oci, id, "container.json");
-	const char *host = oci_text(own, "host");
-	int r = 0;
+	json_t *own = NULL;
+	const char *host;
+	int r = oci_store_own(oci, id, !deletes, &own);
 
+	if (r < 0)
+		return deletes ? 0 : r;
+	host = oci_text(own, "host");
 	*ret = host[0] ? strdup(host) : NULL;
 	if (host[0] && !*ret)
 		r = log_ret(-ENOMEM, "out of memory");
@@ -83,7 +88,8 @@ int oci_host_command(struct oci *oci, const char *name, const char *id,
 {
 	autofree char *maker = NULL;
 	autofree char *root = NULL;
-	int r = id ? find_maker_of(oci, id, &maker) : 0;
+	int r = id ? find_maker_of(oci, id, strcmp(name, "delete") == 0, &maker)
+		   : 0;
 
 	if (r == 0 && !maker)
 		r = oci_host_find(oci);

@@ -144,7 +144,7 @@ static int print_table(json_t *list, bool quiet)
 /*
  * Which of the host's runtimes has made the containers: becomes OCI's. One that
  * has no note of it is of the runtime that is found, or named. False: there may
- * be more than one.
+ * be more than one, or it is not known of each.
  */
 static bool find_maker(struct oci *oci)
 {
@@ -155,13 +155,15 @@ static bool find_maker(struct oci *oci)
 
 	while (dir && same && (entry = readdir(dir))) {
 		const char *id = entry->d_name;
-		json_t *own;
+		json_t *own = NULL;
 
 		if (id[0] == '.' || id[0] == '@' ||
 		    !oci_store_has(oci, "@host", id))
 			continue;
-		own = oci_store_read(oci, id, "container.json");
-		if (!found)
+		/* It is told when it is asked for. */
+		if (oci_store_own(oci, id, false, &own) < 0)
+			same = false;
+		else if (!found)
 			found = strdup(oci_text(own, "host"));
 		else
 			same = strcmp(oci_text(own, "host"), found) == 0;

@@ -268,24 +268,66 @@ static int read_file(const char *path, char **ret_text, size_t *ret_bytes)
 		       : -EINVAL;
 }
 
+/* 0, and *RET is NULL where there is no file; or -errno and WHY. */
+static int read_json(const char *path, json_t **ret, json_error_t *why)
+{
+	autofree char *text = NULL;
+	size_t bytes = 0;
+	int r = read_file(path, &text, &bytes);
+
+	*ret = NULL;
+	if (r == -ENOENT || r == -ENOTDIR)
+		return 0;
+	snprintf(why->text, sizeof(why->text), "%s", strerror(-r));
+	why->line = 0;
+	if (r < 0)
+		return r;
+	*ret = json_loadb(text, bytes, 0, why);
+	return *ret ? 0 : -EBADMSG;
+}
+
 json_t *oci_store_read(const struct oci *oci, const char *id, const char *name)
 {
 	autofree char *path = oci_path(oci, id, name);
-	autofree char *text = NULL;
 	json_error_t error;
 	json_t *json = NULL;
-	size_t bytes = 0;
-	int r = path ? read_file(path, &text, &bytes) : 0;
+	int r = path ? read_json(path, &json, &error) : 0;
 
-	if (!path || r == -ENOENT || r == -ENOTDIR)
-		return NULL;
-	if (r == 0)
-		json = json_loadb(text, bytes, 0, &error);
-	if (r < 0)
-		log_error("'%s': %s", path, strerror(-r));
-	else if (!json)
+	if (r == -EBADMSG)
 		log_error("'%s': line %d: %s", path, error.line, error.text);
+	else if (r < 0)
+		log_error("'%s': %s", path, error.text);
 	return json;
+}
+
+static bool are_notes(json_t *json)
+{
+	json_t *host = json_object_get(json, "host");
+
+	return json_is_object(json) && (!host || json_is_string(host));
+}
+
+int oci_store_own(const struct oci *oci, const char *id, bool tells,
+		  json_t **ret)
+{
+	autofree char *path = oci_path(oci, id, "container.json");
+	json_error_t error;
+	json_t *json = NULL;
+	int r = path ? read_json(path, &json, &error) : -ENOMEM;
+
+	if (r == 0 && json && !are_notes(json)) {
+		json_decref(json);
+		r = -EBADMSG;
+		snprintf(error.text, sizeof(error.text),
+			 "no notes of a container");
+	}
+	if (r == 0)
+		*ret = json;
+	else if (tells && path)
+		log_error("container '%s' is damaged: '%s': %s: 'delete "
+			  "--force' removes it",
+			  id, path, error.text);
+	return r;
 }
 
 bool oci_is_paused(const struct oci *oci, const char *id)

@@ -163,6 +163,13 @@ int oci_store_give(const struct oci *oci, const char *id, uid_t uid, gid_t gid);
 /* Writes JSON to the file NAME of ID's directory, mode 0600. */
 int oci_store_write(const struct oci *oci, const char *id, const char *name,
 		    struct json_t *json);
+/*
+ * This program's notes of ID (container.json): a new reference in *RET, NULL:
+ * there are none. 0, or -EBADMSG or -errno, which is logged if TELLS: what is
+ * there are no such notes, so that nobody knows whose container it is.
+ */
+int oci_store_own(const struct oci *oci, const char *id, bool tells,
+		  struct json_t **ret);
 /* The other way; a new reference, NULL: -errno, logged but for -ENOENT. */
 struct json_t *oci_store_read(const struct oci *oci, const char *id,
 			      const char *name);

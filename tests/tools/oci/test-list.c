@@ -4,6 +4,7 @@
 #include "tools/cli/text-list.h"
 #include "tools/oci/oci.h"
 #include "vmm/base/log.h"
+#include "vmm/base/util.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,6 +143,40 @@ static void test_makers(void **state)
 	}
 }
 
+/*
+ * A container whose notes are damaged is nobody's: asking a runtime that has
+ * not made it would be answered that there is no such container.
+ */
+static void test_damaged(void **state)
+{
+	static const char *const texts[] = {"", "{\"host\":", "[]",
+					    "{\"host\":7}"};
+	struct text_list command = {0};
+	char path[TEMPDIR_ROOM + 64];
+	struct oci oci;
+
+	(void)state;
+	make("old-damaged", NULL, 0700);
+	make("@host/old-damaged", NULL, 0700);
+	snprintf(path, sizeof(path), "%s/old-damaged/container.json", top);
+	make_oci(&oci, "runc");
+	for (unsigned i = 0; i < ARRAY_LEN(texts); i++) {
+		make("old-damaged/container.json", texts[i], 0600);
+		assert_int_equal(oci_host_command(&oci, "state", "old-damaged",
+						  &command),
+				 -EBADMSG);
+		text_list_done(&command);
+		/* It hides no other one. */
+		assert_int_equal(count_listed("runc"), 8);
+		assert_int_equal(oci_host_command(&oci, "delete", "old-damaged",
+						  &command),
+				 0);
+		text_list_done(&command);
+		assert_int_equal(unlink(path), 0);
+	}
+	done(&oci);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -165,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_makers),
+		cmocka_unit_test(test_damaged),
 	};
 
 	log_setup(LOG_ERROR, false);
