@@ -2,6 +2,7 @@
 /* Finding a monitor's helpers, and waiting for their end. */
 #include "tools/container/helpers.h"
 
+#include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -13,6 +14,9 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* Each round kills all that were there when it began. */
+#define ROUNDS_MAX 1000
 
 void helpers_find(struct helpers *ret)
 {
@@ -65,24 +69,36 @@ static void await_one(pid_t pid, uint64_t end_ns)
 		;
 }
 
+/* How many there were. */
+static unsigned await_all(const struct helpers *before, uint64_t end_ns)
+{
+	struct helpers now;
+	unsigned others = 0;
+
+	helpers_find(&now);
+	for (unsigned i = 0; i < now.n; i++) {
+		if (has(before, now.pid[i]))
+			continue;
+		await_one(now.pid[i], end_ns);
+		others++;
+	}
+	return others;
+}
+
 void helpers_await(const struct helpers *before, int timeout_ms)
 {
 	const uint64_t end =
 		util_now_ns() + (uint64_t)timeout_ms * UINT64_C(1000000);
-	struct helpers now;
-	unsigned others;
+	unsigned rounds = 0;
 
 	if (!before->known)
 		return;
 	/* One that was about to go to the background has left another one. */
-	do {
-		others = 0;
-		helpers_find(&now);
-		for (unsigned i = 0; i < now.n; i++) {
-			if (has(before, now.pid[i]))
-				continue;
-			await_one(now.pid[i], end);
-			others++;
+	while (await_all(before, end) > 0) {
+		if (++rounds == ROUNDS_MAX) {
+			log_warn("its monitor leaves processes that cannot be "
+				 "ended");
+			return;
 		}
-	} while (others > 0);
+	}
 }

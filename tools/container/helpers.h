@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Programs that a monitor has put in the background (passt). They end when the
- * monitor does, a little later, and have ports of the host's until then. A
- * process that reaps what is left over below it is their parent.
+ * Processes that a monitor leaves: programs that it has put in the background
+ * (passt), which end a little after it, and have ports of the host's until
+ * then; and the one that writes a live snapshot. A process that reaps what is
+ * left over below it is their parent.
  */
 #ifndef TOOLS_CONTAINER_HELPERS_H
 #define TOOLS_CONTAINER_HELPERS_H
@@ -33,7 +34,8 @@ void helpers_begin(struct helpers *ret);
 
 /*
  * Waits for the end of all children but those BEFORE. The monitor has ended, so
- * they do; one that does not within TIMEOUT_MS is killed.
+ * they do; one that does not within TIMEOUT_MS is killed. Some that make others
+ * faster than that are logged, and stay.
  */
 void helpers_await(const struct helpers *before, int timeout_ms);
 

@@ -747,7 +747,8 @@ static bool publishes(const struct config *cfg)
 
 /*
  * Nothing is left of a machine: those who start another one with the same ports
- * of the host's find them free.
+ * of the host's find them free, and no process of a monitor that its guest has
+ * broken into is there any more. It may fork, to be saved alive.
  */
 static void clear(struct running *s)
 {
@@ -758,8 +759,7 @@ static void clear(struct running *s)
 	s->monitor = MONITOR_NONE;
 	util_close(&s->listen_fd);
 	util_close(&s->gone_fd);
-	if (publishes(s->life->cfg))
-		helpers_await(&s->others, HELPERS_END_MS);
+	helpers_await(&s->others, publishes(s->life->cfg) ? HELPERS_END_MS : 0);
 }
 
 /* Without the template, or the part of it, that cannot be used. */
@@ -788,8 +788,7 @@ static int live(struct running *s)
 
 	if (r == 0)
 		r = life->hooks->begin(life->arg);
-	if (publishes(life->cfg))
-		helpers_begin(&s->others);
+	helpers_begin(&s->others);
 	trace_mark(life->cfg->trace, TRACE_KEEPER);
 	if (r < 0)
 		return RUN_EXIT_FAILED;

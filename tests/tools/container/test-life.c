@@ -43,6 +43,7 @@ static struct {
 	int prepares, saves, starts; /* results; of the first start's agent */
 	int signal;                  /* comes before these; 0: none */
 	bool from_template, wanted, suspect, vain, port;
+	bool leaves; /* a process that does not end by itself */
 	/* how that went */
 	unsigned monitors, shows;
 	bool blamed;
@@ -97,6 +98,9 @@ static void be_monitor(int machine_fd, int keep_fd, int ready_fd)
 {
 	if (m.port)
 		start_helper(machine_fd, keep_fd);
+	if (m.leaves && fork() == 0)
+		for (;;)
+			pause();
 	(void)!write(ready_fd, "", 1);
 	for (;;)
 		pause();
@@ -612,13 +616,23 @@ static void test_port(void **state)
 	assert_true(open_port() >= 0);
 }
 
+/* A monitor that was taken over leaves nothing that runs on. */
+static void test_left(void **state)
+{
+	(void)state;
+	memset(&m, 0, sizeof(m));
+	m.leaves = true;
+	assert_int_equal(live(false), 7);
+	assert_int_equal(waitpid(-1, NULL, 0), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_saved),
-		cmocka_unit_test(test_prepared),
-		cmocka_unit_test(test_vain),
-		cmocka_unit_test(test_port),
+		cmocka_unit_test(test_saved), cmocka_unit_test(test_prepared),
+		cmocka_unit_test(test_vain),  cmocka_unit_test(test_port),
+		cmocka_unit_test(test_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
