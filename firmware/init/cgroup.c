@@ -226,15 +226,23 @@ static int call_bpf(enum bpf_cmd command, union bpf_attr *attr)
 	return (int)syscall(SYS_bpf, command, attr, sizeof(*attr));
 }
 
+static int load_program(const struct bpf_insn *insn, unsigned n)
+{
+	union bpf_attr load = {
+		.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
+		.license = (uintptr_t) "Apache-2.0",
+		.insns = (uintptr_t)insn,
+		.insn_cnt = n,
+	};
+
+	return call_bpf(BPF_PROG_LOAD, &load);
+}
+
 /* Groups below may add rules of their own: a runtime in the container does. */
 static int set_devices(int dir, const struct init_config *c,
 		       struct init_failure *f)
 {
 	autofree struct program *p = malloc(sizeof(*p));
-	union bpf_attr load = {
-		.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
-		.license = (uintptr_t) "Apache-2.0",
-	};
 	autofd int program = -1;
 	union bpf_attr attach = {
 		.target_fd = (uint32_t)dir,
@@ -245,18 +253,52 @@ static int set_devices(int dir, const struct init_config *c,
 	if (!p)
 		return fail(f, ENOMEM, "device rules");
 	make_program(p, c);
-	load.insns = (uintptr_t)p->insn;
-	load.insn_cnt = p->n;
-	program = call_bpf(BPF_PROG_LOAD, &load);
+	program = load_program(p->insn, p->n);
 	attach.attach_bpf_fd = (uint32_t)program;
 	if (program < 0 || call_bpf(BPF_PROG_ATTACH, &attach) < 0)
 		return fail(f, errno, "device rules");
 	return 0;
 }
 
+/*
+ * Linux (5.18 and later) puts compiled programs, those of seccomp too, into a
+ * region of 2 MiB, which it fills when the first one comes and frees with the
+ * last one: a fifth of a container's start in the lab, and 2 MiB that no two
+ * machines of one template would share. This program, which nothing runs, holds
+ * the region. Where it cannot be loaded all works, but slower.
+ */
+static int hold_compiled(void)
+{
+	static const struct bpf_insn deny[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+
+	return load_program(deny, ARRAY_LEN(deny));
+}
+
 /* ---- making and taking it */
 
 static const char controllers[] = "+cpu +memory +pids";
+
+/* The agent has these once, for all groups: the first one's directory; -1. */
+static int first_fd = -1;
+static int compiled_fd = -1;
+
+int cgroup_begin(struct init_failure *f)
+{
+	autofd int fd = -1;
+
+	if (first_fd >= 0)
+		return 0;
+	fd = mount_make("cgroup2", "cgroup2", CGROUP_OPTIONS, f);
+	/* Before there is a group below: then no process has to be moved. */
+	if (fd < 0 || write_file(fd, "cgroup.subtree_control", controllers, f))
+		return -1;
+	compiled_fd = hold_compiled();
+	first_fd = take_fd(&fd);
+	return 0;
+}
 
 /*
  * All others together may have what the machine's own container may have.
@@ -321,14 +363,7 @@ static int make_group(struct cgroup *group, int root,
 int cgroup_make(struct cgroup *group, const struct init_config *config,
 		struct init_failure *f)
 {
-	autofd int root = mount_make("cgroup2", "cgroup2", CGROUP_OPTIONS, f);
-
-	if (root < 0)
-		return -1;
-	/* Before there is a group below: then no process has to be moved. */
-	if (write_file(root, "cgroup.subtree_control", controllers, f))
-		return -1;
-	if (make_group(group, root, config, f) ||
+	if (cgroup_begin(f) || make_group(group, first_fd, config, f) ||
 	    limit_processes(group->fd, config, f) ||
 	    limit_time(group->fd, config, f))
 		return -1;

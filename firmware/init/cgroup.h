@@ -45,6 +45,14 @@ struct cgroup {
 		.fd = -1, .view_fd = -1, .procs_fd = -1, .memory_fd = -1})
 
 /*
+ * Does what groups need and no container decides: mounts the hierarchy, divides
+ * its controllers, and has the kernel make room for compiled programs. A
+ * machine that is saved afterwards has it done. cgroup_make() calls it as well;
+ * the second time it does nothing. 0, or -1 with the failure filled in.
+ */
+int cgroup_begin(struct init_failure *f);
+
+/*
  * Makes the group, with limits and rules, for a container that the agent makes
  * itself. 0, or -1 with the failure filled in.
  */

@@ -6,6 +6,7 @@
  * reaps. With a distribution's kernel it loads modules first; for `bulkhead
  * boot` it then mounts the root and becomes its init.
  */
+#include "firmware/init/cgroup.h"
 #include "firmware/init/host-socket.h"
 #include "firmware/init/modules.h"
 #include "firmware/init/mount-root.h"
@@ -55,6 +56,7 @@ static int serve(void)
 {
 	struct server server;
 	const int fd = host_listen();
+	struct init_failure f;
 	int r;
 
 	if (fd < 0) {
@@ -66,6 +68,8 @@ static int serve(void)
 		init_say("signalfd: %s", strerror(-r));
 		return r;
 	}
+	/* A container that cannot do without says why. */
+	(void)cgroup_begin(&f);
 	r = server_report(&server);
 	if (r == -ENODEV) {
 		/* Nobody could ever reach the agent. */
@@ -105,6 +109,9 @@ int main(int argc, char **argv)
 	mkdir("/proc", 0555);
 	if (mount("proc", "/proc", "proc", 0, NULL) < 0)
 		init_say("mount /proc: %s", strerror(errno));
+	mkdir("/sys", 0555);
+	if (mount("sysfs", "/sys", "sysfs", 0, NULL) < 0)
+		init_say("mount /sys: %s", strerror(errno));
 	serve();
 	reboot(RB_POWER_OFF);
 	for (;;)
