@@ -6,6 +6,7 @@
 #include "firmware/init/container.h"
 
 #include "firmware/init/mount.h"
+#include "firmware/init/share.h"
 #include "vmm/base/util.h"
 
 #include <errno.h>
@@ -35,7 +36,7 @@ static int prepare(const char *tag, struct init_failure *f)
 	share_path(tag, path);
 	if (stat(path, &st) == 0)
 		return 0;
-	mount = mount_make("virtiofs", tag, NULL, f);
+	mount = share_mount(tag, f);
 	if (mount < 0)
 		return -1;
 	if (mount_attach_at(mount, path, f)) {

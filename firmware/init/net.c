@@ -5,13 +5,13 @@
  */
 #include "firmware/init/net.h"
 
-#include "firmware/init/mount.h"
 #include "firmware/init/slots.h"
 #include "vmm/base/netlink.h"
 #include "vmm/base/util.h"
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
@@ -409,6 +409,13 @@ static bool is_missing(const struct init_link *link)
 			     : if_nametoindex(link->name) == 0;
 }
 
+static int open_sysfs(struct init_failure *f)
+{
+	int fd = open("/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? init_fail_path(f, errno, "open", "/sys") : fd;
+}
+
 /*
  * A machine that goes on from where another one was saved has devices in places
  * that were empty when its kernel looked.
@@ -420,7 +427,7 @@ static int take_missing(const struct init_config *c, struct init_failure *f)
 	for (size_t i = 0; i < c->nlinks; i++) {
 		if (!is_missing(&c->links[i]))
 			continue;
-		sys = mount_make("sysfs", "sysfs", NULL, f);
+		sys = open_sysfs(f);
 		return sys < 0 ? -1 : slots_take(sys, f);
 	}
 	return 0;
@@ -468,7 +475,7 @@ static int take_away(int sys, const struct init_config *c, bool *ret_missing,
 int net_change(const struct init_config *c, struct init_failure *f)
 {
 	autofd int fd = netlink_open();
-	autofd int sys = mount_make("sysfs", "sysfs", NULL, f);
+	autofd int sys = open_sysfs(f);
 	bool missing;
 
 	if (sys < 0)

@@ -6,6 +6,7 @@
 #include "firmware/init/container.h"
 
 #include "firmware/init/mount.h"
+#include "firmware/init/share.h"
 #include "vmm/base/util.h"
 
 #include <arpa/inet.h>
@@ -34,7 +35,7 @@ int container_mount_share(const struct init_config *c, unsigned number,
 		first++;
 	snprintf(path, sizeof(path), AGENT_OCI_VOLUME "%u", first);
 	if (first == number) {
-		share = mount_make("virtiofs", tag, NULL, f);
+		share = share_mount(tag, f);
 	} else {
 		/*
 		 * Not a second time: once the kernel has mounted a tree in the
@@ -373,9 +374,8 @@ static int make_overlay(int lower, const struct init_config *c, bool own_etc,
 int container_root(const struct init_config *c, struct init_failure *f)
 {
 	const bool overlay = c->root_flags & AGENT_ROOT_OVERLAY;
-	autofd int share =
-		c->tree ? container_tree(c->root_tag, c->tree, f)
-			: mount_make("virtiofs", c->root_tag, NULL, f);
+	autofd int share = c->tree ? container_tree(c->root_tag, c->tree, f)
+				   : share_mount(c->root_tag, f);
 	autofd int root = -1;
 	bool own_etc;
 	struct stat st;

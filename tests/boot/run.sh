@@ -333,6 +333,18 @@ test_rootfs_write()
 	[ "$(cat root/etc/kept)" = kept ] || fail "nothing was written"
 }
 
+# As much as one request can carry, of the root and of a volume.
+test_read_ahead()
+{
+	make_root
+	mkdir data
+	run --rm --rootfs-write -v "$PWD/data:/data" root \
+		sh -c 'cat /sys/class/bdi/*/read_ahead_kb'
+	expect_status 0
+	[ "$(cat out)" = "1024
+1024" ] || fail "read ahead: $(cat out)"
+}
+
 test_volume()
 {
 	make_root
