@@ -356,14 +356,15 @@ static const uint8_t *decode_memory(struct insn *insn, const uint8_t *at,
 				    const struct extension *ext)
 {
 	static const uint8_t disp_len[3] = {0, 1, 4};
-	bool has_sib = (insn->rm & 7) == 4;
+	bool has_sib = (insn->rm & 7) == 4, has_index;
 	uint8_t sib = *at, index = (sib >> 3 & 7) | ext->x;
 	unsigned base = has_sib ? (sib & 7) | ext->b : insn->rm;
 	unsigned len = disp_len[insn->mod];
 
 	at += has_sib;
-	insn->index = has_sib && index != 4 ? index : INSN_NO_REG;
-	insn->scale = has_sib ? sib >> 6 : 0;
+	has_index = has_sib && index != 4;
+	insn->index = has_index ? index : INSN_NO_REG;
+	insn->scale = has_index ? sib >> 6 : 0;
 	if ((base & 7) == 5 && insn->mod == 0) {
 		base = !has_sib && insn->mode == INSN_64 ? INSN_RIP
 							 : INSN_NO_REG;

@@ -32,8 +32,8 @@ enum insn_segment {
 	INSN_SEGMENT_NONE,
 };
 
-#define INSN_NO_REG 0xff /* of base and index */
-#define INSN_RIP    0xfe /* of base */
+#define INSN_NO_REG 16 /* of base and index; scale is 0 then */
+#define INSN_RIP    17 /* of base */
 
 struct insn {
 	uint8_t bytes[INSN_MAX_BYTES];

@@ -106,25 +106,33 @@ static unsigned fetch_across(struct interp *in, uint64_t rip,
 
 /* ---- decoding ------------------------------------------------------------ */
 
+_Static_assert((unsigned)INSN_NO_REG == (unsigned)INTERP_ZERO,
+	       "uops have registers as the decoder has them");
+
+/* FS or GS, which LEA does not add. */
+static void decode_segment(struct uop *u, const struct insn *insn)
+{
+	if (insn->map == INSN_ONE_BYTE && insn->opcode == 0x8d)
+		return;
+	u->segment = insn->segment == INSN_GS ? INTERP_GS : INTERP_FS;
+	u->odd |= u->index != INTERP_ZERO;
+	if (!u->odd)
+		u->index = u->segment;
+}
+
 /* The operand's address; RIP is that of the next instruction. */
 static void decode_address(struct uop *u, const struct insn *insn, uint64_t rip)
 {
-	bool lea = insn->map == INSN_ONE_BYTE && insn->opcode == 0x8d;
+	bool from_rip = insn->base == INSN_RIP;
 
-	uint64_t from = insn->base == INSN_RIP ? rip : 0;
-
-	u->disp = (int64_t)(from + (uint64_t)(int64_t)insn->disp);
-	u->base = insn->base < INTERP_ZERO ? insn->base : INTERP_ZERO;
-	u->index = insn->index < INTERP_ZERO ? insn->index : INTERP_ZERO;
-	u->scale = insn->index < INTERP_ZERO ? insn->scale : 0;
-	u->segment = lea                        ? INTERP_ZERO
-		     : insn->segment == INSN_GS ? INTERP_GS
-		     : insn->segment == INSN_FS ? INTERP_FS
-						: INTERP_ZERO;
-	u->odd = insn->address != 8 ||
-		 (u->segment != INTERP_ZERO && u->index != INTERP_ZERO);
-	if (!u->odd && u->index == INTERP_ZERO)
-		u->index = u->segment;
+	u->disp = (int64_t)((from_rip ? rip : 0) + (uint64_t)insn->disp);
+	u->base = from_rip ? INTERP_ZERO : insn->base;
+	u->index = insn->index;
+	u->scale = insn->scale;
+	u->segment = INTERP_ZERO;
+	u->odd = insn->address != 8;
+	if (insn->segment == INSN_FS || insn->segment == INSN_GS)
+		decode_segment(u, insn);
 }
 
 static bool is_relative_branch(const struct insn *insn)
