@@ -91,6 +91,17 @@ static bool mark_entry(uint64_t *slot, uint64_t entry, uint64_t bits)
 					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
+/* The page table entry at GPA, or NULL. Mostly it lies in the first region. */
+static uint64_t *entry_at(const struct mem *mem, gpa_t gpa)
+{
+	const struct mem_region *first = &mem->region[0];
+
+	if (gpa >= first->base &&
+	    range_fits(gpa - first->base, 8, first->bytes))
+		return (uint64_t *)(first->host + (gpa - first->base));
+	return mem_at(mem, gpa, 8);
+}
+
 /* One walk. -EAGAIN: an entry changed under it, walk again. */
 static int walk(const struct mmu *mmu, uint64_t va, unsigned access,
 		gpa_t *ret_gpa, unsigned *ret_shift, struct fault *fault)
@@ -102,7 +113,7 @@ static int walk(const struct mmu *mmu, uint64_t va, unsigned access,
 	for (;; level--) {
 		unsigned shift = 12 + 9 * ((unsigned)level - 1);
 		gpa_t at = table + (va >> shift & 511) * 8;
-		uint64_t *slot = mem_at(mmu->mem, at, 8), entry, bits = PTE_A;
+		uint64_t *slot = entry_at(mmu->mem, at), entry, bits = PTE_A;
 		bool leaf;
 
 		if (slot == NULL)
