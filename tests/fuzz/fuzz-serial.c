@@ -11,6 +11,7 @@
 #include "tests/user.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/base/visit.h"
 
 #include <linux/serial_reg.h>
 
@@ -61,6 +62,32 @@ static void send_many(struct rig *r)
 		serial_bus_ops.write(&r->s, UART_TX, &c, 1);
 }
 
+/* A state that somebody else has written, with a checksum that is right. */
+static void load_changed(struct rig *r)
+{
+	struct visitor saves, loads;
+	uint8_t *state;
+
+	visit_save(&saves);
+	serial_visit(&r->s, &saves);
+	i8042_visit(&r->i8042, &saves);
+	check(visit_end(&saves) == 0, "not saved");
+	state = saves.saved;
+	for (unsigned n = (unsigned)take(&r->in, 1) % 4; n > 0; n--) {
+		const size_t at = take(&r->in, 2) % saves.bytes;
+
+		state[at] = (uint8_t)take(&r->in, 1);
+	}
+	visit_load(&loads, state, saves.bytes);
+	serial_pause(&r->s);
+	serial_visit(&r->s, &loads);
+	i8042_visit(&r->i8042, &loads);
+	(void)visit_end(&loads);
+	serial_resume(&r->s);
+	visit_done(&loads);
+	visit_done(&saves);
+}
+
 static void step(struct rig *r)
 {
 	const uint8_t op = (uint8_t)take(&r->in, 1);
@@ -96,7 +123,10 @@ static void step(struct rig *r)
 		access_device(r, &exit_port_bus_ops, &r->u->stop, 1, op & 0x80);
 		break;
 	default:
-		user_poll(r->u);
+		if (op & 0x80)
+			load_changed(r);
+		else
+			user_poll(r->u);
 		break;
 	}
 	check_invariants(r);
