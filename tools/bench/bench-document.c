@@ -298,11 +298,38 @@ static bool has_names(const json_t *runtimes)
 	return true;
 }
 
+/* False, logged. */
+static bool is_document(const json_t *json, const char *file)
+{
+	const char *schema = json_string_value(json_object_get(json, "schema"));
+	const json_int_t version =
+		json_integer_value(json_object_get(json, "version"));
+	const json_t *runtimes = json_object_get(json, "runtimes");
+
+	if (!schema || strcmp(schema, BENCH_SCHEMA) != 0 || version < 1)
+		log_error("'%s' is no result of 'bulkhead bench': give a file "
+			  "that --json has written",
+			  file);
+	else if (version != BENCH_VERSION)
+		log_error("'%s' is a result of version %lld, and this bulkhead "
+			  "reads version %d: take the bulkhead that wrote it, "
+			  "or measure again",
+			  file, version, BENCH_VERSION);
+	else if (!json_is_array(runtimes))
+		log_error("'%s' has no list of runtimes: it is damaged", file);
+	else if (!has_names(runtimes))
+		log_error("'%s': the name of a runtime has more than letters, "
+			  "digits and +-_.",
+			  file);
+	else
+		return true;
+	return false;
+}
+
 json_t *bench_document_read(const char *file)
 {
 	json_error_t error;
 	json_t *json = json_load_file(file, 0, &error);
-	const char *schema;
 
 	/* It has no line where the file was not read at all. */
 	if (!json && error.line < 0) {
@@ -311,26 +338,13 @@ json_t *bench_document_read(const char *file)
 		return NULL;
 	}
 	if (!json) {
-		log_error("'%s' line %d: %s", file, error.line, error.text);
+		log_error("'%s' is no JSON (line %d: %s): give a file that "
+			  "--json has written",
+			  file, error.line, error.text);
 		return NULL;
 	}
-	schema = json_string_value(json_object_get(json, "schema"));
-	if (schema && strcmp(schema, BENCH_SCHEMA) == 0 &&
-	    json_integer_value(json_object_get(json, "version")) ==
-		    BENCH_VERSION &&
-	    json_is_array(json_object_get(json, "runtimes"))) {
-		if (has_names(json_object_get(json, "runtimes")))
-			return json;
-		(void)log_ret(0,
-			      "'%s': the name of a runtime has more than "
-			      "letters, digits and +-_.",
-			      file);
-	} else {
-		(void)log_ret(0,
-			      "'%s' is no document of 'bulkhead bench', "
-			      "version %d",
-			      file, BENCH_VERSION);
-	}
+	if (is_document(json, file))
+		return json;
 	json_decref(json);
 	return NULL;
 }

@@ -109,9 +109,11 @@ static void print_method(const json_t *document)
 	const char *mode = text_of(method, "mode");
 	const json_int_t group =
 		json_integer_value(json_object_get(method, "group"));
+	const json_int_t runs =
+		json_integer_value(json_object_get(method, "runs"));
 
-	printf("milliseconds from exec, %lld runs each, ",
-	       json_integer_value(json_object_get(method, "runs")));
+	printf("milliseconds from exec, %lld run%s each, ", runs,
+	       runs == 1 ? "" : "s");
 	if (strcmp(mode, "burst") == 0)
 		printf("%lld at once, ", group);
 	else if (strcmp(mode, "staggered") == 0)
@@ -119,7 +121,7 @@ static void print_method(const json_t *document)
 		       json_integer_value(
 			       json_object_get(method, "interval_ms")));
 	puts("in turns; the interval is the median's, 95 %:");
-	if (json_integer_value(json_object_get(method, "runs")) < RUNS_USUAL)
+	if (runs < RUNS_USUAL)
 		printf("fewer than %d runs: percentiles above the median mean "
 		       "little\n",
 		       RUNS_USUAL);
@@ -278,12 +280,27 @@ static void print_memory(const json_t *runtimes)
 	}
 }
 
+static bool any_measured(const json_t *runtimes)
+{
+	size_t i;
+	json_t *runtime;
+
+	json_array_foreach(runtimes, i, runtime) {
+		if (!json_object_get(runtime, "skipped"))
+			return true;
+	}
+	return false;
+}
+
 static void print_table(const json_t *document, const json_t *runtimes)
 {
 	const double reference = find_reference(runtimes);
 	size_t i;
 	json_t *runtime;
 
+	/* Heads of columns with nothing below them say nothing. */
+	if (!any_measured(runtimes))
+		return;
 	print_method(document);
 	printf("%-21s %5s %4s %8s %8s %8s %8s %8s %15s %8s %8s %8s %8s %7s "
 	       "%6s\n",
@@ -310,7 +327,7 @@ int bench_print(const json_t *document)
 	for (unsigned mark = 0; mark < BENCH_MARKS; mark++)
 		print_not_taken(runtimes, bench_mark_names[mark]);
 	print_phases(runtimes);
-	if (*busy)
+	if (*busy && any_measured(runtimes))
 		print_text("\nTHIS MACHINE IS BUSY: ", busy,
 			   ": compare nothing with these figures\n");
 	return 0;

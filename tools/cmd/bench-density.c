@@ -124,6 +124,8 @@ int bench_density_command(int argc, char **argv)
 	if (n == 0 && status == VM_EXIT_OK)
 		status = bench_setup_open(&setup, req.root, req.command);
 	if (n == 0 && status == VM_EXIT_OK)
+		status = bench_check_files(&req.shared);
+	if (n == 0 && status == VM_EXIT_OK)
 		status = measure(&req, &setup);
 	bench_setup_done(&setup);
 	option_list_done(&req.shared.drivers);

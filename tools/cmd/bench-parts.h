@@ -84,6 +84,11 @@ int bench_setup_open(struct bench_setup *setup, const char *root,
 /* Either may have failed, or not have been called on zeroed SETUP. */
 void bench_setup_done(struct bench_setup *setup);
 
+/*
+ * Whether the files that OPTIONS name can be written, before a measurement of
+ * an hour finds that they cannot. An exit status; not 0: logged.
+ */
+int bench_check_files(const struct bench_options *options);
 /* Shows a document in the forms that are asked for. An exit status. */
 int bench_show_document(const struct bench_options *options,
 			const struct json_t *document);

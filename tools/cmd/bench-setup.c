@@ -11,6 +11,8 @@
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
@@ -195,16 +197,41 @@ int bench_check_measured(const struct bench_setup *setup)
 int bench_show_document(const struct bench_options *options,
 			const json_t *document)
 {
-	int r = options->csv ? bench_write_csv(document, options->csv) : 0;
+	/* A file that cannot be written costs none of the other forms. */
+	const int csv =
+		options->csv ? bench_write_csv(document, options->csv) : 0;
+	const int html =
+		options->html ? bench_write_html(document, options->html) : 0;
+	const int r =
+		options->json
+			? print_json(document,
+				     JSON_INDENT(1) | JSON_REAL_PRECISION(9))
+			: bench_print(document);
 
-	if (r == 0 && options->html)
-		r = bench_write_html(document, options->html);
-	if (r == 0)
-		r = options->json ? print_json(document,
-					       JSON_INDENT(1) |
-						       JSON_REAL_PRECISION(9))
-				  : bench_print(document);
-	return r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
+	return csv < 0 || html < 0 || r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
+}
+
+static int try_file(const char *file)
+{
+	autofd int fd = -1;
+	int r;
+
+	if (!file)
+		return VM_EXIT_OK;
+	fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	r = fd < 0 ? errno : 0;
+	return r == 0 ? VM_EXIT_OK
+		      : log_ret(VM_EXIT_USAGE,
+				"'%s' cannot be written: %s: nothing was "
+				"measured",
+				file, strerror(r));
+}
+
+int bench_check_files(const struct bench_options *options)
+{
+	const int status = try_file(options->csv);
+
+	return status == VM_EXIT_OK ? try_file(options->html) : status;
 }
 
 int bench_show_result(const struct bench_options *options,

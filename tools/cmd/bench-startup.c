@@ -188,6 +188,8 @@ static int run(const struct request *req, struct bench_setup *setup)
 
 	if (status == VM_EXIT_OK)
 		status = bench_setup_open(setup, req->root, req->command);
+	if (status == VM_EXIT_OK)
+		status = bench_check_files(&req->shared);
 	return status == VM_EXIT_OK ? measure(req, setup) : status;
 }
 
