@@ -29,6 +29,8 @@
 /* 10,000 records, so 80,000 faults a processor; as much for each of a group. */
 #define FAULT_RING_BYTES (UINT64_C(256) << 10)
 #define FAULT_RINGS_MAX  16
+/* More than any record takes. */
+#define RECORD_ROOM 256
 /* Accesses to devices, which some processors report as faults, are none. */
 #define NO_DEVICES "!(error_code & 8)"
 
@@ -428,8 +430,6 @@ static int take_record(struct bench_observer *observer, struct ring *ring,
 	struct sample_id last;
 	union body body = {0};
 
-	if (header->type == PERF_RECORD_LOST)
-		ring->lost = true;
 	if (header->type == PERF_RECORD_SAMPLE)
 		ring->taken++;
 	if (bytes < sizeof(last))
@@ -463,6 +463,11 @@ static int read_ring(struct bench_observer *observer, struct ring *ring)
 		r = take_record(observer, ring, at, &header);
 		at += header.size;
 	}
+	/*
+	 * The kernel tells of what it lost when there is room again, so in the
+	 * next group: a ring that is full has lost some.
+	 */
+	ring->lost = ring->bytes - (head - page->data_tail) < RECORD_ROOM;
 	__atomic_store_n(&page->data_tail, head, __ATOMIC_RELEASE);
 	return r;
 }
