@@ -39,6 +39,8 @@ void helpers_begin(struct helpers *ret)
 {
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	helpers_find(ret);
+	/* There may be more that are nobody's helpers. */
+	ret->known = ret->n < HELPERS_MAX;
 }
 
 static bool has(const struct helpers *all, pid_t pid)
@@ -63,7 +65,8 @@ static void await_one(pid_t pid, uint64_t end_ns)
 			break;
 		n = poll(&pfd, 1, (int)((end_ns - now) / 1000000) + 1);
 	}
-	if (n == 0)
+	/* Also where it cannot be waited for: there is no process to spare. */
+	if (n <= 0 || fd < 0)
 		kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;

@@ -277,6 +277,7 @@ static bool is_suspect(struct running *s, const struct agent_failure *failure)
 	const struct life *life = s->life;
 
 	if (failure->status != RUN_EXIT_FAILED || is_signalled(s) ||
+	    !template_made_container(life->template) ||
 	    (life->hooks->is_vain && life->hooks->is_vain(life->arg)))
 		return false;
 	return template_suspect(life->template);
@@ -783,12 +784,19 @@ static int live(struct running *s)
 {
 	const struct life *life = s->life;
 	bool done = false;
+	struct helpers first;
 	int status;
 	int r = take_signals(s);
 
+	helpers_find(&first);
 	if (r == 0)
 		r = life->hooks->begin(life->arg);
-	helpers_begin(&s->others);
+	/*
+	 * Only where all that is left over is a monitor's: a shell that has
+	 * executed this program may have others in the background.
+	 */
+	if (first.n == 0)
+		helpers_begin(&s->others);
 	trace_mark(life->cfg->trace, TRACE_KEEPER);
 	if (r < 0)
 		return RUN_EXIT_FAILED;

@@ -517,17 +517,17 @@ void template_distrust(struct template *t)
 }
 
 /* The machine has, whether it was taken or goes on from the template. */
-static bool has_container(const struct template *t)
+bool template_made_container(const struct template *t)
 {
+	if (!t || t->store.dir < 0)
+		return false;
 	return t->taken.pid > 0 ? t->taken.prepared
 				: t->found && t->found == t->prepared;
 }
 
 bool template_suspect(struct template *t)
 {
-	const bool has = t && t->store.dir >= 0 && has_container(t);
-
-	if (!has)
+	if (!template_made_container(t))
 		return false;
 	t->suspected = true;
 	/* A machine that waited has no descriptor of what it came from. */

@@ -125,6 +125,8 @@ void template_leave(struct template *t);
  */
 void template_distrust(struct template *t);
 
+/* Whether the machine has its container from T, or from a pool's machine. */
+bool template_made_container(const struct template *t);
 /*
  * The program could not be started: true, if T had its container, which may be
  * the reason. If it starts without, that was: template_blame() removes it.

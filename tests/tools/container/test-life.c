@@ -45,6 +45,7 @@ static struct {
 	int signal;                  /* comes before these; 0: none */
 	bool from_template, wanted, suspect, vain, port;
 	bool leaves; /* a process that does not end by itself */
+	pid_t other; /* a child from before, which ends beside the command */
 	/* how that went */
 	unsigned monitors, shows;
 	bool blamed;
@@ -250,6 +251,12 @@ void template_distrust(struct template *t)
 	m.wanted = false;
 }
 
+bool template_made_container(const struct template *t)
+{
+	(void)t;
+	return m.from_template;
+}
+
 bool template_suspect(struct template *t)
 {
 	(void)t;
@@ -388,6 +395,10 @@ int agent_relay(struct agent_session *agent, const struct agent_relay *relay,
 {
 	(void)agent;
 	(void)relay;
+	if (m.other > 0) {
+		kill(m.other, SIGTERM);
+		waitpid(m.other, NULL, 0);
+	}
 	*ret_status = (struct agent_status){.status = 7, .last = true};
 	return 0;
 }
@@ -630,12 +641,37 @@ static void test_left(void **state)
 	assert_int_equal(errno, ECHILD);
 }
 
+/* A shell that executed this may have had processes in the background. */
+static void test_not_ours(void **state)
+{
+	int ends[2];
+	pid_t pid;
+
+	(void)state;
+	memset(&m, 0, sizeof(m));
+	assert_int_equal(pipe(ends), 0);
+	m.other = fork();
+	if (m.other == 0) {
+		pid = fork();
+		if (pid > 0)
+			(void)!write(ends[1], &pid, sizeof(pid));
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ends[0], &pid, sizeof(pid)), sizeof(pid));
+	assert_int_equal(live(false), 7);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
+	/* First: a reaper of what is left over stays one. */
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_saved), cmocka_unit_test(test_prepared),
-		cmocka_unit_test(test_vain),  cmocka_unit_test(test_port),
-		cmocka_unit_test(test_left),
+		cmocka_unit_test(test_not_ours), cmocka_unit_test(test_saved),
+		cmocka_unit_test(test_prepared), cmocka_unit_test(test_vain),
+		cmocka_unit_test(test_port),     cmocka_unit_test(test_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
