@@ -145,9 +145,9 @@ static bool is_relative_branch(const struct insn *insn)
 }
 
 /*
- * The instruction at RIP, of whose N bytes some may not be its own, and which
- * INSN_PADDING more follow. -ENODATA:
- * it is longer. Any other error: it is KVM's; u->len is what is known of it.
+ * The instruction at RIP, of whose N bytes some may not be its own;
+ * INSN_PADDING more follow them. -ENODATA: it is longer. Any other error: it is
+ * KVM's; u->len is what is known of it.
  */
 static int decode(struct uop *u, uint64_t rip, const uint8_t *bytes, unsigned n)
 {
@@ -204,9 +204,8 @@ static const uint8_t *code_of(const struct interp_block *b)
 }
 
 /*
- * Makes B the instructions that the N bytes at in->rip begin with, which
- * INSN_PADDING more follow. False:
- * there is not even one in full.
+ * Makes B the instructions that the N bytes at in->rip begin with; INSN_PADDING
+ * more follow them. False: there is not even one in full.
  */
 static bool decode_block(struct interp *in, struct interp_block *b,
 			 const uint8_t *bytes, unsigned n)

@@ -130,8 +130,10 @@ int interp_op_xchg_a(struct interp *in, const struct uop *u)
 	uint64_t value = in->r[RAX];
 
 	if (n == RAX) {
-		if (u->prefix == 0xf3)
+		if (u->prefix == 0xf3) {
+			interp_charge(in, INTERP_COST_PAUSE);
 			__builtin_ia32_pause();
+		}
 		return interp_next(in, u);
 	}
 	set_reg(in, u, RAX, u->operand, in->r[n]);
@@ -451,7 +453,8 @@ int interp_op_stos(struct interp *in, const struct uop *u)
 	return repeated(in, u, n);
 }
 
-static void copy(uint8_t *to, const uint8_t *from, unsigned size, uint64_t n)
+static void copy(struct interp *in, uint8_t *to, const uint8_t *from,
+		 unsigned size, uint64_t n)
 {
 	uint64_t bytes = n * size;
 
@@ -460,6 +463,7 @@ static void copy(uint8_t *to, const uint8_t *from, unsigned size, uint64_t n)
 		memcpy(to, from, bytes);
 		return;
 	}
+	interp_charge(in, n / INTERP_COPIED_SINGLY);
 	for (; n > 0; n--, to += size, from += size)
 		store(to, size, load(from, size));
 }
@@ -488,7 +492,7 @@ int interp_op_movs(struct interp *in, const struct uop *u)
 	if (!to || in->dry)
 		return interp_stop(in, u);
 	if (n > 0) {
-		copy(to, from, size, n);
+		copy(in, to, from, size, n);
 	} else {
 		store(to, size, value);
 		n = 1;

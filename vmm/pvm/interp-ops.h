@@ -151,10 +151,12 @@ struct interp {
  * true.
  */
 enum {
-	INTERP_COST_DECODE = 6,  /* an instruction */
-	INTERP_COST_COMPARE = 6, /* a block with the code as it is */
-	INTERP_COST_WALK = 8,    /* of page tables, for a translation */
-	INTERP_COST_FORGET = 20, /* code, or translations for writes */
+	INTERP_COST_DECODE = 6,   /* an instruction */
+	INTERP_COST_COMPARE = 6,  /* a block with the code as it is */
+	INTERP_COST_WALK = 8,     /* of page tables, for a translation */
+	INTERP_COST_FORGET = 20,  /* code, or translations for writes */
+	INTERP_COST_PAUSE = 10,   /* 40 ns and more on some processors */
+	INTERP_COPIED_SINGLY = 2, /* elements, where one overlaps the next */
 };
 
 static inline void interp_charge(struct interp *in, uint64_t cost)

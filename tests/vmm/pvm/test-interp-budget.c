@@ -127,9 +127,16 @@ static void test_string_bound(void **state)
 		done = ig_run(g, 30000);
 		assert_in_range(done, 1, 30000);
 		assert_int_equal(g->regs.rip, CODE);
-		/* Some of it goes to the translation of pages. */
-		assert_in_range((UINT64_C(1) << 63) - g->regs.rcx, 16 * 20000,
-				16 * 31000);
+		/*
+		 * Some of it goes to the translation of pages; and source and
+		 * destination overlap, so that it is copied in single elements.
+		 */
+		if (i < 2)
+			assert_in_range((UINT64_C(1) << 63) - g->regs.rcx,
+					16 * 20000, 16 * 31000);
+		else
+			assert_in_range((UINT64_C(1) << 63) - g->regs.rcx,
+					30000, 30000 * 3);
 		/* One part at least, on any budget. */
 		assert_int_equal(ig_run(g, 1), 1);
 	}
