@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define IDLE_NS 500000000
@@ -211,12 +212,14 @@ int bench_show_document(const struct bench_options *options,
 	return csv < 0 || html < 0 || r < 0 ? VM_EXIT_HOST : VM_EXIT_OK;
 }
 
+/* A pipe's reader would see its end: only a file can be tried. */
 static int try_file(const char *file)
 {
 	autofd int fd = -1;
+	struct stat st;
 	int r;
 
-	if (!file)
+	if (!file || (stat(file, &st) == 0 && !S_ISREG(st.st_mode)))
 		return VM_EXIT_OK;
 	fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	r = fd < 0 ? errno : 0;
