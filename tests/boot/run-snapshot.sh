@@ -20,7 +20,7 @@ counting()
 		n=0
 		while :; do
 			n=$((n + 1))
-			echo $n >/tmp/n
+			echo $n >/tmp/next && mv /tmp/next /tmp/n
 			echo n $n $(cat /proc/sys/kernel/random/uuid)
 			echo $(hostname) $n >&3
 			sleep 0.2
