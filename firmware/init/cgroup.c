@@ -30,6 +30,8 @@
 #define RESERVE_PART 64
 #define RESERVE_MIN  (3 * MIB)
 #define RESERVE_MAX  (32 * MIB)
+/* A part of that, which hold_compiled() has the kernel take early. */
+#define COMPILED_BYTES (2 * MIB)
 /* Groups in groups that a container has made, to be removed. */
 #define DEPTH_MAX 16
 
@@ -74,6 +76,10 @@ static int write_number(int dir, const char *name, uint64_t number,
 	return write_file(dir, name, number_text(number, text), f);
 }
 
+/* The agent has these once, for all groups: the first one's directory; -1. */
+static int first_fd = -1;
+static int compiled_fd = -1;
+
 /* ---- limits */
 
 /* The container gets from what is free now, without the kernel's own part. */
@@ -85,6 +91,8 @@ static int reserve_memory(int dir, struct init_failure *f)
 	sysinfo(&info);
 	reserve = (uint64_t)info.totalram * info.mem_unit / RESERVE_PART;
 	reserve = min_u64(reserve + RESERVE_MIN, RESERVE_MAX);
+	if (compiled_fd >= 0)
+		reserve -= COMPILED_BYTES;
 	left = (uint64_t)info.freeram * info.mem_unit;
 	return write_number(dir, "memory.max",
 			    left > 2 * reserve ? left - reserve : reserve, f);
@@ -280,10 +288,6 @@ static int hold_compiled(void)
 /* ---- making and taking it */
 
 static const char controllers[] = "+cpu +memory +pids";
-
-/* The agent has these once, for all groups: the first one's directory; -1. */
-static int first_fd = -1;
-static int compiled_fd = -1;
 
 int cgroup_begin(struct init_failure *f)
 {
