@@ -516,7 +516,6 @@ void template_distrust(struct template *t)
 	t->sound = true;
 }
 
-/* The machine has, whether it was taken or goes on from the template. */
 bool template_made_container(const struct template *t)
 {
 	if (!t || t->store.dir < 0)

@@ -136,13 +136,10 @@ void oci_network_leave(const char *path)
 
 int oci_forget(const struct oci *oci, const char *id)
 {
-	json_t *own = NULL;
-	const char *network;
+	json_t *own = oci_store_read(oci, id, "container.json");
+	const char *network = oci_text(own, "network");
 	int r = 0;
 
-	/* One that is damaged goes as far as it is known. */
-	(void)oci_store_own(oci, id, true, &own);
-	network = oci_text(own, "network");
 	/* A namespace that others made lives on. */
 	if (network[0])
 		oci_network_leave(network);
