@@ -23,11 +23,20 @@ static double does_not_run(const char *program, int status)
 		       status);
 }
 
+static double not_executed(const char *program, int error)
+{
+	autofree char *name = text_printable(program);
+
+	return log_ret(-1, "'%s' cannot be executed: %s: give a program's path",
+		       name ? name : "", strerror(error));
+}
+
 /* From exec to the end, in ms, with nothing in between; < 0: logged. */
 static double run_bare(char *const *argv, int null_fd)
 {
 	/* The child has this memory until it executes. */
 	volatile uint64_t exec_ns = 0;
+	volatile int error = 0;
 	int status = 0;
 	const pid_t pid = vfork();
 
@@ -36,12 +45,15 @@ static double run_bare(char *const *argv, int null_fd)
 			(void)dup2(null_fd, fd);
 		exec_ns = util_now_ns();
 		execvp(argv[0], argv);
+		error = errno;
 		_exit(255);
 	}
 	if (pid < 0)
 		return log_ret(-1, "cannot fork: %s", strerror(errno));
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	if (error)
+		return not_executed(argv[0], error);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		return does_not_run(
 			argv[0], WIFEXITED(status) ? WEXITSTATUS(status) : 255);
@@ -78,11 +90,12 @@ static int run_both(char *const *argv, unsigned runs,
 	if (null_fd < 0)
 		return bench_no_file("a run's input");
 	for (unsigned i = 0; i < runs; i++) {
-		if (i % 2)
+		/* It begins, as it knows why a program is not executed. */
+		if (i % 2 == 0)
 			bare[i] = run_bare(argv, null_fd);
 		if (bare[i] >= 0)
 			measured[i] = run_measured(argv, signals, observer);
-		if (i % 2 == 0 && measured[i] >= 0)
+		if (i % 2 && measured[i] >= 0)
 			bare[i] = run_bare(argv, null_fd);
 		if (signals->came)
 			return -EINTR;

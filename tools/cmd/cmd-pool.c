@@ -481,7 +481,8 @@ static int parse_size(const char *text, unsigned *ret)
 	uint64_t size;
 
 	if (!text || util_parse_number(text, 1, POOL_SIZE_MAX, &size) < 0)
-		return usage_error("pool", "--size '%s': a number from 1 to %d",
+		return usage_error("pool",
+				   "--size '%s': not a number from 1 to %d",
 				   text ? text : "", POOL_SIZE_MAX);
 	*ret = (unsigned)size;
 	return 0;
