@@ -110,11 +110,13 @@ need_podman()
 	make_root
 }
 
-# start_box: an image of busybox, box:1
+# start_box: an image of busybox, box:1, and what --init and pods execute
 start_box()
 {
 	trap clear_podman EXIT
 	need_podman
+	in_engine sh -c 'test -x /usr/libexec/podman/catatonit ||
+		command -v catatonit' >/dev/null || skip "no catatonit"
 	tar -C root -c . | podman_here import - box:1 >out 2>err ||
 		fail "import: $(cat err)"
 }
