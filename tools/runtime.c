@@ -24,11 +24,11 @@ static const struct oci_command commands[] = {
 	{"kill", oci_cmd_kill, "send a signal to one"},
 	{"delete", oci_cmd_delete, "delete one"},
 	{"list", oci_cmd_list, "list containers"},
-	{"ps", oci_cmd_pass, "list the host's processes of one"},
+	{"ps", oci_cmd_ps, "list the host's processes of one"},
 	{"pause", oci_cmd_pause, "have one stand still"},
 	{"resume", oci_cmd_pause, "let it go on"},
 	{"update", oci_cmd_update, "change the limits of one"},
-	{"events", oci_cmd_pass, "print statistics of one"},
+	{"events", oci_cmd_events, "print statistics of one"},
 	{"spec", oci_cmd_pass, "write a config.json to begin with"},
 	{"features", oci_cmd_features, "print what this runtime can do"},
 	{"init", oci_cmd_init, NULL},
@@ -73,7 +73,7 @@ static int print_help(int status)
 		    "  --root DIR           where state is kept\n"
 		    "  --log FILE           errors go there, too\n"
 		    "  --log-format FORMAT  text, or json\n"
-		    "  --host-runtime PATH  runc or crun [found in PATH]\n"
+		    "  --host-runtime PATH  crun or runc [found in PATH]\n"
 		    "  --systemd-cgroup     cgroups by systemd\n"
 		    "  --cold               machines boot, from no template\n"
 		    "  --trace boot[=FILE]  print where a start's time goes\n"

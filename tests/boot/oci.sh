@@ -228,14 +228,79 @@ test_out_of_memory()
 		}
 		$c->{linux}{cgroupsPath} = "/bulkhead-test-$ENV{BULKHEAD_TEST_RUN}/oom";'
 	create_and_start
+	is_unified && "$RUNTIME" --root "$PWD/state" events c1 >watched 2>watched.err &
 	wait_until is_stopped c1 || fail "does not end"
 	grep -qx 137 vm.out || fail "the command: $(cat vm.out vm.err)"
 	grep -q 'killed for lack of memory' vm.err || fail "not said: $(cat vm.err)"
 	cat "$(memory_group)"/memory.{events,oom_control} >kills 2>/dev/null || :
 	grep -qx 'oom_kill 1' kills || fail "the host's kernel has killed none: $(cat kills)"
+	! is_unified || wait_until has_event oom || fail "no event: $(cat watched watched.err)"
 	oci delete c1
 	expect_status 0
 	[ -z "$(memory_group)" ] || fail "its group stays"
+	expect_none_left
+	find /sys/fs/cgroup -depth -type d -name "bulkhead-test-$BULKHEAD_TEST_RUN" -exec rmdir {} +
+}
+
+is_unified()
+{
+	[ -e /sys/fs/cgroup/cgroup.controllers ]
+}
+
+# has_event TYPE: one of them in the file `watched`
+has_event()
+{
+	grep -q "^{\"type\":\"$1\",\"id\":\"c1\"" watched
+}
+
+# The container's control group on the host has it: in runc's form, whichever of
+# the host's runtimes has made it, and until the container ends.
+test_events()
+{
+	local watcher
+
+	is_unified || skip "control groups of version 1"
+	make_bundle '$c->{process}{args} = ["sh", "-c", "sleep 1000"];
+		$c->{linux}{resources}{memory}{limit} = 256 << 20;
+		$c->{linux}{cgroupsPath} = "/bulkhead-test-$ENV{BULKHEAD_TEST_RUN}/events";'
+	create_and_start
+	oci exec c1 true
+	expect_status 0
+	oci events --stats c1
+	expect_status 0
+	perl -MJSON::PP -0777 -ne '$e = decode_json($_); $d = $e->{data};
+		exit !($e->{type} eq "stats" && $e->{id} eq "c1" &&
+			$d->{cpu}{usage}{total} > 1e6 &&
+			$d->{memory}{usage}{usage} > 1 << 20 &&
+			$d->{memory}{usage}{limit} == 384 << 20 &&
+			$d->{memory}{raw}{anon} > 1 << 20 &&
+			$d->{pids}{current} > 0)' out || fail "statistics: $(cat out)"
+	oci ps --format json c1
+	expect_status 0
+	grep -qE "^\[([0-9]+,)*$(cat pid)(,[0-9]+)*\]$" out ||
+		fail "not process $(cat pid): $(cat out)"
+	oci ps c1 -o pid,comm
+	expect_status 0
+	head -n 1 out | grep -q '^ *PID COMMAND' || fail "no head: $(cat out)"
+	grep -q "^ *$(cat pid) " out || fail "no process: $(cat out)"
+	! grep -q '^ *1 ' out || fail "others: $(cat out)"
+	oci ps c1 -o comm
+	expect_status 1
+	grep -q 'no column PID' err || fail "no reason: $(cat err)"
+	oci events --interval 5 c1
+	expect_status 1
+	expect_error "events: --interval '5': give a time as 5s or 250ms"
+	"$RUNTIME" --root "$PWD/state" events --interval 100ms c1 >watched 2>watched.err &
+	watcher=$!
+	wait_until has_event stats || fail "none: $(cat watched watched.err)"
+	oci kill c1 KILL
+	expect_status 0
+	wait "$watcher" || fail "events: status $?: $(cat watched.err)"
+	oci events --stats c1
+	expect_status 1
+	expect_error "container 'c1' is not running"
+	oci delete c1
+	expect_status 0
 	expect_none_left
 	find /sys/fs/cgroup -depth -type d -name "bulkhead-test-$BULKHEAD_TEST_RUN" -exec rmdir {} +
 }

@@ -324,6 +324,28 @@ static void raise_limit(json_t *memory, const char *name, json_int_t more)
 					  json_integer(limit + more));
 }
 
+void oci_bundle_drop_unset(json_t *resources)
+{
+	static const struct {
+		const char *part, *key;
+	} list[] = {
+		{"memory", "limit"},       {"memory", "swap"},
+		{"memory", "reservation"}, {"memory", "kernel"},
+		{"memory", "kernelTCP"},   {"cpu", "shares"},
+		{"cpu", "quota"},          {"cpu", "period"},
+		{"cpu", "realtimePeriod"}, {"cpu", "realtimeRuntime"},
+		{"blockIO", "weight"},     {"blockIO", "leafWeight"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(list); i++) {
+		json_t *part = json_object_get(resources, list[i].part);
+		json_t *value = json_object_get(part, list[i].key);
+
+		if (json_is_integer(value) && json_integer_value(value) == 0)
+			(void)json_object_del(part, list[i].key);
+	}
+}
+
 void oci_bundle_raise(json_t *memory, bool member)
 {
 	const json_int_t limit =
@@ -376,8 +398,24 @@ static int make_host_resources(json_t *linux_part,
 	if (r == 0 && !bundle->pod)
 		r = add_device(linux_part, rules, "/dev/net/tun", TUN_MINOR);
 	(void)json_object_del(resources, "pids");
+	oci_bundle_drop_unset(resources);
 	oci_bundle_raise(memory, bundle->pod != NULL);
 	return r < 0 ? r : oci_bundle_check_unified(resources);
+}
+
+/* systemd's scope is the container's group, as runc has it: engines look there.
+ */
+static int make_host_annotations(json_t *host)
+{
+	static const char key[] = "run.oci.systemd.subgroup"; /* crun's */
+	json_t *notes = sub_object(host, "annotations");
+
+	if (!notes)
+		return no_memory();
+	if (!json_object_get(notes, key) &&
+	    json_object_set_new(notes, key, json_string("")) < 0)
+		return no_memory();
+	return 0;
 }
 
 static int make_host(json_t *host, const struct oci_bundle *bundle)
@@ -407,7 +445,9 @@ static int make_host(json_t *host, const struct oci_bundle *bundle)
 	if (!process || json_object_set_new(host, "process", process) < 0)
 		return -ENOMEM;
 	remove_keys(linux_part, guest_only);
-	r = make_host_resources(linux_part, bundle);
+	r = make_host_annotations(host);
+	if (r == 0)
+		r = make_host_resources(linux_part, bundle);
 	return r < 0 ? r : make_host_mounts(host, bundle);
 }
 

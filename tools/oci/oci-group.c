@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The host's control groups: the limits of those around the one of a container
- * that is about to be, and the end of that one.
+ * that is about to be, that one, and its end.
  */
 #include "tools/oci/oci.h"
 
@@ -146,6 +146,44 @@ void oci_group_limits(const char *root, const char *cgroups_path,
 	}
 }
 
+/* ---- a container's own */
+
+bool oci_group_is_unified(const char *root)
+{
+	char file[PATH_MAX];
+
+	return snprintf(file, sizeof(file), "%s/cgroup.controllers", root) <
+		       (int)sizeof(file) &&
+	       access(file, F_OK) == 0;
+}
+
+int oci_group_open(const char *root, pid_t pid, int *ret)
+{
+	char file[64], line[PATH_MAX], path[PATH_MAX];
+	FILE *list;
+	int r = -ENOENT;
+
+	snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
+	list = fopen(file, "re");
+	if (!list)
+		return log_ret(-errno, "'%s': %s", file, strerror(errno));
+	while (r == -ENOENT && fgets(line, sizeof(line), list)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (strncmp(line, "0::/", 4) == 0 &&
+		    snprintf(path, sizeof(path), "%s%s", root, line + 3) <
+			    (int)sizeof(path))
+			r = 0;
+	}
+	(void)fclose(list);
+	if (r == 0) {
+		*ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		r = *ret < 0 ? -errno : 0;
+	}
+	return r < 0 ? log_ret(r, "the control group of process %d: %s",
+			       (int)pid, strerror(-r))
+		     : 0;
+}
+
 /* ---- the end */
 
 /* For processes that were killed to be gone. */
@@ -237,14 +275,12 @@ static int each_hierarchy(const char *root, const char *path,
 				      const char *path))
 {
 	struct dirent *entry;
-	char file[PATH_MAX];
 	DIR *list;
 	int r = 0;
 
 	if (path[0] != '/' || !path[strspn(path, "/")] || strstr(path, "/."))
 		return 0;
-	snprintf(file, sizeof(file), "%s/cgroup.controllers", root);
-	if (access(file, F_OK) == 0)
+	if (oci_group_is_unified(root))
 		return take(root, "", path);
 	list = opendir(root);
 	while (r == 0 && list && (entry = readdir(list))) {

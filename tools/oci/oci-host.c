@@ -46,7 +46,9 @@ static char *find_in(const char *places, const char *name)
 
 int oci_host_find(struct oci *oci)
 {
-	static const char *const names[] = {"runc", "crun"};
+	const bool unified = oci_group_is_unified(OCI_GROUPS);
+	const char *const names[] = {unified ? "crun" : "runc",
+				     unified ? "runc" : "crun"};
 
 	for (unsigned i = 0; !oci->host && i < ARRAY_LEN(names); i++) {
 		oci->host = find_in(getenv("PATH"), names[i]);
@@ -55,10 +57,10 @@ int oci_host_find(struct oci *oci)
 	}
 	return oci->host ? 0
 			 : log_ret(-ENOENT,
-				   "neither runc nor crun is installed, and "
+				   "neither crun nor runc is installed, and "
 				   "one of them makes the host's half of a "
 				   "container: install one (Debian: apt-get "
-				   "install runc)");
+				   "install crun)");
 }
 
 /*

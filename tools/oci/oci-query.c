@@ -16,6 +16,8 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /*
  * COMMAND NAME ARGUMENTS ID, with standard output in RET. ID may be NULL. The
@@ -98,6 +100,31 @@ int oci_cmd_state(struct oci *oci, int argc, char **argv)
 	status = print(state);
 	json_decref(state);
 	return status;
+}
+
+int oci_host_group(struct oci *oci, const char *id, int *ret_process_fd,
+		   int *ret_group)
+{
+	json_t *state = NULL;
+	autofd int process_fd = -1;
+	pid_t pid;
+	int r = oci_check_container(oci, id);
+
+	if (r == 0 && oci_host_state(oci, id, &state) != 0)
+		r = -ENOENT;
+	if (r < 0)
+		return r;
+	pid = (pid_t)json_integer_value(json_object_get(state, "pid"));
+	if (strcmp(oci_text(state, "status"), "stopped") == 0)
+		pid = 0;
+	json_decref(state);
+	process_fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (process_fd < 0)
+		return log_ret(-ESRCH, "container '%s' is not running", id);
+	r = oci_group_open(OCI_GROUPS, pid, ret_group);
+	if (r == 0)
+		*ret_process_fd = take_fd(&process_fd);
+	return r;
 }
 
 bool oci_host_is(struct oci *oci, const char *id, const char *name)

@@ -236,6 +236,7 @@ static int hand_over(struct oci *oci, const char *id, json_t *resources)
 	const char *args[3] = {"--resources"};
 	int status = OCI_EXIT_FAILED;
 
+	oci_bundle_drop_unset(resources);
 	snprintf(name, sizeof(name), "update-%d", (int)getpid());
 	path = oci_path(oci, id, name);
 	args[1] = path;

@@ -81,8 +81,10 @@ struct oci {
 /* ---- the host's runtime */
 
 /*
- * Finds the host's runtime, unless one is named already: runc, then crun, in
- * PATH and where Debian has them. -ENOENT: there is none.
+ * Finds the host's runtime, unless one is named already, in PATH and where
+ * Debian has them: crun, which starts faster, then runc; the other way round
+ * where control groups are not of version 2 alone, as crun refuses some such
+ * hosts. -ENOENT: there is none.
  */
 int oci_host_find(struct oci *oci);
 /*
@@ -111,6 +113,13 @@ int oci_host_call(struct oci *oci, const char *name, const char *const *args,
  * runtime has said why there is none.
  */
 int oci_host_state(struct oci *oci, const char *id, struct json_t **ret);
+/*
+ * The process of the container ID, a pidfd, and the directory of the control
+ * group that it is in, on a host that has them in version 2 alone. The caller
+ * closes both. 0 or -errno, logged: -ESRCH is one that has ended.
+ */
+int oci_host_group(struct oci *oci, const char *id, int *ret_process_fd,
+		   int *ret_group);
 /*
  * Whether ID has the status NAME ("created", "running" ...) for the host's
  * runtime. False, too, where that cannot be told, which is logged.
@@ -224,6 +233,11 @@ struct oci_bundle {
 int oci_bundle_split(const struct oci_bundle *bundle, struct json_t *config,
 		     struct json_t **ret_host, struct json_t **ret_guest);
 /*
+ * Takes numbers out of RESOURCES, which may be NULL, that are 0: to engines and
+ * runc that is none at all, crun sets or refuses it.
+ */
+void oci_bundle_drop_unset(struct json_t *resources);
+/*
  * Adds what this side's processes need to the limits that MEMORY, which may be
  * NULL, has. MEMBER: the container is in another's machine, whose control group
  * has the memory of both, so that less than that is raised alone.
@@ -330,6 +344,11 @@ bool oci_group_exists(const char *root, const char *cgroups_path);
  */
 int oci_group_remove(const char *root, const char *cgroups_path);
 
+/* Whether the groups mounted at ROOT are of version 2 alone. */
+bool oci_group_is_unified(const char *root);
+/* The directory of the group, of version 2, that PID is in. 0 or -errno. */
+int oci_group_open(const char *root, pid_t pid, int *ret);
+
 /* As runc tells: an ordinary user's engine is root in a user namespace. */
 bool oci_is_for_root(void);
 
@@ -376,15 +395,17 @@ struct oci_command {
 
 int oci_cmd_create(struct oci *oci, int argc, char **argv); /* and run */
 int oci_cmd_delete(struct oci *oci, int argc, char **argv);
+int oci_cmd_events(struct oci *oci, int argc, char **argv);
 int oci_cmd_exec(struct oci *oci, int argc, char **argv);
 int oci_cmd_features(struct oci *oci, int argc, char **argv);
 int oci_cmd_kill(struct oci *oci, int argc, char **argv);
 int oci_cmd_list(struct oci *oci, int argc, char **argv);
 int oci_cmd_pause(struct oci *oci, int argc, char **argv); /* and resume */
+int oci_cmd_ps(struct oci *oci, int argc, char **argv);
 int oci_cmd_state(struct oci *oci, int argc, char **argv);
 int oci_cmd_update(struct oci *oci, int argc, char **argv);
 int oci_cmd_start(struct oci *oci, int argc, char **argv);
-/* Those that are the host's runtime's alone. */
+/* The host's runtime does it. */
 int oci_cmd_pass(struct oci *oci, int argc, char **argv);
 
 /* In the outer container: its process, and one of `exec`. */

@@ -228,6 +228,26 @@ static void test_raise(void **state)
 	oci_bundle_raise(NULL, true);
 }
 
+/* As `docker update` sends it. */
+static void test_drop_unset(void **state)
+{
+	json_t *resources = json_loads(
+		"{\"memory\":{\"limit\":0,\"swap\":-1,\"kernel\":0,"
+		"\"swappiness\":0},\"cpu\":{\"quota\":50000,\"shares\":0,"
+		"\"cpus\":\"\"}}",
+		0, NULL);
+	json_t *left = json_loads("{\"memory\":{\"swap\":-1,\"swappiness\":0},"
+				  "\"cpu\":{\"quota\":50000,\"cpus\":\"\"}}",
+				  0, NULL);
+
+	(void)state;
+	oci_bundle_drop_unset(resources);
+	assert_true(json_equal(resources, left));
+	oci_bundle_drop_unset(NULL);
+	json_decref(resources);
+	json_decref(left);
+}
+
 /* In the outer container a bind's source is where it is mounted. */
 static void test_mounts(void **state)
 {
@@ -578,6 +598,31 @@ static void test_store_killed(void **state)
 	assert_int_equal(rmdir(root), 0);
 }
 
+/* Engines look for the control group where runc has it; users may say where. */
+static void test_group_of_systemd(void **state)
+{
+	static const char key[] = "run.oci.systemd.subgroup";
+	struct halves h = {0};
+
+	(void)state;
+	assert_int_equal(split(bundle("\"annotations\":{\"a\":\"b\"}"), &h), 0);
+	assert_string_equal(
+		oci_text(json_object_get(h.host, "annotations"), "a"), "b");
+	assert_non_null(
+		json_object_get(json_object_get(h.host, "annotations"), key));
+	assert_string_equal(
+		oci_text(json_object_get(h.host, "annotations"), key), "");
+	done(&h);
+	assert_int_equal(
+		split(bundle("\"annotations\":"
+			     "{\"run.oci.systemd.subgroup\":\"mine\"}"),
+		      &h),
+		0);
+	assert_string_equal(
+		oci_text(json_object_get(h.host, "annotations"), key), "mine");
+	done(&h);
+}
+
 /* One by one: refused by name, as no guest has them. */
 static void test_refused(void **state)
 {
@@ -625,6 +670,7 @@ int main(void)
 		cmocka_unit_test(test_engines),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_raise),
+		cmocka_unit_test(test_drop_unset),
 		cmocka_unit_test(test_mounts),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_shared_memory),
@@ -634,6 +680,7 @@ int main(void)
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_store),
 		cmocka_unit_test(test_store_killed),
+		cmocka_unit_test(test_group_of_systemd),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_binds),
