@@ -176,38 +176,68 @@ tracing_open()
 	return 1
 }
 
-# write_json FILE KEY...: {"host": ..., "NAME": {"KEY": median, ...}, ...}
-write_json()
+# note_line "$@": the script's command line as a document has it, which takes the
+# figures again
+note_line()
 {
-	local file=$1 name key value comma
+	local lab=native
 
-	shift
-	[ -n "$file" ] || return 0
-	{
-		printf '{"host": "%s", "rounds": %d' "$(host_kind)" "$rounds"
-		for name in "${contestants[@]}"; do
-			printf ',\n "%s": {' "$name"
-			comma=''
-			for key in "$@"; do
-				value=$(median "$name" "$key")
-				[ -n "$value" ] || continue
-				printf '%s"%s": %s' "$comma" "$key" "$value"
-				comma=', '
-			done
-			printf '}'
-		done
-		printf '}\n'
-	} >"$file"
+	[ -z "${BULKHEAD_LAB-}" ] || lab=lab
+	bench_line=("tests/bench/${0##*/}")
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--json) [ $# -lt 2 ] || shift ;;
+		# So the script calls itself in there.
+		--native) bench_line+=("--$lab") ;;
+		*) bench_line+=("$1") ;;
+		esac
+		shift
+	done
+}
+note_line "$@"
+
+# begin_figures FILE TITLE: a document of what is measured from now on comes to be
+# in FILE, if that is a name; the host is looked at first.
+begin_figures()
+{
+	figures=''
+	[ -n "$1" ] || return 0
+	# It is to be there whole, or not.
+	exec {figures}> >("$BULKHEAD" bench figures --title "$2" --json \
+		"${bench_line[@]}" >"$1.part" || { rm -f "$1.part" && false; })
+	figures_pid=$!
+	sleep 1
 }
 
-# merge_json FILE: FILE and FILE.lab become one
-merge_json()
+# end_figures FILE [KEY[/DIVISOR]=FIGURE]...: those of every contestant
+end_figures()
 {
+	local file=$1 name one key
+
+	shift
+	[ -n "$figures" ] || return 0
 	{
-		printf '{"native": %s,\n"lab": %s}\n' \
-			"$(cat "$1" 2>/dev/null || echo null)" \
-			"$(cat "$1.lab")"
-	} >"$1.new"
-	mv "$1.new" "$1"
-	rm -f "$1.lab"
+		echo "# $(host_kind)"
+		echo "# $rounds rounds; kernel $KERNEL"
+		for name in "${contestants[@]}"; do
+			for one in "$@"; do
+				key=${one%%=*}
+				[ -e "$scratch/$name.${key%/*}" ] || continue
+				awk -v name="$name" -v figure="${one#*=}" \
+					-v by="${key#*/}" 'BEGIN { OFS = "\t" }
+					NF { print name, figure, $1 / (by + 0 ? by : 1) }' \
+					"$scratch/$name.${key%/*}"
+			done
+		done
+	} >&"$figures"
+	exec {figures}>&-
+	wait "$figures_pid" || die "no figures for '$file'"
+	mv "$file.part" "$file"
+	figures=''
+}
+
+# lab_file FILE: the lab's beside FILE, which has those of this machine
+lab_file()
+{
+	[ -z "$1" ] || echo "${1%.json}-lab.json"
 }

@@ -135,11 +135,11 @@ static double number_of(const json_t *json, const char *key)
 	return json_number_value(json_object_get(json, key));
 }
 
-/* The runs of MARK that succeeded. 0 or -ENOMEM, logged. */
-static int take_samples(const json_t *runtime, const char *mark,
-			struct bench_samples *ret)
+/* The runs of MARK of PART that succeeded. 0 or -ENOMEM, logged. */
+static int take_samples(const json_t *runtime, const char *part,
+			const char *mark, struct bench_samples *ret)
 {
-	const json_t *samples = json_object_get(runtime, "samples_ms");
+	const json_t *samples = json_object_get(runtime, part);
 	const json_t *list = json_object_get(samples, mark);
 	const json_t *ok = json_object_get(samples, "ok");
 	size_t i;
@@ -186,10 +186,10 @@ static int compare_mark(const json_t *from, const json_t *to, const char *mark)
 	struct bench_samples a = {0}, b = {0};
 	struct bench_difference difference;
 	autofree char *name = text_printable(text_of(from, "runtime"));
-	int r = take_samples(from, mark, &a);
+	int r = take_samples(from, "samples_ms", mark, &a);
 
 	if (r == 0)
-		r = take_samples(to, mark, &b);
+		r = take_samples(to, "samples_ms", mark, &b);
 	if (r == 0 && a.count > 0 && b.count > 0) {
 		r = bench_difference(&a, &b, &difference);
 		if (r == 0) {
@@ -284,7 +284,7 @@ static void print_circumstances(const json_t *from, const json_t *to)
 		b = json_object_get(b, parts[i][1]);
 		if (strcmp(parts[i][1], "busy") == 0
 			    ? !json_is_string(a) && !json_is_string(b)
-			    : json_equal(a, b))
+			    : (!a && !b) || json_equal(a, b))
 			continue;
 		printf("mind: %s: ", parts[i][1]);
 		print_value(a);
@@ -292,6 +292,69 @@ static void print_circumstances(const json_t *from, const json_t *to)
 		print_value(b);
 		puts(" after");
 	}
+}
+
+/* Whether more of a figure is better, nobody has said. */
+static void print_figure(const char *name, const char *figure,
+			 const struct bench_difference *d)
+{
+	static const char *const verdicts[] = {
+		[BENCH_SAME] = "no difference is shown",
+		[BENCH_FASTER] = "LESS",
+		[BENCH_SLOWER] = "MORE",
+		[BENCH_TOO_FEW] = "too few to say",
+	};
+
+	printf("%-21s %-36s %9.5g %9.5g %+7.1f%%  %s\n", name, figure, d->from,
+	       d->to, d->from != 0 ? 100 * (d->to - d->from) / d->from : 0,
+	       verdicts[d->verdict]);
+}
+
+static int compare_figure(const json_t *from, const json_t *to,
+			  const char *figure)
+{
+	struct bench_samples a = {0}, b = {0};
+	struct bench_difference difference;
+	autofree char *safe = text_printable(figure);
+	int r = take_samples(from, "samples", figure, &a);
+
+	if (r == 0)
+		r = take_samples(to, "samples", figure, &b);
+	if (r == 0 && a.count > 0 && b.count > 0) {
+		r = bench_difference(&a, &b, &difference);
+		if (r == 0)
+			print_figure(text_of(from, "runtime"), safe ? safe : "",
+				     &difference);
+	}
+	free(a.value);
+	free(b.value);
+	return r;
+}
+
+static int compare_figures(const json_t *from, const json_t *to)
+{
+	json_t *runtime, *list;
+	const char *key;
+	size_t i;
+	int r = 0;
+
+	printf("medians; whether a change is chance, Mann-Whitney's test "
+	       "says:\n\n%-58s %9s %9s %8s\n",
+	       "", "before", "after", "change");
+	json_array_foreach(json_object_get(from, "runtimes"), i, runtime) {
+		const json_t *other =
+			find_runtime(to, text_of(runtime, "runtime"));
+
+		json_object_foreach(json_object_get(runtime, "samples"), key,
+				    list) {
+			if (r == 0)
+				r = compare_figure(runtime, other, key);
+		}
+		(void)compare_failures(runtime, other);
+	}
+	puts("");
+	print_circumstances(from, to);
+	return r;
 }
 
 int bench_compare(const json_t *from, const json_t *to)
@@ -303,6 +366,12 @@ int bench_compare(const json_t *from, const json_t *to)
 	json_t *runtime;
 	int r = 0;
 
+	if (bench_has_figures(from) != bench_has_figures(to))
+		return log_ret(-EINVAL, "one of the two has figures that "
+					"another program took, the other one "
+					"has starts");
+	if (bench_has_figures(from))
+		return compare_figures(from, to);
 	puts("medians in ms; the change's interval, 95 %, is a bootstrap's; p "
 	     "is Mann-Whitney's:\n");
 	printf("%-21s %-8s %9s %9s %8s %19s %8s\n", "", "", "before", "after",

@@ -237,6 +237,9 @@ static json_t *took_json(const struct bench_took *took)
 			 "before_ms", ms_json((double)took->before_ns / 1e6));
 }
 
+static const char intervals[] =
+	"95 %, between order statistics by the binomial distribution";
+
 static json_t *plan_json(const struct bench_plan *plan)
 {
 	return json_pack("{s:s, s:i, s:i, s:I, s:i, s:b, s:s}", "mode",
@@ -246,9 +249,7 @@ static json_t *plan_json(const struct bench_plan *plan)
 			 "runs", (int)plan->runs, "group", (int)plan->group,
 			 "interval_ms", (json_int_t)plan->interval_ms,
 			 "first_runs_not_counted", 1, "interleaved", 1,
-			 "intervals",
-			 "95 %, between order statistics by the binomial "
-			 "distribution");
+			 "intervals", intervals);
 }
 
 static json_t *date_json(void)
@@ -280,6 +281,26 @@ json_t *bench_document(const struct bench_result *result)
 		words_json(result->what->command), "method",
 		plan_json(result->plan), "took", took_json(result->took),
 		"host", bench_host_json(result), "runtimes", runtimes);
+}
+
+json_t *bench_figures_document(const struct bench_result *host,
+			       const char *title, char *const *command,
+			       const struct bench_figures *figures)
+{
+	autofree char *safe = text_printable(title);
+	json_t *json = json_pack(
+		"{s:s, s:i, s:s, s:s, s:s, s:o, s:o, s:{s:b, s:s}, s:O, s:o, "
+		"s:O}",
+		"schema", BENCH_SCHEMA, "version", BENCH_VERSION, "benchmark",
+		host->benchmark, "title", safe ? safe : "", "bulkhead",
+		BULKHEAD_VERSION, "date", date_json(), "command",
+		words_json(command), "method", "interleaved", 1, "intervals",
+		intervals, "notes", figures->notes, "host",
+		bench_host_json(host), "runtimes", figures->runtimes);
+
+	if (!json)
+		log_error("out of memory");
+	return json;
 }
 
 /* They are printed as they are, and are the first column of a CSV. */

@@ -313,11 +313,8 @@ static void print_table(const json_t *document, const json_t *runtimes)
 	print_took(document);
 }
 
-int bench_print(const json_t *document)
+static void print_starts(const json_t *document, const json_t *runtimes)
 {
-	const json_t *runtimes = json_object_get(document, "runtimes");
-	const char *busy = text_of(json_object_get(document, "host"), "busy");
-
 	if (strcmp(text_of(document, "benchmark"), "density") != 0)
 		print_table(document, runtimes);
 	print_memory(runtimes);
@@ -327,6 +324,17 @@ int bench_print(const json_t *document)
 	for (unsigned mark = 0; mark < BENCH_MARKS; mark++)
 		print_not_taken(runtimes, bench_mark_names[mark]);
 	print_phases(runtimes);
+}
+
+int bench_print(const json_t *document)
+{
+	const json_t *runtimes = json_object_get(document, "runtimes");
+	const char *busy = text_of(json_object_get(document, "host"), "busy");
+
+	if (bench_has_figures(document))
+		bench_figures_print(document);
+	else
+		print_starts(document, runtimes);
 	if (*busy && any_measured(runtimes))
 		print_text("\nTHIS MACHINE IS BUSY: ", busy,
 			   ": compare nothing with these figures\n");
@@ -359,15 +367,12 @@ static void write_row(FILE *out, const json_t *runtime, size_t i)
 	fputs("\r\n", out);
 }
 
-int bench_write_csv(const json_t *document, const char *file)
+static void write_starts(const json_t *document, FILE *out)
 {
-	FILE *out = fopen(file, "we");
 	const json_t *runtimes = json_object_get(document, "runtimes");
 	size_t i;
 	json_t *runtime;
 
-	if (!out)
-		return log_ret(-errno, "'%s': %s", file, strerror(errno));
 	fputs("runtime,round,status,ok,guest_ms,pid1_ms,output_ms,resident_ms,"
 	      "exit_ms,cpu_ms,faults\r\n",
 	      out);
@@ -378,6 +383,18 @@ int bench_write_csv(const json_t *document, const char *file)
 		for (size_t k = 0; k < n; k++)
 			write_row(out, runtime, k);
 	}
+}
+
+int bench_write_csv(const json_t *document, const char *file)
+{
+	FILE *out = fopen(file, "we");
+
+	if (!out)
+		return log_ret(-errno, "'%s': %s", file, strerror(errno));
+	if (bench_has_figures(document))
+		bench_figures_csv(document, out);
+	else
+		write_starts(document, out);
 	if (fflush(out) != 0 || ferror(out)) {
 		fclose(out);
 		return log_ret(-EIO, "'%s': %s", file, strerror(errno));

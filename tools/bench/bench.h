@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/resource.h>
 
 /* ---- one run */
@@ -338,7 +339,7 @@ void bench_host_look(struct bench_host *host);
 struct json_t;
 
 struct bench_result {
-	const char *benchmark; /* "startup", "density" */
+	const char *benchmark; /* "startup", "density", "figures" */
 	const struct bench_what *what;
 	const struct bench_plan *plan;
 	const struct bench_peers *peers;
@@ -354,6 +355,28 @@ struct json_t *bench_host_json(const struct bench_result *result);
 struct json_t *bench_summary(double *values, unsigned count);
 /* Reads a document and checks that it is one. NULL, logged. */
 struct json_t *bench_document_read(const char *file);
+
+/* ---- figures that another program took (bench-figures.c) */
+
+struct bench_figures {
+	struct json_t *runtimes; /* owned, as the next */
+	struct json_t *notes;
+};
+
+/*
+ * Reads lines "NAME<tab>FIGURE<tab>NUMBER" and notes, "# TEXT", to IN's end.
+ * RET needs bench_figures_done() in any case. 0 or -errno, logged.
+ */
+int bench_figures_read(FILE *in, struct bench_figures *ret);
+void bench_figures_done(struct bench_figures *figures);
+/* FIGURES as a document, of HOST's times alone. NULL: no memory, logged. */
+struct json_t *bench_figures_document(const struct bench_result *host,
+				      const char *title, char *const *command,
+				      const struct bench_figures *figures);
+/* Whether DOCUMENT is one of these. */
+bool bench_has_figures(const struct json_t *document);
+void bench_figures_print(const struct json_t *document);
+void bench_figures_csv(const struct json_t *document, FILE *out);
 
 /* ---- what is shown of a document */
 

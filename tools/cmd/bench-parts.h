@@ -13,6 +13,7 @@ int bench_show(int argc, char **argv);
 int bench_compare_command(int argc, char **argv);
 int bench_overhead_command(int argc, char **argv);
 int bench_density_command(int argc, char **argv);
+int bench_figures_command(int argc, char **argv);
 
 /* ---- what several of them share */
 

@@ -21,6 +21,7 @@ static const struct {
 	{"show", bench_show, "print a result that was kept"},
 	{"compare", bench_compare_command, "say what changed between two"},
 	{"density", bench_density_command, "measure the memory of many"},
+	{"figures", bench_figures_command, "show what others measured"},
 	{"overhead", bench_overhead_command, "say what the bench itself adds"},
 };
 

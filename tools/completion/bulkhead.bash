@@ -175,7 +175,7 @@ _bulkhead_container()
 		names=volumes
 		;;
 	bench)
-		opts='--runs --only --driver --burst --staggered --limit --json --csv --html --memory --instances --idle --fail-if-slower --help'
+		opts='--runs --only --driver --burst --staggered --limit --json --csv --html --memory --instances --idle --title --fail-if-slower --help'
 		((COMP_CWORD > 2)) || names=benches
 		;;
 	images) opts='--quiet --json --help' ;;
@@ -215,7 +215,7 @@ _bulkhead_container()
 			)" -- "$cur")
 			__ltrim_colon_completions "$cur" 2>/dev/null
 		elif [ "$names" = benches ]; then
-			mapfile -t COMPREPLY < <(compgen -W 'startup list show compare density overhead' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W 'startup list show compare density figures overhead' -- "$cur")
 		elif [ "$names" = roots ]; then
 			compopt -o filenames
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur"
