@@ -26,6 +26,9 @@ in_network()
 # The runtime of containers whose maker names none: bulkhead or runc.
 default_runtime=bulkhead
 
+# Those that it has.
+runtimes=(runc bulkhead)
+
 # A root that has containerd 2; "": the host's own, 1.6.
 containerd_root=${ENGINE_ROOT-}
 
@@ -62,6 +65,9 @@ containerd_config()
 		default_runtime_name = "$default_runtime"
 		[plugins."$runtime".containerd.runtimes.runc]
 		runtime_type = "io.containerd.runc.v2"
+	END
+	[[ " ${runtimes[*]} " == *' bulkhead '* ]] || return 0
+	cat <<-END
 		[plugins."$runtime".containerd.runtimes.bulkhead]
 		runtime_type = "io.containerd.runc.v2"
 		[plugins."$runtime".containerd.runtimes.bulkhead.options]
@@ -69,16 +75,20 @@ containerd_config()
 	END
 }
 
+pods_subnet=10.88.7.0/24
 cni_config()
 {
 	cat <<-END
 		{"cniVersion": "0.4.0", "name": "pods", "plugins": [{
 			"type": "bridge", "bridge": "pods0", "isGateway": true,
 			"ipam": {"type": "host-local", "dataDir": "$PWD/containerd/ipam",
-				"ranges": [[{"subnet": "10.88.7.0/24"}]],
+				"ranges": [[{"subnet": "$pods_subnet"}]],
 				"routes": [{"dst": "0.0.0.0/0"}]}}]}
 	END
 }
+
+# The command that starts it, in a network namespace for example.
+containerd_enter=()
 
 # run_containerd [PROGRAM...]: in namespaces that end with it, with a PROGRAM
 # beside it, if one is given
@@ -92,8 +102,9 @@ run_containerd()
 			"$PWD" "$TOP" "${BULKHEAD%/*}" "${BULKHEAD_KERNEL%/*}" \
 			/usr/lib/cni --
 	fi
-	exec unshare --mount --pid --fork --kill-child --mount-proc sh -c '
-		mount -t tmpfs tmpfs /run && mount --bind "$1/var" /var/log || exit
+	exec "${containerd_enter[@]}" unshare --mount --pid --fork --kill-child --mount-proc sh -c '
+		mount -t tmpfs tmpfs /run && mount --bind "$1/var" /var/log &&
+			mount --bind "$1/lib" /var/lib || exit
 		dir=$1
 		shift
 		containerd --config "$dir/config.toml" &
@@ -105,23 +116,33 @@ run_containerd()
 		sh "$PWD/containerd" "$@"
 }
 
-# start_containerd [PROGRAM...]: as run_containerd; its image is test:1
-start_containerd()
+# begin_containerd [PROGRAM...]: as run_containerd, in the background; sets
+# `containerd` to its process
+begin_containerd()
 {
-	local end=$((SECONDS + LIMIT))
-
-	ip link set lo up
-	make_root
-	[ -z "${more_root-}" ] || "$more_root"
-	image_config='"Entrypoint":["/bin/sh","-c","trap exit TERM INT; sleep 9999999 & wait"]'
-	make_archive box.tar
-	mkdir -p containerd/cni containerd/var
+	mkdir -p containerd/cni containerd/var containerd/lib
 	containerd_config >containerd/config.toml
 	cni_config >containerd/cni/pods.conflist
 	run_containerd "$@" >containerd.log 2>&1 </dev/null &
 	containerd=$!
-	trap stop_containerd EXIT
-	until ctr -a "$CRI" -n k8s.io images import box.tar >out 2>err; do
+}
+
+# make_box: the archive of its image, test:1
+make_box()
+{
+	make_root
+	[ -z "${more_root-}" ] || "$more_root"
+	image_config='"Entrypoint":["/bin/sh","-c","trap exit TERM INT; sleep 9999999 & wait"]'
+	make_archive box.tar
+	box=$PWD/box.tar
+}
+
+# fill_containerd: waits until it is there, gives it the image
+fill_containerd()
+{
+	local end=$((SECONDS + LIMIT))
+
+	until ctr -a "$CRI" -n k8s.io images import "$box" >out 2>err; do
 		if [ ! -d "/proc/$containerd" ] || [ "$SECONDS" -ge "$end" ]; then
 			fail "containerd does not start: $(tail -n 5 containerd.log)"
 		fi
@@ -130,16 +151,32 @@ start_containerd()
 	touch containerd/ready
 }
 
-stop_containerd()
+# start_containerd [PROGRAM...]: as run_containerd; its image is test:1
+start_containerd()
 {
-	[ -n "${containerd-}" ] || return
-	kill -KILL "$containerd" 2>/dev/null
-	wait "$containerd" 2>/dev/null
+	ip link set lo up
+	make_box
+	begin_containerd "$@"
+	trap stop_containerd EXIT
+	fill_containerd
+}
+
+# sweep_groups: its control groups, which no namespace takes along
+sweep_groups()
+{
 	for _ in $(seq 300); do
 		find /sys/fs/cgroup -depth -type d -path "*$CGROUP*" -exec rmdir {} \; 2>/dev/null
 		[ -n "$(find /sys/fs/cgroup -type d -path "*$CGROUP*" 2>/dev/null)" ] || break
 		sleep 0.1
 	done
+}
+
+stop_containerd()
+{
+	[ -n "${containerd-}" ] || return
+	kill -KILL "$containerd" 2>/dev/null
+	wait "$containerd" 2>/dev/null
+	sweep_groups
 	containerd=''
 }
 

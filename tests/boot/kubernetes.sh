@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154,SC2016,SC1090 # lib.sh
+# shellcheck shell=bash disable=SC2034,SC2154,SC2016,SC1090,SC2119,SC2120 # lib.sh
 # SPDX-License-Identifier: Apache-2.0
 #
 # Kubernetes' pods in machines: a real kubelet, which takes them from files, on
@@ -6,43 +6,7 @@
 # them. The kubelet sets sysctls of the host's (vm.overcommit_memory, kernel.panic
 # and more): in the lab only.
 
-. "$TOP/tests/boot/run-lib.sh"
-. "$TOP/tests/boot/containerd-lib.sh"
-
-kubelet_address=127.0.0.1
-kubelet_groups=false # one for each pod, with the pod's limits
-kubelet_config()
-{
-	cat <<-END
-		apiVersion: kubelet.config.k8s.io/v1beta1
-		kind: KubeletConfiguration
-		staticPodPath: $PWD/kubelet/pods
-		fileCheckFrequency: 1s
-		syncFrequency: 5s
-		authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
-		authorization: {mode: AlwaysAllow}
-		address: $kubelet_address
-		readOnlyPort: 10255
-		cgroupDriver: cgroupfs
-		cgroupRoot: $CGROUP
-		cgroupsPerQOS: $kubelet_groups
-		enforceNodeAllocatable: []
-		evictionHard: {memory.available: 1Mi}
-		failSwapOn: false
-		makeIPTablesUtilChains: false
-		enableControllerAttachDetach: false
-		resolvConf: ""
-	END
-}
-
-# need_program NAME: sets the variable of that name to its path
-need_program()
-{
-	local cache=${BULKHEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bulkhead}
-
-	[ -x "$cache/$1-1.20.2" ] || skip "no $1: tests/oci/kubernetes makes it"
-	printf -v "${1//-/_}" %s "$cache/$1-1.20.2"
-}
+. "$TOP/tests/boot/kubernetes-lib.sh"
 
 # start_kubelet [BEFORE [OPTION]...]: with these options; it starts when the
 # command BEFORE has succeeded.
@@ -262,98 +226,19 @@ pods_all()
 
 # ---- with an API server
 
-# control_plane: a script that starts one
-control_plane()
-{
-	cat <<-END
-		#!/bin/sh
-		"$etcd" --data-dir "$PWD/etcd" --listen-client-urls http://127.0.0.1:2379 \\
-			--advertise-client-urls http://127.0.0.1:2379 \\
-			--listen-peer-urls http://127.0.0.1:2380 >"$PWD/etcd.log" 2>&1 &
-		until curl -s http://127.0.0.1:2379/health | grep -q true; do
-			kill -0 \$! || exit
-			sleep 0.5
-		done
-		"$kube_apiserver" --etcd-servers http://127.0.0.1:2379 \\
-			--cert-dir "$PWD/certificates" --advertise-address $NODE \\
-			--service-account-issuer https://test --service-account-key-file "$PWD/key" \\
-			--service-account-signing-key-file "$PWD/key" \\
-			--service-cluster-ip-range 10.88.9.0/24 --token-auth-file "$PWD/tokens" \\
-			--authorization-mode AlwaysAllow --disable-admission-plugins ServiceAccount \\
-			--kubelet-preferred-address-types InternalIP --profiling=false \\
-			>"$PWD/apiserver.log" 2>&1 &
-		until "$kubectl" --kubeconfig "$PWD/kubeconfig" get --raw /readyz; do
-			kill -0 \$! || exit
-			sleep 1
-		done
-		"$kube_controller_manager" --kubeconfig "$PWD/kubeconfig" --leader-elect=false \\
-			--controllers deployment,replicaset >"$PWD/controllers.log" 2>&1 &
-	END
-}
-
-client_config()
-{
-	cat <<-END
-		{"apiVersion": "v1", "kind": "Config", "current-context": "test",
-		"clusters": [{"name": "test", "cluster": {"server": "https://$NODE:6443",
-			"insecure-skip-tls-verify": true}}],
-		"users": [{"name": "test", "user": {"token": "secret"}}],
-		"contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}]}
-	END
-}
-
-NODE=10.88.8.1
 start_cluster()
 {
-	local program
-
-	for program in etcd kubectl kube-apiserver kube-controller-manager; do
-		need_program "$program"
-	done
+	need_control_plane
 	ip link add node0 type bridge
-	ip address add $NODE/24 dev node0
+	ip address add $SERVER/24 dev node0
 	ip link set node0 up
-	openssl genrsa -out key 2048 2>/dev/null
-	echo secret,test,test,system:masters >tokens
-	client_config >kubeconfig
-	control_plane >control-plane
-	chmod +x control-plane
+	make_control_plane
 	default_runtime=runc
 	kubelet_address=0.0.0.0
 	kubelet_groups=true
+	allow_groups
 	mkdir -p "/sys/fs/cgroup$CGROUP"
-	# The kubelet wants a root with all controllers.
-	sed 's/[^ ]*/+&/g' /sys/fs/cgroup/cgroup.controllers \
-		>/sys/fs/cgroup/cgroup.subtree_control
-	start_kubelet "$PWD/control-plane" --kubeconfig "$PWD/kubeconfig" --node-ip $NODE
-}
-
-# client INPUT ARGUMENT...: kubectl; status, out, err
-client()
-{
-	command="kubectl ${*:2}"
-	status=0
-	HOME=$PWD timeout -k 5 "$LIMIT" "$kubectl" --kubeconfig "$PWD/kubeconfig" \
-		"${@:2}" >out 2>err <"$1" || status=$?
-}
-
-# is_answered INPUT ARGUMENT...: not by a server that is too busy for an answer
-is_answered()
-{
-	client "$@"
-	! grep -qE '^Error from server \(Timeout\)|etcdserver: |TLS handshake timeout' err
-}
-
-# kube ARGUMENT...: kubectl, with the file INPUT; status, out, err
-kube()
-{
-	wait_until is_answered "${INPUT:-/dev/null}" "$@" || fail "no answer"
-}
-
-kube_do()
-{
-	kube "$@"
-	expect_status 0
+	start_kubelet "$PWD/control-plane" --kubeconfig "$PWD/kubeconfig" --node-ip $SERVER
 }
 
 # The objects that test_api makes.
@@ -483,13 +368,6 @@ test_api()
 	in_network api_all
 }
 
-# kube_says TEXT ARGUMENT...: it succeeds, and TEXT is all of its output
-kube_says()
-{
-	kube_do "${@:2}"
-	[ "$(cat out)" = "$1" ] || fail "not '$1': $(cat out)"
-}
-
 # has_log POD LINE
 has_log()
 {
@@ -567,27 +445,12 @@ api_forward()
 	wait $forward 2>/dev/null
 }
 
-# has_event POD TEXT
-has_event()
-{
-	kube_do get events --field-selector "involvedObject.name=$1" \
-		-o 'jsonpath={.items[*].message}'
-	grep -qF -- "$2" out
-}
-
 api_refused()
 {
 	PAUSE=3 wait_until has_event unknown 'no runtime for "unknown" is configured' ||
 		fail "no event: $(cat out)"
 	PAUSE=3 wait_until has_event hostnet "$1" || fail "no event: $(cat out)"
 	kube_do delete --wait=false pod unknown hostnet
-}
-
-# no_kube_pods [OPTION]...
-no_kube_pods()
-{
-	kube_do get pods -o name "$@"
-	[ ! -s out ]
 }
 
 has_release()
