@@ -290,6 +290,9 @@ test_events()
 	oci events --interval 5 c1
 	expect_status 1
 	expect_error "events: --interval '5': give a time as 5s or 250ms"
+	# It ends with its reader, not at the event after that.
+	timeout 10 "$RUNTIME" --root "$PWD/state" events --interval 1h c1 2>watched.err | true
+	[ "${PIPESTATUS[*]}" = '0 0' ] || fail "without a reader: $(cat watched.err)"
 	"$RUNTIME" --root "$PWD/state" events --interval 100ms c1 >watched 2>watched.err &
 	watcher=$!
 	wait_until has_event stats || fail "none: $(cat watched watched.err)"

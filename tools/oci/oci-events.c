@@ -243,8 +243,9 @@ static int watch_group(int group)
 static int follow(const struct request *req, int process_fd, uint64_t interval)
 {
 	autofd int watch_fd = watch_group(req->group);
-	struct pollfd pfd[2] = {
+	struct pollfd pfd[3] = {
 		{.fd = process_fd, .events = POLLIN},
+		{.fd = STDOUT_FILENO}, /* for its reader's end */
 		{.fd = watch_fd, .events = POLLIN},
 	};
 	json_int_t known = count_kills(req->group);
@@ -259,15 +260,15 @@ static int follow(const struct request *req, int process_fd, uint64_t interval)
 			now < next ? (int)((next - now) / NS_PER_MS) + 1 : 0;
 		json_int_t kills;
 
-		if (poll(pfd, 2, wait) < 0 && errno != EINTR)
+		if (poll(pfd, ARRAY_LEN(pfd), wait) < 0 && errno != EINTR)
 			return log_ret(-errno, "events: poll: %s",
 				       strerror(errno));
 		drain(watch_fd);
 		kills = count_kills(req->group);
-		if (kills > known)
+		if (kills > known && !pfd[1].revents)
 			r = print_event(req, "oom", NULL);
 		known = kills;
-		if (pfd[0].revents)
+		if (pfd[0].revents || pfd[1].revents)
 			break;
 		if (r == 0 && util_now_ns() >= next) {
 			r = print_stats(req);

@@ -157,31 +157,39 @@ bool oci_group_is_unified(const char *root)
 	       access(file, F_OK) == 0;
 }
 
-int oci_group_open(const char *root, pid_t pid, int *ret)
+/*
+ * Below ROOT, as LINE of a list has it. -EXDEV: it is the host's own, or one
+ * outside of what this process sees: whatever else is in it would be taken for
+ * the container's.
+ */
+static int open_listed(const char *root, const char *line, int *ret)
 {
-	char file[64], line[PATH_MAX], path[PATH_MAX];
-	FILE *list;
-	int r = -ENOENT;
+	const char *group = line + strlen("0::");
+	char path[PATH_MAX];
 
-	snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
-	list = fopen(file, "re");
-	if (!list)
-		return log_ret(-errno, "'%s': %s", file, strerror(errno));
-	while (r == -ENOENT && fgets(line, sizeof(line), list)) {
+	if (!group[strspn(group, "/")] || strncmp(group, "/..", 3) == 0)
+		return -EXDEV;
+	if (snprintf(path, sizeof(path), "%s%s", root, group) >=
+	    (int)sizeof(path))
+		return -ENAMETOOLONG;
+	*ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret < 0 ? -errno : 0;
+}
+
+int oci_group_open(const char *root, const char *list_file, int *ret)
+{
+	char line[PATH_MAX];
+	FILE *list = fopen(list_file, "re");
+	int r = list ? -ENOENT : -errno;
+	bool found = false;
+
+	while (list && !found && fgets(line, sizeof(line), list)) {
 		line[strcspn(line, "\n")] = '\0';
-		if (strncmp(line, "0::/", 4) == 0 &&
-		    snprintf(path, sizeof(path), "%s%s", root, line + 3) <
-			    (int)sizeof(path))
-			r = 0;
+		found = strncmp(line, "0::/", 4) == 0;
 	}
-	(void)fclose(list);
-	if (r == 0) {
-		*ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		r = *ret < 0 ? -errno : 0;
-	}
-	return r < 0 ? log_ret(r, "the control group of process %d: %s",
-			       (int)pid, strerror(-r))
-		     : 0;
+	if (list)
+		(void)fclose(list);
+	return found ? open_listed(root, line, ret) : r;
 }
 
 /* ---- the end */

@@ -42,8 +42,10 @@ static void add_processes(int group, json_t *pids)
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 	long long pid;
 
+	/* One that this process cannot see is listed as 0. */
 	while (file && fscanf(file, "%lld", &pid) == 1)
-		(void)json_array_append_new(pids, json_integer(pid));
+		if (pid > 0)
+			(void)json_array_append_new(pids, json_integer(pid));
 	if (file)
 		(void)fclose(file);
 	else if (fd >= 0)

@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -102,11 +103,20 @@ int oci_cmd_state(struct oci *oci, int argc, char **argv)
 	return status;
 }
 
+/* Whether PROCESS_FD's process has ended. */
+static bool has_ended(int process_fd)
+{
+	struct pollfd pfd = {.fd = process_fd, .events = POLLIN};
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
 int oci_host_group(struct oci *oci, const char *id, int *ret_process_fd,
 		   int *ret_group)
 {
 	json_t *state = NULL;
-	autofd int process_fd = -1;
+	autofd int process_fd = -1, group = -1;
+	char file[64];
 	pid_t pid;
 	int r = oci_check_container(oci, id);
 
@@ -119,12 +129,18 @@ int oci_host_group(struct oci *oci, const char *id, int *ret_process_fd,
 		pid = 0;
 	json_decref(state);
 	process_fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-	if (process_fd < 0)
+	snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
+	r = process_fd < 0 ? -ESRCH : oci_group_open(OCI_GROUPS, file, &group);
+	/* In that moment, too: its number may be another's by now. */
+	if (process_fd < 0 || has_ended(process_fd))
 		return log_ret(-ESRCH, "container '%s' is not running", id);
-	r = oci_group_open(OCI_GROUPS, pid, ret_group);
-	if (r == 0)
-		*ret_process_fd = take_fd(&process_fd);
-	return r;
+	if (r < 0)
+		return log_ret(r, "container '%s': its control group: %s", id,
+			       r == -EXDEV ? "it has none of its own"
+					   : strerror(-r));
+	*ret_process_fd = take_fd(&process_fd);
+	*ret_group = take_fd(&group);
+	return 0;
 }
 
 bool oci_host_is(struct oci *oci, const char *id, const char *name)

@@ -346,8 +346,12 @@ int oci_group_remove(const char *root, const char *cgroups_path);
 
 /* Whether the groups mounted at ROOT are of version 2 alone. */
 bool oci_group_is_unified(const char *root);
-/* The directory of the group, of version 2, that PID is in. 0 or -errno. */
-int oci_group_open(const char *root, pid_t pid, int *ret);
+/*
+ * The directory of the group, of version 2, that a process is in: LIST_FILE is
+ * its /proc/PID/cgroup. 0 or -errno, not logged: -EXDEV is a container without
+ * one of its own, in the host's topmost or out of sight.
+ */
+int oci_group_open(const char *root, const char *list_file, int *ret);
 
 /* As runc tells: an ordinary user's engine is root in a user namespace. */
 bool oci_is_for_root(void);

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -673,6 +674,38 @@ static void make_dirs(const char *root, const char *path)
 }
 
 /* Directories in place of groups: the kernel's have no files to speak of. */
+/* The group is found in a process's list, /proc/PID/cgroup. */
+static void test_group_opened(void **state)
+{
+	static const struct {
+		const char *list;
+		int r;
+	} cases[] = {
+		{"0::/one\n", 0},
+		{"12:cpu:/other\n1:name=systemd:/\n0::/one\n", 0},
+		{"0::/\n", -EXDEV},
+		{"0::/../one\n", -EXDEV},
+		{"0::/..\n", -EXDEV},
+		{"0::/one (deleted)\n", -ENOENT},
+		{"0::\n", -ENOENT},
+		{"12:cpu:/one\n", -ENOENT},
+		{"", -ENOENT},
+	};
+	const char *root = *state;
+	char list[PATH_MAX];
+
+	snprintf(list, sizeof(list), "%s/list", root);
+	make_dirs(root, "one");
+	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+		int fd = -1;
+
+		group_file(root, "list", cases[i].list);
+		assert_int_equal(oci_group_open(root, list, &fd), cases[i].r);
+		assert_int_equal(fd >= 0, cases[i].r == 0);
+		util_close(&fd);
+	}
+}
+
 static void test_group_removed(void **state)
 {
 	const char *root = *state;
@@ -758,14 +791,23 @@ int main(void)
 #define GROUPS(f)                                                              \
 	cmocka_unit_test_setup_teardown(f, groups_setup, groups_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_by_annotations),  TEST(test_by_network),
-		TEST(test_others),          TEST(test_dead),
-		TEST(test_starts),          TEST(test_starts_there),
-		TEST(test_starts_slowly),   TEST(test_hangs),
-		TEST(test_odd_files),       TEST(test_pause),
-		TEST(test_socket),          cmocka_unit_test(test_size),
-		GROUPS(test_groups),        GROUPS(test_size_of_group),
-		GROUPS(test_group_removed), cmocka_unit_test(test_group_busy),
+		TEST(test_by_annotations),
+		TEST(test_by_network),
+		TEST(test_others),
+		TEST(test_dead),
+		TEST(test_starts),
+		TEST(test_starts_there),
+		TEST(test_starts_slowly),
+		TEST(test_hangs),
+		TEST(test_odd_files),
+		TEST(test_pause),
+		TEST(test_socket),
+		cmocka_unit_test(test_size),
+		GROUPS(test_groups),
+		GROUPS(test_size_of_group),
+		GROUPS(test_group_opened),
+		GROUPS(test_group_removed),
+		cmocka_unit_test(test_group_busy),
 	};
 
 	log_setup(LOG_ERROR, false);
