@@ -319,6 +319,7 @@ test_steps()
 	pid=$(cat pid)
 	oci state c1
 	[ "$(NAME=status field)" = created ] || fail "not created"
+	! grep -q annotations out || fail "annotations that it has not: $(cat out)"
 	[ "$(NAME=pid field)" = "$pid" ] || fail "another pid"
 	[ "$(NAME=bundle field)" = "$PWD/one" ] || fail "another bundle"
 	oci exec c1 true

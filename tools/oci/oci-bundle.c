@@ -407,7 +407,7 @@ static int make_host_resources(json_t *linux_part,
  */
 static int make_host_annotations(json_t *host)
 {
-	static const char key[] = "run.oci.systemd.subgroup"; /* crun's */
+	static const char key[] = OCI_SUBGROUP;
 	json_t *notes = sub_object(host, "annotations");
 
 	if (!notes)

@@ -40,6 +40,17 @@ static int ask(struct oci *oci, const char *name, const char *const *args,
 	return r < 0 ? OCI_EXIT_FAILED : r;
 }
 
+/* The host's half has a note that is the host's runtime's alone. */
+static void restore_notes(json_t *state)
+{
+	json_t *notes = json_object_get(state, "annotations");
+
+	if (!oci_text(notes, OCI_SUBGROUP)[0])
+		(void)json_object_del(notes, OCI_SUBGROUP);
+	if (json_is_object(notes) && json_object_size(notes) == 0)
+		(void)json_object_del(state, "annotations");
+}
+
 /* The host's runtime does not know the engine's bundle, nor pauses. */
 static void restore(struct oci *oci, json_t *state)
 {
@@ -49,6 +60,7 @@ static void restore(struct oci *oci, json_t *state)
 
 	if (bundle)
 		(void)json_object_set(state, "bundle", bundle);
+	restore_notes(state);
 	/* To the host's runtime a machine that stands still is one that runs.
 	 */
 	if (id && strcmp(oci_text(state, "status"), "running") == 0 &&

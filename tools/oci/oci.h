@@ -317,6 +317,8 @@ int oci_pod_size(struct json_t *config, const char *groups,
 /* ---- control groups of the host */
 
 #define OCI_GROUPS "/sys/fs/cgroup"
+/* crun's annotation: the group in systemd's scope that a container is in. */
+#define OCI_SUBGROUP "run.oci.systemd.subgroup"
 
 /* 0: there is none. */
 struct oci_limits {
