@@ -180,20 +180,28 @@ static void print_difference(const char *name, const char *mark,
 	       verdicts[d->verdict]);
 }
 
-/* 1: it is slower; 0; or -errno, logged. */
-static int compare_mark(const json_t *from, const json_t *to, const char *mark)
+typedef void print_fn(const char *name, const char *mark,
+		      const struct bench_difference *difference);
+
+/*
+ * The runs of MARK of PART, which PRINT shows. 1: more time is taken; 0; or
+ * -errno, logged.
+ */
+static int compare_samples(const json_t *from, const json_t *to,
+			   const char *part, const char *mark, print_fn *print)
 {
 	struct bench_samples a = {0}, b = {0};
 	struct bench_difference difference;
 	autofree char *name = text_printable(text_of(from, "runtime"));
-	int r = take_samples(from, "samples_ms", mark, &a);
+	autofree char *safe = text_printable(mark);
+	int r = take_samples(from, part, mark, &a);
 
 	if (r == 0)
-		r = take_samples(to, "samples_ms", mark, &b);
+		r = take_samples(to, part, mark, &b);
 	if (r == 0 && a.count > 0 && b.count > 0) {
 		r = bench_difference(&a, &b, &difference);
 		if (r == 0) {
-			print_difference(name ? name : "", mark, &difference);
+			print(name ? name : "", safe ? safe : "", &difference);
 			r = difference.verdict == BENCH_SLOWER;
 		}
 	}
@@ -310,31 +318,11 @@ static void print_figure(const char *name, const char *figure,
 	       verdicts[d->verdict]);
 }
 
-static int compare_figure(const json_t *from, const json_t *to,
-			  const char *figure)
-{
-	struct bench_samples a = {0}, b = {0};
-	struct bench_difference difference;
-	autofree char *safe = text_printable(figure);
-	int r = take_samples(from, "samples", figure, &a);
-
-	if (r == 0)
-		r = take_samples(to, "samples", figure, &b);
-	if (r == 0 && a.count > 0 && b.count > 0) {
-		r = bench_difference(&a, &b, &difference);
-		if (r == 0)
-			print_figure(text_of(from, "runtime"), safe ? safe : "",
-				     &difference);
-	}
-	free(a.value);
-	free(b.value);
-	return r;
-}
-
 static int compare_figures(const json_t *from, const json_t *to)
 {
 	json_t *runtime, *list;
 	const char *key;
+	bool worse = false;
 	size_t i;
 	int r = 0;
 
@@ -344,17 +332,27 @@ static int compare_figures(const json_t *from, const json_t *to)
 	json_array_foreach(json_object_get(from, "runtimes"), i, runtime) {
 		const json_t *other =
 			find_runtime(to, text_of(runtime, "runtime"));
+		const json_t *samples = json_object_get(other, "samples");
 
+		if (compare_failures(runtime, other))
+			worse = true;
 		json_object_foreach(json_object_get(runtime, "samples"), key,
 				    list) {
-			if (r == 0)
-				r = compare_figure(runtime, other, key);
+			autofree char *safe = text_printable(key);
+
+			if (r >= 0)
+				r = compare_samples(runtime, other, "samples",
+						    key, print_figure);
+			if (!other || json_object_get(samples, key))
+				continue;
+			printf("%-21s %-36s NOT MEASURED AFTER\n",
+			       text_of(runtime, "runtime"), safe ? safe : "");
+			worse = true;
 		}
-		(void)compare_failures(runtime, other);
 	}
 	puts("");
 	print_circumstances(from, to);
-	return r;
+	return r < 0 ? r : worse;
 }
 
 int bench_compare(const json_t *from, const json_t *to)
@@ -381,7 +379,8 @@ int bench_compare(const json_t *from, const json_t *to)
 			find_runtime(to, text_of(runtime, "runtime"));
 
 		for (unsigned k = 0; r >= 0 && k < ARRAY_LEN(marks); k++) {
-			r = compare_mark(runtime, other, marks[k]);
+			r = compare_samples(runtime, other, "samples_ms",
+					    marks[k], print_difference);
 			slower = slower || r == 1;
 		}
 		if (compare_failures(runtime, other))

@@ -289,14 +289,14 @@ json_t *bench_figures_document(const struct bench_result *host,
 {
 	autofree char *safe = text_printable(title);
 	json_t *json = json_pack(
-		"{s:s, s:i, s:s, s:s, s:s, s:o, s:o, s:{s:b, s:s}, s:O, s:o, "
+		"{s:s, s:i, s:s, s:s, s:s, s:o, s:o, s:{s:s}, s:O, s:o, "
 		"s:O}",
 		"schema", BENCH_SCHEMA, "version", BENCH_VERSION, "benchmark",
 		host->benchmark, "title", safe ? safe : "", "bulkhead",
 		BULKHEAD_VERSION, "date", date_json(), "command",
-		words_json(command), "method", "interleaved", 1, "intervals",
-		intervals, "notes", figures->notes, "host",
-		bench_host_json(host), "runtimes", figures->runtimes);
+		words_json(command), "method", "intervals", intervals, "notes",
+		figures->notes, "host", bench_host_json(host), "runtimes",
+		figures->runtimes);
 
 	if (!json)
 		log_error("out of memory");

@@ -79,6 +79,17 @@ static void thin_samples(json_t *samples)
 	json_object_del(samples, "faults");
 }
 
+static void thin_figures(json_t *samples)
+{
+	const char *key;
+	json_t *list;
+
+	json_object_foreach(samples, key, list) {
+		if (json_array_size(list) > PAGE_SAMPLES)
+			json_object_set_new(samples, key, thin(list, NULL));
+	}
+}
+
 /* ---- the page */
 
 /* No text of the document's ends the element that it is in. */
@@ -102,6 +113,7 @@ int bench_write_html(const json_t *document, const char *file)
 
 	json_array_foreach(json_object_get(copy, "runtimes"), i, runtime) {
 		thin_samples(json_object_get(runtime, "samples_ms"));
+		thin_figures(json_object_get(runtime, "samples"));
 	}
 	json = copy ? json_dumps(copy, JSON_COMPACT | JSON_REAL_PRECISION(7))
 		    : NULL;
